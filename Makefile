@@ -1,0 +1,62 @@
+# Everything here sets up what it needs by itself. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+# More for pytest, as in: make test PYTEST_ARGS="-k manifest"
+PYTEST_ARGS ?=
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types dist env system clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.headless ## restore a sample image without napari and say where it is
+	$(BIN)/python -m napari_dip.demo
+
+test: system $(VENV)/.dev ## run the tests, with napari in a virtual display
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: system $(VENV)/.dev ## run the tests that take long
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## check style, formatting and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/mypy
+
+dist: $(VENV)/.dev ## build the source archive and, from it, the wheel
+	$(BIN)/python -m build --no-isolation
+
+env: $(VENV)/.dev ## make the development environment in .venv
+
+system: ## install the system libraries that Qt needs (Debian or Ubuntu, as root)
+	@scripts/system-packages gui
+
+clean: ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say which installs are done; they age with the files that decide them.
+# A half-made environment has no stamp and is made anew.
+$(VENV)/.made:
+	scripts/system-packages venv
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+$(VENV)/.headless: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e ".[napari]" --group dev
+	touch $(VENV)/.headless $@
