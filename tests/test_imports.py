@@ -1,0 +1,82 @@
+"""What importing the package costs, and what it must not need."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import napari_dip
+
+# Run in a fresh interpreter; prints what `import napari_dip` added to sys.modules.
+LIST_NEW_MODULES = """
+import json, sys
+before = set(sys.modules)
+import napari_dip
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+# A module whose entry in sys.modules is None cannot be imported.
+IMPORT_ALL_BUT_WIDGETS = """
+import importlib, json, pkgutil, sys
+for name in ("napari", "magicgui", "npe2", "qtpy", "superqt", "PyQt6", "vispy"):
+    sys.modules[name] = None
+import napari_dip
+def walk(package):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if module.name.rpartition(".")[2] in ("__main__", "widgets"):
+            continue
+        imported = importlib.import_module(module.name)
+        yield module.name
+        if module.ispkg:
+            yield from walk(imported)
+print(json.dumps(list(walk(napari_dip))))
+"""
+
+
+def run_fresh(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_importing_the_package_loads_nothing_else():
+    new = run_fresh(LIST_NEW_MODULES)
+    foreign = [
+        name for name in new if name.partition(".")[0] not in sys.stdlib_module_names
+    ]
+    assert foreign == ["napari_dip"]
+
+
+def test_all_but_the_widgets_import_without_napari_and_qt():
+    assert "napari_dip.tasks" in run_fresh(IMPORT_ALL_BUT_WIDGETS)
+
+
+@pytest.mark.parametrize("name", napari_dip._LAZY)
+def test_lazy_name_is_what_its_module_defines(name):
+    module = import_module(napari_dip._LAZY[name])
+    assert getattr(napari_dip, name) is getattr(module, name)
+    assert name in dir(napari_dip)
+
+
+def test_the_tables_of_public_names_agree():
+    for_type_checkers = {
+        alias.name: node.module
+        for block in ast.parse(inspect.getsource(napari_dip)).body
+        if isinstance(block, ast.If)
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert for_type_checkers == napari_dip._LAZY
+    assert set(napari_dip.__all__) == {"__version__", *napari_dip._LAZY}
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        napari_dip.nonesuch  # noqa: B018
