@@ -1,0 +1,27 @@
+"""What can go wrong, as exceptions that say what to do about it.
+
+None of them derives from ``RuntimeError``: napari's generator workers take a
+RuntimeError for a deleted Qt object and swallow it.
+"""
+
+from __future__ import annotations
+
+
+class DipError(Exception):
+    """Base class of everything napari-dip raises on purpose."""
+
+
+class InputError(DipError, ValueError):
+    """An argument is not acceptable: the message names it and what is."""
+
+
+class FileError(DipError):
+    """A file cannot be read or written."""
+
+
+class FitError(DipError):
+    """A fit failed for a reason that the arguments do not show."""
+
+
+class OutOfMemory(FitError):
+    """The device has too little memory; the message says what would fit."""

@@ -1,0 +1,338 @@
+"""The generator networks f_theta as data, and the module built from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_dip.errors import InputError
+from napari_dip.prior.layers import memory_format, normalize, pad, upsample
+
+UPSAMPLING = ("bilinear", "nearest")
+DOWNSAMPLING = ("stride", "average", "max", "lanczos")
+PADDING = ("reflection", "zero")
+OUTPUT = ("sigmoid", "linear")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An hourglass network as in Fig. 20 of the first paper.
+
+    Every scale halves the resolution with two convolutions, a skip branch
+    carries the scale's input across, and on the way up the upsampled features
+    and the skip branch are concatenated, normalised and convolved.
+
+    Parameters
+    ----------
+    down, up, skip : tuple of int
+        Channels per scale, finest first (n_d, n_u, n_s); a skip of 0 is none.
+    down_kernel, up_kernel : int or tuple of int
+        Odd kernel sizes (k_d, k_u), one for all scales or one per scale.
+    upsampling : {"bilinear", "nearest"}
+        Interpolation on the way up, ``align_corners=False``.
+    downsampling : {"stride", "average", "max", "lanczos"}
+        How a scale halves the resolution.
+    pointwise : bool
+        Whether a 1x1 convolution follows the convolution on the way up.
+    padding : {"reflection", "zero"}
+        Border of the convolutions.
+    output : {"sigmoid", "linear"}
+        Last activation.
+    flat_scales : int
+        Of the finest scales, how many leave the first spatial axis of a volume
+        at full resolution: for stacks whose planes are further apart than
+        their pixels.
+
+    Notes
+    -----
+    The defaults are the published "super-resolution (default architecture)"
+    (Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, IJCV 2020, section 4).
+    Convolutions that a normalisation follows carry no bias: the normalisation
+    subtracts it again, so the function and its gradients are those of the
+    published network.
+    """
+
+    down: tuple[int, ...] = (128,) * 5
+    up: tuple[int, ...] = (128,) * 5
+    skip: tuple[int, ...] = (4,) * 5
+    down_kernel: int | tuple[int, ...] = 3
+    up_kernel: int | tuple[int, ...] = 3
+    upsampling: str = "bilinear"
+    downsampling: str = "stride"
+    pointwise: bool = True
+    padding: str = "reflection"
+    output: str = "sigmoid"
+    flat_scales: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.down or not len(self.down) == len(self.up) == len(self.skip):
+            raise InputError(
+                f"Architecture: down, up and skip must name the same number of "
+                f"scales, at least one; got {self.down}, {self.up}, {self.skip}"
+            )
+        if min(self.down + self.up) < 1 or min(self.skip) < 0:
+            raise InputError(
+                f"Architecture: widths must be positive and skips 0 or more; got "
+                f"down={self.down}, up={self.up}, skip={self.skip}"
+            )
+        for name, known in (
+            ("upsampling", UPSAMPLING),
+            ("downsampling", DOWNSAMPLING),
+            ("padding", PADDING),
+            ("output", OUTPUT),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"Architecture: {name} must be one of {', '.join(known)}; "
+                    f"got {getattr(self, name)!r}"
+                )
+        for name in ("down_kernel", "up_kernel"):
+            kernels = self._per_scale(name)
+            if len(kernels) != self.scales or any(k < 1 or k % 2 == 0 for k in kernels):
+                raise InputError(
+                    f"Architecture: {name} must be odd, one for all or one per "
+                    f"scale ({self.scales}); got {getattr(self, name)}"
+                )
+
+    @classmethod
+    def uniform(
+        cls, width: int, scales: int, skip: int = 4, **changes: Any
+    ) -> Architecture:
+        """Return an hourglass of equal widths at every scale."""
+        widths = (width,) * scales
+        return cls(down=widths, up=widths, skip=(skip,) * scales, **changes)
+
+    @property
+    def scales(self) -> int:
+        """Number of scales, each halving the resolution once."""
+        return len(self.down)
+
+    def _per_scale(self, name: str) -> tuple[int, ...]:
+        value = getattr(self, name)
+        return (value,) * self.scales if isinstance(value, int) else tuple(value)
+
+    def strides(self, ndim: int) -> list[tuple[int, ...]]:
+        """Return the downsampling factors of every scale, finest first."""
+        full = (2,) * ndim
+        flat = (1,) + full[1:] if ndim == 3 else full
+        return [flat if i < self.flat_scales else full for i in range(self.scales)]
+
+    def multiple(self, ndim: int) -> tuple[int, ...]:
+        """Return what the sides of an image have to be multiples of."""
+        return tuple(math.prod(s) for s in zip(*self.strides(ndim), strict=True))
+
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        ndim: int,
+        generator: torch.Generator | None,
+    ) -> Hourglass:
+        """Return the network with weights drawn from `generator`.
+
+        Parameters
+        ----------
+        inputs, outputs : int
+            Channels of the code and of the image.
+        ndim : {2, 3}
+            Spatial dimensions.
+        generator : torch.Generator, optional
+            Source of the weights; the global generator is not touched.  Without
+            one the weights are left as allocated.
+        """
+        network = Hourglass(self, inputs, outputs, ndim)
+        if generator is None:
+            return network
+        with torch.no_grad():
+            for module in network.modules():
+                if isinstance(module, Conv):
+                    module.reset(generator)
+        return network
+
+
+class Conv(nn.Module):
+    """Convolution over 2 or 3 dimensions that keeps the size (over the stride)."""
+
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: int,
+        ndim: int,
+        *,
+        stride: tuple[int, ...] | None = None,
+        padding: str = "reflection",
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(cout, cin, *[kernel] * ndim))
+        self.bias = nn.Parameter(torch.empty(cout)) if bias else None
+        self.stride = stride or (1,) * ndim
+        self.padding = padding
+        self.margin = kernel // 2
+        self.convolve = F.conv2d if ndim == 2 else F.conv3d
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the weights as ``torch.nn.Conv2d`` does: U(-b, b), b = fan_in^-1/2."""
+        bound = self.weight[0].numel() ** -0.5
+        self.weight.uniform_(-bound, bound, generator=generator)
+        if self.bias is not None:
+            self.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.padding == "zero":
+            return self.convolve(x, weight, bias, self.stride, self.margin)
+        return self.convolve(
+            pad(x, self.margin, self.padding), weight, bias, self.stride
+        )
+
+
+class NormAct(nn.Module):
+    """Normalisation with the sample's own statistics, then LeakyReLU(0.2)."""
+
+    def __init__(self, channels: int, *, activate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = normalize(x, self.weight, self.bias)
+        # In place is safe: the normalisation keeps its input, not its output.
+        return F.leaky_relu_(x, 0.2) if self.activate else x
+
+
+class Lanczos(nn.Module):
+    """Fixed low-pass and decimation by two with the Lanczos-2 kernel.
+
+    Turkowski (1990), the kernel of the first paper's downsampler: support of 4
+    output pixels, sampled at half-pixel phase, normalised to sum to one.
+    """
+
+    def __init__(self, channels: int, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        x = (torch.arange(8) - 3.5) / 2
+        taps = torch.sinc(x) * torch.sinc(x / 2)
+        self.register_buffer("taps", taps / taps.sum(), persistent=False)
+        self.channels, self.stride = channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        ndim = x.ndim - 2
+        convolve = F.conv2d if ndim == 2 else F.conv3d
+        taps = self.taps.to(x.dtype)
+        for axis, factor in enumerate(self.stride):
+            if factor == 1:
+                continue
+            margin = [0] * (2 * ndim)
+            margin[2 * (ndim - 1 - axis)] = margin[2 * (ndim - 1 - axis) + 1] = 3
+            shape = [1] * ndim
+            shape[axis] = taps.numel()
+            stride = [1] * ndim
+            stride[axis] = 2
+            kernel = taps.reshape(1, 1, *shape).expand(self.channels, -1, *[-1] * ndim)
+            x = F.pad(x, margin, mode="replicate")
+            x = convolve(x, kernel, stride=stride, groups=self.channels)
+        return x
+
+
+class _Pool(nn.Module):
+    def __init__(self, kind: str, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        ndim = len(stride)
+        self.stride = stride
+        if kind == "average":
+            self.pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
+        else:
+            self.pool = F.max_pool2d if ndim == 2 else F.max_pool3d
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pool(x, self.stride)
+        return out
+
+
+class _Scale(nn.Module):
+    """One scale of the hourglass, wrapped around the coarser ones."""
+
+    def __init__(
+        self, a: Architecture, level: int, cin: int, ndim: int, below: _Scale | None
+    ) -> None:
+        super().__init__()
+        width, up, skip = a.down[level], a.up[level], a.skip[level]
+        kernel, up_kernel = (
+            a._per_scale(name)[level] for name in ("down_kernel", "up_kernel")
+        )
+        self.stride = a.strides(ndim)[level]
+        self.upsampling = a.upsampling
+
+        def conv(i: int, o: int, k: int, stride: tuple[int, ...] | None = None) -> Conv:
+            return Conv(i, o, k, ndim, stride=stride, padding=a.padding)
+
+        shrink: list[nn.Module]
+        if a.downsampling == "stride":
+            shrink = [conv(cin, width, kernel, self.stride)]
+        elif a.downsampling == "lanczos":
+            shrink = [conv(cin, width, kernel), Lanczos(width, self.stride)]
+        else:
+            shrink = [conv(cin, width, kernel), _Pool(a.downsampling, self.stride)]
+        self.down = nn.Sequential(
+            *shrink, NormAct(width), conv(width, width, kernel), NormAct(width)
+        )
+        self.below = below
+        deep = width if below is None else below.channels
+        self.skip = nn.Sequential(conv(cin, skip, 1), NormAct(skip)) if skip else None
+        merge = [
+            NormAct(skip + deep, activate=False),
+            conv(skip + deep, up, up_kernel),
+            NormAct(up),
+        ]
+        if a.pointwise:
+            merge += [conv(up, up, 1), NormAct(up)]
+        self.merge = nn.Sequential(*merge)
+        self.channels = up
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = self.down(x)
+        if self.below is not None:
+            deep = self.below(deep)
+        deep = upsample(deep, self.stride, self.upsampling)
+        if self.skip is not None:
+            deep = torch.cat([self.skip(x), deep], dim=1)
+        out: Tensor = self.merge(deep)
+        return out
+
+
+class Hourglass(nn.Module):
+    """The network of an `Architecture`; see `Architecture.build`.
+
+    Input (1, inputs, Y, X) or (1, inputs, Z, Y, X) whose sides are multiples of
+    `Architecture.multiple`; output the same size with `outputs` channels, always
+    float32.  Inside it computes in the dtype of its input.
+    """
+
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, ndim: int
+    ) -> None:
+        super().__init__()
+        if ndim not in (2, 3):
+            raise InputError(f"ndim must be 2 or 3; got {ndim}")
+        self.architecture = architecture
+        self.ndim = ndim
+        body: _Scale | None = None
+        for level in reversed(range(architecture.scales)):
+            cin = inputs if level == 0 else architecture.down[level - 1]
+            body = _Scale(architecture, level, cin, ndim, body)
+        assert body is not None
+        self.body = body
+        self.head = Conv(body.channels, outputs, 1, ndim, bias=True)
+
+    def forward(self, code: Tensor) -> Tensor:
+        code = code.contiguous(memory_format=memory_format(self.ndim))
+        out: Tensor = self.head(self.body(code)).float()
+        return torch.sigmoid(out) if self.architecture.output == "sigmoid" else out

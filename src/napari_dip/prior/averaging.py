@@ -1,0 +1,59 @@
+"""The exponential average of the outputs, which is the result of a fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Average:
+    """Bias-corrected exponential average of the outputs, pixel by pixel.
+
+    ``value = sum_t decay^(T-t) w_t f_t / sum_t decay^(T-t) w_t``: with weights of
+    one the first paper's sliding window (section 3.1, gamma = 0.99) without the
+    weight that the published program gives the first, gray output; with the
+    hidden pixels as weights only predictions of hidden pixels count.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the outputs, (1, C, ...).
+    decay : float
+        Weight of the past, in [0, 1).
+    device : torch.device
+        Where it lives.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], decay: float, device: torch.device
+    ) -> None:
+        self.decay = decay
+        self.sum = torch.zeros(shape, device=device, dtype=torch.float32)
+        self.weight = torch.zeros(
+            (1, 1, *shape[2:]), device=device, dtype=torch.float32
+        )
+
+    def update(self, output: Tensor, weight: Tensor | None = None) -> None:
+        """Add one output, weighted per pixel by `weight` (1, 1, ...)."""
+        self.sum.mul_(self.decay)
+        self.weight.mul_(self.decay)
+        if weight is None:
+            self.sum.add_(output)
+            self.weight.add_(1)
+        else:
+            self.sum.addcmul_(output, weight)
+            self.weight.add_(weight)
+
+    def value(self) -> Tensor:
+        """Return the average, a new tensor.
+
+        Pixels that no weight has reached yet take the mean of the others.
+        """
+        value = self.sum / self.weight.clamp(min=1e-12)
+        reached = self.weight > 0
+        mean = (value * reached).sum(tuple(range(2, value.ndim)), keepdim=True)
+        return torch.where(reached, value, mean / reached.sum().clamp(min=1))
+
+    def tensors(self) -> list[Tensor]:
+        """Return the state, for snapshots."""
+        return [self.sum, self.weight]

@@ -1,0 +1,269 @@
+"""What the network sees: fixed codes z, perturbed codes, and hidden pixels.
+
+A code is a small frozen dataclass.  ``code.start(...)`` prepares it for one fit
+and returns a function that is called once per iteration and draws what the
+network sees then: the input, and which pixels were hidden from it (None where
+a code hides nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior.layers import memory_format
+
+
+class Draw(NamedTuple):
+    """Input of one iteration, (1, channels, ...), and its hidden pixels.
+
+    `hidden` is (1, 1, ...) with 1 where the network could not see the pixel, or
+    None.  Where it is given, only predictions of hidden pixels are compared with
+    the measurement and averaged into the result.
+    """
+
+    code: Tensor
+    hidden: Tensor | None
+
+
+Drawing = Callable[[torch.Generator], Draw]
+
+
+class Code(Protocol):
+    """Anything that can feed the network."""
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return the number of input channels for a measurement (1, C, ...)."""
+        ...
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Return the drawing function for one fit.
+
+        `canvas` are the sides the network works on; the measurement, (1, C, ...),
+        covers their near corner, and `known`, (1, 1, ...), is 0 where it is
+        missing or held out.
+        """
+        ...
+
+
+def extend(image: Tensor, canvas: tuple[int, ...]) -> Tensor:
+    """Extend the far side of every spatial axis to `canvas` by reflection."""
+    for axis, size in enumerate(canvas, start=2):
+        n = image.shape[axis]
+        if size > n:
+            period = max(2 * (n - 1), 1)
+            index = torch.arange(size, device=image.device) % period
+            image = image.index_select(axis, torch.minimum(index, period - index))
+    return image
+
+
+def _perturbed(fixed: Tensor, sigma: float) -> Drawing:
+    fixed = fixed.contiguous(memory_format=memory_format(fixed.ndim - 2))
+    if sigma == 0:
+        return lambda generator: Draw(fixed, None)
+
+    # Drawn with the channels last in memory: on a permuted tensor the CPU's
+    # generator leaves its vectorised path and takes nine times as long.
+    shape = (1, *fixed.shape[2:], fixed.shape[1])
+
+    def draw(generator: torch.Generator) -> Draw:
+        noise = torch.empty(shape, device=fixed.device, dtype=torch.float32)
+        noise = noise.normal_(std=sigma, generator=generator).movedim(-1, 1)
+        return Draw(noise.add_(fixed), None)
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Uniform noise in [0, scale], the first paper's code (section 4).
+
+    Parameters
+    ----------
+    features : int
+        Channels.
+    scale : float
+        Upper end of the uniform distribution.
+    perturbation : float
+        Standard deviation sigma_p of the normal noise added anew each iteration.
+    """
+
+    features: int = 32
+    scale: float = 0.1
+    perturbation: float = 1 / 30
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return the number of input channels."""
+        return self.features
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Draw the fixed code; see `Code.start`."""
+        shape = (1, self.features, *canvas)
+        fixed = torch.rand(
+            shape, generator=generator, device=measurement.device, dtype=torch.float32
+        )
+        return _perturbed(fixed * self.scale, self.perturbation)
+
+
+@dataclass(frozen=True)
+class Meshgrid:
+    """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
+
+    perturbation: float = 0.0
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return one channel per spatial dimension."""
+        return measurement.ndim - 2
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Lay out the coordinates; see `Code.start`."""
+        return _perturbed(_coordinates(canvas, measurement), self.perturbation)
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Sines and cosines of the coordinates at octaves (Shabtay et al., PIP, 2022).
+
+    Parameters
+    ----------
+    octaves : int
+        Frequencies 1, 2, 4, ... cycles over the image along every axis.
+    perturbation : float
+        As in `Noise`.
+    """
+
+    octaves: int = 8
+    perturbation: float = 1 / 30
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return two channels per octave and spatial dimension."""
+        return 2 * self.octaves * (measurement.ndim - 2)
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Evaluate the features; see `Code.start`."""
+        phase = 2 * torch.pi * _coordinates(canvas, measurement)
+        waves = [
+            f(2**k * phase) for k in range(self.octaves) for f in (torch.sin, torch.cos)
+        ]
+        return _perturbed(torch.cat(waves, dim=1), self.perturbation)
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A second image of the same scene as the code (first paper, section 3.6).
+
+    Parameters
+    ----------
+    image : Tensor
+        The guide, (1, channels, ...), in about [0, 1].
+    perturbation : float
+        As in `Noise`.
+    """
+
+    image: Tensor
+    perturbation: float = 0.0
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return the channels of the guide."""
+        return self.image.shape[1]
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Extend the guide to the canvas; see `Code.start`."""
+        guide = extend(self.image.to(measurement.device, torch.float32), canvas)
+        return _perturbed(guide, self.perturbation)
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """The measurement itself, with a new random part of its pixels hidden each time.
+
+    A hidden pixel is replaced by the mean of its visible neighbours and marked in
+    an extra channel.  What the network says about it can rely on its neighbours
+    only, so the pixel's own noise is not copied (Noise2Self, Batson and Royer,
+    2019; Noise2Void, Krull et al., 2019).
+
+    Parameters
+    ----------
+    fraction : float
+        Part of the pixels hidden in each iteration.
+    """
+
+    fraction: float = 0.3
+
+    def channels(self, measurement: Tensor) -> int:
+        """Return the measurement's channels and one for the mask."""
+        return measurement.shape[1] + 1
+
+    def start(
+        self,
+        canvas: tuple[int, ...],
+        measurement: Tensor,
+        known: Tensor,
+        generator: torch.Generator,
+    ) -> Drawing:
+        """Extend the measurement to the canvas; see `Code.start`."""
+        image, known = extend(measurement, canvas), extend(known, canvas)
+        ndim = len(canvas)
+        pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
+        shape = (1, 1, *canvas)
+        # Means of windows with no visible pixel fall back to the whole image's.
+        spatial = tuple(range(2, image.ndim))
+        mean = (image * known).sum(spatial, keepdim=True) / known.sum()
+        crop = tuple(slice(0, n) for n in measurement.shape[2:])
+
+        def draw(generator: torch.Generator) -> Draw:
+            uniform = torch.rand(
+                shape, generator=generator, device=image.device, dtype=torch.float32
+            )
+            visible = (uniform >= self.fraction) * known
+            hidden = 1 - visible
+            around = pool(visible, 3, 1, 1)
+            near = pool(image * visible, 3, 1, 1)
+            fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
+            seen = torch.lerp(image, fill, hidden) - 0.5
+            return Draw(torch.cat([seen, hidden], dim=1), hidden[(..., *crop)])
+
+        return draw
+
+
+def _coordinates(canvas: tuple[int, ...], measurement: Tensor) -> Tensor:
+    axes = [
+        torch.linspace(0, 1, n, device=measurement.device, dtype=torch.float32)
+        for n in canvas
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]

@@ -1,0 +1,551 @@
+"""The one fit loop: find theta that minimises E(A(f_theta(z)), y), stop in time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.prior import optimizers, runtime
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.averaging import Average
+from napari_dip.prior.codes import Code
+from napari_dip.prior.layers import memory_format
+from napari_dip.prior.stopping import Rule
+from napari_dip.prior.terms import Squared, Term, weighted_mean
+
+GRAPH_AFTER = 3
+"""Steps before a CUDA graph is captured: optimisers make their state in them."""
+
+SPIKE = 3.0
+"""A loss this many times the median of the last checks counts as divergence."""
+
+STOPPED = "stopped by the user"
+"""Why a fit ended that was sent True."""
+
+RETRIES = 5
+"""How often a diverging fit is rolled back before it is ended."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be restored.
+
+    Parameters
+    ----------
+    measurement : Tensor
+        y, float32, (1, C, Y, X) or (1, C, Z, Y, X), finite, scaled to about [0, 1].
+    term : callable
+        Data term; see `napari_dip.prior.terms`.
+    operator : callable, optional
+        A, maps an image tensor to a tensor shaped like the measurement; the
+        identity where not given.
+    weight : Tensor, optional
+        (1, 1, ...) over the measurement, 0 where it is missing.
+    shape : tuple of int, optional
+        Channels and sides of the image x; the measurement's where not given.
+    finish : callable, optional
+        Applied to the averaged image before anyone sees it.
+    """
+
+    measurement: Tensor
+    term: Term = Squared()
+    operator: Callable[[Tensor], Tensor] | None = None
+    weight: Tensor | None = None
+    shape: tuple[int, ...] | None = None
+    finish: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Spatial dimensions, 2 or 3."""
+        return self.measurement.ndim - 2
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels and sides of x."""
+        return self.shape or tuple(self.measurement.shape[1:])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where images come from: a network and what it is fed."""
+
+    architecture: Architecture
+    code: Code
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit.
+
+    Parameters
+    ----------
+    stop : Rule
+        Stopping rule; see `napari_dip.prior.stopping`.
+    optimizer : {"adam", "muon"}
+        See `napari_dip.prior.optimizers`.
+    rate : float
+        Learning rate.
+    decay : float
+        Of the averaged output, per iteration.
+    check_every : int
+        Iterations between readings of loss and score.
+    device, precision : str
+        See `napari_dip.prior.runtime`.
+    threads : int, optional
+        CPU threads during a step; torch's number where not given.
+    seed : int
+        Of everything random in the fit.
+    graph : bool
+        Whether to capture the step as a CUDA graph on a GPU.
+    """
+
+    stop: Rule
+    optimizer: str = "adam"
+    rate: float = 0.01
+    decay: float = 0.99
+    check_every: int = 10
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    graph: bool = True
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One iteration of a fit.
+
+    Attributes
+    ----------
+    step : int
+        Iterations done, from 1.
+    maximum : int
+        Most iterations the fit may take.
+    loss : float
+        Of the fit, as last read.
+    score : float
+        Of the stopping rule, as last read; lower is better.
+    best_step : int
+        The iteration whose image would be returned now.
+    seconds : float
+        Since the fit began.
+    measure : callable
+        Makes `average`.
+    render : callable
+        Makes `image`.
+    index : tuple
+        Where `image` belongs in the result, if that has several planes.
+    part, parts : int
+        Which of how many fits this is, where planes or restarts need several.
+    """
+
+    step: int
+    maximum: int
+    loss: float
+    score: float
+    best_step: int
+    seconds: float
+    measure: Callable[[], Tensor] = field(repr=False)
+    render: Callable[[], Any] = field(repr=False)
+    index: tuple[int | slice, ...] = ()
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def average(self) -> Tensor:
+        """The averaged output now, a new tensor each time."""
+        return self.measure()
+
+    @property
+    def image(self) -> Any:
+        """The image now: computed when asked, a fresh copy each time."""
+        return self.render()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The result of a fit.
+
+    Attributes
+    ----------
+    image : Tensor or ndarray
+        The best averaged image, finished.
+    average : Tensor
+        The same before the problem's `finish`.
+    stopped_by : str
+        Why the fit ended, in words.
+    iterations : int
+        Iterations done.
+    best_iteration : int
+        The iteration the image comes from.
+    seconds : float
+        Wall time of the fit.
+    history : list of dict
+        step, loss and score of every check.
+    settings : dict
+        What was run, JSON-able.
+    warnings : list of str
+        What the user should know.
+    uncertainty : Tensor or ndarray, optional
+        Standard deviation over restarts.
+    """
+
+    image: Any = field(repr=False)
+    average: Any = field(repr=False)
+    stopped_by: str
+    iterations: int
+    best_iteration: int
+    seconds: float
+    history: list[dict[str, float]] = field(repr=False)
+    settings: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    uncertainty: Any = field(default=None, repr=False)
+
+
+Fitting = Generator[Iterate, "bool | None", Fit]
+"""Yields every iteration; send True to stop; returns the fit."""
+
+
+def finish(fitting: Fitting, callback: Callable[[Iterate], Any] | None = None) -> Fit:
+    """Run a fit to its end.
+
+    Parameters
+    ----------
+    fitting : generator
+        From `fit`.
+    callback : callable, optional
+        Called with every `Iterate`; a true return value stops the fit, which
+        keeps its best image.
+    """
+    stop: bool | None = None
+    try:
+        while True:
+            iterate = fitting.send(stop)
+            stop = bool(callback(iterate)) if callback is not None else None
+    except StopIteration as end:
+        result: Fit = end.value
+        return result
+    finally:
+        fitting.close()
+
+
+def fit(problem: Problem, prior: Prior, settings: Settings) -> Fitting:
+    """Fit the prior to a problem, yielding every iteration.
+
+    Parameters
+    ----------
+    problem, prior, settings
+        See the classes.
+
+    Yields
+    ------
+    Iterate
+        After every iteration.  Sending a true value ends the fit as if its rule
+        had said so.
+
+    Returns
+    -------
+    Fit
+        With the best averaged image as a tensor (1, C, ...) on the device.
+
+    Raises
+    ------
+    OutOfMemory
+        If the fit does not fit, before the first iteration where that is
+        foreseeable.
+    """
+    needed = estimate(problem, prior, settings)
+    pixels = math.prod(problem.image_shape[1:])
+    if not needed.fits:
+        raise OutOfMemory(needed.advice(pixels, problem.ndim))
+    with runtime.kept_pages():
+        with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+            run = _Run(problem, prior, settings)
+        reason = None
+        while reason is None:
+            with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+                reason = run.advance()
+            stop = yield run.iterate()
+            if stop and reason is None:
+                with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+                    run.check()
+                reason = STOPPED
+        return run.result(reason)
+
+
+def estimate(
+    problem: Problem, prior: Prior, settings: Settings, *, trial: bool = False
+) -> runtime.Estimate:
+    """Estimate memory, and with `trial` time per iteration, before fitting.
+
+    Memory is counted from the network's own graph on torch's meta device; time
+    is measured on a piece of the image of at most 64 pixels a side and scaled.
+    """
+    device = runtime.pick_device(settings.device)
+    dtype = runtime.pick_dtype(settings.precision, device)
+    canvas = _canvas(problem, prior)
+    inputs = prior.code.channels(problem.measurement)
+    with torch.device("meta"):
+        network = prior.architecture.build(
+            inputs, problem.image_shape[0], problem.ndim, None
+        )
+        code = torch.empty(1, inputs, *canvas, dtype=dtype)
+    pixels = math.prod(canvas)
+    weights = sum(p.numel() for p in network.parameters())
+    widest = max(*prior.architecture.up, inputs)
+    memory = (
+        runtime.saved_bytes(network, code)
+        # The gradients in flight at the widest place of the backward pass.
+        + 4 * widest * pixels * dtype.itemsize
+        # Code, its noise and the cast; measurement, average, best and the like.
+        + (2 * inputs + 16 * problem.image_shape[0]) * 4 * pixels
+        # Weights, gradients, moments and the snapshot to roll back to.
+        + 8 * 4 * weights
+    )
+    seconds = _trial(problem, prior, settings) if trial else None
+    return runtime.Estimate(memory, runtime.free_memory(device), seconds)
+
+
+def _canvas(problem: Problem, prior: Prior) -> tuple[int, ...]:
+    """Return the image's sides rounded up to what the network can halve.
+
+    Two pixels are left at the coarsest scale: one has no variance to normalise.
+    """
+    multiples = prior.architecture.multiple(problem.ndim)
+    sides = problem.image_shape[1:]
+    return tuple(max(2, -(-n // m)) * m for n, m in zip(sides, multiples, strict=True))
+
+
+def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
+    """Return seconds per iteration of a small piece, scaled to the whole."""
+    piece = problem.measurement[(..., *[slice(0, 64)] * problem.ndim)]
+    small = Problem(measurement=piece, shape=(problem.image_shape[0], *piece.shape[2:]))
+    run = _Run(small, prior, settings)
+    times = []
+    with runtime.kept_pages():
+        for _ in range(4):
+            start = time.perf_counter()
+            run.advance()
+            times.append(time.perf_counter() - start)
+    share = math.prod(_canvas(problem, prior)) / math.prod(_canvas(small, prior))
+    return min(times) * share
+
+
+class _Run:
+    """The state of one fit."""
+
+    def __init__(self, problem: Problem, prior: Prior, settings: Settings) -> None:
+        self.began = time.perf_counter()
+        self.problem, self.settings = problem, settings
+        self.device = runtime.pick_device(settings.device)
+        self.dtype = runtime.pick_dtype(settings.precision, self.device)
+        self.measurement = problem.measurement.to(self.device, torch.float32)
+        channels, *sides = problem.image_shape
+        self.crop = (..., *(slice(0, n) for n in sides))
+
+        # Weights are drawn on the CPU, so that every device starts alike.
+        first = runtime.generator(settings.seed, torch.device("cpu"))
+        self.random = runtime.generator(settings.seed + 1, self.device)
+        self.network = prior.architecture.build(
+            prior.code.channels(self.measurement), channels, problem.ndim, first
+        ).to(self.device, memory_format=memory_format(problem.ndim))
+        rate: Any = settings.rate
+        if self.device.type == "cuda":
+            # A captured step reads the rate from the device, where it can change.
+            rate = torch.tensor(rate, device=self.device)
+        self.optimizers = optimizers.make(
+            self.network, settings.optimizer, rate, on_gpu=self.device.type == "cuda"
+        )
+        known = problem.weight
+        if known is None:
+            known = torch.ones_like(self.measurement[:, :1])
+        known = known.to(self.device, torch.float32)
+        if not bool((known > 0).any()):
+            raise InputError("weight: no pixel of the measurement is known")
+        self.watch = settings.stop.start(known, self.random)
+        # A code made of the measurement must not show held-out pixels either:
+        # their noise would find its way into the weights, and their error would
+        # look better than it is.
+        self.draw = prior.code.start(
+            _canvas(problem, prior), self.measurement, self.watch.weight, self.random
+        )
+        self.average = Average((1, channels, *sides), settings.decay, self.device)
+        self.loss = torch.zeros((), device=self.device, dtype=torch.float32)
+
+        self.step = 0
+        self.graph: runtime.Graph | None = None
+        self.history: list[dict[str, float]] = []
+        self.recent: deque[float] = deque(maxlen=8)
+        self.read_loss = self.read_score = math.nan
+        self.best: Tensor | None = None
+        self.best_step = 0
+        self.warnings: list[str] = []
+        self.retries = 0
+        self.saved = self._tensors_now()
+
+    # -- one iteration ----------------------------------------------------------
+
+    def advance(self) -> str | None:
+        """Take one step, check it if it is time, and return why to stop, if so."""
+        with runtime.step_context(self.settings.threads):
+            if self.graph is not None:
+                self.graph()
+            elif (
+                self.device.type == "cuda"
+                and self.settings.graph
+                and self.step >= GRAPH_AFTER
+            ):
+                self.graph = runtime.Graph(self._step, self.random)
+                self.graph()
+            else:
+                self._step()
+        self.step += 1
+        last = self.step >= self.settings.stop.maximum
+        reason = None
+        if last or self.step == 1 or self.step % self.settings.check_every == 0:
+            reason = self.check()
+        if last and reason is None:
+            reason = f"the maximum of {self.step} iterations"
+        return reason
+
+    def _step(self) -> None:
+        """Everything that happens in an iteration, without reading anything back."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        code, hidden = self.draw(self.random)
+        output = self.network(code.to(self.dtype))[self.crop]
+        weight = self.watch.weight if hidden is None else self.watch.weight * hidden
+        loss = weighted_mean(self._error(output), weight)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            output = output.detach()
+            self.average.update(output, hidden)
+            self.watch.see(output)
+            self.loss.copy_(loss.detach())
+
+    def _error(self, image: Tensor) -> Tensor:
+        operator = self.problem.operator
+        prediction = image if operator is None else operator(image)
+        return self.problem.term(prediction, self.measurement)
+
+    # -- now and then -----------------------------------------------------------
+
+    @torch.no_grad()
+    def check(self) -> str | None:
+        """Read loss and score, keep the best image, roll back a divergence."""
+        if self.history and self.history[-1]["step"] == self.step:
+            return None
+        average = self.average.value()
+        score = self.watch.score(average, self._error)
+        self.read_loss, self.read_score = torch.stack([self.loss, score]).tolist()
+        self.history.append(
+            {"step": self.step, "loss": self.read_loss, "score": self.read_score}
+        )
+        if self._diverged():
+            return self._roll_back()
+        self.recent.append(self.read_loss)
+        verdict = self.watch.judge(self.step, self.read_score)
+        if verdict.best or self.best is None:
+            self.best, self.best_step = average, self.step
+        if self.step % (5 * self.settings.check_every) == 0:
+            self.saved = self._tensors_now()
+        return verdict.reason
+
+    def _diverged(self) -> bool:
+        if not (math.isfinite(self.read_loss) and math.isfinite(self.read_score)):
+            return True
+        usual = statistics.median(self.recent) if len(self.recent) > 2 else math.inf
+        return self.read_loss > SPIKE * usual
+
+    def _tensors(self) -> list[Tensor]:
+        """Everything that a divergence can spoil."""
+        tensors = [p.data for p in self.network.parameters()]
+        for optimizer in self.optimizers:
+            for state in optimizer.state.values():
+                tensors += [v for v in state.values() if isinstance(v, Tensor)]
+        return tensors + self.average.tensors()
+
+    def _tensors_now(self) -> list[Tensor]:
+        return [t.clone() for t in self._tensors()]
+
+    def _roll_back(self) -> str | None:
+        """Return to the last good state with a lower learning rate."""
+        self.retries += 1
+        now = self._tensors()
+        if len(now) != len(self.saved):
+            # Before the first snapshot the optimisers had no state yet.
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
+            self.graph = None
+            now = self._tensors()
+        for tensor, saved in zip(now, self.saved, strict=True):
+            tensor.copy_(saved)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].mul_(0.7)
+                else:
+                    group["lr"] *= 0.7
+        self.recent.clear()
+        if self.retries <= RETRIES:
+            return None
+        self.warnings.append(
+            f"the fit diverged {self.retries} times, the last time at iteration "
+            f"{self.step}; the image of iteration {self.best_step} was kept"
+        )
+        return "the loss kept diverging"
+
+    # -- what others see --------------------------------------------------------
+
+    def iterate(self) -> Iterate:
+        """Describe the iteration just done."""
+        return Iterate(
+            step=self.step,
+            maximum=self.settings.stop.maximum,
+            loss=self.read_loss,
+            score=self.read_score,
+            best_step=self.best_step,
+            seconds=time.perf_counter() - self.began,
+            measure=self.average.value,
+            render=lambda: self._finished(self.average.value()),
+        )
+
+    @torch.no_grad()
+    def _finished(self, average: Tensor) -> Tensor:
+        finish = self.problem.finish
+        return average if finish is None else finish(average)
+
+    def result(self, reason: str) -> Fit:
+        """Return the fit as it stands."""
+        best = self.best
+        if best is None or not bool(torch.isfinite(best).all()):
+            # Nothing finite was ever seen: the mean is the honest answer.
+            level = self.measurement.mean()
+            best = torch.full_like(self.average.sum, float(level))
+            self.warnings.append("no iteration gave a finite image")
+        return Fit(
+            image=self._finished(best),
+            average=best,
+            stopped_by=reason,
+            iterations=self.step,
+            best_iteration=self.best_step,
+            seconds=time.perf_counter() - self.began,
+            history=self.history,
+            settings={
+                "device": str(self.device),
+                "precision": str(self.dtype).removeprefix("torch."),
+                "torch": torch.__version__,
+            },
+            warnings=self.warnings,
+        )

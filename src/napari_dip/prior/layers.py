@@ -1,0 +1,162 @@
+"""Padding, resampling and normalisation that keep the channels-last layout.
+
+Half of a step of the published network is not convolution: it is layout copies,
+reflection padding, bilinear upsampling and normalisation.  The operations here
+compute the same numbers as their ``torch.nn`` counterparts (the tests compare
+them) but read and write whole channel vectors in place, forward and backward.
+All of them take (N, C, Y, X) or (N, C, Z, Y, X).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def memory_format(ndim: int) -> torch.memory_format:
+    """Return the channels-last format for `ndim` spatial dimensions."""
+    return torch.channels_last if ndim == 2 else torch.channels_last_3d
+
+
+def _empty(like: Tensor, size: list[int]) -> Tensor:
+    return torch.empty(
+        size,
+        dtype=like.dtype,
+        device=like.device,
+        memory_format=memory_format(like.ndim - 2),
+    )
+
+
+class _ReflectPad(torch.autograd.Function):
+    """Reflection padding of every spatial dimension by `pad` on both sides."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        spatial = range(2, x.ndim)
+        size = list(x.shape)
+        for dim in spatial:
+            size[dim] += 2 * pad
+        out = _empty(x, size)
+        inner = out
+        for dim in spatial:
+            inner = inner.narrow(dim, pad, x.shape[dim])
+        inner.copy_(x)
+        for dim in spatial:
+            # Dimensions not yet mirrored are still restricted to the inside.
+            view = out
+            for later in range(dim + 1, x.ndim):
+                view = view.narrow(later, pad, x.shape[later])
+            last = size[dim] - 1
+            for i in range(pad):
+                view.select(dim, i).copy_(view.select(dim, 2 * pad - i))
+                view.select(dim, last - i).copy_(view.select(dim, last - 2 * pad + i))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
+        pad = ctx.pad
+        spatial = range(2, grad.ndim)
+        # Fold the mirrored borders back, last dimension first, in a copy.
+        out = grad.clone(memory_format=memory_format(grad.ndim - 2))
+        for dim in reversed(spatial):
+            view = out
+            for later in range(dim + 1, grad.ndim):
+                view = view.narrow(later, pad, grad.shape[later] - 2 * pad)
+            last = grad.shape[dim] - 1
+            for i in range(pad):
+                view.select(dim, 2 * pad - i).add_(view.select(dim, i))
+                view.select(dim, last - 2 * pad + i).add_(view.select(dim, last - i))
+        for dim in spatial:
+            out = out.narrow(dim, pad, grad.shape[dim] - 2 * pad)
+        return out.contiguous(memory_format=memory_format(grad.ndim - 2)), None
+
+
+def pad(x: Tensor, amount: int, mode: str) -> Tensor:
+    """Pad every spatial side of `x` by `amount` ("reflection" or "zero")."""
+    if amount == 0:
+        return x
+    if mode == "zero":
+        return F.pad(x, [amount] * (2 * (x.ndim - 2)))
+    if min(x.shape[2:]) <= amount:
+        # Too small to mirror `amount` pixels: repeat the border instead.
+        return F.pad(x, [amount] * (2 * (x.ndim - 2)), mode="replicate")
+    out: Tensor = _ReflectPad.apply(x, amount)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _UpsampleAxis(torch.autograd.Function):
+    """Linear upsampling by two along one axis, ``align_corners=False``.
+
+    Even outputs are 3/4 x[i] + 1/4 x[i-1], odd ones 3/4 x[i] + 1/4 x[i+1], the
+    border value repeated; the backward pass is the transpose of that stencil.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim
+        n = x.shape[dim]
+        size = list(x.shape)
+        size[dim] = 2 * n
+        out = _empty(x, size)
+        even, odd = _phases(out, dim)
+        inner, shifted = x.narrow(dim, 1, n - 1), x.narrow(dim, 0, n - 1)
+        torch.lerp(inner, shifted, 0.25, out=even.narrow(dim, 1, n - 1))
+        torch.lerp(shifted, inner, 0.25, out=odd.narrow(dim, 0, n - 1))
+        even.select(dim, 0).copy_(x.select(dim, 0))
+        odd.select(dim, n - 1).copy_(x.select(dim, n - 1))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
+        dim = ctx.dim
+        even, odd = _phases(grad, dim)
+        n = even.shape[dim]
+        out = _empty(grad, list(even.shape))
+        torch.add(even, odd, out=out)
+        out.mul_(0.75)
+        out.narrow(dim, 0, n - 1).add_(even.narrow(dim, 1, n - 1), alpha=0.25)
+        out.narrow(dim, 1, n - 1).add_(odd.narrow(dim, 0, n - 1), alpha=0.25)
+        out.select(dim, 0).add_(even.select(dim, 0), alpha=0.25)
+        out.select(dim, n - 1).add_(odd.select(dim, n - 1), alpha=0.25)
+        return out, None
+
+
+def _phases(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    index: list[slice] = [slice(None)] * x.ndim
+    index[dim] = slice(0, None, 2)
+    even = x[tuple(index)]
+    index[dim] = slice(1, None, 2)
+    return even, x[tuple(index)]
+
+
+def upsample(x: Tensor, stride: tuple[int, ...], mode: str) -> Tensor:
+    """Upsample by `stride` (1 or 2 per dimension), "bilinear" or "nearest".
+
+    "bilinear" stands for linear interpolation along every axis in 3-D too.
+    """
+    for dim, factor in enumerate(stride, start=2):
+        if factor == 1:
+            continue
+        if mode == "nearest":
+            x = x.repeat_interleave(2, dim=dim)
+        else:
+            x = _UpsampleAxis.apply(x, dim)  # type: ignore[no-untyped-call]
+    return x.contiguous(memory_format=memory_format(x.ndim - 2))
+
+
+def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """Normalise every channel by its own mean and variance, then scale and shift.
+
+    This is what the papers' BatchNorm computes for a batch of one in training
+    mode.  There are no running statistics, so a module's train or eval mode
+    changes nothing, and several samples never mix.
+    """
+    if x.shape[0] == 1:
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    return F.instance_norm(x, None, None, weight, bias, eps=eps)

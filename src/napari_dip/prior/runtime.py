@@ -1,0 +1,270 @@
+"""Where and how a fit computes: device, precision, threads, memory, allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_dip.errors import InputError, OutOfMemory
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name such as "auto", "cpu", "cuda", "cuda:1", "mps".
+
+    "auto" is a CUDA GPU where there is one and the CPU elsewhere; Apple's GPU has
+    to be named, since some of its operations have been silently wrong.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(
+            f"device must be auto, cpu, cuda, cuda:N or mps; got {name!r}"
+        ) from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise InputError(f"device {name!r} is not there: {count} CUDA GPUs found")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device 'mps' is not there: no Apple GPU found")
+    return device
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype the network computes in; parameters and loss stay float32.
+
+    "auto" is bfloat16 where the hardware multiplies it natively: CPUs with
+    AVX512-BF16 or AMX, CUDA GPUs from Ampere on.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}"
+        )
+    if precision == "auto":
+        native = (
+            device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+        )
+        if device.type == "cpu":
+            # Private in torch, and absent from builds for other processors.
+            native = any(
+                getattr(torch.cpu, name, bool)()
+                for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+            )
+        return torch.bfloat16 if native else torch.float32
+    return getattr(torch, precision)  # type: ignore[no-any-return]
+
+
+def generator(seed: int, device: torch.device) -> torch.Generator:
+    """Return a generator of our own; the global ones are never touched."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextmanager
+def step_context(threads: int | None) -> Iterator[None]:
+    """Hold the global settings that one step needs, and no longer than the step.
+
+    Gradients are on whatever the caller set; cuDNN may measure its kernels; the
+    number of threads is `threads` where given.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=True, deterministic=False, allow_tf32=True
+            )
+        )
+        before = torch.get_num_threads()
+        if threads is not None and threads != before:
+            torch.set_num_threads(threads)
+            stack.callback(torch.set_num_threads, before)
+        yield
+
+
+class _KeptPages:
+    """Keep glibc from handing pages back after every freed tensor.
+
+    A step frees and allocates the same large blocks again.  By default glibc maps
+    each anew and the kernel clears its pages, a third of a step on a CPU.  While
+    any fit runs, blocks come from the heap and the heap is not trimmed; afterwards
+    the defaults return and free memory goes back to the system.
+    """
+
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.libc = None
+        if sys.platform == "linux":
+            libc = ctypes.CDLL(None)
+            if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
+                self.libc = libc
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self.lock:
+            self.users += change
+            if self.libc is None:
+                return
+            if change > 0 and self.users == 1:
+                self.libc.mallopt(self.M_MMAP_MAX, 0)
+                self.libc.mallopt(self.M_TRIM_THRESHOLD, 2**31 - 1)
+            elif change < 0 and self.users == 0:
+                self.libc.mallopt(self.M_MMAP_MAX, 65536)
+                self.libc.mallopt(self.M_TRIM_THRESHOLD, 128 * 1024)
+                self.libc.malloc_trim(0)
+
+
+kept_pages = _KeptPages()
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a fit could take on `device`, None where unknown."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )
+        return free + cached
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" in names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
+    """Count the bytes that the backward pass of `network` would keep.
+
+    Both must be on the meta device, so nothing is computed or allocated.
+    """
+    storages: dict[int, int] = {}
+    kept = []
+
+    def pack(t: Tensor) -> Tensor:
+        if not isinstance(t, torch.nn.Parameter):
+            storage = t.untyped_storage()
+            storages[storage._cdata] = storage.nbytes()
+            kept.append(t)  # or the address could be used again
+        return t
+
+    hooks = torch.autograd.graph.saved_tensors_hooks
+    with torch.inference_mode(False), torch.enable_grad(), hooks(pack, lambda t: t):
+        network(code).sum()
+    return sum(storages.values())
+
+
+@contextmanager
+def memory_errors(describe: Callable[[], str]) -> Iterator[None]:
+    """Turn the several ways torch reports lack of memory into `OutOfMemory`.
+
+    Any other RuntimeError passes.  `describe` says what would fit.
+    """
+    message = None
+    try:
+        yield
+    except MemoryError:
+        message = describe()
+    except RuntimeError as error:
+        told = str(error).lower()
+        if not (
+            isinstance(error, torch.OutOfMemoryError)
+            or "can't allocate memory" in told
+            or "not enough memory" in told
+            or "out of memory" in told
+        ):
+            raise
+        message = describe()
+    if message is not None:
+        # Raised here, where the failed step's frames and tensors are gone.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(message)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a fit will take.
+
+    Attributes
+    ----------
+    memory : int
+        Peak bytes on the device, above what is in use before the fit.
+    available : int or None
+        Bytes that the device has left, None where unknown.
+    seconds : float or None
+        Per iteration, from a trial on a small piece; None if not tried.
+    """
+
+    memory: int
+    available: int | None
+    seconds: float | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the memory is there, as far as known."""
+        return self.available is None or self.memory <= self.available
+
+    def advice(self, pixels: int, ndim: int) -> str:
+        """Say what is needed, what there is, and which size would fit."""
+        text = f"the fit needs about {self.memory / 2**30:.1f} GiB"
+        if self.available is None:
+            return text + ", more than there is"
+        text += f" and {self.available / 2**30:.1f} GiB are free"
+        side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
+        side -= side % 32
+        what = " x ".join([str(side)] * ndim)
+        return text + f"; an image of {what} pixels, or fewer channels, would fit"
+
+
+class Graph:
+    """One step captured as a CUDA graph and replayed without the host's help.
+
+    The step must have run a few times before, so that its state is allocated.
+
+    Parameters
+    ----------
+    step : callable
+        Reads and writes the same tensors on every call and never synchronises.
+    random : torch.Generator
+        The generator that the step draws from.
+    """
+
+    def __init__(self, step: Callable[[], None], random: torch.Generator) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+        self.graph.register_generator_state(random)
+        # Other threads (a viewer) may use the GPU while this one captures.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            step()
+
+    def __call__(self) -> None:
+        self.graph.replay()

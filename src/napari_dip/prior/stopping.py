@@ -1,0 +1,283 @@
+"""When to stop, and which image to keep: small rules with one interface.
+
+A rule gives every checked iteration a score (lower is better).  The fit keeps
+the averaged image of the best score and ends when the rule says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior.terms import weighted_mean
+
+Error = Callable[[Tensor], Tensor]
+"""Maps an image x to the pointwise error of A(x), (1, C, ...)."""
+
+
+class Verdict(NamedTuple):
+    """What a rule makes of one check."""
+
+    best: bool
+    """Whether this is the image to keep so far."""
+    reason: str | None
+    """Why to stop now, or None to go on."""
+
+
+class Watch(Protocol):
+    """A rule at work on one fit."""
+
+    weight: Tensor
+    """Weights of the fit's own loss, (1, 1, ...)."""
+
+    def see(self, output: Tensor) -> None:
+        """Look at the output of every iteration, without reading it back."""
+        ...
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        """Return the score of the averaged image, a scalar on the device."""
+        ...
+
+    def judge(self, step: int, score: float) -> Verdict:
+        """Decide on the score of a checked iteration."""
+        ...
+
+
+class Rule(Protocol):
+    """A stopping rule."""
+
+    @property
+    def maximum(self) -> int:
+        """Most iterations that the fit may take."""
+        ...
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit whose measurement has these weights, (1, 1, ...)."""
+        ...
+
+
+class _Patient:
+    """Keep the lowest score; give up when it has not fallen for long enough."""
+
+    def __init__(self, patience: int, fraction: float, name: str) -> None:
+        self.patience, self.fraction, self.name = patience, fraction, name
+        self.lowest = float("inf")
+        self.step = 0
+
+    def judge(self, step: int, score: float) -> Verdict:
+        if score < self.lowest:
+            self.lowest, self.step = score, step
+            return Verdict(True, None)
+        waited = step - self.step
+        if waited >= max(self.patience, self.fraction * self.step):
+            return Verdict(False, f"{self.name} has not fallen for {waited} iterations")
+        return Verdict(False, None)
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """Stop after a fixed number of iterations and keep the last average."""
+
+    maximum: int
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit; see `Rule.start`."""
+        return _Counting(weight)
+
+
+class _Counting:
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def see(self, output: Tensor) -> None:
+        pass
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        return weighted_mean(error(average), self.weight)
+
+    def judge(self, step: int, score: float) -> Verdict:
+        return Verdict(True, None)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Keep a part of the pixels out of the loss and stop when they get worse.
+
+    The error of the *averaged* image at held-out pixels is, up to the constant
+    noise variance, its error against the truth, as long as the noise of a pixel
+    says nothing about its neighbours' (hold-out rule: Ding et al., 2022, arXiv
+    2209.10675; on the average: our measurements).  For noise that does reach
+    into neighbours, `radius` also takes the surroundings of every held-out
+    pixel out of the loss.
+
+    Parameters
+    ----------
+    maximum : int
+        Most iterations.
+    fraction : float
+        Part of the pixels held out; raised where it would be fewer than
+        `fewest`, but never above 0.1.
+    fewest : int
+        Number of pixels that a useful estimate needs.
+    radius : int
+        Half-width of the block taken out around every held-out pixel; 0 for
+        independent noise.
+    patience : int
+        Iterations without improvement after which to stop.
+    relative_patience : float
+        The same as a part of the best iteration; the larger one counts.
+    variance : float, optional
+        Mean error of the truth under the data term, if known.  The pixels that
+        *are* fitted are then judged too: what separates their error L from the
+        held-out error V is the part h of their own noise that they have taken up,
+        ``L = (1 - h)^2 V`` as at the points of a linear smoother, and their error
+        against the truth is ``(1 - h)^2 (V - variance) + h^2 variance``.
+
+    Notes
+    -----
+    Without `variance` the rule is right for pixels like the held-out ones, of
+    which it has few; where fitted pixels gain by following their own value, as
+    in fine texture, it stops too early.
+    """
+
+    maximum: int
+    fraction: float = 0.02
+    fewest: int = 2000
+    radius: int = 0
+    patience: int = 200
+    relative_patience: float = 0.3
+    variance: float | None = None
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Draw the held-out pixels; see `Rule.start`."""
+        known = weight > 0
+        count = max(int(known.sum()), 1)
+        fraction = min(max(self.fraction, self.fewest / count), 0.1)
+        width = 2 * self.radius + 1
+        # A block costs its whole area, and blocks must not run into each other.
+        fraction /= width ** (weight.ndim - 2)
+        uniform = torch.rand(
+            weight.shape, generator=generator, device=weight.device, dtype=torch.float32
+        )
+        held = (uniform < fraction) & known
+        if self.radius:
+            pool = F.max_pool2d if weight.ndim == 4 else F.max_pool3d
+            near = pool(held.float(), width, 1, self.radius) > 0
+        else:
+            near = held
+        return _HoldingOut(self, weight * ~near, weight * held)
+
+
+class _HoldingOut(_Patient):
+    def __init__(self, rule: HeldOut, weight: Tensor, held: Tensor) -> None:
+        super().__init__(
+            rule.patience, rule.relative_patience, "the error at held-out pixels"
+        )
+        self.weight, self.held, self.variance = weight, held, rule.variance
+
+    def see(self, output: Tensor) -> None:
+        pass
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        errors = error(average)
+        held_out = weighted_mean(errors, self.held)
+        if self.variance is None:
+            return held_out
+        kept = (weighted_mean(errors, self.weight) / held_out).clamp(max=1)
+        taken = 1 - kept.sqrt()
+        return kept * (held_out - self.variance) + taken.square() * self.variance
+
+
+@dataclass(frozen=True)
+class MovingVariance:
+    """Stop when the outputs have been at their steadiest for long enough.
+
+    ES-EMV of Wang et al. (2021, arXiv 2112.06074, Algorithm 2): an exponentially
+    weighted variance of the outputs stands for the variance over a window, so
+    memory is two images however long the window.  Needs no held-out pixels, for
+    noise where they mean nothing; tends to stop early.
+
+    Parameters
+    ----------
+    maximum : int
+        Most iterations.
+    memory : float
+        Weight of the newest output (alpha).
+    patience : int
+        Iterations without improvement after which to stop.
+    warmup : int
+        Iterations before the variance means anything.
+    """
+
+    maximum: int
+    memory: float = 0.1
+    patience: int = 1000
+    warmup: int = 100
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit; see `Rule.start`."""
+        return _Steadying(self, weight)
+
+
+class _Steadying(_Patient):
+    def __init__(self, rule: MovingVariance, weight: Tensor) -> None:
+        super().__init__(rule.patience, 0, "the variance of the outputs")
+        self.weight, self.rule = weight, rule
+        self.mean: Tensor | None = None
+        self.variance = torch.zeros((), device=weight.device, dtype=torch.float32)
+
+    def see(self, output: Tensor) -> None:
+        if self.mean is None:
+            self.mean = output.clone()
+            return
+        step = output - self.mean
+        self.mean.add_(step, alpha=self.rule.memory)
+        spread = self.rule.memory * step.square().mean()
+        self.variance.add_(spread).mul_(1 - self.rule.memory)
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        return self.variance.clone()
+
+    def judge(self, step: int, score: float) -> Verdict:
+        if step < self.rule.warmup:
+            return Verdict(True, None)
+        return super().judge(step, score)
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Stop when the residual is as large as the known noise (Morozov).
+
+    Parameters
+    ----------
+    maximum : int
+        Most iterations.
+    level : float
+        Mean error of the truth under the data term: the noise variance for the
+        squared error, in the measurement's units.
+    """
+
+    maximum: int
+    level: float
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit; see `Rule.start`."""
+        return _Discrepant(self, weight)
+
+
+class _Discrepant(_Counting):
+    def __init__(self, rule: Discrepancy, weight: Tensor) -> None:
+        super().__init__(weight)
+        self.level = rule.level
+
+    def judge(self, step: int, score: float) -> Verdict:
+        if score > self.level:
+            return Verdict(True, None)
+        return Verdict(
+            True, f"the residual has reached the noise level {self.level:.3g}"
+        )

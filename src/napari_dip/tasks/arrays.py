@@ -1,0 +1,230 @@
+"""Arrays of any layout, taken apart into planes and put together again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+
+Float = NDArray[np.float32]
+SMALLEST = 16
+"""Fewest pixels along a spatial axis."""
+
+
+def as_array(value: Any, name: str) -> Any:
+    """Return `value` as an array of real numbers, lazy ones (dask, zarr) as they are."""
+    lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
+    array = value if lazy else np.asarray(value)
+    kind = np.dtype(array.dtype).kind
+    if kind not in "buif":
+        what = {"c": "complex", "O": "object"}.get(kind, str(array.dtype))
+        raise InputError(
+            f"{name} must be an array of real numbers (bool, integer or float); "
+            f"got dtype {what}"
+        )
+    if 0 in array.shape or array.ndim == 0:
+        raise InputError(
+            f"{name} must not be empty; got an array of shape {tuple(array.shape)}"
+        )
+    return array
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which axes of an array are what.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the array.
+    dtype : numpy.dtype
+        Of the array.
+    channel_axis : int or None
+        Counted from the front.
+    spatial_dims : int
+        The last 2 or 3 axes but for the channels.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channel_axis: int | None
+    spatial_dims: int
+
+    @classmethod
+    def of(
+        cls, array: Any, channel_axis: int | str | None, spatial_dims: int, name: str
+    ) -> Layout:
+        """Find the layout of an array by the arguments of a task."""
+        ndim, shape = array.ndim, tuple(array.shape)
+        axis: int | None
+        if channel_axis == "auto":
+            colour = ndim > spatial_dims and shape[-1] in (3, 4)
+            axis = ndim - 1 if colour else None
+        elif channel_axis is None:
+            axis = None
+        else:
+            axis = int(channel_axis)
+            if not -ndim <= axis < ndim:
+                raise InputError(
+                    f"channel_axis must be from {-ndim} to {ndim - 1} for {name} of "
+                    f"shape {shape}; got {channel_axis}"
+                )
+            axis %= ndim
+        layout = cls(shape, np.dtype(array.dtype), axis, spatial_dims)
+        sides = layout.sides
+        if len(sides) < spatial_dims or min(sides) < SMALLEST:
+            raise InputError(
+                f"{name} must have at least {SMALLEST} pixels along each of its "
+                f"{spatial_dims} spatial axes; got shape {shape}, of which "
+                f"{sides} are spatial"
+            )
+        return layout
+
+    @property
+    def _axes(self) -> list[int]:
+        """The axes but for the channels."""
+        return [i for i in range(len(self.shape)) if i != self.channel_axis]
+
+    @property
+    def spatial_axes(self) -> list[int]:
+        """The axes of an image or volume."""
+        return self._axes[-self.spatial_dims :]
+
+    @property
+    def leading_axes(self) -> list[int]:
+        """The axes over planes or volumes."""
+        return self._axes[: -self.spatial_dims]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Pixels along the spatial axes."""
+        return tuple(self.shape[i] for i in self.spatial_axes)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 1 where there is no axis for them."""
+        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @property
+    def planes(self) -> int:
+        """Number of images or volumes."""
+        return math.prod(self.shape[i] for i in self.leading_axes)
+
+    def indices(self) -> Iterator[tuple[int | slice, ...]]:
+        """Yield the index of every plane."""
+        for position in np.ndindex(*(self.shape[i] for i in self.leading_axes)):
+            index: list[int | slice] = [slice(None)] * len(self.shape)
+            for axis, i in zip(self.leading_axes, position, strict=True):
+                index[axis] = i
+            yield tuple(index)
+
+    def take(self, array: Any, index: tuple[int | slice, ...]) -> Float:
+        """Return one plane as float32, channels first, (C, Y, X) or (C, Z, Y, X)."""
+        plane = np.asarray(array[index]).astype(np.float32)
+        if self.channel_axis is None:
+            return plane[None]
+        before = sum(axis < self.channel_axis for axis in self.leading_axes)
+        return np.moveaxis(plane, self.channel_axis - before, 0)
+
+    def arrange(self, plane: Float) -> Float:
+        """Undo `take` for one plane."""
+        if self.channel_axis is None:
+            return plane[0]
+        before = sum(axis < self.channel_axis for axis in self.leading_axes)
+        return np.moveaxis(plane, 0, self.channel_axis - before)
+
+    def resized(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the array's shape with other spatial sides."""
+        shape = list(self.shape)
+        for axis, side in zip(self.spatial_axes, sides, strict=True):
+            shape[axis] = side
+        return tuple(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One image or volume, cleaned and scaled for a fit.
+
+    Attributes
+    ----------
+    values : ndarray
+        float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
+    known : ndarray
+        float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
+    offset, span : float
+        ``input = offset + span * values``.
+    """
+
+    values: Float
+    known: Float
+    offset: float
+    span: float
+
+    def restore(self, values: Float) -> Float:
+        """Return `values` in the units of the input."""
+        return values * np.float32(self.span) + np.float32(self.offset)
+
+
+def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
+    """Clean and scale one plane.
+
+    Parameters
+    ----------
+    plane : ndarray
+        From `Layout.take`.
+    name : str
+        Of the argument, for errors.
+    unit : bool
+        Map minimum and maximum to 0 and 1, as the papers' images are, in place
+        of the 0.1 and 99.9 percentiles to 0.05 and 0.95, which leave outliers
+        and a sigmoid's ends room.
+
+    Raises
+    ------
+    InputError
+        If there are infinities or nothing but NaN.
+    """
+    finite = np.isfinite(plane)
+    if np.isinf(plane).any():
+        raise InputError(
+            f"{name} must be finite (NaN marks missing pixels); got "
+            f"{int(np.isinf(plane).sum())} infinite values"
+        )
+    known = finite.all(axis=0)
+    if not known.any():
+        raise InputError(f"{name} must have known pixels; got nothing but NaN")
+    seen = plane[:, known].astype(np.float64)
+    if unit:
+        low, high = seen.min(), seen.max()
+        scale, shift = (high - low) or 1.0, low
+    else:
+        low, high = np.percentile(seen, [0.1, 99.9])
+        scale = ((high - low) or 1.0) / 0.9
+        shift = low - 0.05 * scale
+    values = (plane.astype(np.float64) - shift) / scale
+    values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
+    return Plane(
+        values.astype(np.float32), known.astype(np.float32), float(shift), float(scale)
+    )
+
+
+def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `array` in another dtype, rounded and clipped for integers."""
+    if dtype.kind == "b":
+        return array >= 0.5
+    if dtype.kind in "ui":
+        limits = np.iinfo(dtype)
+        # In float64: float32 cannot hold the ends of the wider integers.
+        wide = np.rint(array.astype(np.float64))
+        inside = np.clip(wide, float(limits.min), float(limits.max))
+        out = inside.astype(dtype)
+        # The largest int64 rounds up to 2**63 as a float, which would wrap.
+        out[inside >= float(limits.max)] = limits.max
+        return out
+    return array.astype(dtype)

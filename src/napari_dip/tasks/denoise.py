@@ -1,0 +1,182 @@
+"""Denoising: one noisy image in, the image without its noise out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from napari_dip.tasks import noise as noises
+from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.terms import Term
+
+PAPER_ITERATIONS = 1800
+"""Of the paper's text (section 4, Denoising); its published program runs 3000."""
+
+POOLING = 4.0
+"""Standard deviation in pixels of the window that judges a pixel's reliability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseRecipe(Recipe):
+    """Parameters of `denoise`."""
+
+    task: ClassVar[str] = "denoise"
+
+    noise: Literal["auto", "gaussian", "poisson", "poisson-gaussian", "impulse"] = (
+        parameter(
+            "auto",
+            "Kind of noise; auto looks whether the noise grows with the signal and "
+            "chooses gaussian or poisson-gaussian.",
+        )
+    )
+    sigma: float | None = parameter(
+        None,
+        "Standard deviation of gaussian noise in the units of the image; None "
+        "estimates it.",
+        low=0,
+        advanced=True,
+    )
+
+
+def _start(recipe: DenoiseRecipe, image: Any) -> Job:
+    image = as_array(image, "image")
+    layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        unit = recipe.preset == "paper"
+        plane = prepare(layout.take(image, index), "image", unit=unit)
+        return _plan(recipe, plane, seed)
+
+    return Job(layout, layout.sides, plan, recipe.restarts)
+
+
+def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
+    # torch only now: command line and widget read recipes without it.
+    import torch
+
+    from napari_dip.prior import stopping, terms
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import BlindSpot, Noise
+    from napari_dip.prior.fit import Prior, Problem, Settings
+
+    sigma = None if recipe.sigma is None else recipe.sigma / plane.span
+    found = noises.model(plane.values, recipe.noise, sigma)
+    correlated = noises.correlation(plane.values) > noises.CORRELATED
+    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
+
+    term: Term = terms.Squared()
+    if recipe.noise == "impulse":
+        term = terms.Huber()
+    elif recipe.noise == "poisson" and found.gain > 0:
+        term = terms.Poisson(found.gain, found.offset - found.variance / found.gain)
+    elif found.gain > 0:
+        term = terms.PoissonGaussian(found.gain, found.variance, found.offset)
+
+    stop: stopping.Rule
+    finish = None
+    if recipe.preset == "paper":
+        prior = Prior(Architecture(), Noise())
+        stop = stopping.Iterations(fixed or PAPER_ITERATIONS)
+        optimizer, rate, decay = "adam", 0.01, 0.99
+    elif correlated:
+        # Hidden pixels could be told from their neighbours, noise and all.
+        prior = Prior(Architecture.uniform(64, 3), Noise())
+        stop = stopping.HeldOut(1200, radius=2, patience=150)
+        optimizer, rate, decay = "muon", 0.03, 0.98
+    else:
+        prior = Prior(Architecture.uniform(64, 4, skip=64), BlindSpot())
+        stop = stopping.HeldOut(800, patience=100, variance=found.level(plane.values))
+        optimizer, rate, decay = "muon", 0.02, 0.99
+        if recipe.noise != "impulse":
+            finish = _posterior_mean(plane, found)
+    if fixed is not None:
+        stop = stopping.Iterations(fixed)
+
+    def tensor(array: Any) -> Tensor:
+        return torch.from_numpy(array)[None]
+
+    problem = Problem(
+        tensor(plane.values),
+        term=term,
+        weight=tensor(plane.known[None]),
+        finish=finish,
+    )
+    settings = Settings(
+        stop,
+        optimizer=optimizer,
+        rate=rate,
+        decay=decay,
+        device=recipe.device,
+        precision=recipe.precision,
+        seed=seed,
+    )
+    details = {
+        "noise": found.kind,
+        "sigma": found.variance**0.5 * plane.span,
+        "gain": found.gain * plane.span,
+        "correlated": bool(correlated),
+    }
+    return Plan(problem, prior, settings, plane.restore, details)
+
+
+def _posterior_mean(
+    plane: Plane, noise: noises.NoiseModel
+) -> Callable[[Tensor], Tensor]:
+    """Return the step that gives a blind-spot average its pixels' own values back.
+
+    A pixel's prediction e was made without its noisy value y, which still says
+    something.  With v the local mean of (y - e)^2 and s^2 the noise variance, the
+    best linear estimate is ``e + max(v - s^2, 0) / v * (y - e)`` (the posterior
+    mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
+    Eq. 4, with the prior's variance taken from the image instead of a network).
+    """
+    import torch
+
+    from napari_dip.prior.operators import gaussian_blur
+
+    measurement = torch.from_numpy(plane.values)[None]
+    known = torch.from_numpy(plane.known)[None, None]
+
+    def finish(average: Tensor) -> Tensor:
+        y, weight = measurement.to(average.device), known.to(average.device)
+        signal = (average - noise.offset).clamp(min=0)
+        variance = (noise.gain * signal + noise.variance).mean(1, keepdim=True)
+        # Relative to the noise, so that bright and dark pixels can be pooled.
+        excess = (y - average).square().mean(1, keepdim=True) / variance
+        local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
+            weight, POOLING
+        ).clamp(min=1e-6)
+        gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
+        return average + gain * (y - average)
+
+    return finish
+
+
+TASK = Task(
+    recipe=DenoiseRecipe,
+    arrays={
+        "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
+        "real dtype, 16 pixels a side or more. NaN marks missing pixels."
+    },
+    start=_start,
+    summary="""Remove the noise from an image, without training data.
+
+A network is fitted to this one image and stopped before it learns the noise.
+""",
+    notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, IJCV 2020,
+section 3.1 and section 4 (Denoising): the hourglass of 5 scales and 128 channels,
+Adam at 0.01, a code perturbed by 1/30, 1800 iterations, outputs averaged with 0.99.
+The other presets fit a smaller network with an orthogonalising optimiser (Muon) to
+hidden pixels (Noise2Self) and add the pixels' own values back by their local
+reliability; noise that reaches into neighbouring pixels is recognised and fitted
+without hiding.""",
+)
+
+denoise = function(TASK)

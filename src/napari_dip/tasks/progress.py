@@ -1,0 +1,64 @@
+"""The progress bar of functions and command line."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Iterate
+
+
+class Bar:
+    """A bar on standard error with speed, held-out error and remaining time.
+
+    A fit that stops by itself ends before its maximum: the remaining time is that
+    to the maximum.
+
+    Parameters
+    ----------
+    title : str
+        Shown in front.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[step]}"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[score]}"),
+            TextColumn("at most"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.bar = self.progress.add_task(title, total=None, step="", rate="", score="")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, it: Iterate) -> None:
+        """Show an iterate."""
+        done = it.part * it.maximum + it.step
+        part = f" of part {it.part + 1}/{it.parts}" if it.parts > 1 else ""
+        self.progress.update(
+            self.bar,
+            completed=done,
+            total=it.parts * it.maximum,
+            step=f"{it.step}/{it.maximum}{part}",
+            rate=f"{done / max(it.seconds, 1e-9):.1f} it/s",
+            score=f"error {it.score:.3g} (best at {it.best_step})",
+        )

@@ -1,0 +1,234 @@
+"""The parameters of a task, written once.
+
+A recipe is a frozen dataclass.  Its fields are the keywords of the function, the
+options of the command line, the controls of the widget and the provenance in
+files; their types and `parameter` metadata say what is accepted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass, field
+from functools import cache
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from napari_dip.errors import InputError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is known about a field of a recipe.
+
+    Attributes
+    ----------
+    name : str
+        Keyword.
+    default : object
+        Its default.
+    help : str
+        One or two plain sentences for docstring, ``--help`` and tooltip.
+    types : tuple of type
+        Accepted types, of int, float, str, bool and NoneType.
+    choices : tuple of str
+        Accepted strings where not every string is.
+    low, high : float or None
+        Inclusive limits of numbers.
+    advanced : bool
+        Whether an interface should fold it away.
+    """
+
+    name: str
+    default: Any
+    help: str
+    types: tuple[type, ...]
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    advanced: bool
+
+    @property
+    def accepted(self) -> str:
+        """What is accepted, in words."""
+        parts = list(self.choices)
+        bounds = ""
+        if self.low is not None and self.high is not None:
+            bounds = f" from {self.low:g} to {self.high:g}"
+        elif self.low is not None:
+            bounds = f" of {self.low:g} or more"
+        if int in self.types:
+            parts.append("an integer" + bounds)
+        elif float in self.types:
+            parts.append("a finite number" + bounds)
+        if str in self.types and not self.choices:
+            parts.append("a string")
+        if bool in self.types:
+            parts.append("true or false")
+        if type(None) in self.types:
+            parts.append("None")
+        return " or ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+    def check(self, value: Any) -> Any:
+        """Return `value` as the plain Python type it stands for, or raise."""
+        if value is None and type(None) in self.types:
+            return None
+        if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+            if bool in self.types:
+                return bool(value)
+        elif isinstance(value, str):
+            if str in self.types and (not self.choices or value in self.choices):
+                return value
+        elif (number := _number(value)) is not None:
+            whole = int in self.types and number == int(number)
+            if whole or float in self.types:
+                low = -math.inf if self.low is None else self.low
+                high = math.inf if self.high is None else self.high
+                if low <= number <= high:
+                    return int(number) if whole and float not in self.types else number
+        raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite real scalar (NumPy's too) as a float, else None."""
+    if isinstance(value, complex) or not hasattr(value, "__float__"):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def parameter(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    advanced: bool = False,
+) -> Any:
+    """Return a dataclass field that describes itself."""
+    metadata = {"help": help, "low": low, "high": high, "advanced": advanced}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Parameters that every fit has."""
+
+    task: ClassVar[str] = ""
+
+    preset: Literal["fast", "best", "paper"] = parameter(
+        "fast",
+        "How much to spend: fast suits a laptop, best takes several times as long "
+        "for the last tenths of a decibel, paper is the published setting.",
+    )
+    iterations: int | Literal["auto"] = parameter(
+        "auto",
+        "Number of iterations; auto stops by itself when held-out pixels say so "
+        "(with the paper preset: the published number).",
+        low=1,
+        high=1_000_000,
+    )
+    restarts: int = parameter(
+        1,
+        "Number of fits from different seeds to average; also gives an uncertainty.",
+        low=1,
+        high=100,
+        advanced=True,
+    )
+    channel_axis: int | Literal["auto"] | None = parameter(
+        "auto",
+        "Axis that holds colours or channels, restored together; auto takes a "
+        "last axis of 3 or 4 for colours, None has no such axis.",
+        advanced=True,
+    )
+    spatial_dims: int = parameter(
+        2,
+        "2 restores every plane by itself, 3 restores volumes as a whole.",
+        low=2,
+        high=3,
+        advanced=True,
+    )
+    device: str = parameter("auto", "auto, cpu, cuda, cuda:N or mps.", advanced=True)
+    precision: Literal["auto", "float32", "bfloat16"] = parameter(
+        "auto",
+        "Arithmetic inside the network; auto is bfloat16 where the hardware has it.",
+        advanced=True,
+    )
+    seed: int = parameter(
+        0,
+        "Start of the random numbers: the same seed on the same machine gives the "
+        "same image.",
+        low=0,
+        high=2**31 - 1,
+        advanced=True,
+    )
+    dtype: Literal["float32", "input"] = parameter(
+        "float32",
+        "Type of the result: float32, or the input's own, rounded and clipped.",
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        for p in self.parameters():
+            object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """Return the fields, described."""
+        return _parameters(cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as a JSON-able dict that names its task."""
+        return {"task": self.task, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the recipe of `to_dict`; unknown keys are an error."""
+        values = dict(values)
+        task = values.pop("task", cls.task)
+        if task != cls.task:
+            raise InputError(f"recipe is of the task {task!r}; expected {cls.task!r}")
+        known = [p.name for p in cls.parameters()]
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"recipe has an unknown parameter {key!r}; known are "
+                    f"{', '.join(known)}"
+                )
+        return cls(**values)
+
+
+@cache
+def _parameters(cls: type[Recipe]) -> tuple[Parameter, ...]:
+    hints = get_type_hints(cls)
+    found = []
+    for f in dataclasses.fields(cls):
+        hint = hints[f.name]
+        union = get_origin(hint) in (Union, types.UnionType)
+        members = get_args(hint) if union else (hint,)
+        choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
+        kinds = [m for m in members if get_origin(m) is not Literal]
+        if choices:
+            kinds.append(str)
+        found.append(
+            Parameter(
+                name=f.name,
+                default=f.default,
+                types=tuple(kinds),
+                choices=tuple(choices),
+                **f.metadata,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,401 @@
+"""What turns a recipe and arrays into fits, for every task alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Float, Layout, cast
+from napari_dip.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Fit, Fitting, Iterate, Prior, Problem, Settings
+
+TASKS = {"denoise": "napari_dip.tasks.denoise"}
+"""Name of every task and the module whose `TASK` it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One fit of a task, ready to run.
+
+    Attributes
+    ----------
+    problem, prior, settings
+        For `napari_dip.prior.fit.fit`.
+    restore : callable
+        Brings the result, float32 (C, ...), back to the units of the input.
+    details : dict
+        What was found out about the image, JSON-able, for the provenance.
+    warnings : list of str
+        What the user should know about the input.
+    """
+
+    problem: Problem
+    prior: Prior
+    settings: Settings
+    restore: Callable[[Float], Float]
+    details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task with its arrays checked.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the first array.
+    sides : tuple of int
+        Spatial sides of the result.
+    plan : callable
+        Maps the index of a plane and a seed to its `Plan`.
+    restarts : int
+        Fits of every plane, averaged.
+    """
+
+    layout: Layout
+    sides: tuple[int, ...]
+    plan: Callable[[tuple[int | slice, ...], int], Plan]
+    restarts: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its parameters, its arrays and how to begin.
+
+    Attributes
+    ----------
+    recipe : type of Recipe
+        The parameters.
+    arrays : dict of str to str
+        Names of the array arguments and what they are, for the documentation.
+    start : callable
+        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`.
+    summary : str
+        What it does: one line, then paragraphs.
+    notes : str
+        Sources, for the documentation.
+    """
+
+    recipe: type[Recipe]
+    arrays: dict[str, str]
+    start: Callable[..., Job]
+    summary: str
+    notes: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.recipe.task
+
+
+def get(name: str) -> Task:
+    """Return a task by its name, with dashes or underscores."""
+    module = TASKS.get(name.replace("-", "_"))
+    if module is None:
+        raise InputError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
+    task: Task = import_module(module).TASK
+    return task
+
+
+def run(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Fitting:
+    """Run a task, yielding every iteration.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    recipe : Recipe
+        Its parameters.
+    arrays : sequence of array_like
+        Its arrays.
+
+    Yields
+    ------
+    Iterate
+        `image` is an array in the units of the input, of the plane that is being
+        fitted; it belongs at `index` of the result.  Send True to stop: planes
+        not yet begun are returned as they came.
+
+    Returns
+    -------
+    Fit
+        With arrays for tensors.
+    """
+    # Checked at the call, before the first iteration is asked for.
+    job = task.start(recipe, *arrays)
+    return _run(job, recipe, arrays[0])
+
+
+def _run(job: Job, recipe: Recipe, image: Any) -> Fitting:
+    from napari_dip.prior.fit import STOPPED, fit
+
+    layout = job.layout
+    result = np.empty(layout.resized(job.sides), np.float32)
+    several = job.restarts > 1
+    spread = np.zeros_like(result) if several else None
+    parts = layout.planes * job.restarts
+    fits: list[Fit] = []
+    details: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    stopped = False
+    seconds = 0.0
+    for plane, index in enumerate(layout.indices()):
+        if stopped:
+            result[index] = _untouched(layout, image, index, job.sides)
+            warnings.append(f"plane {plane} was not fitted before the stop")
+            continue
+        averages: list[Any] = []
+        for restart in range(job.restarts):
+            part = plane * job.restarts + restart
+            plan = job.plan(index, recipe.seed + 104729 * part)
+            finish = plan.problem.finish or (lambda average: average)
+
+            def to_array(average: Any, plan: Plan = plan) -> Float:
+                values = average[0].cpu().numpy()
+                return layout.arrange(plan.restore(values.astype(np.float32)))
+
+            def combined(now: Any, before: Sequence[Any] = tuple(averages)) -> Any:
+                return (sum(before) + now) / (len(before) + 1)
+
+            def adapt(
+                it: Iterate,
+                index: Any = index,
+                part: int = part,
+                seconds: float = seconds,
+                combined: Callable[[Any], Any] = combined,
+                finish: Callable[[Any], Any] = finish,
+                to_array: Callable[[Any], Float] = to_array,
+            ) -> Iterate:
+                return dataclasses.replace(
+                    it,
+                    render=lambda: to_array(finish(combined(it.average))),
+                    index=index,
+                    part=part,
+                    parts=parts,
+                    seconds=it.seconds + seconds,
+                )
+
+            done = yield from _relay(
+                fit(plan.problem, plan.prior, plan.settings), adapt
+            )
+            fits.append(done)
+            seconds += done.seconds
+            averages.append(done.average)
+            warnings += [w for w in plan.warnings + done.warnings if w not in warnings]
+            if done.stopped_by == STOPPED:
+                stopped = True
+                break
+        details.append({**plan.details, **done.settings})
+        mean = sum(averages) / len(averages)
+        result[index] = to_array(finish(mean))
+        if spread is not None:
+            each = np.stack([to_array(finish(a)) for a in averages])
+            spread[index] = each.std(axis=0)
+    return _summary(recipe, layout, result, spread, fits, details, warnings, seconds)
+
+
+def _relay(
+    fitting: Fitting, adapt: Callable[[Iterate], Iterate]
+) -> Generator[Iterate, bool | None, Fit]:
+    """Pass iterates on, adapted, and what is sent back; close what was opened."""
+    stop: bool | None = None
+    try:
+        while True:
+            stop = yield adapt(fitting.send(stop))
+    except StopIteration as end:
+        done: Fit = end.value
+        return done
+    finally:
+        fitting.close()
+
+
+def _untouched(
+    layout: Layout, image: Any, index: tuple[int | slice, ...], sides: tuple[int, ...]
+) -> Float:
+    """Return a plane as it came, repeated to the size of the result."""
+    plane = layout.take(image, index)
+    for axis, (new, old) in enumerate(zip(sides, layout.sides, strict=True), start=1):
+        plane = plane.repeat(new // old, axis=axis)
+    return layout.arrange(plane)
+
+
+def _summary(
+    recipe: Recipe,
+    layout: Layout,
+    result: Float,
+    spread: Float | None,
+    fits: Sequence[Fit],
+    details: Sequence[dict[str, Any]],
+    warnings: list[str],
+    seconds: float,
+) -> Fit:
+    """Put the fits of all planes together into one."""
+    from napari_dip.prior.fit import Fit
+
+    reasons = list(dict.fromkeys(f.stopped_by for f in fits))
+    history = [
+        {**entry, "part": part} for part, f in enumerate(fits) for entry in f.history
+    ]
+    return Fit(
+        image=cast(result, layout.dtype) if recipe.dtype == "input" else result,
+        average=None,
+        stopped_by="; ".join(reasons),
+        iterations=sum(f.iterations for f in fits),
+        best_iteration=fits[0].best_iteration if len(fits) == 1 else -1,
+        seconds=seconds,
+        history=history,
+        settings={"recipe": recipe.to_dict(), "planes": list(details)},
+        warnings=warnings,
+        uncertainty=spread,
+    )
+
+
+def function(task: Task) -> Callable[..., Any]:
+    """Return the public function of a task, documented from its recipe."""
+
+    def call(
+        *arrays: Any,
+        progress: bool = False,
+        callback: Callable[[Iterate], Any] | None = None,
+        full_output: bool = False,
+        **parameters: Any,
+    ) -> Any:
+        bound = _bind(task, call.__signature__, arrays, parameters)  # type: ignore[attr-defined]
+        recipe = task.recipe(**bound[1])
+        fitting = run(task, recipe, bound[0])
+        from napari_dip.prior.fit import finish
+
+        if progress:
+            from napari_dip.tasks.progress import Bar
+
+            with Bar(task.name) as bar:
+                fit = finish(fitting, _both(bar, callback))
+        else:
+            fit = finish(fitting, callback)
+        return fit if full_output else fit.image
+
+    call.__name__ = call.__qualname__ = task.name
+    call.__module__ = TASKS[task.name]
+    call.__doc__ = _document(task)
+    call.__signature__ = _signature(task)  # type: ignore[attr-defined]
+    return call
+
+
+def iterate(task: str, *arrays: Any, **parameters: Any) -> Fitting:
+    """Run a task step by step.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task function, such as "denoise".
+    *arrays : array_like
+        Its arrays.
+    **parameters
+        Its keywords, but for progress, callback and full_output.
+
+    Yields
+    ------
+    Iterate
+        After every iteration; its `image` is computed when asked for.  Send True
+        to end the fit and keep its best image.
+
+    Returns
+    -------
+    Fit
+        As the value of the generator.
+
+    Examples
+    --------
+    >>> from napari_dip import iterate
+    >>> for it in iterate("denoise", noisy, iterations=200):  # doctest: +SKIP
+    ...     print(it.step, it.loss)
+    """
+    found = get(task)
+    given, keywords = _bind(found, _signature(found), arrays, parameters)
+    return run(found, found.recipe(**keywords), given)
+
+
+def _bind(
+    task: Task,
+    signature: inspect.Signature,
+    arrays: Sequence[Any],
+    parameters: dict[str, Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Match arguments as a written-out function would, with its errors."""
+    try:
+        bound = signature.bind(*arrays, **parameters)
+    except TypeError as error:
+        raise TypeError(f"{task.name}() {error}") from None
+    keywords = dict(bound.arguments)
+    return [keywords.pop(name) for name in task.arrays], keywords
+
+
+def _signature(task: Task) -> inspect.Signature:
+    array = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in task.arrays
+    ]
+    run_keywords = {"progress": False, "callback": None, "full_output": False}
+    defaults = {p.name: p.default for p in task.recipe.parameters()} | run_keywords
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    ]
+    return inspect.Signature(array + keywords)
+
+
+def _document(task: Task) -> str:
+    """Write the numpydoc docstring of a task."""
+    lines = [task.summary.strip(), "", "Parameters", "----------"]
+    for name, text in task.arrays.items():
+        lines += [f"{name} : array_like", f"    {text}"]
+    for p in task.recipe.parameters():
+        lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
+    lines += [
+        "progress : bool, default False",
+        "    Show a progress bar on standard error.",
+        "callback : callable, optional",
+        "    Called with every `Iterate`; returning True stops the fit, which keeps",
+        "    its best image.",
+        "full_output : bool, default False",
+        "    Return a `Fit` in place of the image.",
+        "",
+        "Returns",
+        "-------",
+        "ndarray or Fit",
+        "    The image in the units of the input, float32 unless `dtype` says",
+        "    otherwise, or the whole `Fit`.",
+        "",
+        "Raises",
+        "------",
+        "InputError",
+        "    If an argument is not acceptable; a ValueError.",
+        "OutOfMemory",
+        "    If the fit is too large for the device; the message says what fits.",
+    ]
+    if task.notes:
+        lines += ["", "Notes", "-----", task.notes.strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _both(
+    first: Callable[[Iterate], Any], second: Callable[[Iterate], Any] | None
+) -> Callable[[Iterate], Any]:
+    if second is None:
+        return first
+
+    def both(it: Iterate) -> Any:
+        first(it)
+        return second(it)
+
+    return both
