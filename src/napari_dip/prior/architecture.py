@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,7 @@ class Architecture:
     def strides(self, ndim: int) -> list[tuple[int, ...]]:
         """Return the downsampling factors of every scale, finest first."""
         full = (2,) * ndim
-        flat = (1,) + full[1:] if ndim == 3 else full
+        flat = (1, *full[1:]) if ndim == 3 else full
         return [flat if i < self.flat_scales else full for i in range(self.scales)]
 
     def multiple(self, ndim: int) -> tuple[int, ...]:
@@ -175,7 +176,7 @@ class Conv(nn.Module):
         self.stride = stride or (1,) * ndim
         self.padding = padding
         self.margin = kernel // 2
-        self.convolve = F.conv2d if ndim == 2 else F.conv3d
+        self.convolve: Callable[..., Tensor] = F.conv2d if ndim == 2 else F.conv3d
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the weights as ``torch.nn.Conv2d`` does: U(-b, b), b = fan_in^-1/2."""
@@ -185,13 +186,11 @@ class Conv(nn.Module):
             self.bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad and convolve."""
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if self.padding == "zero":
-            return self.convolve(x, weight, bias, self.stride, self.margin)
-        return self.convolve(
-            pad(x, self.margin, self.padding), weight, bias, self.stride
-        )
+        x = pad(x, self.margin, self.padding)
+        return self.convolve(x, weight, bias, self.stride)
 
 
 class NormAct(nn.Module):
@@ -204,6 +203,7 @@ class NormAct(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise and activate."""
         x = normalize(x, self.weight, self.bias)
         # In place is safe: the normalisation keeps its input, not its output.
         return F.leaky_relu_(x, 0.2) if self.activate else x
@@ -220,10 +220,12 @@ class Lanczos(nn.Module):
         super().__init__()
         x = (torch.arange(8) - 3.5) / 2
         taps = torch.sinc(x) * torch.sinc(x / 2)
+        self.taps: Tensor
         self.register_buffer("taps", taps / taps.sum(), persistent=False)
         self.channels, self.stride = channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Filter and decimate the axes whose stride is two."""
         ndim = x.ndim - 2
         convolve = F.conv2d if ndim == 2 else F.conv3d
         taps = self.taps.to(x.dtype)
@@ -247,14 +249,14 @@ class _Pool(nn.Module):
         super().__init__()
         ndim = len(stride)
         self.stride = stride
+        self.pool: Callable[..., Tensor]
         if kind == "average":
             self.pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
         else:
             self.pool = F.max_pool2d if ndim == 2 else F.max_pool3d
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.pool(x, self.stride)
-        return out
+        return self.pool(x, self.stride)
 
 
 class _Scale(nn.Module):
@@ -285,6 +287,7 @@ class _Scale(nn.Module):
             *shrink, NormAct(width), conv(width, width, kernel), NormAct(width)
         )
         self.below = below
+        self.channels: int = up
         deep = width if below is None else below.channels
         self.skip = nn.Sequential(conv(cin, skip, 1), NormAct(skip)) if skip else None
         merge = [
@@ -295,7 +298,6 @@ class _Scale(nn.Module):
         if a.pointwise:
             merge += [conv(up, up, 1), NormAct(up)]
         self.merge = nn.Sequential(*merge)
-        self.channels = up
 
     def forward(self, x: Tensor) -> Tensor:
         deep = self.down(x)
@@ -333,6 +335,7 @@ class Hourglass(nn.Module):
         self.head = Conv(body.channels, outputs, 1, ndim, bias=True)
 
     def forward(self, code: Tensor) -> Tensor:
+        """Return the image of a code."""
         code = code.contiguous(memory_format=memory_format(self.ndim))
         out: Tensor = self.head(self.body(code)).float()
         return torch.sigmoid(out) if self.architecture.output == "sigmoid" else out

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.layers import memory_format
+from napari_dip.prior.layers import corner, memory_format
 
 
 class Draw(NamedTuple):
@@ -171,9 +171,8 @@ class Fourier:
     ) -> Drawing:
         """Evaluate the features; see `Code.start`."""
         phase = 2 * torch.pi * _coordinates(canvas, measurement)
-        waves = [
-            f(2**k * phase) for k in range(self.octaves) for f in (torch.sin, torch.cos)
-        ]
+        angles = [2**k * phase for k in range(self.octaves)]
+        waves = [torch.sin(a) for a in angles] + [torch.cos(a) for a in angles]
         return _perturbed(torch.cat(waves, dim=1), self.perturbation)
 
 
@@ -244,7 +243,7 @@ class BlindSpot:
         # Means of windows with no visible pixel fall back to the whole image's.
         spatial = tuple(range(2, image.ndim))
         mean = (image * known).sum(spatial, keepdim=True) / known.sum()
-        crop = tuple(slice(0, n) for n in measurement.shape[2:])
+        crop = corner(measurement.shape[2:])
 
         def draw(generator: torch.Generator) -> Draw:
             uniform = torch.rand(
@@ -256,7 +255,7 @@ class BlindSpot:
             near = pool(image * visible, 3, 1, 1)
             fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
             seen = torch.lerp(image, fill, hidden) - 0.5
-            return Draw(torch.cat([seen, hidden], dim=1), hidden[(..., *crop)])
+            return Draw(torch.cat([seen, hidden], dim=1), hidden[crop])
 
         return draw
 

@@ -18,7 +18,7 @@ from napari_dip.prior import optimizers, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.averaging import Average
 from napari_dip.prior.codes import Code
-from napari_dip.prior.layers import memory_format
+from napari_dip.prior.layers import corner
 from napari_dip.prior.stopping import Rule
 from napari_dip.prior.terms import Squared, Term, weighted_mean
 
@@ -57,7 +57,7 @@ class Problem:
     """
 
     measurement: Tensor
-    term: Term = Squared()
+    term: Term = field(default_factory=Squared)
     operator: Callable[[Tensor], Tensor] | None = None
     weight: Tensor | None = None
     shape: tuple[int, ...] | None = None
@@ -327,7 +327,7 @@ def _canvas(problem: Problem, prior: Prior) -> tuple[int, ...]:
 
 def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     """Return seconds per iteration of a small piece, scaled to the whole."""
-    piece = problem.measurement[(..., *[slice(0, 64)] * problem.ndim)]
+    piece = problem.measurement[corner([64] * problem.ndim)]
     small = Problem(measurement=piece, shape=(problem.image_shape[0], *piece.shape[2:]))
     run = _Run(small, prior, settings)
     times = []
@@ -350,14 +350,14 @@ class _Run:
         self.dtype = runtime.pick_dtype(settings.precision, self.device)
         self.measurement = problem.measurement.to(self.device, torch.float32)
         channels, *sides = problem.image_shape
-        self.crop = (..., *(slice(0, n) for n in sides))
+        self.crop = corner(sides)
 
         # Weights are drawn on the CPU, so that every device starts alike.
         first = runtime.generator(settings.seed, torch.device("cpu"))
         self.random = runtime.generator(settings.seed + 1, self.device)
         self.network = prior.architecture.build(
             prior.code.channels(self.measurement), channels, problem.ndim, first
-        ).to(self.device, memory_format=memory_format(problem.ndim))
+        ).to(self.device)
         rate: Any = settings.rate
         if self.device.type == "cuda":
             # A captured step reads the rate from the device, where it can change.

@@ -9,6 +9,7 @@ All of them take (N, C, Y, X) or (N, C, Z, Y, X).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,6 +20,11 @@ from torch.nn import functional as F
 def memory_format(ndim: int) -> torch.memory_format:
     """Return the channels-last format for `ndim` spatial dimensions."""
     return torch.channels_last if ndim == 2 else torch.channels_last_3d
+
+
+def corner(sides: Iterable[int]) -> tuple[Any, ...]:
+    """Return the index of the near corner of that size over the spatial axes."""
+    return (..., *[slice(0, n) for n in sides])
 
 
 def _empty(like: Tensor, size: list[int]) -> Tensor:

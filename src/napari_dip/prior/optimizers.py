@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step."""
         loss = closure() if closure is not None else None
         for group in self.param_groups:
@@ -59,8 +59,10 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(p)
             buffer = state["momentum_buffer"]
-            buffer.lerp_(p.grad, 1 - momentum)
-            updates.append(torch.lerp(p.grad, buffer, momentum).reshape(shape))
+            grad = p.grad
+            assert grad is not None  # the caller chose those that have one
+            buffer.lerp_(grad, 1 - momentum)
+            updates.append(torch.lerp(grad, buffer, momentum).reshape(shape))
         scale = max(1.0, shape[0] / shape[1]) ** 0.5
         for p, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
             p.sub_(update.reshape(p.shape).to(p.dtype) * (group["lr"] * scale))
@@ -87,7 +89,8 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
-    return (x.mT if tall else x).float()
+    result: Tensor = x.mT if tall else x
+    return result.float()
 
 
 def make(
@@ -113,7 +116,8 @@ def make(
     params = [p for p in network.parameters() if p.requires_grad]
     if kind == "adam":
         return [torch.optim.Adam(params, lr=rate, **adam)]
-    kernels, others = [], []
+    kernels: list[Tensor] = []
+    others: list[Tensor] = []
     for p in params:
         wide = p.ndim > 2 and p[0].numel() > ORTHOGONAL_ABOVE
         (kernels if wide else others).append(p)

@@ -54,9 +54,9 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
             f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}"
         )
     if precision == "auto":
-        native = (
-            device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
-        )
+        native = False
+        if device.type == "cuda":
+            native = torch.cuda.get_device_capability(device)[0] >= 8
         if device.type == "cpu":
             # Private in torch, and absent from builds for other processors.
             native = any(
@@ -267,4 +267,5 @@ class Graph:
             step()
 
     def __call__(self) -> None:
+        """Take the step."""
         self.graph.replay()

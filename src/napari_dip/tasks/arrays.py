@@ -18,7 +18,7 @@ SMALLEST = 16
 
 
 def as_array(value: Any, name: str) -> Any:
-    """Return `value` as an array of real numbers, lazy ones (dask, zarr) as they are."""
+    """Return `value` as an array of real numbers; dask and zarr arrays stay lazy."""
     lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
     array = value if lazy else np.asarray(value)
     kind = np.dtype(array.dtype).kind
@@ -126,11 +126,12 @@ class Layout:
 
     def take(self, array: Any, index: tuple[int | slice, ...]) -> Float:
         """Return one plane as float32, channels first, (C, Y, X) or (C, Z, Y, X)."""
-        plane = np.asarray(array[index]).astype(np.float32)
+        plane: Float = np.asarray(array[index]).astype(np.float32)
         if self.channel_axis is None:
             return plane[None]
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        return np.moveaxis(plane, self.channel_axis - before, 0)
+        moved: Float = np.moveaxis(plane, self.channel_axis - before, 0)
+        return moved
 
     def arrange(self, plane: Float) -> Float:
         """Undo `take` for one plane."""
@@ -207,11 +208,9 @@ def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
         low, high = np.percentile(seen, [0.1, 99.9])
         scale = ((high - low) or 1.0) / 0.9
         shift = low - 0.05 * scale
-    values = (plane.astype(np.float64) - shift) / scale
+    values = np.asarray((plane.astype(np.float64) - shift) / scale, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    return Plane(
-        values.astype(np.float32), known.astype(np.float32), float(shift), float(scale)
-    )
+    return Plane(values, known.astype(np.float32), float(shift), float(scale))
 
 
 def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:

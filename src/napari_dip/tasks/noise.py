@@ -85,13 +85,16 @@ def _residual(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     estimation, 1996), blind to planes and to straight edges along the axes.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
-    return ndimage.convolve(plane, kernel, mode="reflect")
+    residual: NDArray[np.float64] = ndimage.convolve(plane, kernel, mode="reflect")
+    return residual
 
 
 def _blocks(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     """Cut an image into (n, side, side) blocks, leaving incomplete ones out."""
     height, width = (n // side * side for n in plane.shape)
-    cut = plane[:height, :width].reshape(height // side, side, width // side, side)
+    cut: NDArray[np.float64] = plane[:height, :width].reshape(
+        height // side, side, width // side, side
+    )
     return cut.swapaxes(1, 2).reshape(-1, side, side)
 
 

@@ -187,7 +187,7 @@ class Recipe:
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
         """Return the fields, described."""
-        return _parameters(cls)
+        return _parameters(cls)  # type: ignore[arg-type]  # classes are hashable
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as a JSON-able dict that names its task."""
