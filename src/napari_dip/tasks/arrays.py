@@ -138,7 +138,8 @@ class Layout:
         if self.channel_axis is None:
             return plane[0]
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        return np.moveaxis(plane, 0, self.channel_axis - before)
+        moved: Float = np.moveaxis(plane, 0, self.channel_axis - before)
+        return moved
 
     def resized(self, sides: tuple[int, ...]) -> tuple[int, ...]:
         """Return the array's shape with other spatial sides."""
@@ -210,7 +211,8 @@ def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
         shift = low - 0.05 * scale
     values = np.asarray((plane.astype(np.float64) - shift) / scale, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    return Plane(values, known.astype(np.float32), float(shift), float(scale))
+    mask: Float = known.astype(np.float32)
+    return Plane(values, mask, float(shift), float(scale))
 
 
 def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -171,12 +171,12 @@ TASK = Task(
 A network is fitted to this one image and stopped before it learns the noise.
 """,
     notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
-2020), section 3.1 and section 4 (Denoising): the hourglass of 5 scales and 128 channels,
-Adam at 0.01, a code perturbed by 1/30, 1800 iterations, outputs averaged with 0.99.
-The other presets fit a smaller network with an orthogonalising optimiser (Muon) to
-hidden pixels (Noise2Self) and add the pixels' own values back by their local
-reliability; noise that reaches into neighbouring pixels is recognised and fitted
-without hiding.""",
+2020), section 3.1 and section 4 (Denoising): the hourglass of 5 scales and 128
+channels, Adam at 0.01, a code perturbed by 1/30, 1800 iterations, outputs averaged
+with 0.99.  The other presets fit a smaller network with an orthogonalising optimiser
+(Muon) to hidden pixels (Noise2Self) and add the pixels' own values back by their
+local reliability; noise that reaches into neighbouring pixels is recognised and
+fitted without hiding.""",
 )
 
 denoise = function(TASK)
