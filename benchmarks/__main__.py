@@ -1,0 +1,29 @@
+"""Run a benchmark by its name."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+NAMES = {
+    "denoise": "quality and time of denoising against other methods",
+    "gpu": "everything a GPU changes, in under 8 minutes",
+    "speed": "seconds per iteration and memory against the plain loop",
+    "tables": "the tables in docs/benchmarks.md from the results",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = parser.add_subparsers(dest="name", required=True)
+    for name, text in NAMES.items():
+        module = import_module(f"benchmarks.{name}")
+        command = commands.add_parser(name, help=text, description=module.__doc__)
+        module.options(command)
+        command.set_defaults(run=module.run)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Everything a GPU changes, checked and measured without napari.
+
+Results against the CPU's, CUDA graphs on and off, precisions, the memory estimate
+against the truth, lack of memory, iterations per second and time to quality against
+the plain loop.  Runs from a checkout with ``PYTHONPATH=src`` and the headless
+dependencies, within 8 minutes; without a GPU it says so and ends well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import common
+from benchmarks.plain import loop
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--budget", type=float, default=450, help="seconds in all")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if not torch.cuda.is_available():
+        print("no CUDA GPU here: nothing to check")
+        return
+    began = time.perf_counter()
+    results: dict[str, Any] = {"checks": [], "speed": [], "quality": []}
+    for check in (_against_cpu, _graphs, _precisions, _memory, _too_large):
+        row = {"check": check.__name__.strip("_"), **check()}
+        results["checks"].append(row)
+        print(row, flush=True)
+    for size in (512, 1024):
+        results["speed"].append(_speed(size))
+        print(results["speed"][-1], flush=True)
+    for size in (512, 1024):
+        left = arguments.budget - (time.perf_counter() - began)
+        results["quality"].append(_quality(size, left / 2 if size == 512 else left))
+        print(results["quality"][-1], flush=True)
+    path = common.save("gpu", results)
+    for name in ("checks", "speed", "quality"):
+        for row in results[name]:
+            print(common.table([row], list(row)))
+    print(f"written to {path.relative_to(common.ROOT)}")
+
+
+def _noisy(size: int) -> tuple[np.ndarray, np.ndarray]:
+    clean = common.photograph(size)
+    noise = np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    return np.clip(clean + noise, 0, 1).astype(np.float32), clean
+
+
+def _fit(image: np.ndarray, **changes: Any) -> Any:
+    """Fit the published network with the engine directly."""
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior, Problem, Settings, finish, fit
+    from napari_dip.prior.stopping import Iterations
+
+    settings = Settings(
+        **{"stop": Iterations(30), "device": "cuda", "precision": "float32"} | changes
+    )
+    measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
+    prior = Prior(Architecture(), Noise())
+    return finish(fit(Problem(measurement), prior, settings))
+
+
+def _against_cpu() -> dict[str, Any]:
+    """The same weights on both; the codes come from different generators."""
+    image, _ = _noisy(128)
+    gpu, cpu = _fit(image), _fit(image, device="cpu")
+    losses = [f.history[-1]["loss"] for f in (gpu, cpu)]
+    return {
+        "loss on the GPU": losses[0],
+        "loss on the CPU": losses[1],
+        "ok": abs(losses[0] / losses[1] - 1) < 0.1,
+    }
+
+
+def _graphs() -> dict[str, Any]:
+    image, _ = _noisy(256)
+    plain, graph = _fit(image, graph=False), _fit(image, graph=True)
+    difference = float((plain.image - graph.image).abs().max())
+    return {
+        "largest difference": difference,
+        "seconds without": plain.seconds,
+        "seconds with": graph.seconds,
+        "ok": difference < 0.05,
+    }
+
+
+def _precisions() -> dict[str, Any]:
+    image, _ = _noisy(256)
+    fits = {p: _fit(image, precision=p) for p in ("float32", "bfloat16")}
+    losses = {p: f.history[-1]["loss"] for p, f in fits.items()}
+    return {
+        **{f"loss in {p}": loss for p, loss in losses.items()},
+        "ok": abs(losses["bfloat16"] / losses["float32"] - 1) < 0.1,
+    }
+
+
+def _memory() -> dict[str, Any]:
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior, Problem, Settings, estimate
+    from napari_dip.prior.stopping import Iterations
+
+    image, _ = _noisy(512)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
+    settings = Settings(Iterations(8), device="cuda", precision="float32")
+    expected = estimate(Problem(measurement), Prior(Architecture(), Noise()), settings)
+    _fit(image, stop=Iterations(8))
+    peak = torch.cuda.max_memory_allocated() - before
+    return {
+        "estimated MiB": expected.memory / 2**20,
+        "peak MiB": peak / 2**20,
+        "ok": 0.6 < expected.memory / peak < 1.8,
+    }
+
+
+def _too_large() -> dict[str, Any]:
+    """An image that cannot fit is refused; lack of memory inside is translated."""
+    from napari_dip.errors import OutOfMemory
+    from napari_dip.prior import runtime
+
+    told = []
+    side = 40_000
+    huge = np.broadcast_to(np.float32(0.5), (side, side, 1))
+    for attempt in ("foreseen", "inside"):
+        try:
+            if attempt == "foreseen":
+                _fit(huge)
+            else:
+                with runtime.memory_errors(lambda: "translated"):
+                    torch.empty(2**46, device="cuda")
+        except OutOfMemory as error:
+            told.append(str(error))
+    torch.zeros(8, device="cuda").sum().item()  # the device still works
+    return {"messages": told, "ok": len(told) == 2}
+
+
+def _speed(size: int) -> dict[str, Any]:
+    from napari_dip import iterate
+
+    image, _ = _noisy(size)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].cuda()
+    kinds = {
+        "plain": lambda: loop(tensor),
+        "paper": lambda: iterate("denoise", image, preset="paper", device="cuda"),
+        "fast": lambda: iterate("denoise", image, device="cuda"),
+    }
+    row: dict[str, Any] = {"size": size}
+    for kind, start in kinds.items():
+        steps = start()
+        for _ in range(8):
+            next(steps)
+        torch.cuda.synchronize()
+        count = 30 if kind == "plain" else 100
+        began = time.perf_counter()
+        for _ in range(count):
+            next(steps)
+        torch.cuda.synchronize()
+        row[f"{kind} it/s"] = count / (time.perf_counter() - began)
+        steps.close()
+        torch.cuda.empty_cache()
+    return row
+
+
+def _quality(size: int, seconds: float) -> dict[str, Any]:
+    """Seconds of the plain loop and of the fast preset, and what both reach."""
+    from napari_dip import denoise
+
+    image, clean = _noisy(size)
+    ours = denoise(image, device="cuda", full_output=True)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].cuda()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    steps = loop(tensor)
+    step, spent = 0, 0.0
+    while step < 1800 and spent < 0.8 * seconds:
+        _, average = next(steps)
+        torch.cuda.synchronize()
+        step, spent = step + 1, time.perf_counter() - began
+    plain = average[0].permute(1, 2, 0).cpu().numpy()
+    return {
+        "size": size,
+        "fast dB": common.psnr(ours.image, clean),
+        "fast s": ours.seconds,
+        "plain dB": common.psnr(plain, clean),
+        "plain s": spent,
+        "plain iterations": step,
+        "ratio": spent / ours.seconds,
+    }

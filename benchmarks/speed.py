@@ -1,0 +1,120 @@
+"""Seconds per iteration and peak memory of the engine against the plain loop.
+
+The same network on the same image: the published one, on colour images.  Every
+measurement is a process of its own, plain and engine in turn, so that neither
+sees the other's memory; ratios are of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import torch
+
+from benchmarks import common
+from benchmarks.plain import loop
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if arguments.child:
+        print(json.dumps(_child(arguments)))
+        return
+    rows = []
+    for size in arguments.sizes:
+        row = _compare(arguments, size)
+        rows.append(row)
+        print(common.table([row], list(row)), flush=True)
+    path = common.save(f"speed-{arguments.device}", {"rows": rows})
+    print(common.table(rows, list(rows[0])))
+    print(f"written to {path.relative_to(common.ROOT)}")
+
+
+def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
+    kinds = ("plain", "engine", "engine-thread", "fast")
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    for _ in range(arguments.repeats):
+        for kind in kinds:
+            command = [sys.executable, "-m", "benchmarks", "speed", "--child", kind]
+            command += ["--sizes", str(size), "--device", arguments.device]
+            command += ["--iterations", str(arguments.iterations)]
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, cwd=common.ROOT
+            )
+            found[kind].append(json.loads(done.stdout))
+    seconds = {
+        kind: statistics.median(f["seconds"] for f in found[kind]) for kind in kinds
+    }
+    memory = {kind: max(f["memory"] for f in found[kind]) for kind in kinds}
+    return {
+        "size": size,
+        "plain s/it": round(seconds["plain"], 4),
+        "engine s/it": round(seconds["engine"], 4),
+        "ratio": seconds["plain"] / seconds["engine"],
+        "ratio in a thread": seconds["plain"] / seconds["engine-thread"],
+        "fast preset s/it": round(seconds["fast"], 4),
+        "plain MiB": memory["plain"],
+        "engine MiB": memory["engine"],
+    }
+
+
+def _child(arguments: argparse.Namespace) -> dict[str, float]:
+    """Time one kind of loop in this process."""
+    (size,) = arguments.sizes
+    clean = torch.from_numpy(common.photograph(size)).permute(2, 0, 1)[None]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (clean + 25 / 255 * noise).clamp(0, 1)
+    base = _peak(arguments.device)
+    times: list[float] = []
+
+    def measure() -> None:
+        steps = _steps(arguments.child, noisy, arguments.device)
+        for i in range(arguments.iterations + 2):
+            start = time.perf_counter()
+            next(steps)
+            if arguments.device != "cpu":
+                torch.cuda.synchronize()
+            if i >= 2:
+                times.append(time.perf_counter() - start)
+        steps.close()
+
+    if arguments.child == "engine-thread":
+        thread = threading.Thread(target=measure)
+        thread.start()
+        thread.join()
+    else:
+        measure()
+    peak = _peak(arguments.device) - base
+    return {"seconds": statistics.median(times), "memory": peak}
+
+
+def _steps(kind: str, noisy: torch.Tensor, device: str) -> Any:
+    if kind == "plain":
+        return loop(noisy.to(device))
+    from napari_dip import iterate
+
+    image = noisy[0].permute(1, 2, 0).numpy()
+    preset = "fast" if kind == "fast" else "paper"
+    return iterate("denoise", image, preset=preset, device=device)
+
+
+def _peak(device: str) -> float:
+    """Return the peak memory so far in MiB."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
