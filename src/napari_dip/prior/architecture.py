@@ -17,6 +17,7 @@ from napari_dip.prior.layers import memory_format, normalize, pad, upsample
 UPSAMPLING = ("bilinear", "nearest")
 DOWNSAMPLING = ("stride", "average", "max", "lanczos")
 PADDING = ("reflection", "zero")
+KERNELS = ("down_kernel", "up_kernel", "skip_kernel")
 OUTPUT = ("sigmoid", "linear")
 
 
@@ -32,8 +33,8 @@ class Architecture:
     ----------
     down, up, skip : tuple of int
         Channels per scale, finest first (n_d, n_u, n_s); a skip of 0 is none.
-    down_kernel, up_kernel : int or tuple of int
-        Odd kernel sizes (k_d, k_u), one for all scales or one per scale.
+    down_kernel, up_kernel, skip_kernel : int or tuple of int
+        Odd kernel sizes (k_d, k_u, k_s), one for all scales or one per scale.
     upsampling : {"bilinear", "nearest"}
         Interpolation on the way up, ``align_corners=False``.
     downsampling : {"stride", "average", "max", "lanczos"}
@@ -63,6 +64,7 @@ class Architecture:
     skip: tuple[int, ...] = (4,) * 5
     down_kernel: int | tuple[int, ...] = 3
     up_kernel: int | tuple[int, ...] = 3
+    skip_kernel: int | tuple[int, ...] = 1
     upsampling: str = "bilinear"
     downsampling: str = "stride"
     pointwise: bool = True
@@ -92,7 +94,7 @@ class Architecture:
                     f"Architecture: {name} must be one of {', '.join(known)}; "
                     f"got {getattr(self, name)!r}"
                 )
-        for name in ("down_kernel", "up_kernel"):
+        for name in KERNELS:
             kernels = self._per_scale(name)
             if len(kernels) != self.scales or any(k < 1 or k % 2 == 0 for k in kernels):
                 raise InputError(
@@ -267,9 +269,7 @@ class _Scale(nn.Module):
     ) -> None:
         super().__init__()
         width, up, skip = a.down[level], a.up[level], a.skip[level]
-        kernel, up_kernel = (
-            a._per_scale(name)[level] for name in ("down_kernel", "up_kernel")
-        )
+        kernel, up_kernel, skip_kernel = (a._per_scale(k)[level] for k in KERNELS)
         self.stride = a.strides(ndim)[level]
         self.upsampling = a.upsampling
 
@@ -289,7 +289,9 @@ class _Scale(nn.Module):
         self.below = below
         self.channels: int = up
         deep = width if below is None else below.channels
-        self.skip = nn.Sequential(conv(cin, skip, 1), NormAct(skip)) if skip else None
+        self.skip = (
+            nn.Sequential(conv(cin, skip, skip_kernel), NormAct(skip)) if skip else None
+        )
         merge = [
             NormAct(skip + deep, activate=False),
             conv(skip + deep, up, up_kernel),

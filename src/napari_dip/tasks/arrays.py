@@ -126,9 +126,9 @@ class Layout:
 
     def take(self, array: Any, index: tuple[int | slice, ...]) -> Float:
         """Return one plane as float32, channels first, (C, Y, X) or (C, Z, Y, X)."""
-        plane: Float = np.asarray(array[index]).astype(np.float32)
+        plane = np.asarray(array[index], dtype=np.float32)
         if self.channel_axis is None:
-            return plane[None]
+            return plane[np.newaxis]
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
         moved: Float = np.moveaxis(plane, self.channel_axis - before, 0)
         return moved
@@ -136,7 +136,8 @@ class Layout:
     def arrange(self, plane: Float) -> Float:
         """Undo `take` for one plane."""
         if self.channel_axis is None:
-            return plane[0]
+            single: Float = plane[0]
+            return single
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
         moved: Float = np.moveaxis(plane, 0, self.channel_axis - before)
         return moved
@@ -211,8 +212,7 @@ def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
         shift = low - 0.05 * scale
     values = np.asarray((plane.astype(np.float64) - shift) / scale, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    mask: Float = known.astype(np.float32)
-    return Plane(values, mask, float(shift), float(scale))
+    return Plane(values, np.asarray(known, np.float32), float(shift), float(scale))
 
 
 def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:
