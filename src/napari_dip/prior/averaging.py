@@ -22,19 +22,25 @@ class Average:
         Weight of the past, in [0, 1).
     device : torch.device
         Where it lives.
+    per_channel : bool
+        Whether the weights differ between channels.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], decay: float, device: torch.device
+        self,
+        shape: tuple[int, ...],
+        decay: float,
+        device: torch.device,
+        *,
+        per_channel: bool = False,
     ) -> None:
         self.decay = decay
         self.sum = torch.zeros(shape, device=device, dtype=torch.float32)
-        self.weight = torch.zeros(
-            (1, 1, *shape[2:]), device=device, dtype=torch.float32
-        )
+        weights = shape if per_channel else (1, 1, *shape[2:])
+        self.weight = torch.zeros(weights, device=device, dtype=torch.float32)
 
     def update(self, output: Tensor, weight: Tensor | None = None) -> None:
-        """Add one output, weighted per pixel by `weight` (1, 1, ...)."""
+        """Add one output, weighted by `weight`, (1, 1, ...) or (1, C, ...)."""
         self.sum.mul_(self.decay)
         self.weight.mul_(self.decay)
         if weight is None:
@@ -51,8 +57,10 @@ class Average:
         """
         value = self.sum / self.weight.clamp(min=1e-12)
         reached = self.weight > 0
-        mean = (value * reached).sum(tuple(range(2, value.ndim)), keepdim=True)
-        return torch.where(reached, value, mean / reached.sum().clamp(min=1))
+        spatial = tuple(range(2, value.ndim))
+        total = (value * reached).sum(spatial, keepdim=True)
+        mean = total / reached.sum(spatial, keepdim=True).clamp(min=1)
+        return torch.where(reached, value, mean)
 
     def tensors(self) -> list[Tensor]:
         """Return the state, for snapshots."""

@@ -22,8 +22,8 @@ from napari_dip.prior.layers import corner, memory_format
 class Draw(NamedTuple):
     """Input of one iteration, (1, channels, ...), and its hidden pixels.
 
-    `hidden` is (1, 1, ...) with 1 where the network could not see the pixel, or
-    None.  Where it is given, only predictions of hidden pixels are compared with
+    `hidden` is (1, 1, ...), or (1, C, ...) for a code that hides values instead of
+    pixels, with 1 where the network could not see it; or None.  Where it is given, only predictions of hidden pixels are compared with
     the measurement and averaged into the result.
     """
 
@@ -31,11 +31,22 @@ class Draw(NamedTuple):
     hidden: Tensor | None
 
 
+class _Seeing:
+    """A code that hides nothing."""
+
+    per_channel = False
+
+
 Drawing = Callable[[torch.Generator], Draw]
 
 
 class Code(Protocol):
     """Anything that can feed the network."""
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether channels are hidden, and so held out, one by one."""
+        ...
 
     def channels(self, measurement: Tensor) -> int:
         """Return the number of input channels for a measurement (1, C, ...)."""
@@ -51,8 +62,8 @@ class Code(Protocol):
         """Return the drawing function for one fit.
 
         `canvas` are the sides the network works on; the measurement, (1, C, ...),
-        covers their near corner, and `known`, (1, 1, ...), is 0 where it is
-        missing or held out.
+        covers their near corner, and `known`, (1, 1, ...) or (1, C, ...), is 0
+        where it is missing or held out.
         """
         ...
 
@@ -86,7 +97,7 @@ def _perturbed(fixed: Tensor, sigma: float) -> Drawing:
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(_Seeing):
     """Uniform noise in [0, scale], the first paper's code (section 4).
 
     Parameters
@@ -123,7 +134,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Meshgrid:
+class Meshgrid(_Seeing):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
@@ -144,7 +155,7 @@ class Meshgrid:
 
 
 @dataclass(frozen=True)
-class Fourier:
+class Fourier(_Seeing):
     """Sines and cosines of the coordinates at octaves (Shabtay et al., PIP, 2022).
 
     Parameters
@@ -177,7 +188,7 @@ class Fourier:
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class Guide(_Seeing):
     """A second image of the same scene as the code (first paper, section 3.6).
 
     Parameters
@@ -220,13 +231,18 @@ class BlindSpot:
     ----------
     fraction : float
         Part of the pixels hidden in each iteration.
+    per_channel : bool
+        Hide every channel's pixels for themselves.  The other channels then show
+        the structure at a hidden value, which is worth much where the noise of
+        the channels is independent, and copies their noise where it is not.
     """
 
     fraction: float = 0.3
+    per_channel: bool = False
 
     def channels(self, measurement: Tensor) -> int:
-        """Return the measurement's channels and one for the mask."""
-        return measurement.shape[1] + 1
+        """Return the measurement's channels and those for the mask."""
+        return measurement.shape[1] + (measurement.shape[1] if self.per_channel else 1)
 
     def start(
         self,
@@ -239,10 +255,10 @@ class BlindSpot:
         image, known = extend(measurement, canvas), extend(known, canvas)
         ndim = len(canvas)
         pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
-        shape = (1, 1, *canvas)
+        shape = (1, image.shape[1] if self.per_channel else 1, *canvas)
         # Means of windows with no visible pixel fall back to the whole image's.
         spatial = tuple(range(2, image.ndim))
-        mean = (image * known).sum(spatial, keepdim=True) / known.sum()
+        mean = (image * known).sum(spatial, True) / known.sum(spatial, True)
         crop = corner(measurement.shape[2:])
 
         def draw(generator: torch.Generator) -> Draw:

@@ -369,6 +369,9 @@ class _Run:
         if known is None:
             known = torch.ones_like(self.measurement[:, :1])
         known = known.to(self.device, torch.float32)
+        per_channel = prior.code.per_channel
+        if per_channel:
+            known = known.expand_as(self.measurement)
         if not bool((known > 0).any()):
             raise InputError("weight: no pixel of the measurement is known")
         self.watch = settings.stop.start(known, self.random)
@@ -378,7 +381,12 @@ class _Run:
         self.draw = prior.code.start(
             _canvas(problem, prior), self.measurement, self.watch.weight, self.random
         )
-        self.average = Average((1, channels, *sides), settings.decay, self.device)
+        self.average = Average(
+            (1, channels, *sides),
+            settings.decay,
+            self.device,
+            per_channel=per_channel,
+        )
         self.loss = torch.zeros((), device=self.device, dtype=torch.float32)
 
         self.step = 0

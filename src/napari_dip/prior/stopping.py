@@ -33,7 +33,7 @@ class Watch(Protocol):
     """A rule at work on one fit."""
 
     weight: Tensor
-    """Weights of the fit's own loss, (1, 1, ...)."""
+    """Weights of the fit's own loss, (1, 1, ...) or (1, C, ...)."""
 
     def see(self, output: Tensor) -> None:
         """Look at the output of every iteration, without reading it back."""
@@ -57,7 +57,7 @@ class Rule(Protocol):
         ...
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit whose measurement has these weights, (1, 1, ...)."""
+        """Begin a fit whose measurement has these weights, (1, 1, ...) or (1, C, ...)."""
         ...
 
 

@@ -18,7 +18,8 @@ Term = Callable[[Tensor, Tensor], Tensor]
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of `error` under `weight`, which broadcasts over channels."""
-    return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp(min=1e-12)
+    total = weight.sum() * (error.shape[1] // weight.shape[1])
+    return (error * weight).sum() / total.clamp(min=1e-12)
 
 
 @dataclass(frozen=True)

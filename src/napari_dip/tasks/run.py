@@ -107,7 +107,9 @@ def get(name: str) -> Task:
     return task
 
 
-def run(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Fitting:
+def run(
+    task: Task, recipe: Recipe, arrays: Sequence[Any], *, threads: int | None = None
+) -> Fitting:
     """Run a task, yielding every iteration.
 
     Parameters
@@ -118,6 +120,8 @@ def run(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Fitting:
         Its parameters.
     arrays : sequence of array_like
         Its arrays.
+    threads : int, optional
+        CPU threads during a step; torch's number where not given.
 
     Yields
     ------
@@ -133,10 +137,10 @@ def run(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Fitting:
     """
     # Checked at the call, before the first iteration is asked for.
     job = task.start(recipe, *arrays)
-    return _run(job, recipe, arrays[0])
+    return _run(job, recipe, arrays[0], threads)
 
 
-def _run(job: Job, recipe: Recipe, image: Any) -> Fitting:
+def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
     from napari_dip.prior.fit import STOPPED, fit
 
     layout = job.layout
@@ -185,9 +189,8 @@ def _run(job: Job, recipe: Recipe, image: Any) -> Fitting:
                     seconds=it.seconds + seconds,
                 )
 
-            done = yield from _relay(
-                fit(plan.problem, plan.prior, plan.settings), adapt
-            )
+            settings = dataclasses.replace(plan.settings, threads=threads)
+            done = yield from _relay(fit(plan.problem, plan.prior, settings), adapt)
             fits.append(done)
             seconds += done.seconds
             averages.append(done.average)

@@ -1,0 +1,1 @@
+"""Dock widgets for napari: the only modules that know of napari, magicgui and Qt."""

@@ -1,0 +1,220 @@
+"""The parameters of a task as fields to fill in, made from its recipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSpinBox,
+    LineEdit,
+    SpinBox,
+    Widget,
+)
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_dip.tasks.recipe import Parameter, Recipe
+
+FIRST_NUMBERS = {"iterations": 500, "sigma": 10.0}
+"""What a field starts at when a number replaces "automatic"."""
+
+LABELS = {
+    "spatial_dims": "Dimensions",
+    "dtype": "Result type",
+    "sigma": "Noise sigma",
+}
+"""Names of parameters that would be odd as labels."""
+
+FEW = 4
+"""A range of this many integers is a list to choose from."""
+
+
+class Plain:
+    """A field that is one widget."""
+
+    def __init__(self, widget: Any, value: Any) -> None:
+        self.widget = widget
+        self.value = value
+
+    @property
+    def value(self) -> Any:
+        """What is filled in."""
+        return self.widget.value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        if isinstance(self.widget, ComboBox) and value not in self.widget.choices:
+            # A list may be shorter than what is accepted, as with cuda:1.
+            self.widget.choices = (*self.widget.choices, value)
+        self.widget.value = value
+
+
+class NumberOr:
+    """A number, or one of the words that may stand in its place.
+
+    With one word, such as "auto", a box to tick; with several a list.
+    """
+
+    def __init__(self, number: Any, words: dict[str, str | None], value: Any) -> None:
+        self.number = number
+        self.words = words
+        self.choice: Any
+        if len(words) == 1:
+            self.choice = CheckBox(text="automatic", value=True)
+        else:
+            self.choice = ComboBox(choices=[*words, "number"])
+        self.choice.changed.connect(self._enable)
+        self.widget = Container(
+            widgets=[self.choice, number], layout="horizontal", labels=False
+        )
+        self.widget.margins = (0, 0, 0, 0)
+        self.value = value
+
+    @property
+    def value(self) -> Any:
+        """The number or what the chosen word stands for."""
+        if isinstance(self.choice, CheckBox):
+            word = next(iter(self.words)) if self.choice.value else "number"
+        else:
+            word = self.choice.value
+        return self.number.value if word == "number" else self.words[word]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        word = next((w for w, v in self.words.items() if v == value), "number")
+        if word == "number":
+            self.number.value = value
+        if isinstance(self.choice, CheckBox):
+            self.choice.value = word != "number"
+        else:
+            self.choice.value = word
+        self._enable()
+
+    def _enable(self, _: Any = None) -> None:
+        free = not isinstance(self.choice, CheckBox) and self.choice.value == "number"
+        free = free or self.choice.value is False
+        self.number.enabled = free
+
+
+Field = Plain | NumberOr
+
+
+def make_field(p: Parameter) -> Field:
+    """Return the field for a parameter."""
+    if p.name == "device":
+        return Plain(ComboBox(choices=_devices()), p.default)
+    if int in p.types or float in p.types:
+        words: dict[str, str | None] = {c: c for c in p.choices}
+        if type(None) in p.types:
+            words["none"] = None
+        if words:
+            return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
+        if p.low is not None and p.high is not None and p.high - p.low < FEW:
+            choices = range(int(p.low), int(p.high) + 1)
+            return Plain(ComboBox(choices=list(choices)), p.default)
+        return Plain(_number(p, p.default), p.default)
+    if p.choices:
+        return Plain(ComboBox(choices=p.choices), p.default)
+    if bool in p.types:
+        return Plain(CheckBox(), p.default)
+    return Plain(LineEdit(), p.default)
+
+
+def _number(p: Parameter, value: float) -> Widget:
+    whole = float not in p.types
+    widest = 2**31 - 1 if whole else 1e12
+    low = -widest if p.low is None else p.low
+    high = widest if p.high is None else p.high
+    value = min(max(value, low), high)
+    if whole:
+        return SpinBox(min=int(low), max=int(high), value=int(value))
+    return FloatSpinBox(min=low, max=high, value=value)
+
+
+def _devices() -> list[str]:
+    """Return what can be chosen, without importing torch to see what is there."""
+    return ["auto", "cpu", "mps" if sys.platform == "darwin" else "cuda"]
+
+
+class Fields(QWidget):
+    """The parameters of a recipe, the advanced ones folded away.
+
+    Parameters
+    ----------
+    recipe : type of Recipe
+        Whose parameters.
+    parent : QWidget, optional
+        Where to live.
+    """
+
+    def __init__(self, recipe: type[Recipe], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.kind = recipe
+        self.fields: dict[str, Field] = {}
+        basic, folded = QWidget(), QWidget()
+        self.form = make_form(basic)
+        forms = {False: self.form, True: make_form(folded)}
+        # A task's own parameters come first: they are what it is about.
+        shared = {p.name for p in Recipe.parameters()}
+        for p in sorted(recipe.parameters(), key=lambda p: p.name in shared):
+            field = self.fields[p.name] = make_field(p)
+            name = LABELS.get(p.name, p.name.replace("_", " ").capitalize())
+            forms[p.advanced].addRow(*row(name, field.widget, p.help))
+        self.advanced = QCollapsible("Advanced", collapsedIcon="▶")
+        self.advanced.setDuration(0)
+        self.advanced.addWidget(folded)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(basic)
+        layout.addWidget(self.advanced)
+        self.advanced.setVisible(any(p.advanced for p in recipe.parameters()))
+
+    def values(self) -> dict[str, Any]:
+        """Return what is filled in, as keywords of the recipe."""
+        return {name: field.value for name, field in self.fields.items()}
+
+    def recipe(self) -> Recipe:
+        """Return what is filled in."""
+        return self.kind(**self.values())
+
+    def load(self, recipe: Recipe) -> None:
+        """Fill in the values of a recipe."""
+        for name, field in self.fields.items():
+            field.value = getattr(recipe, name)
+
+
+def make_form(widget: QWidget) -> QFormLayout:
+    """Give a widget a layout of labels and fields, with fields as wide as it is."""
+    form = QFormLayout(widget)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
+
+
+def row(name: str, widget: Widget, tip: str = "") -> tuple[QLabel, QWidget]:
+    """Return label and field for a form, with a tip."""
+    label, native = QLabel(name), widget.native
+    if tip:
+        # As rich text: Qt breaks the lines of a tip only there.
+        label.setToolTip(f"<qt>{tip}</qt>")
+        native.setToolTip(f"<qt>{tip}</qt>")
+    for part in (native, *native.findChildren(QWidget)):
+        if isinstance(part, QComboBox):
+            # A long name must not make the dock wide.
+            part.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            part.setMinimumContentsLength(6)
+            part.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return label, native

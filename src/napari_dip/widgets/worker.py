@@ -1,0 +1,222 @@
+"""What runs in napari's thread: a fit, watched for the wishes of the main thread."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.qt.threading import GeneratorWorker, create_worker
+
+from napari_dip.errors import DipError, FitError, OutOfMemory
+from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import get, run
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Fit
+
+REPORT_EVERY = 0.1
+"""Seconds between two reports: Qt queues all of them, however slow the drawing."""
+
+IMAGE_EVERY = 0.3
+"""Seconds between two images."""
+
+IMAGE_SHARE = 0.1
+"""Part of the time that making images may take."""
+
+
+class Control:
+    """What the main thread tells a running fit."""
+
+    def __init__(self) -> None:
+        self.stopping = Event()
+        self.cancelling = Event()
+        self.going = Event()
+        self.going.set()
+        # Set when the last image has been drawn, so that images never queue up.
+        self.drawn = Event()
+        self.drawn.set()
+
+    def stop(self) -> None:
+        """End the fit and keep its best image."""
+        self.stopping.set()
+        self.going.set()
+
+    def cancel(self) -> None:
+        """End the fit and forget it."""
+        self.cancelling.set()
+        self.going.set()
+
+    def pause(self) -> None:
+        """Wait after the current iteration."""
+        self.going.clear()
+        if self.stopping.is_set() or self.cancelling.is_set():
+            self.going.set()
+
+    def resume(self) -> None:
+        """Go on."""
+        self.going.set()
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a fit is.
+
+    Attributes
+    ----------
+    step, maximum, loss, score, best_step, part, parts
+        As in `napari_dip.prior.fit.Iterate`.
+    rate : float
+        Iterations per second lately, 0 where unknown.
+    image : ndarray or None
+        The image now, if it is time for one.
+    index : tuple
+        Where it belongs in the result.
+    """
+
+    step: int
+    maximum: int
+    loss: float
+    score: float
+    best_step: int
+    part: int
+    parts: int
+    rate: float
+    image: Any = None
+    index: tuple[int | slice, ...] = ()
+
+
+class FitWorker(GeneratorWorker):
+    """A worker whose `quit` ends the fit at its next iteration and frees it.
+
+    napari quits its workers when a window closes.  By default that abandons the
+    generator where it is, with all the memory of the fit.
+    """
+
+    control: Control
+
+    def quit(self) -> None:
+        """End the fit and forget it."""
+        self.control.cancel()
+
+
+def start(
+    task: str, recipe: Recipe, arrays: Sequence[Any], connect: dict[str, Any]
+) -> tuple[FitWorker, Control]:
+    """Start a fit in a thread; `connect` maps the worker's signals to slots."""
+    control = Control()
+    worker = create_worker(
+        restoring,
+        control,
+        task,
+        recipe,
+        arrays,
+        _worker_class=FitWorker,
+        _connect=connect,
+        _start_thread=False,
+    )
+    worker.control = control
+    worker.start()
+    return worker, control
+
+
+def restoring(
+    control: Control, task: str, recipe: Recipe, arrays: Sequence[Any]
+) -> Generator[Report, None, Fit | None]:
+    """Run a fit, reporting now and then.
+
+    Parameters
+    ----------
+    control : Control
+        Looked at after every iteration.
+    task : str
+        Name of the task.
+    recipe : Recipe
+        Its parameters.
+    arrays : sequence of array
+        Its arrays.
+
+    Yields
+    ------
+    Report
+        Not more than ten a second.
+
+    Returns
+    -------
+    Fit or None
+        None if the fit was cancelled.
+
+    Raises
+    ------
+    DipError
+        Whatever goes wrong: napari's workers swallow a RuntimeError, which is what
+        torch raises, and would seem to run for ever.
+    """
+    fitting = None
+    try:
+        # One core is left to the interface.
+        threads = max(1, (os.cpu_count() or 2) - 1)
+        fitting = run(get(task), recipe, arrays, threads=threads)
+        kind = np.dtype(arrays[0].dtype) if recipe.dtype == "input" else None
+        times: deque[float] = deque(maxlen=50)
+        next_report = next_image = 0.0
+        stop = None
+        while True:
+            try:
+                it = fitting.send(stop)
+            except StopIteration as end:
+                done: Fit = end.value
+                return done
+            if not control.going.is_set():
+                yield _report(it, times)
+                control.going.wait()
+                times.clear()
+            if control.cancelling.is_set():
+                return None
+            stop = control.stopping.is_set()
+            now = time.perf_counter()
+            times.append(now)
+            if stop or now < next_report:
+                continue
+            image = None
+            if now >= next_image and control.drawn.is_set():
+                image = it.image if kind is None else cast(it.image, kind)
+                control.drawn.clear()
+                took = time.perf_counter() - now
+                next_image = now + max(IMAGE_EVERY, took / IMAGE_SHARE)
+            next_report = time.perf_counter() + REPORT_EVERY
+            yield _report(it, times, image)
+    except Exception as error:
+        # The frames hold the tensors of the fit, and the error may be kept.
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, DipError):
+            raise
+        if isinstance(error, MemoryError):
+            raise OutOfMemory("there is not enough memory for this image") from error
+        raise FitError(f"{type(error).__name__}: {error}") from error
+    finally:
+        if fitting is not None:
+            fitting.close()
+
+
+def _report(it: Any, times: Sequence[float], image: Any = None) -> Report:
+    span = times[-1] - times[0] if len(times) > 1 else 0.0
+    return Report(
+        step=it.step,
+        maximum=it.maximum,
+        loss=it.loss,
+        score=it.score,
+        best_step=it.best_step,
+        part=it.part,
+        parts=it.parts,
+        rate=(len(times) - 1) / span if span > 0 else 0.0,
+        image=image,
+        index=it.index,
+    )
