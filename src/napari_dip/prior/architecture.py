@@ -173,8 +173,12 @@ class Conv(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cout, cin, *[kernel] * ndim))
-        self.bias = nn.Parameter(torch.empty(cout)) if bias else None
+        # float32 whatever the default dtype: that is the caller's, not ours.
+        single = torch.float32
+        self.weight = nn.Parameter(
+            torch.empty(cout, cin, *[kernel] * ndim, dtype=single)
+        )
+        self.bias = nn.Parameter(torch.empty(cout, dtype=single)) if bias else None
         self.stride = stride or (1,) * ndim
         self.padding = padding
         self.margin = kernel // 2
@@ -200,8 +204,8 @@ class NormAct(nn.Module):
 
     def __init__(self, channels: int, *, activate: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +224,7 @@ class Lanczos(nn.Module):
 
     def __init__(self, channels: int, stride: tuple[int, ...]) -> None:
         super().__init__()
-        x = (torch.arange(8) - 3.5) / 2
+        x = (torch.arange(8, dtype=torch.float32) - 3.5) / 2
         taps = torch.sinc(x) * torch.sinc(x / 2)
         self.taps: Tensor
         self.register_buffer("taps", taps / taps.sum(), persistent=False)
