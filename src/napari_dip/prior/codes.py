@@ -23,8 +23,9 @@ class Draw(NamedTuple):
     """Input of one iteration, (1, channels, ...), and its hidden pixels.
 
     `hidden` is (1, 1, ...), or (1, C, ...) for a code that hides values instead of
-    pixels, with 1 where the network could not see it; or None.  Where it is given, only predictions of hidden pixels are compared with
-    the measurement and averaged into the result.
+    pixels, with 1 where the network could not see it; or None.  Where it is given,
+    only predictions of hidden pixels are compared with the measurement and averaged
+    into the result.
     """
 
     code: Tensor
@@ -255,20 +256,24 @@ class BlindSpot:
         image, known = extend(measurement, canvas), extend(known, canvas)
         ndim = len(canvas)
         pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
-        shape = (1, image.shape[1] if self.per_channel else 1, *canvas)
-        # Means of windows with no visible pixel fall back to the whole image's.
+        masks = image.shape[1] if self.per_channel else 1
+        shape = (1, masks, *measurement.shape[2:])
         spatial = tuple(range(2, image.ndim))
-        mean = (image * known).sum(spatial, True) / known.sum(spatial, True)
         crop = corner(measurement.shape[2:])
 
         def draw(generator: torch.Generator) -> Draw:
             uniform = torch.rand(
                 shape, generator=generator, device=image.device, dtype=torch.float32
             )
-            visible = (uniform >= self.fraction) * known
+            # A pixel and its mirror images beyond the far side hide together.
+            visible = (extend(uniform, canvas) >= self.fraction) * known
             hidden = 1 - visible
             around = pool(visible, 3, 1, 1)
-            near = pool(image * visible, 3, 1, 1)
+            shown = image * visible
+            near = pool(shown, 3, 1, 1)
+            # Means of windows with no visible pixel fall back to the whole image's.
+            count = visible.sum(spatial, True).clamp(min=1)
+            mean = shown.sum(spatial, True) / count
             fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
             seen = torch.lerp(image, fill, hidden) - 0.5
             return Draw(torch.cat([seen, hidden], dim=1), hidden[crop])

@@ -57,7 +57,7 @@ class Rule(Protocol):
         ...
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit whose measurement has these weights, (1, 1, ...) or (1, C, ...)."""
+        """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
         ...
 
 

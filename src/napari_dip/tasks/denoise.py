@@ -69,6 +69,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
     sigma = None if recipe.sigma is None else recipe.sigma / plane.span
     found = noises.model(plane.values, recipe.noise, sigma)
     correlated = noises.correlation(plane.values) > noises.CORRELATED
+    shared = noises.channel_correlation(plane.values) > noises.SHARED
     fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
 
     term: Term = terms.Squared()
@@ -91,7 +92,8 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         stop = stopping.HeldOut(1200, radius=2, patience=150)
         optimizer, rate, decay = "muon", 0.03, 0.98
     else:
-        prior = Prior(Architecture.uniform(64, 4, skip=64), BlindSpot())
+        code = BlindSpot(per_channel=len(plane.values) > 1 and not shared)
+        prior = Prior(Architecture.uniform(48, 4, skip=24, skip_kernel=3), code)
         stop = stopping.HeldOut(800, patience=100, variance=found.level(plane.values))
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":
@@ -122,6 +124,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         "sigma": found.variance**0.5 * plane.span,
         "gain": found.gain * plane.span,
         "correlated": bool(correlated),
+        "shared by channels": bool(shared),
     }
     return Plan(problem, prior, settings, plane.restore, details)
 

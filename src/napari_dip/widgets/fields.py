@@ -9,7 +9,6 @@ from magicgui.widgets import (
     CheckBox,
     ComboBox,
     Container,
-    FloatSpinBox,
     LineEdit,
     SpinBox,
     Widget,
@@ -26,7 +25,7 @@ from superqt import QCollapsible
 
 from napari_dip.tasks.recipe import Parameter, Recipe
 
-FIRST_NUMBERS = {"iterations": 500, "sigma": 10.0}
+FIRST_NUMBERS = {"iterations": 500, "sigma": 10}
 """What a field starts at when a number replaces "automatic"."""
 
 LABELS = {
@@ -60,13 +59,36 @@ class Plain:
         self.widget.value = value
 
 
+class Real:
+    """A field for any real number: images have units from 1e-9 to 1e9."""
+
+    def __init__(self, value: float) -> None:
+        self.widget = LineEdit()
+        self.value = value
+
+    @property
+    def value(self) -> Any:
+        """The number; a text that is none is for the recipe to refuse."""
+        text = self.widget.value.strip()
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.widget.value = repr(float(value)).removesuffix(".0")
+
+
 class NumberOr:
     """A number, or one of the words that may stand in its place.
 
     With one word, such as "auto", a box to tick; with several a list.
     """
 
-    def __init__(self, number: Any, words: dict[str, str | None], value: Any) -> None:
+    def __init__(
+        self, number: Plain | Real, words: dict[str, str | None], value: Any
+    ) -> None:
         self.number = number
         self.words = words
         self.choice: Any
@@ -76,7 +98,7 @@ class NumberOr:
             self.choice = ComboBox(choices=[*words, "number"])
         self.choice.changed.connect(self._enable)
         self.widget = Container(
-            widgets=[self.choice, number], layout="horizontal", labels=False
+            widgets=[self.choice, number.widget], layout="horizontal", labels=False
         )
         self.widget.margins = (0, 0, 0, 0)
         self.value = value
@@ -104,10 +126,10 @@ class NumberOr:
     def _enable(self, _: Any = None) -> None:
         free = not isinstance(self.choice, CheckBox) and self.choice.value == "number"
         free = free or self.choice.value is False
-        self.number.enabled = free
+        self.number.widget.enabled = free
 
 
-Field = Plain | NumberOr
+Field = Plain | Real | NumberOr
 
 
 def make_field(p: Parameter) -> Field:
@@ -123,7 +145,7 @@ def make_field(p: Parameter) -> Field:
         if p.low is not None and p.high is not None and p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
             return Plain(ComboBox(choices=list(choices)), p.default)
-        return Plain(_number(p, p.default), p.default)
+        return _number(p, p.default)
     if p.choices:
         return Plain(ComboBox(choices=p.choices), p.default)
     if bool in p.types:
@@ -131,15 +153,13 @@ def make_field(p: Parameter) -> Field:
     return Plain(LineEdit(), p.default)
 
 
-def _number(p: Parameter, value: float) -> Widget:
-    whole = float not in p.types
-    widest = 2**31 - 1 if whole else 1e12
-    low = -widest if p.low is None else p.low
-    high = widest if p.high is None else p.high
-    value = min(max(value, low), high)
-    if whole:
-        return SpinBox(min=int(low), max=int(high), value=int(value))
-    return FloatSpinBox(min=low, max=high, value=value)
+def _number(p: Parameter, value: float) -> Plain | Real:
+    if float in p.types:
+        return Real(value)
+    low = -(2**31) if p.low is None else int(p.low)
+    high = 2**31 - 1 if p.high is None else int(p.high)
+    value = min(max(int(value), low), high)
+    return Plain(SpinBox(min=low, max=high), value)
 
 
 def _devices() -> list[str]:
