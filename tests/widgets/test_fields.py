@@ -1,0 +1,81 @@
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import pytest
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.denoise import DenoiseRecipe
+from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.widgets.fields import Fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryKind(Recipe):
+    task: ClassVar[str] = "every_kind"
+
+    flag: bool = parameter(True, "A box to tick.")
+    text: str = parameter("words", "A line to fill in.")
+    real: float = parameter(0.125, "A number.", low=0)
+    choice: Literal["one", "two"] = parameter("one", "A list.")
+    whole_or_none: int | None = parameter(None, "A number or nothing.", low=1)
+    three_ways: float | Literal["auto"] | None = parameter("auto", "Both words.")
+
+
+@pytest.mark.parametrize("kind", [DenoiseRecipe, EveryKind])
+def test_fields_start_with_the_defaults(qtbot, kind):
+    fields = Fields(kind)
+    qtbot.addWidget(fields)
+    assert fields.recipe() == kind()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        DenoiseRecipe(noise="poisson", iterations=77, sigma=3.25, device="cuda:1"),
+        DenoiseRecipe(channel_axis=-3, spatial_dims=3, seed=2**31 - 1, dtype="input"),
+        DenoiseRecipe(channel_axis=None, restarts=5, precision="bfloat16"),
+        EveryKind(flag=False, text="", real=1.25e-7, choice="two", whole_or_none=4),
+        EveryKind(real=123456.75, three_ways=-2.5),
+        EveryKind(three_ways=None),
+    ],
+)
+def test_load_and_values_are_inverse(qtbot, recipe):
+    fields = Fields(type(recipe))
+    qtbot.addWidget(fields)
+    fields.load(recipe)
+    assert fields.recipe() == recipe
+    fields.load(type(recipe)())
+    assert fields.recipe() == type(recipe)()
+
+
+def test_a_number_can_be_changed_only_when_it_counts(qtbot):
+    fields = Fields(DenoiseRecipe)
+    qtbot.addWidget(fields)
+    iterations, axis = fields.fields["iterations"], fields.fields["channel_axis"]
+    assert not iterations.number.widget.enabled
+    iterations.choice.value = False
+    assert iterations.number.widget.enabled
+    assert fields.recipe().iterations == 500
+    for word, free in (("auto", False), ("none", False), ("number", True)):
+        axis.choice.value = word
+        assert axis.number.widget.enabled is free
+
+
+def test_every_field_has_a_tip_and_advanced_ones_are_folded_away(qtbot):
+    fields = Fields(DenoiseRecipe)
+    qtbot.addWidget(fields)
+    fields.show()
+    for p in DenoiseRecipe.parameters():
+        native = fields.fields[p.name].widget.native
+        assert p.help in native.toolTip()
+        assert fields.advanced.isAncestorOf(native) is p.advanced
+    assert not fields.advanced.isExpanded()
+
+
+def test_what_is_no_number_is_refused_by_name(qtbot):
+    fields = Fields(DenoiseRecipe)
+    qtbot.addWidget(fields)
+    fields.load(DenoiseRecipe(sigma=5e-9))
+    fields.fields["sigma"].number.widget.value = "1,5"
+    with pytest.raises(InputError, match=r"sigma must be .* got '1,5'"):
+        fields.recipe()
