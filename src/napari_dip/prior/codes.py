@@ -215,7 +215,8 @@ class Guide(_Seeing):
         generator: torch.Generator,
     ) -> Drawing:
         """Extend the guide to the canvas; see `Code.start`."""
-        guide = extend(self.image.to(measurement.device, torch.float32), canvas)
+        guide = self.image.to(measurement.device, torch.float32, copy=True)
+        guide = extend(guide, canvas)
         return _perturbed(guide, self.perturbation)
 
 

@@ -294,7 +294,7 @@ def estimate(
     dtype = runtime.pick_dtype(settings.precision, device)
     canvas = _canvas(problem, prior)
     inputs = prior.code.channels(problem.measurement)
-    with torch.device("meta"):
+    with torch.inference_mode(False), torch.device("meta"):
         network = prior.architecture.build(
             inputs, problem.image_shape[0], problem.ndim, None
         )
@@ -343,12 +343,17 @@ def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
 class _Run:
     """The state of one fit."""
 
+    # Made in inference mode, tensors could never be part of a gradient: the caller's
+    # mode is left, and what the caller made in it is copied.
+    @torch.inference_mode(False)
     def __init__(self, problem: Problem, prior: Prior, settings: Settings) -> None:
         self.began = time.perf_counter()
         self.problem, self.settings = problem, settings
         self.device = runtime.pick_device(settings.device)
         self.dtype = runtime.pick_dtype(settings.precision, self.device)
-        self.measurement = problem.measurement.to(self.device, torch.float32)
+        self.measurement = problem.measurement.to(
+            self.device, torch.float32, copy=True
+        )
         channels, *sides = problem.image_shape
         self.crop = corner(sides)
 
@@ -368,7 +373,7 @@ class _Run:
         known = problem.weight
         if known is None:
             known = torch.ones_like(self.measurement[:, :1])
-        known = known.to(self.device, torch.float32)
+        known = known.to(self.device, torch.float32, copy=True)
         per_channel = prior.code.per_channel
         if per_channel:
             known = known.expand_as(self.measurement)
