@@ -199,12 +199,25 @@ def test_closing_the_viewer_ends_the_fit_and_frees_it(
     assert runs[0]() is None
 
 
-def test_closing_the_dock_ends_the_fit(open_widget, until, noisy, slow):
+def test_closing_the_dock_stops_the_fit_and_keeps_the_result(
+    open_widget, until, noisy, slow
+):
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    widget.panel.run_button.click()
+    until(lambda: RESULT in names(viewer))
+    viewer.window.remove_dock_widget(widget)
+    until(lambda: widget.controller.state == "idle")
+    made = result_of(viewer).metadata["napari-dip"]
+    assert made["stopped_by"] == "stopped by the user"
+
+
+def test_a_widget_that_is_destroyed_takes_its_fit_along(
+    open_widget, until, noisy, slow
+):
     viewer, widget = open_widget(noisy, iterations=100_000)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     control = widget.controller.control
-    viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
     del widget
     until(control.cancelling.is_set)
@@ -366,6 +379,8 @@ def test_buttons_offer_what_can_be_done(open_widget, until, noisy, slow):
     assert not panel.run_button.isEnabled()
     assert all(button.isEnabled() for button in others)
     until(lambda: "per second" in panel.progress.text())
+    assert panel.quality.isVisibleTo(panel)
+    assert "best image at iteration" in panel.quality.text()
     panel.cancel_button.click()
     until(lambda: widget.controller.state == "idle")
     assert panel.run_button.isEnabled()

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -192,23 +193,23 @@ def memory_errors(describe: Callable[[], str]) -> Iterator[None]:
     message = None
     try:
         yield
-    except MemoryError:
-        message = describe()
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         told = str(error).lower()
         if not (
-            isinstance(error, torch.OutOfMemoryError)
+            isinstance(error, MemoryError | torch.OutOfMemoryError)
             or "can't allocate memory" in told
             or "not enough memory" in told
             or "out of memory" in told
         ):
             raise
         message = describe()
+        # It stays the context of the new error: let the tensors in the failed
+        # step's frames go.
+        traceback.clear_frames(error.__traceback__)
     if message is not None:
-        # Raised here, where the failed step's frames and tensors are gone.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise OutOfMemory(message)
+        raise OutOfMemory(message) from None
 
 
 @dataclass(frozen=True)

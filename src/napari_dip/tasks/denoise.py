@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PAPER_ITERATIONS = 1800
 """Of the paper's text (section 4, Denoising); its published program runs 3000."""
 
+MEMBERS = 4
+"""Fits that the best preset averages."""
+
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
@@ -54,7 +57,10 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
         plane = prepare(layout.take(image, index), "image", unit=unit)
         return _plan(recipe, plane, seed)
 
-    return Job(layout, layout.sides, plan, recipe.restarts)
+    restarts = recipe.restarts
+    if restarts == "auto":
+        restarts = MEMBERS if recipe.preset == "best" else 1
+    return Job(layout, layout.sides, plan, restarts)
 
 
 def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
@@ -93,7 +99,8 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         optimizer, rate, decay = "muon", 0.03, 0.98
     else:
         code = BlindSpot(per_channel=len(plane.values) > 1 and not shared)
-        prior = Prior(Architecture.uniform(48, 4, skip=24, skip_kernel=3), code)
+        width = 64 if recipe.preset == "best" else 32
+        prior = Prior(Architecture.uniform(width, 4, skip=32, skip_kernel=3), code)
         stop = stopping.HeldOut(800, patience=100, variance=found.level(plane.values))
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":

@@ -140,9 +140,10 @@ class Recipe:
         low=1,
         high=1_000_000,
     )
-    restarts: int = parameter(
-        1,
-        "Number of fits from different seeds to average; also gives an uncertainty.",
+    restarts: int | Literal["auto"] = parameter(
+        "auto",
+        "Number of fits from different seeds to average, which also gives an "
+        "uncertainty; auto is 1, or several with the best preset.",
         low=1,
         high=100,
         advanced=True,

@@ -119,6 +119,7 @@ class RunPanel(QWidget):
             self.quality.setText(
                 f"{name} {report.score:.3g}, best image at iteration {report.best_step}"
             )
+            self.quality.show()
 
     def show_end(self, text: str) -> None:
         """Say how the fit ended, or why none began."""
@@ -141,5 +142,7 @@ def wrapped(text: str = "") -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
     return label

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from magicgui.widgets import create_widget
 from napari.layers import Image, Layer
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -76,6 +77,12 @@ class TaskWidget(QWidget):
                 same = [layer for layer in combo.choices if layer == active]
                 if same:
                     combo.value = same[0]
+
+    def changeEvent(self, event: Any) -> None:
+        """Stop when the dock is closed: its buttons are gone, the result stays."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.controller.stop()
 
     def run(self) -> None:
         """Start with what is filled in, or say what is missing."""

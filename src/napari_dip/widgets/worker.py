@@ -31,6 +31,9 @@ IMAGE_EVERY = 0.3
 IMAGE_SHARE = 0.1
 """Part of the time that making images may take."""
 
+FIRST_DRAWING = 2.0
+"""Most seconds to wait for a new layer: two threads at work make it take long."""
+
 
 class Control:
     """What the main thread tells a running fit."""
@@ -53,6 +56,7 @@ class Control:
         """End the fit and forget it."""
         self.cancelling.set()
         self.going.set()
+        self.drawn.set()
 
     def pause(self) -> None:
         """Wait after the current iteration."""
@@ -167,7 +171,7 @@ def restoring(
         kind = np.dtype(arrays[0].dtype) if recipe.dtype == "input" else None
         times: deque[float] = deque(maxlen=50)
         next_report = next_image = 0.0
-        stop = None
+        stop, first = None, True
         while True:
             try:
                 it = fitting.send(stop)
@@ -193,6 +197,9 @@ def restoring(
                 next_image = now + max(IMAGE_EVERY, took / IMAGE_SHARE)
             next_report = time.perf_counter() + REPORT_EVERY
             yield _report(it, times, image)
+            if image is not None and first:
+                control.drawn.wait(FIRST_DRAWING)
+                first = False
     except Exception as error:
         # The frames hold the tensors of the fit, and the error may be kept.
         traceback.clear_frames(error.__traceback__)
