@@ -20,6 +20,8 @@ SMALLEST = 16
 def as_array(value: Any, name: str) -> Any:
     """Return `value` as an array of real numbers; dask and zarr arrays stay lazy."""
     lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
+    # Torch's tensors have all that too, but dtypes of their own.
+    lazy = lazy and isinstance(value.dtype, np.dtype)
     array = value if lazy else np.asarray(value)
     kind = np.dtype(array.dtype).kind
     if kind not in "buif":
@@ -224,8 +226,9 @@ def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:
         # In float64: float32 cannot hold the ends of the wider integers.
         wide = np.rint(array.astype(np.float64))
         inside = np.clip(wide, float(limits.min), float(limits.max))
-        out = inside.astype(dtype)
         # The largest int64 rounds up to 2**63 as a float, which would wrap.
+        with np.errstate(invalid="ignore"):
+            out = inside.astype(dtype)
         out[inside >= float(limits.max)] = limits.max
         return out
     return array.astype(dtype)

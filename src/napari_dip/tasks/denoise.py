@@ -98,7 +98,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         stop = stopping.HeldOut(1200, radius=2, patience=150)
         optimizer, rate, decay = "muon", 0.03, 0.98
     else:
-        code = BlindSpot(per_channel=len(plane.values) > 1 and not shared)
+        code = BlindSpot(0.25, per_channel=len(plane.values) > 1 and not shared)
         width = 64 if recipe.preset == "best" else 32
         prior = Prior(Architecture.uniform(width, 4, skip=32, skip_kernel=3), code)
         stop = stopping.HeldOut(800, patience=100, variance=found.level(plane.values))

@@ -212,6 +212,8 @@ def correlation(values: Float) -> float:
         flattest = usable[order[: max(len(usable) // 10, 4)]]
         rest = rest[flattest]
         power_here = (rest**2).mean()
+        if power_here == 0:
+            continue
         along = [
             (rest[:, 1:] * rest[:, :-1]).mean(),
             (rest[..., 1:] * rest[..., :-1]).mean(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 from dataclasses import dataclass, field
 from functools import cache
@@ -63,9 +64,9 @@ class Parameter:
         parts = list(self.choices)
         bounds = ""
         if self.low is not None and self.high is not None:
-            bounds = f" from {self.low:g} to {self.high:g}"
+            bounds = f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:
-            bounds = f" of {self.low:g} or more"
+            bounds = f" of {self.low:.12g} or more"
         if int in self.types:
             parts.append("an integer" + bounds)
         elif float in self.types:
@@ -87,7 +88,7 @@ class Parameter:
                 return bool(value)
         elif isinstance(value, str):
             if str in self.types and (not self.choices or value in self.choices):
-                return value
+                return str(value)  # NumPy's strings are strings of their own
         elif (number := _number(value)) is not None:
             whole = int in self.types and number == int(number)
             if whole or float in self.types:
@@ -100,11 +101,12 @@ class Parameter:
 
 def _number(value: Any) -> float | None:
     """Return a finite real scalar (NumPy's too) as a float, else None."""
-    if isinstance(value, complex) or not hasattr(value, "__float__"):
+    unreal = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
+    if unreal or not hasattr(value, "__float__"):
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
