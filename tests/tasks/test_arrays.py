@@ -1,0 +1,248 @@
+"""Arrays of every layout, there and back."""
+
+import dask.array
+import numpy as np
+import pytest
+import torch
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Layout, as_array, cast, prepare
+
+F4 = np.dtype("float32")
+
+# shape, channel_axis, spatial_dims -> axis of the channels, channels, planes, sides
+LAYOUTS = [
+    ((20, 18), "auto", 2, None, 1, 1, (20, 18)),
+    ((20, 18, 3), "auto", 2, 2, 3, 1, (20, 18)),
+    ((20, 18, 4), "auto", 2, 2, 4, 1, (20, 18)),
+    ((5, 20, 18), "auto", 2, None, 1, 5, (20, 18)),
+    ((2, 5, 20, 18, 3), "auto", 2, 4, 3, 10, (20, 18)),
+    ((3, 20, 18), 0, 2, 0, 3, 1, (20, 18)),
+    ((3, 20, 18), "auto", 2, None, 1, 3, (20, 18)),
+    ((20, 7, 18), 1, 2, 1, 7, 1, (20, 18)),
+    ((20, 18, 7), -1, 2, 2, 7, 1, (20, 18)),
+    ((4, 6, 20, 18), -3, 2, 1, 6, 4, (20, 18)),
+    ((4, 20, 6, 18), 2, 2, 2, 6, 4, (20, 18)),
+    ((4, 6, 20, 18), 0, 2, 0, 4, 6, (20, 18)),
+    ((6, 20, 18, 3), None, 2, None, 1, 0, None),
+    ((16, 20, 18), "auto", 3, None, 1, 1, (16, 20, 18)),
+    ((16, 20, 18, 3), "auto", 3, 3, 3, 1, (16, 20, 18)),
+    ((5, 16, 20, 18), "auto", 3, None, 1, 5, (16, 20, 18)),
+    ((16, 2, 20, 18), 1, 3, 1, 2, 1, (16, 20, 18)),
+    ((3, 16, 20, 2, 18), -2, 3, 3, 2, 3, (16, 20, 18)),
+]
+GOOD = [case for case in LAYOUTS if case[-1] is not None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "channel_axis", "dims", "axis", "channels", "planes", "sides"), GOOD
+)
+def test_layouts(shape, channel_axis, dims, axis, channels, planes, sides):
+    random = np.random.default_rng(0)
+    array = random.normal(size=shape)
+    layout = Layout.of(array, channel_axis, dims, "image")
+    assert layout.channel_axis == axis
+    assert (layout.channels, layout.planes) == (channels, planes)
+    assert layout.sides == sides
+    indices = list(layout.indices())
+    assert len(indices) == planes
+    again = np.full(shape, np.nan, np.float32)
+    for index in indices:
+        plane = layout.take(array, index)
+        assert plane.shape == (channels, *sides)
+        assert plane.dtype == np.float32
+        again[index] = layout.arrange(plane)
+    np.testing.assert_array_equal(again, array.astype(np.float32))
+
+
+def test_take_puts_the_channels_first():
+    array = np.arange(2 * 16 * 3 * 17).reshape(2, 16, 3, 17)
+    layout = Layout.of(array, 2, 2, "image")
+    first, second = layout.indices()
+    np.testing.assert_array_equal(layout.take(array, second)[1], array[1, :, 1])
+    np.testing.assert_array_equal(layout.take(array, first)[2], array[0, :, 2])
+
+
+def test_resized_changes_the_spatial_sides_only():
+    layout = Layout.of(np.zeros((5, 20, 18, 3)), "auto", 2, "image")
+    assert layout.resized((40, 36)) == (5, 40, 36, 3)
+    layout = Layout.of(np.zeros((20, 6, 18)), 1, 2, "image")
+    assert layout.resized((1, 2)) == (1, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channel_axis", "dims"),
+    [
+        ((20, 18), 0, 2),
+        ((20,), "auto", 2),
+        ((15, 20), "auto", 2),
+        ((20, 15, 3), "auto", 2),
+        ((20, 20, 3), None, 2),
+        ((20, 18), "auto", 3),
+        ((8, 20, 20), "auto", 3),
+    ],
+)
+def test_too_few_pixels_are_refused(shape, channel_axis, dims):
+    with pytest.raises(InputError) as caught:
+        Layout.of(np.zeros(shape), channel_axis, dims, "guide")
+    text = str(caught.value)
+    assert text.startswith("guide must have at least 16 pixels")
+    assert str(shape) in text
+
+
+@pytest.mark.parametrize("axis", [3, -4])
+def test_channel_axes_out_of_range_are_refused(axis):
+    with pytest.raises(InputError) as caught:
+        Layout.of(np.zeros((20, 18, 3)), axis, 2, "image")
+    assert "channel_axis must be from -3 to 2" in str(caught.value)
+    assert f"got {axis}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint16", "int64", "uint64", "float16", "float64", ">f4"]
+)
+def test_real_dtypes_are_accepted(dtype):
+    array = as_array(np.ones((16, 16), dtype), "image")
+    assert array.dtype == dtype
+    layout = Layout.of(array, "auto", 2, "image")
+    assert layout.take(array, next(layout.indices())).dtype == np.float32
+
+
+def test_lists_become_arrays_and_lazy_arrays_stay_lazy():
+    assert as_array([[1, 2], [3, 4]], "image").shape == (2, 2)
+    assert isinstance(as_array(torch.ones(2, 3), "image"), np.ndarray)
+    lazy = dask.array.ones((4, 16, 16), chunks=(1, 16, 16))
+    assert as_array(lazy, "image") is lazy
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.ones((16, 16), complex), "complex"),
+        (np.full((16, 16), None), "object"),
+        (np.full((16, 16), "a"), "<U1"),
+        (None, "object"),
+        (np.zeros((16, 16), "datetime64[s]"), "datetime64"),
+    ],
+    ids=["complex", "object", "string", "none", "dates"],
+)
+def test_what_is_no_real_number_is_refused(value, words):
+    with pytest.raises(InputError, match="mask must be an array of real") as caught:
+        as_array(value, "mask")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.zeros((0, 16)), [], 3.0], ids=repr)
+def test_empty_arrays_and_scalars_are_refused(value):
+    with pytest.raises(InputError, match="image must not be empty; got an array of"):
+        as_array(value, "image")
+
+
+@pytest.fixture
+def plane():
+    return np.random.default_rng(0).normal(700, 60, (3, 30, 40)).astype(np.float32)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize(("factor", "shift"), [(1, 0), (1e-6, 0), (1e6, -3e8)])
+def test_restore_undoes_prepare(plane, unit, factor, shift):
+    plane = (plane * factor + shift).astype(np.float32)
+    prepared = prepare(plane, "image", unit=unit)
+    assert prepared.values.dtype == prepared.known.dtype == np.float32
+    assert prepared.known.shape == (30, 40)
+    assert (prepared.known == 1).all()
+    restored = prepared.restore(prepared.values)
+    assert restored.dtype == np.float32
+    tolerance = 1e-6 * np.abs(plane).max()
+    np.testing.assert_allclose(restored, plane, rtol=0, atol=tolerance)
+
+
+def test_unit_maps_minimum_and_maximum_to_zero_and_one(plane):
+    prepared = prepare(plane, "image", unit=True)
+    assert prepared.values.min() == 0
+    assert prepared.values.max() == 1
+    assert prepared.offset == plane.min()
+    assert prepared.span == pytest.approx(np.ptp(plane))
+
+
+def test_percentiles_keep_outliers_from_squeezing_the_image(plane):
+    plane[0, 0, 0], plane[1, 1, 1] = 1e6, -1e6
+    values = prepare(plane, "image").values
+    low, high = np.percentile(values, [0.1, 99.9])
+    assert low == pytest.approx(0.05, abs=1e-4)
+    assert high == pytest.approx(0.95, abs=1e-4)
+    assert values[0, 0, 0] > 100
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_a_constant_image_can_be_prepared(unit):
+    prepared = prepare(np.full((1, 16, 16), 7, np.float32), "image", unit=unit)
+    assert np.isfinite(prepared.values).all()
+    np.testing.assert_allclose(prepared.restore(prepared.values), 7, rtol=1e-6)
+
+
+def test_nan_in_any_channel_is_missing_and_filled(plane):
+    plane[1, 3, 4] = np.nan
+    plane[:, 10:20] = np.nan
+    prepared = prepare(plane, "image")
+    assert np.isfinite(prepared.values).all()
+    expected = np.ones((30, 40))
+    expected[3, 4] = expected[10:20] = 0
+    np.testing.assert_array_equal(prepared.known, expected)
+    known = prepared.known > 0
+    for channel in range(3):
+        filled = prepared.values[channel][~known]
+        np.testing.assert_allclose(
+            filled, prepared.values[channel][known].mean(), rtol=1e-5
+        )
+    assert np.isnan(plane[1, 3, 4])  # the caller's array is not filled
+
+
+def test_nan_does_not_change_the_scale(plane):
+    # Both ends of the range of the known pixels are found without the missing.
+    plane[:, :, :20] = np.nan
+    prepared = prepare(plane, "image", unit=True)
+    assert prepared.offset == np.nanmin(plane)
+    assert prepared.span == pytest.approx(np.nanmax(plane) - np.nanmin(plane))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinities_are_refused(plane, value):
+    plane[0, :2, 0] = value
+    with pytest.raises(InputError, match=r"guide must be finite .* got 2 infinite"):
+        prepare(plane, "guide")
+
+
+def test_nothing_but_nan_is_refused(plane):
+    with pytest.raises(InputError, match="image must have known pixels; got nothing"):
+        prepare(plane * np.nan, "image")
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int32", "uint32", "int64", "uint64"]
+)
+def test_cast_rounds_and_clips_and_never_wraps(dtype):
+    dtype = np.dtype(dtype)
+    limits = np.iinfo(dtype)
+    beyond = [float(limits.min) * 1.01 - 300, float(limits.max) * 1.01 + 300]
+    values = np.array([*beyond, 1e30, -1e30, 3.4, 3.6, 0.5, 1.5], np.float32)
+    found = cast(values, dtype)
+    assert found.dtype == dtype
+    low, high = limits.min, limits.max
+    assert found.tolist() == [low, high, high, low, 3, 4, 0, 2]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "uint64", "int64"])
+def test_cast_at_the_very_ends(dtype):
+    limits = np.iinfo(dtype)
+    ends = np.array([limits.min, limits.max], np.float32)
+    assert cast(ends, np.dtype(dtype)).tolist() == [limits.min, limits.max]
+
+
+def test_cast_to_bool_and_floats():
+    values = np.array([-1, 0.49, 0.5, 2], np.float32)
+    assert cast(values, np.dtype(bool)).tolist() == [False, False, True, True]
+    for dtype in ("float16", "float64"):
+        found = cast(values, np.dtype(dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, values, rtol=1e-3)

@@ -1,0 +1,138 @@
+"""Noise estimates on noise that is known."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dip.tasks.noise import (
+    CORRELATED,
+    NoiseModel,
+    channel_correlation,
+    correlation,
+    gaussian_variance,
+    model,
+    signal_dependence,
+)
+
+
+@pytest.fixture
+def clean():
+    """Return a smooth image with edges, (1, 160, 160), in [0.1, 0.9]."""
+    y, x = np.mgrid[0:160, 0:160] / 160
+    image = 0.5 + 0.25 * np.sin(5 * y) * np.cos(4 * x)
+    image[40:100, 60:130] += 0.15
+    return image[None]
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def single(values):
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3])
+def test_gaussian_variance_is_within_five_percent(clean, random, sigma):
+    noisy = single(clean + random.normal(0, sigma, clean.shape))
+    assert gaussian_variance(noisy) == pytest.approx(sigma**2, rel=0.05)
+
+
+def test_gaussian_variance_of_colours_and_volumes(clean, random):
+    for repeats in ((3, 1, 1), (1, 4, 1, 1)):
+        many = np.tile(clean if len(repeats) == 3 else clean[:, None], repeats)
+        noisy = single(many + random.normal(0, 0.1, many.shape))
+        assert gaussian_variance(noisy) == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (16, 32, 32)], ids=str)
+def test_gaussian_variance_of_few_pixels_is_no_accident(random, shape):
+    noisy = single(random.normal(0.5, 0.1, shape))
+    assert 0.002 < gaussian_variance(noisy) < 0.02
+
+
+def test_gaussian_variance_of_a_constant_is_nothing():
+    assert gaussian_variance(np.full((1, 32, 32), 0.5, np.float32)) < 1e-12
+
+
+@pytest.mark.parametrize("gain", [0.005, 0.02])
+def test_poisson_gaussian_noise_is_recognised(clean, random, gain):
+    counted = random.poisson(clean / gain) * gain
+    noisy = single(counted + random.normal(0, 0.01, clean.shape))
+    found = signal_dependence(noisy)
+    assert found is not None
+    # Low by a third: the flatter half of the blocks is flatter by chance, too.
+    assert found[0] == pytest.approx(gain, rel=0.4)
+    assert abs(found[1] - 1e-4) < 0.15 * gain
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gaussian_noise_is_not_taken_for_more(clean, seed):
+    noise = np.random.default_rng(seed).normal(0, 0.08, clean.shape)
+    assert signal_dependence(single(clean + noise)) is None
+
+
+def test_constants_and_few_pixels_have_no_dependence(random):
+    assert signal_dependence(np.full((1, 64, 64), 0.3, np.float32)) is None
+    assert signal_dependence(single(random.poisson(5, (1, 16, 16)))) is None
+
+
+@pytest.mark.parametrize("shape", [(160, 160), (32, 32)], ids=str)
+def test_white_noise_has_no_correlation(clean, random, shape):
+    noisy = clean[:, : shape[0], : shape[1]] + random.normal(0, 0.1, (1, *shape))
+    assert abs(correlation(single(noisy))) < CORRELATED
+
+
+def test_blurred_noise_has_correlation(clean, random):
+    noise = ndimage.gaussian_filter(random.normal(0, 1, clean.shape), (0, 1, 1))
+    noise *= 0.1 / noise.std()
+    assert correlation(single(clean + noise)) > 0.3
+
+
+def test_correlation_bears_constants_and_saturation(clean, random):
+    assert correlation(np.full((1, 32, 32), 1, np.float32)) == 0
+    noisy = clean + random.normal(0, 0.1, clean.shape)
+    noisy[:, :64] = 1
+    assert abs(correlation(single(noisy))) < CORRELATED
+
+
+def test_noise_shared_between_channels_is_seen(clean, random):
+    colours = np.repeat(clean, 3, axis=0)
+    apart = random.normal(0, 0.1, colours.shape)
+    shared = np.repeat(random.normal(0, 0.1, clean.shape), 3, axis=0)
+    assert channel_correlation(single(colours + apart)) < 0.1
+    assert channel_correlation(single(colours + shared)) > 0.8
+    assert channel_correlation(single(clean)) == 0
+
+
+def test_level_is_the_mean_variance():
+    values = np.array([[[0.1, 0.5]]], np.float32)
+    assert NoiseModel("gaussian", 0.04).level(values) == pytest.approx(0.04)
+    grown = NoiseModel("poisson-gaussian", 0.01, gain=0.1, offset=0.1)
+    assert grown.level(values) == pytest.approx(0.01 + 0.1 * 0.2)
+
+
+def test_model_follows_what_it_is_told(clean, random):
+    gaussian = single(clean + random.normal(0, 0.1, clean.shape))
+    counted = single(random.poisson(clean / 0.02) * 0.02)
+    assert model(gaussian, "auto", None).kind == "gaussian"
+    assert model(gaussian, "auto", None).variance == pytest.approx(0.01, rel=0.05)
+    assert model(counted, "auto", None).kind == "poisson-gaussian"
+    assert model(counted, "gaussian", None).kind == "gaussian"
+    given = model(counted, "auto", 0.3)
+    assert (given.kind, given.variance) == ("gaussian", pytest.approx(0.09))
+
+
+def test_model_of_poisson_noise_gives_its_variance(clean, random):
+    counted = single(random.poisson(clean / 0.02) * 0.02)
+    found = model(counted, "auto", None)
+    signal = np.array([0.3, 0.5, 0.8])
+    variance = found.gain * (signal - found.offset) + found.variance
+    np.testing.assert_allclose(variance, 0.02 * signal, rtol=0.4)
+    assert found.level(counted) == pytest.approx(0.02 * counted.mean(), rel=0.4)
+
+
+def test_model_of_a_constant_has_some_variance():
+    assert model(np.full((1, 32, 32), 0.5, np.float32), "auto", None).variance > 0
+    assert model(np.zeros((1, 32, 32), np.float32), "gaussian", 0.0).variance > 0
