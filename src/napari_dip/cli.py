@@ -1,0 +1,575 @@
+"""The command line: files in, files out.
+
+Every task is a command and every field of its recipe an option, so a new task needs
+no line here.  Torch is imported when a fit begins, not for ``--help``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from cyclopts import App, CycloptsError, Group
+from cyclopts import Parameter as Option
+
+from napari_dip import __version__
+from napari_dip.errors import DipError, InputError
+from napari_dip.io import files, provenance
+from napari_dip.io.image import Header, Image
+from napari_dip.tasks.recipe import Parameter, Recipe
+from napari_dip.tasks.run import TASKS, Task, get, run
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Fit, Iterate
+
+NAME = "napari-dip"
+FAILED, WRONG_ARGUMENTS, STOPPED = 1, 2, 130
+
+_FILES = Group("Files", sort_key=0)
+_REPORT = Group("Report", sort_key=1)
+_PARAMETERS = Group("Parameters", sort_key=2)
+_ADVANCED = Group("Advanced parameters", sort_key=3)
+
+_FLAG: dict[str, Any] = {"negative": "", "show_default": False}
+
+_FILE_DECIDES = {
+    "channel_axis": "the file's axis of colours or channels",
+    "dtype": "input for PNG and JPEG, else float32",
+}
+"""Parameters whose default a file can improve on, and how."""
+
+Output = Annotated[
+    Path,
+    Option(
+        name=["--output", "-o"],
+        group=_FILES,
+        help="File to write (.ome.tif, .tif or .png), or a folder: one that is there, "
+        "a name without an ending, or any name where there are several inputs.",
+    ),
+]
+Overwrite = Annotated[
+    bool, Option(group=_FILES, **_FLAG, help="Replace files that are there.")
+]
+Json = Annotated[
+    bool,
+    Option(group=_REPORT, **_FLAG, help="Print a JSON object for every result."),
+]
+Quiet = Annotated[
+    bool,
+    Option(group=_REPORT, **_FLAG, help="No progress, no warnings, no result line."),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C.
+    """
+    try:
+        command, bound, _ = _app().parse_args(
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+        )
+        return int(command(*bound.args, **bound.kwargs) or 0)
+    except (CycloptsError, InputError) as error:
+        return _complain(error, WRONG_ARGUMENTS)
+    except (DipError, MemoryError) as error:
+        return _complain(error, FAILED)
+    except KeyboardInterrupt:
+        _say("stopped; nothing was saved")
+        return STOPPED
+
+
+def _complain(error: BaseException, code: int) -> int:
+    _say(f"error: {error or 'not enough memory'}")
+    return code
+
+
+def _say(text: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"{NAME}: {' '.join(text.split())}\n")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+# -- the commands -----------------------------------------------------------------
+
+
+def _app() -> App:
+    app = App(
+        name=NAME,
+        help="Restore images with a network that was trained on nothing else.",
+        version=f"{NAME} {__version__}",
+        help_format="plaintext",
+        group_commands="Other commands",
+        group_parameters=_PARAMETERS,
+    )
+    tasks = Group("Tasks", sort_key=0)
+    for name in TASKS:
+        app.command(_command(get(name)), name=name.replace("_", "-"), group=tasks)
+    app.command(info)
+    app.command(replay)
+    app.command(open_viewer, name="open")
+    return app
+
+
+def _command(task: Task) -> Callable[..., int]:
+    """Make the command of a task: its signature is its recipe."""
+    first, *others = task.arrays
+
+    def command(
+        *inputs: Path,
+        output: Path,
+        overwrite: bool = False,
+        json: bool = False,
+        quiet: bool = False,
+        **given: Any,
+    ) -> int:
+        if not inputs:
+            raise InputError(f"{task.name.replace('_', '-')} needs an input file")
+        paths = {name: given.pop(name) for name in others}
+        values = {
+            p.name: _value(p, given[p.name])
+            for p in task.recipe.parameters()
+            if p.name in given
+        }
+        task.recipe(**values)  # complains before any file is read
+        targets = _targets(inputs, output)
+        for source, target in zip(inputs, targets, strict=True):
+            _check_target(target, [source, *paths.values()], overwrite)
+        for source, target in zip(inputs, targets, strict=True):
+            sources = {first: source, **paths}
+            job = _Job(task, values, sources, target, overwrite, not quiet)
+            if code := _report(job, json, quiet):
+                return code
+        return 0
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    about = Option(name="INPUT", group=_FILES, help=task.arrays[first])
+    parameters = [
+        inspect.Parameter(
+            "inputs",
+            inspect.Parameter.VAR_POSITIONAL,
+            annotation=Annotated[Path, about],
+        ),
+        inspect.Parameter("output", keyword, annotation=Output),
+    ]
+    for name in others:
+        about = Option(group=_FILES, help=task.arrays[name])
+        parameters.append(
+            inspect.Parameter(name, keyword, annotation=Annotated[Path, about])
+        )
+    for name, kind in (("overwrite", Overwrite), ("json", Json), ("quiet", Quiet)):
+        parameters.append(
+            inspect.Parameter(name, keyword, annotation=kind, default=False)
+        )
+    parameters += [
+        inspect.Parameter(p.name, keyword, annotation=_annotation(p), default=p.default)
+        for p in task.recipe.parameters()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__name__ = task.name
+    command.__doc__ = task.summary.strip()
+    return command
+
+
+def replay(
+    result: Annotated[
+        Path, Option(name="RESULT", group=_FILES, help="A file that a task wrote.")
+    ],
+    /,
+    *inputs: Annotated[
+        Path,
+        Option(
+            name="INPUT",
+            group=_FILES,
+            help="The image to run the recipe on, then the task's other arrays.",
+        ),
+    ],
+    output: Output,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Run the recipe that is stored in a result again, on the same or another image.
+
+    On the same machine with the same versions the result is the same, bit for bit.
+    """
+    made = files.read_header(result).provenance
+    if made is None:
+        raise InputError(f"{result.name} does not say how it was made")
+    task = get(str(made.get("task")))
+    if len(inputs) != len(task.arrays):
+        raise InputError(
+            f"{task.name} needs {len(task.arrays)} input files "
+            f"({', '.join(task.arrays)}); got {len(inputs)}"
+        )
+    values = provenance.recipe_of(made, task.recipe)
+    (target,) = _targets(inputs[:1], output)
+    _check_target(target, [result, *inputs], overwrite)
+    sources = dict(zip(task.arrays, inputs, strict=True))
+    job = _Job(task, values, sources, target, overwrite, not quiet)
+    return _report(job, json, quiet)
+
+
+def info(
+    file: Annotated[
+        Path | None, Option(name="FILE", help="An image file of any kind.")
+    ] = None,
+    /,
+    *,
+    system: Annotated[
+        bool, Option(**_FLAG, help="Device, versions and memory instead.")
+    ] = False,
+    json: Annotated[bool, Option(**_FLAG, help="Print a JSON object.")] = False,
+) -> int:
+    """Say what a file holds and how it was made, or what the system offers."""
+    if (file is None) != system:
+        raise InputError("info needs either a FILE or --system")
+    about = _system() if file is None else _about(file, files.read_header(file))
+    if json:
+        _print(provenance.dumps(about))
+    else:
+        _print("\n".join(_lines(about)))
+    return 0
+
+
+def open_viewer(
+    file: Annotated[Path, Option(name="FILE", help="An image file of any kind.")], /
+) -> int:
+    """Open a file in napari with the plugin beside it."""
+    files.read_header(file)  # complains here, where it is seen
+    if importlib.util.find_spec("napari") is None:
+        raise DipError(
+            'napari is not installed; pip install "napari-dip[all]" brings it'
+        )
+    # In a process of its own: the command line stays free of Qt.
+    code = subprocess.call(
+        [sys.executable, "-m", "napari", str(file.absolute()), "--with", NAME]
+    )
+    if code:
+        raise DipError(f"napari ended with the exit code {code}")
+    return 0
+
+
+# -- options and files ------------------------------------------------------------
+
+
+def _annotation(p: Parameter) -> Any:
+    """Return the type of a parameter's option.
+
+    Words and numbers stay text until `_value`, so that what is accepted, and the
+    complaint about anything else, is the recipe's own.
+    """
+    group = _ADVANCED if p.advanced else _PARAMETERS
+    if p.types == (bool,):
+        return Annotated[bool, Option(group=group, help=p.help)]
+    text = p.help if p.types == (str,) and not p.choices else f"{p.help} ({p.accepted})"
+    default = _FILE_DECIDES.get(p.name, str(p.default))
+    return Annotated[
+        str | None,
+        Option(
+            group=group,
+            help=f"{text} [default: {default}]",
+            show_default=False,
+            allow_leading_hyphen=True,
+        ),
+    ]
+
+
+def _value(p: Parameter, text: Any) -> Any:
+    """Return the value that the text of an option means, as `p` accepts it."""
+    if not isinstance(text, str):
+        return p.check(text)
+    if text.lower() == "none" and type(None) in p.types:
+        return None
+    if text in p.choices or (str in p.types and not p.choices):
+        return p.check(text)
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return p.check(number)
+    return p.check(text)
+
+
+def _targets(inputs: Sequence[Path], output: Path) -> list[Path]:
+    """Return the file to write for every input."""
+    folder = output.is_dir() or len(inputs) > 1 or not output.suffix
+    if not folder:
+        return [output]
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output must be a folder for several inputs; got {output}")
+    targets = [output / _name(source) for source in inputs]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InputError(f"two inputs have the same name {target.name!r}")
+    return targets
+
+
+def _name(source: Path) -> str:
+    """Return the name of a result in a folder; JPEG in is PNG out."""
+    if source.suffix.lower() in (".jpg", ".jpeg"):
+        return source.stem + ".png"
+    return source.name
+
+
+def _check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise if `target` cannot be written, before anything is read or computed."""
+    files.output_format(target)
+    for source in sources:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise InputError(f"output must not be one of the inputs; got {target}")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists; --overwrite replaces it")
+    folder = target.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"output cannot be written to the folder {folder}")
+
+
+# -- one fit ----------------------------------------------------------------------
+
+
+class _Job:
+    """One fit from files to a file.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    values : mapping
+        The parameters that were given.
+    sources : dict
+        For each array of the task its file.
+    target : Path
+        The file to write.
+    overwrite : bool
+        Whether it may replace another.
+    talk : bool
+        Show progress and warnings.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        values: Mapping[str, Any],
+        sources: dict[str, Path],
+        target: Path,
+        overwrite: bool,
+        talk: bool,
+    ) -> None:
+        self.task, self.values, self.sources = task, values, sources
+        self.target, self.overwrite, self.talk = target, overwrite, talk
+        self.made: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}
+
+    def run(self) -> bool:
+        """Fit and write; return whether the user stopped it."""
+        images = {name: files.read(path) for name, path in self.sources.items()}
+        first = next(iter(images.values()))
+        recipe, from_file = _completed(self.task.recipe, self.values, first.header)
+        dtype = first.header.dtype if recipe.dtype == "input" else np.dtype(np.float32)
+        files.check_output(self.target, first.header, dtype, overwrite=self.overwrite)
+        notes = [note for image in images.values() for note in image.header.notes]
+        for note in notes:
+            self._warn(note)
+        fit, stopped = self._fit(recipe, images)
+        for warning in fit.warnings:
+            self._warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+        arrays = {
+            name: (self.sources[name].name, image.data)
+            for name, image in images.items()
+        }
+        self.made = provenance.describe(recipe, fit, arrays, from_file)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        files.write(self.target, fit.image, first, self.made, overwrite=self.overwrite)
+        self.result = {"shape": list(fit.image.shape), "dtype": str(fit.image.dtype)}
+        return stopped
+
+    def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
+        from napari_dip.prior.fit import STOPPED as STOPPED_BY
+        from napari_dip.prior.fit import finish
+        from napari_dip.tasks.progress import Bar
+
+        arrays = [image.data for image in images.values()]
+        with _Stop() as stop:
+            fitting = run(self.task, recipe, arrays)
+            if not self.talk:
+                fit = finish(fitting, stop)
+            else:
+                with Bar(self.target.name) as bar:
+
+                    def both(it: Iterate) -> bool:
+                        bar(it)
+                        return stop(it)
+
+                    fit = finish(fitting, both)
+        return fit, STOPPED_BY in fit.stopped_by
+
+    def _warn(self, text: str) -> None:
+        if self.talk:
+            _say(f"warning: {text}")
+
+    def as_json(self) -> str:
+        """Return what was done, for machines."""
+        inputs = {name: str(path) for name, path in self.sources.items()}
+        return provenance.dumps(
+            {"output": str(self.target), "inputs": inputs, **self.result}
+            | {"provenance": self.made}
+        )
+
+    def as_line(self) -> str:
+        """Return what was done, in one line."""
+        made = self.made
+        return (
+            f"{self.target}: {made['iterations']} iterations in "
+            f"{made['seconds']:.1f} s on {made['device']}, ended by "
+            f"{made['stopped_by']}"
+        )
+
+
+def _report(job: _Job, json: bool, quiet: bool) -> int:
+    """Run a job, say what came of it, and return the exit code."""
+    stopped = job.run()
+    if json:
+        _print(job.as_json())
+    elif not quiet:
+        _print(job.as_line())
+    if stopped:
+        _say(f"stopped; the best image so far was saved to {job.target}")
+        return STOPPED
+    return 0
+
+
+def _completed(
+    kind: type[Recipe], values: Mapping[str, Any], header: Header
+) -> tuple[Recipe, list[str]]:
+    """Fill in what the file knows better than a default; say what that was."""
+    known: dict[str, Any] = {}
+    if values.get("channel_axis", "auto") == "auto":
+        known["channel_axis"] = header.channel_axis
+    if "dtype" not in values:
+        # Photographs come back as photographs, measurements with every digit.
+        photo = header.format in ("PNG", "JPEG")
+        known["dtype"] = "input" if photo else "float32"
+    return kind(**{**values, **known}), list(known)
+
+
+class _Stop:
+    """Turns the first Ctrl-C into a polite request; the second one ends it all.
+
+    A callback for `napari_dip.prior.fit.finish`.  Before the first iteration there
+    is no image to save, so the first Ctrl-C ends it all, too.
+    """
+
+    def __init__(self) -> None:
+        self.running = self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.before[number] = signal.signal(number, self._handle)
+            except ValueError:  # not in the main thread, which has the signals
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or not self.running:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __call__(self, it: Iterate) -> bool:
+        """Whether to stop."""
+        self.running = True
+        return self.asked
+
+
+# -- info -------------------------------------------------------------------------
+
+
+def _about(path: Path, header: Header) -> dict[str, Any]:
+    scale = {
+        axis: f"{step:g} {unit or 'pixel'}"
+        for axis, step, unit in zip(
+            header.axes, header.scale, header.units, strict=True
+        )
+        if step is not None
+    }
+    return {
+        "file": str(path),
+        "format": header.format,
+        "axes": header.axes,
+        "shape": list(header.shape),
+        "dtype": str(header.dtype),
+        "scale": scale,
+        "channels": list(header.channel_names),
+        "notes": list(header.notes),
+        "provenance": header.provenance,
+    }
+
+
+def _system() -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from napari_dip.prior import runtime
+
+    device = runtime.pick_device("auto")
+    free = runtime.free_memory(device)
+    return {
+        "napari-dip": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": platform.platform(),
+        "device": str(device),
+        "precision": str(runtime.pick_dtype("auto", device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "free memory": None if free is None else f"{free / 2**30:.1f} GiB",
+        "GPUs": [
+            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+        ],
+    }
+
+
+def _lines(about: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Write nested values as indented lines, leaving out what is not there."""
+    for key, value in about.items():
+        if value is None or value in ([], {}, ""):
+            continue
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
+            for number, item in enumerate(value):
+                yield f"{indent}{key} {number}:"
+                yield from _lines(item, indent + "  ")
+        elif isinstance(value, list):
+            yield f"{indent}{key}: {', '.join(map(str, value))}"
+        else:
+            yield f"{indent}{key}: {value}"

@@ -1,0 +1,100 @@
+"""An image as a file holds it: the array and what the file says about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPATIAL = "ZYX"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its image.
+
+    Attributes
+    ----------
+    format : str
+        "TIFF", "OME-TIFF", "ImageJ TIFF", "PNG" or "JPEG".
+    shape : tuple of int
+        Of the array.
+    dtype : numpy.dtype
+        Of the array.
+    axes : str
+        A letter for each axis: T, Z, C, Y, X, S for the samples of a colour, and
+        whatever else a file names; Y and X are the last but for S.
+    scale : tuple of float or None
+        For each axis the distance of two pixels, None where not known.
+    units : tuple of str or None
+        For each axis the unit of its scale.
+    channel_names : tuple of str
+        For the axis C, empty where the file has none.
+    provenance : dict or None
+        How napari-dip made the image, if it did.
+    profile : bytes or None
+        ICC colour profile.
+    notes : tuple of str
+        What of the file was left out.
+    """
+
+    format: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+    scale: tuple[float | None, ...] = ()
+    units: tuple[str | None, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    provenance: dict[str, Any] | None = None
+    profile: bytes | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        nothing = (None,) * len(self.shape)
+        object.__setattr__(self, "scale", self.scale or nothing)
+        object.__setattr__(self, "units", self.units or nothing)
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Axis of colours or channels, counted from the front."""
+        for letter in "SC":
+            if letter in self.axes:
+                return self.axes.index(letter)
+        return None
+
+    def of(self, data: NDArray[Any]) -> Header:
+        """Return the header for a result: other pixels over the same field."""
+        scale = tuple(
+            step * old / new
+            if step is not None and letter in SPATIAL and new != old
+            else step
+            for step, letter, old, new in zip(
+                self.scale, self.axes, self.shape, data.shape, strict=True
+            )
+        )
+        return dataclasses.replace(
+            self, shape=data.shape, dtype=data.dtype, scale=scale, provenance=None
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An array and its header.
+
+    Attributes
+    ----------
+    data : ndarray
+        The pixels, in the order of ``header.axes``.
+    header : Header
+        What the file says about them.
+    alpha : ndarray or None
+        Opacity, (Y, X), of a PNG that is not opaque everywhere: it is no
+        brightness to restore, so it is kept apart.
+    """
+
+    data: NDArray[Any]
+    header: Header
+    alpha: NDArray[Any] | None = None

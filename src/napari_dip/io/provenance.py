@@ -1,0 +1,120 @@
+"""How an image was made, as JSON that files carry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip import __version__
+from napari_dip.errors import InputError
+from napari_dip.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Fit
+
+SOFTWARE = "napari-dip"
+
+_OF_ALL_PLANES = ("device", "precision", "torch")
+
+
+def describe(
+    recipe: Recipe,
+    fit: Fit,
+    arrays: Mapping[str, tuple[str, NDArray[Any]]],
+    from_file: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Say how a result was made.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As it was run.
+    fit : Fit
+        From `napari_dip.tasks.run.run`.
+    arrays : mapping
+        For each array of the task the name of its file, without folders, and the
+        array.
+    from_file : sequence of str
+        Parameters that nobody gave and the input file decided; another file may
+        decide them otherwise.
+    """
+    planes = [dict(plane) for plane in fit.settings["planes"]]
+    common = {key: planes[0].get(key) for key in _OF_ALL_PLANES}
+    for plane in planes:
+        for key in _OF_ALL_PLANES:
+            plane.pop(key, None)
+    made = {
+        "software": SOFTWARE,
+        "version": __version__,
+        "task": recipe.task,
+        "recipe": recipe.to_dict(),
+        "from_file": list(from_file),
+        "inputs": {
+            name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
+            | {"sha256": digest(array)}
+            for name, (file, array) in arrays.items()
+        },
+        **common,
+        "iterations": fit.iterations,
+        "best_iteration": fit.best_iteration,
+        "stopped_by": fit.stopped_by,
+        "seconds": round(fit.seconds, 3),
+        "warnings": fit.warnings,
+        "planes": planes,
+    }
+    cleaned: dict[str, Any] = _jsonable(made)
+    return cleaned
+
+
+def digest(array: NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's values in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def dumps(provenance: Mapping[str, Any]) -> str:
+    """Return the text that files carry: ASCII, so that any tag can hold it."""
+    return json.dumps(_jsonable(provenance), allow_nan=False)
+
+
+def loads(text: Any) -> dict[str, Any] | None:
+    """Return what `dumps` wrote; None for anything else."""
+    if not isinstance(text, str) or SOFTWARE not in text:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(found, dict) and found.get("software") == SOFTWARE
+    return found if ours else None
+
+
+def recipe_of(provenance: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+    """Return the parameters to run a result's recipe on another file.
+
+    What the first file decided is left out.
+    """
+    stored = provenance.get("recipe")
+    left_out = provenance.get("from_file", [])
+    if not isinstance(stored, dict) or not isinstance(left_out, list):
+        raise InputError("the provenance of the result holds no recipe")
+    kind.from_dict(stored)  # complains of unknown keys and values
+    return {k: v for k, v in stored.items() if k not in ("task", *left_out)}
+
+
+def _jsonable(value: Any) -> Any:
+    """Return `value` in what strict JSON knows; numbers that are none become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        return _jsonable(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

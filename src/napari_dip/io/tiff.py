@@ -1,0 +1,375 @@
+"""TIFF, OME-TIFF and ImageJ hyperstacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_dip.errors import FileError, InputError
+from napari_dip.io import limits, provenance
+from napari_dip.io.image import Header, Image
+
+MICROMETRES = {
+    "Å": 1e-4,
+    "pm": 1e-6,
+    "nm": 1e-3,
+    "µm": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "in": 25400.0,
+}
+"""Units of length by the names that OME gives them."""
+
+_OTHER_NAMES = {
+    "um": "µm",
+    "μm": "µm",  # the Greek letter for the micro sign
+    "\\u00b5m": "µm",
+    "micron": "µm",
+    "microns": "µm",
+    "inch": "in",
+    "sec": "s",
+}
+
+_IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
+
+_CLASSIC_TIFF = 2**32 - 2**25
+"""Bytes that offsets of 32 bits reach, less some for the tags."""
+
+
+def read_header(path: Path) -> Header:
+    """Read what a TIFF says about its image."""
+    with _opened(path) as (tif, _):
+        return _sorted(_header(tif, path))[0]
+
+
+def read(path: Path) -> Image:
+    """Read the first image of a TIFF."""
+    with _opened(path) as (tif, complaints):
+        found = _header(tif, path)
+        limits.check_size(found, path.name)
+        _check_whole(tif.series[0], path)
+        data = tif.series[0].asarray()
+        if complaints:
+            # tifffile makes do with what it can decode, and logs the rest.
+            raise FileError(f"{path.name} is damaged: {complaints[0]}")
+    header, order = _sorted(found)
+    native = data.dtype.newbyteorder("=")
+    data = np.ascontiguousarray(data.transpose(order), native)
+    return Image(data, header)
+
+
+class _Complaints(logging.Handler):
+    """Collects what tifffile finds wrong without raising."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        # A vendor's odd tag is no damage to the pixels.
+        if "TiffTag.fromfile" not in text:
+            self.messages.append(text)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[str]]]:
+    log = logging.getLogger("tifffile")
+    handler = _Complaints()
+    propagate = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        with tifffile.TiffFile(path) as tif:
+            yield tif, handler.messages
+    except (FileError, InputError):
+        raise
+    except Exception as error:
+        # Decoders fail in many ways on broken files.
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise FileError(f"{path.name} cannot be read: {told}") from error
+    finally:
+        log.propagate = propagate
+        log.removeHandler(handler)
+
+
+def _header(tif: tifffile.TiffFile, path: Path) -> Header:
+    """Describe the first series with its axes as they lie in the file."""
+    if not tif.series:
+        raise FileError(f"{path.name} holds no image")
+    series = tif.series[0]
+    axes = series.axes.upper()
+    if series.dtype is None or not {"Y", "X"} <= set(axes):
+        raise FileError(
+            f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
+        )
+    notes = []
+    if len(tif.series) > 1:
+        notes.append(f"{path.name} holds {len(tif.series)} images; the first was read")
+    header = Header(
+        format="TIFF",
+        shape=tuple(series.shape),
+        dtype=np.dtype(series.dtype).newbyteorder("="),
+        axes=axes,
+        provenance=provenance.loads(tif.pages.first.software),
+        notes=tuple(notes),
+    )
+    if tif.is_ome:
+        return _with_ome(header, tif)
+    if tif.is_imagej:
+        return _with_imagej(header, tif)
+    return _with_resolution(header, tif)
+
+
+def _sorted(header: Header) -> tuple[Header, tuple[int, ...]]:
+    """Move Y, X and the samples to the end; return the order of the axes, too."""
+    last = [header.axes.index(letter) for letter in "YXS" if letter in header.axes]
+    order = (*(i for i in range(len(header.shape)) if i not in last), *last)
+    moved = dataclasses.replace(
+        header,
+        shape=tuple(header.shape[i] for i in order),
+        axes="".join(header.axes[i] for i in order),
+        scale=tuple(header.scale[i] for i in order),
+        units=tuple(header.units[i] for i in order),
+    )
+    return moved, order
+
+
+def _check_whole(series: Any, path: Path) -> None:
+    """Raise if pixels lie beyond the end of the file."""
+    size = path.stat().st_size
+    ends = []
+    if series.dataoffset is not None:
+        ends.append(series.dataoffset + series.nbytes)
+    for page in series.pages:
+        if page is None:
+            raise FileError(
+                f"{path.name} is incomplete: planes of its image are missing"
+            )
+        if page.parent.filename != path.name:
+            continue  # an OME-TIFF can spread over several files
+        offsets = zip(page.dataoffsets, page.databytecounts, strict=False)
+        ends.extend(offset + count for offset, count in offsets)
+    if max(ends, default=0) > size:
+        raise FileError(
+            f"{path.name} is truncated: its pixels end at byte {max(ends)}, the file "
+            f"at {size}"
+        )
+
+
+# -- what the formats say ---------------------------------------------------------
+
+
+def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
+    images = tifffile.xml2dict(tif.ome_metadata or "")["OME"]["Image"]
+    pixels = _first(images)["Pixels"]
+    sizes = {
+        axis: (
+            _positive(pixels.get(f"PhysicalSize{axis}")),
+            _unit(pixels.get(f"PhysicalSize{axis}Unit", "µm")),
+        )
+        for axis in "XYZ"
+    }
+    step = _positive(pixels.get("TimeIncrement"))
+    sizes["T"] = step, _unit(pixels.get("TimeIncrementUnit", "s"))
+    channels = pixels.get("Channel", [])
+    if isinstance(channels, dict):
+        channels = [channels]
+    names = tuple(str(channel.get("Name", "")) for channel in channels)
+    return _scaled(dataclasses.replace(header, format="OME-TIFF"), sizes, names)
+
+
+def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
+    told = tif.imagej_metadata or {}
+    unit = _unit(told.get("unit"))
+    x, y = _resolution(tif)
+    sizes: dict[str, tuple[float | None, str | None]] = {
+        "T": (_positive(told.get("finterval")), _unit(told.get("tunit", "s")))
+    }
+    if unit is not None:
+        z = _positive(told.get("spacing"))
+        sizes |= {"X": (x, unit), "Y": (y, unit), "Z": (z, unit)}
+    # A label for every plane: names of channels where planes are channels.
+    labels = told.get("Labels") or []
+    names = tuple(str(label) for label in labels) if header.axes == "CYX" else ()
+    return _scaled(dataclasses.replace(header, format="ImageJ TIFF"), sizes, names)
+
+
+def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
+    # Pixels per inch are a wish for printing; per centimetre somebody measured.
+    if tif.pages.first.tags.valueof("ResolutionUnit") != 3:
+        return header
+    x, y = (None if v is None else v * 1e4 for v in _resolution(tif))
+    return _scaled(header, {"X": (x, "µm"), "Y": (y, "µm")}, ())
+
+
+def _scaled(
+    header: Header,
+    sizes: dict[str, tuple[float | None, str | None]],
+    names: tuple[str, ...],
+) -> Header:
+    known = {axis: size for axis, size in sizes.items() if size[0] is not None}
+    count = header.shape[header.axes.index("C")] if "C" in header.axes else 0
+    return dataclasses.replace(
+        header,
+        scale=tuple(known.get(axis, (None, None))[0] for axis in header.axes),
+        units=tuple(known.get(axis, (None, None))[1] for axis in header.axes),
+        channel_names=names if len(names) == count and any(names) else (),
+    )
+
+
+def _resolution(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
+    """Return the size of a pixel along x and y in the unit of the resolution."""
+    sizes = []
+    for name in ("XResolution", "YResolution"):
+        value = tif.pages.first.tags.valueof(name)
+        pair = isinstance(value, tuple) and len(value) == 2 and 0 not in value
+        # Rounded since a ratio of two integers is not the number that was meant.
+        sizes.append(float(f"{value[1] / value[0]:.7g}") if pair else None)
+    return sizes[0], sizes[1]
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _unit(name: Any) -> str | None:
+    text = str(name or "").strip()
+    text = _OTHER_NAMES.get(text.lower(), text)
+    return text if text not in ("", "pixel", "pixels") else None
+
+
+# -- writing ----------------------------------------------------------------------
+
+
+def check_ome(dtype: np.dtype[Any]) -> None:
+    """Raise if OME-TIFF has no name for a dtype."""
+    if (dtype.kind in "iu" and dtype.itemsize == 8) or dtype == np.float16:
+        raise InputError(
+            f"an OME-TIFF cannot hold {dtype}; write it to a .tif that is not .ome.tif"
+        )
+
+
+def write(
+    path: Path, data: NDArray[Any], header: Header, text: str | None, *, ome: bool
+) -> None:
+    """Write an OME-TIFF or a TIFF, which is ImageJ's where that can hold the image.
+
+    The provenance is in the tag Software, which both kinds have and keep.
+    """
+    colour = header.axes.endswith("S")
+    options: dict[str, Any] = {
+        "software": text if text is not None else "napari-dip",
+        "photometric": "rgb" if colour and data.shape[-1] in (3, 4) else "minisblack",
+        "planarconfig": "contig" if colour else None,
+    }
+    named = _with_letters(header)
+    try:
+        if ome:
+            metadata = _ome_metadata(named)
+            tifffile.imwrite(path, data, ome=True, metadata=metadata, **options)
+            return
+        if _fits_imagej(data, named):
+            order = [named.axes.index(a) for a in "TZCYXS" if a in named.axes]
+            metadata, resolution = _imagej_metadata(named, order)
+            data = np.ascontiguousarray(data.transpose(order))
+            options |= {"imagej": True, "resolution": resolution}
+            options.pop("planarconfig")
+        else:
+            metadata = {"axes": header.axes}
+            options |= _centimetres(header)
+        tifffile.imwrite(path, data, ome=False, metadata=metadata, **options)
+    except (ValueError, TypeError, tifffile.OmeXmlError) as error:
+        told = " ".join(str(error).split())
+        raise FileError(
+            f"a TIFF cannot hold {data.dtype} of shape {data.shape} with the axes "
+            f"{header.axes}: {told}"
+        ) from error
+
+
+def _with_letters(header: Header) -> Header:
+    """Name axes of unknown meaning as ImageJ does: slices, or else times."""
+    axes = header.axes
+    for letter in header.axes:
+        free = [a for a in "ZT" if a not in axes]
+        if letter not in "TZCYXS" and free:
+            axes = axes.replace(letter, free[0], 1)
+    return dataclasses.replace(header, axes=axes)
+
+
+def _ome_metadata(header: Header) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": header.axes}
+    for axis, size, unit in zip(header.axes, header.scale, header.units, strict=True):
+        if size is None:
+            continue
+        if axis in "XYZ":
+            metadata[f"PhysicalSize{axis}"] = size
+            metadata[f"PhysicalSize{axis}Unit"] = unit or "pixel"
+        elif axis == "T":
+            metadata["TimeIncrement"] = size
+            metadata["TimeIncrementUnit"] = unit or "s"
+    if header.channel_names and "C" in header.axes:
+        metadata["Channel"] = {"Name": list(header.channel_names)}
+    return metadata
+
+
+def _fits_imagej(data: NDArray[Any], header: Header) -> bool:
+    letters = set(header.axes)
+    colour = "S" in letters
+    return (
+        data.dtype in _IMAGEJ_TYPES
+        and letters <= set("TZCYXS")
+        and len(letters) == len(header.axes)
+        and (not colour or (data.dtype == np.uint8 and data.shape[-1] in (3, 4)))
+        and data.nbytes < _CLASSIC_TIFF
+    )
+
+
+def _imagej_metadata(
+    header: Header, order: list[int]
+) -> tuple[dict[str, Any], tuple[float, float] | None]:
+    sizes = dict(zip(header.axes, header.scale, strict=True))
+    units = dict(zip(header.axes, header.units, strict=True))
+    metadata: dict[str, Any] = {"axes": "".join(header.axes[i] for i in order)}
+    resolution = None
+    x, y, unit = sizes["X"], sizes["Y"], units["X"]
+    if x is not None and y is not None:
+        resolution = (1 / x, 1 / y)
+        # ImageJ's own word; its header is ASCII.
+        metadata["unit"] = "micron" if unit == "µm" else str(unit or "pixel")
+    if sizes.get("Z") is not None:
+        metadata["spacing"] = sizes["Z"]
+    if sizes.get("T") is not None:
+        metadata["finterval"] = sizes["T"]
+    if header.channel_names and metadata["axes"] == "CYX":
+        metadata["Labels"] = list(header.channel_names)
+    return metadata, resolution
+
+
+def _centimetres(header: Header) -> dict[str, Any]:
+    """Return the resolution as options of tifffile, where it is a length."""
+    per_centimetre = []
+    for axis in "XY":
+        i = header.axes.index(axis)
+        size, unit = header.scale[i], header.units[i]
+        if size is None or unit not in MICROMETRES:
+            return {}
+        per_centimetre.append(1e4 / (size * MICROMETRES[unit]))
+    return {"resolution": tuple(per_centimetre), "resolutionunit": "CENTIMETER"}
