@@ -1,0 +1,301 @@
+"""Denoising arrays: shapes, units, what is refused, and that it denoises."""
+
+import dask.array
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from napari_dip import denoise
+from napari_dip.errors import InputError
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.codes import Noise
+from napari_dip.prior.stopping import Iterations
+from napari_dip.prior.terms import Huber, Poisson, PoissonGaussian, Squared
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.run import iterate
+
+SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def noisy(random):
+    """Return a noisy (32, 30) image, in units of its own."""
+    y, x = np.mgrid[0:32, 0:30] / 30
+    image = 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
+    return image.astype(np.float32)
+
+
+@pytest.fixture
+def plan():
+    """Return a function that gives the plan for an image, without running it."""
+
+    def make(image, **parameters):
+        job = TASK.start(DenoiseRecipe(**parameters), np.asarray(image))
+        index = next(job.layout.indices())
+        return job.plan(index, 0)
+
+    return make
+
+
+# -- shapes, dtypes, units --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters"),
+    [
+        ((17, 33), {}),
+        ((20, 18, 3), {}),
+        ((2, 18, 20), {}),
+        ((2, 1, 18, 20), {}),
+        ((2, 20, 18, 3), {}),
+        ((2, 18, 20), {"channel_axis": 0}),
+        ((18, 20, 2), {"channel_axis": -1}),
+        ((16, 18, 20), {"spatial_dims": 3}),
+    ],
+    ids=str,
+)
+def test_shapes_come_back(random, shape, parameters):
+    image = random.normal(0.5, 0.1, shape)
+    found = denoise(image, **SHORT | {"iterations": 2}, **parameters)
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+def test_leading_axes_are_planes_of_their_own(noisy):
+    brighter = noisy[::-1] * 5
+    both = denoise(np.stack([noisy, brighter]), **SHORT)
+    np.testing.assert_array_equal(both[0], denoise(noisy, **SHORT))
+    assert both[1].mean() == pytest.approx(brighter.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float64", "float16"])
+def test_dtype_of_the_input_on_request(noisy, dtype):
+    image = (noisy / 10).astype(dtype)
+    same = denoise(image, dtype="input", **SHORT)
+    exact = denoise(image, **SHORT)
+    assert same.dtype == dtype
+    assert exact.dtype == np.float32
+    expected = np.rint(exact) if np.dtype(dtype).kind in "ui" else exact
+    np.testing.assert_allclose(same.astype(float), expected, rtol=1e-3)
+
+
+def test_bool_images(random):
+    found = denoise(random.random((20, 20)) > 0.5, dtype="input", **SHORT)
+    assert found.dtype == bool
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+@pytest.mark.parametrize(("factor", "shift"), [(0.001, 0), (50, -1e4)])
+def test_units_are_kept(noisy, factor, shift, preset, monkeypatch):
+    if preset == "paper":
+        monkeypatch.setattr(
+            "napari_dip.prior.architecture.Architecture",
+            lambda: Architecture.uniform(8, 2),
+        )
+    parameters = SHORT | {"preset": preset}
+    plain = denoise(noisy, **parameters)
+    scaled = denoise(noisy * factor + shift, **parameters)
+    tolerance = 0.01 * np.ptp(noisy) * factor
+    np.testing.assert_allclose(scaled, plain * factor + shift, atol=tolerance)
+    assert plain.mean() == pytest.approx(noisy.mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
+def test_a_constant_image_comes_back_constant(value):
+    found = denoise(np.full((20, 20), value), **SHORT | {"iterations": 12})
+    np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
+
+
+def test_missing_pixels_are_filled(noisy):
+    image = noisy.copy()
+    image[5:9, 6:10] = np.nan
+    image[0, 0] = np.nan
+    found = denoise(image, **SHORT)
+    assert np.isfinite(found).all()
+    low, high = np.nanmin(image), np.nanmax(image)
+    inside = found[5:9, 6:10]
+    assert low < inside.min()
+    assert inside.max() < high
+    assert np.isnan(image[0, 0])
+
+
+@pytest.mark.parametrize("kind", ["list", "dask", "torch", "fortran", "read-only"])
+def test_anything_like_an_array_is_taken(noisy, kind):
+    expected = denoise(noisy, **SHORT)
+    frozen = noisy.copy()
+    frozen.flags.writeable = False
+    image = {
+        "list": noisy.tolist(),
+        "dask": dask.array.from_array(noisy, chunks=16),
+        "torch": torch.from_numpy(noisy),
+        "fortran": np.asfortranarray(noisy),
+        "read-only": frozen,
+    }[kind]
+    np.testing.assert_array_equal(denoise(image, **SHORT), expected)
+
+
+def test_lazy_arrays_are_read_plane_by_plane(noisy):
+    read = []
+
+    def load(block, block_info=None):
+        read.append(block_info[0]["chunk-location"][0])
+        return block
+
+    stack = dask.array.from_array(np.stack([noisy] * 3), chunks=(1, -1, -1))
+    stack = stack.map_blocks(load, dtype=np.float32, meta=np.empty((0, 0, 0)))
+    read.clear()
+    seen = {}
+
+    def callback(it):
+        seen.setdefault(it.index[0], list(read))
+
+    denoise(stack, **SHORT, callback=callback)
+    assert seen == {0: [0], 1: [0, 1], 2: [0, 1, 2]}
+
+
+def test_the_input_is_left_alone(noisy):
+    before = noisy.copy()
+    denoise(noisy, **SHORT)
+    np.testing.assert_array_equal(noisy, before)
+
+
+def test_same_seed_same_image(noisy):
+    first = denoise(noisy, **SHORT, seed=4)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(denoise(noisy, **SHORT, seed=4), first)
+    assert not np.array_equal(denoise(noisy, **SHORT, seed=5), first)
+
+
+# -- what is refused --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (
+            np.ones((20, 20), complex),
+            "image must be an array of real .* got dtype comp",
+        ),
+        (np.full((20, 20), None), "image must be an array of real .* got dtype object"),
+        (np.zeros((0, 20)), r"image must not be empty; got .* shape \(0, 20\)"),
+        (np.full((20, 20), np.inf), "image must be finite .* got 400 infinite"),
+        (np.full((20, 20), np.nan), "image must have known pixels; got nothing but"),
+        (np.ones((15, 20)), r"image must have at least 16 .* got shape \(15, 20\)"),
+        (np.ones(20), r"image must have at least 16 .* got shape \(20,\)"),
+    ],
+    ids=["complex", "object", "empty", "infinite", "nan", "small", "1-D"],
+)
+def test_images_that_are_refused(image, words):
+    with pytest.raises(InputError, match=words):
+        denoise(image, **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"noise": "salt"}, "noise must be auto, gaussian, .* got 'salt'"),
+        ({"preset": "slow"}, "preset must be fast, best or paper; got 'slow'"),
+        ({"iterations": 0}, "iterations must be auto or an integer from 1 .* got 0"),
+        ({"channel_axis": 2}, "channel_axis must be from -2 to 1 .* got 2"),
+        ({"spatial_dims": 5}, "spatial_dims must be an integer from 2 to 3; got 5"),
+        ({"spatial_dims": 3}, "image must have at least 16 .* 3 spatial axes"),
+        ({"precision": "half"}, "precision must be auto, float32 or .* got 'half'"),
+        ({"device": "tpu"}, "device must be auto, cpu, cuda, .* got 'tpu'"),
+        ({"sigma": -1}, "sigma must be a finite number of 0 or more .* got -1"),
+        ({"dtype": "int"}, "dtype must be float32 or input; got 'int'"),
+    ],
+    ids=str,
+)
+def test_parameters_that_are_refused(noisy, parameters, words):
+    with pytest.raises(InputError, match=words):
+        denoise(noisy, **SHORT | parameters)
+
+
+# -- the plans behind it ----------------------------------------------------------
+
+
+def test_paper_preset_is_the_published_setting(plan, noisy):
+    found = plan(noisy, preset="paper")
+    assert found.prior.architecture == Architecture()
+    assert found.prior.code == Noise(features=32, scale=0.1, perturbation=1 / 30)
+    settings = found.settings
+    assert settings.stop == Iterations(1800)
+    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0.99)
+    assert found.problem.term == Squared()
+    assert found.problem.operator is None
+    assert found.problem.finish is None
+    measurement = found.problem.measurement
+    assert (measurement.min(), measurement.max()) == (0, 1)
+
+
+def test_paper_preset_keeps_squared_error_whatever_the_noise_looks_like(plan, random):
+    counts = random.poisson(np.linspace(1, 200, 64 * 64).reshape(64, 64))
+    assert plan(counts, preset="paper").problem.term == Squared()
+
+
+@pytest.mark.parametrize("preset", ["fast", "best", "paper"])
+def test_a_number_of_iterations_is_kept_to(plan, noisy, preset):
+    assert plan(noisy, preset=preset, iterations=77).settings.stop == Iterations(77)
+
+
+def test_kinds_of_noise_have_their_terms(plan, random):
+    counts = random.poisson(np.linspace(1, 200, 64 * 64).reshape(64, 64))
+    flat = np.full((64, 64), 100) + random.normal(0, 10, (64, 64))
+    assert isinstance(plan(counts).problem.term, PoissonGaussian)
+    assert isinstance(plan(counts, noise="poisson").problem.term, Poisson)
+    assert plan(counts, noise="gaussian").problem.term == Squared()
+    assert plan(flat).problem.term == Squared()
+    assert isinstance(plan(flat, noise="impulse").problem.term, Huber)
+
+
+def test_missing_pixels_have_no_weight(plan, noisy):
+    noisy[3, 4] = np.nan
+    weight = plan(noisy).problem.weight
+    assert weight.shape == (1, 1, 32, 30)
+    assert weight[0, 0, 3, 4] == 0
+    assert weight.sum() == 32 * 30 - 1
+
+
+def test_seed_device_and_precision_reach_the_fit(plan, noisy):
+    settings = plan(noisy, device="cpu", precision="bfloat16").settings
+    assert (settings.device, settings.precision) == ("cpu", "bfloat16")
+
+
+def test_sigma_is_reported_in_the_units_of_the_image(plan, random):
+    flat = 500 + random.normal(0, 25, (64, 64))
+    assert plan(flat).details["sigma"] == pytest.approx(25, rel=0.1)
+    assert plan(flat, sigma=31.0).details["sigma"] == pytest.approx(31)
+
+
+# -- does it denoise? -------------------------------------------------------------
+
+
+def psnr(image, truth):
+    return 10 * np.log10(255**2 / np.mean((image - truth) ** 2))
+
+
+def test_a_photograph_gains_several_decibels(random):
+    truth = skimage.data.camera()[100:164, 200:264].astype(np.float64)
+    noisy = truth + random.normal(0, 25, truth.shape)
+    found = denoise(noisy, iterations=60, device="cpu", precision="float32")
+    assert psnr(noisy, truth) < 20.6
+    assert psnr(found, truth) > psnr(noisy, truth) + 3
+
+
+def test_it_stops_by_itself(random):
+    y, x = np.mgrid[0:32, 0:32] / 32
+    noisy = np.sin(3 * y) * x + random.normal(0, 0.2, (32, 32))
+    steps = []
+    for it in iterate("denoise", noisy, device="cpu", precision="float32"):
+        steps.append(it.maximum)
+        if it.step == 20:
+            break
+    assert steps[0] > 20

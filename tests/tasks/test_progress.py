@@ -1,0 +1,48 @@
+"""The progress bar."""
+
+import pytest
+
+from napari_dip.prior.fit import Iterate
+from napari_dip.tasks.progress import Bar
+
+
+@pytest.fixture
+def iterate():
+    def make(step, part, parts):
+        return Iterate(
+            step=step,
+            maximum=100,
+            loss=0.5,
+            score=0.01234,
+            best_step=7,
+            seconds=2.0,
+            measure=lambda: None,
+            render=lambda: None,
+            part=part,
+            parts=parts,
+        )
+
+    return make
+
+
+def test_bar_counts_over_all_parts(iterate, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bar("denoise") as bar:
+        bar(iterate(10, 2, 4))
+        (task,) = bar.progress.tasks
+        assert (task.completed, task.total) == (210, 400)
+        assert task.description == "denoise"
+        assert task.fields["step"] == "10/100 of part 3/4"
+        assert task.fields["rate"] == "105.0 it/s"
+        assert task.fields["score"] == "error 0.0123 (best at 7)"
+        bar(iterate(11, 0, 1))
+        assert task.fields["step"] == "11/100"
+
+
+def test_bar_ends_with_an_error(iterate, capsys):
+    bar = Bar("denoise")
+    with pytest.raises(KeyError), bar:
+        raise KeyError
+    assert bar.progress.finished is not None
+    assert not bar.progress.live.is_started
+    assert capsys.readouterr().out == ""
