@@ -12,6 +12,8 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import QThreadPool
+from superqt.utils import WorkerBase
 
 from napari_dip.prior import fit as engine
 
@@ -173,28 +175,46 @@ def test_deleting_the_source_changes_nothing(open_widget, until, noisy, slow):
     assert result_of(viewer).metadata["napari-dip"]["iterations"] == 30
 
 
-@pytest.mark.parametrize("paused", [False, True])
-def test_closing_the_viewer_ends_the_fit_and_frees_it(
-    open_widget, until, qtbot, noisy, slow, monkeypatch, paused
-):
-    runs = []
+@pytest.fixture
+def runs(monkeypatch):
+    """Collect weak references to the state of every fit."""
+    found = []
     init = engine._Run.__init__
 
     def remembered(self, *args):
-        runs.append(weakref.ref(self))
+        found.append(weakref.ref(self))
         init(self, *args)
 
     monkeypatch.setattr(engine._Run, "__init__", remembered)
+    return found
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_closing_the_viewer_ends_the_fit_and_frees_it(
+    open_widget, until, qtbot, noisy, slow, runs, paused
+):
     viewer, widget = open_widget(noisy, iterations=100_000)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     if paused:
         widget.panel.pause_button.click()
     viewer.close()
-    from qtpy.QtCore import QThreadPool
-
     assert QThreadPool.globalInstance().waitForDone(2000)
     qtbot.wait(50)
+    gc.collect()
+    assert runs[0]() is None
+
+
+def test_quitting_the_worker_as_napari_does_frees_the_fit(
+    open_widget, until, noisy, slow, runs
+):
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    widget.panel.run_button.click()
+    until(lambda: RESULT in names(viewer))
+    (worker,) = WorkerBase._worker_set
+    worker.quit()
+    until(lambda: widget.controller.state == "idle")
+    assert names(viewer) == ["raw"]
     gc.collect()
     assert runs[0]() is None
 
@@ -236,14 +256,14 @@ def broken(error):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("shapes do not match"), "shapes do not match"),
+        (RuntimeError("shapes do not match"), "RuntimeError: shapes do not match"),
         (torch.OutOfMemoryError("CUDA out of memory"), "would fit"),
         (MemoryError(), "would fit"),
         (ZeroDivisionError("nonsense"), "ZeroDivisionError: nonsense"),
     ],
 )
 def test_an_error_is_told_and_the_panel_runs_again(
-    open_widget, finish, noisy, messages, monkeypatch, error, told
+    open_widget, finish, noisy, messages, monkeypatch, runs, error, told
 ):
     viewer, widget = open_widget(noisy, iterations=5)
     with monkeypatch.context() as patch:
@@ -253,6 +273,8 @@ def test_an_error_is_told_and_the_panel_runs_again(
     assert [severity for severity, _ in messages] == ["error"]
     assert told in messages[0][1]
     assert told in widget.panel.progress.text()
+    gc.collect()
+    assert runs[0]() is None
     finish(widget)
     assert names(viewer) == ["raw", RESULT]
 

@@ -25,7 +25,7 @@ from superqt import QCollapsible
 
 from napari_dip.tasks.recipe import Parameter, Recipe
 
-FIRST_NUMBERS = {"iterations": 500, "sigma": 10}
+FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
 """What a field starts at when a number replaces "automatic"."""
 
 LABELS = {

@@ -163,7 +163,7 @@ def restoring(
         Whatever goes wrong: napari's workers swallow a RuntimeError, which is what
         torch raises, and would seem to run for ever.
     """
-    fitting = None
+    fitting = it = None
     try:
         # One core is left to the interface.
         threads = max(1, (os.cpu_count() or 2) - 1)
@@ -202,7 +202,9 @@ def restoring(
                 first = False
     except Exception as error:
         # The frames hold the tensors of the fit, and the error may be kept.
+        # Those of this frame, which is not over, hang on the last iterate.
         traceback.clear_frames(error.__traceback__)
+        it = None
         if isinstance(error, DipError):
             raise
         if isinstance(error, MemoryError):
