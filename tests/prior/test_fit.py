@@ -117,6 +117,38 @@ def test_image_is_the_average_of_the_outputs(problem):
     torch.testing.assert_close(image, (weights * torch.stack(outputs)).sum(0))
 
 
+def test_image_counts_predictions_of_hidden_pixels_only(problem):
+    outputs, masks = [], []
+
+    @dataclass(frozen=True)
+    class Looking(Iterations):
+        def start(self, weight, generator):
+            watch = super().start(weight, generator)
+            watch.see = lambda output: outputs.append(output.clone())
+            return watch
+
+    @dataclass(frozen=True)
+    class Noting(BlindSpot):
+        def start(self, *args):
+            drawing = super().start(*args)
+
+            def draw(generator):
+                found = drawing(generator)
+                masks.append(found.hidden)
+                return found
+
+            return draw
+
+    settings = replace(SETTINGS, stop=Looking(30), decay=0.8)
+    image = finish(fit(problem, Prior(SMALL, Noting()), settings)).image
+    powers = torch.tensor([0.8 ** (29 - t) for t in range(30)])
+    weights = powers.reshape(-1, 1, 1, 1, 1) * torch.stack(masks)
+    total = weights.sum(0)
+    assert (total > 0).all()
+    expected = (weights * torch.stack(outputs)).sum(0) / total
+    torch.testing.assert_close(image, expected)
+
+
 def test_finish_is_applied_to_what_is_shown_and_returned(problem):
     double = replace(problem, finish=lambda average: 2 * average)
     running = fit(double, PRIOR, SETTINGS)
@@ -448,9 +480,9 @@ def test_pages_are_kept_while_fits_run_only(problem):
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_nan_is_rolled_back_and_the_fit_goes_on(problem, when, optimizer):
     term = Failing([], (when,))
-    settings = replace(SETTINGS, stop=Iterations(120), optimizer=optimizer)
+    settings = replace(SETTINGS, stop=Iterations(90), optimizer=optimizer)
     result = finish(fit(replace(problem, term=term), PRIOR, settings))
-    assert result.iterations == 120
+    assert result.iterations == 90
     assert torch.isfinite(result.image).all()
     assert result.warnings == []
     bad = [h["step"] for h in result.history if not math.isfinite(h["loss"])]
