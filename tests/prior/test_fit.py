@@ -555,9 +555,6 @@ def test_a_jump_of_the_loss_is_rolled_back(problem):
     assert losses[150] < 0.05
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a roll-back leaves the NaN in the rule's running mean"
-)
 def test_moving_variance_survives_a_roll_back(problem):
     term = Failing([], (55,))
     settings = replace(SETTINGS, stop=MovingVariance(200, warmup=10))

@@ -134,11 +134,7 @@ def test_gradients_are_those_of_finite_differences(tensor, shape, mode):
             lambda x: upsample(x, (2,) * (x.ndim - 2), "bilinear"), id="bilinear"
         ),
         pytest.param(
-            lambda x: upsample(x, (2,) * (x.ndim - 2), "nearest"),
-            id="nearest",
-            marks=pytest.mark.xfail(
-                strict=True, reason="repeat_interleave's gradient is contiguous"
-            ),
+            lambda x: upsample(x, (2,) * (x.ndim - 2), "nearest"), id="nearest"
         ),
     ],
 )

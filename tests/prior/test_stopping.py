@@ -149,8 +149,8 @@ def test_blocks_around_held_out_pixels_leave_the_loss(sides, radius, random):
     convolve = F.conv2d if len(sides) == 2 else F.conv3d
     near = convolve(held.float(), torch.ones(1, 1, *block), padding=radius) > 0.5
     assert torch.equal(~near, weight)
-    # The blocks together cost about the fraction, less where they overlap.
-    assert 0.06 < (~weight).float().mean() < 0.12
+    # The blocks together cost up to 15 %, less where they overlap.
+    assert 0.06 < (~weight).float().mean() <= 0.15
 
 
 def test_pixels_held_out_follow_the_generator():
@@ -209,9 +209,6 @@ def test_known_variance_estimates_the_error_of_a_linear_smoother(random):
     assert score == pytest.approx(error, rel=0.1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="nothing stops a draw that holds out no pixel at all"
-)
 @pytest.mark.parametrize(
     ("sides", "radius"), [((16, 16), 2), ((16, 16, 16), 3)], ids=str
 )

@@ -94,6 +94,11 @@ class Architecture:
                     f"Architecture: {name} must be one of {', '.join(known)}; "
                     f"got {getattr(self, name)!r}"
                 )
+        if not 0 <= self.flat_scales <= self.scales:
+            raise InputError(
+                f"Architecture: flat_scales must be from 0 to the number of scales "
+                f"({self.scales}); got {self.flat_scales}"
+            )
         for name in KERNELS:
             kernels = self._per_scale(name)
             if len(kernels) != self.scales or any(k < 1 or k % 2 == 0 for k in kernels):

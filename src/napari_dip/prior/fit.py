@@ -351,9 +351,7 @@ class _Run:
         self.problem, self.settings = problem, settings
         self.device = runtime.pick_device(settings.device)
         self.dtype = runtime.pick_dtype(settings.precision, self.device)
-        self.measurement = problem.measurement.to(
-            self.device, torch.float32, copy=True
-        )
+        self.measurement = problem.measurement.to(self.device, torch.float32, copy=True)
         channels, *sides = problem.image_shape
         self.crop = corner(sides)
 

@@ -96,41 +96,43 @@ def pad(x: Tensor, amount: int, mode: str) -> Tensor:
 
 
 class _UpsampleAxis(torch.autograd.Function):
-    """Linear upsampling by two along one axis, ``align_corners=False``.
+    """Upsampling by two along one axis, ``align_corners=False``.
 
-    Even outputs are 3/4 x[i] + 1/4 x[i-1], odd ones 3/4 x[i] + 1/4 x[i+1], the
-    border value repeated; the backward pass is the transpose of that stencil.
+    Even outputs are (1 - w) x[i] + w x[i-1], odd ones (1 - w) x[i] + w x[i+1], the
+    border value repeated: linear interpolation with w = 1/4, nearest with w = 0.
+    The backward pass is the transpose of that stencil.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
-        ctx.dim = dim
+    def forward(ctx: Any, x: Tensor, dim: int, w: float) -> Tensor:
+        ctx.dim, ctx.w = dim, w
         n = x.shape[dim]
         size = list(x.shape)
         size[dim] = 2 * n
         out = _empty(x, size)
         even, odd = _phases(out, dim)
         inner, shifted = x.narrow(dim, 1, n - 1), x.narrow(dim, 0, n - 1)
-        torch.lerp(inner, shifted, 0.25, out=even.narrow(dim, 1, n - 1))
-        torch.lerp(shifted, inner, 0.25, out=odd.narrow(dim, 0, n - 1))
+        torch.lerp(inner, shifted, w, out=even.narrow(dim, 1, n - 1))
+        torch.lerp(shifted, inner, w, out=odd.narrow(dim, 0, n - 1))
         even.select(dim, 0).copy_(x.select(dim, 0))
         odd.select(dim, n - 1).copy_(x.select(dim, n - 1))
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
-        dim = ctx.dim
+        dim, w = ctx.dim, ctx.w
         even, odd = _phases(grad, dim)
         n = even.shape[dim]
         out = _empty(grad, list(even.shape))
         torch.add(even, odd, out=out)
-        out.mul_(0.75)
-        out.narrow(dim, 0, n - 1).add_(even.narrow(dim, 1, n - 1), alpha=0.25)
-        out.narrow(dim, 1, n - 1).add_(odd.narrow(dim, 0, n - 1), alpha=0.25)
-        out.select(dim, 0).add_(even.select(dim, 0), alpha=0.25)
-        out.select(dim, n - 1).add_(odd.select(dim, n - 1), alpha=0.25)
-        return out, None
+        if w:
+            out.mul_(1 - w)
+            out.narrow(dim, 0, n - 1).add_(even.narrow(dim, 1, n - 1), alpha=w)
+            out.narrow(dim, 1, n - 1).add_(odd.narrow(dim, 0, n - 1), alpha=w)
+            out.select(dim, 0).add_(even.select(dim, 0), alpha=w)
+            out.select(dim, n - 1).add_(odd.select(dim, n - 1), alpha=w)
+        return out, None, None
 
 
 def _phases(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -146,14 +148,11 @@ def upsample(x: Tensor, stride: tuple[int, ...], mode: str) -> Tensor:
 
     "bilinear" stands for linear interpolation along every axis in 3-D too.
     """
+    w = 0.0 if mode == "nearest" else 0.25
     for dim, factor in enumerate(stride, start=2):
-        if factor == 1:
-            continue
-        if mode == "nearest":
-            x = x.repeat_interleave(2, dim=dim)
-        else:
-            x = _UpsampleAxis.apply(x, dim)  # type: ignore[no-untyped-call]
-    return x.contiguous(memory_format=memory_format(x.ndim - 2))
+        if factor == 2:
+            x = _UpsampleAxis.apply(x, dim, w)  # type: ignore[no-untyped-call]
+    return x
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.errors import InputError
 from napari_dip.prior.terms import weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -156,20 +157,30 @@ class HeldOut:
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Draw the held-out pixels; see `Rule.start`."""
         known = weight > 0
-        count = max(int(known.sum()), 1)
-        fraction = min(max(self.fraction, self.fewest / count), 0.1)
+        total = int(known.sum())
+        fraction = min(max(self.fraction, self.fewest / max(total, 1)), 0.1)
         width = 2 * self.radius + 1
-        # A block costs its whole area, and blocks must not run into each other.
-        fraction /= width ** (weight.ndim - 2)
+        if self.radius:
+            # A block costs its whole area: all of them at most 15 % of the image.
+            fraction = min(fraction, 0.15 / width ** (weight.ndim - 2))
+        count = max(round(fraction * total), 1)
         uniform = torch.rand(
             weight.shape, generator=generator, device=weight.device, dtype=torch.float32
         )
-        held = (uniform < fraction) & known
+        order = uniform.masked_fill(~known, 2).flatten().argsort()
+        held = torch.zeros_like(known).flatten()
+        held[order[:count]] = True
+        held = held.reshape(known.shape) & known
         if self.radius:
             pool = F.max_pool2d if weight.ndim == 4 else F.max_pool3d
             near = pool(held.float(), width, 1, self.radius) > 0
         else:
             near = held
+        if not bool((known & ~near).any()):
+            raise InputError(
+                f"{total} known pixels are too few to hold any out; fix the number of "
+                f"iterations instead"
+            )
         return _HoldingOut(self, weight * ~near, weight * held)
 
 
@@ -233,9 +244,10 @@ class _Steadying(_Patient):
 
     def see(self, output: Tensor) -> None:
         if self.mean is None:
-            self.mean = output.clone()
+            self.mean = torch.nan_to_num(output, 0.0, 0.0, 0.0)
             return
-        step = output - self.mean
+        # A divergence must not stay in here after the fit has recovered from it.
+        step = torch.nan_to_num(output - self.mean, 0.0, 0.0, 0.0)
         self.mean.add_(step, alpha=self.rule.memory)
         spread = self.rule.memory * step.square().mean()
         self.variance.add_(spread).mul_(1 - self.rule.memory)

@@ -67,20 +67,22 @@ class PoissonGaussian:
         Variance per unit of signal above `offset`, in the measurement's units.
     variance : float
         Variance where there is no signal.
+    level : float
+        Variance at which the weight is one, such as the image's mean variance.
     offset : float
         Value of the measurement where there is no signal.
     """
 
     gain: float
     variance: float
+    level: float
     offset: float = 0.0
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, scaled to weights of about one."""
         signal = (prediction.detach() - self.offset).clamp(min=0)
-        mean = (measurement.mean() - self.offset).clamp(min=0)
         spread = self.gain * signal + self.variance
-        weight = (self.gain * mean + self.variance) / spread.clamp(min=1e-12)
+        weight = self.level / spread.clamp(min=1e-12)
         # The bounds keep single dark pixels from deciding the fit.
         return weight.clamp(0.05, 20) * (prediction - measurement).square()
 

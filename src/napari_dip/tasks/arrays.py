@@ -18,7 +18,12 @@ SMALLEST = 16
 
 
 def as_array(value: Any, name: str) -> Any:
-    """Return `value` as an array of real numbers; dask and zarr arrays stay lazy."""
+    """Return `value` as an array of real numbers; dask and zarr arrays stay lazy.
+
+    Masked values of a NumPy masked array become NaN.
+    """
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "buif":
+        value = np.where(np.ma.getmaskarray(value), np.nan, value.data)
     lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
     # Torch's tensors have all that too, but dtypes of their own.
     lazy = lazy and isinstance(value.dtype, np.dtype)
@@ -126,22 +131,22 @@ class Layout:
                 index[axis] = i
             yield tuple(index)
 
-    def take(self, array: Any, index: tuple[int | slice, ...]) -> Float:
-        """Return one plane as float32, channels first, (C, Y, X) or (C, Z, Y, X)."""
-        plane = np.asarray(array[index], dtype=np.float32)
+    def take(self, array: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return one plane as it is, channels first, (C, Y, X) or (C, Z, Y, X)."""
+        plane = np.asarray(array[index])
         if self.channel_axis is None:
             return plane[np.newaxis]
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        moved: Float = np.moveaxis(plane, self.channel_axis - before, 0)
+        moved: NDArray[Any] = np.moveaxis(plane, self.channel_axis - before, 0)
         return moved
 
-    def arrange(self, plane: Float) -> Float:
+    def arrange(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Undo `take` for one plane."""
         if self.channel_axis is None:
-            single: Float = plane[0]
+            single: NDArray[Any] = plane[0]
             return single
         before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        moved: Float = np.moveaxis(plane, 0, self.channel_axis - before)
+        moved: NDArray[Any] = np.moveaxis(plane, 0, self.channel_axis - before)
         return moved
 
     def resized(self, sides: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,7 +181,7 @@ class Plane:
         return values * np.float32(self.span) + np.float32(self.offset)
 
 
-def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
+def prepare(plane: NDArray[Any], name: str, *, unit: bool = False) -> Plane:
     """Clean and scale one plane.
 
     Parameters
@@ -195,16 +200,17 @@ def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
     InputError
         If there are infinities or nothing but NaN.
     """
-    finite = np.isfinite(plane)
-    if np.isinf(plane).any():
+    plane = plane.astype(np.float64)
+    infinite = int(np.isinf(plane).sum())
+    if infinite:
         raise InputError(
-            f"{name} must be finite (NaN marks missing pixels); got "
-            f"{int(np.isinf(plane).sum())} infinite values"
+            f"{name} must be finite (NaN marks missing pixels); got {infinite} "
+            f"infinite values"
         )
-    known = finite.all(axis=0)
+    known = np.isfinite(plane).all(axis=0)
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
-    seen = plane[:, known].astype(np.float64)
+    seen = plane[:, known]
     if unit:
         low, high = seen.min(), seen.max()
         scale, shift = (high - low) or 1.0, low
@@ -212,7 +218,7 @@ def prepare(plane: Float, name: str, *, unit: bool = False) -> Plane:
         low, high = np.percentile(seen, [0.1, 99.9])
         scale = ((high - low) or 1.0) / 0.9
         shift = low - 0.05 * scale
-    values = np.asarray((plane.astype(np.float64) - shift) / scale, np.float32)
+    values = np.asarray((plane - shift) / scale, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     return Plane(values, np.asarray(known, np.float32), float(shift), float(scale))
 

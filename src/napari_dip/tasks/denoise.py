@@ -84,7 +84,9 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
     elif recipe.noise == "poisson" and found.gain > 0:
         term = terms.Poisson(found.gain, found.offset - found.variance / found.gain)
     elif found.gain > 0 and (recipe.preset, recipe.noise) != ("paper", "auto"):
-        term = terms.PoissonGaussian(found.gain, found.variance, found.offset)
+        term = terms.PoissonGaussian(
+            found.gain, found.variance, found.level(plane.values), found.offset
+        )
 
     stop: stopping.Rule
     finish = None

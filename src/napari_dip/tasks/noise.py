@@ -23,6 +23,9 @@ SHARED = 0.65
 Texture under weak noise reads up to 0.6, gray noise on colours 0.95 and more.
 """
 
+FLATTER_HALF = 0.744
+"""Mean variance of the flatter half of 8 x 8 blocks of white noise of variance 1."""
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -164,7 +167,7 @@ def signal_dependence(values: Float) -> tuple[float, float] | None:
     for group in np.array_split(order, min(16, len(order) // 16)):
         flat = group[np.argsort(variance[group])[: max(len(group) // 2, 8)]]
         x.append(level[flat].mean())
-        y.append(variance[flat].mean())
+        y.append(variance[flat].mean() / FLATTER_HALF)
     centres, spreads = np.array(x), np.array(y)
     if np.ptp(centres) <= 0 or not spreads.any():
         return None
