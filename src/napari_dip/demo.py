@@ -1,0 +1,100 @@
+"""Restore a sample image without napari: ``python -m napari_dip.demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from napari_dip import denoise
+from napari_dip.io.atomic import replacing
+
+SIGMA = 25
+"""Standard deviation of the noise, in gray levels of 255."""
+
+OUTPUT = Path("demo", "denoise.png")
+
+_HEADING = 28  # pixels
+
+
+def sample() -> NDArray[np.uint8]:
+    """Return 256 x 256 pixels of a photograph that comes with scikit-image."""
+    from skimage.data import camera
+
+    # The man and his camera, at full resolution.
+    photograph: NDArray[np.uint8] = camera()[60:316, 110:366]  # type: ignore[no-untyped-call]
+    return photograph
+
+
+def psnr(image: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the peak signal-to-noise ratio in decibels, for 255 gray levels."""
+    error = np.mean((image.astype(np.float64) - truth) ** 2)
+    return float(10 * np.log10(255**2 / error))
+
+
+def run(
+    truth: NDArray[np.uint8], output: Path = OUTPUT, **parameters: Any
+) -> tuple[float, float]:
+    """Add noise to an image, restore it, and show both beside the original.
+
+    Parameters
+    ----------
+    truth : ndarray
+        Gray image of 8 bits.
+    output : Path
+        The PNG to write.
+    **parameters
+        For `napari_dip.denoise`, whose defaults they are otherwise.
+
+    Returns
+    -------
+    tuple of float
+        PSNR of the noisy and of the restored image.
+    """
+    noise = np.random.default_rng(0).normal(0, SIGMA, truth.shape)
+    noisy = (truth + noise).astype(np.float32)
+    _say(f"Denoising {truth.shape[1]} x {truth.shape[0]} pixels, sigma {SIGMA} ...")
+    fit = denoise(noisy, progress=True, full_output=True, **parameters)
+    before, after = psnr(noisy, truth), psnr(fit.image, truth)
+    _say(
+        f"{fit.iterations} iterations in {fit.seconds:.1f} s, ended by "
+        f"{fit.stopped_by}\n"
+        f"PSNR: noisy {before:.2f} dB, restored {after:.2f} dB"
+    )
+    panels = {
+        f"noisy, {before:.1f} dB": noisy,
+        f"restored, {after:.1f} dB": fit.image,
+        "original": truth,
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output, overwrite=True) as temporary:
+        side_by_side(panels).save(temporary, format="PNG")
+    _say(f"Before and after: {output}")
+    return before, after
+
+
+def side_by_side(panels: dict[str, NDArray[Any]]) -> Image.Image:
+    """Return gray images in a row, each under its name."""
+    arrays = [np.clip(np.rint(a), 0, 255).astype(np.uint8) for a in panels.values()]
+    height, width = arrays[0].shape
+    sheet = Image.new("L", (width * len(panels), height + _HEADING), 255)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for place, (name, array) in enumerate(zip(panels, arrays, strict=True)):
+        middle = (place * width + width // 2, _HEADING // 2)
+        draw.text(middle, name, fill=0, font=font, anchor="mm")
+        sheet.paste(Image.fromarray(array), (place * width, _HEADING))
+    return sheet
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run(sample())
