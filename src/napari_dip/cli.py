@@ -178,7 +178,8 @@ def _command(task: Task) -> Callable[..., int]:
             inspect.Parameter(name, keyword, annotation=kind, default=False)
         )
     parameters += [
-        inspect.Parameter(p.name, keyword, annotation=_annotation(p), default=p.default)
+        # The recipe has the defaults: here None stands for an option not given.
+        inspect.Parameter(p.name, keyword, annotation=_annotation(p), default=None)
         for p in task.recipe.parameters()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -277,19 +278,16 @@ def _annotation(p: Parameter) -> Any:
     complaint about anything else, is the recipe's own.
     """
     group = _ADVANCED if p.advanced else _PARAMETERS
-    if p.types == (bool,):
-        return Annotated[bool, Option(group=group, help=p.help)]
     text = p.help if p.types == (str,) and not p.choices else f"{p.help} ({p.accepted})"
     default = _FILE_DECIDES.get(p.name, str(p.default))
-    return Annotated[
-        str | None,
-        Option(
-            group=group,
-            help=f"{text} [default: {default}]",
-            show_default=False,
-            allow_leading_hyphen=True,
-        ),
-    ]
+    option = Option(
+        group=group,
+        help=f"{text} [default: {default}]",
+        show_default=False,
+        allow_leading_hyphen=True,
+    )
+    kind = bool | None if p.types == (bool,) else str | None
+    return Annotated[kind, option]
 
 
 def _value(p: Parameter, text: Any) -> Any:

@@ -98,8 +98,8 @@ def check_output(
     atomic.refuse_existing(path, overwrite)
     if ending == ".png":
         raster.check_png(header, dtype)
-    elif ending.startswith(".ome"):
-        tiff.check_ome(dtype)
+    else:
+        tiff.check(header, dtype, ome=ending.startswith(".ome"))
 
 
 def write(

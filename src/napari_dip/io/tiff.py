@@ -259,12 +259,14 @@ def _unit(name: Any) -> str | None:
 # -- writing ----------------------------------------------------------------------
 
 
-def check_ome(dtype: np.dtype[Any]) -> None:
-    """Raise if OME-TIFF has no name for a dtype."""
-    if (dtype.kind in "iu" and dtype.itemsize == 8) or dtype == np.float16:
+def check(header: Header, dtype: np.dtype[Any], *, ome: bool) -> None:
+    """Raise if a TIFF cannot hold an image of these axes and this dtype."""
+    if ome and ((dtype.kind in "iu" and dtype.itemsize == 8) or dtype == np.float16):
         raise InputError(
             f"an OME-TIFF cannot hold {dtype}; write it to a .tif that is not .ome.tif"
         )
+    if dtype == np.bool_ and "S" in header.axes:
+        raise InputError("a TIFF cannot hold colours of one bit; ask for float32")
 
 
 def write(

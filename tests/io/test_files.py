@@ -1,0 +1,335 @@
+"""Images go into files and come out again, with all that is known about them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_dip.errors import FileError, InputError
+from napari_dip.io import files, limits, raster
+from napari_dip.io.image import Header, Image
+
+MADE = {
+    "software": "napari-dip",
+    "task": "denoise",
+    "recipe": {"task": "denoise", "seed": 3},
+    "stopped_by": 'quotes " and \\ and µ',
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def numbers(rng, shape, dtype):
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.random(shape) > 0.5
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+
+
+# -- round trips ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "u4", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(20, 33), (20, 33, 3), (4, 20, 33)])
+def test_tiff_keeps_values_type_axes_and_provenance(
+    tmp_path, rng, ending, dtype, shape
+):
+    path = tmp_path / f"image{ending}"
+    data = numbers(rng, shape, dtype)
+    files.write(path, data, made=MADE)
+    back = files.read(path)
+    np.testing.assert_array_equal(back.data, data)
+    assert back.data.dtype == data.dtype
+    assert back.header.axes[-3:].endswith("YXS" if shape[-1] == 3 else "YX")
+    assert back.header.provenance == MADE
+
+
+@pytest.mark.parametrize("ending", files.OUTPUTS[:-1])
+def test_tiff_keeps_single_bits(tmp_path, rng, ending):
+    data = numbers(rng, (20, 33), "bool")
+    files.write(tmp_path / f"image{ending}", data)
+    np.testing.assert_array_equal(files.read(tmp_path / f"image{ending}").data, data)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("shape", [(20, 33), (20, 33, 3)])
+def test_png_keeps_values_type_and_provenance(tmp_path, rng, dtype, shape):
+    path = tmp_path / "image.png"
+    data = numbers(rng, shape, dtype)
+    files.write(path, data, made=MADE)
+    back = files.read(path)
+    np.testing.assert_array_equal(back.data, data)
+    assert back.data.dtype == data.dtype
+    assert back.header.provenance == MADE
+    assert back.header.channel_axis == (2 if len(shape) == 3 else None)
+
+
+def test_other_programs_read_our_png_of_8_bits(tmp_path, rng):
+    data = numbers(rng, (20, 33, 3), "u1")
+    files.write(tmp_path / "image.png", data)
+    with Pillow.open(tmp_path / "image.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), data)
+
+
+def test_bool_becomes_black_and_white_in_a_png(tmp_path, rng):
+    data = numbers(rng, (20, 33), "bool")
+    files.write(tmp_path / "image.png", data)
+    np.testing.assert_array_equal(files.read(tmp_path / "image.png").data, data * 255)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
+def test_hyperstack_keeps_axes_scale_and_units(tmp_path, rng, ending):
+    source, path = tmp_path / "source.tif", tmp_path / f"result{ending}"
+    data = numbers(rng, (2, 3, 2, 20, 33), "u2")
+    metadata = {"axes": "TZCYX", "unit": "micron", "spacing": 0.5, "finterval": 2.0}
+    resolution = (1 / 0.1075, 1 / 0.2)
+    tifffile.imwrite(
+        source, data, imagej=True, metadata=metadata, resolution=resolution
+    )
+    image = files.read(source)
+    assert image.header.format == "ImageJ TIFF"
+    assert image.header.channel_axis == 2
+    files.write(path, image.data.astype("f4"), image, MADE)
+    back = files.read(path)
+    np.testing.assert_array_equal(back.data, data)
+    assert back.header.axes == "TZCYX"
+    assert back.header.scale == pytest.approx((2.0, 0.5, None, 0.2, 0.1075))
+    assert back.header.units == ("s", "µm", None, "µm", "µm")
+    assert back.header.provenance == MADE
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
+def test_ome_tiff_keeps_channel_names(tmp_path, rng, ending):
+    source, path = tmp_path / "source.ome.tif", tmp_path / f"result{ending}"
+    data = numbers(rng, (2, 20, 33), "f4")
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    metadata |= {"PhysicalSizeX": 90, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.1}
+    tifffile.imwrite(source, data, metadata=metadata)
+    image = files.read(source)
+    assert image.header.format == "OME-TIFF"
+    assert image.header.channel_names == ("DAPI", "GFP")
+    assert image.header.units == (None, "µm", "nm")
+    files.write(path, data, image)
+    back = files.read(path).header
+    assert (back.axes, back.channel_names) == ("CYX", ("DAPI", "GFP"))
+
+
+def test_tiff_that_imagej_cannot_hold_keeps_axes_and_scale(tmp_path, rng):
+    data = numbers(rng, (2, 20, 33), "f8")
+    scale, units = (0.5, 0.2, 0.1), ("µm", "nm", "µm")
+    like = Image(data, Header("TIFF", data.shape, data.dtype, "CYX", scale, units))
+    files.write(tmp_path / "image.tif", data, like)
+    back = files.read(tmp_path / "image.tif").header
+    assert back.format == "TIFF"
+    assert back.axes == "CYX"
+    assert back.scale[1:] == pytest.approx((0.0002, 0.1))
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colours_of_a_tiff_come_last(tmp_path, rng, planar):
+    data = numbers(rng, (20, 33, 3), "u1")
+    stored = data if planar == "contig" else np.moveaxis(data, 2, 0)
+    tifffile.imwrite(
+        tmp_path / "image.tif", stored, photometric="rgb", planarconfig=planar
+    )
+    image = files.read(tmp_path / "image.tif")
+    assert image.header.axes == "YXS"
+    assert files.read_header(tmp_path / "image.tif").shape == (20, 33, 3)
+    np.testing.assert_array_equal(image.data, data)
+
+
+def test_big_endian_pixels_come_in_the_machines_order(tmp_path, rng):
+    data = numbers(rng, (20, 33), "u2")
+    tifffile.imwrite(tmp_path / "image.tif", data, byteorder=">")
+    image = files.read(tmp_path / "image.tif")
+    assert image.data.dtype.isnative
+    np.testing.assert_array_equal(image.data, data)
+
+
+def test_result_of_other_size_covers_the_same_field(tmp_path, rng):
+    data = numbers(rng, (20, 32), "f4")
+    units = ("µm", "µm")
+    like = Image(data, Header("TIFF", (20, 32), data.dtype, "YX", (0.4, 0.2), units))
+    files.write(tmp_path / "image.tif", np.kron(data, np.ones((4, 4), "f4")), like)
+    assert files.read_header(tmp_path / "image.tif").scale == pytest.approx((0.1, 0.05))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_opacity_is_kept_apart_and_put_back(tmp_path, rng, dtype):
+    colours = numbers(rng, (20, 33, 3), dtype)
+    alpha = numbers(rng, (20, 33), dtype)
+    like = dataclasses.replace(
+        Image(colours, Header("PNG", colours.shape, colours.dtype, "YXS")), alpha=alpha
+    )
+    files.write(tmp_path / "image.png", colours, like)
+    back = files.read(tmp_path / "image.png")
+    np.testing.assert_array_equal(back.data, colours)
+    np.testing.assert_array_equal(back.alpha, alpha)
+
+
+def test_opaque_gray_with_alpha_is_gray(tmp_path, rng):
+    gray = numbers(rng, (20, 33), "u1")
+    opaque = Pillow.merge(
+        "LA", [Pillow.fromarray(gray), Pillow.new("L", (33, 20), 255)]
+    )
+    opaque.save(tmp_path / "image.png")
+    back = files.read(tmp_path / "image.png")
+    assert back.alpha is None
+    np.testing.assert_array_equal(back.data, gray)
+
+
+def test_palette_is_resolved(tmp_path, rng):
+    colours = Pillow.fromarray(numbers(rng, (20, 33, 3), "u1")).quantize(16)
+    colours.save(tmp_path / "image.png")
+    back = files.read(tmp_path / "image.png")
+    np.testing.assert_array_equal(back.data, np.asarray(colours.convert("RGB")))
+
+
+def test_jpeg_is_turned_as_it_says(tmp_path, rng):
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    gray = Pillow.fromarray(numbers(rng, (20, 33), "u1"))
+    gray.save(tmp_path / "image.jpg", exif=exif)
+    image = files.read(tmp_path / "image.jpg")
+    assert image.header.format == "JPEG"
+    assert image.header.shape == image.data.shape == (33, 20)
+
+
+def test_colour_profile_is_kept(tmp_path, rng):
+    data = numbers(rng, (20, 33, 3), "u1")
+    Pillow.fromarray(data).save(tmp_path / "in.png", icc_profile=b"a profile")
+    files.write(tmp_path / "out.png", data, files.read(tmp_path / "in.png"))
+    assert files.read_header(tmp_path / "out.png").profile == b"a profile"
+
+
+def test_more_images_than_one_are_noted(tmp_path, rng):
+    with tifffile.TiffWriter(tmp_path / "image.tif") as tif:
+        tif.write(numbers(rng, (20, 33), "u1"))
+        tif.write(numbers(rng, (40, 50), "u1"))
+    image = files.read(tmp_path / "image.tif")
+    assert image.data.shape == (20, 33)
+    assert "holds 2 images" in image.header.notes[0]
+
+
+# -- what is refused --------------------------------------------------------------
+
+
+def damaged(tmp_path, name, keep):
+    """Write a file and cut it off."""
+    data = numbers(np.random.default_rng(0), (6, 64, 64), "u2")
+    path = tmp_path / name
+    files.write(path, data if name.endswith("tif") else data[0])
+    path.write_bytes(path.read_bytes()[:keep])
+    return path
+
+
+@pytest.mark.parametrize("name", ["image.tif", "image.ome.tif", "image.png"])
+@pytest.mark.parametrize("keep", [0, 4, 100, 3000])
+def test_truncated_file(tmp_path, name, keep):
+    with pytest.raises(FileError):
+        files.read(damaged(tmp_path, name, keep))
+
+
+def test_pages_lost_from_a_plain_tiff(tmp_path, rng):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, numbers(rng, (6, 64, 64), "u2"), metadata=None)
+    path.write_bytes(path.read_bytes()[:30000])
+    with pytest.raises(FileError):
+        files.read(path)
+
+
+def test_damaged_compressed_tiff(tmp_path, rng):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, numbers(rng, (64, 64), "u2"), compression="zlib")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages[0].dataoffsets[0]
+    content[start : start + 50] = bytes(50)
+    path.write_bytes(content)
+    with pytest.raises(FileError):
+        files.read(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileError, match="No such file"):
+        files.read(tmp_path / "nonesuch.tif")
+    with pytest.raises(FileError, match="is a folder"):
+        files.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["image.bmp", "image.npy", "image"])
+def test_format_that_is_not_read(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(FileError, match=r"accepted are .*\.tif"):
+        files.read(tmp_path / name)
+
+
+def test_pillow_opens_nothing_but_png_and_jpeg(tmp_path):
+    Pillow.new("L", (20, 20)).save(tmp_path / "image.gif")
+    (tmp_path / "image.gif").rename(tmp_path / "image.png")
+    with pytest.raises(FileError, match="not a PNG or JPEG"):
+        files.read(tmp_path / "image.png")
+
+
+def test_size_is_checked_before_the_pixels(tmp_path, monkeypatch, rng):
+    files.write(tmp_path / "image.png", numbers(rng, (200, 200), "u1"))
+    files.write(tmp_path / "image.tif", numbers(rng, (200, 200), "u1"))
+    monkeypatch.setattr(limits, "free_memory", lambda: 100_000)
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", None)
+    monkeypatch.setattr(raster, "_pixels", None)
+    for name in ("image.png", "image.tif"):
+        with pytest.raises(FileError, match="GiB are free"):
+            files.read(tmp_path / name)
+
+
+def test_png_that_claims_to_be_enormous(tmp_path, rng):
+    path = tmp_path / "image.png"
+    files.write(path, numbers(rng, (20, 20), "u1"))
+    content = bytearray(path.read_bytes())
+    size = (1_000_000).to_bytes(4, "big")
+    head = b"IHDR" + size + size + content[24:29]
+    content[12:33] = head + raster.zlib.crc32(head).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(FileError):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (np.zeros((20, 20), "f4"), "8 or 16 bits; the result is float32"),
+        (np.zeros((20, 20), "i4"), "8 or 16 bits; the result is int32"),
+        (np.zeros((5, 20, 20), "u1"), "axes QYX"),
+    ],
+)
+def test_what_a_png_cannot_hold(tmp_path, data, says):
+    with pytest.raises(InputError, match=says):
+        files.write(tmp_path / "image.png", data)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8", "f2"])
+def test_what_an_ome_tiff_cannot_hold(tmp_path, dtype):
+    with pytest.raises(InputError, match="OME-TIFF cannot hold"):
+        files.write(tmp_path / "image.ome.tif", np.zeros((20, 20), dtype))
+    files.write(tmp_path / "image.tif", np.zeros((20, 20), dtype))
+    assert files.read(tmp_path / "image.tif").data.dtype == dtype
+
+
+def test_colours_of_one_bit(tmp_path):
+    with pytest.raises(InputError, match="colours of one bit"):
+        files.write(tmp_path / "image.tif", np.zeros((20, 20, 3), bool))
+
+
+def test_output_of_unknown_format(tmp_path):
+    with pytest.raises(InputError, match=r"must end in .*; got 'image.jpg'"):
+        files.write(tmp_path / "image.jpg", np.zeros((20, 20), "u1"))

@@ -1,0 +1,366 @@
+"""Files in, files out, one line on stdout, and an exit code that tells the truth."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+import napari_dip
+from napari_dip import cli
+from napari_dip.io import files
+
+SHORT = ("--iterations", "3", "--precision", "float32")
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """Return a small gray TIFF of float32."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] / 32
+    image = (100 * (x > y) + rng.normal(0, 10, x.shape)).astype(np.float32)
+    files.write(tmp_path / "noisy.tif", image)
+    return tmp_path / "noisy.tif"
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process: code, stdout and stderr."""
+
+    def run(*arguments):
+        code = cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def refused(result, code, says):
+    assert result[0] == code
+    assert result[1] == ""
+    assert result[2].startswith("napari-dip: error: ")
+    assert result[2].count("\n") == 1
+    assert says in result[2]
+
+
+# -- tasks ------------------------------------------------------------------------
+
+
+def test_denoise_is_the_function_on_a_file(call, noisy, tmp_path):
+    output = tmp_path / "clean.ome.tif"
+    code, out, err = call("denoise", noisy, "-o", output, *SHORT, "--quiet")
+    assert (code, out, err) == (0, "", "")
+    image = files.read(noisy).data
+    expected = napari_dip.denoise(
+        image, iterations=3, precision="float32", channel_axis=None
+    )
+    result = files.read(output)
+    np.testing.assert_array_equal(result.data, expected)
+    assert result.data.dtype == np.float32
+    made = result.header.provenance
+    assert made["recipe"]["iterations"] == 3
+    assert made["inputs"]["image"]["file"] == "noisy.tif"
+    assert made["stopped_by"] == "the maximum of 3 iterations"
+
+
+def test_one_line_on_stdout(call, noisy, tmp_path):
+    code, out, _ = call("denoise", noisy, "-o", tmp_path / "clean.tif", *SHORT)
+    assert code == 0
+    assert out.count("\n") == 1
+    assert "clean.tif: 3 iterations" in out
+
+
+def test_json(call, noisy, tmp_path):
+    output = tmp_path / "clean.tif"
+    _, out, _ = call("denoise", noisy, "-o", output, *SHORT, "--json", "--quiet")
+    told = json.loads(out)
+    assert told["output"] == str(output)
+    assert (told["shape"], told["dtype"]) == ([32, 32], "float32")
+    assert told["provenance"] == files.read_header(output).provenance
+
+
+def test_photographs_come_back_as_such(call, tmp_path):
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 255, (32, 40, 3), np.uint8)
+    files.write(tmp_path / "photo.png", colours)
+    code, *_ = call(
+        "denoise", tmp_path / "photo.png", "-o", tmp_path / "clean.png", *SHORT
+    )
+    assert code == 0
+    result = files.read(tmp_path / "clean.png")
+    assert result.data.dtype == np.uint8
+    assert result.header.provenance["recipe"]["channel_axis"] == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "options", "axis"),
+    [
+        ("CYX", (2, 32, 32), (), 0),
+        ("ZCYX", (2, 3, 32, 32), (), 1),
+        ("ZYX", (3, 32, 32), (), None),
+        ("CYX", (2, 32, 32), ("--channel-axis", "none"), None),
+        ("ZYX", (3, 32, 32), ("--channel-axis", "-3"), -3),
+    ],
+)
+def test_channels_are_where_the_file_says(call, tmp_path, axes, shape, options, axis):
+    source, output = tmp_path / "in.tif", tmp_path / "out.ome.tif"
+    data = np.random.default_rng(0).random(shape, np.float32)
+    tifffile.imwrite(source, data, imagej=True, metadata={"axes": axes})
+    code, *_ = call("denoise", source, "-o", output, *SHORT, *options)
+    assert code == 0
+    result = files.read_header(output)
+    assert (result.axes, result.shape) == (axes, shape)
+    assert result.provenance["recipe"]["channel_axis"] == axis
+
+
+def test_type_of_the_input_on_request(call, tmp_path):
+    source, output = tmp_path / "in.tif", tmp_path / "out.tif"
+    files.write(source, np.random.default_rng(0).integers(0, 999, (32, 32), np.uint16))
+    assert call("denoise", source, "-o", output, *SHORT)[0] == 0
+    assert files.read_header(output).dtype == np.float32
+    options = ("--dtype", "input", "--overwrite")
+    assert call("denoise", source, "-o", output, *SHORT, *options)[0] == 0
+    assert files.read_header(output).dtype == np.uint16
+
+
+def test_several_files_into_a_new_folder(call, noisy, tmp_path):
+    other = tmp_path / "other.tif"
+    other.write_bytes(noisy.read_bytes())
+    folder = tmp_path / "results" / "today"
+    code, out, _ = call("denoise", noisy, other, "-o", folder, *SHORT)
+    assert code == 0
+    assert out.count("\n") == 2
+    assert sorted(p.name for p in folder.iterdir()) == ["noisy.tif", "other.tif"]
+
+
+def test_every_parameter_is_an_option(call):
+    code, out, _ = call("denoise", "--help")
+    assert code == 0
+    for p in napari_dip.tasks.denoise.DenoiseRecipe.parameters():
+        assert f"--{p.name.replace('_', '-')}" in out
+    assert "Advanced parameters" in out
+
+
+def test_help_and_version_do_without_torch():
+    code = (
+        "import sys\n"
+        "from napari_dip.cli import main\n"
+        "for arguments in (['--help'], ['denoise', '--help'], ['--version']):\n"
+        "    assert main(arguments) == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"napari-dip {napari_dip.__version__}\n")
+
+
+# -- what is refused --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (np.zeros((32, 32), np.complex64), "complex"),
+        (np.full((32, 32), np.inf, np.float32), "must be finite"),
+        (np.full((32, 32), np.nan, np.float32), "known pixels"),
+        (np.zeros((8, 32), np.float32), "at least 16 pixels"),
+    ],
+)
+def test_images_that_cannot_be_restored(call, tmp_path, data, says):
+    source, output = tmp_path / "in.tif", tmp_path / "out.tif"
+    tifffile.imwrite(source, data)
+    refused(call("denoise", source, "-o", output, *SHORT, "--quiet"), 2, says)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--preset", "nonsense"), "preset must be fast, best or paper"),
+        (("--iterations", "0"), "iterations must be auto or an integer"),
+        (("--iterations", "many"), "got 'many'"),
+        (("--sigma", "-1"), "sigma must be a finite number of 0 or more"),
+        (("--channel-axis", "5"), "channel_axis must be from -2 to 1"),
+        (("--device", "abacus"), "device must be auto, cpu, cuda"),
+        (("--nonsense", "1"), "--nonsense"),
+        (("--seed",), "--seed"),
+    ],
+)
+def test_wrong_options(call, noisy, tmp_path, options, says):
+    output = tmp_path / "out.tif"
+    refused(call("denoise", noisy, "-o", output, "--quiet", *options), 2, says)
+    assert list(tmp_path.iterdir()) == [noisy]
+
+
+def test_wrong_commands(call, noisy):
+    refused(call("nonsense"), 2, "nonsense")
+    refused(call("denoise", noisy), 2, "--output")
+    refused(call("denoise", "-o", "out.tif"), 2, "needs an input file")
+    refused(call("info"), 2, "FILE or --system")
+
+
+def test_files_that_cannot_be_read(call, tmp_path):
+    output = tmp_path / "out.tif"
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing of the kind")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "array.npy").write_bytes(b"\x93NUMPY")
+    for name, says in (
+        ("nonesuch.tif", "No such file"),
+        ("empty.tif", "is empty"),
+        ("broken.tif", "broken.tif"),
+        ("broken.png", "broken.png"),
+        ("array.npy", "accepted are"),
+    ):
+        refused(call("denoise", tmp_path / name, "-o", output), 1, says)
+        assert not output.exists()
+
+
+def test_outputs_that_cannot_be_written(call, noisy, tmp_path):
+    output = tmp_path / "out.tif"
+    output.write_text("precious")
+    refused(call("denoise", noisy, "-o", output), 2, "exists")
+    assert output.read_text() == "precious"
+    before = noisy.read_bytes()
+    for name in (noisy, tmp_path):  # by name, and by its folder
+        again = call("denoise", noisy, "-o", name, "--overwrite")
+        refused(again, 2, "must not be one of the inputs")
+    assert noisy.read_bytes() == before
+    refused(call("denoise", noisy, "-o", tmp_path / "out.jpg"), 2, "must end in")
+    refused(call("denoise", noisy, "-o", tmp_path / "out.png"), 2, "8 or 16 bits")
+    same = call("denoise", noisy, noisy, "-o", tmp_path / "folder")
+    refused(same, 2, "same name")
+    refused(call("denoise", noisy, noisy, "-o", output), 2, "must be a folder")
+
+
+def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = call("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT, "--quiet")
+    refused(result, 1, "No space left on device")
+    assert list(tmp_path.iterdir()) == [noisy]
+
+
+# -- the other commands -----------------------------------------------------------
+
+
+def test_info(call, noisy, tmp_path):
+    code, out, _ = call("info", noisy)
+    assert code == 0
+    assert "shape: 32, 32" in out
+    assert "provenance" not in out
+    call("denoise", noisy, "-o", tmp_path / "clean.tif", *SHORT)
+    _, out, _ = call("info", tmp_path / "clean.tif")
+    assert "stopped_by: the maximum of 3 iterations" in out
+    _, out, _ = call("info", tmp_path / "clean.tif", "--json")
+    assert json.loads(out)["provenance"]["task"] == "denoise"
+    _, out, _ = call("info", "--system", "--json")
+    assert json.loads(out)["napari-dip"] == napari_dip.__version__
+    refused(call("info", tmp_path / "nonesuch.tif"), 1, "No such file")
+
+
+@pytest.mark.parametrize("ending", ["tif", "ome.tif", "png"])
+def test_replay_gives_the_same_bits(call, tmp_path, ending):
+    source = tmp_path / "in.png"
+    files.write(source, np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8))
+    first, again = tmp_path / f"first.{ending}", tmp_path / f"again.{ending}"
+    call("denoise", source, "-o", first, *SHORT, "--seed", "7", "--noise", "gaussian")
+    assert call("replay", first, source, "-o", again)[0] == 0
+    np.testing.assert_array_equal(files.read(again).data, files.read(first).data)
+    recipes = [files.read_header(p).provenance["recipe"] for p in (first, again)]
+    assert recipes[0] == recipes[1]
+    assert recipes[0]["seed"] == 7
+
+
+def test_replay_on_an_image_of_other_kind(call, noisy, tmp_path):
+    source = tmp_path / "in.png"
+    rng = np.random.default_rng(0)
+    files.write(source, rng.integers(0, 255, (32, 32, 3), np.uint8))
+    call("denoise", source, "-o", tmp_path / "first.png", *SHORT)
+    output = tmp_path / "again.tif"
+    assert call("replay", tmp_path / "first.png", noisy, "-o", output)[0] == 0
+    result = files.read_header(output)
+    assert (result.shape, result.dtype) == ((32, 32), np.float32)
+
+
+def test_replay_needs_a_result(call, noisy, tmp_path):
+    output = tmp_path / "out.tif"
+    refused(call("replay", noisy, noisy, "-o", output), 2, "how it was made")
+    call("denoise", noisy, "-o", output, *SHORT)
+    wrong = call("replay", output, "-o", tmp_path / "again.tif")
+    refused(wrong, 2, "needs 1 input files (image)")
+
+
+def test_open(call, noisy, monkeypatch):
+    calls = []
+    monkeypatch.setattr(subprocess, "call", lambda a: calls.append(a) or 0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert call("open", noisy)[0] == 0
+    assert calls[0][1:3] == ["-m", "napari"]
+    assert str(noisy) in calls[0]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused(call("open", noisy), 1, "napari is not installed")
+
+
+# -- Ctrl-C -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
+    output = tmp_path / "out.tif"
+    program = (
+        "import sys\n"
+        "from napari_dip import cli\n"
+        "seen = cli._Stop.__call__\n"
+        "def tell(self, it):\n"
+        "    if it.step == 5:\n"
+        "        print('fitting', flush=True)\n"
+        "    return seen(self, it)\n"
+        "cli._Stop.__call__ = tell\n"
+        "sys.exit(cli.main())\n"
+    )
+    arguments = ("denoise", noisy, "-o", output, "--iterations", "100000")
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "fitting\n"
+        assert not output.exists()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.count("\n") == 1
+    assert "the best image so far was saved" in err
+    assert "Traceback" not in err
+    made = files.read_header(output).provenance
+    assert made["stopped_by"] == "stopped by the user"
+    assert 5 <= made["iterations"] < 100000
+
+
+def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
+    ask = cli._Stop.__call__
+
+    def twice(self, it):
+        ask(self, it)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("never come to")
+
+    monkeypatch.setattr(cli._Stop, "__call__", twice)
+    before = signal.getsignal(signal.SIGINT)
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
+    assert (code, out) == (130, "")
+    assert err == "napari-dip: stopped; nothing was saved\n"
+    assert list(tmp_path.iterdir()) == [noisy]
+    assert signal.getsignal(signal.SIGINT) is before
