@@ -1,11 +1,13 @@
 """Files in, files out, one line on stdout, and an exit code that tells the truth."""
 
+import dataclasses
 import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ import tifffile
 import napari_dip
 from napari_dip import cli
 from napari_dip.io import files
+from napari_dip.tasks import denoise
+from napari_dip.tasks.denoise import DenoiseRecipe
+from napari_dip.tasks.recipe import parameter
+from napari_dip.tasks.run import Task
 
 SHORT = ("--iterations", "3", "--precision", "float32")
 
@@ -69,8 +75,8 @@ def test_denoise_is_the_function_on_a_file(call, noisy, tmp_path):
 
 
 def test_one_line_on_stdout(call, noisy, tmp_path):
-    code, out, _ = call("denoise", noisy, "-o", tmp_path / "clean.tif", *SHORT)
-    assert code == 0
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "clean.tif", *SHORT)
+    assert (code, err) == (0, "")
     assert out.count("\n") == 1
     assert "clean.tif: 3 iterations" in out
 
@@ -141,9 +147,39 @@ def test_several_files_into_a_new_folder(call, noisy, tmp_path):
 def test_every_parameter_is_an_option(call):
     code, out, _ = call("denoise", "--help")
     assert code == 0
-    for p in napari_dip.tasks.denoise.DenoiseRecipe.parameters():
+    for p in DenoiseRecipe.parameters():
         assert f"--{p.name.replace('_', '-')}" in out
     assert "Advanced parameters" in out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedRecipe(DenoiseRecipe):
+    """Of a task that there is not, with a second array and a switch."""
+
+    task: ClassVar[str] = "denoise_masked"
+    keep_known: bool = parameter(True, "Leave pixels alone.")
+
+
+def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
+    seen = []
+
+    def start(recipe, image, mask):
+        seen.append((recipe.keep_known, mask.tolist()))
+        return denoise.TASK.start(recipe, image)
+
+    arrays = {"image": "An image.", "mask": "Another."}
+    task = Task(MaskedRecipe, arrays, start, "Do something.")
+    monkeypatch.setattr(cli, "TASKS", {"denoise_masked": ""})
+    monkeypatch.setattr(cli, "get", lambda name: task)
+    mask, output = tmp_path / "mask.png", tmp_path / "out.tif"
+    files.write(mask, np.eye(32, dtype=np.uint8))
+    arguments = ("denoise-masked", noisy, "-o", output, *SHORT)
+    refused(call(*arguments), 2, "--mask")
+    assert call(*arguments, "--mask", mask, "--no-keep-known")[0] == 0
+    assert call("replay", output, noisy, mask, "-o", tmp_path / "again.tif")[0] == 0
+    assert seen == [(False, np.eye(32).tolist())] * 2
+    made = files.read_header(output).provenance
+    assert made["inputs"]["mask"]["file"] == "mask.png"
 
 
 def test_help_and_version_do_without_torch():
@@ -361,6 +397,6 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")
-    assert err == "napari-dip: stopped; nothing was saved\n"
+    assert err == "napari-dip: stopped; the result was not saved\n"
     assert list(tmp_path.iterdir()) == [noisy]
     assert signal.getsignal(signal.SIGINT) is before

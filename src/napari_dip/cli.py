@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DipError, MemoryError) as error:
         return _complain(error, FAILED)
     except KeyboardInterrupt:
-        _say("stopped; nothing was saved")
+        _say("stopped; the result was not saved")
         return STOPPED
 
 
@@ -404,14 +404,14 @@ class _Job:
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
-        from napari_dip.prior.fit import STOPPED as STOPPED_BY
         from napari_dip.prior.fit import finish
         from napari_dip.tasks.progress import Bar
 
         arrays = [image.data for image in images.values()]
         with _Stop() as stop:
             fitting = run(self.task, recipe, arrays)
-            if not self.talk:
+            # A bar in a log file is noise.
+            if not (self.talk and sys.stderr.isatty()):
                 fit = finish(fitting, stop)
             else:
                 with Bar(self.target.name) as bar:
@@ -421,7 +421,7 @@ class _Job:
                         return stop(it)
 
                     fit = finish(fitting, both)
-        return fit, STOPPED_BY in fit.stopped_by
+        return fit, stop.asked
 
     def _warn(self, text: str) -> None:
         if self.talk:
