@@ -50,7 +50,7 @@ def test_layouts(shape, channel_axis, dims, axis, channels, planes, sides):
     for index in indices:
         plane = layout.take(array, index)
         assert plane.shape == (channels, *sides)
-        assert plane.dtype == np.float32
+        assert plane.dtype == array.dtype
         again[index] = layout.arrange(plane)
     np.testing.assert_array_equal(again, array.astype(np.float32))
 
@@ -105,7 +105,21 @@ def test_real_dtypes_are_accepted(dtype):
     array = as_array(np.ones((16, 16), dtype), "image")
     assert array.dtype == dtype
     layout = Layout.of(array, "auto", 2, "image")
-    assert layout.take(array, next(layout.indices())).dtype == np.float32
+    plane = prepare(layout.take(array, next(layout.indices())), "image")
+    assert plane.values.dtype == np.float32
+
+
+def test_small_contrast_on_a_large_offset_survives():
+    array = 1e9 + np.random.default_rng(0).normal(0, 0.3, (1, 32, 32))
+    plane = prepare(array, "image")
+    assert plane.span * plane.values.std() == pytest.approx(0.3, rel=0.1)
+
+
+def test_masked_values_are_missing():
+    array = np.ma.masked_less(np.arange(400.0).reshape(20, 20), 10)
+    found = as_array(array, "image")
+    assert np.isnan(found.ravel()[:10]).all()
+    assert np.isfinite(found.ravel()[10:]).all()
 
 
 def test_lists_become_arrays_and_lazy_arrays_stay_lazy():

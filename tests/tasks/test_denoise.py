@@ -11,7 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
-from napari_dip.prior.terms import Huber, Poisson, PoissonGaussian, Squared
+from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.run import iterate
 
@@ -246,14 +246,19 @@ def test_a_number_of_iterations_is_kept_to(plan, noisy, preset):
     assert plan(noisy, preset=preset, iterations=77).settings.stop == Iterations(77)
 
 
-def test_kinds_of_noise_have_their_terms(plan, random):
+def test_kinds_of_noise_have_their_models(plan, random):
     counts = random.poisson(np.linspace(1, 200, 64 * 64).reshape(64, 64))
     flat = np.full((64, 64), 100) + random.normal(0, 10, (64, 64))
-    assert isinstance(plan(counts).problem.term, PoissonGaussian)
-    assert isinstance(plan(counts, noise="poisson").problem.term, Poisson)
-    assert plan(counts, noise="gaussian").problem.term == Squared()
+    assert plan(counts).details["noise"] == "poisson-gaussian"
+    assert plan(counts).details["gain"] == pytest.approx(1, rel=0.2)
+    assert plan(counts, noise="gaussian").details["gain"] == 0
+    assert plan(flat).details["noise"] == "gaussian"
+    assert plan(flat, noise="poisson").details["gain"] > 0
     assert plan(flat).problem.term == Squared()
-    assert isinstance(plan(flat, noise="impulse").problem.term, Huber)
+    impulse = plan(flat, noise="impulse")
+    assert isinstance(impulse.problem.term, Huber)
+    assert impulse.problem.finish is None
+    assert impulse.settings.stop.variance is None
 
 
 def test_missing_pixels_have_no_weight(plan, noisy):
