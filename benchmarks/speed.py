@@ -54,7 +54,7 @@ def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
             command += ["--sizes", str(size), "--device", arguments.device]
             command += ["--iterations", str(arguments.iterations)]
             done = subprocess.run(
-                command, check=True, capture_output=True, text=True, cwd=common.ROOT
+                command, check=True, stdout=subprocess.PIPE, text=True, cwd=common.ROOT
             )
             found[kind].append(json.loads(done.stdout))
     seconds = {

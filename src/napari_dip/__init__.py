@@ -10,17 +10,29 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
     from napari_dip.tasks.denoise import denoise
+    from napari_dip.tasks.run import iterate
 
 # Public name -> module that defines it. A new name goes here, in `__all__`,
 # and above, where type checkers look.
 _LAZY = {
+    "DipError": "napari_dip.errors",
+    "FitError": "napari_dip.errors",
+    "InputError": "napari_dip.errors",
+    "OutOfMemory": "napari_dip.errors",
     "denoise": "napari_dip.tasks.denoise",
+    "iterate": "napari_dip.tasks.run",
 }
 
 __all__ = [
+    "DipError",
+    "FitError",
+    "InputError",
+    "OutOfMemory",
     "__version__",
     "denoise",
+    "iterate",
 ]
 
 

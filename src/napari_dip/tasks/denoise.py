@@ -97,9 +97,9 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         optimizer, rate, decay = "muon", 0.03, 0.98
     else:
         code = BlindSpot(0.25, per_channel=len(plane.values) > 1 and not shared)
-        width = 64 if recipe.preset == "best" else 32
+        width = 48 if recipe.preset == "best" else 32
         prior = Prior(Architecture.uniform(width, 4, skip=32, skip_kernel=3), code)
-        stop = stopping.HeldOut(800, patience=100, variance=level)
+        stop = stopping.HeldOut(800, patience=80, relative_patience=0.2, variance=level)
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":
             finish = _posterior_mean(plane, found)
