@@ -26,6 +26,7 @@ from napari_dip import __version__
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
+from napari_dip.machine import spin_less
 from napari_dip.tasks.recipe import Parameter, Recipe
 from napari_dip.tasks.run import TASKS, Task, get, run
 
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C.
     """
+    spin_less()
     try:
         command, bound, _ = _app().parse_args(
             sys.argv[1:] if arguments is None else list(arguments),

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from napari_dip import denoise
 from napari_dip.io.atomic import replacing
+from napari_dip.machine import spin_less
 
 SIGMA = 25
 """Standard deviation of the noise, in gray levels of 255."""
@@ -97,4 +98,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    spin_less()
     run(sample())

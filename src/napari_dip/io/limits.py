@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 
 from napari_dip.errors import FileError
 from napari_dip.io.image import Header
+from napari_dip.machine import free_memory
 
 COPIES = 8
 """Bytes for every value besides the file's own: a float32 copy and the result."""
@@ -23,18 +23,3 @@ def check_size(header: Header, name: str) -> None:
             f"{name} holds an image of shape {header.shape}, which takes "
             f"{needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free"
         )
-
-
-def free_memory() -> int | None:
-    """Return the bytes of memory that are free, None where that cannot be known."""
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" in names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -25,6 +25,9 @@ from napari_dip.prior.terms import Squared, Term, weighted_mean
 GRAPH_AFTER = 3
 """Steps before a CUDA graph is captured: optimisers make their state in them."""
 
+ONE_THREAD = 64 * 64
+"""Pixels up to which threads cost more time than they save."""
+
 SPIKE = 3.0
 """A loss this many times the median of the last checks counts as divergence."""
 
@@ -354,6 +357,9 @@ class _Run:
         self.measurement = problem.measurement.to(self.device, torch.float32, copy=True)
         channels, *sides = problem.image_shape
         self.crop = corner(sides)
+        self.threads = settings.threads
+        if self.threads is None and math.prod(sides) <= ONE_THREAD:
+            self.threads = 1
 
         # Weights are drawn on the CPU, so that every device starts alike.
         first = runtime.generator(settings.seed, torch.device("cpu"))
@@ -407,7 +413,7 @@ class _Run:
 
     def advance(self) -> str | None:
         """Take one step, check it if it is time, and return why to stop, if so."""
-        with runtime.step_context(self.settings.threads):
+        with runtime.step_context(self.threads):
             if self.graph is not None:
                 self.graph()
             elif (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import threading
 import traceback
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from napari_dip import machine
 from napari_dip.errors import InputError, OutOfMemory
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -150,17 +150,7 @@ def free_memory(device: torch.device) -> int | None:
         return free + cached
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" in names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    return machine.free_memory()
 
 
 def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:

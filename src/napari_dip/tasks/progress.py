@@ -25,6 +25,7 @@ class Bar:
     """
 
     def __init__(self, title: str) -> None:
+        console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -33,8 +34,10 @@ class Bar:
             TextColumn("{task.fields[score]}"),
             TextColumn("at most"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            # Written to a file, a bar would be a heap of lines.
+            disable=not console.is_terminal,
         )
         self.bar = self.progress.add_task(title, total=None, step="", rate="", score="")
 
