@@ -267,19 +267,19 @@ def fit(problem: Problem, prior: Prior, settings: Settings) -> Fitting:
         foreseeable.
     """
     needed = estimate(problem, prior, settings)
-    pixels = math.prod(problem.image_shape[1:])
+    advice = needed.advice(math.prod(problem.image_shape[1:]), problem.ndim)
     if not needed.fits:
-        raise OutOfMemory(needed.advice(pixels, problem.ndim))
+        raise OutOfMemory(advice)
     with runtime.kept_pages():
-        with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+        with runtime.memory_errors(advice):
             run = _Run(problem, prior, settings)
         reason = None
         while reason is None:
-            with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+            with runtime.memory_errors(advice):
                 reason = run.advance()
             stop = yield run.iterate()
             if stop and reason is None:
-                with runtime.memory_errors(lambda: needed.advice(pixels, problem.ndim)):
+                with runtime.memory_errors(advice):
                     run.check()
                 reason = STOPPED
         return run.result(reason)

@@ -175,12 +175,12 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
 
 
 @contextmanager
-def memory_errors(describe: Callable[[], str]) -> Iterator[None]:
+def memory_errors(advice: str) -> Iterator[None]:
     """Turn the several ways torch reports lack of memory into `OutOfMemory`.
 
-    Any other RuntimeError passes.  `describe` says what would fit.
+    Any other RuntimeError passes.  `advice` says what would fit.
     """
-    message = None
+    failed = False
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -192,14 +192,14 @@ def memory_errors(describe: Callable[[], str]) -> Iterator[None]:
             or "out of memory" in told
         ):
             raise
-        message = describe()
+        failed = True
         # It stays the context of the new error: let the tensors in the failed
         # step's frames go.
         traceback.clear_frames(error.__traceback__)
-    if message is not None:
+    if failed:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise OutOfMemory(message) from None
+        raise OutOfMemory(advice) from None
 
 
 @dataclass(frozen=True)

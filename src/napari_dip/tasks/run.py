@@ -10,12 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Layout, cast
 from napari_dip.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.fit import Fit, Fitting, Iterate, Prior, Problem, Settings
 
 TASKS = {"denoise": "napari_dip.tasks.denoise"}
@@ -145,66 +148,74 @@ def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
 
     layout = job.layout
     result = np.empty(layout.resized(job.sides), np.float32)
-    several = job.restarts > 1
-    spread = np.zeros_like(result) if several else None
-    parts = layout.planes * job.restarts
+    spread = np.zeros_like(result) if job.restarts > 1 else None
     fits: list[Fit] = []
     details: list[dict[str, Any]] = []
     warnings: list[str] = []
-    stopped = False
-    seconds = 0.0
     for plane, index in enumerate(layout.indices()):
-        if stopped:
+        if fits and fits[-1].stopped_by == STOPPED:
             result[index] = _untouched(layout, image, index, job.sides)
             warnings.append(f"plane {plane} was not fitted before the stop")
             continue
-        averages: list[Any] = []
+        averages: list[Tensor] = []
         for restart in range(job.restarts):
-            part = plane * job.restarts + restart
-            plan = job.plan(index, recipe.seed + 104729 * part)
-            finish = plan.problem.finish or (lambda average: average)
-
-            def to_array(average: Any, plan: Plan = plan) -> Float:
-                values = average[0].cpu().numpy()
-                return layout.arrange(plan.restore(values.astype(np.float32)))
-
-            def combined(now: Any, before: Sequence[Any] = tuple(averages)) -> Any:
-                return (sum(before) + now) / (len(before) + 1)
-
-            def adapt(
-                it: Iterate,
-                index: Any = index,
-                part: int = part,
-                seconds: float = seconds,
-                combined: Callable[[Any], Any] = combined,
-                finish: Callable[[Any], Any] = finish,
-                to_array: Callable[[Any], Float] = to_array,
-            ) -> Iterate:
-                return dataclasses.replace(
-                    it,
-                    render=lambda: to_array(finish(combined(it.average))),
-                    index=index,
-                    part=part,
-                    parts=parts,
-                    seconds=it.seconds + seconds,
-                )
-
+            number = plane * job.restarts + restart
+            plan = job.plan(index, recipe.seed + 104729 * number)
+            part = _Part(
+                plan,
+                layout,
+                index,
+                number,
+                layout.planes * job.restarts,
+                sum(f.seconds for f in fits),
+                tuple(averages),
+            )
             settings = dataclasses.replace(plan.settings, threads=threads)
-            done = yield from _relay(fit(plan.problem, plan.prior, settings), adapt)
+            fitting = fit(plan.problem, plan.prior, settings)
+            done = yield from _relay(fitting, part.adapt)
             fits.append(done)
-            seconds += done.seconds
             averages.append(done.average)
             warnings += [w for w in plan.warnings + done.warnings if w not in warnings]
             if done.stopped_by == STOPPED:
-                stopped = True
                 break
         details.append({**plan.details, **done.settings})
-        mean = sum(averages) / len(averages)
-        result[index] = to_array(finish(mean))
+        result[index] = part.array(averages)
         if spread is not None:
-            each = np.stack([to_array(finish(a)) for a in averages])
-            spread[index] = each.std(axis=0)
-    return _summary(recipe, layout, result, spread, fits, details, warnings, seconds)
+            spread[index] = np.std([part.array([a]) for a in averages], axis=0)
+    return _summary(recipe, layout, result, spread, fits, details, warnings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One of the fits of a job."""
+
+    plan: Plan
+    layout: Layout
+    index: tuple[int | slice, ...]
+    number: int
+    total: int
+    seconds: float
+    """Spent on the fits before it."""
+    before: tuple[Tensor, ...]
+    """Averaged outputs of the same plane from other seeds."""
+
+    def array(self, averages: Sequence[Tensor]) -> NDArray[Any]:
+        """Return the image of several averaged outputs, in the units of the input."""
+        mean = sum(averages[1:], start=averages[0]) / len(averages)
+        finish = self.plan.problem.finish
+        values = mean if finish is None else finish(mean)
+        return self.layout.arrange(self.plan.restore(values[0].cpu().numpy()))
+
+    def adapt(self, it: Iterate) -> Iterate:
+        """Return an iterate of this fit as one of the whole job."""
+        return dataclasses.replace(
+            it,
+            render=lambda: self.array([*self.before, it.average]),
+            index=self.index,
+            part=self.number,
+            parts=self.total,
+            seconds=it.seconds + self.seconds,
+        )
 
 
 def _relay(
@@ -224,7 +235,7 @@ def _relay(
 
 def _untouched(
     layout: Layout, image: Any, index: tuple[int | slice, ...], sides: tuple[int, ...]
-) -> Float:
+) -> NDArray[Any]:
     """Return a plane as it came, repeated to the size of the result."""
     plane = layout.take(image, index)
     for axis, (new, old) in enumerate(zip(sides, layout.sides, strict=True), start=1):
@@ -240,7 +251,6 @@ def _summary(
     fits: Sequence[Fit],
     details: Sequence[dict[str, Any]],
     warnings: list[str],
-    seconds: float,
 ) -> Fit:
     """Put the fits of all planes together into one."""
     from napari_dip.prior.fit import Fit
@@ -255,7 +265,7 @@ def _summary(
         stopped_by="; ".join(reasons),
         iterations=sum(f.iterations for f in fits),
         best_iteration=fits[0].best_iteration if len(fits) == 1 else -1,
-        seconds=seconds,
+        seconds=sum(f.seconds for f in fits),
         history=history,
         settings={"recipe": recipe.to_dict(), "planes": list(details)},
         warnings=warnings,
