@@ -2,7 +2,8 @@
 
 The same network on the same image: the published one, on colour images.  Every
 measurement is a process of its own, plain and engine in turn, so that neither
-sees the other's memory; ratios are of the medians.
+sees the other's memory; ratios are of the medians.  Cost and memory should grow in
+proportion to the pixels, which the plot shows (with matplotlib, if installed).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.plain import loop
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         row = _compare(arguments, size)
         rows.append(row)
         print(common.table([row], list(row)), flush=True)
+    _plot(rows, arguments.device)
     path = common.save(f"speed-{arguments.device}", {"rows": rows})
     print(common.table(rows, list(rows[0])))
     print(f"written to {path.relative_to(common.ROOT)}")
@@ -48,7 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
     kinds = ("plain", "engine", "engine-thread", "fast")
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
-    for _ in range(arguments.repeats):
+    # Large images take long and vary little.
+    for _ in range(arguments.repeats if size <= 256 else 1):
         for kind in kinds:
             command = [sys.executable, "-m", "benchmarks", "speed", "--child", kind]
             command += ["--sizes", str(size), "--device", arguments.device]
@@ -71,6 +74,34 @@ def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
         "plain MiB": memory["plain"],
         "engine MiB": memory["engine"],
     }
+
+
+def _plot(rows: list[dict[str, Any]], device: str) -> None:
+    """Draw time and memory against pixels, both axes logarithmic."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("matplotlib is not installed: no plot")
+        return
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    pixels = [row["size"] ** 2 for row in rows]
+    for axes, label, names in zip(
+        figure.subplots(1, 2),
+        ("seconds per iteration", "peak memory, MiB"),
+        (
+            ("plain s/it", "engine s/it", "fast preset s/it"),
+            ("plain MiB", "engine MiB"),
+        ),
+        strict=True,
+    ):
+        for name in names:
+            axes.loglog(pixels, [row[name] for row in rows], "o-", label=name)
+        first = rows[0][names[0]] / pixels[0]
+        axes.loglog(pixels, [first * p for p in pixels], "k:", label="proportional")
+        axes.set_xlabel("pixels")
+        axes.set_title(label, fontsize=10)
+        axes.legend(fontsize=8)
+    figure.savefig(common.ROOT / "docs" / "images" / f"speed-{device}.png", dpi=110)
 
 
 def _child(arguments: argparse.Namespace) -> dict[str, float]:
