@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAPER_ITERATIONS = 1800
 """Of the paper's text (section 4, Denoising); its published program runs 3000."""
 
-MEMBERS = 4
+MEMBERS = 3
 """Fits that the best preset averages."""
 
 POOLING = 4.0
