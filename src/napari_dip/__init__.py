@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
     from napari_dip.tasks.denoise import denoise
-    from napari_dip.tasks.run import iterate
+    from napari_dip.tasks.run import estimate, iterate
 
 # Public name -> module that defines it. A new name goes here, in `__all__`,
 # and above, where type checkers look.
@@ -22,6 +22,7 @@ _LAZY = {
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
     "denoise": "napari_dip.tasks.denoise",
+    "estimate": "napari_dip.tasks.run",
     "iterate": "napari_dip.tasks.run",
 }
 
@@ -32,6 +33,7 @@ __all__ = [
     "OutOfMemory",
     "__version__",
     "denoise",
+    "estimate",
     "iterate",
 ]
 

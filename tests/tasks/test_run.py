@@ -12,7 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.tasks.run import TASKS, get, iterate
+from napari_dip.tasks.run import TASKS, estimate, get, iterate
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -207,3 +207,12 @@ def test_progress_and_callback_together(stack):
         **SHORT,
     )
     assert fit.iterations == 2
+
+
+def test_estimate_says_memory_and_time_before_a_fit():
+    image = np.random.default_rng(0).normal(size=(3, 96, 80))
+    found = estimate("denoise", image, device="cpu")
+    larger = estimate("denoise", np.tile(image, (1, 4, 4)), device="cpu")
+    assert found.fits
+    assert found.seconds > 0
+    assert 8 < larger.memory / found.memory < 20

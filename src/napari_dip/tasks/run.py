@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.fit import Fit, Fitting, Iterate, Prior, Problem, Settings
+    from napari_dip.prior.runtime import Estimate
 
 TASKS = {"denoise": "napari_dip.tasks.denoise"}
 """Name of every task and the module whose `TASK` it is."""
@@ -336,6 +337,34 @@ def iterate(task: str, *arrays: Any, **parameters: Any) -> Fitting:
     found = get(task)
     given, keywords = _bind(found, _signature(found), arrays, parameters)
     return run(found, found.recipe(**keywords), given)
+
+
+def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
+    """Estimate what a task will take before running it.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task function, such as "denoise".
+    *arrays : array_like
+        Its arrays.
+    **parameters
+        Its keywords, but for progress, callback and full_output.
+
+    Returns
+    -------
+    Estimate
+        Peak memory in bytes, what is available, and seconds per iteration, from a
+        trial on a small piece, of one plane.
+    """
+    from napari_dip.prior.fit import estimate as measure
+
+    found = get(task)
+    given, keywords = _bind(found, _signature(found), arrays, parameters)
+    recipe = found.recipe(**keywords)
+    job = found.start(recipe, *given)
+    plan = job.plan(next(job.layout.indices()), recipe.seed)
+    return measure(plan.problem, plan.prior, plan.settings, trial=True)
 
 
 def _bind(
