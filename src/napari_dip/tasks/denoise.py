@@ -22,6 +22,10 @@ PAPER_ITERATIONS = 1800
 MEMBERS = 3
 """Fits that the best preset averages."""
 
+BLOCK = 5
+"""Half-width of the blocks held out under correlated noise: as far as the noise of
+camera JPEGs reaches (0.1 at a distance of 5 pixels)."""
+
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
@@ -93,7 +97,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
     elif correlated:
         # Hidden pixels could be told from their neighbours, noise and all.
         prior = Prior(Architecture.uniform(64, 3), Noise())
-        stop = stopping.HeldOut(1200, radius=2, patience=150)
+        stop = stopping.HeldOut(800, radius=BLOCK, patience=60, relative_patience=0)
         optimizer, rate, decay = "muon", 0.03, 0.98
     else:
         code = BlindSpot(0.25, per_channel=len(plane.values) > 1 and not shared)
