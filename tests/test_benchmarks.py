@@ -33,7 +33,8 @@ def test_speed_times_one_kind_of_loop(bench, kind):
         bench("speed", "--child", kind, "--sizes", "64", "--iterations", "2")
     )
     assert found["seconds"] > 0
-    assert found["memory"] > 0
+    # So small an image may need less than importing torch did.
+    assert found["memory"] >= 0
 
 
 def test_gpu_checks_end_well_without_one(bench):
