@@ -284,9 +284,7 @@ def function(task: Task) -> Callable[..., Any]:
         full_output: bool = False,
         **parameters: Any,
     ) -> Any:
-        bound = _bind(task, call.__signature__, arrays, parameters)  # type: ignore[attr-defined]
-        recipe = task.recipe(**bound[1])
-        fitting = run(task, recipe, bound[0])
+        fitting = run(task, *_bind(task, arrays, parameters))
         from napari_dip.prior.fit import finish
 
         if progress:
@@ -335,8 +333,7 @@ def iterate(task: str, *arrays: Any, **parameters: Any) -> Fitting:
     ...     print(it.step, it.loss)
     """
     found = get(task)
-    given, keywords = _bind(found, _signature(found), arrays, parameters)
-    return run(found, found.recipe(**keywords), given)
+    return run(found, *_bind(found, arrays, parameters))
 
 
 def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
@@ -360,26 +357,23 @@ def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
     from napari_dip.prior.fit import estimate as measure
 
     found = get(task)
-    given, keywords = _bind(found, _signature(found), arrays, parameters)
-    recipe = found.recipe(**keywords)
+    recipe, given = _bind(found, arrays, parameters)
     job = found.start(recipe, *given)
     plan = job.plan(next(job.layout.indices()), recipe.seed)
     return measure(plan.problem, plan.prior, plan.settings, trial=True)
 
 
 def _bind(
-    task: Task,
-    signature: inspect.Signature,
-    arrays: Sequence[Any],
-    parameters: dict[str, Any],
-) -> tuple[list[Any], dict[str, Any]]:
-    """Match arguments as a written-out function would, with its errors."""
+    task: Task, arrays: Sequence[Any], parameters: dict[str, Any]
+) -> tuple[Recipe, list[Any]]:
+    """Match arguments as a written-out function would: recipe and arrays."""
     try:
-        bound = signature.bind(*arrays, **parameters)
+        bound = _signature(task).bind(*arrays, **parameters)
     except TypeError as error:
         raise TypeError(f"{task.name}() {error}") from None
     keywords = dict(bound.arguments)
-    return [keywords.pop(name) for name in task.arrays], keywords
+    given = [keywords.pop(name) for name in task.arrays]
+    return task.recipe(**keywords), given
 
 
 def _signature(task: Task) -> inspect.Signature:
