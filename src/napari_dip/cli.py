@@ -121,8 +121,10 @@ def _app() -> App:
         group_parameters=_PARAMETERS,
     )
     tasks = Group("Tasks", sort_key=0)
-    for name in TASKS:
-        app.command(_command(get(name)), name=name.replace("_", "-"), group=tasks)
+    for task in map(get, TASKS):
+        if task.from_files:
+            name = task.name.replace("_", "-")
+            app.command(_command(task), name=name, group=tasks)
     app.command(info)
     app.command(replay)
     app.command(open_viewer, name="open")
@@ -300,13 +302,20 @@ def _value(p: Parameter, text: Any) -> Any:
         return None
     if text in p.choices or (str in p.types and not p.choices):
         return p.check(text)
+    if p.member is not None:
+        text = tuple(_number(part) for part in text.split(","))
+        return p.check(text)
+    return p.check(_number(text))
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that a text is, or the text."""
     for kind in (int, float):
         try:
-            number = kind(text)
+            return kind(text)
         except ValueError:
             continue
-        return p.check(number)
-    return p.check(text)
+    return text
 
 
 def _targets(inputs: Sequence[Path], output: Path) -> list[Path]:

@@ -246,7 +246,7 @@ def test_widths_per_scale_go_to_their_scales(random):
         ({"upsampling": "cubic"}, "upsampling must be one of bilinear, nearest"),
         ({"downsampling": "skip"}, "downsampling must be one of stride, average"),
         ({"padding": "wrap"}, "padding must be one of reflection, zero"),
-        ({"output": "tanh"}, "output must be one of sigmoid, linear"),
+        ({"output": "tanh"}, "output must be one of sigmoid, softplus, linear"),
         ({"down_kernel": 4}, "down_kernel must be odd"),
         ({"up_kernel": 0}, "up_kernel must be odd"),
         ({"up_kernel": (3, 3)}, "up_kernel must be odd"),

@@ -46,7 +46,7 @@ def test_codes_have_the_channels_they_promise_and_own_their_randomness(code, sta
     before = torch.get_rng_state()
     draws = [start(code, measurement, seed=7)(seeded(5)).code for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert draws[0].shape == (1, code.channels(measurement), *CANVAS)
+    assert draws[0].shape == (1, code.channels(tuple(measurement.shape[1:])), *CANVAS)
     assert draws[0].dtype == torch.float32
     assert torch.equal(*draws)
 

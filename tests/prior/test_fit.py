@@ -5,6 +5,7 @@ import math
 import warnings
 import weakref
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from napari_dip.prior.fit import (
     fit,
 )
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
-from napari_dip.prior.terms import Squared
+from napari_dip.prior.terms import Pointwise, Squared
 
 SMALL = Architecture.uniform(12, 2)
 PRIOR = Prior(SMALL, Noise(features=8))
@@ -354,7 +355,9 @@ def test_threads_are_set_for_the_step_only(problem):
         return Squared()(prediction, measurement)
 
     before = torch.get_num_threads()
-    running = fit(replace(problem, term=term), PRIOR, replace(SETTINGS, threads=2))
+    running = fit(
+        replace(problem, term=Pointwise(term)), PRIOR, replace(SETTINGS, threads=2)
+    )
     next(running)
     assert seen[0] == 2
     assert torch.get_num_threads() == before
@@ -366,7 +369,9 @@ def test_an_error_in_a_step_restores_the_state_and_passes(problem):
         raise RuntimeError("not about memory")
 
     before = global_state()
-    running = fit(replace(problem, term=term), PRIOR, replace(SETTINGS, threads=2))
+    running = fit(
+        replace(problem, term=Pointwise(term)), PRIOR, replace(SETTINGS, threads=2)
+    )
     with pytest.raises(RuntimeError, match="not about memory"):
         next(running)
     assert global_state() == before
@@ -481,7 +486,7 @@ def test_pages_are_kept_while_fits_run_only(problem):
 def test_nan_is_rolled_back_and_the_fit_goes_on(problem, when, optimizer):
     term = Failing([], (when,))
     settings = replace(SETTINGS, stop=Iterations(90), optimizer=optimizer)
-    result = finish(fit(replace(problem, term=term), PRIOR, settings))
+    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert result.iterations == 90
     assert torch.isfinite(result.image).all()
     assert result.warnings == []
@@ -501,7 +506,9 @@ def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch
     monkeypatch.setattr(fitting._Run, "__init__", remember)
     term = Failing([], (55,))
     running = fit(
-        replace(problem, term=term), PRIOR, replace(SETTINGS, stop=Iterations(100))
+        replace(problem, term=Pointwise(term)),
+        PRIOR,
+        replace(SETTINGS, stop=Iterations(100)),
     )
     for it in running:
         if it.step == 50:
@@ -519,7 +526,7 @@ def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch
 def test_nan_that_stays_ends_with_a_finite_image_and_a_warning(problem):
     term = Failing([], None)
     settings = replace(SETTINGS, stop=Iterations(500))
-    result = finish(fit(replace(problem, term=term), PRIOR, settings))
+    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert torch.isfinite(result.image).all()
     assert result.iterations < 100
     assert result.stopped_by == "the loss kept diverging"
@@ -531,7 +538,7 @@ def test_nan_after_a_good_start_keeps_the_good_image(problem):
     settings = replace(SETTINGS, stop=Iterations(500))
     images = {}
     result = finish(
-        fit(replace(problem, term=term), PRIOR, settings),
+        fit(replace(problem, term=Pointwise(term)), PRIOR, settings),
         lambda it: images.setdefault(it.step, it.image) is None,
     )
     assert result.best_iteration == 30
@@ -548,7 +555,7 @@ def test_a_jump_of_the_loss_is_rolled_back(problem):
         return error * 100 if 80 <= len(calls) <= 90 else error
 
     settings = replace(SETTINGS, stop=Iterations(150))
-    result = finish(fit(replace(problem, term=term), PRIOR, settings))
+    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     losses = {h["step"]: h["loss"] for h in result.history}
     assert max(losses, key=losses.get) in (70, 80, 90)
     assert result.iterations == 150
@@ -558,7 +565,7 @@ def test_a_jump_of_the_loss_is_rolled_back(problem):
 def test_moving_variance_survives_a_roll_back(problem):
     term = Failing([], (55,))
     settings = replace(SETTINGS, stop=MovingVariance(200, warmup=10))
-    result = finish(fit(replace(problem, term=term), PRIOR, settings))
+    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert result.iterations == 200
     assert math.isfinite(result.history[-1]["score"])
 
@@ -592,7 +599,7 @@ def test_memory_that_runs_out_on_the_way_is_named(problem):
         return Squared()(prediction, measurement)
 
     with pytest.raises(OutOfMemory, match="the fit needs about"):
-        finish(fit(replace(problem, term=term), PRIOR, SETTINGS))
+        finish(fit(replace(problem, term=Pointwise(term)), PRIOR, SETTINGS))
     assert runtime.kept_pages.users == 0
 
 
@@ -641,3 +648,49 @@ def test_estimate_allocates_nothing_of_the_images_size():
     needed = estimate(Problem(y), Prior(Architecture(), Noise()), SETTINGS)
     assert needed.memory > 1000 * 2**30
     assert not needed.fits
+
+
+def test_a_start_is_fitted_before_the_measurement_and_not_counted():
+    start = torch.full((1, 1, 32, 32), 0.8)
+    problem = Problem(torch.full((1, 1, 32, 32), 0.2), start=start)
+    settings = replace(SETTINGS, stop=Iterations(1), start_iterations=60, rate=0.02)
+    seen = []
+    result = finish(fit(problem, PRIOR, settings), lambda it: seen.append(it.step))
+    assert seen == [0] * 60 + [1]
+    assert result.iterations == 1
+    assert abs(float(result.image.mean()) - 0.8) < 0.1
+
+
+def test_a_cosine_lowers_the_rate_to_nothing():
+    y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    settings = replace(
+        SETTINGS, stop=Iterations(40), schedule="cosine", decay=0.0, check_every=1
+    )
+    outputs = []
+    finish(
+        fit(Problem(y), Prior(PRIOR.architecture, Noise(4, perturbation=0)), settings),
+        lambda it: outputs.append(it.average),
+    )
+    steps = [(b - a).abs().mean().item() for a, b in pairwise(outputs)]
+    assert steps[-1] < 0.05 * max(steps)
+
+
+def test_a_penalty_pulls_the_image():
+    y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    settings = replace(SETTINGS, stop=Iterations(30))
+    free = finish(fit(Problem(y), PRIOR, settings)).image
+    pulled = finish(
+        fit(Problem(y, penalty=lambda x: 10 * x.square().mean()), PRIOR, settings)
+    ).image
+    assert pulled.mean() < 0.8 * free.mean()
+
+
+def test_measurements_of_any_shape_can_be_compared():
+    y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    flat = replace(SETTINGS, stop=Iterations(5))
+    problem = Problem(
+        y.reshape(1, 1, -1), operator=lambda x: x.reshape(1, 1, -1), shape=(1, 32, 32)
+    )
+    one = finish(fit(problem, PRIOR, flat)).image
+    other = finish(fit(Problem(y), PRIOR, flat)).image
+    torch.testing.assert_close(one, other)

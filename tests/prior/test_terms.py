@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from napari_dip.errors import InputError
 from napari_dip.prior.terms import (
     Absolute,
     Huber,
+    MultiScale,
     Poisson,
     PoissonGaussian,
     Squared,
+    total_variation,
     weighted_mean,
 )
 
@@ -163,3 +166,44 @@ def test_weighted_mean_is_the_mean_under_the_weight(channels, pair):
 
 def test_weighted_mean_under_no_weight_is_zero():
     assert weighted_mean(torch.ones(1, 2, 3, 3), torch.zeros(1, 1, 3, 3)) == 0
+
+
+def test_several_scales_sum_the_errors_of_averages():
+    generator = torch.Generator().manual_seed(0)
+    prediction, measurement = torch.rand(2, 1, 3, 8, 8, generator=generator)
+    weight = torch.ones(1, 1, 8, 8)
+    term = MultiScale((1, 4), (1.0, 0.5))
+    found = term.mean(prediction, measurement, weight)
+    coarse = (prediction - measurement).reshape(1, 3, 2, 4, 2, 4).mean((3, 5))
+    fine = (prediction - measurement).square().mean()
+    torch.testing.assert_close(found, fine + 0.5 * coarse.square().mean())
+
+
+@pytest.mark.parametrize("side", [8, 11])
+def test_hidden_pixels_do_not_move_several_scales_by_a_bit(side):
+    generator = torch.Generator().manual_seed(0)
+    prediction, measurement = torch.rand(2, 1, 3, side, side, generator=generator)
+    weight = (torch.rand(1, 1, side, side, generator=generator) > 0.5).float()
+    other = torch.where(weight > 0, measurement, 1 - measurement)
+    elsewhere = torch.where(weight > 0, prediction, 5 * prediction)
+    term = MultiScale((1, 2, 4), (1.0, 0.5, 0.25))
+    found = term.mean(prediction, measurement, weight)
+    assert torch.equal(found, term.mean(prediction, other, weight))
+    assert torch.equal(found, term.mean(elsewhere, measurement, weight))
+    leaky = MultiScale((1, 2, 4), (1.0, 0.5, 0.25), leaky=True)
+    assert not torch.equal(
+        leaky.mean(prediction, measurement, weight),
+        leaky.mean(prediction, other, weight),
+    )
+
+
+def test_scales_need_as_many_factors():
+    with pytest.raises(InputError, match="one weight per scale"):
+        MultiScale((1, 2), (1.0,))
+
+
+def test_total_variation_counts_the_steps():
+    image = torch.zeros(1, 1, 4, 5)
+    image[..., 2:] = 2.0
+    # Of 4 x 4 horizontal differences one column is 2, and no vertical ones.
+    assert total_variation(image).item() == pytest.approx(0.5)

@@ -22,6 +22,7 @@ class Example(Recipe):
     name: str = parameter("n", "A name.")
     kind: Literal["a", "b"] = parameter("a", "A kind.")
     flag: bool = parameter(False, "A flag.")
+    scales: tuple[int, ...] = parameter((1, 2), "Some scales.", low=1, high=64)
 
 
 BAD = [
@@ -173,3 +174,17 @@ def test_unknown_keys_and_other_tasks_are_refused():
         DenoiseRecipe.from_dict({"task": "inpaint"})
     with pytest.raises(InputError, match="seed must be"):
         DenoiseRecipe.from_dict({"seed": -1})
+
+
+def test_tuples_take_any_sequence_of_numbers():
+    assert Example(scales=[1, 2, 4]).scales == (1, 2, 4)
+    assert Example(scales=np.array([1, 8])).scales == (1, 8)
+    assert Example(scales=3).scales == (3,)
+    again = Example.from_dict(json.loads(json.dumps(Example(scales=(2,)).to_dict())))
+    assert again.scales == (2,)
+
+
+@pytest.mark.parametrize("value", [(), (1, 0), (1, 2.5), "1,2", (1, "2"), None, 65])
+def test_other_tuples_are_refused(value):
+    with pytest.raises(InputError, match="scales must be one or more integers from 1"):
+        Example(scales=value)

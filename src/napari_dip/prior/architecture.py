@@ -18,7 +18,7 @@ UPSAMPLING = ("bilinear", "nearest")
 DOWNSAMPLING = ("stride", "average", "max", "lanczos")
 PADDING = ("reflection", "zero")
 KERNELS = ("down_kernel", "up_kernel", "skip_kernel")
-OUTPUT = ("sigmoid", "linear")
+OUTPUT = ("sigmoid", "softplus", "linear")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Architecture:
         Whether a 1x1 convolution follows the convolution on the way up.
     padding : {"reflection", "zero"}
         Border of the convolutions.
-    output : {"sigmoid", "linear"}
-        Last activation.
+    output : {"sigmoid", "softplus", "linear"}
+        Last activation; softplus is non-negative without an upper end.
     flat_scales : int
         Of the finest scales, how many leave the first spatial axis of a volume
         at full resolution: for stacks whose planes are further apart than
@@ -349,4 +349,8 @@ class Hourglass(nn.Module):
         """Return the image of a code."""
         code = code.contiguous(memory_format=memory_format(self.ndim))
         out: Tensor = self.head(self.body(code)).float()
-        return torch.sigmoid(out) if self.architecture.output == "sigmoid" else out
+        output = self.architecture.output
+        if output == "sigmoid":
+            return torch.sigmoid(out)
+        # Ten times as steep as torch's: linear from small intensities on.
+        return F.softplus(out, beta=10) if output == "softplus" else out

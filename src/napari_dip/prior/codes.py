@@ -49,8 +49,8 @@ class Code(Protocol):
         """Whether channels are hidden, and so held out, one by one."""
         ...
 
-    def channels(self, measurement: Tensor) -> int:
-        """Return the number of input channels for a measurement (1, C, ...)."""
+    def channels(self, shape: tuple[int, ...]) -> int:
+        """Return the number of input channels for an image of shape (C, ...)."""
         ...
 
     def start(
@@ -115,7 +115,7 @@ class Noise(_Seeing):
     scale: float = 0.1
     perturbation: float = 1 / 30
 
-    def channels(self, measurement: Tensor) -> int:
+    def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels."""
         return self.features
 
@@ -140,9 +140,9 @@ class Meshgrid(_Seeing):
 
     perturbation: float = 0.0
 
-    def channels(self, measurement: Tensor) -> int:
+    def channels(self, shape: tuple[int, ...]) -> int:
         """Return one channel per spatial dimension."""
-        return measurement.ndim - 2
+        return len(shape) - 1
 
     def start(
         self,
@@ -170,9 +170,9 @@ class Fourier(_Seeing):
     octaves: int = 8
     perturbation: float = 1 / 30
 
-    def channels(self, measurement: Tensor) -> int:
+    def channels(self, shape: tuple[int, ...]) -> int:
         """Return two channels per octave and spatial dimension."""
-        return 2 * self.octaves * (measurement.ndim - 2)
+        return 2 * self.octaves * (len(shape) - 1)
 
     def start(
         self,
@@ -203,7 +203,7 @@ class Guide(_Seeing):
     image: Tensor
     perturbation: float = 0.0
 
-    def channels(self, measurement: Tensor) -> int:
+    def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of the guide."""
         return self.image.shape[1]
 
@@ -242,9 +242,9 @@ class BlindSpot:
     fraction: float = 0.3
     per_channel: bool = False
 
-    def channels(self, measurement: Tensor) -> int:
+    def channels(self, shape: tuple[int, ...]) -> int:
         """Return the measurement's channels and those for the mask."""
-        return measurement.shape[1] + (measurement.shape[1] if self.per_channel else 1)
+        return shape[0] + (shape[0] if self.per_channel else 1)
 
     def start(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -20,7 +21,7 @@ from napari_dip.prior.averaging import Average
 from napari_dip.prior.codes import Code
 from napari_dip.prior.layers import corner
 from napari_dip.prior.stopping import Rule
-from napari_dip.prior.terms import Squared, Term, weighted_mean
+from napari_dip.prior.terms import Squared, Term
 
 GRAPH_AFTER = 3
 """Steps before a CUDA graph is captured: optimisers make their state in them."""
@@ -45,8 +46,8 @@ class Problem:
     Parameters
     ----------
     measurement : Tensor
-        y, float32, (1, C, Y, X) or (1, C, Z, Y, X), finite, scaled to about [0, 1].
-    term : callable
+        y, float32, (1, C, ...), finite, scaled to about [0, 1].
+    term : Term
         Data term; see `napari_dip.prior.terms`.
     operator : callable, optional
         A, maps an image tensor to a tensor shaped like the measurement; the
@@ -55,6 +56,11 @@ class Problem:
         (1, 1, ...) over the measurement, 0 where it is missing.
     shape : tuple of int, optional
         Channels and sides of the image x; the measurement's where not given.
+    penalty : callable, optional
+        Maps the image to a scalar that is added to the loss, weighted already.
+    start : Tensor, optional
+        Image, (1, C, ...), that the network is fitted to for the first
+        `Settings.start_iterations`, before it sees the measurement.
     finish : callable, optional
         Applied to the averaged image before anyone sees it.
     """
@@ -64,12 +70,14 @@ class Problem:
     operator: Callable[[Tensor], Tensor] | None = None
     weight: Tensor | None = None
     shape: tuple[int, ...] | None = None
+    penalty: Callable[[Tensor], Tensor] | None = None
+    start: Tensor | None = None
     finish: Callable[[Tensor], Tensor] | None = None
 
     @property
     def ndim(self) -> int:
         """Spatial dimensions, 2 or 3."""
-        return self.measurement.ndim - 2
+        return len(self.image_shape) - 1
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -97,6 +105,11 @@ class Settings:
         See `napari_dip.prior.optimizers`.
     rate : float
         Learning rate.
+    schedule : {"constant", "cosine"}
+        Whether the rate falls to zero with a half cosine over the most iterations
+        that the stopping rule allows.
+    start_iterations : int
+        Iterations spent on `Problem.start`, not counted by the stopping rule.
     decay : float
         Of the averaged output, per iteration.
     check_every : int
@@ -114,6 +127,8 @@ class Settings:
     stop: Rule
     optimizer: str = "adam"
     rate: float = 0.01
+    schedule: str = "constant"
+    start_iterations: int = 0
     decay: float = 0.99
     check_every: int = 10
     device: str = "auto"
@@ -296,7 +311,7 @@ def estimate(
     device = runtime.pick_device(settings.device)
     dtype = runtime.pick_dtype(settings.precision, device)
     canvas = _canvas(problem, prior)
-    inputs = prior.code.channels(problem.measurement)
+    inputs = prior.code.channels(problem.image_shape)
     with torch.inference_mode(False), torch.device("meta"):
         network = prior.architecture.build(
             inputs, problem.image_shape[0], problem.ndim, None
@@ -330,9 +345,10 @@ def _canvas(problem: Problem, prior: Prior) -> tuple[int, ...]:
 
 def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     """Return seconds per iteration of a small piece, scaled to the whole."""
-    piece = problem.measurement[corner([64] * problem.ndim)]
-    small = Problem(measurement=piece, shape=(problem.image_shape[0], *piece.shape[2:]))
-    run = _Run(small, prior, settings)
+    channels, *sides = problem.image_shape
+    piece = torch.rand(1, channels, *(min(n, 64) for n in sides))
+    small = Problem(piece)
+    run = _Run(small, prior, dataclasses.replace(settings, start_iterations=0))
     times = []
     with runtime.kept_pages():
         for _ in range(4):
@@ -341,6 +357,14 @@ def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
             times.append(time.perf_counter() - start)
     share = math.prod(_canvas(problem, prior)) / math.prod(_canvas(small, prior))
     return min(times) * share
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a learning rate, in place where a CUDA graph reads it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 class _Run:
@@ -365,7 +389,7 @@ class _Run:
         first = runtime.generator(settings.seed, torch.device("cpu"))
         self.random = runtime.generator(settings.seed + 1, self.device)
         self.network = prior.architecture.build(
-            prior.code.channels(self.measurement), channels, problem.ndim, first
+            prior.code.channels(problem.image_shape), channels, problem.ndim, first
         ).to(self.device)
         rate: Any = settings.rate
         if self.device.type == "cuda":
@@ -374,6 +398,8 @@ class _Run:
         self.optimizers = optimizers.make(
             self.network, settings.optimizer, rate, on_gpu=self.device.type == "cuda"
         )
+        self.rates = [float(group["lr"]) for group in self._groups()]
+        self.slower = 1.0
         known = problem.weight
         if known is None:
             known = torch.ones_like(self.measurement[:, :1])
@@ -396,9 +422,12 @@ class _Run:
             self.device,
             per_channel=per_channel,
         )
+        self.start: Tensor | None = None
+        if problem.start is not None and settings.start_iterations:
+            self.start = problem.start.to(self.device, torch.float32, copy=True)
         self.loss = torch.zeros((), device=self.device, dtype=torch.float32)
 
-        self.step = 0
+        self.step = -settings.start_iterations if self.start is not None else 0
         self.graph: runtime.Graph | None = None
         self.history: list[dict[str, float]] = []
         self.recent: deque[float] = deque(maxlen=8)
@@ -413,6 +442,12 @@ class _Run:
 
     def advance(self) -> str | None:
         """Take one step, check it if it is time, and return why to stop, if so."""
+        if self.step == 0 and self.start is not None:
+            # From here on the measurement counts, and only what is fitted to it.
+            self.start = None
+            for tensor in self.average.tensors():
+                tensor.zero_()
+        self._schedule()
         with runtime.step_context(self.threads):
             if self.graph is not None:
                 self.graph()
@@ -426,6 +461,8 @@ class _Run:
             else:
                 self._step()
         self.step += 1
+        if self.step <= 0:
+            return None
         last = self.step >= self.settings.stop.maximum
         reason = None
         if last or self.step == 1 or self.step % self.settings.check_every == 0:
@@ -441,7 +478,7 @@ class _Run:
         code, hidden = self.draw(self.random)
         output = self.network(code.to(self.dtype))[self.crop]
         weight = self.watch.weight if hidden is None else self.watch.weight * hidden
-        loss = weighted_mean(self._error(output), weight)
+        loss = self._loss(output, weight)
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
@@ -451,10 +488,32 @@ class _Run:
             self.watch.see(output)
             self.loss.copy_(loss.detach())
 
+    def _loss(self, image: Tensor, weight: Tensor) -> Tensor:
+        if self.start is not None:
+            return (image - self.start).square().mean()
+        prediction = self._predict(image)
+        loss = self.problem.term.mean(prediction, self.measurement, weight)
+        penalty = self.problem.penalty
+        return loss if penalty is None else loss + penalty(image)
+
     def _error(self, image: Tensor) -> Tensor:
+        return self.problem.term(self._predict(image), self.measurement)
+
+    def _predict(self, image: Tensor) -> Tensor:
         operator = self.problem.operator
-        prediction = image if operator is None else operator(image)
-        return self.problem.term(prediction, self.measurement)
+        return image if operator is None else operator(image)
+
+    def _schedule(self) -> None:
+        """Set the learning rates of this iteration."""
+        if self.settings.schedule == "constant" or self.step < 0:
+            return
+        done = self.step / self.settings.stop.maximum
+        factor = 0.5 * (1 + math.cos(math.pi * done)) * self.slower
+        for rate, group in zip(self.rates, self._groups(), strict=True):
+            _set_rate(group, rate * factor)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [g for optimizer in self.optimizers for g in optimizer.param_groups]
 
     # -- now and then -----------------------------------------------------------
 
@@ -508,12 +567,9 @@ class _Run:
             now = self._tensors()
         for tensor, saved in zip(now, self.saved, strict=True):
             tensor.copy_(saved)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].mul_(0.7)
-                else:
-                    group["lr"] *= 0.7
+        self.slower *= 0.7
+        for rate, group in zip(self.rates, self._groups(), strict=True):
+            _set_rate(group, rate * self.slower)
         self.recent.clear()
         if self.retries <= RETRIES:
             return None
@@ -528,7 +584,7 @@ class _Run:
     def iterate(self) -> Iterate:
         """Describe the iteration just done."""
         return Iterate(
-            step=self.step,
+            step=max(self.step, 0),
             maximum=self.settings.stop.maximum,
             loss=self.read_loss,
             score=self.read_score,

@@ -125,5 +125,6 @@ def make(
     if kernels:
         made.append(Muon(kernels, lr=rate))
     if others:
-        made.append(torch.optim.Adam(others, lr=0.01, **adam))
+        small = rate.new_tensor(0.01) if isinstance(rate, Tensor) else 0.01
+        made.append(torch.optim.Adam(others, lr=small, **adam))
     return made

@@ -7,13 +7,15 @@ pixels and hidden pixels alike.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-Term = Callable[[Tensor, Tensor], Tensor]
+from napari_dip.errors import InputError
 
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
@@ -22,8 +24,31 @@ def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     return (error * weight).sum() / total.clamp(min=1e-12)
 
 
+class Term(ABC):
+    """What every data term can do."""
+
+    @abstractmethod
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return the error per value; stopping rules judge by it."""
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        return weighted_mean(self(prediction, measurement), weight)
+
+
 @dataclass(frozen=True)
-class Squared:
+class Pointwise(Term):
+    """A function of prediction and measurement as a term."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return the error per value."""
+        return self.function(prediction, measurement)
+
+
+@dataclass(frozen=True)
+class Squared(Term):
     """Squared error, the papers' data term (first paper, Eqs. 3 to 5)."""
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
@@ -32,7 +57,7 @@ class Squared:
 
 
 @dataclass(frozen=True)
-class Absolute:
+class Absolute(Term):
     """Absolute error, for outliers and impulse noise."""
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
@@ -41,7 +66,7 @@ class Absolute:
 
 
 @dataclass(frozen=True)
-class Huber:
+class Huber(Term):
     """Squared error up to `delta`, linear beyond (Huber, 1964)."""
 
     delta: float = 0.05
@@ -54,7 +79,7 @@ class Huber:
 
 
 @dataclass(frozen=True)
-class PoissonGaussian:
+class PoissonGaussian(Term):
     """Squared error over the noise variance, gain * signal + variance.
 
     The weighted least squares of signal-dependent noise.  The variance is taken
@@ -88,7 +113,7 @@ class PoissonGaussian:
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Term):
     """Negative log-likelihood of Poisson counts, zero at a perfect prediction.
 
     With counts ``(y - offset) / gain``: the generalised Kullback-Leibler
@@ -116,3 +141,71 @@ class Poisson:
 
     def _photons(self, value: Tensor) -> Tensor:
         return ((value - self.offset) / self.gain).clamp(min=0) + self.background
+
+
+@dataclass(frozen=True)
+class MultiScale(Term):
+    """The squared error at several resolutions, summed.
+
+    Second paper, section 4.1: at scale s, prediction and measurement are averaged
+    over s x s pixels and compared under the averaged mask.  The published form
+    averages the whole images and so lets masked pixels into the averages of their
+    neighbours; here only known pixels enter them,
+    ``pool(weight * image) / pool(weight)``, so that what is hidden cannot change
+    the loss.
+
+    Parameters
+    ----------
+    scales : tuple of int
+        Sides of the averaged squares; 1 is the full resolution.
+    factors : tuple of float
+        Weight of every scale.
+    leaky : bool
+        The published form, for the comparison with its table only.
+    """
+
+    scales: tuple[int, ...] = (1, 2, 4)
+    factors: tuple[float, ...] = (1.0, 0.5, 0.25)
+    leaky: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) < 1:
+            raise InputError(f"scales must be integers of 1 or more; got {self.scales}")
+        if len(self.factors) != len(self.scales):
+            raise InputError(
+                f"factors must have one weight per scale ({len(self.scales)}); got "
+                f"{self.factors}"
+            )
+
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return the error per value at full resolution."""
+        return (prediction - measurement).square()
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss over all scales."""
+        total = prediction.new_zeros(())
+        pool = F.avg_pool2d if prediction.ndim == 4 else F.avg_pool3d
+        for scale, factor in zip(self.scales, self.factors, strict=True):
+            if scale == 1:
+                error, known = self(prediction, measurement), weight
+            elif self.leaky:
+                known = pool(weight, scale, ceil_mode=True)
+                apart = pool(prediction - measurement, scale, ceil_mode=True)
+                error = apart.square()
+            else:
+                known = pool(weight, scale, ceil_mode=True)
+                apart = pool((prediction - measurement) * weight, scale, ceil_mode=True)
+                error = (apart / known.clamp(min=1e-6)).square()
+            total = total + factor * weighted_mean(error, known)
+        return total
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Return the mean absolute difference of neighbours, summed over the axes.
+
+    The anisotropic total variation (Rudin, Osher, Fatemi, 1992) per pixel.
+    """
+    axes = range(2, image.ndim)
+    return sum(
+        (image.diff(dim=axis).abs().mean() for axis in axes), image.new_zeros(())
+    )

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import numbers
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import (
@@ -40,7 +41,9 @@ class Parameter:
     help : str
         One or two plain sentences for docstring, ``--help`` and tooltip.
     types : tuple of type
-        Accepted types, of int, float, str, bool and NoneType.
+        Accepted types, of int, float, str, bool, tuple and NoneType.
+    member : type or None
+        Type of the members of a tuple, int or float.
     choices : tuple of str
         Accepted strings where not every string is.
     low, high : float or None
@@ -53,6 +56,7 @@ class Parameter:
     default: Any
     help: str
     types: tuple[type, ...]
+    member: type | None
     choices: tuple[str, ...]
     low: float | None
     high: float | None
@@ -67,7 +71,10 @@ class Parameter:
             bounds = f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:
             bounds = f" of {self.low:.12g} or more"
-        if int in self.types:
+        if self.member is not None:
+            kind = "integers" if self.member is int else "finite numbers"
+            parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
+        elif int in self.types:
             parts.append("an integer" + bounds)
         elif float in self.types:
             parts.append("a finite number" + bounds)
@@ -83,6 +90,16 @@ class Parameter:
         """Return `value` as the plain Python type it stands for, or raise."""
         if value is None and type(None) in self.types:
             return None
+        if self.member is not None and not isinstance(value, str):
+            members = value if isinstance(value, Iterable) else (value,)
+            single = dataclasses.replace(self, types=(self.member,), member=None)
+            try:
+                checked = tuple(single.check(member) for member in members)
+            except InputError:
+                checked = ()
+            if not checked:
+                raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
+            return checked
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
             if bool in self.types:
                 return bool(value)
@@ -222,14 +239,18 @@ def _parameters(cls: type[Recipe]) -> tuple[Parameter, ...]:
         union = get_origin(hint) in (Union, types.UnionType)
         members = get_args(hint) if union else (hint,)
         choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
-        kinds = [m for m in members if get_origin(m) is not Literal]
+        kinds = [m for m in members if get_origin(m) not in (Literal, tuple)]
         if choices:
             kinds.append(str)
+        inside = [get_args(m)[0] for m in members if get_origin(m) is tuple]
+        if inside:
+            kinds.append(tuple)
         found.append(
             Parameter(
                 name=f.name,
                 default=f.default,
                 types=tuple(kinds),
+                member=inside[0] if inside else None,
                 choices=tuple(choices),
                 **f.metadata,
             )

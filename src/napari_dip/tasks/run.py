@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari_dip.prior.fit import Fit, Fitting, Iterate, Prior, Problem, Settings
     from napari_dip.prior.runtime import Estimate
 
+ATTEMPTS = 3
+"""Fits begun for one image before a stuck one is kept."""
+
 TASKS = {"denoise": "napari_dip.tasks.denoise"}
 """Name of every task and the module whose `TASK` it is."""
 
@@ -40,6 +43,9 @@ class Plan:
         What was found out about the image, JSON-able, for the provenance.
     warnings : list of str
         What the user should know about the input.
+    failed : callable, optional
+        Looks at an iterate and says, with a reason, that the fit is stuck and
+        should begin again from another seed; None goes on.
     """
 
     problem: Problem
@@ -48,6 +54,7 @@ class Plan:
     restore: Callable[[Float], Float]
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    failed: Callable[[Iterate], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Job:
     layout : Layout
         Of the first array.
     sides : tuple of int
-        Spatial sides of the result.
+        Spatial sides of the result, multiples of the input's.
     plan : callable
         Maps the index of a plane and a seed to its `Plan`.
     restarts : int
@@ -88,6 +95,8 @@ class Task:
         What it does: one line, then paragraphs.
     notes : str
         Sources, for the documentation.
+    from_files : bool
+        Whether its arguments can come from files: the command line needs that.
     """
 
     recipe: type[Recipe]
@@ -95,6 +104,7 @@ class Task:
     start: Callable[..., Job]
     summary: str
     notes: str = ""
+    from_files: bool = True
 
     @property
     def name(self) -> str:
@@ -161,19 +171,25 @@ def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
         averages: list[Tensor] = []
         for restart in range(job.restarts):
             number = plane * job.restarts + restart
-            plan = job.plan(index, recipe.seed + 104729 * number)
-            part = _Part(
-                plan,
-                layout,
-                index,
-                number,
-                layout.planes * job.restarts,
-                sum(f.seconds for f in fits),
-                tuple(averages),
-            )
-            settings = dataclasses.replace(plan.settings, threads=threads)
-            fitting = fit(plan.problem, plan.prior, settings)
-            done = yield from _relay(fitting, part.adapt)
+            for attempt in range(ATTEMPTS):
+                seed = recipe.seed + 104729 * number + 15485863 * attempt
+                plan = job.plan(index, seed % 2**31)
+                part = _Part(
+                    plan,
+                    layout,
+                    index,
+                    number,
+                    layout.planes * job.restarts,
+                    sum(f.seconds for f in fits),
+                    tuple(averages),
+                )
+                settings = dataclasses.replace(plan.settings, threads=threads)
+                fitting = fit(plan.problem, plan.prior, settings)
+                failed = plan.failed if attempt < ATTEMPTS - 1 else None
+                done, reason = yield from _relay(fitting, part.adapt, failed)
+                if reason is None:
+                    break
+                warnings.append(f"{reason}: begun again from another seed")
             fits.append(done)
             averages.append(done.average)
             warnings += [w for w in plan.warnings + done.warnings if w not in warnings]
@@ -220,16 +236,25 @@ class _Part:
 
 
 def _relay(
-    fitting: Fitting, adapt: Callable[[Iterate], Iterate]
-) -> Generator[Iterate, bool | None, Fit]:
-    """Pass iterates on, adapted, and what is sent back; close what was opened."""
+    fitting: Fitting,
+    adapt: Callable[[Iterate], Iterate],
+    failed: Callable[[Iterate], str | None] | None,
+) -> Generator[Iterate, bool | None, tuple[Fit, str | None]]:
+    """Pass iterates on, adapted, and what is sent back; close what was opened.
+
+    Returns the fit, and why it was given up where `failed` said so.
+    """
+    reason: str | None = None
     stop: bool | None = None
     try:
         while True:
-            stop = yield adapt(fitting.send(stop))
+            # A generator that has not begun takes nothing but None.
+            iterate = fitting.send(bool(stop or reason) or None)
+            reason = failed(iterate) if failed is not None and not stop else None
+            stop = yield adapt(iterate)
     except StopIteration as end:
         done: Fit = end.value
-        return done
+        return done, None if stop else reason
     finally:
         fitting.close()
 
