@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from scipy.fft import dctn
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import files, limits, raster
-from napari_dip.io.image import Header, Image
+from napari_dip.io.image import Header, Image, JpegTables
 
 MADE = {
     "software": "napari-dip",
@@ -202,6 +203,112 @@ def test_jpeg_is_turned_as_it_says(tmp_path, rng):
     image = files.read(tmp_path / "image.jpg")
     assert image.header.format == "JPEG"
     assert image.header.shape == image.data.shape == (33, 20)
+
+
+# The tables K.1 and K.2 of the JPEG standard, which quality 50 means; first rows.
+LUMINANCE = (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55)
+CHROMINANCE = (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("name", "pixels"), [("4:4:4", (1, 1)), ("4:2:2", (2, 1)), ("4:2:0", (2, 2))]
+)
+def test_tables_of_a_colour_jpeg(tmp_path, rng, name, pixels, progressive):
+    path = tmp_path / "image.jpg"
+    colours = Pillow.fromarray(numbers(rng, (40, 50, 3), "u1"))
+    colours.save(path, quality=50, subsampling=name, progressive=progressive)
+    jpeg = files.read_header(path).jpeg
+    assert jpeg == files.read(path).header.jpeg
+    assert jpeg.subsampling == pixels
+    assert [len(table) for table in jpeg.tables] == [64, 64]
+    assert jpeg.tables[0][:16] == LUMINANCE
+    assert jpeg.tables[1][:16] == CHROMINANCE
+
+
+def test_tables_are_in_the_order_of_rows(tmp_path, rng):
+    """The steps explain the pixels; in another order they do not."""
+    path = tmp_path / "image.jpg"
+    down, across = np.mgrid[:8, :8]
+    table = (30 + 12 * down + 2 * across).ravel().tolist()
+    gray = rng.normal(128, 20, (64, 64)).astype("u1")  # far from 0 and 255
+    Pillow.fromarray(gray).save(path, qtables=[table])
+    image = files.read(path)
+    steps = np.reshape(image.header.jpeg.tables[0], (8, 8))
+    blocks = image.data.reshape(8, 8, 8, 8).swapaxes(1, 2) - 128.0
+    values = dctn(blocks, axes=(2, 3), norm="ortho")
+
+    def misfit(steps):
+        return np.abs(values - steps * np.rint(values / steps)).mean()
+
+    assert misfit(steps) < 0.5  # pixels are rounded to integers
+    assert misfit(steps.T) > 2
+
+
+def test_tables_of_a_gray_jpeg(tmp_path, rng):
+    gray = Pillow.fromarray(numbers(rng, (40, 50), "u1"))
+    gray.save(tmp_path / "image.jpg", quality=50)
+    jpeg = files.read_header(tmp_path / "image.jpg").jpeg
+    assert jpeg.subsampling == (1, 1)
+    assert len(jpeg.tables) == 1
+    assert jpeg.tables[0][:16] == LUMINANCE
+
+
+def test_own_tables_of_a_jpeg(tmp_path, rng):
+    tables = [list(range(1, 65)), list(range(64, 0, -1))]
+    colours = Pillow.fromarray(numbers(rng, (40, 50, 3), "u1"))
+    colours.save(tmp_path / "image.jpg", qtables=tables)
+    jpeg = files.read_header(tmp_path / "image.jpg").jpeg
+    assert jpeg == JpegTables(tuple(map(tuple, tables)), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("CMYK", {}),
+        ("RGB", {"keep_rgb": True}),
+        ("RGB", {"qtables": [[1] * 64, [2] * 64, [3] * 64]}),
+        ("RGB", {"orientation": 3}),
+    ],
+)
+def test_jpeg_whose_tables_say_nothing_simple(tmp_path, rng, mode, options):
+    image = Pillow.fromarray(numbers(rng, (40, 50, 3), "u1")).convert(mode)
+    if "orientation" in options:
+        exif = Pillow.Exif()
+        exif[0x0112] = options["orientation"]
+        options = {"exif": exif}
+    image.save(tmp_path / "image.jpg", **options)
+    assert files.read_header(tmp_path / "image.jpg").jpeg is None
+
+
+def test_jpeg_of_unusual_subsampling(tmp_path, rng):
+    path = tmp_path / "image.jpg"
+    colours = Pillow.fromarray(numbers(rng, (40, 50, 3), "u1"))
+    colours.save(path, subsampling="4:2:2")
+    content = bytearray(path.read_bytes())
+    frame = content.index(b"\xff\xc0")
+    assert content[frame + 11] == 0x21
+    content[frame + 11] = 0x12  # two rows, not two columns, to a value of colour
+    path.write_bytes(content)
+    assert files.read_header(path).jpeg is None
+
+
+def test_first_picture_of_a_camera_that_takes_two(tmp_path, rng):
+    first, second = (Pillow.fromarray(numbers(rng, (20, 33, 3), "u1")) for _ in "ab")
+    path = tmp_path / "image.jpg"
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    first.save(path, format="MPO", save_all=True, append_images=[second], exif=exif)
+    image = files.read(path)
+    assert (image.header.format, image.data.shape) == ("JPEG", (33, 20, 3))
+    assert "holds 2 images" in image.header.notes[0]
+
+
+def test_a_result_has_no_tables(tmp_path, rng):
+    Pillow.fromarray(numbers(rng, (40, 50), "u1")).save(tmp_path / "image.jpg")
+    image = files.read(tmp_path / "image.jpg")
+    assert image.header.jpeg is not None
+    assert image.header.of(image.data.astype("f4")).jpeg is None
 
 
 def test_colour_profile_is_kept(tmp_path, rng):

@@ -13,6 +13,25 @@ SPATIAL = "ZYX"
 
 
 @dataclass(frozen=True)
+class JpegTables:
+    """How coarsely a JPEG file was rounded: what its decoder knows of the damage.
+
+    Attributes
+    ----------
+    tables : tuple of tuple of int
+        Steps of quantisation of the 8 x 8 cosine transform, 64 for each class of
+        components, in the order of rows from the lowest frequencies: for brightness
+        (Y), then, where the file has colours, for Cb and Cr together.
+    subsampling : tuple of int
+        Pixels along x and along y that share one value of Cb and Cr: (1, 1) is
+        called 4:4:4, (2, 1) 4:2:2 and (2, 2) 4:2:0.
+    """
+
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Header:
     """What a file says about its image.
 
@@ -39,6 +58,9 @@ class Header:
         ICC colour profile.
     notes : tuple of str
         What of the file was left out.
+    jpeg : JpegTables or None
+        Of a JPEG with brightness and colour kept apart, pixels in the order of the
+        file; None for all others.
     """
 
     format: str
@@ -51,6 +73,7 @@ class Header:
     provenance: dict[str, Any] | None = None
     profile: bytes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    jpeg: JpegTables | None = None
 
     def __post_init__(self) -> None:
         nothing = (None,) * len(self.shape)
@@ -76,7 +99,12 @@ class Header:
             )
         )
         return dataclasses.replace(
-            self, shape=data.shape, dtype=data.dtype, scale=scale, provenance=None
+            self,
+            shape=data.shape,
+            dtype=data.dtype,
+            scale=scale,
+            provenance=None,
+            jpeg=None,
         )
 
 

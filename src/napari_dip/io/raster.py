@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
-from napari_dip.io.image import Header, Image
+from napari_dip.io.image import Header, Image, JpegTables
 
 FORMATS = ("PNG", "JPEG")
 """All that Pillow may open: its other decoders are not asked to be safe."""
@@ -27,6 +28,9 @@ KEYWORD = "napari-dip"
 """Of the text chunk that holds the provenance."""
 
 _ORIENTATION = 0x0112
+
+_SUBSAMPLING = {0: (1, 1), 1: (2, 1), 2: (2, 2)}
+"""Pillow's numbers for pixels along x and y to one value of colour."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -90,15 +94,16 @@ def _opened(path: Path) -> Iterator[ImageFile]:
 def _header(image: ImageFile, path: Path) -> Header:
     mode, channels, depth = _target(image, path)
     width, height = image.size
-    if _turned(image) and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+    if _orientation(image) in (5, 6, 7, 8):
         width, height = height, width
     colour = channels > 2
     made = provenance.loads(image.info.get(KEYWORD))
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"{path.name} is animated; its first frame was read")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"{path.name} holds {frames} images; the first was read")
     return Header(
-        format=str(image.format),
+        format="JPEG" if isinstance(image, JpegImageFile) else str(image.format),
         shape=(height, width, 3) if colour else (height, width),
         dtype=np.dtype(np.uint16 if depth == 16 else np.uint8),
         axes="YXS" if colour else "YX",
@@ -106,7 +111,50 @@ def _header(image: ImageFile, path: Path) -> Header:
         # The profile of a converted image does not fit the result.
         profile=image.info.get("icc_profile") if mode == image.mode else None,
         notes=tuple(notes),
+        jpeg=jpeg_tables(image),
     )
+
+
+def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
+    """Return how coarsely an opened JPEG was rounded.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As `PIL.Image.open` returns it.
+
+    Returns
+    -------
+    JpegTables or None
+        None for what is no JPEG, and for one with other components than brightness
+        or brightness, Cb and Cr, with another subsampling than 4:4:4, 4:2:2 and
+        4:2:0, with different tables for Cb and Cr, or that is to be turned: its
+        blocks are not where they were.
+    """
+    if not isinstance(image, JpegImageFile) or _orientation(image) not in (None, 1):
+        return None
+    # Of each component its name, its samplings along x and y, and its table.
+    table_of = [table for _, _, _, table in image.layer]
+    tables = {key: tuple(map(int, t)) for key, t in image.quantization.items()}
+    if any(len(tables.get(table, ())) != 64 for table in table_of):
+        return None
+    if image.mode == "L" and len(table_of) == 1:
+        return JpegTables((tables[table_of[0]],), (1, 1))
+    subsampling = _SUBSAMPLING.get(get_sampling(image))
+    if subsampling is None or image.mode != "RGB" or _components_are_rgb(image):
+        return None
+    if tables[table_of[1]] != tables[table_of[2]]:
+        return None
+    return JpegTables(tuple(tables[table] for table in table_of[:2]), subsampling)
+
+
+def _components_are_rgb(image: JpegImageFile) -> bool:
+    """Whether R, G and B were rounded, by the rules of the JPEG library."""
+    if "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(name for name, _, _, _ in image.layer) == b"RGB"
 
 
 def _target(image: ImageFile, path: Path) -> tuple[str, int, int]:
@@ -122,9 +170,12 @@ def _target(image: ImageFile, path: Path) -> tuple[str, int, int]:
     return found
 
 
-def _turned(image: ImageFile) -> bool:
-    """Whether the file may say how to turn it; asking a PNG would read its pixels."""
-    return image.format == "JPEG"
+def _orientation(image: Pillow.Image) -> int | None:
+    """Return how a JPEG says it is to be turned; asking a PNG would read its pixels."""
+    if not isinstance(image, JpegImageFile):
+        return None
+    found: int | None = image.getexif().get(_ORIENTATION)
+    return found
 
 
 def _deep(image: ImageFile) -> bool:
@@ -143,7 +194,7 @@ def _pixels(image: ImageFile, path: Path) -> NDArray[Any]:
             "save it without opacity or as TIFF"
         )
     upright: Pillow.Image = image
-    if _turned(image):
+    if _orientation(image) is not None:
         upright = ImageOps.exif_transpose(image)
     if upright.mode != mode:
         upright = upright.convert(mode)
