@@ -134,13 +134,15 @@ def test_recipes_cannot_be_changed():
 
 def test_parameters_describe_themselves():
     found = {p.name: p for p in Example.parameters()}
-    assert list(found)[-6:] == ["count", "weight", "level", "name", "kind", "flag"]
+    own = ["count", "weight", "level", "name", "kind", "flag", "scales"]
+    assert list(found)[-7:] == own
     assert found["count"].types == (int,)
     assert (found["count"].low, found["count"].high) == (0, 9)
     assert found["kind"].choices == ("a", "b")
     assert found["level"].accepted == "a finite number from -1 to 1 or None"
     assert found["flag"].accepted == "true or false"
     assert found["iterations"].types == (int, str)
+    assert (found["scales"].types, found["scales"].member) == ((tuple,), int)
 
 
 def test_large_limits_are_written_out():
