@@ -124,6 +124,36 @@ def test_ome_tiff_keeps_channel_names(tmp_path, rng, ending):
     assert (back.axes, back.channel_names) == ("CYX", ("DAPI", "GFP"))
 
 
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
+def test_channels_keep_their_colours(tmp_path, rng, ending):
+    data = numbers(rng, (3, 2, 20, 33), "u2")
+    colours = ("#ff0000", "#00ff7f", "#ffffff")
+    header = Header("", data.shape, data.dtype, "CZYX", channel_colours=colours)
+    path = tmp_path / f"image{ending}"
+    files.write(path, data, Image(data, header))
+    back = files.read(path)
+    assert back.header.axes in ("CZYX", "ZCYX")
+    assert back.header.channel_colours == colours
+
+
+def test_other_programs_read_our_colours(tmp_path, rng):
+    data = numbers(rng, (2, 20, 33), "u1")
+    colours = ("#ff0000", "#0000ff")
+    like = Image(
+        data, Header("", data.shape, data.dtype, "CYX", channel_colours=colours)
+    )
+    files.write(tmp_path / "image.tif", data, like)
+    files.write(tmp_path / "image.ome.tif", data, like)
+    with tifffile.TiffFile(tmp_path / "image.tif") as tif:
+        tables = tif.imagej_metadata["LUTs"]
+        assert tif.imagej_metadata["mode"] == "composite"
+    np.testing.assert_array_equal(tables[0], [range(256), [0] * 256, [0] * 256])
+    with tifffile.TiffFile(tmp_path / "image.ome.tif") as tif:
+        # Examples of the OME schema: red is -16776961, blue is 65535.
+        assert 'Color="-16776961"' in tif.ome_metadata
+        assert 'Color="65535"' in tif.ome_metadata
+
+
 def test_tiff_that_imagej_cannot_hold_keeps_axes_and_scale(tmp_path, rng):
     data = numbers(rng, (2, 20, 33), "f8")
     scale, units = (0.5, 0.2, 0.1), ("µm", "nm", "µm")

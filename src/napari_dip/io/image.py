@@ -52,6 +52,8 @@ class Header:
         For each axis the unit of its scale.
     channel_names : tuple of str
         For the axis C, empty where the file has none.
+    channel_colours : tuple of str
+        What channels are shown in, such as "#00ff00"; empty where the file has none.
     provenance : dict or None
         How napari-dip made the image, if it did.
     profile : bytes or None
@@ -70,6 +72,7 @@ class Header:
     scale: tuple[float | None, ...] = ()
     units: tuple[str | None, ...] = ()
     channel_names: tuple[str, ...] = ()
+    channel_colours: tuple[str, ...] = ()
     provenance: dict[str, Any] | None = None
     profile: bytes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()

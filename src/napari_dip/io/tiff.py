@@ -185,7 +185,10 @@ def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
     if isinstance(channels, dict):
         channels = [channels]
     names = tuple(str(channel.get("Name", "")) for channel in channels)
-    return _scaled(dataclasses.replace(header, format="OME-TIFF"), sizes, names)
+    colours = tuple(_ome_colour(channel.get("Color")) for channel in channels)
+    return _scaled(
+        dataclasses.replace(header, format="OME-TIFF"), sizes, names, colours
+    )
 
 
 def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
@@ -201,7 +204,15 @@ def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     # A label for every plane: names of channels where planes are channels.
     labels = told.get("Labels") or []
     names = tuple(str(label) for label in labels) if header.axes == "CYX" else ()
-    return _scaled(dataclasses.replace(header, format="ImageJ TIFF"), sizes, names)
+    # A table of colours for every channel, of which the brightest tells.
+    colours = tuple(
+        "#" + table[:, -1].tobytes().hex()
+        for table in told.get("LUTs") or []
+        if table.shape == (3, 256)
+    )
+    return _scaled(
+        dataclasses.replace(header, format="ImageJ TIFF"), sizes, names, colours
+    )
 
 
 def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
@@ -209,13 +220,14 @@ def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
     if tif.pages.first.tags.valueof("ResolutionUnit") != 3:
         return header
     x, y = (None if v is None else v * 1e4 for v in _resolution(tif))
-    return _scaled(header, {"X": (x, "µm"), "Y": (y, "µm")}, ())
+    return _scaled(header, {"X": (x, "µm"), "Y": (y, "µm")}, (), ())
 
 
 def _scaled(
     header: Header,
     sizes: dict[str, tuple[float | None, str | None]],
     names: tuple[str, ...],
+    colours: tuple[str, ...],
 ) -> Header:
     known = {axis: size for axis, size in sizes.items() if size[0] is not None}
     count = header.shape[header.axes.index("C")] if "C" in header.axes else 0
@@ -224,6 +236,7 @@ def _scaled(
         scale=tuple(known.get(axis, (None, None))[0] for axis in header.axes),
         units=tuple(known.get(axis, (None, None))[1] for axis in header.axes),
         channel_names=names if len(names) == count and any(names) else (),
+        channel_colours=colours if len(colours) == count and all(colours) else (),
     )
 
 
@@ -236,6 +249,18 @@ def _resolution(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
         # Rounded since a ratio of two integers is not the number that was meant.
         sizes.append(float(f"{value[1] / value[0]:.7g}") if pair else None)
     return sizes[0], sizes[1]
+
+
+def _ome_colour(value: Any) -> str:
+    """Return the colour that OME writes as a signed integer, RGBA; "" if there is none.
+
+    See the attribute Color of the element Channel in the OME schema of June 2016.
+    """
+    try:
+        rgba = int(value) & 0xFFFFFFFF
+    except (TypeError, ValueError):
+        return ""
+    return f"#{rgba >> 8:06x}"
 
 
 def _first(value: Any) -> Any:
@@ -327,9 +352,20 @@ def _ome_metadata(header: Header) -> dict[str, Any]:
         elif axis == "T":
             metadata["TimeIncrement"] = size
             metadata["TimeIncrementUnit"] = unit or "s"
-    if header.channel_names and "C" in header.axes:
-        metadata["Channel"] = {"Name": list(header.channel_names)}
+    channel: dict[str, list[Any]] = {}
+    if header.channel_names:
+        channel["Name"] = list(header.channel_names)
+    if header.channel_colours:
+        channel["Color"] = [
+            _signed(int(colour[1:], 16) << 8 | 255) for colour in header.channel_colours
+        ]
+    if channel and "C" in header.axes:
+        metadata["Channel"] = channel
     return metadata
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value >= 1 << 31 else value
 
 
 def _fits_imagej(data: NDArray[Any], header: Header) -> bool:
@@ -362,6 +398,13 @@ def _imagej_metadata(
         metadata["finterval"] = sizes["T"]
     if header.channel_names and metadata["axes"] == "CYX":
         metadata["Labels"] = list(header.channel_names)
+    if header.channel_colours and "C" in header.axes:
+        ramp = np.arange(256) / 255
+        metadata["mode"] = "composite"
+        metadata["LUTs"] = [
+            np.rint(np.outer(list(bytes.fromhex(c[1:])), ramp)).astype(np.uint8)
+            for c in header.channel_colours
+        ]
     return metadata, resolution
 
 
