@@ -62,7 +62,7 @@ def test_default_is_the_published_network(plain, copy_scale, random):
             # Ones and zeros would hide a normalisation in the wrong place.
             module.weight.uniform_(0.5, 1.5, generator=random)
             module.bias.uniform_(-0.5, 0.5, generator=random)
-    ours = Architecture().build(32, 3, 2, None)
+    ours = Architecture().build(32, 3, (32, 32), None)
     copy_scale(ours.body, theirs[0])
     ours.head.weight.copy_(theirs[1][1].weight)
     ours.head.bias.copy_(theirs[1][1].bias)
@@ -86,7 +86,7 @@ def test_default_has_the_published_number_of_weights(plain):
         if isinstance(module, nn.Conv2d) and module is not head
     ]
     useless = sum(module.bias.numel() for module in before_a_norm)
-    ours = Architecture().build(32, 3, 2, None)
+    ours = Architecture().build(32, 3, (32, 32), None)
     assert sum(p.numel() for p in ours.parameters()) == total - useless
     assert 2.1e6 < total < 2.3e6  # "about 2.2 million"
 
@@ -113,7 +113,7 @@ OPTIONS = [
 def test_every_option_keeps_the_size_and_can_be_trained(changes, ndim, random):
     values = {"down": (6,) * 3, "up": (6,) * 3, "skip": (2,) * 3} | changes
     architecture = Architecture(**values)
-    network = architecture.build(4, 2, ndim, random)
+    network = architecture.build(4, 2, (32,) * ndim, random)
     sides = (16, 24, 16)[:ndim]
     code = torch.rand((1, 4, *sides), generator=random)
     out = network(code)
@@ -141,7 +141,7 @@ def test_options_change_the_function(random):
     ):
         architecture = Architecture.uniform(6, 3, skip=2, **changes)
         same = torch.Generator().manual_seed(0)
-        outputs.append(architecture.build(4, 2, 2, same)(code).detach())
+        outputs.append(architecture.build(4, 2, (32, 32), same)(code).detach())
     for i, one in enumerate(outputs):
         for other in outputs[:i]:
             assert not torch.allclose(one, other, atol=1e-4)
@@ -151,7 +151,7 @@ def test_linear_output_is_what_the_sigmoid_is_taken_of(random):
     code = torch.rand((1, 4, 16, 16), generator=random)
     linear, sigmoid = (
         Architecture.uniform(6, 3, output=output)
-        .build(4, 1, 2, torch.Generator().manual_seed(0))(code)
+        .build(4, 1, (32, 32), torch.Generator().manual_seed(0))(code)
         .detach()
         for output in ("linear", "sigmoid")
     )
@@ -160,7 +160,7 @@ def test_linear_output_is_what_the_sigmoid_is_taken_of(random):
 
 
 def test_computes_in_the_dtype_of_the_code(random):
-    network = SMALL.build(4, 1, 2, random)
+    network = SMALL.build(4, 1, (32, 32), random)
     seen = []
     network.head.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
     code = torch.rand((1, 4, 16, 16), generator=random)
@@ -172,13 +172,13 @@ def test_computes_in_the_dtype_of_the_code(random):
 
 
 def test_train_and_eval_are_the_same(random):
-    network = SMALL.build(4, 1, 2, random)
+    network = SMALL.build(4, 1, (32, 32), random)
     code = torch.rand((1, 4, 16, 16), generator=random)
     assert torch.equal(network.train()(code), network.eval()(code))
 
 
 def test_samples_of_a_batch_do_not_mix(random):
-    network = SMALL.build(4, 1, 2, random)
+    network = SMALL.build(4, 1, (32, 32), random)
     codes = torch.rand((2, 4, 16, 16), generator=random)
     apart = torch.cat([network(codes[:1]), network(codes[1:])])
     torch.testing.assert_close(network(codes), apart, rtol=0, atol=1e-5)
@@ -199,7 +199,7 @@ def test_flat_scales_leave_the_first_axis_alone(downsampling, upsampling, random
     architecture = Architecture.uniform(
         4, 2, flat_scales=1, downsampling=downsampling, upsampling=upsampling
     )
-    network = architecture.build(3, 1, 3, random)
+    network = architecture.build(3, 1, (32,) * 3, random)
     sizes = []
     network.body.below.register_forward_pre_hook(
         lambda module, args: sizes.append(tuple(args[0].shape[2:]))
@@ -213,7 +213,7 @@ def test_kernels_per_scale_go_to_their_scales(random):
     architecture = Architecture.uniform(
         4, 3, down_kernel=(7, 5, 3), up_kernel=(1, 3, 5), skip_kernel=(1, 5, 7)
     )
-    body = architecture.build(2, 1, 2, random).body
+    body = architecture.build(2, 1, (32, 32), random).body
     for down, up, skip in ((7, 1, 1), (5, 3, 5), (3, 5, 7)):
         convolutions = [m for m in body.down.modules() if isinstance(m, Conv)]
         assert [c.weight.shape[-1] for c in convolutions] == [down, down]
@@ -225,7 +225,7 @@ def test_kernels_per_scale_go_to_their_scales(random):
 
 def test_widths_per_scale_go_to_their_scales(random):
     architecture = Architecture(down=(3, 4), up=(5, 6), skip=(2, 0))
-    body = architecture.build(7, 1, 2, random).body
+    body = architecture.build(7, 1, (32, 32), random).body
     finest, coarsest = body, body.below
     assert finest.down[0].weight.shape[:2] == (3, 7)
     assert coarsest.down[0].weight.shape[:2] == (4, 3)
@@ -264,14 +264,14 @@ def test_what_cannot_be_built_is_refused(changes, words):
 
 def test_other_than_two_or_three_dimensions_are_refused(random):
     with pytest.raises(InputError, match="ndim must be 2 or 3; got 4"):
-        SMALL.build(2, 1, 4, random)
+        SMALL.build(2, 1, (32,) * 4, random)
 
 
 def test_weights_come_from_the_given_generator_only():
     torch.manual_seed(5)
     before = torch.get_rng_state()
     one, same, other = (
-        SMALL.build(4, 1, 2, torch.Generator().manual_seed(seed)).state_dict()
+        SMALL.build(4, 1, (32, 32), torch.Generator().manual_seed(seed)).state_dict()
         for seed in (7, 7, 8)
     )
     assert torch.equal(torch.get_rng_state(), before)
@@ -293,15 +293,19 @@ def test_weights_are_drawn_as_torchs_convolutions_draw_theirs(random):
 
 
 def test_network_is_float32_whatever_the_default_dtype(random):
-    expected = SMALL.build(4, 1, 2, torch.Generator().manual_seed(0)).state_dict()
+    expected = SMALL.build(
+        4, 1, (32, 32), torch.Generator().manual_seed(0)
+    ).state_dict()
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         network = Architecture.uniform(6, 3, skip=2, downsampling="lanczos").build(
-            4, 1, 2, random
+            4, 1, (32, 32), random
         )
         out = network(torch.rand((1, 4, 16, 16), dtype=torch.float32))
-        found = SMALL.build(4, 1, 2, torch.Generator().manual_seed(0)).state_dict()
+        found = SMALL.build(
+            4, 1, (32, 32), torch.Generator().manual_seed(0)
+        ).state_dict()
     finally:
         torch.set_default_dtype(before)
     assert out.dtype == torch.float32

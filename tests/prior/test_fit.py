@@ -623,7 +623,9 @@ def test_estimate_covers_what_the_backward_pass_keeps():
     prior = Prior(Architecture.uniform(16, 3), Noise(16))
     y = torch.zeros(1, 1, 64, 64)
     needed = estimate(Problem(y), prior, SETTINGS)
-    network = prior.architecture.build(16, 1, 2, torch.Generator().manual_seed(0))
+    network = prior.architecture.build(
+        16, 1, (32, 32), torch.Generator().manual_seed(0)
+    )
     kept = {}
 
     def pack(t):
@@ -694,3 +696,19 @@ def test_measurements_of_any_shape_can_be_compared():
     one = finish(fit(problem, PRIOR, flat)).image
     other = finish(fit(Problem(y), PRIOR, flat)).image
     torch.testing.assert_close(one, other)
+
+
+def test_a_loss_below_zero_is_no_divergence():
+    y = torch.zeros(1, 1, 32, 32)
+    # Falls to -1 by and by; three times the median of such losses is less than any.
+    term = Pointwise(lambda prediction, measurement: -prediction)
+    settings = replace(SETTINGS, stop=Iterations(40), check_every=1)
+    result = finish(fit(Problem(y, term=term), PRIOR, settings))
+    assert not result.warnings
+    assert result.stopped_by == "the maximum of 40 iterations"
+
+
+def test_what_changes_is_told_how_much_is_done(problem):
+    told = []
+    finish(fit(replace(problem, anneal=told.append), PRIOR, SETTINGS))
+    assert told == [step / 12 for step in range(12)]

@@ -106,7 +106,7 @@ def test_muon_takes_its_rate_from_a_tensor(random):
 
 @pytest.fixture
 def network(random):
-    return Architecture.uniform(16, 2, skip=3).build(8, 1, 2, random)
+    return Architecture.uniform(16, 2, skip=3).build(8, 1, (32, 32), random)
 
 
 def test_large_kernels_go_to_muon_and_the_rest_to_adam(network):
@@ -141,6 +141,6 @@ def test_frozen_parameters_go_to_none(network):
 
 
 def test_a_network_of_small_kernels_only_has_one_optimiser(random):
-    network = Architecture.uniform(3, 2).build(4, 1, 2, random)
+    network = Architecture.uniform(3, 2).build(4, 1, (32, 32), random)
     (adam,) = make(network, "muon", 0.03, on_gpu=False)
     assert isinstance(adam, torch.optim.Adam)

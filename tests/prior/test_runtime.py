@@ -205,7 +205,7 @@ def test_other_errors_pass(error):
 def test_saved_bytes_are_counted_without_computing():
     def saved(side):
         with torch.device("meta"):
-            network = Architecture.uniform(8, 3).build(4, 1, 2, None)
+            network = Architecture.uniform(8, 3).build(4, 1, (32, 32), None)
             code = torch.empty(1, 4, side, side)
         return runtime.saved_bytes(network, code)
 

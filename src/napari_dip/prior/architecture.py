@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,29 @@ DOWNSAMPLING = ("stride", "average", "max", "lanczos")
 PADDING = ("reflection", "zero")
 KERNELS = ("down_kernel", "up_kernel", "skip_kernel")
 OUTPUT = ("sigmoid", "softplus", "linear")
+
+
+class Generates(Protocol):
+    """Anything that can be the generator of a fit."""
+
+    @property
+    def widest(self) -> int:
+        """Most channels at full resolution, for the estimate of memory."""
+        ...
+
+    def multiple(self, ndim: int) -> tuple[int, ...]:
+        """Return what the sides of an image have to be multiples of."""
+        ...
+
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        sides: tuple[int, ...],
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Return the network that maps (1, inputs, ...) to (1, outputs, ...)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -120,6 +143,11 @@ class Architecture:
         """Number of scales, each halving the resolution once."""
         return len(self.down)
 
+    @property
+    def widest(self) -> int:
+        """Most channels at full resolution."""
+        return max(self.up)
+
     def _per_scale(self, name: str) -> tuple[int, ...]:
         value = getattr(self, name)
         return (value,) * self.scales if isinstance(value, int) else tuple(value)
@@ -138,7 +166,7 @@ class Architecture:
         self,
         inputs: int,
         outputs: int,
-        ndim: int,
+        sides: tuple[int, ...],
         generator: torch.Generator | None,
     ) -> Hourglass:
         """Return the network with weights drawn from `generator`.
@@ -147,13 +175,13 @@ class Architecture:
         ----------
         inputs, outputs : int
             Channels of the code and of the image.
-        ndim : {2, 3}
-            Spatial dimensions.
+        sides : tuple of int
+            Of the code and the image, two or three.
         generator : torch.Generator, optional
             Source of the weights; the global generator is not touched.  Without
             one the weights are left as allocated.
         """
-        network = Hourglass(self, inputs, outputs, ndim)
+        network = Hourglass(self, inputs, outputs, len(sides))
         if generator is None:
             return network
         with torch.no_grad():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import optimizers, runtime
-from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.architecture import Generates
 from napari_dip.prior.averaging import Average
 from napari_dip.prior.codes import Code
 from napari_dip.prior.layers import corner
@@ -56,6 +56,9 @@ class Problem:
         (1, 1, ...) over the measurement, 0 where it is missing.
     shape : tuple of int, optional
         Channels and sides of the image x; the measurement's where not given.
+    anneal : callable, optional
+        Called before every iteration with the part of all iterations that is done,
+        for terms that change; tensors they hold must be changed in place.
     penalty : callable, optional
         Maps the image to a scalar that is added to the loss, weighted already.
     start : Tensor, optional
@@ -70,6 +73,7 @@ class Problem:
     operator: Callable[[Tensor], Tensor] | None = None
     weight: Tensor | None = None
     shape: tuple[int, ...] | None = None
+    anneal: Callable[[float], None] | None = None
     penalty: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
     finish: Callable[[Tensor], Tensor] | None = None
@@ -89,7 +93,7 @@ class Problem:
 class Prior:
     """Where images come from: a network and what it is fed."""
 
-    architecture: Architecture
+    architecture: Generates
     code: Code
 
 
@@ -313,13 +317,11 @@ def estimate(
     canvas = _canvas(problem, prior)
     inputs = prior.code.channels(problem.image_shape)
     with torch.inference_mode(False), torch.device("meta"):
-        network = prior.architecture.build(
-            inputs, problem.image_shape[0], problem.ndim, None
-        )
+        network = prior.architecture.build(inputs, problem.image_shape[0], canvas, None)
         code = torch.empty(1, inputs, *canvas, dtype=dtype)
     pixels = math.prod(canvas)
     weights = sum(p.numel() for p in network.parameters())
-    widest = max(*prior.architecture.up, inputs)
+    widest = max(prior.architecture.widest, inputs)
     memory = (
         runtime.saved_bytes(network, code)
         # The gradients in flight at the widest place of the backward pass.
@@ -388,8 +390,9 @@ class _Run:
         # Weights are drawn on the CPU, so that every device starts alike.
         first = runtime.generator(settings.seed, torch.device("cpu"))
         self.random = runtime.generator(settings.seed + 1, self.device)
+        canvas = _canvas(problem, prior)
         self.network = prior.architecture.build(
-            prior.code.channels(problem.image_shape), channels, problem.ndim, first
+            prior.code.channels(problem.image_shape), channels, canvas, first
         ).to(self.device)
         rate: Any = settings.rate
         if self.device.type == "cuda":
@@ -414,7 +417,7 @@ class _Run:
         # their noise would find its way into the weights, and their error would
         # look better than it is.
         self.draw = prior.code.start(
-            _canvas(problem, prior), self.measurement, self.watch.weight, self.random
+            canvas, self.measurement, self.watch.weight, self.random
         )
         self.average = Average(
             (1, channels, *sides),
@@ -504,10 +507,14 @@ class _Run:
         return image if operator is None else operator(image)
 
     def _schedule(self) -> None:
-        """Set the learning rates of this iteration."""
-        if self.settings.schedule == "constant" or self.step < 0:
+        """Set what changes from iteration to iteration."""
+        if self.step < 0:
             return
         done = self.step / self.settings.stop.maximum
+        if self.problem.anneal is not None:
+            self.problem.anneal(done)
+        if self.settings.schedule == "constant":
+            return
         factor = 0.5 * (1 + math.cos(math.pi * done)) * self.slower
         for rate, group in zip(self.rates, self._groups(), strict=True):
             _set_rate(group, rate * factor)
@@ -542,7 +549,8 @@ class _Run:
         if not (math.isfinite(self.read_loss) and math.isfinite(self.read_score)):
             return True
         usual = statistics.median(self.recent) if len(self.recent) > 2 else math.inf
-        return self.read_loss > SPIKE * usual
+        # A loss that is maximised by its negative has a median below zero.
+        return self.read_loss - usual > (SPIKE - 1) * abs(usual)
 
     def _tensors(self) -> list[Tensor]:
         """Everything that a divergence can spoil."""
