@@ -68,6 +68,9 @@ class Architecture:
         Border of the convolutions.
     output : {"sigmoid", "softplus", "linear"}
         Last activation; softplus is non-negative without an upper end.
+    silent : bool
+        Whether the last convolution starts at zero: the first output is the same
+        everywhere, 0.5 after a sigmoid, for networks that correct another image.
     flat_scales : int
         Of the finest scales, how many leave the first spatial axis of a volume
         at full resolution: for stacks whose planes are further apart than
@@ -93,6 +96,7 @@ class Architecture:
     pointwise: bool = True
     padding: str = "reflection"
     output: str = "sigmoid"
+    silent: bool = False
     flat_scales: int = 0
 
     def __post_init__(self) -> None:
@@ -188,6 +192,9 @@ class Architecture:
             for module in network.modules():
                 if isinstance(module, Conv):
                     module.reset(generator)
+            if self.silent:
+                for parameter in network.head.parameters():
+                    parameter.zero_()
         return network
 
 

@@ -71,12 +71,15 @@ class Job:
         Maps the index of a plane and a seed to its `Plan`.
     restarts : int
         Fits of every plane, averaged.
+    ready : ndarray, optional
+        The result, where the parameters ask for a method that fits nothing.
     """
 
     layout: Layout
     sides: tuple[int, ...]
     plan: Callable[[tuple[int | slice, ...], int], Plan]
     restarts: int = 1
+    ready: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
     from napari_dip.prior.fit import STOPPED, fit
 
     layout = job.layout
+    if job.ready is not None:
+        return _summary(recipe, layout, job.ready, None, [], [{}], [])
     result = np.empty(layout.resized(job.sides), np.float32)
     spread = np.zeros_like(result) if job.restarts > 1 else None
     fits: list[Fit] = []
@@ -281,7 +286,7 @@ def _summary(
     """Put the fits of all planes together into one."""
     from napari_dip.prior.fit import Fit
 
-    reasons = list(dict.fromkeys(f.stopped_by for f in fits))
+    reasons = list(dict.fromkeys(f.stopped_by for f in fits)) or ["no fit needed"]
     history = [
         {**entry, "part": part} for part, f in enumerate(fits) for entry in f.history
     ]
