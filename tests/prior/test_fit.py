@@ -712,3 +712,68 @@ def test_what_changes_is_told_how_much_is_done(problem):
     told = []
     finish(fit(replace(problem, anneal=told.append), PRIOR, SETTINGS))
     assert told == [step / 12 for step in range(12)]
+
+
+class Gain(torch.nn.Module):
+    """An operator with a parameter: x times a gain that nobody knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.gain * x
+
+
+def test_an_operators_parameters_are_fitted_where_asked(smooth):
+    """What is known of the image is its mean, so the gain can be found."""
+    operator = Gain()
+
+    def result(rate):
+        problem = Problem(
+            2 * smooth,
+            operator=operator,
+            penalty=lambda x: 100 * (x.mean() - smooth.mean()).square(),
+            operator_rate=rate,
+        )
+        settings = replace(SETTINGS, stop=Iterations(150), decay=0.9)
+        return finish(fit(problem, PRIOR, settings))
+
+    assert result(None).operator is None
+    found = result(0.02).operator
+    assert found.gain.item() == pytest.approx(2, abs=0.1)
+    assert operator.gain.item() == 1
+
+
+def test_the_operator_of_the_best_iteration_is_kept(smooth):
+    @dataclass(frozen=True)
+    class First(Iterations):
+        def start(self, weight, generator):
+            watch = HeldOut(self.maximum, patience=999).start(weight, generator)
+            scores = iter([3.0, 1.0, 4.0, 6.0])
+            watch.score = lambda average, error: torch.tensor(next(scores))
+            return watch
+
+    problem = Problem(2 * smooth, operator=Gain(), operator_rate=0.01)
+    short, long = (
+        finish(fit(problem, PRIOR, replace(SETTINGS, stop=stop)))
+        for stop in (Iterations(10), First(30))
+    )
+    assert long.best_iteration == 10
+    assert short.operator.gain.item() == pytest.approx(1.1, abs=0.05)
+    # Held-out pixels change the gradients a little.
+    assert long.operator.gain.item() == pytest.approx(
+        short.operator.gain.item(), abs=0.02
+    )
+
+
+def test_a_divergence_rolls_the_operator_back(smooth):
+    problem = Problem(
+        2 * smooth,
+        operator=Gain(),
+        operator_rate=0.01,
+        term=Pointwise(Failing([], (55,))),
+    )
+    result = finish(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(90))))
+    assert torch.isfinite(result.image).all()
+    assert math.isfinite(result.operator.gain.item())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import statistics
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import optimizers, runtime
@@ -51,7 +52,8 @@ class Problem:
         Data term; see `napari_dip.prior.terms`.
     operator : callable, optional
         A, maps an image tensor to a tensor shaped like the measurement; the
-        identity where not given.
+        identity where not given.  A module that is on another device than the
+        fit is copied to it.
     weight : Tensor, optional
         (1, 1, ...) over the measurement, 0 where it is missing.
     shape : tuple of int, optional
@@ -66,6 +68,10 @@ class Problem:
         `Settings.start_iterations`, before it sees the measurement.
     finish : callable, optional
         Applied to the averaged image before anyone sees it.
+    operator_rate : float, optional
+        Learning rate (Adam) of the operator's own parameters, which are then
+        fitted along, in a copy of the module: `Fit.operator`.  Where not given
+        they stay as they are.
     """
 
     measurement: Tensor
@@ -77,6 +83,7 @@ class Problem:
     penalty: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
     finish: Callable[[Tensor], Tensor] | None = None
+    operator_rate: float | None = None
 
     @property
     def ndim(self) -> int:
@@ -219,6 +226,8 @@ class Fit:
         What the user should know.
     uncertainty : Tensor or ndarray, optional
         Standard deviation over restarts.
+    operator : nn.Module, optional
+        The operator of the best iteration, where it was fitted along.
     """
 
     image: Any = field(repr=False)
@@ -231,6 +240,7 @@ class Fit:
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     uncertainty: Any = field(default=None, repr=False)
+    operator: nn.Module | None = field(default=None, repr=False)
 
 
 Fitting = Generator[Iterate, "bool | None", Fit]
@@ -401,6 +411,11 @@ class _Run:
         self.optimizers = optimizers.make(
             self.network, settings.optimizer, rate, on_gpu=self.device.type == "cuda"
         )
+        self.operator = problem.operator
+        self.fitted: nn.Module | None = None
+        self.learned: list[nn.Parameter] = []
+        if isinstance(self.operator, nn.Module):
+            self._take_operator(self.operator, problem.operator_rate)
         self.rates = [float(group["lr"]) for group in self._groups()]
         self.slower = 1.0
         known = problem.weight
@@ -436,10 +451,27 @@ class _Run:
         self.recent: deque[float] = deque(maxlen=8)
         self.read_loss = self.read_score = math.nan
         self.best: Tensor | None = None
+        self.best_learned: list[Tensor] = []
         self.best_step = 0
         self.warnings: list[str] = []
         self.retries = 0
         self.saved = self._tensors_now()
+
+    def _take_operator(self, operator: nn.Module, rate: float | None) -> None:
+        """Bring the operator to the device, and its parameters to an optimiser."""
+        tensors = [*operator.parameters(), *operator.buffers()]
+        if rate is not None or any(t.device != self.device for t in tensors):
+            operator = copy.deepcopy(operator).to(self.device)
+        self.operator = operator
+        if rate is None:
+            return
+        self.fitted = operator
+        self.learned = [p for p in operator.parameters() if p.requires_grad]
+        on_gpu = self.device.type == "cuda"
+        lr: Any = torch.tensor(rate, device=self.device) if on_gpu else rate
+        self.optimizers.append(
+            torch.optim.Adam(self.learned, lr=lr, fused=True, capturable=on_gpu)
+        )
 
     # -- one iteration ----------------------------------------------------------
 
@@ -503,8 +535,7 @@ class _Run:
         return self.problem.term(self._predict(image), self.measurement)
 
     def _predict(self, image: Tensor) -> Tensor:
-        operator = self.problem.operator
-        return image if operator is None else operator(image)
+        return image if self.operator is None else self.operator(image)
 
     def _schedule(self) -> None:
         """Set what changes from iteration to iteration."""
@@ -541,6 +572,7 @@ class _Run:
         verdict = self.watch.judge(self.step, self.read_score)
         if verdict.best or self.best is None:
             self.best, self.best_step = average, self.step
+            self.best_learned = [p.detach().clone() for p in self.learned]
         if self.step % (5 * self.settings.check_every) == 0:
             self.saved = self._tensors_now()
         return verdict.reason
@@ -554,7 +586,7 @@ class _Run:
 
     def _tensors(self) -> list[Tensor]:
         """Everything that a divergence can spoil."""
-        tensors = [p.data for p in self.network.parameters()]
+        tensors = [p.data for p in (*self.network.parameters(), *self.learned)]
         for optimizer in self.optimizers:
             for state in optimizer.state.values():
                 tensors += [v for v in state.values() if isinstance(v, Tensor)]
@@ -615,6 +647,8 @@ class _Run:
             level = self.measurement.mean()
             best = torch.full_like(self.average.sum, float(level))
             self.warnings.append("no iteration gave a finite image")
+        for p, kept in zip(self.learned, self.best_learned, strict=False):
+            p.data.copy_(kept)
         return Fit(
             image=self._finished(best),
             average=best,
@@ -629,4 +663,5 @@ class _Run:
                 "torch": torch.__version__,
             },
             warnings=self.warnings,
+            operator=self.fitted,
         )
