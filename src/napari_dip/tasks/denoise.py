@@ -106,7 +106,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         stop = stopping.HeldOut(800, patience=80, relative_patience=0.2, variance=level)
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":
-            finish = _posterior_mean(plane, found)
+            finish = posterior_mean(plane, found)
     if fixed is not None:
         stop = stopping.Iterations(fixed)
 
@@ -138,7 +138,7 @@ def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
     return Plan(problem, prior, settings, plane.restore, details)
 
 
-def _posterior_mean(
+def posterior_mean(
     plane: Plane, noise: noises.NoiseModel
 ) -> Callable[[Tensor], Tensor]:
     """Return the step that gives a blind-spot average its pixels' own values back.
