@@ -1,0 +1,209 @@
+"""Blur: the convolution of an image with a point spread function (PSF)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_dip.errors import InputError
+from napari_dip.prior.layers import corner
+
+
+def fast_length(n: int) -> int:
+    """Return the next length from `n` on whose only prime factors are 2, 3 and 5."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+class Convolution(nn.Module):
+    """Convolution of a canvas with a PSF, cut to where nothing is missing.
+
+    ``y[i] = sum_j psf[j] x[i + c - j]`` with the centre of the PSF, the pixel
+    ``c = side // 2``, on pixel i of the measurement.  The canvas x has
+    ``side - 1`` pixels more along every axis than the measurement: those beyond
+    its border blur into it and are unknowns like all others, so nothing is
+    assumed about them (the "valid" convolution of Ren et al., Neural Blind
+    Deconvolution Using Deep Priors, CVPR 2020, section 3).  With `periodic` the
+    canvas is the measurement's own size and repeats itself beyond the border.
+
+    Computed with the fast Fourier transform in float32; the transform of the PSF
+    is computed once.
+
+    Parameters
+    ----------
+    psf : Tensor
+        (Y, X) or (Z, Y, X), used as it is; scale it to sum to one.
+    sides : tuple of int
+        Of the measurement.
+    periodic : bool
+        Whether the image repeats itself beyond its border.
+    """
+
+    def __init__(
+        self, psf: Tensor, sides: tuple[int, ...], *, periodic: bool = False
+    ) -> None:
+        super().__init__()
+        if psf.ndim != len(sides):
+            raise InputError(
+                f"psf must have {len(sides)} axes, as the image has; got shape "
+                f"{tuple(psf.shape)}"
+            )
+        self.sides, self.periodic = tuple(sides), periodic
+        self.support = tuple(psf.shape)
+        centre = [k // 2 for k in self.support]
+        self.canvas: tuple[int, ...]
+        if periodic:
+            self.canvas = self.lengths = self.sides
+            self.near = (0,) * len(sides)
+        else:
+            self.canvas = tuple(
+                n + k - 1 for n, k in zip(sides, self.support, strict=True)
+            )
+            self.lengths = tuple(map(fast_length, self.canvas))
+            self.near = tuple(
+                k - 1 - c for k, c in zip(self.support, centre, strict=True)
+            )
+        self.axes = tuple(range(2, 2 + len(sides)))
+        self.spectrum: Tensor
+        self.register_buffer(
+            "spectrum", self.transform(psf.to(torch.float32)), persistent=False
+        )
+
+    def transform(self, psf: Tensor) -> Tensor:
+        """Return the transform of a PSF whose centre acts as the origin."""
+        grid = psf.new_zeros(self.lengths)
+        grid[tuple(slice(0, k) for k in self.support)] = psf
+        shifts = [-(k // 2) for k in self.support]
+        grid = torch.roll(grid, shifts, list(range(psf.ndim)))
+        spectrum: Tensor = torch.fft.rfftn(grid)[None, None]
+        return spectrum
+
+    @property
+    def crop(self) -> tuple[Any, ...]:
+        """Index of the measurement's own pixels in the canvas."""
+        return (
+            ...,
+            *[slice(a, a + n) for a, n in zip(self.near, self.sides, strict=True)],
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Blur a canvas, (1, C, *canvas), to (1, C, *sides)."""
+        return self.blur(image, self.spectrum)
+
+    def blur(self, image: Tensor, spectrum: Tensor) -> Tensor:
+        """Blur a canvas with a PSF of which the transform is given."""
+        found = torch.fft.rfftn(image, s=self.lengths, dim=self.axes) * spectrum
+        blurred: Tensor = torch.fft.irfftn(found, s=self.lengths, dim=self.axes)
+        return blurred[self.crop]
+
+    def adjoint(self, measurement: Tensor) -> Tensor:
+        """Return the transpose: (1, C, *sides) spread over (1, C, *canvas)."""
+        placed = measurement.new_zeros((*measurement.shape[:2], *self.lengths))
+        placed[self.crop] = measurement
+        found = torch.fft.rfftn(placed, dim=self.axes) * self.spectrum.conj()
+        spread: Tensor = torch.fft.irfftn(found, s=self.lengths, dim=self.axes)
+        return spread[corner(self.canvas)]
+
+
+def richardson_lucy(
+    blur: Convolution,
+    measurement: Tensor,
+    weight: Tensor,
+    iterations: int,
+) -> Tensor:
+    """Return the Richardson-Lucy estimate on the canvas, non-negative.
+
+    ``x <- x / A^T(w) * A^T(w y / A(x))`` from a constant image (Richardson, 1972;
+    Lucy, 1974), with the weights of Bertero and Boccacci (2005) for pixels beyond
+    the border, which are only partly seen, and for missing ones.
+
+    Parameters
+    ----------
+    blur : Convolution
+        The blur A.
+    measurement : Tensor
+        y, (1, C, *sides); negative values count as zero.
+    weight : Tensor
+        w, (1, 1, *sides), 0 where the measurement is missing.
+    iterations : int
+        How many.
+    """
+    y = measurement.clamp(min=0) * weight
+    level = float(y.sum() / (weight.sum() * y.shape[1]))
+    tiny = 1e-6 * level + 1e-12
+    seen = blur.adjoint(weight)
+    # Of what is hardly seen nothing can be said: it keeps what it has.
+    enough = seen > 1e-2
+    seen = seen.clamp(min=1e-2)
+    x = y.new_full((1, y.shape[1], *blur.canvas), max(level, tiny))
+    for _ in range(iterations):
+        ratio = y / blur(x).clamp(min=tiny)
+        x = torch.where(enough, x * blur.adjoint(ratio).clamp(min=0) / seen, x)
+    return x
+
+
+class KernelNet(nn.Module):
+    """A small network whose output is a PSF: non-negative, summing to one.
+
+    Two fully connected layers from a fixed random code and a softmax (Ren et al.,
+    Neural Blind Deconvolution Using Deep Priors, CVPR 2020, section 3.2; 200
+    inputs, 1000 hidden units, ReLU6), on top of the logarithm of a first guess,
+    which the last layer leaves as it is at the start.
+
+    Parameters
+    ----------
+    guess : Tensor
+        First guess of the PSF, (Y, X) or (Z, Y, X), non-negative.
+    seed : int
+        Of the code and the weights.
+    """
+
+    def __init__(self, guess: Tensor, seed: int, inputs: int = 200, hidden: int = 1000):
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self.shape = tuple(guess.shape)
+        self.code: Tensor
+        self.register_buffer("code", torch.rand(inputs, generator=random))
+        # Where the guess is nothing the PSF may still be something.
+        floor = 1e-4 * guess.max()
+        self.logits: Tensor
+        self.register_buffer("logits", guess.clamp(min=floor).flatten().log())
+        first = torch.empty(hidden, inputs)
+        first.uniform_(-(inputs**-0.5), inputs**-0.5, generator=random)
+        self.first = nn.Parameter(first)
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.last = nn.Parameter(torch.zeros(math.prod(self.shape), hidden))
+
+    def forward(self) -> Tensor:
+        """Return the PSF."""
+        features = nn.functional.relu6(self.first @ self.code + self.bias)
+        return torch.softmax(self.logits + self.last @ features, 0).reshape(self.shape)
+
+
+class UnknownConvolution(nn.Module):
+    """A convolution whose PSF is fitted along with the image.
+
+    Parameters
+    ----------
+    blur : Convolution
+        Of the first guess.
+    kernel : KernelNet
+        Makes the PSF.
+    """
+
+    def __init__(self, blur: Convolution, kernel: KernelNet) -> None:
+        super().__init__()
+        self.blur, self.kernel = blur, kernel
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Blur a canvas with the PSF as it is now."""
+        return self.blur.blur(image, self.blur.transform(self.kernel()))

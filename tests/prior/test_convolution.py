@@ -1,0 +1,146 @@
+"""The blur against scipy's, its adjoint, and the estimates made with it."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from napari_dip.errors import InputError
+from napari_dip.prior.convolution import (
+    Convolution,
+    KernelNet,
+    UnknownConvolution,
+    fast_length,
+    richardson_lucy,
+)
+
+CASES = [
+    ((20, 23), (5, 5)),
+    ((20, 23), (4, 7)),
+    ((17, 16), (1, 6)),
+    ((16, 18), (16, 18)),
+    ((6, 9, 8), (3, 4, 5)),
+]
+
+
+def rand(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def test_fast_lengths():
+    assert [fast_length(n) for n in (1, 7, 11, 13, 31, 97)] == [1, 8, 12, 15, 32, 100]
+
+
+@pytest.mark.parametrize(("sides", "support"), CASES, ids=str)
+def test_it_is_the_valid_convolution(sides, support):
+    psf = rand(*support)
+    blur = Convolution(psf, sides)
+    x = rand(1, 2, *blur.canvas)
+    found = blur(x)
+    assert found.shape == (1, 2, *sides)
+    for c in range(2):
+        expected = scipy.signal.convolve(x[0, c], psf, mode="valid", method="direct")
+        np.testing.assert_allclose(found[0, c], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("sides", "support"), CASES, ids=str)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_centred_delta_changes_nothing(sides, support, periodic):
+    psf = torch.zeros(support)
+    psf[tuple(k // 2 for k in support)] = 1
+    blur = Convolution(psf, sides, periodic=periodic)
+    x = rand(1, 1, *blur.canvas)
+    torch.testing.assert_close(blur(x), x[blur.crop], rtol=0, atol=1e-5)
+
+
+def test_periodic_is_scipys_wrap():
+    from scipy import ndimage
+
+    psf = rand(5, 3)
+    x = rand(1, 1, 16, 21)
+    found = Convolution(psf, (16, 21), periodic=True)(x)
+    expected = ndimage.convolve(x[0, 0].numpy(), psf.numpy(), mode="wrap")
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("sides", "support"), CASES, ids=str)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_adjoint(sides, support, periodic):
+    blur = Convolution(rand(*support), sides, periodic=periodic)
+    x, y = rand(1, 1, *blur.canvas), rand(1, 1, *sides)
+    assert blur.adjoint(y).shape == x.shape
+    one, other = (blur(x) * y).sum(), (x * blur.adjoint(y)).sum()
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_the_adjoint():
+    blur = Convolution(rand(4, 5), (16, 17))
+    x, y = rand(1, 1, *blur.canvas).requires_grad_(), rand(1, 1, 16, 17)
+    (blur(x) * y).sum().backward()
+    torch.testing.assert_close(x.grad, blur.adjoint(y), rtol=1e-4, atol=1e-4)
+
+
+def test_axes_of_a_psf_must_be_the_images():
+    with pytest.raises(InputError, match=r"psf must have 2 axes.* \(3, 3, 3\)"):
+        Convolution(torch.ones(3, 3, 3), (16, 16))
+
+
+def test_richardson_lucy_sharpens_and_ignores_what_is_missing():
+    random = np.random.default_rng(0)
+    truth = np.zeros((40, 40), np.float32)
+    truth[random.integers(0, 40, 30), random.integers(0, 40, 30)] = 10
+    axis = torch.arange(-4, 5) ** 2
+    psf = torch.exp(-(axis[:, None] + axis) / 6)
+    blur = Convolution(psf / psf.sum(), (32, 32))
+    assert blur.canvas == (40, 40)
+    y = blur(torch.from_numpy(truth)[None, None])
+    weight = torch.ones_like(y)
+    weight[..., 9:13, 20:22] = 0
+    wild = torch.where(weight > 0, y, torch.tensor(77.0))
+    short, long, same = (
+        richardson_lucy(blur, m, weight, n) for m, n in ((y, 3), (y, 60), (wild, 60))
+    )
+    assert torch.equal(long, same)
+    assert long.min() >= 0
+    seen = blur.crop
+
+    def error(x):
+        return ((x[0, 0].numpy() - truth)[seen] ** 2).mean()
+
+    assert error(long) < 0.8 * error(short)
+    assert error(short) < 0.95 * (truth[seen] ** 2).mean()
+    assert ((blur(long) - y) * weight).abs().mean() < 0.1 * y.mean()
+
+
+def test_richardson_lucy_keeps_the_light():
+    blur = Convolution(torch.full((3, 3), 1 / 9), (20, 20), periodic=True)
+    y = rand(1, 1, 20, 20)
+    x = richardson_lucy(blur, y, torch.ones_like(y), 10)
+    assert x.sum() == pytest.approx(y.sum().item(), rel=1e-4)
+
+
+def test_a_kernel_net_begins_at_its_guess_and_is_a_psf():
+    guess = rand(5, 6)
+    kernel = KernelNet(guess, seed=0)
+    torch.testing.assert_close(kernel(), guess / guess.sum(), rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        kernel.last.normal_(generator=torch.Generator().manual_seed(0))
+    assert kernel().min() >= 0
+    assert kernel().sum().item() == pytest.approx(1)
+    assert not torch.allclose(kernel(), guess / guess.sum(), atol=1e-3)
+
+
+def test_an_unknown_blur_is_that_of_its_kernel_and_can_be_learned():
+    guess = torch.full((5, 5), 1 / 25)
+    truth = torch.zeros(5, 5)
+    truth[1, 1:4] = 1 / 3
+    known = Convolution(truth, (16, 16))
+    x = rand(1, 1, *known.canvas)
+    unknown = UnknownConvolution(Convolution(guess, (16, 16)), KernelNet(guess, 0))
+    torch.testing.assert_close(unknown(x), Convolution(guess, (16, 16))(x))
+    optimizer = torch.optim.Adam(unknown.parameters(), lr=1e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (unknown(x) - known(x)).square().mean().backward()
+        optimizer.step()
+    torch.testing.assert_close(unknown.kernel(), truth, rtol=0, atol=0.02)
