@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from napari_dip import metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
     from napari_dip.tasks.denoise import denoise
+    from napari_dip.tasks.denoise_guided import denoise_guided
+    from napari_dip.tasks.enhance import enhance
+    from napari_dip.tasks.inpaint import inpaint
+    from napari_dip.tasks.remove_artifacts import remove_artifacts
     from napari_dip.tasks.run import estimate, iterate
+    from napari_dip.tasks.super_resolve import super_resolve
 
 # Public name -> module that defines it. A new name goes here, in `__all__`,
 # and above, where type checkers look.
@@ -22,8 +28,14 @@ _LAZY = {
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
     "denoise": "napari_dip.tasks.denoise",
+    "denoise_guided": "napari_dip.tasks.denoise_guided",
+    "enhance": "napari_dip.tasks.enhance",
     "estimate": "napari_dip.tasks.run",
+    "inpaint": "napari_dip.tasks.inpaint",
     "iterate": "napari_dip.tasks.run",
+    "remove_artifacts": "napari_dip.tasks.remove_artifacts",
+    "metrics": "napari_dip",
+    "super_resolve": "napari_dip.tasks.super_resolve",
 }
 
 __all__ = [
@@ -33,15 +45,25 @@ __all__ = [
     "OutOfMemory",
     "__version__",
     "denoise",
+    "denoise_guided",
+    "enhance",
     "estimate",
+    "inpaint",
     "iterate",
+    "remove_artifacts",
+    "metrics",
+    "super_resolve",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
+    home = _LAZY[name]
+    if home == __name__:  # a module of the package itself
+        value = import_module(f"{home}.{name}")
+    else:
+        value = getattr(import_module(home), name)
     globals()[name] = value  # so that the next look-up does not come here
     return value
 

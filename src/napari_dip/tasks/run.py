@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Fits begun for one image before a stuck one is kept."""
 
-TASKS = {"denoise": "napari_dip.tasks.denoise"}
+TASKS = {
+    "denoise": "napari_dip.tasks.denoise",
+    "denoise_guided": "napari_dip.tasks.denoise_guided",
+    "enhance": "napari_dip.tasks.enhance",
+    "remove_artifacts": "napari_dip.tasks.remove_artifacts",
+    "super_resolve": "napari_dip.tasks.super_resolve",
+    "inpaint": "napari_dip.tasks.inpaint",
+    "blend": "napari_dip.tasks.blend",
+    "deconvolve": "napari_dip.tasks.deconvolve",
+}
 """Name of every task and the module whose `TASK` it is."""
 
 
@@ -100,6 +109,14 @@ class Task:
         Sources, for the documentation.
     from_files : bool
         Whether its arguments can come from files: the command line needs that.
+    objects : tuple of str
+        Those of `arrays` that are no arrays but something else, such as a model;
+        the command line passes them on as text.
+    functions : dict of str to str
+        Names of optional keyword arguments that are functions, and what they are;
+        `start` gets them after the arrays, None where not given.
+    positional : tuple of str
+        Parameters that may also be given by position, after the arrays.
     """
 
     recipe: type[Recipe]
@@ -108,6 +125,9 @@ class Task:
     summary: str
     notes: str = ""
     from_files: bool = True
+    objects: tuple[str, ...] = ()
+    functions: dict[str, str] = field(default_factory=dict)
+    positional: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -403,6 +423,7 @@ def _bind(
         raise TypeError(f"{task.name}() {error}") from None
     keywords = dict(bound.arguments)
     given = [keywords.pop(name) for name in task.arrays]
+    given += [keywords.pop(name, None) for name in task.functions]
     return task.recipe(**keywords), given
 
 
@@ -412,7 +433,16 @@ def _signature(task: Task) -> inspect.Signature:
         for name in task.arrays
     ]
     run_keywords = {"progress": False, "callback": None, "full_output": False}
-    defaults = {p.name: p.default for p in task.recipe.parameters()} | run_keywords
+    defaults = {p.name: p.default for p in task.recipe.parameters()}
+    array += [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=defaults.pop(name),
+        )
+        for name in task.positional
+    ]
+    defaults |= dict.fromkeys(task.functions) | run_keywords
     keywords = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         for name, default in defaults.items()
@@ -424,9 +454,12 @@ def _document(task: Task) -> str:
     """Write the numpydoc docstring of a task."""
     lines = [task.summary.strip(), "", "Parameters", "----------"]
     for name, text in task.arrays.items():
-        lines += [f"{name} : array_like", f"    {text}"]
+        kind = "object" if name in task.objects else "array_like"
+        lines += [f"{name} : {kind}", f"    {text}"]
     for p in task.recipe.parameters():
         lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
+    for name, text in task.functions.items():
+        lines += [f"{name} : callable, optional", f"    {text}"]
     lines += [
         "progress : bool, default False",
         "    Show a progress bar on standard error.",
