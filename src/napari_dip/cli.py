@@ -46,8 +46,13 @@ _FLAG: dict[str, Any] = {"negative": "", "show_default": False}
 _FILE_DECIDES = {
     "channel_axis": "the file's axis of colours or channels",
     "dtype": "input for PNG and JPEG, else float32",
+    "quantization": "the tables of a JPEG file",
+    "subsampling": "that of a JPEG file, else auto",
 }
 """Parameters whose default a file can improve on, and how."""
+
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+"""Pixels along x and y to a value of colour, and what that is called."""
 
 Output = Annotated[
     Path,
@@ -480,6 +485,11 @@ def _completed(
         # Photographs come back as photographs, measurements with every digit.
         photo = header.format in ("PNG", "JPEG")
         known["dtype"] = "input" if photo else "float32"
+    jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
+    if jpeg is not None and "quantization" in fields and "quantization" not in values:
+        known["quantization"] = tuple(step for table in jpeg.tables for step in table)
+        if "subsampling" not in values:
+            known["subsampling"] = _SUBSAMPLING[jpeg.subsampling]
     return kind(**{**values, **known}), list(known)
 
 

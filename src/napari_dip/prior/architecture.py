@@ -58,8 +58,9 @@ class Architecture:
         Channels per scale, finest first (n_d, n_u, n_s); a skip of 0 is none.
     down_kernel, up_kernel, skip_kernel : int or tuple of int
         Odd kernel sizes (k_d, k_u, k_s), one for all scales or one per scale.
-    upsampling : {"bilinear", "nearest"}
-        Interpolation on the way up, ``align_corners=False``.
+    upsampling : {"bilinear", "nearest"} or tuple of these
+        Interpolation on the way up, ``align_corners=False``, one for all scales or
+        one per scale.
     downsampling : {"stride", "average", "max", "lanczos"}
         How a scale halves the resolution.
     pointwise : bool
@@ -91,7 +92,7 @@ class Architecture:
     down_kernel: int | tuple[int, ...] = 3
     up_kernel: int | tuple[int, ...] = 3
     skip_kernel: int | tuple[int, ...] = 1
-    upsampling: str = "bilinear"
+    upsampling: str | tuple[str, ...] = "bilinear"
     downsampling: str = "stride"
     pointwise: bool = True
     padding: str = "reflection"
@@ -111,7 +112,6 @@ class Architecture:
                 f"down={self.down}, up={self.up}, skip={self.skip}"
             )
         for name, known in (
-            ("upsampling", UPSAMPLING),
             ("downsampling", DOWNSAMPLING),
             ("padding", PADDING),
             ("output", OUTPUT),
@@ -121,6 +121,13 @@ class Architecture:
                     f"Architecture: {name} must be one of {', '.join(known)}; "
                     f"got {getattr(self, name)!r}"
                 )
+        if not set(self.upsamplings) <= set(UPSAMPLING) or (
+            len(self.upsamplings) != self.scales
+        ):
+            raise InputError(
+                f"Architecture: upsampling must be one of {', '.join(UPSAMPLING)}, for "
+                f"all or one per scale ({self.scales}); got {self.upsampling!r}"
+            )
         if not 0 <= self.flat_scales <= self.scales:
             raise InputError(
                 f"Architecture: flat_scales must be from 0 to the number of scales "
@@ -151,6 +158,13 @@ class Architecture:
     def widest(self) -> int:
         """Most channels at full resolution."""
         return max(self.up)
+
+    @property
+    def upsamplings(self) -> tuple[str, ...]:
+        """Interpolation of every scale."""
+        if isinstance(self.upsampling, str):
+            return (self.upsampling,) * self.scales
+        return tuple(self.upsampling)
 
     def _per_scale(self, name: str) -> tuple[int, ...]:
         value = getattr(self, name)
@@ -196,6 +210,45 @@ class Architecture:
                 for parameter in network.head.parameters():
                     parameter.zero_()
         return network
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """No network at all: the pixels themselves are what is fitted.
+
+    The comparison of the first paper's figures 14 and 16, alone or with a total
+    variation penalty.
+    """
+
+    widest: int = 1
+
+    def multiple(self, ndim: int) -> tuple[int, ...]:
+        """Return what the sides of an image have to be multiples of."""
+        return (1,) * ndim
+
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        sides: tuple[int, ...],
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Return a module that gives the same pixels for every code."""
+        return _Canvas(outputs, sides, generator)
+
+
+class _Canvas(nn.Module):
+    def __init__(
+        self, channels: int, sides: tuple[int, ...], generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        start = torch.zeros(1, channels, *sides, dtype=torch.float32)
+        if generator is not None:
+            start.normal_(std=0.1, generator=generator)
+        self.logits = nn.Parameter(start)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return torch.sigmoid(self.logits)
 
 
 class Conv(nn.Module):
@@ -315,7 +368,7 @@ class _Scale(nn.Module):
         width, up, skip = a.down[level], a.up[level], a.skip[level]
         kernel, up_kernel, skip_kernel = (a._per_scale(k)[level] for k in KERNELS)
         self.stride = a.strides(ndim)[level]
-        self.upsampling = a.upsampling
+        self.upsampling = a.upsamplings[level]
 
         def conv(i: int, o: int, k: int, stride: tuple[int, ...] | None = None) -> Conv:
             return Conv(i, o, k, ndim, stride=stride, padding=a.padding)

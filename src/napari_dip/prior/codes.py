@@ -9,7 +9,7 @@ a code hides nothing).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -215,8 +215,7 @@ class Guide(_Seeing):
         generator: torch.Generator,
     ) -> Drawing:
         """Extend the guide to the canvas; see `Code.start`."""
-        guide = self.image.to(measurement.device, torch.float32, copy=True)
-        guide = extend(guide, canvas)
+        guide = _over(self.image, measurement, canvas)
         return _perturbed(guide, self.perturbation)
 
 
@@ -237,14 +236,19 @@ class BlindSpot:
         Hide every channel's pixels for themselves.  The other channels then show
         the structure at a hidden value, which is worth much where the noise of
         the channels is independent, and copies their noise where it is not.
+    guide : Tensor, optional
+        A second image of the same scene, (1, channels, ...), in about [0, 1], that
+        is never hidden; its noise must be independent of the measurement's.
     """
 
     fraction: float = 0.3
     per_channel: bool = False
+    guide: Tensor | None = field(default=None, compare=False, repr=False)
 
     def channels(self, shape: tuple[int, ...]) -> int:
-        """Return the measurement's channels and those for the mask."""
-        return shape[0] + (shape[0] if self.per_channel else 1)
+        """Return the channels of measurement, mask and guide."""
+        guides = 0 if self.guide is None else self.guide.shape[1]
+        return shape[0] + (shape[0] if self.per_channel else 1) + guides
 
     def start(
         self,
@@ -261,6 +265,9 @@ class BlindSpot:
         shape = (1, masks, *measurement.shape[2:])
         spatial = tuple(range(2, image.ndim))
         crop = corner(measurement.shape[2:])
+        guide = []
+        if self.guide is not None:
+            guide = [_over(self.guide, measurement, canvas) - 0.5]
 
         def draw(generator: torch.Generator) -> Draw:
             uniform = torch.rand(
@@ -277,9 +284,15 @@ class BlindSpot:
             mean = shown.sum(spatial, True) / count
             fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
             seen = torch.lerp(image, fill, hidden) - 0.5
-            return Draw(torch.cat([seen, hidden], dim=1), hidden[crop])
+            return Draw(torch.cat([seen, hidden, *guide], dim=1), hidden[crop])
 
         return draw
+
+
+def _over(guide: Tensor, measurement: Tensor, canvas: tuple[int, ...]) -> Tensor:
+    """Return a copy of the part of a guide that lies over a measurement, extended."""
+    part = guide[corner(measurement.shape[2:])]
+    return extend(part.to(measurement.device, torch.float32, copy=True), canvas)
 
 
 def _coordinates(canvas: tuple[int, ...], measurement: Tensor) -> Tensor:

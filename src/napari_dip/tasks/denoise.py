@@ -59,7 +59,7 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane, seed)
+        return plan_of(recipe, plane, seed)
 
     restarts = recipe.restarts
     if restarts == "auto":
@@ -67,7 +67,8 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     return Job(layout, layout.sides, plan, restarts)
 
 
-def _plan(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
+def plan_of(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
+    """Return the fit of one plane."""
     # torch only now: command line and widget read recipes without it.
     import torch
 

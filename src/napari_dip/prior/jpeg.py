@@ -1,0 +1,324 @@
+"""What a JPEG file says about the image it was made from: a set of constraints.
+
+A JPEG holds the 8 x 8 cosine transform of brightness and colour, rounded to multiples
+of its quantisation tables (ITU-T T.81, 1992, A.3).  The image before compression is
+therefore in a known convex set: every coefficient of it lies within half a step of the
+stored one.  Nothing else is known, so a restoration may be any image of the set, and
+none outside it.
+
+Images here are (1, C, Y, X) in the units of the file, 0 to 255, with C 1 or 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior.terms import Term, weighted_mean
+
+SIDE = 8
+"""Pixels along a block."""
+
+ROUNDING = 0.5
+"""How far beyond half a step a coefficient can have been: an encoder rounds pixels to
+integers after it has converted their colours and averaged them."""
+
+EXACT = 8.0
+"""Largest distance from a multiple of its step that a decoder's roundings leave a
+coefficient at: half a level for the components and half for the colours, all of one
+sign over the 64 pixels of a block."""
+
+_YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+
+
+def to_ycbcr(image: Tensor) -> Tensor:
+    """Return Y, Cb - 128 and Cr - 128 of R, G and B (JFIF 1.02, 1992); gray as it is.
+
+    The 128 that JPEG takes from every component before the transform is left out of Y
+    as well.
+    """
+    if image.shape[1] == 3:
+        image = torch.einsum("ij,njyx->niyx", image.new_tensor(_YCBCR), image)
+        return image - image.new_tensor([128.0, 0, 0]).reshape(1, 3, 1, 1)
+    return image - 128
+
+
+def to_rgb(components: Tensor) -> Tensor:
+    """Undo `to_ycbcr`."""
+    if components.shape[1] == 3:
+        level = components.new_tensor([128.0, 0, 0]).reshape(1, 3, 1, 1)
+        inverse = torch.linalg.inv(components.new_tensor(_YCBCR))
+        return torch.einsum("ij,njyx->niyx", inverse, components + level)
+    return components + 128
+
+
+@lru_cache(maxsize=8)
+def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the orthonormal cosine transform of 8 values as a matrix."""
+    n = torch.arange(SIDE, dtype=torch.float64)
+    rows = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
+    rows[0] *= math.sqrt(0.5)
+    return rows.to(device, dtype)
+
+
+def transform(plane: Tensor) -> Tensor:
+    """Return the cosine transform of every block of a plane.
+
+    Parameters
+    ----------
+    plane : Tensor
+        (N, Y, X), sides multiples of 8.
+
+    Returns
+    -------
+    Tensor
+        (N, Y / 8, 8, X / 8, 8): T.81's S_vu (A.3.3), rows then columns of blocks.
+    """
+    n, height, width = plane.shape
+    blocks = plane.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)
+    cosines = _cosines(plane.device, plane.dtype)
+    return torch.einsum("vy,naybx,ux->navbu", cosines, blocks, cosines)
+
+
+def inverse_transform(coefficients: Tensor) -> Tensor:
+    """Undo `transform`."""
+    cosines = _cosines(coefficients.device, coefficients.dtype)
+    blocks = torch.einsum("vy,navbu,ux->naybx", cosines, coefficients, cosines)
+    n, rows, _, columns, _ = blocks.shape
+    return blocks.reshape(n, rows * SIDE, columns * SIDE)
+
+
+def _extend(plane: Tensor, multiples: tuple[int, int]) -> Tensor:
+    """Repeat the last row and column of (N, Y, X) up to multiples along y and x."""
+    down, right = (-n % m for n, m in zip(plane.shape[1:], multiples, strict=True))
+    return F.pad(plane[None], (0, right, 0, down), mode="replicate")[0]
+
+
+def subsample(plane: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Average (N, Y, X) over `factors` pixels along y and x, as encoders do."""
+    extended = _extend(plane, factors)
+    return F.avg_pool2d(extended[None], factors)[0]
+
+
+def interpolate(plane: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Undo `subsample` as decoders do: every value weighs 3/4 in its own two pixels.
+
+    The triangle filter of the IJG's library, which nearly all decoders follow.
+    """
+    for axis, factor in zip((1, 2), factors, strict=True):
+        if factor == 2:
+            first, last = (
+                plane.narrow(axis, 0, 1),
+                plane.narrow(axis, plane.shape[axis] - 1, 1),
+            )
+            n = plane.shape[axis]
+            before = torch.cat([first, plane.narrow(axis, 0, n - 1)], axis)
+            after = torch.cat([plane.narrow(axis, 1, n - 1), last], axis)
+            pair = [0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after]
+            plane = torch.stack(pair, axis + 1).flatten(axis, axis + 1)
+    return plane
+
+
+def _before_interpolation(plane: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Return the subsampled plane that a decoder made (N, Y, X) from.
+
+    Averages of the interpolated plane are a blurred form of it; the blur keeps at
+    least a quarter of every frequency, so correcting by what is missing converges.
+    """
+    if factors == (1, 1):
+        return plane
+    found = subsample(plane, factors)
+    height, width = plane.shape[1:]
+    for _ in range(60):
+        again = interpolate(found, factors)[:, :height, :width]
+        found = found + subsample(plane - again, factors)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """The cells of one component of a file.
+
+    Attributes
+    ----------
+    factors : tuple of int
+        Pixels along y and x that share a value.
+    centre : Tensor
+        Stored coefficients, (1, rows, 8, columns, 8).
+    half : Tensor
+        Half the width of their cells, broadcasting over `centre`.
+    exact : Tensor
+        (1, rows, 1, columns, 1): 1 where the coefficients could be told from the
+        pixels, else 0.
+    """
+
+    factors: tuple[int, int]
+    centre: Tensor
+    half: Tensor
+    exact: Tensor
+
+    def coefficients(self, plane: Tensor) -> Tensor:
+        """Return the coefficients of a plane at full resolution, (1, Y, X)."""
+        plane = subsample(plane, self.factors)
+        return transform(_extend(plane, (SIDE, SIDE)))
+
+    def outside(self, coefficients: Tensor) -> Tensor:
+        """Return by how much coefficients leave their cells, signed."""
+        apart = coefficients - self.centre
+        return (apart - apart.clamp(-self.half, self.half)) * self.exact
+
+    def to(self, device: torch.device) -> Component:
+        """Return the same on a device."""
+        tensors = (self.centre, self.half, self.exact)
+        return Component(self.factors, *(t.to(device) for t in tensors))
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The set of images that a file can have been made from.
+
+    Attributes
+    ----------
+    components : tuple of Component
+        Y, or Y, Cb and Cr.
+    share : float
+        Part of the whole, unclipped blocks that are what the tables say; about 1,
+        or the tables are those of another file, or the pixels of another place.
+    """
+
+    components: tuple[Component, ...]
+    share: float
+
+    def project(self, image: Tensor) -> Tensor:
+        """Return the nearest image of the set, nearest in Y, Cb and Cr."""
+        planes = to_ycbcr(image)
+        height, width = image.shape[2:]
+        moved = []
+        for c, plane in zip(self.components, planes.unbind(1), strict=True):
+            step = inverse_transform(c.outside(c.coefficients(plane)))
+            for axis, factor in zip((1, 2), c.factors, strict=True):
+                step = step.repeat_interleave(factor, axis)
+            moved.append(plane - step[:, :height, :width])
+        return to_rgb(torch.stack(moved, 1))
+
+    def to(self, device: torch.device) -> Cells:
+        """Return the same on a device."""
+        return Cells(tuple(c.to(device) for c in self.components), self.share)
+
+    def uncertain(self, sides: Sequence[int]) -> Tensor:
+        """Return (1, components, Y, X), 1 where nothing is known of a component."""
+        maps = []
+        for c in self.components:
+            blocks = 1 - c.exact[:, :, 0, :, 0]
+            for axis, factor in zip((1, 2), c.factors, strict=True):
+                blocks = blocks.repeat_interleave(SIDE * factor, axis)
+            maps.append(blocks[:, : sides[0], : sides[1]])
+        return torch.stack(maps, 1)
+
+
+def cells(
+    image: Tensor,
+    known: Tensor,
+    tables: Sequence[Sequence[int]],
+    factors: tuple[int, int],
+) -> Cells:
+    """Find the cells that a decoded image came from.
+
+    Parameters
+    ----------
+    image : Tensor
+        The whole decoded image, (1, C, Y, X).
+    known : Tensor
+        (1, 1, Y, X), 0 where it is missing.
+    tables : sequence of sequence of int
+        64 steps for Y and, for colours, 64 for Cb and Cr, rows from the lowest
+        frequencies.
+    factors : tuple of int
+        Pixels along y and x that share a value of Cb and Cr.
+    """
+    planes = to_ycbcr(image.double())
+    bad = (1 - known[:, 0]).double()
+    clipped = ((image <= 0) | (image >= 255)).any(1).double()
+    found, right, fair = [], 0.0, 0.0
+    for i, plane in enumerate(planes.unbind(1)):
+        size = factors if i else (1, 1)
+        table = torch.tensor(tables[min(i, 1)], dtype=torch.float64)
+        steps = table.to(image.device).reshape(1, 1, SIDE, 1, SIDE)
+        small = _before_interpolation(plane, size)
+        coefficients = transform(_extend(small, (SIDE, SIDE)))
+        centre = (coefficients / steps).round() * steps
+        off = (coefficients - centre).abs().amax((2, 4), keepdim=True)
+        whole = _whole(bad, size)
+        exact = whole * (off <= EXACT)
+        unclipped = whole * _whole(clipped, size)
+        right += float((exact * unclipped).sum())
+        fair += float(unclipped.sum())
+        half = steps / 2 + ROUNDING
+        found.append(Component(size, centre.float(), half.float(), exact.float()))
+    return Cells(tuple(found), right / fair if fair else 1.0)
+
+
+def _whole(flawed: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Return (1, rows, 1, columns, 1), 1 for blocks with no flaw, inside the image."""
+    sides = tuple(SIDE * f for f in factors)
+    down, right = (-n % m for n, m in zip(flawed.shape[1:], sides, strict=True))
+    padded = F.pad(flawed, (0, right, 0, down), value=1.0)
+    whole = 1 - F.max_pool2d(padded[None], sides)[0]
+    return whole[:, :, None, :, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Constraints(Term):
+    """How far an image is outside of what a file can have been made from.
+
+    The squared distance of its coefficients from their cells, which is that of its
+    Y, Cb and Cr from the set, as the transform is orthonormal.  Where blocks are cut
+    off by the border, clipped or missing, their coefficients cannot be told from the
+    pixels: there it is the squared error, with the weights of the fit.
+
+    Parameters
+    ----------
+    cells : Cells
+        The set.
+    offset, span : float
+        Units of the file are ``offset + span * image``.
+    """
+
+    cells: Cells
+    offset: float = 0.0
+    span: float = 255.0
+    _placed: dict[torch.device, tuple[Cells, Tensor]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return the squared error per value; stopping rules judge by it."""
+        return (prediction - measurement).square()
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss."""
+        device = prediction.device
+        if device not in self._placed:
+            placed = self.cells.to(device)
+            self._placed[device] = placed, placed.uncertain(prediction.shape[2:])
+        cells, uncertain = self._placed[device]
+        planes = to_ycbcr(prediction * self.span + self.offset)
+        total = prediction.new_zeros(())
+        for c, plane in zip(cells.components, planes.unbind(1), strict=True):
+            outside = c.outside(c.coefficients(plane))
+            # A value shared by several pixels counts for all of them.
+            total = total + outside.square().sum() * math.prod(c.factors)
+        total = total / (prediction.numel() * self.span**2)
+        loose = uncertain.amax(1, keepdim=True) * weight
+        share = loose.mean()
+        return total + share * weighted_mean(self(prediction, measurement), loose)

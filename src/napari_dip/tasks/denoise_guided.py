@@ -1,0 +1,157 @@
+"""Guided denoising: a noisy image and a better one of the same scene in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks import denoise
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Iterate
+
+PAPER_ITERATIONS = 601
+"""Of the published program; the paper names no parameters for this task."""
+
+LOOK_AT = 100
+"""Iteration at which a fit is looked at for wrong colours."""
+
+APART = 0.15
+"""Difference of a channel's mean from the measurement's, of the image's range, by
+which a fit counts as stuck."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
+    """Parameters of `denoise_guided`: those of `denoise`."""
+
+    task: ClassVar[str] = "denoise_guided"
+
+
+def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
+    image, guide = as_array(image, "image"), as_array(guide, "guide")
+    layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
+    over = _layout_of(guide, layout)
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        unit = recipe.preset == "paper"
+        plane = prepare(layout.take(image, index), "image", unit=unit)
+        position = [index[axis] for axis in layout.leading_axes]
+        there: list[int | slice] = [slice(None)] * guide.ndim
+        for axis, i in zip(over.leading_axes, position, strict=False):
+            there[axis] = i
+        seen = prepare(over.take(guide, tuple(there)), "guide", unit=unit)
+        return _plan(recipe, plane, seen.values, seed)
+
+    restarts = recipe.restarts
+    if restarts == "auto":
+        restarts = denoise.MEMBERS if recipe.preset == "best" else 1
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def _layout_of(guide: Any, image: Layout) -> Layout:
+    """Find the guide's channels by what is left when it lies over the image."""
+    shape = tuple(guide.shape)
+    if shape == image.shape:
+        return dataclasses.replace(image, dtype=np.dtype(guide.dtype))
+    leading = tuple(image.shape[axis] for axis in image.leading_axes)
+    last = len(shape) - 1
+    for axis in (None, last, image.channel_axis, *range(last)):
+        if axis is not None and axis > last:
+            continue
+        over = Layout(shape, np.dtype(guide.dtype), axis, image.spatial_dims)
+        if len(over.sides) < image.spatial_dims or over.sides != image.sides:
+            continue
+        if tuple(shape[i] for i in over.leading_axes) in ((), leading):
+            return over
+    raise InputError(
+        f"guide must cover the same {' x '.join(map(str, image.sides))} pixels as "
+        f"image, with any number of channels, once or for each of its planes; got a "
+        f"guide of shape {shape} for an image of shape {image.shape}"
+    )
+
+
+def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float, seed: int) -> Plan:
+    import torch
+
+    from napari_dip.prior import stopping
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import BlindSpot, Guide
+    from napari_dip.prior.fit import Prior
+
+    plan = denoise.plan_of(recipe, plane, seed)
+    image = torch.from_numpy(guide)[None]
+    code = plan.prior.code
+    if recipe.preset == "paper":
+        nearest, bilinear = "nearest", "bilinear"
+        upsampling = (nearest, nearest, bilinear, bilinear, bilinear)
+        prior = Prior(Architecture(upsampling=upsampling), Guide(image))
+        settings = dataclasses.replace(plan.settings, rate=0.1, decay=0.0)
+        if recipe.iterations == "auto":
+            stop = stopping.Iterations(PAPER_ITERATIONS)
+            settings = dataclasses.replace(settings, stop=stop)
+    else:
+        seen = (
+            dataclasses.replace(code, guide=image)
+            if isinstance(code, BlindSpot)
+            else Guide(image, perturbation=1 / 30)
+        )
+        prior, settings = Prior(plan.prior.architecture, seen), plan.settings
+    return dataclasses.replace(
+        plan, prior=prior, settings=settings, failed=_wrong_colour(plane)
+    )
+
+
+def _wrong_colour(plane: Plane) -> Callable[[Iterate], str | None]:
+    """Return the look for a fit that is stuck at a wrong colour.
+
+    Some channels of the output are then black or white everywhere, where a sigmoid
+    has no gradient to come back by (the published program warns of a "reddish"
+    image).
+    """
+    seen = plane.known > 0
+    wanted = plane.values[:, seen].mean(axis=1)
+
+    def failed(it: Iterate) -> str | None:
+        if it.step != LOOK_AT:
+            return None
+        values = it.average[0].cpu().numpy()
+        apart = np.abs(values[:, seen].mean(axis=1) - wanted).max()
+        if apart <= APART:
+            return None
+        return f"the fit was stuck at a wrong colour, {apart:.2f} of the range away"
+
+    return failed
+
+
+TASK = Task(
+    recipe=DenoiseGuidedRecipe,
+    arrays={
+        "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
+        "real dtype, 16 pixels a side or more. NaN marks missing pixels.",
+        "guide": "Better image of the same scene, pixel on pixel: one with flash, or "
+        "a brighter channel. Any real dtype and number of channels, one guide for all "
+        "planes or one for each.",
+    },
+    start=_start,
+    summary="""Remove the noise from an image with the help of another.
+
+The guide, such as a photograph with flash or a bright channel of a microscope, shows
+where things are; the noisy image decides how bright they are and of what colour.
+""",
+    notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
+2020), section 3.7, with the guide as the code; the paper names no parameters, so they
+are those of its published program: the hourglass of 5 scales and 128 channels, Adam at
+0.1, 601 iterations, the last output.  The other presets are those of `denoise`, with
+the guide beside the image of which pixels are hidden.  A fit that is stuck at a wrong
+colour after 100 iterations begins again from another seed.""",
+)
+
+denoise_guided = function(TASK)

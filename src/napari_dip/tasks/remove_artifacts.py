@@ -1,0 +1,198 @@
+"""Removing artifacts: a compressed image in, the image without its blocks out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.jpeg import Cells
+
+PAPER_ITERATIONS = 2400
+"""Of the paper's text (Fig. 6) and of its published program alike."""
+
+MEMBERS = 4
+"""Fits that the best preset averages."""
+
+FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
+"""Names of subsampling to pixels along y and x that share a colour."""
+
+BLOCK_COEFFICIENTS = 64
+
+FITTING = 0.5
+"""Smallest part of the blocks that is what the tables say, where they are right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveArtifactsRecipe(Recipe):
+    """Parameters of `remove_artifacts`."""
+
+    task: ClassVar[str] = "remove_artifacts"
+
+    quantization: tuple[int, ...] | None = parameter(
+        None,
+        "Quantisation tables of the JPEG file that holds the image: 64 integers for a "
+        "gray image, 128 for colours (brightness, then colour), each by rows from the "
+        "lowest frequencies. With them the result is one of the images that the file "
+        "can have been made from; the paper preset does without.",
+        low=1,
+        high=65535,
+        advanced=True,
+    )
+    subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = parameter(
+        "auto",
+        "How the JPEG file shares colours between pixels, where quantization is "
+        "given; auto takes what fits the pixels best.",
+        advanced=True,
+    )
+
+
+def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
+    image = as_array(image, "image")
+    layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
+    _check_tables(recipe, layout)
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        unit = recipe.preset == "paper"
+        plane = prepare(layout.take(image, index), "image", unit=unit)
+        return _plan(recipe, plane, seed)
+
+    restarts = recipe.restarts
+    if restarts == "auto":
+        restarts = MEMBERS if recipe.preset == "best" else 1
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
+    if recipe.quantization is None:
+        return
+    expected = {1: 1, 3: 2}.get(layout.channels)
+    if expected is None or layout.spatial_dims != 2:
+        raise InputError(
+            f"quantization is for gray images and those of 3 colours with "
+            f"spatial_dims=2; got an image of shape {layout.shape} with "
+            f"{layout.channels} channels and spatial_dims={layout.spatial_dims}"
+        )
+    given = len(recipe.quantization)
+    if given != expected * BLOCK_COEFFICIENTS:
+        raise InputError(
+            f"quantization must have {expected * BLOCK_COEFFICIENTS} integers for an "
+            f"image of {layout.channels} channels; got {given}"
+        )
+
+
+def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
+    import torch
+
+    from napari_dip.prior import stopping, terms
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.jpeg import Constraints
+
+    paper = recipe.preset == "paper"
+    cells: Cells | None = None
+    details: dict[str, Any] = {}
+    if recipe.quantization is not None and not paper:
+        cells, details = _cells(recipe, plane)
+    term: terms.Term = terms.Squared()
+    finish = None
+    if cells is not None:
+        term = Constraints(cells, plane.offset, plane.span)
+        finish = _projection(plane, cells)
+    if paper:
+        widths = (8, 16, 32, 64, 128)
+        architecture = Architecture(down=widths, up=widths, skip=(0, 0, 0, 4, 4))
+        prior = Prior(architecture, Noise(features=3))
+        iterations, optimizer, rate = PAPER_ITERATIONS, "adam", 0.01
+    else:
+        prior = Prior(Architecture.uniform(32, 4), Noise())
+        iterations, optimizer, rate = 400, "muon", 0.02
+    if recipe.iterations != "auto":
+        iterations = int(recipe.iterations)
+    problem = Problem(
+        torch.from_numpy(plane.values)[None],
+        term=term,
+        weight=torch.from_numpy(plane.known)[None, None],
+        finish=finish,
+    )
+    settings = Settings(
+        stopping.Iterations(iterations),
+        optimizer=optimizer,
+        rate=rate,
+        decay=0.99,
+        device=recipe.device,
+        precision=recipe.precision,
+        seed=seed,
+    )
+    return Plan(problem, prior, settings, plane.restore, details)
+
+
+def _cells(recipe: RemoveArtifactsRecipe, plane: Plane) -> tuple[Cells, dict[str, Any]]:
+    """Find the constraints, and the subsampling where it is not given."""
+    import torch
+
+    from napari_dip.prior import jpeg
+
+    assert recipe.quantization is not None
+    image = torch.from_numpy(plane.restore(plane.values))[None]
+    known = torch.from_numpy(plane.known)[None, None]
+    steps = recipe.quantization
+    tables = [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
+    names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
+    if len(plane.values) == 1:
+        names = ["4:4:4"]
+    found = {n: jpeg.cells(image, known, tables, FACTORS[n]) for n in names}
+    name = max(names, key=lambda n: found[n].share)
+    cells = found[name]
+    if cells.share < FITTING:
+        raise InputError(
+            f"quantization does not fit image: only {cells.share:.0%} of its blocks "
+            f"are multiples of the steps; image must be the whole decoded JPEG, from "
+            f"0 to 255, neither cropped nor resized, with the file's own tables and "
+            f"subsampling"
+        )
+    return cells, {"subsampling": name, "blocks that fit": cells.share}
+
+
+def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
+    """Return the step that moves a result into the set of possible images."""
+
+    def finish(average: Tensor) -> Tensor:
+        image = average * plane.span + plane.offset
+        return (cells.to(average.device).project(image) - plane.offset) / plane.span
+
+    return finish
+
+
+TASK = Task(
+    recipe=RemoveArtifactsRecipe,
+    arrays={
+        "image": "Image with artifacts: (Y, X), (Y, X, C) or any leading axes over "
+        "those, any real dtype, 16 pixels a side or more. NaN marks missing pixels."
+    },
+    start=_start,
+    summary="""Remove blocks and halos of compression, and unknown degradations.
+
+A network is fitted to this one image and stopped before it learns the artifacts.  With
+the quantisation tables of a JPEG file it is fitted to all that the file says about the
+image before it was compressed.
+""",
+    notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
+2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
+perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
+data term is the distance from the set of images that compress to this file, and the
+result is projected into that set: every cosine coefficient is within half a step of the
+stored one.  The stored coefficients are found again from the pixels; where they cannot
+be (blocks that are clipped or cut off by the border) the published term remains.""",
+)
+
+remove_artifacts = function(TASK)
