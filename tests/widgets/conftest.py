@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
+from napari_dip.widgets import settings, turns
 from napari_dip.widgets.denoise import DenoiseWidget
 
 
@@ -17,6 +18,20 @@ def workers_end(qtbot):
     WorkerBase.await_workers(20_000)
     QApplication.processEvents()
     assert not WorkerBase._worker_set
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch):
+    """Keep what is remembered inside a test, and out of the user's settings."""
+    monkeypatch.setattr(settings, "_stored", lambda: None)
+    monkeypatch.setattr(settings, "_session", {})
+
+
+@pytest.fixture(autouse=True)
+def queue_is_left():
+    """Check that every fit gave up its turn."""
+    yield
+    assert not turns._queue
 
 
 @pytest.fixture
@@ -46,11 +61,11 @@ def messages():
 def open_widget(make_napari_viewer_proxy):
     """Return a function that opens a viewer with an image and the widget."""
 
-    def open_it(data=None, *, iterations=8, **layer):
+    def open_it(data=None, *, iterations=8, kind=DenoiseWidget, **layer):
         viewer = make_napari_viewer_proxy()
         if data is not None:
             viewer.add_image(data, **{"name": "raw", **layer})
-        widget = DenoiseWidget(viewer)
+        widget = kind(viewer)
         viewer.window.add_dock_widget(widget, name="Denoise")
         widget.fields.fields["iterations"].value = iterations
         widget.fields.fields["precision"].value = "float32"

@@ -98,7 +98,7 @@ def test_stop_keeps_the_best_so_far_and_the_panel_runs_again(
     before = time.perf_counter()
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
-    assert time.perf_counter() - before < 1
+    assert time.perf_counter() - before < 10  # not 2000 s
     made = result_of(viewer).metadata["napari-dip"]
     assert made["stopped_by"] == "stopped by the user"
     assert 0 < made["iterations"] < 1000
@@ -117,7 +117,7 @@ def test_cancel_removes_the_result_and_the_panel_runs_again(
     before = time.perf_counter()
     widget.panel.cancel_button.click()
     until(lambda: widget.controller.state == "idle")
-    assert time.perf_counter() - before < 1
+    assert time.perf_counter() - before < 10  # not 2000 s
     assert names(viewer) == ["raw"]
     widget.fields.fields["iterations"].value = 3
     finish(widget)
@@ -376,17 +376,17 @@ def test_a_missing_layer_is_said_to_be_missing(open_widget, noisy):
     assert widget.controller.state == "idle"
     assert "no image layer" in widget.panel.progress.text()
     viewer.add_image(noisy, name="late")
-    assert widget.chosen["image"].value.name == "late"
+    assert widget.inputs["image"].layer.name == "late"
 
 
 def test_the_selected_layer_is_chosen_and_the_choice_outlives_a_run(
     open_widget, finish, noisy
 ):
     viewer, widget = open_widget(noisy, iterations=3)
-    assert widget.chosen["image"].value.name == "raw"
+    assert widget.inputs["image"].layer.name == "raw"
     limits = tuple(viewer.layers["raw"].contrast_limits)
     finish(widget)
-    assert widget.chosen["image"].value.name == "raw"
+    assert widget.inputs["image"].layer.name == "raw"
     assert viewer.layers.selection.active.name == "raw"
     assert tuple(result_of(viewer).contrast_limits) == limits
 

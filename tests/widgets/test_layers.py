@@ -4,7 +4,8 @@ from napari.components import LayerList
 from napari.layers import Image
 
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.widgets.layers import ResultLayer, adapted, array_of
+from napari_dip.widgets.layers import adapted, array_of
+from napari_dip.widgets.results import ResultLayer
 
 
 def test_arrays_stay_lazy_and_multiscale_gives_full_resolution():

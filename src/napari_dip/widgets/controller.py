@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -12,16 +14,49 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_dip.errors import DipError
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets import worker
-from napari_dip.widgets.layers import ResultLayer
+from napari_dip.widgets import settings, turns, worker
+from napari_dip.widgets.layers import Crop
+from napari_dip.widgets.results import ResultLayer
+from napari_dip.widgets.trajectory import Snapshot, Trajectory
 
 if TYPE_CHECKING:
     from napari_dip.prior.fit import Fit
 
-IDLE, RUNNING, PAUSED, ENDING = "idle", "running", "paused", "ending"
+IDLE, WAITING, RUNNING, PAUSED, ENDING = (
+    "idle",
+    "waiting",
+    "running",
+    "paused",
+    "ending",
+)
 """States of a `RunController`."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to run.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What to do.
+    source : Image
+        The layer that is restored: the result looks like it.
+    crop : tuple of slice
+        Which part of it.
+    arrays : dict of str to callable
+        For each array of the task what returns it, called in the thread.
+    layers : dict of str to str
+        For each array of the task the name of its layer.
+    """
+
+    recipe: Recipe
+    source: Image
+    crop: Crop
+    arrays: dict[str, Callable[[], Any]]
+    layers: dict[str, str]
 
 
 class RunController(QObject):
@@ -41,6 +76,8 @@ class RunController(QObject):
     state_changed = Signal(str)
     reported = Signal(object)
     ended = Signal(str)
+    result_changed = Signal()
+    """There is another result to look at, or none."""
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -48,44 +85,68 @@ class RunController(QObject):
         self.state = IDLE
         self.control: worker.Control | None = None
         self.result: ResultLayer | None = None
+        """Of the run that goes on."""
+        self.last: ResultLayer | None = None
+        """Of the run that ended, as long as its layer is there."""
+        self.trajectory = Trajectory(0)
+        self.best_step = 0
+        self.following = True
+        """Whether the layer shows what is new, or is left to someone who looks back."""
+        connect(self, viewer.layers.events.removed, self._layer_removed)
 
-    def start(self, recipe: Recipe, source: Image, arrays: Sequence[Any]) -> None:
-        """Start a fit.
-
-        Parameters
-        ----------
-        recipe : Recipe
-            What to do.
-        source : Image
-            The layer that is restored: the result looks like it.
-        arrays : sequence of array
-            Of the task.
-        """
+    def start(self, work: Work) -> None:
+        """Start a fit, or wait until the one before it is over."""
         if self.state != IDLE:
             return
-        self.result = ResultLayer(self.viewer.layers, source, recipe)
-        self.viewer.layers.events.removed.connect(self._layer_removed)
+        self.last = None
+        self.following = True
+        self.best_step = 0
+        self.trajectory = Trajectory(settings.get("trajectory_memory") * 2**20)
+        self.result = ResultLayer(
+            self.viewer.layers, work.source, work.recipe, work.crop, work.layers
+        )
+        self.control = worker.Control()
+        # Without the panel nobody could end the fit.
+        self._when_gone = functools.partial(_abandon, self.control)
+        self.destroyed.connect(self._when_gone)
+        self._enter(WAITING)
+        turns.take(self.control, functools.partial(self._begin, work))
+        self.result_changed.emit()
+
+    def _begin(self, work: Work) -> None:
+        assert self.control is not None
         slots = {
             "yielded": self._show,
             "returned": self._returned,
             "errored": self._errored,
         }
-        _, self.control = worker.start(recipe.task, recipe, arrays, slots)
-        # Without the panel nobody could end the fit.
-        self.destroyed.connect(self.control.cancel)
         self._enter(RUNNING)
+        worker.start(
+            self.control,
+            work.recipe,
+            list(work.arrays.values()),
+            settings.get("preview_interval"),
+            slots,
+        )
 
     def stop(self) -> None:
         """End the fit after this iteration and keep its best image."""
-        if self.control is not None and self.state in (RUNNING, PAUSED):
+        if self.state == WAITING:
+            self.cancel()
+        elif self.control is not None and self.state in (RUNNING, PAUSED):
             self.control.stop()
             self._enter(ENDING)
 
     def cancel(self) -> None:
         """End the fit after this iteration and remove its layer."""
-        if self.control is not None:
-            self.control.cancel()
-            self._enter(ENDING)
+        if self.control is None:
+            return
+        if self.state == WAITING:
+            self._finish()
+            self.ended.emit("Cancelled before it began.")
+            return
+        self.control.cancel()
+        self._enter(ENDING)
 
     def toggle_pause(self) -> None:
         """Wait after this iteration, or go on."""
@@ -105,13 +166,18 @@ class RunController(QObject):
             return
         try:
             if report.image is not None and self.state != ENDING:
-                self.result.show(report.image, report.index)
+                self.trajectory.add(
+                    report.index, Snapshot(report.part, report.step, report.image)
+                )
+                if self.following or self.result.layer is None:
+                    self.result.show(report.image, report.index)
         finally:
             if report.image is not None:
                 self.control.drawn.set()
         self.reported.emit(report)
 
     def _returned(self, fit: Fit | None) -> None:
+        ended_at = None if self.control is None else self.control.ended_at
         result = self._finish()
         if result is None:
             return
@@ -119,10 +185,13 @@ class RunController(QObject):
             result.remove()
             self.ended.emit("Cancelled: nothing was kept.")
             return
-        result.finish(fit)
+        result.finish(fit, ended_at)
+        self.best_step = fit.best_iteration
+        self.last = result
         for warning in fit.warnings:
             show_warning(warning)
         self.ended.emit(summary(fit))
+        self.result_changed.emit()
 
     def _errored(self, error: Exception) -> None:
         result = self._finish()
@@ -138,21 +207,41 @@ class RunController(QObject):
     def _finish(self) -> ResultLayer | None:
         """Go back to idle and return the result of the run that is over."""
         result, self.result = self.result, None
-        if self.control is not None:
-            self.viewer.layers.events.removed.disconnect(self._layer_removed)
-            self.destroyed.disconnect(self.control.cancel)
-            self.control = None
+        control, self.control = self.control, None
+        if control is not None:
+            self.destroyed.disconnect(self._when_gone)
         self._enter(IDLE)
+        if control is not None:
+            turns.leave(control)
         return result
 
     def _layer_removed(self, event: Any) -> None:
         """End the fit whose layer was deleted: its result is not wanted."""
         if self.result is not None and event.value is self.result.layer:
             self.cancel()
+        elif self.last is not None and event.value is self.last.layer:
+            self.last = None
+            self.trajectory = Trajectory(0)
+            self.result_changed.emit()
 
     def _enter(self, state: str) -> None:
         self.state = state
         self.state_changed.emit(state)
+
+
+def connect(owner: QObject, emitter: Any, slot: Callable[..., Any]) -> None:
+    """Connect to an event of napari for as long as a Qt object is there.
+
+    napari would call a method of a deleted object, which raises.
+    """
+    emitter.connect(slot)
+    owner.destroyed.connect(lambda: emitter.disconnect(slot))
+
+
+def _abandon(control: worker.Control) -> None:
+    """End a fit whose controller is gone."""
+    control.cancel()
+    turns.leave(control)
 
 
 def summary(fit: Fit) -> str:

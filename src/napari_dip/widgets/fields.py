@@ -13,6 +13,7 @@ from magicgui.widgets import (
     SpinBox,
     Widget,
 )
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -80,6 +81,28 @@ class Real:
         self.widget.value = repr(float(value)).removesuffix(".0")
 
 
+class Numbers:
+    """A field for a few numbers, with commas between them."""
+
+    def __init__(self, value: tuple[float, ...], member: type) -> None:
+        self.widget = LineEdit()
+        self.member = member
+        self.value = value
+
+    @property
+    def value(self) -> Any:
+        """The numbers; a text that is none is for the recipe to refuse."""
+        text = self.widget.value
+        try:
+            return tuple(self.member(part) for part in text.strip("() ,").split(","))
+        except ValueError:
+            return text
+
+    @value.setter
+    def value(self, value: tuple[float, ...]) -> None:
+        self.widget.value = ", ".join(repr(number) for number in value)
+
+
 class NumberOr:
     """A number, or one of the words that may stand in its place.
 
@@ -129,13 +152,15 @@ class NumberOr:
         self.number.widget.enabled = free
 
 
-Field = Plain | Real | NumberOr
+Field = Plain | Real | Numbers | NumberOr
 
 
 def make_field(p: Parameter) -> Field:
     """Return the field for a parameter."""
     if p.name == "device":
         return Plain(ComboBox(choices=_devices()), p.default)
+    if p.member is not None:
+        return Numbers(p.default, p.member)
     if int in p.types or float in p.types:
         words: dict[str, str | None] = {c: c for c in p.choices}
         if type(None) in p.types:
@@ -178,6 +203,8 @@ class Fields(QWidget):
         Where to live.
     """
 
+    changed = Signal()
+
     def __init__(self, recipe: type[Recipe], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.kind = recipe
@@ -191,6 +218,7 @@ class Fields(QWidget):
             field = self.fields[p.name] = make_field(p)
             name = LABELS.get(p.name, p.name.replace("_", " ").capitalize())
             forms[p.advanced].addRow(*row(name, field.widget, p.help))
+            field.widget.changed.connect(lambda *_: self.changed.emit())
         self.advanced = QCollapsible("Advanced", collapsedIcon="▶")
         self.advanced.setDuration(0)
         self.advanced.addWidget(folded)

@@ -1,19 +1,27 @@
-"""Between napari's layers and the tasks: arrays out of layers, results into layers."""
+"""Between layers and tasks: which array, which part of it, where it lies."""
 
 from __future__ import annotations
 
 import dataclasses
-import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.transforms import Affine
 
-from napari_dip import __version__
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
 
 KEY = "napari-dip"
 """Of our entry in a layer's metadata."""
+
+Crop = tuple[slice, ...]
+"""A part of an array: one slice for each axis."""
+
+CHANNEL_LABELS = ("c", "ch", "channel", "channels")
+"""Axis labels that say an axis holds channels."""
 
 _KEPT = (
     "scale",
@@ -43,118 +51,149 @@ def array_of(layer: Layer) -> Any:
 def adapted(recipe: Recipe, layer: Layer) -> Recipe:
     """Return the recipe with what the layer knows better than the array.
 
-    A layer says whether its last axis is colour, so "auto" need not guess.  And
-    napari can show colours only as integers or as floats from 0 to 1: a result
-    in the units of an integer image has to have its type.
+    A layer says whether its last axis is colour, and its axis labels which one holds
+    channels, so "auto" need not guess.  And napari can show colours only as integers
+    or as floats from 0 to 1: a result in the units of an integer image has to have
+    its type.
     """
     changes: dict[str, Any] = {}
     rgb = bool(getattr(layer, "rgb", False))
     if recipe.channel_axis == "auto":
-        changes["channel_axis"] = -1 if rgb else None
+        labels = [str(label).lower() for label in layer.axis_labels]
+        named = [i for i, label in enumerate(labels) if label in CHANNEL_LABELS]
+        changes["channel_axis"] = -1 if rgb else next(iter(named), None)
     if rgb and np.dtype(array_of(layer).dtype).kind in "ui":
         changes["dtype"] = "input"
     return dataclasses.replace(recipe, **changes)
 
 
-def appearance(source: Image) -> dict[str, Any]:
-    """Return the keywords of `Image` that place and show a result like its source."""
+def layout_of(recipe: Recipe, layer: Layer) -> Layout:
+    """Return which axes of a layer's array are what, for an adapted recipe."""
+    axis = recipe.channel_axis
+    return Layout.of(array_of(layer), axis, recipe.spatial_dims, f"layer {layer.name}")
+
+
+def whole(layer: Layer) -> Crop:
+    """Return the crop that leaves everything."""
+    return (slice(None),) * array_of(layer).ndim
+
+
+def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
+    """Return the crop to the plane or volume that the viewer shows.
+
+    Parameters
+    ----------
+    layer : Image
+        Whose array is cropped; axes keep a length of 1, so that the result can be
+        placed where it came from.
+    leading : sequence of int
+        Axes over planes.
+    dims : napari.components.Dims
+        Of the viewer.
+
+    Raises
+    ------
+    InputError
+        If the viewer shows one of those axes, and so no single plane.
+    """
+    first = dims.ndim - layer.ndim
+    if any(axis + first in dims.displayed for axis in leading):
+        raise InputError(
+            f"the viewer does not show a plane of {layer.name}, but axes "
+            f"{tuple(axis - first for axis in dims.displayed)} of it: show the last "
+            f"axes, or restore all planes"
+        )
+    point = layer.world_to_data(dims.point)
+    crop = list(whole(layer))
+    for axis in leading:
+        last = array_of(layer).shape[axis] - 1
+        index = int(np.clip(np.rint(point[axis]), 0, last))
+        crop[axis] = slice(index, index + 1)
+    return tuple(crop)
+
+
+def placement(
+    source: Image, shape: Sequence[int], crop: Crop
+) -> dict[str, tuple[float, ...]]:
+    """Return scale and translate of a result.
+
+    The result covers the same area as the part of the source it was made from: if it
+    has f times as many pixels, they are f times smaller, and the centre of the first
+    one moves by half the difference, ``(1 / f - 1) / 2`` pixels of the source.
+
+    Parameters
+    ----------
+    source : Image
+        The layer that was restored.
+    shape : sequence of int
+        Of the result's array.
+    crop : tuple of slice
+        What was restored of the source's array.
+    """
+    sides = array_of(source).shape
+    n = source.ndim
+    part = [range(*c.indices(side)) for c, side in zip(crop, sides, strict=True)][:n]
+    step = np.array([len(p) / side for p, side in zip(part, shape, strict=False)])
+    start = np.array([p.start for p in part]) + (step - 1) / 2
+    scale, translate = np.asarray(source.scale), np.asarray(source.translate)
+    to_world = Affine(scale=scale, rotate=source.rotate, shear=source.shear, ndim=n)
+    return {
+        "scale": tuple(scale * step),
+        "translate": tuple(translate + to_world.linear_matrix @ start),
+    }
+
+
+def appearance(
+    source: Image, shape: Sequence[int] | None = None, crop: Crop | None = None
+) -> dict[str, Any]:
+    """Return the keywords of `Image` that place and show a result like its source.
+
+    `shape` and `crop` are those of `placement`; without them all of the source was
+    restored and its size kept.
+    """
     _, state, _ = source.as_layer_data_tuple()
     keywords = {key: state[key] for key in _KEPT if key in state}
     if not source.rgb:
         keywords["contrast_limits"] = tuple(source.contrast_limits)
-    return keywords
+    shape = array_of(source).shape if shape is None else shape
+    crop = whole(source) if crop is None else crop
+    return keywords | placement(source, shape, crop)
 
 
-class ResultLayer:
-    """The layer that shows a fit while it runs and holds its result.
+def check_same_place(source: Layer, other: Layer) -> None:
+    """Raise if equal pixels of two layers do not lie on each other in the viewer.
 
-    Made when there is a first image to show, above its source; never an existing
-    layer, whatever its name.  For the main thread only.
+    `other` may lack leading axes of `source`.
 
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-        Where it goes.
-    source : Image
-        The layer that is restored.
-    recipe : Recipe
-        How.
+    Raises
+    ------
+    InputError
+        With both transforms.
     """
-
-    def __init__(self, layers: Any, source: Image, recipe: Recipe) -> None:
-        self.layers = layers
-        self.source = source
-        self.layer: Image | None = None
-        self.keywords = appearance(source)
-        self.limits = None if source.rgb else tuple(source.contrast_limits_range)
-        self.shape = tuple(array_of(source).shape)
-        self.provenance = {
-            "run_id": uuid.uuid4().hex,
-            "task": recipe.task,
-            "recipe": recipe.to_dict(),
-            "version": __version__,
-            "source": source.name,
-        }
-
-    @property
-    def shown(self) -> bool:
-        """Whether the layer is in the viewer."""
-        return any(layer is self.layer for layer in self.layers)
-
-    def show(self, image: Any, index: tuple[int | slice, ...]) -> None:
-        """Show one plane of the result as it is now."""
-        if self.layer is None:
-            self._insert(self._empty(image, index))
-        assert self.layer is not None
-        # In place: assigning `data` computes the histogram and more every time.
-        self.layer.data[index] = image
-        self.layer.refresh()
-
-    def finish(self, fit: Any) -> None:
-        """Show the result and say how it was made."""
-        if self.layer is None:
-            self._insert(fit.image)
-        else:
-            self.layer.data = fit.image
-        assert self.layer is not None
-        self.provenance |= {
-            "iterations": fit.iterations,
-            "best_iteration": fit.best_iteration,
-            "stopped_by": fit.stopped_by,
-            "seconds": fit.seconds,
-            "settings": fit.settings,
-            "warnings": list(fit.warnings),
-        }
-        self.layer.metadata = {**self.layer.metadata, KEY: self.provenance}
-
-    def remove(self) -> None:
-        """Take the layer out of the viewer, if it is there."""
-        if self.shown:
-            self.layers.remove(self.layer)
-
-    def _empty(self, image: Any, index: tuple[int | slice, ...]) -> Any:
-        """Return a result without its planes yet, which look black."""
-        shape = list(self.shape)
-        sides = iter(image.shape)
-        for axis, i in enumerate(index):
-            if isinstance(i, slice):
-                shape[axis] = next(sides)
-        black = self.keywords.get("contrast_limits", (0,))[0]
-        return np.full(shape, black, image.dtype)
-
-    def _insert(self, data: Any) -> None:
-        layer = self.layer = Image(
-            data,
-            name=f"{self.source.name} [DIP {self.provenance['task']}]",
-            metadata={KEY: self.provenance},
-            multiscale=False,
-            **self.keywords,
+    n = min(other.ndim, source.ndim)
+    corners = np.vstack([np.zeros(n), np.diag(np.full(n, 100.0))])
+    for corner in corners:
+        here, there = (
+            np.asarray(layer.data_to_world([0.0] * (layer.ndim - n) + list(corner)))
+            for layer in (source, other)
         )
-        if self.limits is not None:
-            layer.contrast_limits_range = self.limits
-        names = [other is self.source for other in self.layers]
-        place = names.index(True) + 1 if True in names else len(names)
-        before = set(self.layers.selection)
-        self.layers.insert(place, layer)
-        # napari selects what is new; the user is busy with something else.
-        self.layers.selection = before
+        size = np.abs(np.asarray(source.scale)[-n:]).max()
+        if np.abs(here[-n:] - there[-n:]).max() > 0.01 * size:
+            raise InputError(
+                f"{other.name} does not lie on {source.name}: {_where(other, n)}, but "
+                f"{source.name} {_where(source, n)}; give them the same transform"
+            )
+
+
+def _where(layer: Layer, n: int) -> str:
+    """Say where a layer lies, in its last n axes."""
+    numbers = {"scale": layer.scale, "translate": layer.translate}
+    parts = [
+        f"{name} ({', '.join(f'{v:.4g}' for v in values[-n:])})"
+        for name, values in numbers.items()
+    ]
+    if not np.allclose(layer.rotate, np.eye(layer.ndim)) or np.any(layer.shear):
+        parts.append("rotated or sheared")
+    if not np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1)):
+        parts.append("with an affine of its own")
+    return "has " + ", ".join(parts)

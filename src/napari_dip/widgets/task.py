@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any, ClassVar
 
-from magicgui.widgets import create_widget
-from napari.layers import Image, Layer
+from magicgui.widgets import ComboBox
+from napari.layers import Image
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QFrame,
+    QGridLayout,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
-from napari_dip.widgets.controller import RunController
+from napari_dip.widgets import scripting, settings
+from napari_dip.widgets.compare import Comparison
+from napari_dip.widgets.controller import IDLE, RunController, Work
 from napari_dip.widgets.fields import Fields, row
-from napari_dip.widgets.layers import adapted, array_of
-from napari_dip.widgets.run_panel import RunPanel, wrapped
+from napari_dip.widgets.foresee import Foresight, load_torch
+from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.layers import (
+    KEY,
+    Crop,
+    adapted,
+    array_of,
+    layout_of,
+    shown_plane,
+    whole,
+)
+from napari_dip.widgets.run_panel import RunPanel, button, wrapped
+from napari_dip.widgets.scrubber import Scrubber
+
+ALL, SHOWN = "all of them", "the one shown"
 
 
 class TaskWidget(QWidget):
@@ -34,49 +59,133 @@ class TaskWidget(QWidget):
     task: ClassVar[str]
     """Name of the task."""
 
-    layers: ClassVar[dict[str, type[Layer]]] = {"image": Image}
-    """Kind of layer for every array of the task; the first is what is restored."""
+    arrays: ClassVar[dict[str, type[ImageInput]]] = {"image": ImageInput}
+    """Where every array of the task comes from; the first is what is restored."""
 
     about: ClassVar[str]
     """What it does to an image, honestly, in a few sentences."""
+
+    holds_out: ClassVar[bool] = False
+    """Whether a fit that stops by itself watches pixels held out of it."""
+
+    takes_away: ClassVar[bool] = True
+    """Whether input minus result is what was taken from the image."""
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
         self.controller = RunController(napari_viewer, self)
-        self.chosen: dict[str, Any] = {
-            name: create_widget(annotation=kind, name=name)
-            for name, kind in self.layers.items()
+        task = get(self.task)
+        self.inputs = {
+            name: kind(name, napari_viewer, task.arrays[name])
+            for name, kind in self.arrays.items()
         }
-        self.fields = Fields(get(self.task).recipe)
+        self.planes = ComboBox(choices=(ALL, SHOWN))
+        self.fields = Fields(task.recipe)
         self.panel = RunPanel(self.controller)
+        self.scrubber = Scrubber(self.controller)
+        self.comparison = Comparison(self.controller, self.work, self.takes_away)
+        self.foresight = Foresight(self.work, self)
+
+        self._fill_form()
+        self._fill_dock()
+        self._restore()
         self.panel.run_button.clicked.connect(self.run)
+        self.fields.changed.connect(self._changed)
+        self.planes.changed.connect(self._changed)
+        for given in self.inputs.values():
+            given.combo.changed.connect(self._changed)
+        self.foresight.found.connect(self.panel.show_estimate)
+        self._changed()
 
-        for i, (name, combo) in enumerate(self.chosen.items()):
-            label = name.replace("_", " ").capitalize()
-            self.fields.form.insertRow(i, *row(label, combo))
-        text = wrapped(self.about)
-        about = QCollapsible("What will this do to my image?", collapsedIcon="▶")
-        about.setDuration(0)
-        about.addWidget(text)
+    # -- how it looks -------------------------------------------------------------
 
-        layout = QVBoxLayout(self)
+    def _fill_form(self) -> None:
+        """Put the layers above the parameters."""
+        rows = [entry for given in self.inputs.values() for entry in given.rows]
+        tip = "A stack is restored plane by plane: all planes, or the one shown."
+        rows.append(("Planes", self.planes, tip))
+        for i, (label, widget, tip) in enumerate(rows):
+            self.fields.form.insertRow(i, *row(label, widget, tip))
+
+    def _fill_dock(self) -> None:
+        """Put everything below each other, in an area that scrolls."""
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.fields)
         layout.addWidget(self.panel)
-        layout.addWidget(about)
+        layout.addWidget(self.scrubber)
+        self.about_section = folded(
+            "What will this do to my image?", wrapped(self.about)
+        )
+        layout.addWidget(folded("Compare", self.comparison))
+        layout.addWidget(folded("Script and recipe", self._scripts()))
+        layout.addWidget(self.about_section)
         layout.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidget(inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+
+    def _scripts(self) -> QWidget:
+        """Return the buttons that turn a run into text, and a recipe into fields."""
+        self.python_button = button(
+            "Copy as Python",
+            "Copy code that does this run again in napari's console: the last run if "
+            "nothing was changed since, with where it was stopped.",
+        )
+        self.command_button = button(
+            "Copy as command", "Copy the command line that does this run on files."
+        )
+        self.load_button = button(
+            "Load from the selected layer",
+            "Fill in the parameters that the selected result was made with.",
+        )
+        self.defaults_button = button("Defaults", "Go back to the defaults.")
+        self.told = wrapped()
+        self.told.hide()
+        self.python_button.clicked.connect(self.copy_python)
+        self.command_button.clicked.connect(self.copy_command)
+        self.load_button.clicked.connect(self.load_recipe)
+        self.defaults_button.clicked.connect(
+            lambda: self.fields.load(get(self.task).recipe())
+        )
+        widget = QWidget()
+        grid = QGridLayout(widget)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.python_button, 0, 0)
+        grid.addWidget(self.command_button, 0, 1)
+        grid.addWidget(self.load_button, 1, 0)
+        grid.addWidget(self.defaults_button, 1, 1)
+        grid.addWidget(self.told, 2, 0, 1, 2)
+        return widget
+
+    def _restore(self) -> None:
+        """Fill in what was used last; unfold the text for who is new here."""
+        used = settings.last_used(self.task)
+        if not used:
+            self.about_section.expand(animate=False)
+            return
+        try:
+            self.fields.load(get(self.task).recipe.from_dict(used))
+        except InputError:  # of another version
+            settings.remember(self.task, {})
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers there are now; napari calls this when they change."""
-        for combo in self.chosen.values():
-            nothing = combo.value is None
-            combo.reset_choices(event)
-            active = self.viewer.layers.selection.active
-            if nothing and active is not None:
-                # Of several layers the user most likely means the selected one.
-                same = [layer for layer in combo.choices if layer == active]
-                if same:
-                    combo.value = same[0]
+        for given in self.inputs.values():
+            given.reset_choices(event)
+        self._changed()
+
+    def showEvent(self, event: Any) -> None:
+        """Get ready while the user looks around."""
+        super().showEvent(event)
+        load_torch()
+        self._changed()
 
     def changeEvent(self, event: Any) -> None:
         """Stop when the dock is closed: its buttons are gone, the result stays."""
@@ -84,21 +193,176 @@ class TaskWidget(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.controller.stop()
 
+    def _changed(self, _: Any = None) -> None:
+        """Follow what was chosen or filled in."""
+        source = self.source
+        native = self.planes.native
+        stack = False
+        if source is not None:
+            try:
+                layout = layout_of(adapted(self.fields.recipe(), source), source)
+                stack = layout.planes > 1
+            except InputError:
+                pass  # Run says it, and the text below once nothing changes
+        self.fields.form.setRowVisible(native, stack)
+        self.comparison.offer_methods(baselines(self.task))
+        if self.isVisible() and source is not None and self.controller.state == IDLE:
+            self.foresight.ask()
+
+    # -- what Run would do --------------------------------------------------------
+
+    @property
+    def source(self) -> Image | None:
+        """The layer to restore."""
+        return next(iter(self.inputs.values())).layer
+
+    def recipe(self) -> Recipe:
+        """Return what is filled in, with what the layer knows better."""
+        source = self.source
+        recipe = self.fields.recipe()
+        return recipe if source is None else adapted(recipe, source)
+
+    def crop(self, recipe: Recipe) -> Crop:
+        """Return which part of the layer is to be restored."""
+        source = self.source
+        assert source is not None
+        if self.planes.value == SHOWN:
+            leading = layout_of(recipe, source).leading_axes
+            return shown_plane(source, leading, self.viewer.dims)
+        return whole(source)
+
+    def work(self) -> Work:
+        """Return what Run would do now.
+
+        Raises
+        ------
+        InputError
+            If something is missing or does not fit.
+        """
+        for name, given in self.inputs.items():
+            if given.layer is None:
+                raise InputError(
+                    f"There is no {given.kinds} to take the {name} from: open or "
+                    f"add one first."
+                )
+        source = self.source
+        assert source is not None
+        recipe = self.recipe()
+        crop = self.crop(recipe)
+        return Work(
+            recipe=recipe,
+            source=source,
+            crop=crop,
+            arrays={n: g.array(source, crop) for n, g in self.inputs.items()},
+            layers={n: g.layer.name for n, g in self.inputs.items() if g.layer},
+        )
+
     def run(self) -> None:
         """Start with what is filled in, or say what is missing."""
-        for name, combo in self.chosen.items():
-            if combo.value is None:
-                kind = self.layers[name].__name__.lower()
-                self.panel.show_end(
-                    f"There is no {kind} layer to take the {name} from: open one first."
-                )
-                return
-        source = next(iter(self.chosen.values())).value
         try:
-            recipe = adapted(self.fields.recipe(), source)
+            work = self.work()
         except InputError as error:
             self.panel.show_end(str(error))
             return
-        arrays = [array_of(combo.value) for combo in self.chosen.values()]
-        self.panel.begin(recipe.iterations == "auto" and recipe.preset != "paper")
-        self.controller.start(recipe, source, arrays)
+        self.foresight.cancel()
+        settings.remember(self.task, self.fields.recipe().to_dict())
+        automatic = work.recipe.iterations == "auto" and work.recipe.preset != "paper"
+        self.panel.begin(automatic, automatic and self.holds_out)
+        self.controller.start(work)
+
+    # -- as text ------------------------------------------------------------------
+
+    def ending(self, work: Work) -> scripting.Ending:
+        """Return how the last run ended, if this is it once more."""
+        last = self.controller.last
+        if last is None or last.layer is None:
+            return scripting.Ending()
+        made = last.layer.metadata[KEY]
+        sides = array_of(work.source).shape
+        bounds = [c.indices(n)[:2] for c, n in zip(work.crop, sides, strict=True)]
+        same = (
+            made["recipe"] == work.recipe.to_dict()
+            and made["layers"] == work.layers
+            and made["crop"] == [list(pair) for pair in bounds]
+        )
+        return scripting.Ending.of(made) if same else scripting.Ending()
+
+    def copy_python(self) -> None:
+        """Copy code that does this run again."""
+        try:
+            work = self.work()
+        except InputError as error:
+            self._tell(str(error))
+            return
+        code = {n: g.code(work.source, work.crop) for n, g in self.inputs.items()}
+        text = scripting.python(work.recipe, code, self.ending(work))
+        copy(text)
+        self._tell("Copied. Paste it into napari's console.")
+
+    def copy_command(self) -> None:
+        """Copy the command line that does this run on files."""
+        try:
+            work = self.work()
+            files = {n: g.file(work.crop) for n, g in self.inputs.items()}
+            ending = self.ending(work)
+            if ending.kept or ending.stopped:
+                raise InputError(
+                    "The run was ended by hand, which a command cannot do again; "
+                    "Python can."
+                )
+        except InputError as error:
+            self._tell(str(error))
+            return
+        output = f"{work.source.name}-{self.task}.tif".replace("/", "_")
+        text = scripting.command(work.recipe, files, output)
+        copy(text)
+        missing = [
+            f"{given.layer.name} as {files[name]}"
+            for name, given in self.inputs.items()
+            if given.layer is not None and not given.layer.source.path
+        ]
+        save = f" It reads files: save {', '.join(missing)} first." if missing else ""
+        self._tell(f"Copied.{save}")
+
+    def load_recipe(self) -> None:
+        """Fill in the recipe of the selected layer."""
+        layer = self.viewer.layers.selection.active
+        made = {} if layer is None else layer.metadata.get(KEY, {})
+        try:
+            if not isinstance(made.get("recipe"), dict):
+                raise InputError("Select a result first: this layer has no recipe.")
+            self.fields.load(get(self.task).recipe.from_dict(made["recipe"]))
+        except InputError as error:
+            self._tell(str(error))
+            return
+        for name, layer_name in made.get("layers", {}).items():
+            if name in self.inputs:
+                self.inputs[name].choose(layer_name)
+        self._tell(f"The parameters of {layer.name} are filled in.")
+
+    def _tell(self, text: str) -> None:
+        self.told.setText(text)
+        self.told.show()
+
+
+def folded(title: str, content: QWidget) -> QCollapsible:
+    """Return a section that is folded away."""
+    section = QCollapsible(title, collapsedIcon="▶", expandedIcon="▼")
+    section.setDuration(0)
+    section.addWidget(content)
+    return section
+
+
+def copy(text: str) -> None:
+    """Put a text on the clipboard."""
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    clipboard.setText(text)
+
+
+def baselines(task: str) -> tuple[str, ...]:
+    """Return the classical methods for a task."""
+    if importlib.util.find_spec("napari_dip.baselines") is None:
+        return ()
+    found: Any = importlib.import_module("napari_dip.baselines")
+    return tuple(found.FOR_TASK.get(task, ()))

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 REPORT_EVERY = 0.1
 """Seconds between two reports: Qt queues all of them, however slow the drawing."""
 
-IMAGE_EVERY = 0.3
-"""Seconds between two images."""
-
 IMAGE_SHARE = 0.1
 """Part of the time that making images may take."""
 
@@ -35,8 +32,19 @@ FIRST_DRAWING = 2.0
 """Most seconds to wait for a new layer: two threads at work make it take long."""
 
 
+def threads() -> int:
+    """Return how many processor cores a fit may use: one is left to the interface."""
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
 class Control:
-    """What the main thread tells a running fit."""
+    """What the main thread tells a running fit.
+
+    Attributes
+    ----------
+    ended_at : tuple of int or None
+        Part and step at which the fit was told to stop.
+    """
 
     def __init__(self) -> None:
         self.stopping = Event()
@@ -46,6 +54,7 @@ class Control:
         # Set when the last image has been drawn, so that images never queue up.
         self.drawn = Event()
         self.drawn.set()
+        self.ended_at: tuple[int, int] | None = None
 
     def stop(self) -> None:
         """End the fit and keep its best image."""
@@ -79,6 +88,8 @@ class Report:
         As in `napari_dip.prior.fit.Iterate`.
     rate : float
         Iterations per second lately, 0 where unknown.
+    checks : tuple of tuple
+        (part, step, loss, score) of every check since the last report.
     image : ndarray or None
         The image now, if it is time for one.
     index : tuple
@@ -93,6 +104,7 @@ class Report:
     part: int
     parts: int
     rate: float
+    checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
     index: tuple[int | slice, ...] = ()
 
@@ -112,27 +124,33 @@ class FitWorker(GeneratorWorker):
 
 
 def start(
-    task: str, recipe: Recipe, arrays: Sequence[Any], connect: dict[str, Any]
-) -> tuple[FitWorker, Control]:
-    """Start a fit in a thread; `connect` maps the worker's signals to slots."""
-    control = Control()
+    control: Control,
+    recipe: Recipe,
+    arrays: Sequence[Callable[[], Any]],
+    interval: float,
+    connect: dict[str, Any],
+) -> FitWorker:
+    """Start `restoring` in a thread; `connect` maps the worker's signals to slots."""
     worker = create_worker(
         restoring,
         control,
-        task,
         recipe,
         arrays,
+        interval,
         _worker_class=FitWorker,
         _connect=connect,
         _start_thread=False,
     )
     worker.control = control
     worker.start()
-    return worker, control
+    return worker
 
 
 def restoring(
-    control: Control, task: str, recipe: Recipe, arrays: Sequence[Any]
+    control: Control,
+    recipe: Recipe,
+    arrays: Sequence[Callable[[], Any]],
+    interval: float = 0.3,
 ) -> Generator[Report, None, Fit | None]:
     """Run a fit, reporting now and then.
 
@@ -140,12 +158,12 @@ def restoring(
     ----------
     control : Control
         Looked at after every iteration.
-    task : str
-        Name of the task.
     recipe : Recipe
         Its parameters.
-    arrays : sequence of array
-        Its arrays.
+    arrays : sequence of callable
+        Return the arrays of the task; called here, as they may have to be read.
+    interval : float
+        Seconds between two images.
 
     Yields
     ------
@@ -165,11 +183,11 @@ def restoring(
     """
     fitting = it = None
     try:
-        # One core is left to the interface.
-        threads = max(1, (os.cpu_count() or 2) - 1)
-        fitting = run(get(task), recipe, arrays, threads=threads)
-        kind = np.dtype(arrays[0].dtype) if recipe.dtype == "input" else None
+        given = [array() for array in arrays]
+        fitting = run(get(recipe.task), recipe, given, threads=threads())
+        kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
         times: deque[float] = deque(maxlen=50)
+        checks: list[tuple[int, int, float, float]] = []
         next_report = next_image = 0.0
         stop, first = None, True
         while True:
@@ -178,8 +196,13 @@ def restoring(
             except StopIteration as end:
                 done: Fit = end.value
                 return done
+            check = (it.part, it.step, it.loss, it.score)
+            if not checks or checks[-1][2:] != check[2:]:
+                checks.append(check)
             if not control.going.is_set():
-                yield _report(it, times)
+                # What is being looked at during a pause should be up to date.
+                yield _report(it, times, checks, _image(it, kind))
+                del checks[:-1]
                 control.going.wait()
                 times.clear()
             if control.cancelling.is_set():
@@ -187,16 +210,19 @@ def restoring(
             stop = control.stopping.is_set()
             now = time.perf_counter()
             times.append(now)
+            if stop:
+                control.ended_at = (it.part, it.step)
             if stop or now < next_report:
                 continue
             image = None
             if now >= next_image and control.drawn.is_set():
-                image = it.image if kind is None else cast(it.image, kind)
+                image = _image(it, kind)
                 control.drawn.clear()
                 took = time.perf_counter() - now
-                next_image = now + max(IMAGE_EVERY, took / IMAGE_SHARE)
+                next_image = now + max(interval, took / IMAGE_SHARE)
             next_report = time.perf_counter() + REPORT_EVERY
-            yield _report(it, times, image)
+            yield _report(it, times, checks, image)
+            del checks[:-1]
             if image is not None and first:
                 control.drawn.wait(FIRST_DRAWING)
                 first = False
@@ -215,7 +241,13 @@ def restoring(
             fitting.close()
 
 
-def _report(it: Any, times: Sequence[float], image: Any = None) -> Report:
+def _image(it: Any, kind: np.dtype[Any] | None) -> Any:
+    return it.image if kind is None else cast(it.image, kind)
+
+
+def _report(
+    it: Any, times: Sequence[float], checks: Sequence[Any], image: Any = None
+) -> Report:
     span = times[-1] - times[0] if len(times) > 1 else 0.0
     return Report(
         step=it.step,
@@ -226,6 +258,7 @@ def _report(it: Any, times: Sequence[float], image: Any = None) -> Report:
         part=it.part,
         parts=it.parts,
         rate=(len(times) - 1) / span if span > 0 else 0.0,
+        checks=tuple(checks),
         image=image,
         index=it.index,
     )

@@ -1,0 +1,212 @@
+"""The result against its input: before and after, what was removed, the classics."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_dip.errors import DipError, InputError
+from napari_dip.widgets import residual
+from napari_dip.widgets.controller import RunController, Work
+from napari_dip.widgets.inputs import read
+from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
+from napari_dip.widgets.results import ResultLayer, insert
+from napari_dip.widgets.run_panel import button, wrapped
+
+_log = logging.getLogger(__name__)
+
+
+class Comparison(QWidget):
+    """Buttons to judge a result.
+
+    Parameters
+    ----------
+    controller : RunController
+        Whose result.
+    work : callable
+        Returns what Run would do now, for the classical method.
+    residual_makes_sense : bool
+        Whether input minus result is what the task removed.
+    parent : QWidget, optional
+        Where to live.
+    """
+
+    def __init__(
+        self,
+        controller: RunController,
+        work: Callable[[], Work],
+        residual_makes_sense: bool = True,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.controller, self.work = controller, work
+        self.before: tuple[ResultLayer, bool, bool] | None = None
+        self.before_button = button(
+            "Show the original",
+            "Show the layer as it was in place of the result; press again to go back.",
+        )
+        self.before_button.setCheckable(True)
+        self.residual_button = button(
+            "Residual",
+            "Add input minus result as a layer, and say whether it looks like noise: "
+            "edges and shapes in it were taken from the image.",
+        )
+        self.residual_button.setVisible(residual_makes_sense)
+        self.reading = wrapped()
+        self.reading.hide()
+        self.methods = ComboBox(choices=())
+        self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
+        self.classic_button = button(
+            "Run classical method",
+            "Run a well-known method without a network on the same layer, to compare.",
+        )
+        first, second = QHBoxLayout(), QHBoxLayout()
+        first.addWidget(self.before_button)
+        first.addWidget(self.residual_button)
+        second.addWidget(self.methods.native)
+        second.addWidget(self.classic_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(first)
+        layout.addWidget(self.reading)
+        layout.addLayout(second)
+
+        self.before_button.toggled.connect(self._toggle)
+        self.residual_button.clicked.connect(self._residual)
+        self.classic_button.clicked.connect(self._classic)
+        controller.result_changed.connect(self.refresh)
+        self.offer_methods(())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Offer what the result allows."""
+        last = self.controller.last
+        if self.before is not None and self.before[0] is not last:
+            self.before = None
+            self.before_button.setChecked(False)
+        self.before_button.setEnabled(last is not None)
+        self.residual_button.setEnabled(last is not None)
+        if last is None:
+            self.reading.hide()
+
+    def offer_methods(self, names: tuple[str, ...]) -> None:
+        """Offer these classical methods."""
+        self.methods.choices = names
+        self.methods.native.setVisible(len(names) > 1)
+        self.classic_button.setVisible(bool(names))
+        if len(names) == 1:
+            self.classic_button.setText(f"Run {names[0].replace('_', ' ')}")
+
+    def _toggle(self, checked: bool) -> None:
+        last = self.controller.last
+        if checked and last is not None and last.layer is not None:
+            self.before = (last, last.layer.visible, last.source.visible)
+            last.layer.visible = False
+            last.source.visible = True
+        elif self.before is not None:
+            result, shown, source_shown = self.before
+            self.before = None
+            if result.layer is not None:
+                result.layer.visible = shown
+            result.source.visible = source_shown
+
+    def _residual(self) -> None:
+        last = self.controller.last
+        if last is None or last.layer is None:
+            return
+        source = array_of(last.source)
+        if tuple(last.layer.data.shape) != last.shape:
+            self._read("The result has another size than its input: no residual.")
+            return
+        axes = layout_of(last.recipe, last.source).spatial_axes[-2:]
+        image = last.layer.data.copy()
+        self._in_thread(
+            lambda: _residual_of(source, last.crop, image, axes),
+            lambda found: self._show_residual(last, *found),
+        )
+
+    def _show_residual(self, result: ResultLayer, rest: Any, found: float) -> None:
+        axes = layout_of(result.recipe, result.source).spatial_axes[-2:]
+        pixels = int(np.prod([rest.shape[axis] for axis in axes]))
+        self._read(residual.verdict(found, pixels))
+        limit = float(np.nanpercentile(np.abs(rest), 99.5)) or 1.0
+        keywords = appearance(result.source, rest.shape, result.crop)
+        if result.source.rgb:
+            # Colours have no negative values: grey is no difference.
+            rest = np.clip(0.5 + rest / (2 * limit), 0, 1)
+        else:
+            keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
+        layer = Image(
+            rest.astype(np.float32),
+            name=f"{result.source.name} - {result.name}",
+            multiscale=False,
+            **keywords,
+        )
+        insert(self.controller.viewer.layers, result.layer, layer)
+
+    def _classic(self) -> None:
+        try:
+            work = self.work()
+        except InputError as error:
+            self._read(str(error))
+            return
+        name, task = self.methods.value, work.recipe.task
+        baselines: Any = importlib.import_module("napari_dip.baselines")
+        values = work.recipe.to_dict()
+        values.pop("task")
+        self.classic_button.setEnabled(False)
+        self._in_thread(
+            lambda: baselines.run(
+                task, name, values, *(array() for array in work.arrays.values())
+            ),
+            lambda image: self._show_classic(work, name, image),
+        )
+
+    def _show_classic(self, work: Work, name: str, image: Any) -> None:
+        keywords = appearance(work.source, image.shape, work.crop)
+        made = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
+        layer = Image(
+            image,
+            name=f"{work.source.name} [{name.replace('_', ' ')}]",
+            metadata={KEY: {**made, "source": work.source.name}},
+            multiscale=False,
+            **keywords,
+        )
+        insert(self.controller.viewer.layers, work.source, layer)
+
+    def _read(self, text: str) -> None:
+        self.reading.setText(text)
+        self.reading.show()
+
+    def _in_thread(self, function: Callable[[], Any], then: Callable[..., Any]) -> None:
+        """Compute something beside the interface, then do something with it."""
+        slots = {"returned": self._done, "errored": self._failed}
+        create_worker(lambda: (then, function()), _connect=slots)
+
+    def _done(self, found: tuple[Callable[..., Any], Any]) -> None:
+        self.classic_button.setEnabled(True)
+        then, value = found
+        then(value)
+
+    def _failed(self, error: Exception) -> None:
+        self.classic_button.setEnabled(True)
+        if not isinstance(error, DipError):
+            _log.error("a comparison failed", exc_info=error)
+        show_error(str(error) or type(error).__name__)
+
+
+def _residual_of(
+    source: Any, crop: Any, result: Any, axes: list[int]
+) -> tuple[Any, float]:
+    before = np.asarray(read(source, crop)).astype(np.float32)
+    rest = before - result.astype(np.float32)
+    return rest, residual.structure(rest, (axes[0], axes[1]))

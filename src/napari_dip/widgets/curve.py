@@ -1,0 +1,124 @@
+"""A small plot of how a fit goes: its loss, its score, and the image it would keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+LOSS, SCORE, CHOSEN = QColor("#4c9be8"), QColor("#f2a33a"), QColor("#5fc27e")
+
+Check = tuple[int, int, float, float]
+"""Part, step, loss and score."""
+
+
+class Curve(QWidget):
+    """Plots the checks of the fit that runs, on a logarithmic axis where it can.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+        Where to live.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.checks: list[Check] = []
+        self.chosen = 0
+        self.score_name = "held-out error"
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "<qt>How the fit goes: the error at the pixels "
+            "that are fitted (loss), and the error at pixels held out of the fit. The "
+            "first only falls; the second rises when the noise is being learnt. The "
+            "green line is the image that is kept.</qt>"
+        )
+
+    def sizeHint(self) -> QSize:
+        """Return a size that fits a dock."""
+        return QSize(240, 110)
+
+    def clear(self, score_name: str) -> None:
+        """Begin another fit, whose score has a name."""
+        self.checks, self.chosen, self.score_name = [], 0, score_name
+        self.update()
+
+    def add(self, checks: Iterable[Check], chosen: int) -> None:
+        """Append checks, and move the mark of the image that would be kept."""
+        for check in checks:
+            if not math.isfinite(check[2]):
+                continue
+            last = self.checks[-1][:2] if self.checks else (-1, -1)
+            if check[0] != last[0] or check[1] < last[1]:
+                self.checks = []  # one fit at a time
+            if not self.checks or check[1] > last[1]:
+                self.checks.append(check)
+        self.chosen = chosen
+        self.update()
+
+    def choose(self, step: int) -> None:
+        """Move the mark."""
+        self.chosen = step
+        self.update()
+
+    def points(self, which: int, area: QRectF) -> list[QPointF]:
+        """Return loss (2) or score (3) as points in an area."""
+        values = [v for c in self.checks for v in c[2:] if math.isfinite(v)]
+        # Some losses may be negative: they have no logarithm.
+        scale = math.log if min(values) > 0 else float
+        low, high = scale(min(values)), scale(max(values))
+        last = max(self.checks[-1][1], 1)
+        return [
+            QPointF(
+                area.left() + area.width() * check[1] / last,
+                area.bottom()
+                - area.height() * (scale(check[which]) - low) / (high - low or 1),
+            )
+            for check in self.checks
+            if math.isfinite(check[which])
+        ]
+
+    def paintEvent(self, event: object) -> None:
+        """Draw."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        line = painter.fontMetrics().height()
+        area = QRectF(self.rect()).adjusted(2, line + 4, -3, -line - 2)
+        frame = QColor(text)
+        frame.setAlpha(60)
+        painter.setPen(frame)
+        painter.drawRect(area)
+        if not self.checks:
+            return
+        self._legend(painter, text)
+        last = max(self.checks[-1][1], 1)
+        if 0 < self.chosen <= last:
+            x = area.left() + area.width() * self.chosen / last
+            painter.setPen(QPen(CHOSEN, 1.5, Qt.PenStyle.DashLine))
+            painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+        for which, colour in ((2, LOSS), (3, SCORE)):
+            painter.setPen(QPen(colour, 1.5))
+            painter.drawPolyline(QPolygonF(self.points(which, area)))
+        painter.setPen(text)
+        below = QRectF(area.left(), area.bottom() + 2, area.width(), line)
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "1")
+        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "iteration")
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, str(last))
+
+    def _legend(self, painter: QPainter, text: QColor) -> None:
+        x, metrics = 2.0, painter.fontMetrics()
+        for colour, name in (
+            (LOSS, "loss"),
+            (SCORE, self.score_name),
+            (CHOSEN, "kept image"),
+        ):
+            painter.setPen(QPen(colour, 2))
+            middle = metrics.height() / 2
+            painter.drawLine(QPointF(x, middle), QPointF(x + 12, middle))
+            painter.setPen(text)
+            painter.drawText(QPointF(x + 16, metrics.ascent()), name)
+            x += 16 + metrics.horizontalAdvance(name) + 12

@@ -1,0 +1,26 @@
+"""The dock widget that undoes a known blur."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from napari_dip.widgets.inputs import AnyImageInput, ImageInput
+from napari_dip.widgets.task import TaskWidget
+
+
+class DeconvolveWidget(TaskWidget):
+    """Undo the blur of a microscope or camera whose point spread is known."""
+
+    task = "deconvolve"
+    arrays: ClassVar[dict[str, type[ImageInput]]] = {
+        "image": ImageInput,
+        "psf": AnyImageInput,
+    }
+    takes_away = False
+    about = (
+        "A network is fitted so that its image, blurred by the point spread "
+        "function, is this one. The result is a new layer of the same size; the "
+        "point spread function is a layer too, with pixels of the same size.\n\n"
+        "It is only as good as the point spread function: a wrong one gives rings "
+        "and doubled edges. What the optics did not let through is a guess."
+    )

@@ -1,0 +1,19 @@
+"""The dock widget that brings out detail."""
+
+from __future__ import annotations
+
+from napari_dip.widgets.task import TaskWidget
+
+
+class EnhanceWidget(TaskWidget):
+    """Bring out the detail of an image, without training data."""
+
+    task = "enhance"
+    takes_away = False
+    about = (
+        "A network is fitted for a short while, until it has the large shapes of "
+        "this image but not its detail. The difference, which is the detail, is "
+        "added to the image once more.\n\n"
+        "This is for the eye: intensities change, and noise is brought out as "
+        "well, so denoise first. Do not measure in the result."
+    )

@@ -1,0 +1,46 @@
+"""The dock widget that fills in missing pixels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from qtpy.QtWidgets import QWidget
+
+from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.masks import MaskInput
+from napari_dip.widgets.task import TaskWidget
+
+
+class InpaintWidget(TaskWidget):
+    """Fill in missing pixels, text, scratches or holes, without training data."""
+
+    task = "inpaint"
+    arrays: ClassVar[dict[str, type[ImageInput]]] = {
+        "image": ImageInput,
+        "mask": MaskInput,
+    }
+    takes_away = False
+    about = (
+        "Pixels that the mask marks are thrown away and filled in so that they go "
+        "with the rest of this image; a network is fitted to the pixels that are "
+        "left. These stay exactly as they are, unless you untick Keep known.\n\n"
+        "What is filled in is invented. Thin scratches, text and single pixels come "
+        "out well; in a large hole you get a plausible texture, not what was there. "
+        "Never measure inside the mask. Paint it a pixel or two wider than the "
+        "damage: what is left of its rim would be continued inwards."
+    )
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        mask = self.inputs["mask"]
+        assert isinstance(mask, MaskInput)
+        self.mask_input = mask
+        mask.new.changed.connect(lambda _: self.new_mask())
+        mask.labels.changed.connect(self._changed)
+
+    def new_mask(self) -> None:
+        """Add an empty mask over the image and arm the brush."""
+        if self.source is None:
+            self.panel.show_end("Open an image first: the mask lies over it.")
+            return
+        self.mask_input.add_layer(self.source, self.fields.fields["spatial_dims"].value)

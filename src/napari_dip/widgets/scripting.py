@@ -1,0 +1,149 @@
+"""A run as text: Python for napari's console, or a command for a shell."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import get
+from napari_dip.widgets.worker import threads
+
+Moment = tuple[int, int]
+"""Part and step of a fit."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the user did to a run, so that it can be done again.
+
+    Attributes
+    ----------
+    stopped : tuple of int or None
+        Part and step at which it was told to stop.
+    kept : tuple of tuple
+        Parts and steps whose images were put in place of the result.
+    """
+
+    stopped: Moment | None = None
+    kept: tuple[Moment, ...] = ()
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> Ending:
+        """Return the ending of a run by the entry in its layer's metadata."""
+        stopped = provenance.get("ended_at")
+        kept = [(k["part"], k["step"]) for k in provenance.get("kept", ())]
+        return cls(None if stopped is None else tuple(stopped), tuple(kept))
+
+
+def python(recipe: Recipe, arrays: Mapping[str, str], ending: Ending) -> str:
+    """Return Python that does a run again, in napari's console.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As it was run.
+    arrays : mapping of str to str
+        For each array of the task its expression.
+    ending : Ending
+        Of the run.
+
+    Returns
+    -------
+    str
+        Leaves the image in the variable `result`.
+    """
+    task = recipe.task
+    lines = ["import napari_dip", "import torch"]
+    if any("mask_of(" in code for code in arrays.values()):
+        lines.append("from napari_dip.widgets.masks import mask_of")
+    if ending.kept:
+        lines.append("from napari_dip.tasks.arrays import cast")
+    lines += [
+        "",
+        "# Sums depend, in their last digits, on the number of threads.",
+        f"torch.set_num_threads({threads()})",
+    ]
+    lines += [f"{name} = {code}" for name, code in arrays.items()]
+    if ending.kept or ending.stopped:
+        lines += _watching(ending)
+    lines += [
+        f"result = napari_dip.{task}(",
+        *(f"    {name}," for name in arrays),
+        *(f"    {name}={value!r}," for name, value in _changed(recipe)),
+        *(["    callback=watch,"] if ending.kept or ending.stopped else []),
+        ")",
+    ]
+    if ending.kept:
+        lines += [
+            "for index, moment in kept:",
+            "    result[index] = cast(moment, result.dtype)",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def command(recipe: Recipe, files: Mapping[str, str], output: str) -> str:
+    """Return the command line that does a run again, from files to a file.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As it was run.
+    files : mapping of str to str
+        For each array of the task its file.
+    output : str
+        The file to write.
+    """
+    first, *others = files.items()
+    words = ["napari-dip", recipe.task.replace("_", "-"), first[1], "--output", output]
+    for name, file in others:
+        words += [_option(name), file]
+    # What a file would decide otherwise is always given.
+    given = dict(_changed(recipe)) | {
+        "channel_axis": recipe.channel_axis,
+        "dtype": recipe.dtype,
+    }
+    for name, value in given.items():
+        words += _words(name, value)
+    if sys.platform == "win32":
+        return f"set OMP_NUM_THREADS={threads()}&& {subprocess.list2cmdline(words)}\n"
+    return f"OMP_NUM_THREADS={threads()} {shlex.join(words)}\n"
+
+
+def _changed(recipe: Recipe) -> Iterable[tuple[str, Any]]:
+    """Yield the parameters that are not at their defaults."""
+    for p in get(recipe.task).recipe.parameters():
+        value = getattr(recipe, p.name)
+        if value != p.default or type(value) is not type(p.default):
+            yield p.name, value
+
+
+def _watching(ending: Ending) -> list[str]:
+    """Return the callback that stops where the user did, and keeps what he kept."""
+    lines = ["kept = []"] if ending.kept else []
+    lines += ["def watch(it):"]
+    if ending.kept:
+        lines += [
+            f"    if (it.part, it.step) in {sorted(ending.kept)}:",
+            "        kept.append((it.index, it.image))",
+        ]
+    if ending.stopped:
+        lines += [f"    return (it.part, it.step) == {tuple(ending.stopped)}"]
+    return lines
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """Return a parameter as words of the command line."""
+    if isinstance(value, bool):
+        return [_option(name) if value else "--no-" + name.replace("_", "-")]
+    if isinstance(value, tuple):
+        return [_option(name), ",".join(repr(v) for v in value)]
+    return [_option(name), "none" if value is None else str(value)]

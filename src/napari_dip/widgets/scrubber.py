@@ -1,0 +1,162 @@
+"""The slider through a fit: back to less detail, on to more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from napari_dip.widgets.controller import IDLE, RunController, connect
+from napari_dip.widgets.run_panel import button, wrapped
+from napari_dip.widgets.trajectory import Snapshot
+
+
+class Scrubber(QWidget):
+    """Looks back at a fit, in the layer of its result.
+
+    Parameters
+    ----------
+    controller : RunController
+        Whose fit.
+    parent : QWidget, optional
+        Where to live.
+    """
+
+    def __init__(
+        self, controller: RunController, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.controller = controller
+        self.moments: list[Snapshot | None] = []
+        """Of the plane that is shown; None is the result itself."""
+        self.index: Any = None
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        tip = (
+            "<qt>Moves through the fit: left to an earlier image with less detail, "
+            "right to a later one with more detail and more noise. The layer shows "
+            "that image.</qt>"
+        )
+        self.slider.setToolTip(tip)
+        self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
+        self.slider.setTickInterval(1)
+        self.slider.setPageStep(1)
+        self.label = wrapped()
+        self.keep_button = button(
+            "Keep this one",
+            "Copy the image that is shown to a layer of its own; the result that the "
+            "fit chose stays.",
+        )
+        ends = QHBoxLayout()
+        ends.addWidget(QLabel("less detail"))
+        ends.addWidget(self.slider, stretch=1)
+        ends.addWidget(QLabel("more"))
+        below = QHBoxLayout()
+        below.addWidget(self.label, stretch=1)
+        below.addWidget(self.keep_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(ends)
+        layout.addLayout(below)
+
+        self.slider.valueChanged.connect(self._look)
+        self.keep_button.clicked.connect(self._keep)
+        controller.reported.connect(self._grow)
+        controller.state_changed.connect(lambda _: self._offer())
+        controller.result_changed.connect(self.refresh)
+        connect(self, controller.viewer.dims.events.current_step, self._plane_changed)
+        self._offer()
+
+    def refresh(self) -> None:
+        """Show the moments of the plane that is shown, at the one that is shown."""
+        result = self.controller.result or self.controller.last
+        self.index = None
+        if result is not None:
+            self.index = result.shown_index(self.controller.viewer.dims)
+        self.moments = []
+        if self.index is not None:
+            self.moments = list(self.controller.trajectory.of(self.index))
+            if self.controller.last is not None and self.moments:
+                self.moments.insert(self._place_of_result(), None)
+        self.slider.blockSignals(True)
+        self.slider.setRange(0, max(len(self.moments) - 1, 0))
+        self.slider.setValue(self._now())
+        self.slider.blockSignals(False)
+        self._offer()
+
+    def _place_of_result(self) -> int:
+        """Return where the chosen image stands among the snapshots."""
+        moments = [m for m in self.moments if m is not None]
+        best = self.controller.best_step
+        if best < 1 or moments[-1].part != moments[0].part:
+            return len(moments)
+        return sum(m.step <= best for m in moments)
+
+    def _now(self) -> int:
+        """Return which moment the layer shows."""
+        last = self.controller.last
+        if last is None:
+            return len(self.moments) - 1
+        moment = last.moment_of(self.index) if self.index is not None else None
+        for i, snapshot in enumerate(self.moments):
+            now = None if snapshot is None else (snapshot.part, snapshot.step)
+            if now == moment:
+                return i
+        return 0
+
+    def _grow(self, report: Any) -> None:
+        """Add what the fit has just shown, staying where the user looks."""
+        if report.image is None or self.controller.result is None:
+            return
+        following = self.controller.following
+        looked_at = self._looked_at()
+        self.index = report.index
+        self.moments = list(self.controller.trajectory.of(report.index))
+        if not following and looked_at not in self.moments:
+            self.controller.following = following = True
+        self.slider.blockSignals(True)
+        self.slider.setRange(0, max(len(self.moments) - 1, 0))
+        where = len(self.moments) - 1 if following else self.moments.index(looked_at)
+        self.slider.setValue(where)
+        self.slider.blockSignals(False)
+        self._offer()
+
+    def _looked_at(self) -> Snapshot | None:
+        i = self.slider.value()
+        return self.moments[i] if i < len(self.moments) else None
+
+    def _look(self, _: int) -> None:
+        """Show what the slider points at."""
+        moment = self._looked_at()
+        running, last = self.controller.result, self.controller.last
+        if running is not None and moment is not None:
+            self.controller.following = moment is self.moments[-1]
+            running.show(moment.image, self.index)
+        elif last is not None:
+            last.look(self.index, moment)
+        self._offer()
+
+    def _keep(self) -> None:
+        last = self.controller.last
+        if last is not None:
+            last.keep()
+            self.refresh()
+
+    def _plane_changed(self, event: Any = None) -> None:
+        last = self.controller.last
+        if last is None:
+            return
+        if last.shown_index(self.controller.viewer.dims) != self.index:
+            self.refresh()
+
+    def _offer(self) -> None:
+        """Show only what makes sense now."""
+        self.setVisible(len(self.moments) > 1)
+        idle = self.controller.state == IDLE and self.controller.last is not None
+        self.keep_button.setEnabled(idle)
+        moment = self._looked_at()
+        if moment is not None:
+            part = "" if moment.part == 0 else f"fit {moment.part + 1}, "
+            self.label.setText(f"Shown: {part}iteration {moment.step}")
+        elif idle and self.moments:
+            self.label.setText("Shown: the result")
