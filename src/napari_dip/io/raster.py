@@ -248,8 +248,14 @@ def write_png(
     if data.dtype == np.bool_:
         data = data.astype(np.uint8) * 255
     data = data.reshape(*data.shape[:2], -1)
-    if alpha is not None and alpha.shape == data.shape[:2]:
-        data = np.dstack([data, alpha])
+    if alpha is not None:
+        # On finer pixels each repeats the opacity of the one it lies in.
+        for axis, (new, old) in enumerate(
+            zip(data.shape[:2], alpha.shape, strict=True)
+        ):
+            alpha = alpha.repeat(max(new // old, 1), axis=axis)
+        if alpha.shape == data.shape[:2]:
+            data = np.dstack([data, alpha])
     height, width, channels = data.shape
     bits = 8 * data.dtype.itemsize
     head = struct.pack(
