@@ -132,7 +132,7 @@ def _residual(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     return residual
 
 
-def _blocks(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def cut_blocks(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     """Cut an image into (n, side, side) blocks, leaving incomplete ones out."""
     height, width = (n // side * side for n in plane.shape)
     cut: NDArray[np.float64] = plane[:height, :width].reshape(
@@ -156,11 +156,11 @@ def signal_dependence(values: Float) -> tuple[float, float] | None:
     """
     levels, variances = [], []
     for plane in values.reshape(-1, *values.shape[-2:]).astype(np.float64):
-        blocks = _blocks(plane, 8)
+        blocks = cut_blocks(plane, 8)
         if len(blocks) < 32:
             return None
         levels.append(blocks.mean(axis=(1, 2)))
-        variances.append(_blocks(_residual(plane), 8).var(axis=(1, 2)))
+        variances.append(cut_blocks(_residual(plane), 8).var(axis=(1, 2)))
     level, variance = np.concatenate(levels), np.concatenate(variances)
     order = np.argsort(level)
     x, y = [], []
@@ -196,7 +196,7 @@ def correlation(values: Float) -> float:
     found = []
     for plane in values.reshape(-1, *values.shape[-2:]).astype(np.float64):
         side = 16 if min(plane.shape) >= 64 else 8
-        blocks = _blocks(plane, side)
+        blocks = cut_blocks(plane, side)
         coordinates = np.arange(side) - (side - 1) / 2
         power = (coordinates**2).mean()
         # Take the best plane out of every block: shading is no noise.
@@ -207,7 +207,7 @@ def correlation(values: Float) -> float:
         spread = (rest**2).mean(axis=(1, 2))
         # The flattest blocks are those whose variance is that of their finest
         # detail.  Saturated ones have no noise to look at.
-        fine = _blocks(_residual(plane), side).var(axis=(1, 2))
+        fine = cut_blocks(_residual(plane), side).var(axis=(1, 2))
         usable = np.flatnonzero(fine > 1e-2 * np.median(fine))
         if len(usable) == 0:
             continue
