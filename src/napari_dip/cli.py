@@ -59,8 +59,9 @@ Output = Annotated[
     Option(
         name=["--output", "-o"],
         group=_FILES,
-        help="File to write (.ome.tif, .tif or .png), or a folder: one that is there, "
-        "a name without an ending, or any name where there are several inputs.",
+        help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
+        "is there, a name without an ending, or any name where there are several "
+        "inputs.",
     ),
 ]
 Overwrite = Annotated[
@@ -325,10 +326,11 @@ def _number(text: str) -> int | float | str:
 
 def _targets(inputs: Sequence[Path], output: Path) -> list[Path]:
     """Return the file to write for every input."""
-    folder = output.is_dir() or len(inputs) > 1 or not output.suffix
+    store = output.name.lower().endswith(files.FOLDERS)  # counts as a file
+    folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
     if not folder:
         return [output]
-    if output.exists() and not output.is_dir():
+    if store or (output.exists() and not output.is_dir()):
         raise InputError(f"output must be a folder for several inputs; got {output}")
     targets = [output / _name(source) for source in inputs]
     for target in targets:

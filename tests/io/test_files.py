@@ -1,7 +1,9 @@
 """Images go into files and come out again, with all that is known about them."""
 
 import dataclasses
+import gc
 
+import dask.array
 import numpy as np
 import pytest
 import tifffile
@@ -54,7 +56,7 @@ def test_tiff_keeps_values_type_axes_and_provenance(
     assert back.header.provenance == MADE
 
 
-@pytest.mark.parametrize("ending", files.OUTPUTS[:-1])
+@pytest.mark.parametrize("ending", [".ome.tif", ".ome.tiff", ".tif", ".tiff"])
 def test_tiff_keeps_single_bits(tmp_path, rng, ending):
     data = numbers(rng, (20, 33), "bool")
     files.write(tmp_path / f"image{ending}", data)
@@ -355,6 +357,74 @@ def test_more_images_than_one_are_noted(tmp_path, rng):
     image = files.read(tmp_path / "image.tif")
     assert image.data.shape == (20, 33)
     assert "holds 2 images" in image.header.notes[0]
+
+
+# -- without the pixels -----------------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path, rng):
+    """Return TIFFs of many kinds with the array that each holds."""
+    stack = numbers(rng, (2, 3, 40, 48), "u2")
+    colour = numbers(rng, (3, 40, 48), "u1")
+    write = tifffile.imwrite
+    write(tmp_path / "ome.ome.tif", stack, metadata={"axes": "TCYX"})
+    write(tmp_path / "ij.tif", stack, imagej=True, metadata={"axes": "TCYX"})
+    tiles = {"compression": "zlib", "tile": (16, 16), "photometric": "minisblack"}
+    write(tmp_path / "tiles.tif", stack, **tiles)
+    rgb = {"photometric": "rgb", "planarconfig": "separate"}
+    write(tmp_path / "rgb.tif", colour, **rgb)
+    write(tmp_path / "big.tif", stack[0, 0], byteorder=">")
+    return {
+        "ome.ome.tif": stack,
+        "ij.tif": stack,
+        "tiles.tif": stack,
+        "rgb.tif": np.moveaxis(colour, 0, 2),
+        "big.tif": stack[0, 0],
+    }
+
+
+def test_tiffs_are_opened_without_pixels(tmp_path, written, monkeypatch):
+    read = {name: files.read(tmp_path / name) for name in written}
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", None)
+    for name, data in written.items():
+        header, (level,) = files.open_levels(tmp_path / name)
+        assert isinstance(level, dask.array.Array)
+        assert header == read[name].header
+        assert level.dtype == data.dtype
+        assert level.dtype.isnative
+        np.testing.assert_array_equal(level, data)
+        np.testing.assert_array_equal(level[0], data[0])
+
+
+def test_levels_of_a_tiff(tmp_path, rng):
+    data = numbers(rng, (64, 80), "u2")
+    with tifffile.TiffWriter(tmp_path / "image.ome.tif") as tif:
+        tif.write(data, subifds=1)
+        tif.write(data[::2, ::2], subfiletype=1)
+    _, (full, half) = files.open_levels(tmp_path / "image.ome.tif")
+    np.testing.assert_array_equal(full, data)
+    np.testing.assert_array_equal(half, data[::2, ::2])
+
+
+def test_file_is_closed_when_its_arrays_are_gone(tmp_path, written):
+    _, levels = files.open_levels(tmp_path / "tiles.tif")
+    plane = levels[0][0]
+    del levels
+    gc.collect()
+    np.testing.assert_array_equal(plane, written["tiles.tif"][0])
+    del plane
+    gc.collect()  # an open file would warn here, and warnings are errors
+
+
+def test_truncated_tiff_is_not_opened_without_pixels(tmp_path):
+    with pytest.raises(FileError, match="truncated"):
+        files.open_levels(damaged(tmp_path, "image.tif", 3000))
+
+
+def test_png_can_only_be_read(tmp_path, rng):
+    files.write(tmp_path / "image.png", numbers(rng, (20, 33), "u1"))
+    assert files.open_levels(tmp_path / "image.png") is None
 
 
 # -- what is refused --------------------------------------------------------------

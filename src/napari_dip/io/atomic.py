@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_dip.errors import FileError, InputError
+
+_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 @contextmanager
@@ -45,12 +48,77 @@ def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise if `path` is there and may not be replaced."""
-    if path.is_dir():
+@contextmanager
+def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary name to make a folder at, which becomes `path` at the end.
+
+    As `replacing`, but for a moment between two renamings nothing is at `path`: no
+    system replaces a folder that holds something.  What was there before is put
+    back when the second renaming fails.
+
+    Parameters
+    ----------
+    path : Path
+        The folder to make.
+    overwrite : bool
+        Whether it may replace another.
+    """
+    refuse_existing(path, overwrite, folder=True)
+    path = path.resolve()
+    mark = f".{path.name}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{mark}.part")
+    before = path.with_name(f"{mark}.old")
+    try:
+        yield temporary
+        for part in temporary.rglob("*"):
+            if part.is_file():
+                _sync(part)
+        refuse_existing(path, overwrite, folder=True)
+        if path.exists():
+            os.replace(path, before)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if before.exists():
+                os.replace(before, path)
+            raise
+        if os.name == "posix":
+            _sync(path.parent, os.O_RDONLY)
+        shutil.rmtree(before, ignore_errors=True)
+    except OSError as error:
+        raise FileError(
+            f"{path.name} cannot be written: {error.strerror or error}"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> None:
+    """Raise if `path` is there and may not be replaced, or is of another kind.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    overwrite : bool
+        Whether it may be replaced.
+    folder : bool
+        Whether the output is a folder: that of a Zarr store, which nothing but
+        another store may give way to.
+    """
+    if not folder and path.is_dir():
         raise InputError(f"output must be a file; got the folder {path}")
+    if folder and os.path.lexists(path) and not is_zarr(path):
+        raise InputError(
+            f"output must be a new folder or a Zarr store; got {path}, which is none"
+        )
     if not overwrite and os.path.lexists(path):
         raise InputError(f"{path} exists; allow its replacement (--overwrite)")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
+    return path.is_dir() and any((path / name).is_file() for name in _ZARR)
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:

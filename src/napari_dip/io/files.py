@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import atomic, provenance, raster, tiff
-from napari_dip.io.image import Header, Image
+from napari_dip.io import atomic, provenance, raster, tiff, zarr
+from napari_dip.io.image import Header, Image, plain_header
 
 _READERS = {
     ".tif": tiff,
@@ -21,8 +21,11 @@ _READERS = {
     ".jpeg": raster,
 }
 
-OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png")
+OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png")
 """Endings of files that can be written."""
+
+FOLDERS = (".ome.zarr", ".zarr")
+"""Those that are folders; an OME-Zarr that is read can have any name."""
 
 
 def read(path: str | Path) -> Image:
@@ -31,7 +34,7 @@ def read(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or Path
-        A TIFF, OME-TIFF, ImageJ hyperstack, PNG or JPEG.
+        A TIFF, OME-TIFF, ImageJ hyperstack, PNG, JPEG or OME-Zarr.
 
     Raises
     ------
@@ -51,10 +54,36 @@ def read_header(path: str | Path) -> Header:
     return header
 
 
+def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
+    """Open an image without reading its pixels.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read`.
+
+    Returns
+    -------
+    tuple or None
+        The header of the image at its full resolution, and dask arrays: the image at
+        its full resolution, then at every lower one that the file has.  None where
+        pixels can only be read at once: from a PNG or JPEG, or from a TIFF without
+        the libraries zarr and tifffile of 2025 or later.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    if reader is raster:
+        return None
+    found: tuple[Header, list[Any]] | None = reader.open_levels(path)
+    return found
+
+
 def _reader(path: Path) -> ModuleType:
     try:
+        if atomic.is_zarr(path):
+            return zarr
         if path.is_dir():
-            raise FileError(f"{path} is a folder, not a file")
+            raise FileError(f"{path} is a folder, neither a file nor an OME-Zarr")
         with open(path, "rb") as file:
             empty = not file.read(1)
     except OSError as error:
@@ -65,7 +94,7 @@ def _reader(path: Path) -> ModuleType:
     if reader is None:
         raise FileError(
             f"{path.name} has a format that is not read; accepted are "
-            f"{', '.join(_READERS)}"
+            f"{', '.join(_READERS)} and the folders of OME-Zarr"
         )
     return reader
 
@@ -95,8 +124,10 @@ def check_output(
         Whether the output may replace a file.
     """
     ending = output_format(path)
-    atomic.refuse_existing(path, overwrite)
-    if ending == ".png":
+    atomic.refuse_existing(path, overwrite, folder=ending in FOLDERS)
+    if ending in FOLDERS:
+        zarr.check(header, dtype)
+    elif ending == ".png":
         raster.check_png(header, dtype)
     else:
         tiff.check(header, dtype, ome=ending.startswith(".ome"))
@@ -115,7 +146,7 @@ def write(
     Parameters
     ----------
     path : str or Path
-        Ends in .tif, .tiff, .ome.tif, .ome.tiff or .png.
+        Ends in one of `OUTPUTS`.
     data : ndarray
         The pixels.
     like : Image, optional
@@ -129,22 +160,20 @@ def write(
     path = Path(path)
     ending = output_format(path)
     data = np.asarray(data)
-    header = like.header.of(data) if like is not None else _plain(data)
+    header = (
+        like.header.of(data)
+        if like is not None
+        else plain_header(data.shape, data.dtype)
+    )
     alpha = like.alpha if like is not None else None
     text = None if made is None else provenance.dumps(made)
     check_output(path, header, data.dtype, overwrite=overwrite)
+    if ending in FOLDERS:
+        with atomic.replacing_folder(path, overwrite=overwrite) as temporary:
+            zarr.write(temporary, data, header, text)
+        return
     with atomic.replacing(path, overwrite=overwrite) as temporary:
         if ending == ".png":
             raster.write_png(temporary, data, header, alpha, text)
         else:
             tiff.write(temporary, data, header, text, ome=ending.startswith(".ome"))
-
-
-def _plain(data: NDArray[Any]) -> Header:
-    """Return the header of an array of which nothing is known."""
-    colour = data.ndim > 2 and data.shape[-1] in (3, 4)
-    axes = "YXS" if colour else "YX"
-    if data.ndim < len(axes):
-        raise InputError(f"data must be an image; got shape {data.shape}")
-    axes = "Q" * (data.ndim - len(axes)) + axes
-    return Header("array", data.shape, data.dtype, axes)

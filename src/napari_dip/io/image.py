@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
 
 SPATIAL = "ZYX"
 
@@ -38,7 +41,8 @@ class Header:
     Attributes
     ----------
     format : str
-        "TIFF", "OME-TIFF", "ImageJ TIFF", "PNG" or "JPEG".
+        "TIFF", "OME-TIFF", "ImageJ TIFF", "OME-Zarr" with its version, "Zarr",
+        "PNG" or "JPEG".
     shape : tuple of int
         Of the array.
     dtype : numpy.dtype
@@ -129,3 +133,39 @@ class Image:
     data: NDArray[Any]
     header: Header
     alpha: NDArray[Any] | None = None
+
+
+def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:
+    """Return the header of an array of which nothing is known."""
+    axes = "YXS" if len(shape) > 2 and shape[-1] in (3, 4) else "YX"
+    if len(shape) < len(axes):
+        raise InputError(f"data must be an image; got shape {shape}")
+    return Header("array", shape, dtype, "Q" * (len(shape) - len(axes)) + axes)
+
+
+def sort_axes(header: Header) -> tuple[Header, tuple[int, ...]]:
+    """Move Y, X and the samples to the end; return the order of the axes, too."""
+    last = [header.axes.index(letter) for letter in "YXS" if letter in header.axes]
+    order = (*(i for i in range(len(header.shape)) if i not in last), *last)
+    return reorder(header, order), order
+
+
+def reorder(header: Header, order: Sequence[int]) -> Header:
+    """Return the header of an array whose axes were transposed."""
+    return dataclasses.replace(
+        header,
+        shape=tuple(header.shape[i] for i in order),
+        axes="".join(header.axes[i] for i in order),
+        scale=tuple(header.scale[i] for i in order),
+        units=tuple(header.units[i] for i in order),
+    )
+
+
+def name_axes(header: Header) -> Header:
+    """Name axes of unknown meaning as ImageJ does: slices, or else times."""
+    axes = header.axes
+    for letter in header.axes:
+        free = [a for a in "ZT" if a not in axes]
+        if letter not in "TZCYXS" and free:
+            axes = axes.replace(letter, free[0], 1)
+    return dataclasses.replace(header, axes=axes)

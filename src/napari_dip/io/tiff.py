@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
-from napari_dip.io.image import Header, Image
+from napari_dip.io.image import Header, Image, name_axes, sort_axes
 
 MICROMETRES = {
     "Å": 1e-4,
@@ -48,7 +49,7 @@ _CLASSIC_TIFF = 2**32 - 2**25
 def read_header(path: Path) -> Header:
     """Read what a TIFF says about its image."""
     with _opened(path) as (tif, _):
-        return _sorted(_header(tif, path))[0]
+        return sort_axes(_header(tif, path))[0]
 
 
 def read(path: Path) -> Image:
@@ -61,10 +62,43 @@ def read(path: Path) -> Image:
         if complaints:
             # tifffile makes do with what it can decode, and logs the rest.
             raise FileError(f"{path.name} is damaged: {complaints[0]}")
-    header, order = _sorted(found)
+    header, order = sort_axes(found)
     native = data.dtype.newbyteorder("=")
     data = np.ascontiguousarray(data.transpose(order), native)
     return Image(data, header)
+
+
+def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
+    """Open the first image of a TIFF without reading its pixels.
+
+    Returns
+    -------
+    tuple or None
+        The header, and dask arrays of the image at its full resolution and at every
+        lower one; None without the libraries for it.  The file stays open as long as
+        the arrays live.
+    """
+    try:
+        import tifffile.zarr
+        import zarr
+    except ImportError:
+        return None
+    import dask.array
+
+    with _opened(path) as (tif, _):
+        header, order = sort_axes(_header(tif, path))
+        _check_whole(tif.series[0], path)
+        count = len(tif.series[0].levels)
+    levels = []
+    for number in range(count):
+        with ExitStack() as stack:
+            tif = stack.enter_context(tifffile.TiffFile(path))
+            store = tif.series[0].aszarr(level=number)
+            level = zarr.open_array(store, mode="r")
+            weakref.finalize(level, stack.pop_all().close)
+        lazy = dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
+        levels.append(lazy.transpose(order).astype(header.dtype))
+    return header, levels
 
 
 class _Complaints(logging.Handler):
@@ -128,20 +162,6 @@ def _header(tif: tifffile.TiffFile, path: Path) -> Header:
     if tif.is_imagej:
         return _with_imagej(header, tif)
     return _with_resolution(header, tif)
-
-
-def _sorted(header: Header) -> tuple[Header, tuple[int, ...]]:
-    """Move Y, X and the samples to the end; return the order of the axes, too."""
-    last = [header.axes.index(letter) for letter in "YXS" if letter in header.axes]
-    order = (*(i for i in range(len(header.shape)) if i not in last), *last)
-    moved = dataclasses.replace(
-        header,
-        shape=tuple(header.shape[i] for i in order),
-        axes="".join(header.axes[i] for i in order),
-        scale=tuple(header.scale[i] for i in order),
-        units=tuple(header.units[i] for i in order),
-    )
-    return moved, order
 
 
 def _check_whole(series: Any, path: Path) -> None:
@@ -307,7 +327,7 @@ def write(
         "photometric": "rgb" if colour and data.shape[-1] in (3, 4) else "minisblack",
         "planarconfig": "contig" if colour else None,
     }
-    named = _with_letters(header)
+    named = name_axes(header)
     try:
         if ome:
             metadata = _ome_metadata(named)
@@ -329,16 +349,6 @@ def write(
             f"a TIFF cannot hold {data.dtype} of shape {data.shape} with the axes "
             f"{header.axes}: {told}"
         ) from error
-
-
-def _with_letters(header: Header) -> Header:
-    """Name axes of unknown meaning as ImageJ does: slices, or else times."""
-    axes = header.axes
-    for letter in header.axes:
-        free = [a for a in "ZT" if a not in axes]
-        if letter not in "TZCYXS" and free:
-            axes = axes.replace(letter, free[0], 1)
-    return dataclasses.replace(header, axes=axes)
 
 
 def _ome_metadata(header: Header) -> dict[str, Any]:
