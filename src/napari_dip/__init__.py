@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from napari_dip import metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
+    from napari_dip.tasks.deconvolve import deconvolve
     from napari_dip.tasks.denoise import denoise
     from napari_dip.tasks.denoise_guided import denoise_guided
     from napari_dip.tasks.enhance import enhance
@@ -27,6 +28,7 @@ _LAZY = {
     "FitError": "napari_dip.errors",
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
+    "deconvolve": "napari_dip.tasks.deconvolve",
     "denoise": "napari_dip.tasks.denoise",
     "denoise_guided": "napari_dip.tasks.denoise_guided",
     "enhance": "napari_dip.tasks.enhance",
@@ -44,6 +46,7 @@ __all__ = [
     "InputError",
     "OutOfMemory",
     "__version__",
+    "deconvolve",
     "denoise",
     "denoise_guided",
     "enhance",

@@ -1,0 +1,275 @@
+"""Deconvolution: a blurred, noisy image and its PSF in, the sharp image out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks import noise as noises
+from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.terms import Term
+
+RICHARDSON_LUCY = 20
+"""Iterations of the estimate that a fit starts from."""
+
+TAIL = 1e-3
+"""Part of the PSF's light that may be cut away along an axis where there is none to
+speak of: what it would cost in canvas is worth more."""
+
+BACKGROUND = 0.02
+"""A PSF whose median is this part of its peak has a background left in it."""
+
+KERNEL_RATE = 1e-4
+"""Learning rate of the kernel network (Ren et al., 2020, their program)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeconvolveRecipe(Recipe):
+    """Parameters of `deconvolve`."""
+
+    task: ClassVar[str] = "deconvolve"
+
+    noise: Literal["auto", "gaussian", "poisson-gaussian", "poisson"] = parameter(
+        "auto",
+        "Kind of noise; with poisson-gaussian and poisson bright pixels, which are "
+        "noisier, count less; auto looks whether the noise grows with the signal.",
+    )
+    tv: float = parameter(
+        0.01,
+        "Weight of the total variation, relative to the noise: more is smoother, 0 "
+        "leaves it out.",
+        low=0,
+    )
+    background: float | Literal["auto"] | None = parameter(
+        "auto",
+        "Value of the image where there is no light; the result is never below it. "
+        "auto is 0, or no limit for an image with much below 0; None is no limit.",
+    )
+    blind: bool = parameter(
+        False,
+        "Take the PSF as a first guess and fit it too, within its extent; a PSF of "
+        "equal values says nothing but the extent.",
+    )
+    boundary: Literal["extend", "periodic"] = parameter(
+        "extend",
+        "extend takes light from beyond the border as unknown; periodic repeats the "
+        "image, as many simulations do.",
+        advanced=True,
+    )
+    sigma: float | None = parameter(
+        None,
+        "Standard deviation of gaussian noise in the units of the image; None "
+        "estimates it.",
+        low=0,
+        advanced=True,
+    )
+
+
+def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
+    image = as_array(image, "image")
+    kernel = np.asarray(as_array(psf, "psf"), np.float64)
+    if kernel.ndim not in (2, 3):
+        raise InputError(
+            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
+            f"{kernel.shape}"
+        )
+    if recipe.spatial_dims == 3 and kernel.ndim == 2:
+        raise InputError(
+            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
+        )
+    layout = Layout.of(image, recipe.channel_axis, kernel.ndim, "image")
+    kernel, warnings = _clean(kernel, layout.sides)
+    if recipe.boundary == "extend":
+        kernel = _trim(kernel)
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        return _plan(recipe, layout.take(image, index), kernel, seed, warnings)
+
+    restarts = 1 if recipe.restarts == "auto" else recipe.restarts
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def _clean(
+    psf: np.ndarray[Any, Any], sides: tuple[int, ...]
+) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Check a PSF against the sides of the image; scale it to sum to one."""
+    if not np.isfinite(psf).all():
+        count = int((~np.isfinite(psf)).sum())
+        raise InputError(f"psf must be finite; got {count} values that are not")
+    if any(k > n for k, n in zip(psf.shape, sides, strict=True)):
+        raise InputError(
+            f"psf must not be larger than the image along any axis; got shape "
+            f"{psf.shape} for an image of {sides}"
+        )
+    total = psf.sum()
+    if not total > 1e-12 * np.abs(psf).sum() or not total > 0:
+        raise InputError(f"psf must sum to more than zero; got a sum of {total:.3g}")
+    warnings = []
+    if psf.min() < 0:
+        share = -psf[psf < 0].sum() / np.abs(psf).sum()
+        warnings.append(f"negative values of the PSF ({share:.1%}) were taken as 0")
+        psf = psf.clip(min=0)
+    median = float(np.median(psf))
+    if median > BACKGROUND * psf.max() and psf.min() < psf.max():
+        warnings.append(
+            f"half of the PSF is above {median / psf.max():.0%} of its peak: if that "
+            f"is the camera's background, subtract it first"
+        )
+    return psf / psf.sum(), warnings
+
+
+def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Cut a PSF, about its centre, to where its light is."""
+    index = []
+    for axis, side in enumerate(psf.shape):
+        others = tuple(i for i in range(psf.ndim) if i != axis)
+        profile, centre = psf.sum(axis=others), side // 2
+        radius = centre
+        while radius > 0:
+            inner = profile[centre - radius + 1 : centre + radius]
+            if inner.sum() < 1 - TAIL:
+                break
+            radius -= 1
+        index.append(slice(centre - radius, centre + radius + 1))
+    cut = psf[tuple(index)]
+    trimmed: np.ndarray[Any, Any] = cut / cut.sum()
+    return trimmed
+
+
+def _plan(
+    recipe: DeconvolveRecipe,
+    plane: np.ndarray[Any, Any],
+    kernel: np.ndarray[Any, Any],
+    seed: int,
+    warnings: list[str],
+) -> Plan:
+    import torch
+
+    from napari_dip.prior import stopping, terms
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.convolution import (
+        Convolution,
+        KernelNet,
+        UnknownConvolution,
+        richardson_lucy,
+    )
+    from napari_dip.prior.fit import Prior, Problem, Settings
+
+    cleaned = prepare(plane, "image")
+    values, known = cleaned.restore(cleaned.values), cleaned.known
+    seen = values[:, known > 0]
+    floor = _floor(recipe.background, values, seen)
+
+    def tensor(array: Any) -> Tensor:
+        return torch.from_numpy(np.asarray(array, np.float32))[None]
+
+    psf = torch.from_numpy(kernel.astype(np.float32))
+    blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
+    weight = tensor(known[None])
+    estimate = richardson_lucy(blur, tensor(values - floor), weight, RICHARDSON_LUCY)
+    # Sharp images have brighter peaks than blurred ones.
+    top = max(
+        float(np.percentile(seen, 99.9)) - floor,
+        float(np.percentile(estimate.numpy(), 99.9)),
+    )
+    span = top / 0.9 if top > 0 else 1.0
+    measurement = tensor((values - floor) / span)
+
+    sigma = None if recipe.sigma is None else recipe.sigma / span
+    found = noises.model(measurement[0].numpy(), recipe.noise, sigma)
+    level = found.level(measurement[0].numpy())
+    term: Term = terms.Squared()
+    if found.kind == "poisson-gaussian":
+        term = terms.PoissonGaussian(found.gain, found.variance, level, found.offset)
+    penalty: Callable[[Tensor], Tensor] | None = None
+    if recipe.tv:
+        factor = recipe.tv * level**0.5
+
+        def penalty(x: Tensor) -> Tensor:
+            return factor * terms.total_variation(x)
+
+    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
+    width = 48 if recipe.preset == "best" else 32
+    prior = Prior(Architecture.uniform(width, 4, skip=4, output="softplus"), Noise())
+    stop: stopping.Rule = stopping.HeldOut(1000, patience=100, relative_patience=0.2)
+    if fixed is not None:
+        stop = stopping.Iterations(fixed)
+    operator: Any = blur
+    if recipe.blind:
+        operator = UnknownConvolution(blur, KernelNet(psf, seed))
+    problem = Problem(
+        measurement,
+        term=term,
+        operator=operator,
+        operator_rate=KERNEL_RATE if recipe.blind else None,
+        weight=weight,
+        shape=(len(values), *blur.canvas),
+        penalty=penalty,
+        start=estimate / span,
+        finish=lambda average: average[blur.crop],
+    )
+    settings = Settings(
+        stop,
+        optimizer="muon",
+        rate=0.02,
+        decay=0.98,
+        start_iterations=100,
+        device=recipe.device,
+        precision=recipe.precision,
+        seed=seed,
+    )
+
+    def restore(image: Float) -> Float:
+        return image * np.float32(span) + np.float32(floor)
+
+    details = {
+        "noise": found.kind,
+        "sigma": level**0.5 * span,
+        "gain": found.gain * span,
+        "background": floor,
+        "psf": list(kernel.shape),
+    }
+    return Plan(problem, prior, settings, restore, details, list(warnings))
+
+
+def _floor(background: float | str | None, values: Float, seen: Float) -> float:
+    """Return the value that the network's zero stands for."""
+    low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
+    # One range below the darkest there is no limit to speak of, and it follows
+    # the image's own offset.
+    free = low - ((high - low) or 1.0)
+    if background == "auto":
+        noise = noises.gaussian_variance(values) ** 0.5
+        background = None if np.percentile(seen, 1) < -4 * noise else 0.0
+    return free if background is None else max(float(background), free)
+
+
+TASK = Task(
+    recipe=DeconvolveRecipe,
+    arrays={
+        "image": "Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any "
+        "real dtype, 16 pixels a side or more. NaN marks missing pixels.",
+        "psf": "Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no "
+        "larger than the image, of any positive sum, its centre at the pixel side // 2 "
+        "of every axis, its background subtracted.",
+    },
+    start=_start,
+    summary="""Remove a known blur, and the noise, from an image or a volume.
+
+A network is fitted so that its image, blurred with the PSF, becomes the measurement.
+""",
+    notes="""...""",
+)
+
+deconvolve = function(TASK)
