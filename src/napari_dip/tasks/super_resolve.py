@@ -117,6 +117,9 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane, seed: int) -> Plan:
             finish = _back_projection(measurement, weight, operator)
     if recipe.iterations != "auto":
         stop = stopping.Iterations(int(recipe.iterations))
+    if not np.ptp(plane.values):
+        # Nothing to fit; the network's own unevenness would be all there is.
+        finish = _interpolation(measurement, factor)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -214,6 +217,13 @@ def _back_projection(
         return average
 
     return finish
+
+
+def _interpolation(measurement: Tensor, factor: int) -> Callable[[Tensor], Tensor]:
+    """Return the step that takes the interpolated measurement for any image."""
+    from napari_dip.prior.resampling import upsample
+
+    return lambda average: upsample(measurement.to(average.device), factor)
 
 
 TASK = Task(
