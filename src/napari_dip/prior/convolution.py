@@ -204,6 +204,12 @@ class UnknownConvolution(nn.Module):
         super().__init__()
         self.blur, self.kernel = blur, kernel
 
+    @property
+    def psf(self) -> Tensor:
+        """The PSF as it is now, (Y, X) or (Z, Y, X), without gradient."""
+        kernel: Tensor = self.kernel()
+        return kernel.detach()
+
     def forward(self, image: Tensor) -> Tensor:
         """Blur a canvas with the PSF as it is now."""
         return self.blur.blur(image, self.blur.transform(self.kernel()))

@@ -58,7 +58,8 @@ class DeconvolveRecipe(Recipe):
     blind: bool = parameter(
         False,
         "Take the PSF as a first guess and fit it too, within its extent; a PSF of "
-        "equal values says nothing but the extent.",
+        "equal values says nothing but the extent. The fitted one is `operator.psf` "
+        "of the full output.",
     )
     boundary: Literal["extend", "periodic"] = parameter(
         "extend",
@@ -197,7 +198,8 @@ def _plan(
         factor = recipe.tv * level**0.5
 
         def penalty(x: Tensor) -> Tensor:
-            return factor * terms.total_variation(x)
+            variation: Tensor = factor * terms.total_variation(x)
+            return variation
 
     fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
     width = 48 if recipe.preset == "best" else 32
