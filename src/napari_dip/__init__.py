@@ -12,13 +12,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from napari_dip import metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
+    from napari_dip.tasks.blend import blend
     from napari_dip.tasks.deconvolve import deconvolve
     from napari_dip.tasks.denoise import denoise
     from napari_dip.tasks.denoise_guided import denoise_guided
     from napari_dip.tasks.enhance import enhance
     from napari_dip.tasks.inpaint import inpaint
+    from napari_dip.tasks.invert_features import invert_features
+    from napari_dip.tasks.maximize_activation import maximize_activation
+    from napari_dip.tasks.noise_impedance import noise_impedance
     from napari_dip.tasks.remove_artifacts import remove_artifacts
     from napari_dip.tasks.run import estimate, iterate
+    from napari_dip.tasks.sample_prior import sample_prior
     from napari_dip.tasks.super_resolve import super_resolve
 
 # Public name -> module that defines it. A new name goes here, in `__all__`,
@@ -28,15 +33,20 @@ _LAZY = {
     "FitError": "napari_dip.errors",
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
+    "blend": "napari_dip.tasks.blend",
     "deconvolve": "napari_dip.tasks.deconvolve",
     "denoise": "napari_dip.tasks.denoise",
     "denoise_guided": "napari_dip.tasks.denoise_guided",
     "enhance": "napari_dip.tasks.enhance",
     "estimate": "napari_dip.tasks.run",
     "inpaint": "napari_dip.tasks.inpaint",
+    "invert_features": "napari_dip.tasks.invert_features",
     "iterate": "napari_dip.tasks.run",
-    "remove_artifacts": "napari_dip.tasks.remove_artifacts",
+    "maximize_activation": "napari_dip.tasks.maximize_activation",
     "metrics": "napari_dip",
+    "noise_impedance": "napari_dip.tasks.noise_impedance",
+    "remove_artifacts": "napari_dip.tasks.remove_artifacts",
+    "sample_prior": "napari_dip.tasks.sample_prior",
     "super_resolve": "napari_dip.tasks.super_resolve",
 }
 
@@ -46,15 +56,20 @@ __all__ = [
     "InputError",
     "OutOfMemory",
     "__version__",
+    "blend",
     "deconvolve",
     "denoise",
     "denoise_guided",
     "enhance",
     "estimate",
     "inpaint",
+    "invert_features",
     "iterate",
-    "remove_artifacts",
+    "maximize_activation",
     "metrics",
+    "noise_impedance",
+    "remove_artifacts",
+    "sample_prior",
     "super_resolve",
 ]
 

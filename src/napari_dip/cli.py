@@ -27,6 +27,7 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.machine import spin_less
+from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Parameter, Recipe
 from napari_dip.tasks.run import TASKS, Task, get, run
 
@@ -139,7 +140,7 @@ def _app() -> App:
 
 def _command(task: Task) -> Callable[..., int]:
     """Make the command of a task: its signature is its recipe."""
-    first, *others = task.arrays
+    first, *others = task.files or ("",)
 
     def command(
         *inputs: Path,
@@ -149,40 +150,38 @@ def _command(task: Task) -> Callable[..., int]:
         quiet: bool = False,
         **given: Any,
     ) -> int:
-        if not inputs:
+        if first and not inputs:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
         paths = {name: given.pop(name) for name in others}
+        objects = {name: given.pop(name) for name in task.objects}
         values = {
             p.name: _value(p, given[p.name])
             for p in task.recipe.parameters()
             if p.name in given
         }
         task.recipe(**values)  # complains before any file is read
-        targets = _targets(inputs, output)
-        for source, target in zip(inputs, targets, strict=True):
-            _check_target(target, [source, *paths.values()], overwrite)
-        for source, target in zip(inputs, targets, strict=True):
-            sources = {first: source, **paths}
-            job = _Job(task, values, sources, target, overwrite, not quiet)
+        targets = _targets(inputs, output) if first else [output]
+        sets = [{first: path, **paths} for path in inputs] if first else [paths]
+        for sources, target in zip(sets, targets, strict=True):
+            _check_target(target, list(sources.values()), overwrite)
+        for sources, target in zip(sets, targets, strict=True):
+            job = _Job(task, values, sources, objects, target, overwrite, not quiet)
             if code := _report(job, json, quiet):
                 return code
         return 0
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    about = Option(name="INPUT", group=_FILES, help=task.arrays[first])
-    parameters = [
-        inspect.Parameter(
-            "inputs",
-            inspect.Parameter.VAR_POSITIONAL,
-            annotation=Annotated[Path, about],
-        ),
-        inspect.Parameter("output", keyword, annotation=Output),
-    ]
-    for name in others:
+    parameters = [inspect.Parameter("output", keyword, annotation=Output)]
+    if first:
+        about = Option(name="INPUT", group=_FILES, help=task.arrays[first])
+        several = inspect.Parameter.VAR_POSITIONAL
+        found = inspect.Parameter("inputs", several, annotation=Annotated[Path, about])
+        parameters.insert(0, found)
+    for name in [*others, *task.objects]:
         about = Option(group=_FILES, help=task.arrays[name])
-        parameters.append(
-            inspect.Parameter(name, keyword, annotation=Annotated[Path, about])
-        )
+        text = name in task.objects
+        of = Annotated[str, about] if text else Annotated[Path, about]
+        parameters.append(inspect.Parameter(name, keyword, annotation=of))
     for name, kind in (("overwrite", Overwrite), ("json", Json), ("quiet", Quiet)):
         parameters.append(
             inspect.Parameter(name, keyword, annotation=kind, default=False)
@@ -225,16 +224,17 @@ def replay(
     if made is None:
         raise InputError(f"{result.name} does not say how it was made")
     task = get(str(made.get("task")))
-    if len(inputs) != len(task.arrays):
+    if len(inputs) != len(task.files):
         raise InputError(
-            f"{task.name} needs {len(task.arrays)} input files "
-            f"({', '.join(task.arrays)}); got {len(inputs)}"
+            f"{task.name} needs {len(task.files)} input files "
+            f"({', '.join(task.files)}); got {len(inputs)}"
         )
     values = provenance.recipe_of(made, task.recipe)
-    (target,) = _targets(inputs[:1], output)
+    (target,) = _targets(inputs[:1], output) if inputs else [output]
     _check_target(target, [result, *inputs], overwrite)
-    sources = dict(zip(task.arrays, inputs, strict=True))
-    job = _Job(task, values, sources, target, overwrite, not quiet)
+    sources = dict(zip(task.files, inputs, strict=True))
+    objects = made.get("objects", {})
+    job = _Job(task, values, sources, objects, target, overwrite, not quiet)
     return _report(job, json, quiet)
 
 
@@ -375,6 +375,8 @@ class _Job:
         The parameters that were given.
     sources : dict
         For each array of the task its file.
+    objects : mapping
+        What else the task takes, as text.
     target : Path
         The file to write.
     overwrite : bool
@@ -388,11 +390,13 @@ class _Job:
         task: Task,
         values: Mapping[str, Any],
         sources: dict[str, Path],
+        objects: Mapping[str, str],
         target: Path,
         overwrite: bool,
         talk: bool,
     ) -> None:
         self.task, self.values, self.sources = task, values, sources
+        self.objects = objects
         self.target, self.overwrite, self.talk = target, overwrite, talk
         self.made: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
@@ -400,10 +404,16 @@ class _Job:
     def run(self) -> bool:
         """Fit and write; return whether the user stopped it."""
         images = {name: files.read(path) for name, path in self.sources.items()}
-        first = next(iter(images.values()))
-        recipe, from_file = _completed(self.task.recipe, self.values, first.header)
-        dtype = first.header.dtype if recipe.dtype == "input" else np.dtype(np.float32)
-        files.check_output(self.target, first.header, dtype, overwrite=self.overwrite)
+        like = images.get(self.task.subject)
+        from_file: list[str] = []
+        if like is None:
+            recipe = self.task.recipe(**self.values)
+        else:
+            recipe, from_file = _completed(self.task.recipe, self.values, like.header)
+            dtype = like.header.dtype if recipe.dtype == "input" else np.float32
+            files.check_output(
+                self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
+            )
         notes = [note for image in images.values() for note in image.header.notes]
         for note in notes:
             self._warn(note)
@@ -415,17 +425,24 @@ class _Job:
             name: (self.sources[name].name, image.data)
             for name, image in images.items()
         }
-        self.made = provenance.describe(recipe, fit, arrays, from_file)
+        self.made = provenance.describe(recipe, fit, arrays, from_file, self.objects)
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        files.write(self.target, fit.image, first, self.made, overwrite=self.overwrite)
-        self.result = {"shape": list(fit.image.shape), "dtype": str(fit.image.dtype)}
+        image = fit.image
+        if like is None and self.target.suffix.lower() == ".png":
+            # Made from nothing, in [0, 1]: PNG has integers only.
+            image = cast(255 * image, np.dtype(np.uint8))
+        files.write(self.target, image, like, self.made, overwrite=self.overwrite)
+        self.result = {"shape": list(image.shape), "dtype": str(image.dtype)}
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
         from napari_dip.prior.fit import finish
         from napari_dip.tasks.progress import Bar
 
-        arrays = [image.data for image in images.values()]
+        given: dict[str, Any] = {n: image.data for n, image in images.items()}
+        given.update(self.objects)
+        arrays = [given[name] for name in self.task.arrays]
+        arrays += [None] * len(self.task.functions)
         with _Stop() as stop:
             fitting = run(self.task, recipe, arrays)
             # A bar in a log file is noise.

@@ -27,7 +27,7 @@ def sample() -> NDArray[np.uint8]:
     from skimage.data import camera
 
     # The man and his camera, at full resolution.
-    photograph: NDArray[np.uint8] = camera()[60:316, 110:366]  # type: ignore[no-untyped-call]
+    photograph: NDArray[np.uint8] = camera()[60:316, 110:366]
     return photograph
 
 

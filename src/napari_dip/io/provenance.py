@@ -28,6 +28,7 @@ def describe(
     fit: Fit,
     arrays: Mapping[str, tuple[str, NDArray[Any]]],
     from_file: Sequence[str] = (),
+    objects: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Say how a result was made.
 
@@ -43,6 +44,8 @@ def describe(
     from_file : sequence of str
         Parameters that nobody gave and the input file decided; another file may
         decide them otherwise.
+    objects : mapping, optional
+        What else the task was given, as text, such as the import path of a model.
     """
     planes = [dict(plane) for plane in fit.settings["planes"]]
     common = {key: planes[0].get(key) for key in _OF_ALL_PLANES}
@@ -60,6 +63,7 @@ def describe(
             | {"sha256": digest(array)}
             for name, (file, array) in arrays.items()
         },
+        **({"objects": dict(objects)} if objects else {}),
         **common,
         "iterations": fit.iterations,
         "best_iteration": fit.best_iteration,

@@ -205,6 +205,40 @@ class _HoldingOut(_Patient):
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """Stop when the error has not fallen any more, and keep the image of the lowest.
+
+    For measurements without noise, where less error is better to the end.
+
+    Parameters
+    ----------
+    maximum : int
+        Most iterations.
+    patience : int
+        Iterations without improvement after which to stop.
+    """
+
+    maximum: int
+    patience: int = 100
+
+    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit; see `Rule.start`."""
+        return _Falling(self, weight)
+
+
+class _Falling(_Patient):
+    def __init__(self, rule: Plateau, weight: Tensor) -> None:
+        super().__init__(rule.patience, 0, "the error")
+        self.weight = weight
+
+    def see(self, output: Tensor) -> None:
+        pass
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        return weighted_mean(error(average), self.weight)
+
+
+@dataclass(frozen=True)
 class MovingVariance:
     """Stop when the outputs have been at their steadiest for long enough.
 

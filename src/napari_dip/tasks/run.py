@@ -34,6 +34,9 @@ TASKS = {
     "inpaint": "napari_dip.tasks.inpaint",
     "blend": "napari_dip.tasks.blend",
     "deconvolve": "napari_dip.tasks.deconvolve",
+    "invert_features": "napari_dip.tasks.invert_features",
+    "maximize_activation": "napari_dip.tasks.maximize_activation",
+    "sample_prior": "napari_dip.tasks.sample_prior",
 }
 """Name of every task and the module whose `TASK` it is."""
 
@@ -117,6 +120,8 @@ class Task:
         `start` gets them after the arrays, None where not given.
     positional : tuple of str
         Parameters that may also be given by position, after the arrays.
+    like : str
+        Name of the array that the result is like, if not the first.
     """
 
     recipe: type[Recipe]
@@ -128,11 +133,22 @@ class Task:
     objects: tuple[str, ...] = ()
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
+    like: str = ""
 
     @property
     def name(self) -> str:
         """Name of the function."""
         return self.recipe.task
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the arguments that are arrays."""
+        return tuple(name for name in self.arrays if name not in self.objects)
+
+    @property
+    def subject(self) -> str:
+        """Name of the array whose units, scale and axes the result has."""
+        return self.like or next(iter(self.files), "")
 
 
 def get(name: str) -> Task:
@@ -174,7 +190,7 @@ def run(
     """
     # Checked at the call, before the first iteration is asked for.
     job = task.start(recipe, *arrays)
-    return _run(job, recipe, arrays[0], threads)
+    return _run(job, recipe, next(iter(arrays), None), threads)
 
 
 def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
@@ -321,6 +337,7 @@ def _summary(
         settings={"recipe": recipe.to_dict(), "planes": list(details)},
         warnings=warnings,
         uncertainty=spread,
+        operator=fits[0].operator if len(fits) == 1 else None,
     )
 
 
