@@ -1,0 +1,204 @@
+"""The loss of deep image prior blending: seven terms over three regions.
+
+Second paper, section 4.2 and appendix A3.  Inside the foreground gradients count
+and colours are free, outside the background counts, and between them gradients go
+over from one to the other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior.terms import Term
+
+SCALES = (1, 2, 4)
+"""Of the gradient term; the paper leaves S open and has these for inpainting."""
+
+LOW_PASS = 31
+"""Side of the box that takes the low frequencies (published program)."""
+
+ILLUMINATION = 61
+"""Side of the box that takes the illumination of the gray image (the same)."""
+
+TENSOR = 7
+"""Side of the box over which the structure tensor is averaged (the same)."""
+
+SOFTENING = (3, 51, 51, 51, 51)
+"""Sides of the boxes that make the soft map of a mask (the same)."""
+
+FACTORS = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
+"""Weights of pixel, low frequency, illumination, gradient, direction, gradient
+blending and texture (appendix A3)."""
+
+LUMA = (0.299, 0.587, 0.114)
+
+EPSILON = 1e-3
+"""Gradients below this have no direction."""
+
+
+def box(image: Tensor, side: int) -> Tensor:
+    """Average (N, C, Y, X) over squares of an odd side, mirrored at the borders.
+
+    A side that the mirror cannot fill is cut to the largest one that it can.
+    """
+    for axis in (2, 3):
+        radius = min(side // 2, image.shape[axis] - 1)
+        margin = [0, 0, radius, radius] if axis == 2 else [radius, radius, 0, 0]
+        window = (2 * radius + 1, 1) if axis == 2 else (1, 2 * radius + 1)
+        image = F.avg_pool2d(F.pad(image, margin, mode="reflect"), window, 1)
+    return image
+
+
+def soft_map(mask: Tensor) -> Tensor:
+    """Return the soft map alpha of a mask, (1, 1, Y, X), 1 inside, 0 outside."""
+    for side in SOFTENING:
+        mask = box(mask, side)
+    return mask
+
+
+def sobel(image: Tensor) -> Tensor:
+    """Return the gradient of (1, C, Y, X) as (2, C, Y, X): along rows, along columns.
+
+    Sobel's kernels as they are written, whose response to a ramp of 1 per pixel
+    is 8.
+    """
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., :, 2:] - padded[..., :, :-2]
+    down = padded[..., 2:, :] - padded[..., :-2, :]
+    gx = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    gy = down[..., :, :-2] + 2 * down[..., :, 1:-1] + down[..., :, 2:]
+    return torch.cat([gy, gx])
+
+
+def direction(gradient: Tensor) -> Tensor:
+    """Return unit vectors along a gradient (2, C, Y, X), shorter where it vanishes."""
+    length = (gradient.square().sum(0, keepdim=True) + EPSILON**2).sqrt()
+    return gradient / length
+
+
+def tangent(image: Tensor) -> Tensor:
+    """Return the direction along the texture of an image, (2, 1, Y, X).
+
+    Appendix A3: ``t = (-sin theta, cos theta)`` as (x, y), with theta the direction
+    of the structure tensor's larger eigenvalue, ``1/2 atan2(2 Jxy, Jxx - Jyy)``;
+    the tensor is averaged over `TENSOR` pixels and the channels.
+    """
+    gy, gx = sobel(image)
+    jxx, jyy, jxy = (
+        box(product.mean(0, keepdim=True)[None], TENSOR)
+        for product in (gx * gx, gy * gy, gx * gy)
+    )
+    theta = 0.5 * torch.atan2(2 * jxy, jxx - jyy)
+    return torch.cat([theta.cos(), -theta.sin()])
+
+
+def gray(image: Tensor) -> Tensor:
+    """Return the luma of three channels, the mean of any other number."""
+    if image.shape[1] != 3:
+        return image.mean(1, keepdim=True)
+    weights = image.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
+
+
+class Blending(Term):
+    """Appendix A3's objective for one pair; everything constant is computed once.
+
+    Parameters
+    ----------
+    foreground, background : Tensor
+        A and B, (1, C, Y, X), in about [0, 1].
+    mask : Tensor
+        (1, 1, Y, X), 1 where the foreground is wanted.
+    factors : tuple of float
+        Weights of the seven terms, see `FACTORS`.
+    widening : bool
+        Which way the soft map alpha ** gamma changes.  The formula, gamma = 1 + 4
+        (1 - t / T), begins with a narrow foreground and ends with alpha itself;
+        the paper's prose says the opposite, and is followed if this is False.
+    """
+
+    def __init__(
+        self,
+        foreground: Tensor,
+        background: Tensor,
+        mask: Tensor,
+        factors: tuple[float, ...] = FACTORS,
+        *,
+        widening: bool = True,
+    ) -> None:
+        self.background, self.factors, self.widening = background, factors, widening
+        self.alpha = soft_map(mask)
+        self.low = box(background, LOW_PASS)
+        self.illumination = box(gray(background), ILLUMINATION)
+        self.gradients = [sobel(_shrink(foreground, s)) for s in SCALES]
+        self.directions = direction(self.gradients[0])
+        self.background_gradient = sobel(background)
+        self.tangent = tangent(background)
+        self.texture = self._along(self.background_gradient)
+        self.now = torch.empty_like(self.alpha)
+        self.anneal(0.0)
+
+    def anneal(self, done: float) -> None:
+        """Set the soft map for a part `done` of the iterations."""
+        left = 1 - done if self.widening else done
+        self.now.copy_(self.alpha.clamp(0, 1) ** (1 + 4 * left))
+
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return what a pixel differs from the background, where that counts."""
+        return (1 - self.now) * (prediction - self.background).square()
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted sum of the seven terms."""
+        terms = self.terms(prediction)
+        total = prediction.new_zeros(())
+        for factor, term in zip(self.factors, terms, strict=True):
+            total = total + factor * term
+        return total
+
+    def terms(self, fused: Tensor) -> list[Tensor]:
+        """Return the seven terms of a fused image, each a mean over its pixels."""
+        inside, outside = self.now, 1 - self.now
+        between = 4 * inside * outside
+        pixel = (outside * (fused - self.background).square()).mean()
+        low = (outside * (box(fused, LOW_PASS) - self.low).square()).mean()
+        light = box(gray(fused), ILLUMINATION) - self.illumination
+        illumination = (outside * light.square()).mean()
+        gradient = sobel(fused)
+        multiscale = fused.new_zeros(())
+        for scale, wanted in zip(SCALES, self.gradients, strict=True):
+            found = gradient if scale == 1 else sobel(_shrink(fused, scale))
+            where = _shrink(inside, scale)
+            multiscale = multiscale + (where * _length(found - wanted)).mean()
+        # 1 - cos of the angle, as half the squared distance of the unit vectors: at
+        # a perfect match its gradient is exactly zero.
+        apart = direction(gradient) - self.directions
+        turned = 0.5 * (inside * apart.square().sum(0, keepdim=True)).mean()
+        passing = self.background_gradient + inside * (
+            self.gradients[0] - self.background_gradient
+        )
+        blending = (between * _length(gradient - passing)).mean()
+        texture = (between * (self._along(gradient) - self.texture).abs()).mean()
+        return [
+            pixel,
+            low,
+            illumination,
+            multiscale / len(SCALES),
+            turned,
+            blending,
+            texture,
+        ]
+
+    def _along(self, gradient: Tensor) -> Tensor:
+        """Return the derivative along the background's texture, (1, C, Y, X)."""
+        return (gradient * self.tangent).sum(0, keepdim=True)
+
+
+def _length(gradient: Tensor) -> Tensor:
+    """Return the 1-norm of a gradient at every pixel of every channel."""
+    return gradient.abs().sum(0, keepdim=True)
+
+
+def _shrink(image: Tensor, scale: int) -> Tensor:
+    return image if scale == 1 else F.avg_pool2d(image, scale, ceil_mode=True)

@@ -1,0 +1,170 @@
+"""Feature inversion: an image that a network sees as it sees another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks import models
+from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.recipe import parameter
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+PAPER_ITERATIONS = 3100
+ITERATIONS = {"fast": 500, "best": 1500}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertRecipe(models.ModelRecipe):
+    """Parameters of `invert_features`."""
+
+    task: ClassVar[str] = "invert_features"
+
+    target: Literal["image", "activations"] = parameter(
+        "image",
+        "What the first argument is: an image to look at through the layer, or the "
+        "layer's activations themselves.",
+    )
+    shape: tuple[int, ...] = parameter(
+        (224, 224),
+        "Rows and columns of the result where activations are given.",
+        low=16,
+        high=4096,
+    )
+
+
+def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
+    array = as_array(target, "image")
+    if recipe.target == "activations":
+        if len(recipe.shape) != 2:
+            raise InputError(f"shape must be rows and columns; got {recipe.shape}")
+        layout = Layout((*recipe.shape, 3), np.dtype(np.float32), 2, 2)
+        image, white = None, 1.0
+    else:
+        layout = Layout.of(array, recipe.channel_axis, 2, "image")
+        if layout.planes != 1:
+            raise InputError(f"image must be a single one; got shape {array.shape}")
+        white = _white(np.asarray(array))
+        image = layout.take(array, next(layout.indices())) / white
+    features = models.features(recipe, model, preprocess)
+
+    def plan(_: tuple[int | slice, ...], seed: int) -> Plan:
+        import torch
+
+        from napari_dip.prior import stopping
+        from napari_dip.prior.architecture import Architecture
+        from napari_dip.prior.codes import Noise
+        from napari_dip.prior.fit import Prior, Problem, Settings
+
+        with torch.no_grad():
+            if image is None:
+                values = np.asarray(array, np.float32)
+                wanted = torch.from_numpy(values.copy())
+            else:
+                values = np.ascontiguousarray(image, np.float32)
+                device = next(features.model.parameters()).device
+                wanted = features(torch.from_numpy(values)[None].to(device)).cpu()
+        wanted = wanted.reshape(1, 1, -1)
+        # Over the power of the target: the penalty's weight then means the same in
+        # every layer, and Adam does not mind.
+        power = wanted.square().mean().clamp(min=1e-12).sqrt()
+
+        channels = 3 if image is None else layout.channels
+
+        def seen(x: torch.Tensor) -> torch.Tensor:
+            row = features.flat(x)
+            if row.shape[2] != wanted.shape[2]:
+                raise InputError(
+                    f"image must hold as many activations as layer {recipe.layer} "
+                    f"gives ({row.shape[2]}); got {wanted.shape[2]}"
+                )
+            return row / power.to(row.device)
+
+        paper = recipe.preset == "paper"
+        if recipe.prior != "deep":
+            prior = models.without_network()
+        else:
+            widths = (16, 32, 64, 128, 128, 128)
+            shape = Architecture(
+                down=widths,
+                up=widths,
+                skip=(4,) * 6,
+                down_kernel=(7, 7, 5, 5, 3, 3) if paper else 3,
+                up_kernel=(7, 7, 5, 5, 3, 3) if paper else 3,
+                upsampling="nearest" if paper else "bilinear",
+                downsampling="average" if paper else "stride",
+                padding="zero" if paper else "reflection",
+            )
+            prior = Prior(shape, Noise(32, perturbation=0.0 if paper else 0.02))
+        if paper or recipe.iterations != "auto":
+            count = (
+                PAPER_ITERATIONS if recipe.iterations == "auto" else recipe.iterations
+            )
+            stop: stopping.Rule = stopping.Iterations(int(count))
+        else:
+            stop = stopping.Plateau(ITERATIONS[recipe.preset])
+        pixels = recipe.prior != "deep"
+        settings = Settings(
+            stop,
+            optimizer="adam" if paper or pixels else "muon",
+            rate=0.001 if paper and not pixels else 0.05 if pixels else 0.02,
+            schedule="constant" if paper else "cosine",
+            decay=0.9 if paper else 0.95,
+            device=recipe.device,
+            precision=recipe.precision,
+            seed=seed,
+        )
+        problem = Problem(
+            wanted / power,
+            operator=seen,
+            shape=(channels, *layout.sides),
+            penalty=models.penalty(recipe),
+        )
+        return Plan(problem, prior, settings, lambda values: values * np.float32(white))
+
+    restarts = 1 if recipe.restarts == "auto" else int(recipe.restarts)
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def _white(image: np.ndarray[Any, Any]) -> float:
+    """Return the value of white: a classifier knows of no other units."""
+    if image.dtype.kind == "b":
+        return 1.0
+    if image.dtype.kind in "ui":
+        return float(np.iinfo(image.dtype).max)
+    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+        raise InputError(
+            "image must be of integers, or of floats from 0 to 1, as classifiers see "
+            f"it; got floats from {np.nanmin(image):.4g} to {np.nanmax(image):.4g}"
+        )
+    return 1.0
+
+
+TASK = Task(
+    recipe=InvertRecipe,
+    arrays={
+        "image": "Image to look at, (Y, X) or (Y, X, C), integers or floats from 0 to "
+        "1; or activations of the layer.",
+        "model": models.MODEL,
+    },
+    objects=("model",),
+    functions={"preprocess": models.PREPROCESS},
+    positional=("layer",),
+    start=_start,
+    summary="""Find an image with the same activations inside a network.
+
+Shows what a layer of a classifier still knows of an image: a network that was trained
+on nothing is fitted so that its image has the layer's activations.
+""",
+    notes="""First paper, section 3.4: the squared distance of the features, minimised
+over the weights of a generator.  The paper preset is that of the published program
+(widths 16 to 128 on six scales, kernels 7 7 5 5 3 3, zero padding, nearest upsampling,
+average pooling, Adam at 0.001, 3100 iterations; the paper's text names five skips where
+the program has six); the result is the averaged output with a decay of 0.9.  The tv and
+none priors fit pixels with Adam at 0.05.""",
+)
+
+invert_features = function(TASK)

@@ -1,0 +1,166 @@
+"""What the tasks that look inside a user's network share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.recipe import Recipe, parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_dip.prior.features import Features
+    from napari_dip.prior.fit import Prior
+
+MODEL = (
+    "A torch.nn.Module, which is copied and not changed; or the import path of a "
+    "function that makes one, package.module:function, with a file of weights "
+    "(.npz or .safetensors) after an @."
+)
+PREPROCESS = (
+    "Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the "
+    "place of mean, std, size, scale and order."
+)
+TV_WEIGHT = 0.1
+"""Of the total variation, whose gradients are of the order of the features' at the
+start of a fit; see `ModelRecipe.tv`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe(Recipe):
+    """Parameters of both tasks."""
+
+    layer: str = parameter("", "Name of the layer, as named_modules has it.")
+    mean: tuple[float, ...] | None = parameter(
+        None, "What the model's preprocessing subtracts, per channel."
+    )
+    std: tuple[float, ...] | None = parameter(
+        None, "What the model's preprocessing divides by, per channel.", low=1e-12
+    )
+    size: tuple[int, ...] | None = parameter(
+        None,
+        "Rows and columns that the model takes; None gives it the image as it is.",
+        low=1,
+    )
+    scale: float = parameter(
+        1.0, "What white becomes before the mean: 255 for models of bytes.", low=1e-12
+    )
+    order: Literal["rgb", "bgr"] = parameter(
+        "rgb", "Order of the channels that the model takes."
+    )
+    prior: Literal["deep", "tv", "none"] = parameter(
+        "deep",
+        "deep fits a network; tv fits the pixels themselves under a total variation "
+        "penalty, none without any: what the papers compare with.",
+    )
+    tv: float = parameter(
+        TV_WEIGHT, "Weight of the penalty of the tv prior.", low=0, advanced=True
+    )
+
+
+def resolve(model: Any) -> nn.Module:
+    """Return the module that an argument stands for."""
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        return model
+    if not isinstance(model, str):
+        raise InputError(
+            f"model must be a torch.nn.Module or an import path; got "
+            f"{type(model).__name__}"
+        )
+    path, _, weights = model.partition("@")
+    home, _, name = path.partition(":")
+    try:
+        made = getattr(importlib.import_module(home), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"model must be package.module:function that makes a module without "
+            f"arguments; got {path!r}: {error}"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"model {path!r} gave {type(made).__name__}, not a module")
+    if weights:
+        load_weights(made, Path(weights))
+    return made
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load weights from arrays by name; nothing is unpickled.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    path : Path
+        .npz or .safetensors with the names and shapes of its ``state_dict``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or does not fit.
+    """
+    import torch
+
+    arrays: dict[str, Any]
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {k: torch.from_numpy(stored[k]) for k in stored.files}
+        elif path.suffix == ".safetensors":
+            arrays = importlib.import_module("safetensors.torch").load_file(path)
+        else:
+            raise InputError(f"weights must be .npz or .safetensors; got {path.name}")
+    except ImportError as error:
+        raise InputError(f"{path.name} needs the package safetensors") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"weights of {path.name} cannot be read: {error}") from error
+    try:
+        model.load_state_dict(arrays)
+    except RuntimeError as error:
+        raise InputError(f"weights of {path.name} do not fit: {error}") from error
+
+
+def features(
+    recipe: ModelRecipe, model: Any, preprocess: Callable[[Tensor], Tensor] | None
+) -> Features:
+    """Return the layer of a model as an operator."""
+    from napari_dip.prior.features import Features, Preprocess
+    from napari_dip.prior.runtime import pick_device
+
+    if preprocess is not None and not callable(preprocess):
+        raise InputError(
+            f"preprocess must be a function; got {type(preprocess).__name__}"
+        )
+    if recipe.size is not None and len(recipe.size) != 2:
+        raise InputError(f"size must be rows and columns; got {recipe.size}")
+    usual = Preprocess(
+        recipe.mean, recipe.std, recipe.size, recipe.scale, recipe.order == "bgr"
+    )
+    device = pick_device(recipe.device)
+    return Features(resolve(model), recipe.layer, preprocess or usual, device)
+
+
+def without_network() -> Prior:
+    """Return the prior of pixels that are fitted themselves."""
+    from napari_dip.prior.architecture import Pixels
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior
+
+    return Prior(Pixels(), Noise(1, perturbation=0))
+
+
+def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:
+    """Return the penalty of the tv prior."""
+    from napari_dip.prior.terms import total_variation
+
+    if recipe.prior != "tv" or recipe.tv == 0:
+        return None
+    return lambda image: recipe.tv * total_variation(image)

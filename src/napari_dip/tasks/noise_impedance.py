@@ -1,0 +1,189 @@
+"""Noise impedance: how fast the prior takes up an image, and how slowly noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+
+KINDS = ("natural", "natural + noise", "shuffled", "white noise")
+
+
+@dataclass(frozen=True)
+class Impedance:
+    """Learning curves of four targets.
+
+    Attributes
+    ----------
+    steps : ndarray of int
+        Iterations, from 1.
+    curves : dict of str to ndarray
+        For each of `KINDS` the mean squared error at every step, of an image scaled
+        to [0, 1].
+    targets, images : dict of str to ndarray
+        What was fitted, and what the fit had become at the end, float32 in [0, 1],
+        in the layout of the input.
+    """
+
+    steps: NDArray[np.int64]
+    curves: dict[str, NDArray[np.float64]]
+    targets: dict[str, Float] = field(repr=False)
+    images: dict[str, Float] = field(repr=False)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the curves over the logarithm of the iteration.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; a new figure where not given.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        if axes is None:
+            from matplotlib.figure import Figure
+
+            axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+        for kind, curve in self.curves.items():
+            axes.plot(self.steps, curve, label=kind)
+        axes.set(xscale="log", xlabel="iteration", ylabel="mean squared error")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        return axes
+
+
+def noise_impedance(
+    image: Any,
+    *,
+    iterations: int = 1000,
+    sigma: float = 25 / 255,
+    channel_axis: int | str | None = "auto",
+    architecture: Any = None,
+    rate: float = 0.01,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    callback: Callable[[str, Any], Any] | None = None,
+) -> Impedance:
+    """Compare how fast a network fits an image and three kinds of noise.
+
+    First paper, section 2.1 and Fig. 4: the same network is fitted to the image, the
+    image with noise, its pixels in random order, and white noise.  The image goes
+    in long before the noise does, which is why stopping in time restores it.
+
+    Parameters
+    ----------
+    image : array_like
+        One image, (Y, X) or with channels, of any real dtype, scaled to [0, 1].
+    iterations : int, default 1000
+        Of every fit.
+    sigma : float, default 25/255
+        Standard deviation of the noise that is added, in [0, 1] of the image.
+    channel_axis : int, "auto" or None
+        Axis of the channels; a last axis of 3 or 4 by itself.
+    architecture : Generates, optional
+        Network; the hourglass of the paper where not given.
+    rate : float, default 0.01
+        Of Adam, as in the paper.
+    device, precision : str
+        As in every task.
+    seed : int, default 0
+        Of weights, noise and order.
+    callback : callable, optional
+        Called with the kind of target and the `Iterate`; returning True stops
+        that fit.
+
+    Returns
+    -------
+    Impedance
+        Curves and images.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable.
+    """
+    from napari_dip.prior import stopping
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior, Settings
+
+    if not isinstance(iterations, int) or iterations < 1:
+        raise InputError(
+            f"iterations must be an integer of 1 or more; got {iterations!r}"
+        )
+    if not (np.isfinite(sigma) and sigma >= 0):
+        raise InputError(f"sigma must be a finite number of 0 or more; got {sigma!r}")
+    array = as_array(image, "image")
+    layout = Layout.of(array, channel_axis, 2, "image")
+    if layout.planes != 1:
+        raise InputError(f"image must be a single one; got shape {array.shape}")
+    plane = prepare(layout.take(array, next(layout.indices())), "image", unit=True)
+    # No perturbation: the curves are those of one objective that does not change.
+    prior = Prior(architecture or Architecture(), Noise(perturbation=0))
+    settings = Settings(
+        stopping.Iterations(iterations),
+        rate=rate,
+        check_every=1,
+        decay=0,
+        device=device,
+        precision=precision,
+        seed=seed,
+    )
+    targets = _targets(plane.values, sigma, seed)
+    curves, images = {}, {}
+    for kind, target in targets.items():
+        losses, last = _curve(target, prior, settings, kind, callback)
+        curves[kind], images[kind] = losses, layout.arrange(last)
+    longest = max(map(len, curves.values()))
+    for kind, curve in curves.items():
+        # A fit that was stopped has no errors any more.
+        missing = longest - len(curve)
+        curves[kind] = np.pad(curve, (0, missing), constant_values=np.nan)
+    return Impedance(
+        np.arange(1, longest + 1),
+        curves,
+        {kind: layout.arrange(target) for kind, target in targets.items()},
+        images,
+    )
+
+
+def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:
+    """Return the four targets, (C, Y, X) in [0, 1]."""
+    random = np.random.default_rng(seed)
+    noisy = image + random.normal(0, sigma, image.shape)
+    pixels = image.reshape(len(image), -1)
+    shuffled = pixels[:, random.permutation(pixels.shape[1])].reshape(image.shape)
+    white = random.uniform(0, 1, image.shape)
+    found = (image, np.clip(noisy, 0, 1), shuffled, white)
+    return {
+        kind: np.asarray(target, np.float32)
+        for kind, target in zip(KINDS, found, strict=True)
+    }
+
+
+def _curve(
+    target: Float,
+    prior: Any,
+    settings: Any,
+    kind: str,
+    callback: Callable[[str, Any], Any] | None,
+) -> tuple[NDArray[np.float64], Float]:
+    """Fit one target and return its losses and its last image."""
+    import torch
+
+    from napari_dip.prior.fit import Problem, finish, fit
+
+    fitting = fit(Problem(torch.from_numpy(target)[None]), prior, settings)
+    watch = None if callback is None else lambda it: callback(kind, it)
+    done = finish(fitting, watch)
+    losses = np.array([entry["loss"] for entry in done.history])
+    return losses, done.image[0].cpu().numpy()
