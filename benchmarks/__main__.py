@@ -8,7 +8,9 @@ from importlib import import_module
 NAMES = {
     "denoise": "quality and time of denoising against other methods",
     "gpu": "everything a GPU changes, in under 8 minutes",
+    "inpaint": "quality of filling in random pixels, text and holes",
     "speed": "seconds per iteration and memory against the plain loop",
+    "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
     "tables": "the tables in docs/benchmarks.md from the results",
 }
 

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from benchmarks import common
+from benchmarks import common, inpaint
 from benchmarks.denoise import summary
 
 PAGE = common.ROOT / "docs" / "benchmarks.md"
@@ -39,6 +39,8 @@ def _table(name: str) -> str:
         parts = [summary(rows)]
         if len({r["image"] for r in rows}) <= 12:
             parts.append(_by_image(rows))
+    elif name.startswith("inpaint-"):
+        parts = [inpaint.summary(rows)]
     else:
         parts = [common.table(rows, list(rows[0]))]
     return "\n\n".join([head, *parts])
