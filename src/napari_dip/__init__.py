@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_dip.tasks.maximize_activation import maximize_activation
     from napari_dip.tasks.noise_impedance import noise_impedance
     from napari_dip.tasks.remove_artifacts import remove_artifacts
+    from napari_dip.tasks.restore import restore
     from napari_dip.tasks.run import estimate, iterate
     from napari_dip.tasks.sample_prior import sample_prior
     from napari_dip.tasks.super_resolve import super_resolve
@@ -46,6 +47,7 @@ _LAZY = {
     "metrics": "napari_dip",
     "noise_impedance": "napari_dip.tasks.noise_impedance",
     "remove_artifacts": "napari_dip.tasks.remove_artifacts",
+    "restore": "napari_dip.tasks.restore",
     "sample_prior": "napari_dip.tasks.sample_prior",
     "super_resolve": "napari_dip.tasks.super_resolve",
 }
@@ -69,6 +71,7 @@ __all__ = [
     "metrics",
     "noise_impedance",
     "remove_artifacts",
+    "restore",
     "sample_prior",
     "super_resolve",
 ]

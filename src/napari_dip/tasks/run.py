@@ -34,6 +34,7 @@ TASKS = {
     "inpaint": "napari_dip.tasks.inpaint",
     "blend": "napari_dip.tasks.blend",
     "deconvolve": "napari_dip.tasks.deconvolve",
+    "restore": "napari_dip.tasks.restore",
     "invert_features": "napari_dip.tasks.invert_features",
     "maximize_activation": "napari_dip.tasks.maximize_activation",
     "sample_prior": "napari_dip.tasks.sample_prior",

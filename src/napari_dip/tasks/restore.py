@@ -1,0 +1,427 @@
+"""Restoration with a forward model of one's own: any callable on a torch tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.run import Job, Plan, Task, function
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PAPER_ITERATIONS = 2000
+"""Of the published program for super-resolution, its nearest application."""
+
+SOUNDINGS = 30
+"""Steps of the least-squares estimate that the range of the image is read from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreRecipe(Recipe):
+    """Parameters of `restore`."""
+
+    task: ClassVar[str] = "restore"
+
+    shape: tuple[int, ...] | None = parameter(
+        None,
+        "Shape of the image, such as (256, 256), (256, 256, 3) for colours or "
+        "(32, 256, 256) with spatial_dims=3; None takes the measurement's.",
+        low=1,
+    )
+    term: Literal["squared", "absolute", "huber", "poisson"] = parameter(
+        "squared",
+        "Data term: squared error, absolute error or huber for outliers, poisson for "
+        "counts of photons.",
+    )
+    sigma: tuple[float, ...] | None = parameter(
+        None,
+        "Standard deviation of the noise, of every measurement or one for all: errors "
+        "are compared in its units. None takes every measurement's own spread.",
+        low=0,
+    )
+    value_range: tuple[float, ...] | None = parameter(
+        None,
+        "Lowest and highest value of the image, which the result keeps to; None "
+        "estimates the range by least squares and sets no limits.",
+    )
+    tv: float = parameter(
+        0.0,
+        "Weight of the total variation of the image over its range; more is smoother.",
+        low=0,
+    )
+
+
+def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
+    several = isinstance(measurement, (list, tuple)) and all(
+        hasattr(m, "shape") for m in measurement
+    )
+    given = list(measurement) if several else [measurement]
+    if not given:
+        raise InputError("measurement must not be an empty list")
+    measured = [_measured(m, i, several) for i, m in enumerate(given)]
+    layout = _layout(recipe, measured[0])
+    operators = _operators(operator, len(measured))
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        return _plan(recipe, layout, measured, operators, seed)
+
+    restarts = 1 if recipe.restarts == "auto" else recipe.restarts
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def _measured(value: Any, number: int, several: bool) -> Float:
+    """Check one measurement: float32, NaN where it is missing."""
+    name = f"measurement {number}" if several else "measurement"
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    array = np.asarray(as_array(value, name), np.float32)
+    if np.isinf(array).any():
+        raise InputError(
+            f"{name} must be finite (NaN marks missing values); got "
+            f"{int(np.isinf(array).sum())} infinite values"
+        )
+    if np.isnan(array).all():
+        raise InputError(f"{name} must have known values; got nothing but NaN")
+    return array
+
+
+def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
+    """Return the layout of the image."""
+    shape = recipe.shape or tuple(n for n in first.shape if n > 1)
+    empty = np.broadcast_to(np.float32(0), shape)
+    layout = Layout.of(empty, recipe.channel_axis, recipe.spatial_dims, "shape")
+    if layout.planes > 1:
+        raise InputError(
+            f"shape must be that of one image of {recipe.spatial_dims} spatial axes "
+            f"and at most one axis of channels; got {shape}"
+        )
+    return layout
+
+
+def _operators(operator: Any, count: int) -> list[Any]:
+    """Return the operators, one for each measurement or one for all."""
+    listed = isinstance(operator, (list, tuple))
+    operators = list(operator) if listed else [operator]
+    for one in operators:
+        if not callable(one):
+            raise InputError(
+                f"operator must be a callable on a torch tensor, or a list of them; "
+                f"got {type(one).__name__}"
+            )
+    if listed and len(operators) != count:
+        raise InputError(
+            f"operator must be a list as long as that of the measurements ({count}), "
+            f"or one callable; got {len(operators)}"
+        )
+    return operators
+
+
+def _forward(operator: Any) -> tuple[Callable[[Tensor], Any], nn.Module | None]:
+    """Return the noise-free forward model, and the module it is part of.
+
+    A physics object of deepinv adds noise when called; its `A` does not.
+    """
+    from torch import nn
+
+    module = operator if isinstance(operator, nn.Module) else None
+    inner = getattr(operator, "A", None)
+    return (inner if callable(inner) else operator), module
+
+
+def _parts(output: Any) -> list[Any]:
+    """Return what an operator gave as a list, be it one tensor or several."""
+    from torch import Tensor
+
+    if isinstance(output, Tensor):
+        return [output]
+    return list(output) if hasattr(output, "__iter__") else [output]
+
+
+def _plan(
+    recipe: RestoreRecipe,
+    layout: Layout,
+    measured: Sequence[Float],
+    operators: Sequence[Any],
+    seed: int,
+) -> Plan:
+    import torch
+
+    from napari_dip.prior import runtime, stopping, terms
+    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.fit import Prior, Problem, Settings
+
+    device = runtime.pick_device(recipe.device)
+    shape = (layout.channels, *layout.sides)
+    measure = _Measure(operators, device)
+    with torch.inference_mode(False), torch.enable_grad():
+        _try(measure, shape, measured, device)
+        flat = [torch.from_numpy(m.reshape(-1)) for m in measured]
+        data = torch.cat(flat)[None, None]
+        weight = torch.isfinite(data).float()
+        data = torch.nan_to_num(data, 0.0)
+        spreads = _spreads(recipe.sigma, measured)
+        units = torch.cat(
+            [torch.full((m.size,), s) for m, s in zip(measured, spreads, strict=True)]
+        )[None, None]
+        if recipe.value_range is None:
+            low, high = _range(measure, shape, data, weight, units, device)
+        else:
+            low, high = _limits(recipe.value_range)
+    span = high - low
+
+    def forward(image: Tensor) -> Tensor:
+        return measure(low + span * image) / units_there(image)
+
+    there: dict[torch.device, Tensor] = {}
+
+    def units_there(image: Tensor) -> Tensor:
+        if image.device not in there:
+            there[image.device] = units.to(image.device)
+        return there[image.device]
+
+    term = {
+        "squared": terms.Squared(),
+        "absolute": terms.Absolute(),
+        "huber": terms.Huber(),
+        "poisson": terms.Poisson(1 / spreads[0]),
+    }[recipe.term]
+    penalty: Callable[[Tensor], Tensor] | None = None
+    if recipe.tv:
+
+        def penalty(image: Tensor) -> Tensor:
+            variation: Tensor = recipe.tv * terms.total_variation(image)
+            return variation
+
+    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
+    output = "linear" if recipe.value_range is None else "sigmoid"
+    if recipe.preset == "paper":
+        prior = Prior(Architecture(output=output), Noise())
+        stop: stopping.Rule = stopping.Iterations(fixed or PAPER_ITERATIONS)
+        optimizer, rate, decay = "adam", 0.01, 0.99
+    else:
+        width = 64 if recipe.preset == "best" else 32
+        prior = Prior(Architecture.uniform(width, 4, output=output), Noise())
+        stop = stopping.HeldOut(1500, patience=150, relative_patience=0.2)
+        if fixed is not None:
+            stop = stopping.Iterations(fixed)
+        optimizer, rate, decay = "muon", 0.02, 0.98
+    problem = Problem(
+        data / units,
+        term=term,
+        operator=forward,
+        weight=weight,
+        shape=shape,
+        penalty=penalty,
+    )
+    settings = Settings(
+        stop,
+        optimizer=optimizer,
+        rate=rate,
+        decay=decay,
+        device=recipe.device,
+        precision=recipe.precision,
+        seed=seed,
+    )
+
+    def restore(image: Float) -> Float:
+        return image * np.float32(span) + np.float32(low)
+
+    details = {
+        "range": [low, high],
+        "units of the errors": spreads,
+        "values measured": [m.size for m in measured],
+    }
+    return Plan(problem, prior, settings, restore, details)
+
+
+class _Measure:
+    """All operators as one, from an image in the user's units to a flat tensor."""
+
+    def __init__(self, operators: Sequence[Any], device: Any) -> None:
+        import copy
+
+        self.forwards = []
+        for operator in operators:
+            found, module = _forward(operator)
+            if module is not None:
+                tensors = [*module.parameters(), *module.buffers()]
+                if any(t.device != device for t in tensors):
+                    # A copy: the caller's own stays where it is.
+                    found, _ = _forward(copy.deepcopy(module).to(device))
+            self.forwards.append(found)
+
+    def parts(self, image: Tensor) -> list[Any]:
+        """Return the predictions of all measurements."""
+        return [part for f in self.forwards for part in _parts(f(image))]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the predictions as one, (1, 1, N)."""
+        import torch
+
+        return torch.cat([p.reshape(-1) for p in self.parts(image)])[None, None].float()
+
+
+def _try(
+    measure: _Measure, shape: tuple[int, ...], measured: Sequence[Float], device: Any
+) -> None:
+    """Run the operators once and see whether what they return can be fitted."""
+    import torch
+    from torch import Tensor
+
+    image = torch.full((1, *shape), 0.5, device=device, requires_grad=True)
+    try:
+        parts = measure.parts(image)
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(
+            f"operator failed for an image tensor of shape {tuple(image.shape)} on "
+            f"{device}: {type(error).__name__}: {error}"
+        ) from error
+    if len(parts) != len(measured):
+        raise InputError(
+            f"operator must return as many tensors as there are measurements "
+            f"({len(measured)}); got {len(parts)}"
+        )
+    for part, m in zip(parts, measured, strict=True):
+        if not isinstance(part, Tensor):
+            raise InputError(
+                f"operator must return a torch tensor; got {type(part).__name__}"
+            )
+        if part.is_complex():
+            raise InputError(
+                "operator must return real values; got complex ones "
+                "(torch.view_as_real splits them)"
+            )
+        if _bare(part.shape) != _bare(m.shape):
+            raise InputError(
+                f"operator must return the measurement's shape {m.shape}, axes of "
+                f"length 1 aside, for an image tensor of shape {tuple(image.shape)}; "
+                f"got {tuple(part.shape)}"
+            )
+        if not part.requires_grad:
+            raise InputError(
+                "operator must be differentiable: torch operations on the tensor it "
+                "is given, without numpy, detach or no_grad"
+            )
+
+
+def _bare(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
+
+
+def _spreads(sigma: tuple[float, ...] | None, measured: Sequence[Float]) -> list[float]:
+    """Return the unit of every measurement's errors."""
+    if sigma is None:
+        spreads = [float(np.nanstd(m)) for m in measured]
+        levels = [abs(float(np.nanmean(m))) for m in measured]
+        return [s or a or 1.0 for s, a in zip(spreads, levels, strict=True)]
+    if len(sigma) not in (1, len(measured)):
+        raise InputError(
+            f"sigma must be one number or one for each of the {len(measured)} "
+            f"measurements; got {len(sigma)}"
+        )
+    if min(sigma) <= 0:
+        raise InputError(f"sigma must be positive; got {min(sigma)}")
+    return list(sigma) if len(sigma) > 1 else [sigma[0]] * len(measured)
+
+
+def _limits(given: tuple[float, ...]) -> tuple[float, float]:
+    if len(given) != 2 or not given[0] < given[1]:
+        raise InputError(
+            f"value_range must be two numbers, the lower one first; got {given}"
+        )
+    return given[0], given[1]
+
+
+def _range(
+    measure: _Measure,
+    shape: tuple[int, ...],
+    data: Tensor,
+    weight: Tensor,
+    units: Tensor,
+    device: Any,
+) -> tuple[float, float]:
+    """Estimate the range of the image from steps of least squares.
+
+    From the best constant image, conjugate gradients as for a linear operator
+    (Fletcher and Reeves, 1964), each as long as is best along its direction by the
+    operator's values at two points.
+    """
+    import torch
+
+    data, weight, units = (t.to(device) for t in (data, weight, units))
+
+    def residual(image: Tensor) -> Tensor:
+        return (measure(image) - data) / units * weight
+
+    with torch.no_grad():
+        zero = residual(torch.zeros(1, *shape, device=device))
+        one = residual(torch.ones(1, *shape, device=device)) - zero
+        power = float(one.square().sum())
+        level = -float((zero * one).sum()) / power if power > 0 else 0.0
+    x = torch.full((1, *shape), level, device=device)
+    direction, before = torch.zeros_like(x), 0.0
+    scale = max(abs(level), 1.0)
+    for _ in range(SOUNDINGS):
+        x.requires_grad_()
+        r = residual(x)
+        (gradient,) = torch.autograd.grad(r.square().sum() / 2, x)
+        with torch.no_grad():
+            x, r = x.detach(), r.detach()
+            now = float(gradient.square().sum())
+            if not np.isfinite(now) or now <= 0:
+                break
+            direction = -gradient + (now / before if before else 0.0) * direction
+            before = now
+            # A small step tells the slope of the measurement along the direction.
+            small = 1e-2 * scale / float(direction.abs().max())
+            slope = (residual(x + small * direction) - r) / small
+            steepness = float(slope.square().sum())
+            if not np.isfinite(steepness) or steepness <= 0:
+                break
+            x = x - float((r * slope).sum()) / steepness * direction
+    low, high = (float(v) for v in np.percentile(x.cpu().numpy(), [0.5, 99.5]))
+    if not np.isfinite([low, high]).all():
+        raise InputError(
+            "operator has no finite least-squares estimate to read the range of the "
+            "image from; give it as value_range"
+        )
+    if high <= low:
+        half = 0.5 * (abs(level) or 1.0)
+        low, high = level - half, level + half
+    return low, high
+
+
+TASK = Task(
+    recipe=RestoreRecipe,
+    arrays={
+        "measurement": "What was measured: an array or torch tensor of any shape, or "
+        "a list of several. NaN marks missing values.",
+        "operator": "The forward model, from the image to the noise-free measurement: "
+        "a callable that takes a float32 tensor of shape (1, C, Y, X) or (1, C, Z, Y, "
+        "X) in the units of the image and returns a tensor with the shape of the "
+        "measurement, axes of length 1 aside, made by differentiable torch "
+        "operations; a physics object of deepinv; or, for several measurements, a "
+        "callable that returns as many tensors, or a list of callables.",
+    },
+    start=_start,
+    summary="""Restore an image from measurements of any kind with their forward model.
+
+A network is fitted so that the operator turns its image into the measurement.
+""",
+    notes="""The fit sees the image scaled to about [0, 1]; the operator always sees it
+in the units of the user.  Held-out values of the measurement tell when to stop.  The
+paper preset is the published network and optimiser for super-resolution (Ulyanov,
+Vedaldi, Lempitsky, Deep Image Prior, IJCV 2020, section 4) around your operator.""",
+    from_files=False,
+    objects=("operator",),
+)
+
+restore = function(TASK)
