@@ -168,16 +168,22 @@ def test_signature_and_help_name_every_parameter(name):
     signature = inspect.signature(function)
     assert function.__name__ == name
     assert function.__module__ == TASKS[name]
-    expected = [*task.arrays, *(p.name for p in task.recipe.parameters())]
+    fields = [p.name for p in task.recipe.parameters() if p.name not in task.positional]
+    expected = [*task.arrays, *task.positional, *fields, *task.functions]
     expected += ["progress", "callback", "full_output"]
     assert list(signature.parameters) == expected
     for array in task.arrays:
         kind = signature.parameters[array].kind
         assert kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-        assert f"\n{array} : array_like\n" in function.__doc__
+        about = "object" if array in task.objects else "array_like"
+        assert f"\n{array} : {about}\n" in function.__doc__
     for p in task.recipe.parameters():
         parameter = signature.parameters[p.name]
-        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        by_position = p.name in task.positional
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        assert parameter.kind is (
+            kind if by_position else inspect.Parameter.KEYWORD_ONLY
+        )
         assert parameter.default == p.default
         entry = f"\n{p.name} : {p.accepted}, default {p.default!r}\n    {p.help}\n"
         assert entry in function.__doc__
