@@ -34,6 +34,9 @@ EXACT = 8.0
 coefficient at: half a level for the components and half for the colours, all of one
 sign over the 64 pixels of a block."""
 
+FINEST = 6
+"""Smallest step whose multiples are told from other values after decoding."""
+
 _YCBCR = (
     (0.299, 0.587, 0.114),
     (-0.168735892, -0.331264108, 0.5),
@@ -192,12 +195,17 @@ class Cells:
     components : tuple of Component
         Y, or Y, Cb and Cr.
     share : float
-        Part of the whole, unclipped blocks that are what the tables say; about 1,
-        or the tables are those of another file, or the pixels of another place.
+        Part of the coefficients, of those that are not zero and in blocks that are
+        whole and not clipped, that are multiples of their steps to a quarter: about
+        1, and 0.5 by chance, with the tables of another file or shifted pixels.
+    blocks : float
+        Part of the blocks, of those that are whole and not clipped, all of whose
+        coefficients are multiples of their steps.
     """
 
     components: tuple[Component, ...]
     share: float
+    blocks: float
 
     def project(self, image: Tensor) -> Tensor:
         """Return the nearest image of the set, nearest in Y, Cb and Cr."""
@@ -213,7 +221,8 @@ class Cells:
 
     def to(self, device: torch.device) -> Cells:
         """Return the same on a device."""
-        return Cells(tuple(c.to(device) for c in self.components), self.share)
+        moved = tuple(c.to(device) for c in self.components)
+        return Cells(moved, self.share, self.blocks)
 
     def uncertain(self, sides: Sequence[int]) -> Tensor:
         """Return (1, components, Y, X), 1 where nothing is known of a component."""
@@ -249,7 +258,7 @@ def cells(
     planes = to_ycbcr(image.double())
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()
-    found, right, fair = [], 0.0, 0.0
+    found, counts = [], torch.zeros(4, dtype=torch.float64)
     for i, plane in enumerate(planes.unbind(1)):
         size = factors if i else (1, 1)
         table = torch.tensor(tables[min(i, 1)], dtype=torch.float64)
@@ -261,11 +270,19 @@ def cells(
         whole = _whole(bad, size)
         exact = whole * (off <= EXACT)
         unclipped = whole * _whole(clipped, size)
-        right += float((exact * unclipped).sum())
-        fair += float(unclipped.sum())
+        # Of smaller steps a decoder's roundings leave no more than chance does.
+        telling = unclipped * (centre != 0) * (steps >= FINEST)
+        right = telling * ((coefficients - centre).abs() <= steps / 4)
+        sums = [t.sum().cpu() for t in (right, telling, exact * unclipped, unclipped)]
+        counts += torch.stack(sums)
         half = steps / 2 + ROUNDING
         found.append(Component(size, centre.float(), half.float(), exact.float()))
-    return Cells(tuple(found), right / fair if fair else 1.0)
+    right, telling, fitting, fair = counts.tolist()
+    return Cells(
+        tuple(found),
+        right / telling if telling else 1.0,
+        fitting / fair if fair else 1.0,
+    )
 
 
 def _whole(flawed: Tensor, factors: tuple[int, int]) -> Tensor:

@@ -123,7 +123,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
 
     measurement = torch.from_numpy(plane.values)[None]
     known = torch.from_numpy(plane.known)[None, None]
-    flat = not np.ptp(plane.values[:, plane.known > 0], axis=1).any()
+    flat = not np.ptp(plane.values)
     together = recipe.detail_of == "luminance" and len(plane.values) == 3
 
     def finish(coarse: Tensor) -> Tensor:
@@ -148,6 +148,7 @@ TASK = Task(
         "any real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
     start=_start,
+    positional=("amount",),
     summary="""Make the fine detail of an image stronger.
 
 A network is fitted to the image and stopped early, when it has the shapes and not yet

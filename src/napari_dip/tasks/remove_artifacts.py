@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -22,13 +24,13 @@ PAPER_ITERATIONS = 2400
 MEMBERS = 4
 """Fits that the best preset averages."""
 
-FACTORS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
-"""Names of subsampling to pixels along y and x that share a colour."""
+FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
+"""Names of subsampling to pixels along y and x that share a colour, coarsest first."""
 
 BLOCK_COEFFICIENTS = 64
 
-FITTING = 0.5
-"""Smallest part of the blocks that is what the tables say, where they are right."""
+FITTING = 0.75
+"""Smallest part of the coefficients that are multiples of the right steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +106,14 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
     if recipe.quantization is not None and not paper:
         cells, details = _cells(recipe, plane)
     term: terms.Term = terms.Squared()
-    finish = None
+    finish: Callable[[Tensor], Tensor] | None = None
+    measurement = torch.from_numpy(plane.values)[None]
     if cells is not None:
         term = Constraints(cells, plane.offset, plane.span)
         finish = _projection(plane, cells)
+    if not np.ptp(plane.values):
+        # Nothing to fit; the network's own unevenness would be all there is.
+        finish = _unchanged(measurement)
     if paper:
         widths = (8, 16, 32, 64, 128)
         architecture = Architecture(down=widths, up=widths, skip=(0, 0, 0, 4, 4))
@@ -119,7 +125,7 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
     if recipe.iterations != "auto":
         iterations = int(recipe.iterations)
     problem = Problem(
-        torch.from_numpy(plane.values)[None],
+        measurement,
         term=term,
         weight=torch.from_numpy(plane.known)[None, None],
         finish=finish,
@@ -151,16 +157,18 @@ def _cells(recipe: RemoveArtifactsRecipe, plane: Plane) -> tuple[Cells, dict[str
     if len(plane.values) == 1:
         names = ["4:4:4"]
     found = {n: jpeg.cells(image, known, tables, FACTORS[n]) for n in names}
-    name = max(names, key=lambda n: found[n].share)
+    # Where colours hardly change all three fit, and most encoders take the coarsest.
+    enough = max(cells.blocks for cells in found.values()) - 0.02
+    name = next(n for n in names if found[n].blocks >= enough)
     cells = found[name]
     if cells.share < FITTING:
         raise InputError(
-            f"quantization does not fit image: only {cells.share:.0%} of its blocks "
-            f"are multiples of the steps; image must be the whole decoded JPEG, from "
+            f"quantization does not fit image: only {cells.share:.0%} of its "
+            f"coefficients are multiples of the steps; image must be the whole decoded JPEG, from "
             f"0 to 255, neither cropped nor resized, with the file's own tables and "
             f"subsampling"
         )
-    return cells, {"subsampling": name, "blocks that fit": cells.share}
+    return cells, {"subsampling": name, "coefficients that fit": cells.share}
 
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
@@ -171,6 +179,10 @@ def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
         return (cells.to(average.device).project(image) - plane.offset) / plane.span
 
     return finish
+
+
+def _unchanged(measurement: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda average: measurement.to(average.device)
 
 
 TASK = Task(

@@ -1,0 +1,255 @@
+"""Guided denoising: guides of any layout, stuck fits, and that the guide helps."""
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+import torch
+
+from napari_dip import cli, denoise, denoise_guided
+from napari_dip.errors import InputError
+from napari_dip.io import files
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.codes import BlindSpot, Guide
+from napari_dip.prior.stopping import HeldOut, Iterations
+from napari_dip.prior.terms import Squared
+from napari_dip.tasks.denoise_guided import TASK, DenoiseGuidedRecipe
+
+SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def clean():
+    y, x = np.mgrid[0:32, 0:30] / 30
+    return 1000 + 300 * np.sin(4 * y + 2 * x)
+
+
+@pytest.fixture
+def noisy(clean, random):
+    """Return a noisy (32, 30) image, in units of its own."""
+    return clean + random.normal(0, 40, clean.shape)
+
+
+@pytest.fixture
+def plan():
+    """Return a function that gives the plan for a pair, without running it."""
+
+    def make(image, guide, **parameters):
+        recipe = DenoiseGuidedRecipe(**parameters)
+        job = TASK.start(recipe, np.asarray(image), np.asarray(guide))
+        return job.plan(next(job.layout.indices()), 0)
+
+    return make
+
+
+# -- shapes, units, missing pixels ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "guide", "parameters", "channels"),
+    [
+        ((17, 33), (17, 33), {}, 1),
+        ((17, 33), (17, 33, 3), {}, 3),
+        ((17, 33), (17, 33, 7), {}, 7),
+        ((17, 33), (5, 17, 33), {}, 5),
+        ((20, 18, 3), (20, 18), {}, 1),
+        ((20, 18, 3), (20, 18, 3), {}, 3),
+        ((20, 18, 3), (20, 18, 2), {}, 2),
+        ((2, 18, 20), (2, 18, 20), {}, 1),
+        ((2, 18, 20), (18, 20), {}, 1),
+        ((2, 18, 20), (2, 18, 20, 3), {}, 3),
+        ((2, 18, 20), (3, 18, 20), {"channel_axis": 0}, 3),
+        ((2, 18, 20), (18, 20), {"channel_axis": 0}, 1),
+        ((16, 18, 20), (16, 18, 20), {"spatial_dims": 3}, 1),
+        ((17, 20), (17, 20, 3), {"preset": "best"}, 3),
+    ],
+    ids=str,
+)
+def test_guides_of_any_layout(random, shape, guide, parameters, channels, plan):
+    image = random.normal(0.5, 0.1, shape)
+    guide = random.normal(0.5, 0.1, guide)
+    code = plan(image, guide, **parameters).prior.code
+    seen = code.guide if isinstance(code, BlindSpot) else code.image
+    assert seen.shape[1] == channels
+    found = denoise_guided(image, guide, **SHORT | {"iterations": 2}, **parameters)
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+def test_every_plane_has_its_own_guide(noisy, clean):
+    both = denoise_guided(np.stack([noisy] * 2), np.stack([clean, -clean]), **SHORT)
+    np.testing.assert_array_equal(both[0], denoise_guided(noisy, clean, **SHORT))
+    assert np.abs(both[0] - both[1]).max() > 1
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_units_of_both_are_free(noisy, clean, preset, monkeypatch):
+    if preset == "paper":
+        monkeypatch.setattr(
+            "napari_dip.prior.architecture.Architecture",
+            lambda **_: Architecture.uniform(8, 2),
+        )
+    parameters = SHORT | {"preset": preset}
+    plain = denoise_guided(noisy, clean, **parameters)
+    scaled = denoise_guided(noisy * 50 - 1e4, clean / 7 + 3, **parameters)
+    tolerance = 0.01 * np.ptp(noisy) * 50
+    np.testing.assert_allclose(scaled, plain * 50 - 1e4, atol=tolerance)
+    lesser = denoise_guided(noisy, clean.astype(np.uint16), **parameters)
+    np.testing.assert_allclose(lesser, plain, atol=0.1 * np.ptp(noisy))
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
+def test_a_constant_image_comes_back_constant(value, random):
+    found = denoise_guided(
+        np.full((20, 20), value), random.random((20, 20)), **SHORT | {"iterations": 12}
+    )
+    np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
+
+
+def test_missing_pixels_are_filled_and_move_nothing(noisy, clean):
+    noisy[5:9, 6:10] = np.nan
+    clean[20, 20] = np.nan
+    found = denoise_guided(noisy, clean, **SHORT)
+    assert np.isfinite(found).all()
+    image, guide = np.ma.masked_invalid(noisy), np.ma.masked_invalid(clean)
+    image.data[5:9, 6:10] = 1e9
+    guide.data[20, 20] = -1e9
+    np.testing.assert_array_equal(denoise_guided(image, guide, **SHORT), found)
+
+
+# -- what is refused --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("guide", "words"),
+    [
+        (np.ones((30, 32)), r"guide must cover the same 32 x 30 .* shape \(30, 32\)"),
+        (np.ones((2, 3, 32, 30)), "guide must cover the same .* once or for each"),
+        (np.ones(32), "guide must cover the same"),
+        (np.full((32, 30), np.inf), "guide must be finite .* got 960 infinite"),
+        (np.full((32, 30), np.nan), "guide must have known pixels; got nothing but"),
+        (np.ones((32, 30), complex), "guide must be an array of real .* complex"),
+        (np.zeros((0, 30)), "guide must not be empty"),
+    ],
+    ids=["turned", "stack", "1-D", "infinite", "nan", "complex", "empty"],
+)
+def test_guides_that_are_refused(noisy, guide, words):
+    with pytest.raises(InputError, match=words):
+        denoise_guided(noisy, guide, **SHORT)
+
+
+def test_images_that_are_refused(clean):
+    with pytest.raises(InputError, match="image must have at least 16"):
+        denoise_guided(clean[:15], clean, **SHORT)
+
+
+# -- the plans behind it ----------------------------------------------------------
+
+
+def test_paper_preset_is_the_published_setting(plan, noisy, clean):
+    found = plan(noisy, clean, preset="paper")
+    coarse, fine = ("bilinear",) * 3, ("nearest",) * 2
+    assert found.prior.architecture == Architecture(upsampling=fine + coarse)
+    code = found.prior.code
+    assert isinstance(code, Guide)
+    assert code.perturbation == 0
+    assert (code.image.min(), code.image.max()) == (0, 1)
+    settings = found.settings
+    assert settings.stop == Iterations(601)
+    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.1, 0)
+    assert found.problem.term == Squared()
+    assert found.problem.finish is None
+
+
+def test_fast_shows_the_guide_beside_the_hidden_image(plan, noisy, clean):
+    found = plan(noisy, clean)
+    assert isinstance(found.prior.code, BlindSpot)
+    assert found.prior.code.channels((1, 32, 30)) == 3
+    assert isinstance(found.settings.stop, HeldOut)
+
+
+@pytest.mark.parametrize("preset", ["fast", "best", "paper"])
+def test_a_number_of_iterations_is_kept_to(plan, noisy, clean, preset):
+    found = plan(noisy, clean, preset=preset, iterations=77)
+    assert found.settings.stop == Iterations(77)
+
+
+# -- fits that are stuck ----------------------------------------------------------
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """Make the first networks built put out red and nothing else, without gradient."""
+    build, left = Architecture.build, [0]
+
+    def broken(self, inputs, outputs, ndim, generator):
+        network = build(self, inputs, outputs, ndim, generator)
+        if generator is not None and left[0] > 0:
+            left[0] -= 1
+            with torch.no_grad():
+                network.head.weight.zero_()
+                network.head.bias.copy_(torch.tensor([200.0, -200.0, -200.0]))
+        return network
+
+    monkeypatch.setattr(Architecture, "build", broken)
+    return left
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch):
+    monkeypatch.setattr("napari_dip.tasks.denoise_guided.LOOK_AT", 8)
+    if preset == "paper":
+        small = Architecture.uniform(8, 2)
+        monkeypatch.setattr(
+            "napari_dip.prior.architecture.Architecture", lambda **_: small
+        )
+    y, x = np.mgrid[0:20, 0:20] / 20
+    image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
+    settings = SHORT | {"iterations": 60, "preset": preset, "full_output": True}
+    stuck[0] = 1
+    fit = denoise_guided(image, x, **settings)
+    assert "wrong colour" in fit.warnings[0]
+    assert "begun again from another seed" in fit.warnings[0]
+    assert fit.iterations == 60
+    means = fit.image.mean((0, 1)) - image.mean((0, 1))
+    assert np.abs(means).max() < 0.15
+    usual = denoise_guided(image, x, **settings)
+    assert not any("colour" in warning for warning in usual.warnings)
+
+
+# -- files ------------------------------------------------------------------------
+
+
+def test_files(noisy, clean, tmp_path, capsys):
+    image, guide = noisy.astype(np.float32), clean.astype(np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", image)
+    tifffile.imwrite(tmp_path / "guide.tif", guide)
+    tifffile.imwrite(tmp_path / "other.tif", guide[1:])
+    options = ["--iterations", "3", "--device", "cpu", "--precision", "float32"]
+    command = ["denoise-guided", str(tmp_path / "in.tif"), *options, "-o"]
+    command.append(str(tmp_path / "out.tif"))
+    assert cli.main([*command, "--guide", str(tmp_path / "guide.tif")]) == 0
+    expected = denoise_guided(image, guide, **SHORT)
+    np.testing.assert_array_equal(files.read(tmp_path / "out.tif").data, expected)
+    command += ["--overwrite", "--guide"]
+    assert cli.main([*command, str(tmp_path / "other.tif")]) == 2
+    assert "guide must cover the same 32 x 30 pixels" in capsys.readouterr().err
+
+
+# -- does the guide help? ---------------------------------------------------------
+
+
+def test_a_guide_gains_over_none(random):
+    truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
+    noisy = truth + random.normal(0, 50, truth.shape)
+    guide = (truth / 255) ** 0.5
+    settings = {"iterations": 60, "device": "cpu", "precision": "float32"}
+    guided = np.mean((denoise_guided(noisy, guide, **settings) - truth) ** 2)
+    alone = np.mean((denoise(noisy, **settings) - truth) ** 2)
+    assert guided < 0.7 * alone

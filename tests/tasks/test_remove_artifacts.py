@@ -1,0 +1,259 @@
+"""Removing artifacts: shapes, units, what is refused, and that it restores."""
+
+import io
+
+import numpy as np
+import pytest
+import scipy.fft
+import skimage.data
+from PIL import Image
+
+from napari_dip import cli, remove_artifacts
+from napari_dip.errors import InputError
+from napari_dip.io.raster import jpeg_tables
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.codes import Noise
+from napari_dip.prior.jpeg import Constraints
+from napari_dip.prior.stopping import Iterations
+from napari_dip.prior.terms import Squared
+from napari_dip.tasks.remove_artifacts import TASK, RemoveArtifactsRecipe
+
+SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def image(random):
+    """Return a (32, 30) image, in units of its own."""
+    y, x = np.mgrid[0:32, 0:30] / 30
+    return 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
+
+
+@pytest.fixture
+def plan():
+    """Return a function that gives the plan for an image, without running it."""
+
+    def make(image, **parameters):
+        job = TASK.start(RemoveArtifactsRecipe(**parameters), np.asarray(image))
+        return job.plan(next(job.layout.indices()), 0)
+
+    return make
+
+
+def compressed(truth, quality=10):
+    """Return a decoded JPEG, its steps as the recipe takes them, and its bytes."""
+    file = io.BytesIO()
+    Image.fromarray(truth).save(file, "JPEG", quality=quality)
+    with Image.open(file) as opened:
+        tables = jpeg_tables(opened).tables
+        return np.asarray(opened), sum(tables, ()), file.getvalue()
+
+
+@pytest.fixture
+def photo():
+    """Return a colour photograph (64, 64, 3), uint8."""
+    return np.ascontiguousarray(skimage.data.astronaut()[60:124, 180:244])
+
+
+# -- shapes, units, missing pixels ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters"),
+    [
+        ((17, 33), {}),
+        ((20, 18, 3), {}),
+        ((2, 18, 20), {}),
+        ((2, 18, 20), {"channel_axis": 0}),
+        ((16, 18, 20), {"spatial_dims": 3}),
+        ((17, 20), {"preset": "best"}),
+    ],
+    ids=str,
+)
+def test_shapes_come_back(random, shape, parameters):
+    found = remove_artifacts(
+        random.normal(0.5, 0.1, shape), **SHORT | {"iterations": 2}, **parameters
+    )
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(0.001, 0), (50, -1e4)])
+def test_units_are_kept(image, factor, shift):
+    plain = remove_artifacts(image, **SHORT)
+    scaled = remove_artifacts(image * factor + shift, **SHORT)
+    tolerance = 0.01 * np.ptp(image) * factor
+    np.testing.assert_allclose(scaled, plain * factor + shift, atol=tolerance)
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_a_constant_image_comes_back_constant(value, preset):
+    found = remove_artifacts(
+        np.full((20, 20), value), **SHORT | {"iterations": 12}, preset=preset
+    )
+    np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
+
+
+def test_missing_pixels_are_filled_and_move_nothing(image):
+    image[5:9, 6:10] = np.nan
+    found = remove_artifacts(image, **SHORT)
+    assert np.isfinite(found).all()
+    rest = np.ma.masked_invalid(image)
+    np.testing.assert_array_equal(remove_artifacts(rest, **SHORT), found)
+
+
+def test_missing_pixels_of_a_jpeg_are_filled(photo):
+    decoded, steps, _ = compressed(photo)
+    image = decoded.astype(float)
+    image[10:14, 20:23] = np.nan
+    found = remove_artifacts(image, quantization=steps, **SHORT)
+    assert np.isfinite(found).all()
+
+
+def test_stop_keeps_the_image_so_far(image):
+    fit = remove_artifacts(
+        image, callback=lambda it: it.step == 2, full_output=True, device="cpu"
+    )
+    assert (fit.iterations, fit.stopped_by) == (2, "stopped by the user")
+
+
+# -- the file's own tables --------------------------------------------------------
+
+
+def changed(image, steps, decoded):
+    """Return the part of the coefficients that would be stored differently."""
+    steps = np.reshape(steps, (8, 8))
+
+    def stored(plane):
+        blocks = (plane.astype(float) - 128).reshape(8, 8, 8, 8).swapaxes(1, 2)
+        return scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho") / steps
+
+    # Cells are a little wider than a step, by an encoder's own roundings.
+    return (np.abs(stored(image) - np.rint(stored(decoded))) > 0.6).mean()
+
+
+def test_result_compresses_to_the_same_file(photo):
+    gray = photo[..., 1].copy()
+    decoded, steps, _ = compressed(gray, 20)
+    found = remove_artifacts(decoded, quantization=steps, **SHORT)
+    assert np.abs(found - decoded).max() > 1
+    assert changed(found, steps, decoded) == 0
+    assert changed(remove_artifacts(decoded, **SHORT), steps, decoded) > 0.02
+
+
+def test_subsampling_is_found(photo, plan):
+    for number, name in enumerate(("4:4:4", "4:2:2", "4:2:0")):
+        file = io.BytesIO()
+        Image.fromarray(photo).save(file, "JPEG", quality=15, subsampling=number)
+        with Image.open(file) as opened:
+            decoded, steps = np.asarray(opened), sum(jpeg_tables(opened).tables, ())
+        details = plan(decoded, quantization=steps).details
+        assert details["subsampling"] == name
+        assert details["coefficients that fit"] > 0.95
+
+
+def test_stacks_share_the_tables(photo):
+    decoded, steps, _ = compressed(photo[..., 0].copy())
+    found = remove_artifacts(np.stack([decoded] * 2), quantization=steps, **SHORT)
+    assert found.shape == (2, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "parameters", "words"),
+    [
+        (lambda a: a[1:], {}, "quantization does not fit image: only .* whole dec"),
+        (lambda a: a / 255, {}, "quantization does not fit image"),
+        (lambda a: a[..., 0], {}, "quantization must have 64 integers .* got 128"),
+        (lambda a: a[..., :2], {"channel_axis": -1}, "quantization is for gray"),
+        (lambda a: a, {"spatial_dims": 3}, "image must have|quantization is for"),
+    ],
+)
+def test_tables_that_do_not_fit(photo, change, parameters, words):
+    decoded, steps, _ = compressed(photo)
+    with pytest.raises(InputError, match=words):
+        remove_artifacts(change(decoded), quantization=steps, **SHORT, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"quantization": (0,) * 64}, "quantization must be one or more integers from"),
+        ({"quantization": 3.5}, "quantization must be one or more integers"),
+        ({"quantization": (16,) * 63}, "quantization must have 64 .* got 63"),
+        ({"subsampling": "4:1:1"}, "subsampling must be auto, 4:4:4, .* got '4:1:1'"),
+        ({"preset": "slow"}, "preset must be fast, best or paper; got 'slow'"),
+    ],
+    ids=str,
+)
+def test_parameters_that_are_refused(image, parameters, words):
+    with pytest.raises(InputError, match=words):
+        remove_artifacts(image, **SHORT | parameters)
+
+
+# -- the plans behind it ----------------------------------------------------------
+
+
+def test_paper_preset_is_the_published_setting(plan, photo):
+    decoded, steps, _ = compressed(photo)
+    found = plan(decoded, preset="paper", quantization=steps)
+    widths = (8, 16, 32, 64, 128)
+    architecture = Architecture(down=widths, up=widths, skip=(0, 0, 0, 4, 4))
+    assert found.prior.architecture == architecture
+    assert found.prior.code == Noise(features=3, scale=0.1, perturbation=1 / 30)
+    settings = found.settings
+    assert settings.stop == Iterations(2400)
+    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0.99)
+    assert found.problem.term == Squared()
+    assert found.problem.finish is None
+
+
+@pytest.mark.parametrize("preset", ["fast", "best", "paper"])
+def test_a_number_of_iterations_is_kept_to(plan, image, preset):
+    assert plan(image, preset=preset, iterations=77).settings.stop == Iterations(77)
+
+
+# -- files ------------------------------------------------------------------------
+
+
+def test_files_bring_their_tables(photo, tmp_path, capsys):
+    _, steps, content = compressed(photo)
+    (tmp_path / "in.jpg").write_bytes(content)
+    options = ["--iterations", "3", "--device", "cpu", "--json"]
+    arguments = ["remove-artifacts", str(tmp_path / "in.jpg"), "-o"]
+    assert cli.main([*arguments, str(tmp_path / "out.png"), *options]) == 0
+    said = capsys.readouterr().out
+    assert str(list(steps)) in said
+    assert '"subsampling": "4:2:0"' in said
+    more = ["--quantization", "1,2", "--overwrite"]
+    assert cli.main([*arguments, str(tmp_path / "out.png"), *options, *more]) == 2
+    assert "quantization must have 128 integers" in capsys.readouterr().err
+
+
+def test_files_without_tables_need_none(image, tmp_path, capsys):
+    Image.fromarray((image / 8).astype(np.uint8)).save(tmp_path / "in.png")
+    arguments = ["remove-artifacts", str(tmp_path / "in.png"), "--iterations", "2"]
+    arguments += ["--device", "cpu", "-o", str(tmp_path / "out.png"), "--json"]
+    assert cli.main(arguments) == 0
+    assert '"quantization": null' in capsys.readouterr().out
+
+
+# -- does it restore? -------------------------------------------------------------
+
+
+def psnr(image, truth):
+    return 10 * np.log10(255**2 / np.mean((image.clip(0, 255) - truth) ** 2))
+
+
+def test_a_compressed_photograph_gains(photo):
+    truth = photo[..., 1].copy()
+    decoded, steps, _ = compressed(truth, 10)
+    found = remove_artifacts(
+        decoded, quantization=steps, iterations=150, device="cpu", precision="float32"
+    )
+    assert psnr(found, truth) > psnr(decoded, truth) + 0.3
