@@ -119,6 +119,25 @@ def test_richardson_lucy_keeps_the_light():
     assert x.sum() == pytest.approx(y.sum().item(), rel=1e-4)
 
 
+def test_richardson_lucy_ends_at_the_noise():
+    axis = torch.arange(-3, 4) ** 2
+    psf = torch.exp(-(axis[:, None] + axis) / 4)
+    blur = Convolution(psf / psf.sum(), (30, 30))
+    truth = 5 * (rand(1, 1, *blur.canvas) > 0.9)
+    weight = torch.ones(1, 1, 30, 30)
+    weight[..., :5] = 0
+    y = blur(truth) + 0.05 * torch.randn(
+        1, 1, 30, 30, generator=torch.Generator().manual_seed(0)
+    )
+    y = y.clamp(min=0)
+    loose, tight = (richardson_lucy(blur, y, weight, 200, v) for v in (0.01, 0.0025))
+    for x, variance in ((loose, 0.01), (tight, 0.0025)):
+        rest = (weight * (blur(x) - y).square()).sum() / weight.sum()
+        assert 0.8 * variance < rest <= variance
+    ten = richardson_lucy(blur, y, weight, 10)
+    assert torch.equal(ten, richardson_lucy(blur, y, weight, 10, 1e-9))
+
+
 def test_a_kernel_net_begins_at_its_guess_and_is_a_psf():
     guess = rand(5, 6)
     kernel = KernelNet(guess, seed=0)

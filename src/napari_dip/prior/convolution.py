@@ -119,6 +119,7 @@ def richardson_lucy(
     measurement: Tensor,
     weight: Tensor,
     iterations: int,
+    variance: float = 0.0,
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
 
@@ -135,7 +136,10 @@ def richardson_lucy(
     weight : Tensor
         w, (1, 1, *sides), 0 where the measurement is missing.
     iterations : int
-        How many.
+        How many at most.
+    variance : float
+        Of the noise: the estimate is complete once the mean of ``(A(x) - y)^2``
+        is no more than that (Morozov's discrepancy principle).
     """
     y = measurement.clamp(min=0) * weight
     level = float(y.sum() / (weight.sum() * y.shape[1]))
@@ -145,8 +149,12 @@ def richardson_lucy(
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
     x = y.new_full((1, y.shape[1], *blur.canvas), max(level, tiny))
+    allowed = variance * float(weight.sum()) * y.shape[1]
     for _ in range(iterations):
-        ratio = y / blur(x).clamp(min=tiny)
+        blurred = blur(x)
+        if float((weight * (blurred - y)).square().sum()) <= allowed:
+            break
+        ratio = y / blurred.clamp(min=tiny)
         x = torch.where(enough, x * blur.adjoint(ratio).clamp(min=0) / seen, x)
     return x
 

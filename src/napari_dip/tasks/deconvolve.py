@@ -78,26 +78,50 @@ class DeconvolveRecipe(Recipe):
 
 def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     image = as_array(image, "image")
-    kernel = np.asarray(as_array(psf, "psf"), np.float64)
-    if kernel.ndim not in (2, 3):
-        raise InputError(
-            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
-            f"{kernel.shape}"
-        )
-    if recipe.spatial_dims == 3 and kernel.ndim == 2:
-        raise InputError(
-            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
-        )
-    layout = Layout.of(image, recipe.channel_axis, kernel.ndim, "image")
-    kernel, warnings = _clean(kernel, layout.sides)
-    if recipe.boundary == "extend":
-        kernel = _trim(kernel)
+    layout, kernel, warnings = kernel_for(
+        image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
+    )
 
     def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
         return _plan(recipe, layout.take(image, index), kernel, seed, warnings)
 
     restarts = 1 if recipe.restarts == "auto" else recipe.restarts
     return Job(layout, layout.sides, plan, restarts)
+
+
+def kernel_for(
+    image: Any,
+    psf: Any,
+    channel_axis: int | str | None,
+    spatial_dims: int,
+    boundary: str,
+) -> tuple[Layout, np.ndarray[Any, Any], list[str]]:
+    """Return the image's layout, the PSF as float64 of sum one, and warnings.
+
+    The PSF's axes say whether planes or volumes are blurred.  Where the boundary is
+    "extend" it is cut to where its light is.
+
+    Raises
+    ------
+    InputError
+        If the PSF has another number of axes than 2 or 3, is larger than the image,
+        is not finite or does not sum to more than zero.
+    """
+    kernel = np.asarray(as_array(psf, "psf"), np.float64)
+    if kernel.ndim not in (2, 3):
+        raise InputError(
+            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
+            f"{kernel.shape}"
+        )
+    if spatial_dims == 3 and kernel.ndim == 2:
+        raise InputError(
+            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
+        )
+    layout = Layout.of(image, channel_axis, kernel.ndim, "image")
+    kernel, warnings = _clean(kernel, layout.sides)
+    if boundary == "extend":
+        kernel = _trim(kernel)
+    return layout, kernel, warnings
 
 
 def _clean(
@@ -170,7 +194,7 @@ def _plan(
     cleaned = prepare(plane, "image")
     values, known = cleaned.restore(cleaned.values), cleaned.known
     seen = values[:, known > 0]
-    floor = _floor(recipe.background, values, seen)
+    floor = floor_of(recipe.background, values, seen)
 
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32))[None]
@@ -245,8 +269,8 @@ def _plan(
     return Plan(problem, prior, settings, restore, details, list(warnings))
 
 
-def _floor(background: float | str | None, values: Float, seen: Float) -> float:
-    """Return the value that the network's zero stands for."""
+def floor_of(background: float | str | None, values: Float, seen: Float) -> float:
+    """Return the value of the image that zero stands for: no light, or no limit."""
     low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
     # One range below the darkest there is no limit to speak of, and it follows
     # the image's own offset.

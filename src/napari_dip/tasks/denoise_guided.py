@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
@@ -38,22 +39,40 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
 def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     image, guide = as_array(image, "image"), as_array(guide, "guide")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
-    over = _layout_of(guide, layout)
+    guide_at = planes_of(guide, layout)
 
     def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        position = [index[axis] for axis in layout.leading_axes]
-        there: list[int | slice] = [slice(None)] * guide.ndim
-        for axis, i in zip(over.leading_axes, position, strict=False):
-            there[axis] = i
-        seen = prepare(over.take(guide, tuple(there)), "guide", unit=unit)
+        seen = prepare(guide_at(index), "guide", unit=unit)
         return _plan(recipe, plane, seen.values, seed)
 
     restarts = recipe.restarts
     if restarts == "auto":
         restarts = denoise.MEMBERS if recipe.preset == "best" else 1
     return Job(layout, layout.sides, plan, restarts)
+
+
+def planes_of(
+    guide: Any, image: Layout
+) -> Callable[[tuple[int | slice, ...]], NDArray[Any]]:
+    """Return the function that gives the guide of a plane, channels first.
+
+    Raises
+    ------
+    InputError
+        If the guide does not cover the pixels of the image.
+    """
+    over = _layout_of(guide, image)
+
+    def take(index: tuple[int | slice, ...]) -> NDArray[Any]:
+        position = [index[axis] for axis in image.leading_axes]
+        there: list[int | slice] = [slice(None)] * guide.ndim
+        for axis, i in zip(over.leading_axes, position, strict=False):
+            there[axis] = i
+        return over.take(guide, tuple(there))
+
+    return take
 
 
 def _layout_of(guide: Any, image: Layout) -> Layout:

@@ -82,7 +82,31 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
             f"scales must not be larger than the image's sides {layout.sides}; got "
             f"{recipe.scales}"
         )
-    missing = _missing(mask, layout)
+    missing = missing_in(image, mask, layout)
+
+    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+        pixels = layout.take(image, index)
+        return _plan(recipe, pixels, missing(index), seed)
+
+    restarts = recipe.restarts
+    if restarts == "auto":
+        restarts = MEMBERS if recipe.preset == "best" else 1
+    return Job(layout, layout.sides, plan, restarts)
+
+
+def missing_in(
+    image: Any, mask: Any, layout: Layout
+) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
+    """Return the function that gives a plane's mask, (C or 1, Y, X), true = missing.
+
+    Raises
+    ------
+    InputError
+        If the mask has neither the image's shape nor that of its last axes without
+        the channels, leaves nothing known in a plane, or, in an image without NaN,
+        marks nothing.
+    """
+    missing = _planes_of(mask, layout)
     some = False
     for number, index in enumerate(layout.indices()):
         gone = missing(index)
@@ -97,28 +121,12 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
             "mask must mark missing pixels (nonzero), or the image have NaN there; "
             "got neither"
         )
-
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-        pixels = layout.take(image, index)
-        return _plan(recipe, pixels, missing(index), seed)
-
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = MEMBERS if recipe.preset == "best" else 1
-    return Job(layout, layout.sides, plan, restarts)
+    return missing
 
 
-def _missing(
+def _planes_of(
     mask: Any, layout: Layout
 ) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
-    """Return the function that gives a plane's mask, (C or 1, Y, X), true = missing.
-
-    Raises
-    ------
-    InputError
-        If the mask has neither the image's shape nor that of its last axes without
-        the channels.
-    """
     shape = tuple(mask.shape)
     if shape == layout.shape:
         return lambda index: layout.take(mask, index) != 0
