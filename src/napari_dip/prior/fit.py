@@ -417,6 +417,7 @@ class _Run:
         if isinstance(self.operator, nn.Module):
             self._take_operator(self.operator, problem.operator_rate)
         self.rates = [float(group["lr"]) for group in self._groups()]
+        self.parameters = [p for group in self._groups() for p in group["params"]]
         self.slower = 1.0
         known = problem.weight
         if known is None:
@@ -514,7 +515,8 @@ class _Run:
         output = self.network(code.to(self.dtype))[self.crop]
         weight = self.watch.weight if hidden is None else self.watch.weight * hidden
         loss = self._loss(output, weight)
-        loss.backward()
+        # Into ours only: operators may run models that are none of our business.
+        loss.backward(inputs=self.parameters)
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():

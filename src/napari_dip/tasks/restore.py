@@ -367,7 +367,7 @@ def _range(
         power = float(one.square().sum())
         level = -float((zero * one).sum()) / power if power > 0 else 0.0
     x = torch.full((1, *shape), level, device=device)
-    direction, before = torch.zeros_like(x), 0.0
+    direction, before, first = torch.zeros_like(x), 0.0, 0.0
     scale = max(abs(level), 1.0)
     for _ in range(SOUNDINGS):
         x.requires_grad_()
@@ -376,7 +376,8 @@ def _range(
         with torch.no_grad():
             x, r = x.detach(), r.detach()
             now = float(gradient.square().sum())
-            if not np.isfinite(now) or now <= 0:
+            first = first or now
+            if not np.isfinite(now) or now <= 1e-8 * first:
                 break
             direction = -gradient + (now / before if before else 0.0) * direction
             before = now
