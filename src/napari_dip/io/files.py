@@ -21,6 +21,9 @@ _READERS = {
     ".jpeg": raster,
 }
 
+READABLE = tuple(_READERS)
+"""Endings of files that can be read, besides the folders of OME-Zarr."""
+
 OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png")
 """Endings of files that can be written."""
 

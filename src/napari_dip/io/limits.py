@@ -12,11 +12,16 @@ COPIES = 8
 """Bytes for every value besides the file's own: a float32 copy and the result."""
 
 
+def nbytes(header: Header) -> int:
+    """Return the bytes of an image's values."""
+    return math.prod(header.shape) * header.dtype.itemsize
+
+
 def check_size(header: Header, name: str) -> None:
     """Raise if an image has no pixels or more than memory can hold."""
     if math.prod(header.shape) == 0:
         raise FileError(f"{name} holds an empty image of shape {header.shape}")
-    needed = math.prod(header.shape) * (header.dtype.itemsize + COPIES)
+    needed = nbytes(header) + math.prod(header.shape) * COPIES
     free = free_memory()
     if free is not None and needed > free:
         raise FileError(
