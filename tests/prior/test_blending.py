@@ -14,6 +14,8 @@ from napari_dip.prior.blending import (
     Blending,
     box,
     direction,
+    gray,
+    scaled,
     sobel,
     soft_map,
     tangent,
@@ -149,3 +151,26 @@ def test_the_tangent_runs_along_stripes():
     along = tangent(stripes)[:, 0, 8:16, 8:16]
     torch.testing.assert_close(along[0].abs(), torch.ones(8, 8))
     assert along[1].abs().max() < 1e-5
+
+
+def test_boxes_follow_the_size_of_the_image(pair):
+    assert [scaled(51, s) for s in (1, 0.5, 256 / 672, 0.01)] == [51, 25, 19, 3]
+    fused, foreground, background, mask = pair
+    term = Blending(foreground, background, mask, scale=0.2)
+    light = [numpy_box(gray(i)[0, 0].numpy(), 13) for i in (fused, background)]
+    outside = 1 - term.now[0, 0].numpy()
+    wanted = (outside * (light[0] - light[1]) ** 2).mean()
+    assert term.terms(fused)[2].item() == pytest.approx(wanted)
+
+
+def test_what_lies_beyond_the_mask_does_not_count_when_cut(pair):
+    fused, foreground, background, mask = pair
+    other = torch.where(mask > 0, foreground, 9)
+    terms = [
+        torch.stack(Blending(f, background, mask, cut=True).terms(fused))
+        for f in (foreground, other)
+    ]
+    torch.testing.assert_close(*terms)
+    whole = torch.stack(Blending(foreground, background, mask).terms(fused))
+    assert (whole[3:6] != terms[0][3:6]).all()
+    torch.testing.assert_close(whole[:3], terms[0][:3])

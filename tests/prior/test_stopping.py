@@ -9,6 +9,7 @@ from napari_dip.prior.stopping import (
     HeldOut,
     Iterations,
     MovingVariance,
+    Plateau,
 )
 
 
@@ -254,6 +255,27 @@ def test_moving_variance_waits_for_its_warmup(follow, random):
     assert reason == "the variance of the outputs has not fallen for 50 iterations"
 
 
+def test_plateau_keeps_the_lowest_error_and_waits_for_its_patience(follow, random):
+    weight = torch.ones(1, 1, 4, 4)
+    watch = Plateau(999, patience=40).start(weight, random)
+    assert watch.weight is weight
+    kept, end, reason = follow(watch, [5, 4, 4, 3, 3.5, 3.2, 3, 2.9, *[4] * 9])
+    # 30 steps without a lower error at step 70, and then again from step 80 on.
+    assert (kept, end) == (80, 120)
+    assert "the error" in reason
+    assert follow(Plateau(999, patience=40).start(weight, random), range(99, 0, -1))[
+        1:
+    ] == (None, None)
+
+
+def test_plateau_judges_the_error_of_the_average_at_known_pixels(random):
+    weight = torch.zeros(1, 1, 4, 4)
+    weight[..., 0, :] = 1
+    image = torch.full((1, 1, 4, 4), 9.0)
+    image[..., 0, :] = 2
+    assert float(Plateau(5).start(weight, random).score(image, squared(0))) == 4
+
+
 def test_discrepancy_stops_at_the_noise_level(follow, random):
     weight = torch.ones(1, 1, 4, 4)
     watch = Discrepancy(999, level=0.01).start(weight, random)
@@ -266,7 +288,8 @@ def test_discrepancy_stops_at_the_noise_level(follow, random):
 
 
 @pytest.mark.parametrize(
-    "rule", [Iterations(7), HeldOut(7), MovingVariance(7), Discrepancy(7, 0.1)]
+    "rule",
+    [Iterations(7), HeldOut(7), MovingVariance(7), Discrepancy(7, 0.1), Plateau(7)],
 )
 def test_rules_name_their_maximum(rule):
     assert rule.maximum == 7

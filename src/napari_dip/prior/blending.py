@@ -51,10 +51,15 @@ def box(image: Tensor, side: int) -> Tensor:
     return image
 
 
-def soft_map(mask: Tensor) -> Tensor:
+def scaled(side: int, scale: float) -> int:
+    """Return a box's side, or the odd number next to it for images of another size."""
+    return side if scale == 1 else max(3, 2 * round((scale * side - 1) / 2) + 1)
+
+
+def soft_map(mask: Tensor, scale: float = 1.0) -> Tensor:
     """Return the soft map alpha of a mask, (1, 1, Y, X), 1 inside, 0 outside."""
     for side in SOFTENING:
-        mask = box(mask, side)
+        mask = box(mask, scaled(side, scale))
     return mask
 
 
@@ -117,6 +122,13 @@ class Blending(Term):
         Which way the soft map alpha ** gamma changes.  The formula, gamma = 1 + 4
         (1 - t / T), begins with a narrow foreground and ends with alpha itself;
         the paper's prose says the opposite, and is followed if this is False.
+    scale : float
+        Of the boxes of the soft map, the low frequencies and the illumination,
+        whose published sides are for images of some 670 pixels.
+    cut : bool
+        Whether the foreground ends at the mask: gradients that reach beyond it are
+        the background's then.  The paper's terms take the foreground's as far as
+        the soft map goes, and with it the frame that many cut-out images have.
     """
 
     def __init__(
@@ -127,12 +139,21 @@ class Blending(Term):
         factors: tuple[float, ...] = FACTORS,
         *,
         widening: bool = True,
+        scale: float = 1.0,
+        cut: bool = False,
     ) -> None:
         self.background, self.factors, self.widening = background, factors, widening
-        self.alpha = soft_map(mask)
-        self.low = box(background, LOW_PASS)
-        self.illumination = box(gray(background), ILLUMINATION)
-        self.gradients = [sobel(_shrink(foreground, s)) for s in SCALES]
+        self.alpha = soft_map(mask, scale)
+        self.sides = scaled(LOW_PASS, scale), scaled(ILLUMINATION, scale)
+        self.low = box(background, self.sides[0])
+        self.illumination = box(gray(background), self.sides[1])
+        self.gradients = []
+        for s in SCALES:
+            front, back = (sobel(_shrink(i, s)) for i in (foreground, background))
+            if cut:
+                # Sobel's filter and the average reach no further than this.
+                front = torch.where(_within(_shrink(mask, s)), front, back)
+            self.gradients.append(front)
         self.directions = direction(self.gradients[0])
         self.background_gradient = sobel(background)
         self.tangent = tangent(background)
@@ -162,8 +183,8 @@ class Blending(Term):
         inside, outside = self.now, 1 - self.now
         between = 4 * inside * outside
         pixel = (outside * (fused - self.background).square()).mean()
-        low = (outside * (box(fused, LOW_PASS) - self.low).square()).mean()
-        light = box(gray(fused), ILLUMINATION) - self.illumination
+        low = (outside * (box(fused, self.sides[0]) - self.low).square()).mean()
+        light = box(gray(fused), self.sides[1]) - self.illumination
         illumination = (outside * light.square()).mean()
         gradient = sobel(fused)
         multiscale = fused.new_zeros(())
@@ -198,6 +219,12 @@ class Blending(Term):
 def _length(gradient: Tensor) -> Tensor:
     """Return the 1-norm of a gradient at every pixel of every channel."""
     return gradient.abs().sum(0, keepdim=True)
+
+
+def _within(mask: Tensor) -> Tensor:
+    """Return where a mask is 1 all around."""
+    padded = F.pad(mask, (1, 1, 1, 1), mode="replicate")
+    return -F.max_pool2d(-padded, 3, 1) >= 1
 
 
 def _shrink(image: Tensor, scale: int) -> Tensor:
