@@ -108,3 +108,9 @@ def slow(monkeypatch):
         return advance(self)
 
     monkeypatch.setattr(fit._Run, "advance", slowly)
+
+
+@pytest.fixture
+def every_image(own_settings):
+    """Show, and so remember, an image at every report."""
+    settings.put("preview_interval", 0.0)

@@ -1,10 +1,19 @@
 import dask.array as da
 import numpy as np
-from napari.components import LayerList
+import pytest
+from napari.components import LayerList, ViewerModel
 from napari.layers import Image
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.widgets.layers import adapted, array_of
+from napari_dip.widgets.layers import (
+    adapted,
+    appearance,
+    array_of,
+    placement,
+    shown_plane,
+    whole,
+)
 from napari_dip.widgets.results import ResultLayer
 
 
@@ -50,3 +59,65 @@ def test_a_layer_of_the_users_with_the_same_name_is_left_alone():
     result.show(np.ones((20, 20), np.float32), (slice(None), slice(None)))
     assert not theirs.data.any()
     assert result.layer.name == "a [DIP denoise] [1]"
+
+
+def test_axis_labels_say_which_axis_holds_channels():
+    labels = ("t", "c", "y", "x")
+    layer = Image(np.zeros((2, 3, 20, 20)), axis_labels=labels)
+    assert adapted(DenoiseRecipe(), layer).channel_axis == 1
+    assert adapted(DenoiseRecipe(channel_axis=None), layer).channel_axis is None
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {"scale": (0.5, 0.2), "translate": (10, -4)},
+        {"scale": (0.5, 0.2), "rotate": 30, "shear": [0.3], "translate": (10, -4)},
+        {"affine": [[0, 2, 5], [1, 0, 6], [0, 0, 1]], "scale": (3, 1)},
+    ],
+)
+def test_a_larger_result_covers_the_same_area(rgb, place):
+    colours = (3,) if rgb else ()
+    source = Image(np.zeros((20, 30, *colours), np.uint8), rgb=rgb, **place)
+    fine = np.zeros((80, 120, *colours), np.uint8)
+    result = Image(fine, **appearance(source, fine.shape))
+    assert np.allclose(result.scale, np.asarray(source.scale) / 4)
+    # The corners of the pixels, which lie half a pixel outside their centres.
+    for i, j in ((0, 0), (0, 30), (20, 0), (20, 30), (7, 11)):
+        here = source.data_to_world((i - 0.5, j - 0.5))
+        there = result.data_to_world((4 * i - 0.5, 4 * j - 0.5))
+        assert np.allclose(here, there)
+
+
+def test_a_result_of_some_planes_lies_where_they_were():
+    source = Image(
+        np.zeros((5, 20, 30)), scale=(2, 0.5, 0.5), translate=(1, 2, 3), units="um"
+    )
+    crop = (slice(3, 4), slice(None), slice(None))
+    result = Image(np.zeros((1, 40, 60)), **appearance(source, (1, 40, 60), crop))
+    assert np.allclose(
+        result.data_to_world((0, 1.5, 1.5)), source.data_to_world((3, 0.5, 0.5))
+    )
+    assert result.units == source.units
+
+
+def test_nothing_changes_where_nothing_changed():
+    source = Image(np.zeros((5, 20, 30)), scale=(2, 0.3, 0.7), translate=(1, 2, 3))
+    place = placement(source, (5, 20, 30), whole(source))
+    assert place == {"scale": tuple(source.scale), "translate": (1, 2, 3)}
+
+
+def test_the_plane_that_is_shown():
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((5, 4, 20, 30)), scale=(2, 3, 1, 1))
+    viewer.add_image(np.zeros((9, 20, 30)))
+    viewer.dims.set_point([0, 1], [6, 3])
+    crop = shown_plane(layer, [0, 1], viewer.dims)
+    assert [c.start for c in crop[:2]] == [3, 1]
+    assert [c.stop - c.start for c in crop[:2]] == [1, 1]
+    assert crop[2:] == (slice(None), slice(None))
+    viewer.dims.order = (2, 3, 0, 1)
+    with pytest.raises(InputError, match="does not show a plane"):
+        shown_plane(layer, [0, 1], viewer.dims)

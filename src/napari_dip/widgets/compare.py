@@ -15,12 +15,13 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dip.errors import DipError, InputError
+from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController, Work
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
+from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.results import ResultLayer, insert
-from napari_dip.widgets.run_panel import button, wrapped
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +92,7 @@ class Comparison(QWidget):
         """Offer what the result allows."""
         last = self.controller.last
         if self.before is not None and self.before[0] is not last:
-            self.before = None
-            self.before_button.setChecked(False)
+            self.before_button.setChecked(False)  # puts back what was visible
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
         if last is None:
@@ -151,7 +151,7 @@ class Comparison(QWidget):
             multiscale=False,
             **keywords,
         )
-        insert(self.controller.viewer.layers, result.layer, layer)
+        insert(self.controller.viewer.layers, [result.layer], layer)
 
     def _classic(self) -> None:
         try:
@@ -172,6 +172,8 @@ class Comparison(QWidget):
         )
 
     def _show_classic(self, work: Work, name: str, image: Any) -> None:
+        if work.recipe.dtype == "input":
+            image = cast(image, np.dtype(array_of(work.source).dtype))
         keywords = appearance(work.source, image.shape, work.crop)
         made = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
         layer = Image(
@@ -181,7 +183,7 @@ class Comparison(QWidget):
             multiscale=False,
             **keywords,
         )
-        insert(self.controller.viewer.layers, work.source, layer)
+        insert(self.controller.viewer.layers, list(work.layers.values()), layer)
 
     def _read(self, text: str) -> None:
         self.reading.setText(text)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
@@ -48,15 +48,15 @@ class Work:
         Which part of it.
     arrays : dict of str to callable
         For each array of the task what returns it, called in the thread.
-    layers : dict of str to str
-        For each array of the task the name of its layer.
+    layers : dict of str to Layer
+        For each array of the task its layer.
     """
 
     recipe: Recipe
     source: Image
     crop: Crop
     arrays: dict[str, Callable[[], Any]]
-    layers: dict[str, str]
+    layers: dict[str, Layer]
 
 
 class RunController(QObject):

@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_dip.tasks.recipe import Parameter, Recipe
+from napari_dip.widgets.parts import folded
 
 FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
 """What a field starts at when a number replaces "automatic"."""
@@ -110,13 +110,14 @@ class NumberOr:
     """
 
     def __init__(
-        self, number: Plain | Real, words: dict[str, str | None], value: Any
+        self, number: Plain | Real | Numbers, words: dict[str, str | None], value: Any
     ) -> None:
         self.number = number
         self.words = words
         self.choice: Any
         if len(words) == 1:
-            self.choice = CheckBox(text="automatic", value=True)
+            text = "automatic" if "auto" in words else "not given"
+            self.choice = CheckBox(text=text, value=True)
         else:
             self.choice = ComboBox(choices=[*words, "number"])
         self.choice.changed.connect(self._enable)
@@ -160,6 +161,8 @@ def make_field(p: Parameter) -> Field:
     if p.name == "device":
         return Plain(ComboBox(choices=_devices()), p.default)
     if p.member is not None:
+        if type(None) in p.types:
+            return NumberOr(Numbers((), p.member), {"none": None}, p.default)
         return Numbers(p.default, p.member)
     if int in p.types or float in p.types:
         words: dict[str, str | None] = {c: c for c in p.choices}
@@ -209,9 +212,9 @@ class Fields(QWidget):
         super().__init__(parent)
         self.kind = recipe
         self.fields: dict[str, Field] = {}
-        basic, folded = QWidget(), QWidget()
+        basic, inside = QWidget(), QWidget()
         self.form = make_form(basic)
-        forms = {False: self.form, True: make_form(folded)}
+        forms = {False: self.form, True: make_form(inside)}
         # A task's own parameters come first: they are what it is about.
         shared = {p.name for p in Recipe.parameters()}
         for p in sorted(recipe.parameters(), key=lambda p: p.name in shared):
@@ -219,9 +222,7 @@ class Fields(QWidget):
             name = LABELS.get(p.name, p.name.replace("_", " ").capitalize())
             forms[p.advanced].addRow(*row(name, field.widget, p.help))
             field.widget.changed.connect(lambda *_: self.changed.emit())
-        self.advanced = QCollapsible("Advanced", collapsedIcon="▶")
-        self.advanced.setDuration(0)
-        self.advanced.addWidget(folded)
+        self.advanced = folded("Advanced", inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(basic)

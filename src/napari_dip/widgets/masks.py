@@ -150,28 +150,31 @@ def mask_of(layer: Layer, source: Image, labels: tuple[int, ...] = ()) -> Mask:
 def empty_mask(source: Image, spatial_dims: int) -> Labels:
     """Return an empty labels layer over the planes or volumes of an image."""
     n = source.ndim if spatial_dims == source.ndim else spatial_dims
-    axes = list(range(source.ndim - n, source.ndim))
-    place = Affine(
-        scale=source.scale,
-        translate=source.translate,
-        rotate=source.rotate,
-        shear=source.shear,
-        ndim=source.ndim,
-    ).set_slice(axes)
     layer = Labels(
         np.zeros(_sides(source)[-n:], np.uint8),
         name=f"{source.name} [mask]",
-        scale=place.scale,
-        translate=place.translate,
-        rotate=place.rotate,
-        shear=place.shear,
-        affine=source.affine.set_slice(axes),
+        **_place(source, n),
         units=source.units[-n:],
         axis_labels=source.axis_labels[-n:],
         opacity=0.5,
     )
     layer.brush_size = max(3, min(_sides(source)[-2:]) // 40)
     return layer
+
+
+def _place(source: Image, n: int) -> dict[str, Any]:
+    """Return the keywords that place a layer on the last n axes of an image."""
+    own = {key: getattr(source, key) for key in ("scale", "rotate", "shear")}
+    if n == source.ndim:
+        return {**own, "translate": source.translate, "affine": source.affine}
+    linear = Affine(**own, ndim=source.ndim).linear_matrix[-n:, -n:]
+    affine = source.affine.affine_matrix[-n - 1 :, -n - 1 :]
+    if np.allclose(linear, np.diag(np.diag(linear))):
+        place = {"scale": np.diag(linear), "translate": source.translate[-n:]}
+        return {**place, "affine": affine}
+    matrix = np.eye(n + 1)
+    matrix[:n, :n], matrix[:n, n] = linear, source.translate[-n:]
+    return {"affine": affine @ matrix}
 
 
 def _sides(source: Image) -> tuple[int, ...]:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image
+from qtpy.QtWidgets import QWidget
+
+from napari_dip.io import files
+from napari_dip.widgets.layers import array_of
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -11,9 +19,35 @@ class RemoveArtifactsWidget(TaskWidget):
     task = "remove_artifacts"
     about = (
         "A network that takes to natural structure sooner than to blocks and halos "
-        "is fitted to this image alone and stopped in between. The result is a new "
-        "layer with the intensities, size and scale of the original.\n\n"
-        "The fit cannot know which is which: fine texture goes along with the "
-        "artefacts. Where it stopped is a choice; move through the fit with the "
-        "slider below and keep the image you trust. Look at the residual for edges."
+        "is fitted to this image alone, for a number of iterations. The result is a "
+        "new layer with the intensities, size and scale of the original. For a layer "
+        "opened from a JPEG file, what the file says about its compression is filled "
+        "in under Advanced, and the result is an image that compresses to that file."
+        "\n\n"
+        "The fit cannot know what is an artefact: fine texture goes along. Move "
+        "through the fit with the slider, keep the image you trust, and look at the "
+        "residual for edges."
     )
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        self.inputs["image"].combo.changed.connect(self._take_tables)
+
+    def _take_tables(self, _: Any = None) -> None:
+        """Fill in how the layer's file was compressed, if it is a JPEG."""
+        tables = None if self.source is None else jpeg_tables(self.source)
+        self.fields.fields["quantization"].value = tables
+
+
+def jpeg_tables(layer: Image) -> tuple[int, ...] | None:
+    """Return the quantisation tables of a layer's file, None if it has none.
+
+    None as well for a layer that is not the whole image of its file.
+    """
+    path = Path(layer.source.path or "")
+    if path.suffix.lower() not in (".jpg", ".jpeg") or not path.is_file():
+        return None
+    header = files.read_header(path)
+    if header.jpeg is None or tuple(array_of(layer).shape) != header.shape:
+        return None
+    return tuple(step for table in header.jpeg.tables for step in table)

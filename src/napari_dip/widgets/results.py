@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_dip import __version__
 from napari_dip.io.provenance import SOFTWARE
@@ -18,10 +19,10 @@ Index = tuple[int | slice, ...]
 """Where a plane belongs in a result."""
 
 
-def insert(layers: Any, source: Image, layer: Image) -> None:
-    """Put a layer above its source, leaving the selection as it is."""
-    names = [other is source for other in layers]
-    place = names.index(True) + 1 if True in names else len(names)
+def insert(layers: Any, below: Sequence[Layer], layer: Image) -> None:
+    """Put a layer above those it was made from, leaving the selection as it is."""
+    places = [i for i, other in enumerate(layers) if any(other is b for b in below)]
+    place = max(places) + 1 if places else len(layers)
     before = set(layers.selection)
     layers.insert(place, layer)
     # napari selects what is new; the user is busy with something else.
@@ -44,8 +45,8 @@ class ResultLayer:
         How.
     crop : tuple of slice, optional
         Which part of the source's array; all of it where not given.
-    inputs : dict of str to str
-        For each array of the task the name of its layer.
+    inputs : mapping of str to Layer, optional
+        For each array of the task its layer, where there are several.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class ResultLayer:
         source: Image,
         recipe: Recipe,
         crop: Crop | None = None,
-        inputs: dict[str, str] | None = None,
+        inputs: Mapping[str, Layer] | None = None,
     ) -> None:
         self.layers = layers
         self.source = source
         self.recipe = recipe
         self.crop = whole(source) if crop is None else crop
+        inputs = inputs or {"image": source}
+        self.below = list(inputs.values())
         self.layer: Image | None = None
         self.image: Any = None
         """What the fit returned."""
@@ -75,7 +78,7 @@ class ResultLayer:
             "task": recipe.task,
             "recipe": recipe.to_dict(),
             "source": source.name,
-            "layers": inputs or {"image": source.name},
+            "layers": {name: layer.name for name, layer in inputs.items()},
             "crop": [[start, stop] for start, stop, _ in ranges],
         }
 
@@ -179,7 +182,7 @@ class ResultLayer:
             f"{self.name}, {which}" if steps else f"{self.name}, kept",
         )
         copy.metadata = {**self.layer.metadata}
-        insert(self.layers, self.layer, copy)
+        insert(self.layers, [self.layer], copy)
         self.layer.data = self.image.copy()
         self._note({})
         return copy
@@ -216,4 +219,4 @@ class ResultLayer:
     def _insert(self, data: Any) -> None:
         self.layer = self._made(data, self.name)
         self.layer.metadata = {KEY: self.provenance}
-        insert(self.layers, self.source, self.layer)
+        insert(self.layers, self.below, self.layer)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_dip.widgets.controller import (
     ENDING,
@@ -25,6 +16,7 @@ from napari_dip.widgets.controller import (
     duration,
 )
 from napari_dip.widgets.curve import Curve
+from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.worker import Report
 
 
@@ -162,23 +154,3 @@ class RunPanel(QWidget):
         self.progress.setText(text)
         self.progress.show()
         self.quality.hide()
-
-
-def button(text: str, tip: str) -> QPushButton:
-    """Return a button with a tip."""
-    made = QPushButton(text)
-    made.setToolTip(f"<qt>{tip}</qt>")
-    # Three of them have to fit beside each other in a narrow dock.
-    made.setMinimumWidth(20)
-    return made
-
-
-def wrapped(text: str = "") -> QLabel:
-    """Return a text that can be selected and never makes the dock wider."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    policy.setHeightForWidth(True)
-    label.setSizePolicy(policy)
-    return label

@@ -13,6 +13,9 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
 from napari_dip.widgets.worker import threads
 
+FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling")
+"""Parameters that the command line takes from the file unless they are given."""
+
 Moment = tuple[int, int]
 """Part and step of a fit."""
 
@@ -102,11 +105,9 @@ def command(recipe: Recipe, files: Mapping[str, str], output: str) -> str:
     words = ["napari-dip", recipe.task.replace("_", "-"), first[1], "--output", output]
     for name, file in others:
         words += [_option(name), file]
-    # What a file would decide otherwise is always given.
-    given = dict(_changed(recipe)) | {
-        "channel_axis": recipe.channel_axis,
-        "dtype": recipe.dtype,
-    }
+    known = {p.name for p in get(recipe.task).recipe.parameters()}
+    given = dict(_changed(recipe))
+    given |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}
     for name, value in given.items():
         words += _words(name, value)
     if sys.platform == "win32":

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_dip.widgets.controller import IDLE, RunController, connect
-from napari_dip.widgets.run_panel import button, wrapped
+from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.trajectory import Snapshot
 
 
@@ -19,12 +19,17 @@ class Scrubber(QWidget):
     ----------
     controller : RunController
         Whose fit.
+    ends : tuple of str
+        What there is at both ends of the slider.
     parent : QWidget, optional
         Where to live.
     """
 
     def __init__(
-        self, controller: RunController, parent: QWidget | None = None
+        self,
+        controller: RunController,
+        ends: tuple[str, str] = ("less detail", "more"),
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.controller = controller
@@ -33,9 +38,8 @@ class Scrubber(QWidget):
         self.index: Any = None
         self.slider = QSlider(Qt.Orientation.Horizontal)
         tip = (
-            "<qt>Moves through the fit: left to an earlier image with less detail, "
-            "right to a later one with more detail and more noise. The layer shows "
-            "that image.</qt>"
+            f"<qt>Moves through the fit: left to earlier images ({ends[0]}), right to "
+            f"later ones ({ends[1]}). The layer shows that image.</qt>"
         )
         self.slider.setToolTip(tip)
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
@@ -47,16 +51,16 @@ class Scrubber(QWidget):
             "Copy the image that is shown to a layer of its own; the result that the "
             "fit chose stays.",
         )
-        ends = QHBoxLayout()
-        ends.addWidget(QLabel("less detail"))
-        ends.addWidget(self.slider, stretch=1)
-        ends.addWidget(QLabel("more"))
+        above = QHBoxLayout()
+        above.addWidget(QLabel(ends[0]))
+        above.addWidget(self.slider, stretch=1)
+        above.addWidget(QLabel(ends[1]))
         below = QHBoxLayout()
         below.addWidget(self.label, stretch=1)
         below.addWidget(self.keep_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(ends)
+        layout.addLayout(above)
         layout.addLayout(below)
 
         self.slider.valueChanged.connect(self._look)

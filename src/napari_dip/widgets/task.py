@@ -9,15 +9,7 @@ from typing import Any, ClassVar
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import (
-    QApplication,
-    QFrame,
-    QGridLayout,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt import QCollapsible
+from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
@@ -37,7 +29,8 @@ from napari_dip.widgets.layers import (
     shown_plane,
     whole,
 )
-from napari_dip.widgets.run_panel import RunPanel, button, wrapped
+from napari_dip.widgets.parts import VerticalArea, button, folded, wrapped
+from napari_dip.widgets.run_panel import RunPanel
 from napari_dip.widgets.scrubber import Scrubber
 
 ALL, SHOWN = "all of them", "the one shown"
@@ -71,6 +64,9 @@ class TaskWidget(QWidget):
     takes_away: ClassVar[bool] = True
     """Whether input minus result is what was taken from the image."""
 
+    ends: ClassVar[tuple[str, str]] = ("less detail", "more")
+    """What there is early and late in a fit."""
+
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
@@ -83,7 +79,7 @@ class TaskWidget(QWidget):
         self.planes = ComboBox(choices=(ALL, SHOWN))
         self.fields = Fields(task.recipe)
         self.panel = RunPanel(self.controller)
-        self.scrubber = Scrubber(self.controller)
+        self.scrubber = Scrubber(self.controller, self.ends)
         self.comparison = Comparison(self.controller, self.work, self.takes_away)
         self.foresight = Foresight(self.work, self)
 
@@ -123,13 +119,9 @@ class TaskWidget(QWidget):
         layout.addWidget(folded("Script and recipe", self._scripts()))
         layout.addWidget(self.about_section)
         layout.addStretch()
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidget(inside)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        outer.addWidget(VerticalArea(inside))
 
     def _scripts(self) -> QWidget:
         """Return the buttons that turn a run into text, and a recipe into fields."""
@@ -142,8 +134,9 @@ class TaskWidget(QWidget):
             "Copy as command", "Copy the command line that does this run on files."
         )
         self.load_button = button(
-            "Load from the selected layer",
-            "Fill in the parameters that the selected result was made with.",
+            "Load from layer",
+            "Fill in the parameters that a result was made with: select its layer "
+            "first.",
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
         self.told = wrapped()
@@ -254,7 +247,7 @@ class TaskWidget(QWidget):
             source=source,
             crop=crop,
             arrays={n: g.array(source, crop) for n, g in self.inputs.items()},
-            layers={n: g.layer.name for n, g in self.inputs.items() if g.layer},
+            layers={n: g.layer for n, g in self.inputs.items() if g.layer is not None},
         )
 
     def run(self) -> None:
@@ -282,7 +275,7 @@ class TaskWidget(QWidget):
         bounds = [c.indices(n)[:2] for c, n in zip(work.crop, sides, strict=True)]
         same = (
             made["recipe"] == work.recipe.to_dict()
-            and made["layers"] == work.layers
+            and made["layers"] == {n: layer.name for n, layer in work.layers.items()}
             and made["crop"] == [list(pair) for pair in bounds]
         )
         return scripting.Ending.of(made) if same else scripting.Ending()
@@ -331,26 +324,19 @@ class TaskWidget(QWidget):
         try:
             if not isinstance(made.get("recipe"), dict):
                 raise InputError("Select a result first: this layer has no recipe.")
-            self.fields.load(get(self.task).recipe.from_dict(made["recipe"]))
+            recipe = get(self.task).recipe.from_dict(made["recipe"])
         except InputError as error:
             self._tell(str(error))
             return
         for name, layer_name in made.get("layers", {}).items():
             if name in self.inputs:
                 self.inputs[name].choose(layer_name)
+        self.fields.load(recipe)
         self._tell(f"The parameters of {layer.name} are filled in.")
 
     def _tell(self, text: str) -> None:
         self.told.setText(text)
         self.told.show()
-
-
-def folded(title: str, content: QWidget) -> QCollapsible:
-    """Return a section that is folded away."""
-    section = QCollapsible(title, collapsedIcon="▶", expandedIcon="▼")
-    section.setDuration(0)
-    section.addWidget(content)
-    return section
 
 
 def copy(text: str) -> None:

@@ -1,0 +1,79 @@
+"""Small pieces of Qt that several widgets are made of."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStyle,
+    QWidget,
+)
+from superqt import QCollapsible
+
+
+def button(text: str, tip: str) -> QPushButton:
+    """Return a button with a tip."""
+    made = QPushButton(text)
+    # As rich text: Qt breaks the lines of a tip only there.
+    made.setToolTip(f"<qt>{tip}</qt>")
+    return made
+
+
+def wrapped(text: str = "") -> QLabel:
+    """Return a text that can be selected and never makes the dock wider."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
+    return label
+
+
+def folded(title: str, content: QWidget) -> QCollapsible:
+    """Return a section that is folded away."""
+    section = QCollapsible(title, collapsedIcon="▶", expandedIcon="▼")
+    section.setDuration(0)
+    section.addWidget(content)
+    layout = section.layout()
+    assert layout is not None
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    return section
+
+
+class VerticalArea(QScrollArea):
+    """Scrolls up and down; never so narrow that it would have to scroll sideways.
+
+    Parameters
+    ----------
+    inside : QWidget
+        What scrolls.
+    """
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(inside)
+
+    def minimumSizeHint(self) -> QSize:
+        """Leave room for the scroll bar beside the contents."""
+        return QSize(self._width(), 200)
+
+    def sizeHint(self) -> QSize:
+        """Be as high as the contents, if the screen is."""
+        inside = self.widget()
+        return QSize(self._width(), 200 if inside is None else inside.height())
+
+    def _width(self) -> int:
+        inside, style = self.widget(), self.style()
+        if inside is None or style is None:
+            return 200
+        bar = style.pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        return inside.minimumSizeHint().width() + bar

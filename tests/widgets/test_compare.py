@@ -1,0 +1,102 @@
+"""The result against its input, in a real viewer."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.gui
+
+RESULT = "raw [DIP denoise]"
+
+
+def test_showing_the_original_swaps_what_is_visible_and_back(
+    open_widget, finish, noisy
+):
+    viewer, widget = open_widget(noisy, iterations=3)
+    button = widget.comparison.before_button
+    assert not button.isEnabled()
+    finish(widget)
+    viewer.layers["raw"].visible = False
+    button.click()
+    assert (viewer.layers["raw"].visible, viewer.layers[RESULT].visible) == (
+        True,
+        False,
+    )
+    button.click()
+    assert (viewer.layers["raw"].visible, viewer.layers[RESULT].visible) == (
+        False,
+        True,
+    )
+    button.click()
+    finish(widget)
+    assert not button.isChecked()
+    assert all(layer.visible for layer in viewer.layers if layer.name != "raw")
+
+
+def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy):
+    viewer, widget = open_widget(noisy, iterations=3, scale=(0.5, 0.5))
+    finish(widget)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    rest, result = viewer.layers[f"raw - {RESULT}"], viewer.layers[RESULT]
+    assert np.allclose(rest.data, noisy - result.data)
+    assert tuple(rest.scale) == (0.5, 0.5)
+    low, high = rest.contrast_limits
+    assert low == -high
+    # Three iterations leave the square in the residual.
+    assert widget.comparison.reading.text().startswith("Warning")
+    viewer.layers.remove(RESULT)
+    assert not widget.comparison.residual_button.isEnabled()
+
+
+def test_the_residual_of_colours_is_grey_where_nothing_changed(
+    open_widget, finish, until, noisy
+):
+    colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    viewer, widget = open_widget(colours, rgb=True, iterations=3)
+    finish(widget)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    rest = viewer.layers[f"raw - {RESULT}"]
+    assert rest.rgb
+    assert 0 <= rest.data.min() < 0.5 < rest.data.max() <= 1
+    change = colours.astype(float) - viewer.layers[RESULT].data
+    assert np.allclose(rest.data[change == 0], 0.5)
+
+
+@pytest.fixture
+def classics(monkeypatch):
+    """Stand in for the classical methods, which are tested elsewhere."""
+    module = types.ModuleType("napari_dip.baselines")
+    module.FOR_TASK = {"denoise": ("mean", "broken")}
+
+    def run(task, name, values, image):
+        if name == "broken":
+            raise ValueError("no such luck")
+        assert task == "denoise"
+        assert values["iterations"] == 8
+        return np.full(image.shape, image.mean(), np.float32)
+
+    module.run = run
+    monkeypatch.setitem(sys.modules, "napari_dip.baselines", module)
+    module.__spec__ = types.SimpleNamespace(name="napari_dip.baselines")
+
+
+def test_a_classical_method_runs_beside(open_widget, until, classics, noisy, messages):
+    viewer, widget = open_widget(noisy, translate=(3, 4))
+    comparison = widget.comparison
+    assert comparison.methods.choices == ("mean", "broken")
+    comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 2)
+    layer = viewer.layers["raw [mean]"]
+    assert np.allclose(layer.data, noisy.mean())
+    assert tuple(layer.translate) == (3, 4)
+    assert layer.metadata["napari-dip"]["baseline"] == "mean"
+    comparison.methods.value = "broken"
+    comparison.classic_button.click()
+    until(lambda: bool(messages))
+    assert messages[0] == ("error", "no such luck")
+    assert comparison.classic_button.isEnabled()
+    assert len(viewer.layers) == 2

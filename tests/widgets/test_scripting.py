@@ -1,0 +1,171 @@
+"""What is copied does the run again: it is executed, and the images are equal."""
+
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from napari.layers import Shapes
+from qtpy.QtWidgets import QApplication
+
+from napari_dip import cli
+from napari_dip.io import files
+from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.task import SHOWN
+
+pytestmark = pytest.mark.gui
+
+RESULT = "raw [DIP denoise]"
+
+
+@pytest.fixture
+def execute():
+    """Return a function that runs what was copied in a console's namespace."""
+    before = torch.get_num_threads()
+
+    def run(viewer):
+        namespace = {"viewer": viewer}
+        exec(QApplication.clipboard().text(), namespace)
+        return namespace["result"]
+
+    yield run
+    torch.set_num_threads(before)
+
+
+def test_python_gives_the_same_image(open_widget, finish, execute, noisy):
+    viewer, widget = open_widget(noisy, iterations=6)
+    widget.fields.fields["seed"].value = 5
+    finish(widget)
+    widget.python_button.click()
+    assert "seed=5" in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
+
+
+def test_python_stops_where_the_user_did(
+    open_widget, until, execute, noisy, monkeypatch, slow
+):
+    viewer, widget = open_widget(noisy)
+    widget.fields.fields["iterations"].choice.value = True  # automatic
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: bool(reports) and reports[-1].step > 25)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    monkeypatch.undo()
+    widget.python_button.click()
+    assert "return (it.part, it.step) == (0, " in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
+    # Another setting is another run, which nobody has stopped yet.
+    widget.fields.fields["seed"].value = 1
+    widget.python_button.click()
+    assert "callback" not in QApplication.clipboard().text()
+
+
+def test_python_keeps_what_the_user_kept(
+    open_widget, finish, execute, noisy, slow, every_image
+):
+    image = np.clip(noisy, 0, 255).astype(np.uint8)
+    colours = np.stack([image, image // 2, image], axis=-1)
+    viewer, widget = open_widget(np.stack([colours] * 2), rgb=True, iterations=20)
+    finish(widget)
+    viewer.dims.set_current_step(0, 1)
+    widget.scrubber.slider.setValue(1)
+    widget.python_button.click()
+    assert "kept.append" in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
+
+
+def test_python_takes_the_shown_plane_of_a_multiscale_layer(
+    open_widget, finish, execute, noisy
+):
+    stack = np.stack([noisy, noisy + 300, noisy])
+    viewer, widget = open_widget(
+        [stack, stack[:, ::2, ::2]],
+        multiscale=True,
+        contrast_limits=(0, 400),
+        iterations=3,
+    )
+    viewer.dims.set_current_step(0, 1)
+    widget.planes.value = SHOWN
+    finish(widget)
+    result = viewer.layers[RESULT]
+    assert result.data.shape == (1, 32, 32)
+    assert result.translate[0] == 1
+    widget.python_button.click()
+    assert ".data[0][1:2]" in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), result.data)
+
+
+def test_python_has_the_mask(open_widget, finish, execute, noisy):
+    viewer, widget = open_widget(noisy, kind=InpaintWidget, iterations=4)
+    square = np.array([[10, 10], [10, 14], [14, 14], [14, 10]])
+    viewer.add_layer(Shapes([square], name="hole"))
+    finish(widget)
+    result = viewer.layers["raw [DIP inpaint]"]
+    widget.python_button.click()
+    assert "mask_of(viewer.layers['hole'], viewer.layers['raw'])" in (
+        QApplication.clipboard().text()
+    )
+    assert np.array_equal(execute(viewer), result.data)
+    widget.command_button.click()
+    assert "only a labels layer" in widget.told.text()
+
+
+def test_the_command_gives_the_same_image(
+    open_widget, finish, noisy, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    viewer, widget = open_widget(noisy, kind=InpaintWidget, iterations=4)
+    widget.fields.fields["scales"].value = (1, 2)
+    widget.fields.fields["keep_known"].value = False
+    mask = np.zeros(noisy.shape, np.uint8)
+    mask[10:14, 10:20] = 1
+    viewer.add_labels(mask, name="my hole")
+    finish(widget)
+    result = viewer.layers["raw [DIP inpaint]"].data
+    widget.command_button.click()
+    assert "save raw as raw.tif, my hole as my_hole.tif first" in widget.told.text()
+    viewer.layers["raw"].save("raw.tif")
+    viewer.layers["my hole"].save("my_hole.tif")
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[0].startswith("OMP_NUM_THREADS=")
+    assert words[1] == "napari-dip"
+    assert cli.main([*words[2:], "--quiet"]) == 0
+    output = words[words.index("--output") + 1]
+    assert np.array_equal(files.read(output).data, result)
+
+
+def test_a_command_cannot_take_a_plane_or_an_early_end(open_widget, noisy):
+    _, widget = open_widget(np.stack([noisy] * 2))
+    widget.planes.value = SHOWN
+    widget.command_button.click()
+    assert "choose all planes" in widget.told.text()
+
+
+def test_a_recipe_loads_back_from_a_layer(open_widget, finish, noisy):
+    viewer, widget = open_widget(noisy, iterations=3)
+    viewer.add_image(noisy, name="other")
+    widget.fields.fields["noise"].value = "poisson"
+    finish(widget)
+    fields = widget.fields.fields
+    fields["noise"].value, fields["iterations"].value = "gaussian", 9
+    widget.inputs["image"].choose("other")
+    widget.load_button.click()
+    assert "no recipe" in widget.told.text()
+    viewer.layers.selection = {viewer.layers[RESULT]}
+    widget.load_button.click()
+    assert (fields["noise"].value, fields["iterations"].value) == ("poisson", 3)
+    assert widget.source.name == "raw"
+    widget.defaults_button.click()
+    assert fields["noise"].value == "auto"
+
+
+def test_a_recipe_of_another_task_is_refused(open_widget, finish, noisy):
+    viewer, widget = open_widget(noisy, iterations=3)
+    finish(widget)
+    other = InpaintWidget(viewer)
+    viewer.window.add_dock_widget(other, name="Inpaint")
+    viewer.layers.selection = {viewer.layers[RESULT]}
+    other.load_button.click()
+    assert "of the task 'denoise'" in other.told.text()
