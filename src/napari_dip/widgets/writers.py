@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 
 from napari_dip import __version__
-from napari_dip.errors import InputError
+from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, provenance, zarr
 from napari_dip.io.image import Header, Image, name_axes
 from napari_dip.widgets.layers import KEY
@@ -51,6 +52,16 @@ class _Part:
     made: dict[str, Any] | None
 
 
+@contextmanager
+def _complaining() -> Iterator[None]:
+    """Raise what is no ValueError: napari swallows those of writers without a word."""
+    try:
+        yield
+    except InputError as error:
+        raise FileError(str(error)) from error
+
+
+@_complaining()
 def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
     """Write images as the channels of one OME-TIFF, or labels: a writer of npe2.
 
@@ -65,12 +76,13 @@ def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
 
     Raises
     ------
-    InputError
+    FileError
         If the layers do not fit into one such file; the message says which and why.
     """
     return _write_file(path, ".ome.tif", layers)
 
 
+@_complaining()
 def write_ome_zarr(path: str, layers: list[LayerData]) -> list[str]:
     """Write images as the channels of one OME-Zarr, with what labels their pixels.
 
@@ -79,11 +91,13 @@ def write_ome_zarr(path: str, layers: list[LayerData]) -> list[str]:
     return _write_file(path, ".ome.zarr", layers)
 
 
+@_complaining()
 def write_png(path: str, layers: list[LayerData]) -> list[str]:
     """Write an image or labels to a PNG: a writer of npe2, as `write_ome_tiff`."""
     return _write_file(path, ".png", layers)
 
 
+@_complaining()
 def write_folder(path: str, layers: list[LayerData]) -> list[str]:
     """Write images and labels to an OME-TIFF each: a writer of npe2.
 
@@ -98,7 +112,7 @@ def write_folder(path: str, layers: list[LayerData]) -> list[str]:
 
     Raises
     ------
-    InputError
+    FileError
         If a file of that name is there already; then nothing is written.
     """
     folder = Path(path)
