@@ -5,7 +5,7 @@ cropped to multiples of 32 pixels and reduced with Pillow's Lanczos filter to 8 
 The published bicubic column enlarged another, MATLAB's, so "bicubic" here enlarges the
 one that our method sees, too.
 
-Without ``--full`` everything is done on the central 192 x 192 pixels, the published
+Without ``--full`` everything is done on the central 160 x 160 pixels, the published
 results cropped alike.  The figures of a row:
 
 psnr
@@ -126,7 +126,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--factors", nargs="+", type=int, default=[4])
     parser.add_argument("--methods", nargs="+", default=None, choices=list(METHODS))
     parser.add_argument("--images", nargs="+", help="only these")
-    parser.add_argument("--side", type=int, default=192, help="of the central crop")
+    parser.add_argument("--side", type=int, default=160, help="of the central crop")
     parser.add_argument("--full", action="store_true", help="whole images")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="auto")
