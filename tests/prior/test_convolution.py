@@ -9,10 +9,12 @@ from napari_dip.errors import InputError
 from napari_dip.prior.convolution import (
     Convolution,
     KernelNet,
+    Sharpened,
     UnknownConvolution,
     fast_length,
     richardson_lucy,
 )
+from napari_dip.prior.terms import PoissonGaussian
 
 CASES = [
     ((20, 23), (5, 5)),
@@ -163,3 +165,45 @@ def test_an_unknown_blur_is_that_of_its_kernel_and_can_be_learned():
         (unknown(x) - known(x)).square().mean().backward()
         optimizer.step()
     torch.testing.assert_close(unknown.kernel(), truth, rtol=0, atol=0.02)
+
+
+def test_sharpened_errors_have_the_same_minimum_and_raise_what_is_weak():
+    axis = torch.exp(-(torch.arange(-4.0, 5) ** 2) / 4)
+    psf = axis[:, None] * axis
+    blur = Convolution(psf / psf.sum(), (32, 32))
+    term = Sharpened(blur, 0.01)
+    y = rand(1, 2, 32, 32)
+    ones = torch.ones(1, 1, 32, 32)
+    assert term.mean(y, y, ones) == 0
+    ramp = torch.arange(32.0)
+
+    def wave(period):
+        return 0.1 * torch.sin(2 * torch.pi * ramp / period).expand(1, 2, 32, 32)
+
+    slow, fast = (float(term.mean(y + wave(n), y, ones)) for n in (32, 4))
+    assert fast > 10 * slow
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    assert float(term.mean(y + noise, y, ones)) == pytest.approx(1, rel=0.2)
+    torch.testing.assert_close(term(y + 2, y), torch.full_like(y, 4))
+
+
+def test_sharpened_errors_do_not_see_what_has_no_weight():
+    blur = Convolution(rand(3, 3), (16, 16))
+    weight = torch.ones(1, 1, 16, 16)
+    weight[..., 4:7, 5:9] = 0
+    y, x = rand(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    wild = torch.where(weight > 0, y, torch.tensor(99.0))
+    for pointwise in (None, PoissonGaussian(0.1, 0.1, 0.1)):
+        term = Sharpened(blur, 0.1, pointwise)
+        assert term.mean(x, y, weight) == term.mean(x, wild, weight) > 0
+
+
+def test_sharpened_errors_weigh_pixels_by_their_noise():
+    blur = Convolution(torch.ones(1, 1), (16, 16))
+    plain = PoissonGaussian(0.5, 0.1, 0.3)
+    term = Sharpened(blur, 1.0, plain)
+    x, y = rand(1, 1, 16, 16), rand(1, 1, 16, 17)[..., 1:]
+    ones = torch.ones_like(x)
+    torch.testing.assert_close(term(x, y), plain(x, y))
+    # A delta leaves nothing to sharpen.
+    torch.testing.assert_close(term.mean(x, y, ones), plain.mean(x, y, ones))

@@ -677,6 +677,21 @@ def test_a_cosine_lowers_the_rate_to_nothing():
     assert steps[-1] < 0.05 * max(steps)
 
 
+def test_halving_halves_the_rate(problem, monkeypatch):
+    rates = []
+    step = fitting._Run._step
+
+    def noting(self):
+        rates.append(self.optimizers[0].param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(fitting._Run, "_step", noting)
+    settings = replace(SETTINGS, stop=Iterations(10), schedule="halving")
+    finish(fit(problem, PRIOR, settings))
+    expected = [0.01] * 4 + [0.005] * 2 + [0.0025] * 2 + [0.00125] * 2
+    assert rates == pytest.approx(expected)
+
+
 def test_a_penalty_pulls_the_image():
     y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     settings = replace(SETTINGS, stop=Iterations(30))

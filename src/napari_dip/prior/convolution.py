@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_dip.errors import InputError
 from napari_dip.prior.layers import corner
+from napari_dip.prior.terms import PoissonGaussian, Term
 
 
 def fast_length(n: int) -> int:
@@ -112,6 +113,57 @@ class Convolution(nn.Module):
         found = torch.fft.rfftn(placed, dim=self.axes) * self.spectrum.conj()
         spread: Tensor = torch.fft.irfftn(found, s=self.lengths, dim=self.axes)
         return spread[corner(self.canvas)]
+
+
+class Sharpened(Term):
+    """A squared error in which what the blur has weakened counts for more.
+
+    The residual r of the prediction is filtered with ``(|H|^2 + floor)^(-1/2)``,
+    H being the transfer function of the PSF, before it is squared.  Where the blur
+    passes a hundredth of a frequency, the plain squared error sees a ten-thousandth
+    of what is missing there and a fit takes for ever to put it back; filtered, all
+    frequencies that are there come in at a like pace.  The minimum is the same; the
+    way to it, and so the image where the fit is stopped, is another.
+
+    Parameters
+    ----------
+    blur : Convolution
+        The blur.
+    floor : float
+        Power |H|^2 below which a frequency counts as lost in the noise.
+    pointwise : PoissonGaussian, optional
+        Weighs the residuals of signal-dependent noise.
+    """
+
+    def __init__(
+        self,
+        blur: Convolution,
+        floor: float,
+        pointwise: PoissonGaussian | None = None,
+    ) -> None:
+        self.blur, self.pointwise = blur, pointwise
+        gain = (blur.spectrum.abs().square() + floor).rsqrt()
+        # White noise keeps its variance: the loss stays in the same units.
+        self.gain = gain / gain.square().mean().sqrt()
+
+    def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
+        """Return the error per value, not filtered; stopping rules judge by it."""
+        if self.pointwise is not None:
+            return self.pointwise(prediction, measurement)
+        return (prediction - measurement).square()
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        residual = (prediction - measurement) * weight
+        if self.pointwise is not None:
+            residual = residual * self.pointwise.weight(prediction).sqrt()
+        if self.gain.device != residual.device:
+            self.gain = self.gain.to(residual.device)
+        lengths, axes = self.blur.lengths, self.blur.axes
+        found = torch.fft.rfftn(residual, s=lengths, dim=axes) * self.gain
+        filtered: Tensor = torch.fft.irfftn(found, s=lengths, dim=axes)
+        total = weight.sum() * (residual.shape[1] // weight.shape[1])
+        return filtered.square().sum() / total.clamp(min=1e-12)
 
 
 def richardson_lucy(

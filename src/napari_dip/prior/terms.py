@@ -105,11 +105,15 @@ class PoissonGaussian(Term):
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, scaled to weights of about one."""
+        return self.weight(prediction) * (prediction - measurement).square()
+
+    def weight(self, prediction: Tensor) -> Tensor:
+        """Return the weight per value."""
         signal = (prediction.detach() - self.offset).clamp(min=0)
         spread = self.gain * signal + self.variance
         weight = self.level / spread.clamp(min=1e-12)
         # The bounds keep single dark pixels from deciding the fit.
-        return weight.clamp(0.05, 20) * (prediction - measurement).square()
+        return weight.clamp(0.05, 20)
 
 
 @dataclass(frozen=True)
