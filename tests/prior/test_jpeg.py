@@ -9,6 +9,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from napari_dip import metrics
 from napari_dip.io.raster import jpeg_tables
 from napari_dip.prior import jpeg
 
@@ -165,3 +166,22 @@ def test_term_follows_missing_pixels_nowhere(photo):
         term = jpeg.Constraints(cells, 0.0, 255.0)
         values.append(term.mean(tensor(photo[:64, :64]) / 255, image / 255, known))
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("factors", list(PILLOW))
+def test_compressing_again_changes_nothing_at_the_same_grid(photo, factors):
+    decoded, tables = compressed(photo[:96, :96], 20, factors)
+    again = jpeg._compressed(tensor(decoded), tables.tables, factors)
+    clipped = (decoded == 0) | (decoded == 255)
+    apart = np.abs(again[0].permute(1, 2, 0).numpy() - decoded)
+    assert np.median(apart[~clipped]) < 1
+
+
+def test_reapplication_takes_the_blocks_out(photo):
+    decoded, tables = compressed(photo, 10, (2, 2))
+    found = jpeg.reapplied(tensor(decoded), tables.tables, (2, 2))
+    found = found[0].permute(1, 2, 0).numpy().clip(0, 255)
+    assert found.shape == decoded.shape
+    assert metrics.blockiness(found) < 0.2 * metrics.blockiness(decoded)
+    before = metrics.psnr(decoded, photo)
+    assert metrics.psnr(found, photo.astype(float), data_range=255) > before

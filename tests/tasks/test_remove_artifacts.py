@@ -11,9 +11,9 @@ from PIL import Image
 from napari_dip import cli, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.io.raster import jpeg_tables
+from napari_dip.metrics import blockiness
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.jpeg import Constraints
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Squared
 from napari_dip.tasks.remove_artifacts import TASK, RemoveArtifactsRecipe
@@ -247,13 +247,15 @@ def test_files_without_tables_need_none(image, tmp_path, capsys):
 
 
 def psnr(image, truth):
-    return 10 * np.log10(255**2 / np.mean((image.clip(0, 255) - truth) ** 2))
+    error = np.clip(image, 0, 255).astype(float) - truth
+    return 10 * np.log10(255**2 / np.mean(error**2))
 
 
 def test_a_compressed_photograph_gains(photo):
     truth = photo[..., 1].copy()
-    decoded, steps, _ = compressed(truth, 10)
+    decoded, steps, _ = compressed(truth, 5)
     found = remove_artifacts(
-        decoded, quantization=steps, iterations=150, device="cpu", precision="float32"
+        decoded, quantization=steps, iterations=60, device="cpu", precision="float32"
     )
-    assert psnr(found, truth) > psnr(decoded, truth) + 0.3
+    assert psnr(found, truth) > psnr(decoded, truth) + 0.4
+    assert blockiness(found) < 0.2 * blockiness(decoded)

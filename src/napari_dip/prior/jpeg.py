@@ -148,6 +148,48 @@ def _before_interpolation(plane: Tensor, factors: tuple[int, int]) -> Tensor:
     return found
 
 
+def reapplied(
+    image: Tensor, tables: Sequence[Sequence[int]], factors: tuple[int, int]
+) -> Tensor:
+    """Return the mean of an image compressed again at the 64 shifts of the grid.
+
+    Compression at another shift moves the image towards the set of images without
+    the artifacts of the first grid (Nosratinia, Enhancement of JPEG-compressed images
+    by re-application of JPEG, Journal of VLSI Signal Processing 27, 2001).
+
+    Parameters
+    ----------
+    image, tables, factors
+        As for `cells`.
+    """
+    height, width = image.shape[2:]
+    total = torch.zeros_like(image)
+    padded = F.pad(image, (SIDE,) * 4, mode="replicate")
+    for y in range(SIDE):
+        for x in range(SIDE):
+            again = _compressed(padded[:, :, y:, x:], tables, factors)
+            top, left = SIDE - y, SIDE - x
+            total += again[:, :, top : top + height, left : left + width]
+    return total / SIDE**2
+
+
+def _compressed(
+    image: Tensor, tables: Sequence[Sequence[int]], factors: tuple[int, int]
+) -> Tensor:
+    """Return an image compressed and decoded, without the roundings of pixels."""
+    height, width = image.shape[2:]
+    planes = []
+    for i, plane in enumerate(to_ycbcr(image).unbind(1)):
+        size = factors if i else (1, 1)
+        steps = image.new_tensor(tables[min(i, 1)]).reshape(1, 1, SIDE, 1, SIDE)
+        small = subsample(plane, size)
+        coefficients = transform(_extend(small, (SIDE, SIDE)))
+        rounded = inverse_transform((coefficients / steps).round() * steps)
+        large = interpolate(rounded[:, : small.shape[1], : small.shape[2]], size)
+        planes.append(large[:, :height, :width])
+    return to_rgb(torch.stack(planes, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Component:
     """The cells of one component of a file.
@@ -175,10 +217,11 @@ class Component:
         plane = subsample(plane, self.factors)
         return transform(_extend(plane, (SIDE, SIDE)))
 
-    def outside(self, coefficients: Tensor) -> Tensor:
-        """Return by how much coefficients leave their cells, signed."""
+    def outside(self, coefficients: Tensor, narrow: float = 1.0) -> Tensor:
+        """Return by how much coefficients leave the middle of their cells, signed."""
         apart = coefficients - self.centre
-        return (apart - apart.clamp(-self.half, self.half)) * self.exact
+        half = narrow * self.half
+        return (apart - apart.clamp(-half, half)) * self.exact
 
     def to(self, device: torch.device) -> Component:
         """Return the same on a device."""
@@ -309,11 +352,16 @@ class Constraints(Term):
         The set.
     offset, span : float
         Units of the file are ``offset + span * image``.
+    narrow : float
+        Part of the cells, around their centres, that costs nothing.  Most
+        coefficients lie nearer to the centre than to the end of their cell, as they
+        are fewer the larger they are.
     """
 
     cells: Cells
     offset: float = 0.0
     span: float = 255.0
+    narrow: float = 1.0
     _placed: dict[torch.device, tuple[Cells, Tensor]] = field(
         default_factory=dict, repr=False
     )
@@ -332,7 +380,7 @@ class Constraints(Term):
         planes = to_ycbcr(prediction * self.span + self.offset)
         total = prediction.new_zeros(())
         for c, plane in zip(cells.components, planes.unbind(1), strict=True):
-            outside = c.outside(c.coefficients(plane))
+            outside = c.outside(c.coefficients(plane), self.narrow)
             # A value shared by several pixels counts for all of them.
             total = total + outside.square().sum() * math.prod(c.factors)
         total = total / (prediction.numel() * self.span**2)

@@ -29,6 +29,10 @@ FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 
 BLOCK_COEFFICIENTS = 64
 
+NARROW = 0.3
+"""Part of the cells that costs nothing in the fit; the result is projected into all
+of them."""
+
 FITTING = 0.75
 """Smallest part of the coefficients that are multiples of the right steps."""
 
@@ -96,32 +100,35 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
 
     from napari_dip.prior import stopping, terms
     from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
+    from napari_dip.prior.codes import BlindSpot, Noise
     from napari_dip.prior.fit import Prior, Problem, Settings
     from napari_dip.prior.jpeg import Constraints
 
     paper = recipe.preset == "paper"
-    cells: Cells | None = None
-    details: dict[str, Any] = {}
-    if recipe.quantization is not None and not paper:
-        cells, details = _cells(recipe, plane)
+    measurement = torch.from_numpy(plane.values)[None]
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
-    measurement = torch.from_numpy(plane.values)[None]
-    if cells is not None:
-        term = Constraints(cells, plane.offset, plane.span)
-        finish = _projection(plane, cells)
-    if not np.ptp(plane.values):
-        # Nothing to fit; the network's own unevenness would be all there is.
-        finish = _unchanged(measurement)
+    details: dict[str, Any] = {}
     if paper:
         widths = (8, 16, 32, 64, 128)
         architecture = Architecture(down=widths, up=widths, skip=(0, 0, 0, 4, 4))
         prior = Prior(architecture, Noise(features=3))
         iterations, optimizer, rate = PAPER_ITERATIONS, "adam", 0.01
+    elif recipe.quantization is not None:
+        width = 48 if recipe.preset == "best" else 32
+        architecture = Architecture.uniform(width, 4, skip=32, skip_kernel=3)
+        prior = Prior(architecture, BlindSpot(0.5))
+        iterations, optimizer, rate = 400, "muon", 0.02
+        cells, measurement, details = _cells(recipe, plane)
+        term = Constraints(cells, plane.offset, plane.span, NARROW)
+        finish = _projection(plane, cells)
     else:
         prior = Prior(Architecture.uniform(32, 4), Noise())
         iterations, optimizer, rate = 400, "muon", 0.02
+    if not np.ptp(plane.values):
+        # Nothing to fit; the network's own unevenness would be all there is.
+        measurement = torch.from_numpy(plane.values)[None]
+        finish = _unchanged(measurement)
     if recipe.iterations != "auto":
         iterations = int(recipe.iterations)
     problem = Problem(
@@ -142,8 +149,14 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
     return Plan(problem, prior, settings, plane.restore, details)
 
 
-def _cells(recipe: RemoveArtifactsRecipe, plane: Plane) -> tuple[Cells, dict[str, Any]]:
-    """Find the constraints, and the subsampling where it is not given."""
+def _cells(
+    recipe: RemoveArtifactsRecipe, plane: Plane
+) -> tuple[Cells, Tensor, dict[str, Any]]:
+    """Find the constraints, a first estimate, and what there is to say.
+
+    The network sees the first estimate, of which the blocks are gone already: shown
+    the image as it was decoded, which meets all constraints, it would return that.
+    """
     import torch
 
     from napari_dip.prior import jpeg
@@ -164,11 +177,17 @@ def _cells(recipe: RemoveArtifactsRecipe, plane: Plane) -> tuple[Cells, dict[str
     if cells.share < FITTING:
         raise InputError(
             f"quantization does not fit image: only {cells.share:.0%} of its "
-            f"coefficients are multiples of the steps; image must be the whole decoded JPEG, from "
-            f"0 to 255, neither cropped nor resized, with the file's own tables and "
-            f"subsampling"
+            f"coefficients are multiples of the steps; image must be the whole "
+            f"decoded JPEG, from 0 to 255, neither cropped nor resized, with the "
+            f"file's own tables and subsampling"
         )
-    return cells, {"subsampling": name, "coefficients that fit": cells.share}
+    first = jpeg.reapplied(image, tables, FACTORS[name])
+    measurement = (first - plane.offset) / plane.span
+    return (
+        cells,
+        measurement,
+        {"subsampling": name, "coefficients that fit": cells.share},
+    )
 
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
