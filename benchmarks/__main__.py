@@ -6,8 +6,11 @@ import argparse
 from importlib import import_module
 
 NAMES = {
+    "artifacts": "quality of removing JPEG artifacts",
+    "blend": "quality of blending, Tables 5 and 6 of the second paper",
     "denoise": "quality and time of denoising against other methods",
     "gpu": "everything a GPU changes, in under 8 minutes",
+    "guided": "quality of denoising with a guide",
     "inpaint": "quality of filling in random pixels, text and holes",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from importlib import import_module
 from typing import Any
 
-from benchmarks import common, inpaint
+from benchmarks import common
 from benchmarks.denoise import summary
 
 PAGE = common.ROOT / "docs" / "benchmarks.md"
@@ -39,10 +40,13 @@ def _table(name: str) -> str:
         parts = [summary(rows)]
         if len({r["image"] for r in rows}) <= 12:
             parts.append(_by_image(rows))
-    elif name.startswith("inpaint-"):
-        parts = [inpaint.summary(rows)]
     else:
-        parts = [common.table(rows, list(rows[0]))]
+        module = import_module(f"benchmarks.{name.partition('-')[0]}")
+        # A benchmark of few rows needs no summary of its own.
+        if hasattr(module, "summary"):
+            parts = [module.summary(rows)]
+        else:
+            parts = [common.table(rows, list(rows[0]))]
     return "\n\n".join([head, *parts])
 
 
