@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from napari_dip import metrics
+    from napari_dip import baselines, metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
     from napari_dip.tasks.blend import blend
     from napari_dip.tasks.deconvolve import deconvolve
@@ -34,6 +34,7 @@ _LAZY = {
     "FitError": "napari_dip.errors",
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
+    "baselines": "napari_dip",
     "blend": "napari_dip.tasks.blend",
     "deconvolve": "napari_dip.tasks.deconvolve",
     "denoise": "napari_dip.tasks.denoise",
@@ -58,6 +59,7 @@ __all__ = [
     "InputError",
     "OutOfMemory",
     "__version__",
+    "baselines",
     "blend",
     "deconvolve",
     "denoise",
