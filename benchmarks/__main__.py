@@ -8,6 +8,7 @@ from importlib import import_module
 NAMES = {
     "artifacts": "quality of removing JPEG artifacts",
     "blend": "quality of blending, Tables 5 and 6 of the second paper",
+    "deconvolve": "quality of deconvolution against Richardson-Lucy and Wiener",
     "denoise": "quality and time of denoising against other methods",
     "gpu": "everything a GPU changes, in under 8 minutes",
     "guided": "quality of denoising with a guide",
