@@ -341,7 +341,7 @@ def test_open(call, noisy, monkeypatch):
     monkeypatch.setattr(subprocess, "call", lambda a: calls.append(a) or 0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert call("open", noisy)[0] == 0
-    assert calls[0][1:3] == ["-m", "napari"]
+    assert calls[0][1:3] == ["-m", "napari_dip.widgets"]
     assert str(noisy) in calls[0]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     refused(call("open", noisy), 1, "napari is not installed")

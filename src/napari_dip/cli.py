@@ -271,7 +271,7 @@ def open_viewer(
         )
     # In a process of its own: the command line stays free of Qt.
     code = subprocess.call(
-        [sys.executable, "-m", "napari", str(file.absolute()), "--with", NAME]
+        [sys.executable, "-m", "napari_dip.widgets", str(file.absolute())]
     )
     if code:
         raise DipError(f"napari ended with the exit code {code}")

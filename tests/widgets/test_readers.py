@@ -1,5 +1,7 @@
 """Files become layers with all they say, and nobody is asked about other files."""
 
+import sys
+
 import dask.array
 import napari
 import numpy as np
@@ -15,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_dip.errors import FileError
 from napari_dip.io import files, zarr
 from napari_dip.io.image import Header, Image
-from napari_dip.widgets import readers
+from napari_dip.widgets import __main__, readers
 from napari_dip.widgets.layers import KEY
 
 MADE = {
@@ -143,6 +145,18 @@ def test_command_opens_any_file(
     assert photo.metadata[readers.JPEG_KEY].tables[0][:3] == (16, 11, 10)
     assert [text for kind, text in messages if kind == "error"] == [messages[0][1]]
     assert "broken.tif" in messages[0][1]
+
+
+@pytest.mark.gui
+def test_open_shows_file_and_panel(make_napari_viewer, tmp_path, monkeypatch):
+    path = write(tmp_path / "result.tif", np.eye(32, dtype="f4"), made=MADE)
+    viewer = make_napari_viewer()
+    monkeypatch.setattr(napari, "Viewer", lambda: viewer)
+    monkeypatch.setattr(napari, "run", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["napari-dip", str(path)])
+    __main__.main()
+    assert viewer.layers["result"].metadata[KEY] == MADE
+    assert any("Denoise" in name for name in viewer.window.dock_widgets)
 
 
 @pytest.mark.gui

@@ -25,6 +25,12 @@ PLACED = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def plugins():
+    """Find the plugins, as napari does when it opens a window."""
+    PluginManager.instance().discover()
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

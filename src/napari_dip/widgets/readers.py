@@ -8,7 +8,7 @@ every TIFF.  All other files that we read are opened by `open_files`, in a menu.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,6 @@ def read_layers(path: str | Path) -> list[LayerData]:
 def open_files() -> None:
     """Ask for files and open them in the viewer: a command in napari's menus."""
     import napari
-    from napari.layers._source import layer_source
     from qtpy.QtWidgets import QFileDialog
 
     viewer = napari.current_viewer()
@@ -101,6 +100,21 @@ def open_files() -> None:
     paths, _ = QFileDialog.getOpenFileNames(
         None, "Open with scale, channels and provenance", "", f"Images ({patterns})"
     )
+    add_files(viewer, paths)
+
+
+def add_files(viewer: Any, paths: Sequence[str]) -> None:
+    """Add the layers of files to a viewer; complain of those that cannot be read.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where to add them.
+    paths : sequence of str
+        Any files that `read_layers` knows, whatever the manifest claims.
+    """
+    from napari.layers._source import layer_source
+
     for path in paths:
         try:
             found = read_layers(path)

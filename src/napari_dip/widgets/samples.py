@@ -1,7 +1,8 @@
 """Images to try each task on: for File > Open Sample.
 
 Photographs come with scikit-image; everything else is drawn here.  Nothing is
-fetched, and the same noise is drawn every time.
+fetched, and the same noise is drawn every time.  The image to restore is the last
+one, which napari selects.
 """
 
 from __future__ import annotations
@@ -34,18 +35,15 @@ _MICROSCOPE: dict[str, Any] = {
 
 
 def noisy_fluorescence() -> list[LayerData]:
-    """Return filaments in few photons, and hidden above them without noise."""
+    """Return filaments without noise, hidden, and above them in few photons."""
     rng = np.random.default_rng(0)
     photons = 2 + 15 * _filaments(256, rng)
     clean = (OFFSET + GAIN * photons).astype(np.float32)
     limits = {"contrast_limits": (OFFSET - 5, float(clean.max()))}
+    hidden = {"name": "Filaments, no noise", "visible": False}
     return [
+        (clean, hidden | limits | _MICROSCOPE, "image"),
         (_camera(photons, rng), {"name": "Filaments"} | limits | _MICROSCOPE, "image"),
-        (
-            clean,
-            {"name": "Filaments, no noise", "visible": False} | limits | _MICROSCOPE,
-            "image",
-        ),
     ]
 
 
@@ -84,7 +82,7 @@ def jpeg_drawing() -> list[LayerData]:
 
 
 def dim_and_bright() -> list[LayerData]:
-    """Return a scene in little light, noisy, and with a flash, hidden below it."""
+    """Return a scene with a flash, hidden, and above it in little light, noisy."""
     from skimage.data import coffee
 
     rng = np.random.default_rng(0)
@@ -104,7 +102,7 @@ def dim_and_bright() -> list[LayerData]:
 
 
 def blurred_beads() -> list[LayerData]:
-    """Return beads below the resolution of a microscope, and its PSF beside them."""
+    """Return the PSF of a microscope, and beside it beads below its resolution."""
     rng = np.random.default_rng(0)
     beads = np.zeros((256, 256))
     centres = rng.integers(12, 244, (70, 2))
@@ -118,8 +116,8 @@ def blurred_beads() -> list[LayerData]:
     of = {**_MICROSCOPE, "scale": (PIXEL / 2, PIXEL / 2)}
     beside = {"name": "PSF", "translate": (0, 260 * PIXEL / 2)}
     return [
-        (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | of, "image"),
         (psf.astype(np.float32), beside | of, "image"),
+        (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | of, "image"),
     ]
 
 
