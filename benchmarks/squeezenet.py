@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from napari_dip.prior.features import Preprocess
 
 MEAN = (104.006, 116.669, 122.679)
 SIZE = (227, 227)
@@ -71,6 +75,18 @@ def load(folder: Path) -> SqueezeNet:
             state[name] = array
     model.load_state_dict(state)
     return model.eval()
+
+
+def top(
+    model: nn.Module, image: NDArray[Any], names: list[str]
+) -> tuple[int, str, float]:
+    """Return number, name and probability of the class of an image in [0, 1]."""
+    see = Preprocess(MEAN, None, SIZE, 255.0, True)
+    values = np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32)
+    with torch.no_grad():
+        p = model(see(torch.from_numpy(values)[None])).softmax(1)[0]
+    number = int(p.argmax())
+    return number, names[number], float(p[number])
 
 
 def class_names(folder: Path) -> list[str]:

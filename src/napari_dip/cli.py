@@ -24,7 +24,7 @@ from cyclopts import Parameter as Option
 
 from napari_dip import __version__
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import files, provenance
+from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.machine import spin_less
 from napari_dip.tasks.arrays import cast
@@ -132,6 +132,7 @@ def _app() -> App:
         if task.from_files:
             name = task.name.replace("_", "-")
             app.command(_command(task), name=name, group=tasks)
+    app.command(noise_impedance)
     app.command(info)
     app.command(replay)
     app.command(open_viewer, name="open")
@@ -212,6 +213,15 @@ def replay(
         ),
     ],
     output: Output,
+    model: Annotated[
+        str | None,
+        Option(
+            group=_FILES,
+            show_default=False,
+            help="The model, where the result has one: code is not run on the word of "
+            "an image file.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -233,9 +243,78 @@ def replay(
     (target,) = _targets(inputs[:1], output) if inputs else [output]
     _check_target(target, [result, *inputs], overwrite)
     sources = dict(zip(task.files, inputs, strict=True))
-    objects = made.get("objects", {})
+    objects = {} if model is None else {"model": model}
+    if set(objects) != set(task.objects):
+        needed = made.get("objects", {}).get("model")
+        raise InputError(
+            f"replay must be given the model again, --model {needed}, if you trust it"
+            if task.objects
+            else f"{task.name} takes no model"
+        )
     job = _Job(task, values, sources, objects, target, overwrite, not quiet)
     return _report(job, json, quiet)
+
+
+def noise_impedance(
+    file: Annotated[
+        Path, Option(name="INPUT", group=_FILES, help="An image file of any kind.")
+    ],
+    /,
+    *,
+    output: Annotated[
+        Path,
+        Option(
+            name=["--output", "-o"],
+            group=_FILES,
+            help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
+            "which needs matplotlib.",
+        ),
+    ],
+    overwrite: Overwrite = False,
+    iterations: Annotated[
+        int, Option(help="Of each of the four fits.", show_default=True)
+    ] = 1000,
+    sigma: Annotated[
+        float, Option(help="Noise that is added, of an image scaled to [0, 1].")
+    ] = 25 / 255,
+    device: Annotated[str, Option(help="auto, cpu, cuda and the like.")] = "auto",
+    seed: Annotated[int, Option(help="Of weights, noise and order.")] = 0,
+    quiet: Quiet = False,
+) -> int:
+    """Compare how fast the prior takes up an image, and how slowly noise.
+
+    Fits a network to the image, the image with noise, its pixels in random order, and
+    white noise, and writes the error after every iteration.
+    """
+    from napari_dip.tasks import noise_impedance as task
+
+    kind = output.suffix.lower()
+    if kind not in (".csv", ".png", ".svg", ".pdf"):
+        raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")
+    figure = None if kind == ".csv" else task.new_figure(figsize=(6, 4))
+    _check_place(output, [file], overwrite)
+    image = files.read(file)
+    found = task.noise_impedance(
+        image.data,
+        iterations=iterations,
+        sigma=sigma,
+        channel_axis=image.header.channel_axis,
+        device=device,
+        seed=seed,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(output, overwrite=overwrite) as partial:
+        if figure is None:
+            rows = np.column_stack([found.steps, *found.curves.values()])
+            names = ",".join(["iteration", *found.curves])
+            form = ["%d", *["%.8g"] * len(found.curves)]
+            np.savetxt(partial, rows, form, ",", header=names, comments="")
+        else:
+            found.plot(figure.subplots())
+            figure.savefig(partial, format=kind[1:], dpi=150)
+    if not quiet:
+        _print(f"{output}: {iterations} iterations of each of {len(found.curves)} fits")
+    return 0
 
 
 def info(
@@ -349,6 +428,11 @@ def _name(source: Path) -> str:
 def _check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
     """Raise if `target` cannot be written, before anything is read or computed."""
     files.output_format(target)
+    _check_place(target, sources, overwrite)
+
+
+def _check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise if there cannot be a new file."""
     for source in sources:
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"output must not be one of the inputs; got {target}")

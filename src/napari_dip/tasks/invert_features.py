@@ -135,10 +135,12 @@ def _white(image: np.ndarray[Any, Any]) -> float:
         return 1.0
     if image.dtype.kind in "ui":
         return float(np.iinfo(image.dtype).max)
-    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+    if not np.isfinite(image).all():
+        raise InputError("image must be finite; got NaN or infinite values")
+    if image.min() < 0 or image.max() > 1:
         raise InputError(
             "image must be of integers, or of floats from 0 to 1, as classifiers see "
-            f"it; got floats from {np.nanmin(image):.4g} to {np.nanmax(image):.4g}"
+            f"it; got floats from {image.min():.4g} to {image.max():.4g}"
         )
     return 1.0
 

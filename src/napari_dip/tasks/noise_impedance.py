@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
 
 KINDS = ("natural", "natural + noise", "shuffled", "white noise")
@@ -47,17 +47,29 @@ class Impedance:
         Returns
         -------
         matplotlib Axes
+
+        Raises
+        ------
+        DipError
+            If matplotlib is not installed.
         """
         if axes is None:
-            from matplotlib.figure import Figure
-
-            axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+            axes = new_figure(figsize=(6, 4), layout="constrained").subplots()
         for kind, curve in self.curves.items():
             axes.plot(self.steps, curve, label=kind)
         axes.set(xscale="log", xlabel="iteration", ylabel="mean squared error")
         axes.set_ylim(bottom=0)
         axes.legend()
         return axes
+
+
+def new_figure(**options: Any) -> Any:
+    """Return a figure of matplotlib, which is not a requirement of the package."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DipError("plots need matplotlib; pip install matplotlib") from error
+    return Figure(**options)
 
 
 def noise_impedance(
@@ -112,7 +124,6 @@ def noise_impedance(
         If an argument is not acceptable.
     """
     from napari_dip.prior import stopping
-    from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
     from napari_dip.prior.fit import Prior, Settings
 
@@ -128,7 +139,7 @@ def noise_impedance(
         raise InputError(f"image must be a single one; got shape {array.shape}")
     plane = prepare(layout.take(array, next(layout.indices())), "image", unit=True)
     # No perturbation: the curves are those of one objective that does not change.
-    prior = Prior(architecture or Architecture(), Noise(perturbation=0))
+    prior = Prior(architecture or _network(), Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
         rate=rate,
@@ -154,6 +165,13 @@ def noise_impedance(
         {kind: layout.arrange(target) for kind, target in targets.items()},
         images,
     )
+
+
+def _network() -> Any:
+    """Return the network of the paper's figure."""
+    from napari_dip.prior.architecture import Architecture
+
+    return Architecture()
 
 
 def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:

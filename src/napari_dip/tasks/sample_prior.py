@@ -98,7 +98,7 @@ def _sample(recipe: SampleRecipe, architecture: Generates) -> NDArray[Any]:
     random = runtime.generator(recipe.seed + 1, device)
     known = torch.ones_like(problem.measurement[:, :1])
     draw = code.start(canvas, problem.measurement, known, random)
-    with torch.no_grad(), runtime.step_context(None):
+    with runtime.step_context(None), torch.no_grad():
         output = network(draw(random).code)[0]
     output = output[:, : recipe.shape[0], : recipe.shape[1]]
     if recipe.spread:
