@@ -36,7 +36,7 @@ FOR_TASK: dict[str, tuple[str, ...]] = {
     "denoise_guided": ("guided_filter",),
     "deconvolve": ("richardson_lucy", "wiener"),
 }
-"""Names of the functions here that do what a task does, the best known first."""
+"""Names of the functions here that do what a task does, the most usual first."""
 
 ARTIFACTS = 0.015
 """Weight of `tv` against artifacts, of the image's range.  Estimates of the noise do
