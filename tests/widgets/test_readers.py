@@ -9,6 +9,7 @@ import pytest
 import tifffile
 import zarr as library
 from napari.errors import MultipleReaderError
+from napari.plugins._npe2 import get_readers
 from napari.settings import get_settings
 from npe2 import PluginManager
 from PIL import Image as Pillow
@@ -178,8 +179,8 @@ def test_nobody_is_asked_about_ordinary_files(make_napari_viewer, tmp_path, name
     Pillow.new("L", (20, 20)).save(tmp_path / name)
     assert claimants(tmp_path / name) == {"napari"}
     # What drag and drop does; it raises where there is a choice.
-    (layer,), _ = viewer._open_or_raise_error([str(tmp_path / name)]), None
-    assert layer.data.shape == (20, 20)
+    viewer._open_or_raise_error([str(tmp_path / name)])
+    assert viewer.layers[0].data.shape == (20, 20)
 
 
 @pytest.mark.gui
@@ -191,6 +192,7 @@ def test_choice_can_be_made_for_good(make_napari_viewer, tmp_path, name, pattern
     viewer = make_napari_viewer()
     with pytest.raises(MultipleReaderError):
         viewer._open_or_raise_error([path])
+    assert "napari-dip" in get_readers(pattern)  # what Preferences offer
     get_settings().plugins.extension2reader = {pattern: "napari-dip"}
     viewer._open_or_raise_error([path])
     assert viewer.layers[0].source.reader_plugin == "napari-dip"
