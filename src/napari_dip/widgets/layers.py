@@ -185,6 +185,29 @@ def check_same_place(source: Layer, other: Layer) -> None:
             )
 
 
+def shift(layer: Layer, other: Layer) -> tuple[int, ...]:
+    """Return the pixel of another layer on which the first one of a layer lies.
+
+    Raises
+    ------
+    InputError
+        If pixels of the two are not of one size and direction.
+    """
+    n = layer.ndim
+    far = 100.0
+    found = [
+        np.asarray(other.world_to_data(layer.data_to_world(corner)))
+        for corner in np.vstack([np.zeros(n), np.diag(np.full(n, far))])
+    ]
+    if other.ndim != n or np.abs(found[1:] - found[0] - far * np.eye(n)).max() > 1:
+        raise InputError(
+            f"{layer.name} and {other.name} must have pixels of one size: {layer.name} "
+            f"{_where(layer, min(n, other.ndim))}, {other.name} "
+            f"{_where(other, min(n, other.ndim))}; give them one scale and rotation"
+        )
+    return tuple(int(x) for x in np.rint(found[0]))
+
+
 def _where(layer: Layer, n: int) -> str:
     """Say where a layer lies, in its last n axes."""
     numbers = {"scale": layer.scale, "translate": layer.translate}

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_dip.errors import InputError
 from napari_dip.widgets.inputs import ImageInput, brackets, matching
-from napari_dip.widgets.layers import Crop, array_of, check_same_place
+from napari_dip.widgets.layers import Crop, array_of, check_same_place, shift
 
 Mask = NDArray[np.bool_]
 
@@ -108,7 +108,9 @@ def chosen_labels(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def mask_of(layer: Layer, source: Image, labels: tuple[int, ...] = ()) -> Mask:
+def mask_of(
+    layer: Layer, source: Image, labels: tuple[int, ...] = (), *, moved: bool = False
+) -> Mask:
     """Return where a layer marks pixels of an image.
 
     Parameters
@@ -120,6 +122,8 @@ def mask_of(layer: Layer, source: Image, labels: tuple[int, ...] = ()) -> Mask:
         The image.
     labels : tuple of int
         Labels that count; all of them where empty.
+    moved : bool
+        Whether a labels layer may lie anywhere on the image, by its translate.
 
     Returns
     -------
@@ -133,7 +137,9 @@ def mask_of(layer: Layer, source: Image, labels: tuple[int, ...] = ()) -> Mask:
         If the layer does not fit the image or marks nothing.
     """
     sides = _sides(source)[-layer.ndim :]
-    if isinstance(layer, Labels):
+    if isinstance(layer, Labels) and moved:
+        mask = _laid(_selected(array_of(layer), (), labels), layer, source, sides)
+    elif isinstance(layer, Labels):
         check_same_place(source, layer)
         _check_sides(layer, tuple(array_of(layer).shape), source)
         mask = _selected(array_of(layer), (), labels)
@@ -194,6 +200,20 @@ def _check_sides(layer: Layer, shape: tuple[int, ...], source: Image) -> None:
 def _selected(labels: Any, crop: Crop, chosen: tuple[int, ...]) -> Mask:
     values = np.asarray(labels[crop] if crop else labels)
     return np.isin(values, chosen) if chosen else values != 0
+
+
+def _laid(mask: Mask, layer: Labels, source: Image, sides: tuple[int, ...]) -> Mask:
+    """Return a mask where its layer lies on an image, without what lies outside."""
+    out = np.zeros(sides, bool)
+    to, of = [], []
+    for first, length, side in zip(
+        shift(layer, source), mask.shape, sides, strict=True
+    ):
+        start, stop = max(first, 0), max(min(first + length, side), 0)
+        to.append(slice(start, stop))
+        of.append(slice(start - first, max(stop - first, start - first)))
+    out[tuple(to)] = mask[tuple(of)]
+    return out
 
 
 def _drawn(layer: Shapes, sides: tuple[int, ...]) -> Mask:

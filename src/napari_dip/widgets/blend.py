@@ -1,0 +1,118 @@
+"""The dock widget that sets a part of one image into another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image, Labels, Layer
+from qtpy.QtWidgets import QWidget
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.widgets.inputs import AnyImageInput, ImageInput
+from napari_dip.widgets.layers import Crop, shift
+from napari_dip.widgets.masks import MaskInput, chosen_labels, mask_of
+from napari_dip.widgets.task import TaskWidget
+
+
+class CutInput(MaskInput):
+    """A mask of the foreground, from a labels layer that may lie anywhere on it."""
+
+    kinds: ClassVar[str] = "labels layer"
+    foreground: ImageInput
+
+    def _combo(self) -> Any:
+        def offered(_: Any) -> list[Layer]:
+            return [a for a in self.viewer.layers if isinstance(a, Labels)]
+
+        return ComboBox(choices=offered, name=self.name)
+
+    def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
+        """Return what reads the mask, on the pixels of the foreground."""
+        labels = chosen_labels(self.labels.value)
+        layer, foreground = self.layer, self.foreground.layer
+        assert layer is not None
+        assert foreground is not None
+        shift(layer, foreground)  # complains here, before anything runs
+        return partial(mask_of, layer, foreground, labels, moved=True)
+
+    def code(self, source: Layer, crop: Crop) -> str:
+        """Return the Python expression of the mask, in napari's console."""
+        labels = chosen_labels(self.labels.value)
+        layer, foreground = self.layer, self.foreground.layer
+        assert layer is not None
+        assert foreground is not None
+        names = [f"viewer.layers[{a.name!r}]" for a in (layer, foreground)]
+        return f"mask_of({', '.join(names)}, {labels}, moved=True)"
+
+    def file(self, crop: Crop) -> str:
+        """Return the file of the mask; see `ImageInput.file`."""
+        layer, foreground = self.layer, self.foreground.layer
+        assert layer is not None
+        assert foreground is not None
+        same = layer.data.shape == foreground.data.shape[: layer.ndim]
+        if not same or any(shift(layer, foreground)):
+            raise InputError(
+                "A command takes a mask of the foreground's size: this one lies "
+                "elsewhere. Copy Python instead."
+            )
+        return super().file(crop)
+
+
+class BlendWidget(TaskWidget):
+    """Set a part of one image into another so that no seam shows."""
+
+    task = "blend"
+    arrays: ClassVar[dict[str, type[ImageInput]]] = {
+        "foreground": AnyImageInput,
+        "background": ImageInput,
+        "mask": CutInput,
+    }
+    takes_away = False
+    about = (
+        "What the mask marks of the foreground is set into the background: inside, "
+        "the foreground's edges and texture are kept, its colours follow those "
+        "around it, and between the two a network finds a passage without a seam. "
+        "The result is a new layer of the background's size.\n\n"
+        "Move the foreground's layer, or the mask's, to where it should be; pixels "
+        "must be of one size. Leave a margin around the object: in it the images "
+        "go over into each other. The result is a picture, not a measurement."
+    )
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        mask = self.inputs["mask"]
+        assert isinstance(mask, CutInput)
+        mask.foreground = self.inputs["foreground"]
+        mask.new.changed.connect(lambda _: self.new_mask())
+        mask.labels.changed.connect(self._changed)
+        # Where the layers lie says it.
+        offset = self.fields.fields["offset"].widget.native
+        self.fields.form.setRowVisible(offset, False)
+
+    @property
+    def source(self) -> Image | None:
+        """The layer that the result is like."""
+        return self.inputs["background"].layer
+
+    def recipe(self) -> Recipe:
+        """Return what is filled in, with what the layers know better."""
+        recipe = super().recipe()
+        source, foreground = self.source, self.inputs["foreground"].layer
+        if source is None or foreground is None:
+            return recipe
+        return dataclasses.replace(recipe, offset=shift(foreground, source)[-2:])
+
+    def new_mask(self) -> None:
+        """Add an empty mask over the foreground and arm the brush."""
+        foreground = self.inputs["foreground"].layer
+        mask = self.inputs["mask"]
+        assert isinstance(mask, CutInput)
+        if foreground is None:
+            self.panel.show_end("Open a foreground first: the mask lies over it.")
+            return
+        mask.add_layer(foreground, 2)
