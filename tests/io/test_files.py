@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import inspect
 
 import dask.array
 import numpy as np
@@ -420,6 +421,13 @@ def test_file_is_closed_when_its_arrays_are_gone(tmp_path, written):
 def test_truncated_tiff_is_not_opened_without_pixels(tmp_path):
     with pytest.raises(FileError, match="truncated"):
         files.open_levels(damaged(tmp_path, "image.tif", 3000))
+
+
+def test_libraries_that_do_not_fit_each_other(tmp_path, written, monkeypatch):
+    from tifffile.zarr import ZarrTiffStore
+
+    monkeypatch.setattr(inspect, "isabstract", lambda found: found is ZarrTiffStore)
+    assert files.open_levels(tmp_path / "tiles.tif") is None
 
 
 def test_png_can_only_be_read(tmp_path, rng):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import weakref
 from collections.abc import Iterator
@@ -79,9 +80,11 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
         the arrays live.
     """
     try:
-        import tifffile.zarr
         import zarr
+        from tifffile.zarr import ZarrTiffStore
     except ImportError:
+        return None
+    if inspect.isabstract(ZarrTiffStore):  # they are there, but do not fit each other
         return None
     import dask.array
 
