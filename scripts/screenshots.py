@@ -5,8 +5,8 @@ On a machine without a display::
     xvfb-run -a -s "-screen 0 1500x1000x24 +extension GLX" python scripts/screenshots.py
 
 Every task is shown once its fit has ended, denoising also while it runs.  The images
-are parts of those that scikit-image brings, spoilt on purpose.  Says how long the
-window was ever unable to answer.
+are the plugin's samples and some that scikit-image brings.  Says how long the window
+was ever unable to answer.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import napari
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from scipy import ndimage
 from skimage import data
 from superqt import QCollapsible
 
@@ -88,89 +87,37 @@ def with_noise(image: np.ndarray, sigma: float) -> np.ndarray:
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def scratches(shape: tuple[int, int]) -> list[np.ndarray]:
-    """Return paths across an image."""
-    y, x = shape
-    return [
-        np.array([[0.1 * y, 0], [0.3 * y, 0.4 * x], [0.25 * y, x]]),
-        np.array([[y, 0.2 * x], [0.5 * y, 0.55 * x], [0.7 * y, 0.9 * x]]),
-    ]
-
-
-def jpeg(image: np.ndarray, folder: Path) -> Path:
-    """Write an image as a poor JPEG."""
-    from PIL import Image
-
-    path = folder / "poor.jpg"
-    Image.fromarray(image).save(path, quality=10)
-    return path
-
-
-def open_denoise(viewer, side, folder):
+def open_denoise(viewer, side):
     """Show a noisy section."""
     viewer.add_image(with_noise(tissue(side), NOISE), name="tissue", rgb=True)
 
 
-def open_super_resolve(viewer, side, folder):
-    """Show a small part of a photograph, with a scale."""
-    small = data.astronaut()[30 : 30 + side // 3, 160 : 160 + side // 3]
-    viewer.add_image(small, name="face", rgb=True, scale=(2, 2))
-
-
-def open_inpaint(viewer, side, folder):
-    """Show a section with scratches drawn as shapes."""
-    image = tissue(side).copy()
-    viewer.add_image(image, name="tissue", rgb=True)
-    viewer.add_shapes(
-        scratches(image.shape[:2]),
-        shape_type="path",
-        edge_width=5,
-        edge_color="white",
-        name="scratches",
-    )
-
-
-def open_remove_artifacts(viewer, side, folder):
-    """Open a poor JPEG."""
-    viewer.open(str(jpeg(data.astronaut()[:side, 100 : 100 + side], folder)))
-
-
-def open_enhance(viewer, side, folder):
+def open_enhance(viewer, side):
     """Show the moon, which has little contrast."""
     viewer.add_image(data.moon()[100 : 100 + side, 100 : 100 + side], name="moon")
 
 
-def open_denoise_guided(viewer, side, folder):
-    """Show a noisy channel and a clean one of the same cells."""
-    cells = data.cells3d()[30, :, :side, :side].astype(np.float32)
-    nuclei, membranes = cells[1], cells[0]
-    noise = np.random.default_rng(0).normal(0, 0.1 * nuclei.max(), nuclei.shape)
-    viewer.add_image(membranes, name="membranes", colormap="green", visible=False)
-    noisy = (nuclei + noise).astype(np.float32)
-    viewer.add_image(noisy, name="nuclei", colormap="magma")
-
-
-def open_deconvolve(viewer, side, folder):
-    """Show blurred cells and the point spread function."""
-    cells = data.human_mitosis()[:side, :side].astype(np.float32)
-    psf = np.zeros((15, 15), np.float32)
-    psf[7, 7] = 1
-    psf = ndimage.gaussian_filter(psf, 2)
-    blurred = ndimage.gaussian_filter(cells, 2)
-    blurred += np.random.default_rng(0).normal(0, 1, cells.shape)
-    viewer.add_image(psf, name="psf", visible=False)
-    viewer.add_image(blurred.astype(np.float32), name="cells")
-
-
-SCENES = {
-    "denoise": ("Denoise", open_denoise),
-    "super_resolve": ("Super-resolve", open_super_resolve),
-    "inpaint": ("Inpaint", open_inpaint),
-    "remove_artifacts": ("Remove artifacts", open_remove_artifacts),
-    "enhance": ("Enhance", open_enhance),
-    "denoise_guided": ("Guided denoise", open_denoise_guided),
-    "deconvolve": ("Deconvolve", open_deconvolve),
+SAMPLES = {
+    "super_resolve": "low_resolution_photo",
+    "inpaint": "scratched_photo",
+    "remove_artifacts": "jpeg_drawing",
+    "denoise_guided": "dim_and_bright",
+    "deconvolve": "blurred_beads",
 }
+"""Key of the plugin's own sample for a task."""
+
+TITLES = {
+    "denoise": "Denoise",
+    "super_resolve": "Super-resolve",
+    "inpaint": "Inpaint",
+    "remove_artifacts": "Remove artifacts",
+    "enhance": "Enhance",
+    "denoise_guided": "Guided denoise",
+    "deconvolve": "Deconvolve",
+}
+
+OTHERS = {"psf": "PSF", "guide": "Coffee, flash"}
+"""Layer for an array that is not the image."""
 
 
 # -- the pictures -------------------------------------------------------------------
@@ -178,14 +125,18 @@ SCENES = {
 
 def take(task: str, options) -> None:
     """Run one task in a viewer of its own and take its pictures."""
-    title, opened = SCENES[task]
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1400, 900)
-    opened(viewer, options.side, options.output)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-dip", title)
-    for name in ("psf", "guide"):
+    if task in SAMPLES:
+        viewer.open_sample("napari-dip", SAMPLES[task])
+    else:
+        {"denoise": open_denoise, "enhance": open_enhance}[task](viewer, options.side)
+    image = viewer.layers.selection.active
+    _, widget = viewer.window.add_plugin_dock_widget("napari-dip", TITLES[task])
+    for name, layer in OTHERS.items():
         if name in widget.inputs:
-            widget.inputs[name].choose({"psf": "psf", "guide": "membranes"}[name])
+            widget.inputs[name].choose(layer)
+    widget.inputs["image"].choose(image.name)
     if options.iterations:
         widget.fields.fields["iterations"].value = options.iterations
     widget.about_section.collapse(animate=False)
@@ -206,6 +157,7 @@ def take(task: str, options) -> None:
     start = time.perf_counter()
     count = len(viewer.layers)
     widget.run()
+    assert controller.state != "idle", widget.panel.progress.text()
     spin(until=lambda: len(viewer.layers) > count or controller.state == "idle")
     print(f"{task}: first image after {time.perf_counter() - start:.1f} s: {heart}")
     if task == "denoise":
@@ -234,13 +186,13 @@ def take(task: str, options) -> None:
 def main() -> None:
     """Run the tasks and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", choices=[*SCENES, []], default=[])
+    parser.add_argument("tasks", nargs="*", choices=[*TITLES, []], default=[])
     parser.add_argument("--output", type=Path, default=IMAGES)
     parser.add_argument("--iterations", type=int, help="default: stop by itself")
     parser.add_argument("--side", type=int, default=256, help="of the images")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    for task in options.tasks or SCENES:
+    for task in options.tasks or TITLES:
         take(task, options)
 
 

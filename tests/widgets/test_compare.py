@@ -1,10 +1,10 @@
 """The result against its input, in a real viewer."""
 
-import sys
-import types
-
 import numpy as np
 import pytest
+
+from napari_dip.baselines import FOR_TASK, tv
+from napari_dip.widgets.super_resolve import SuperResolveWidget
 
 pytestmark = pytest.mark.gui
 
@@ -66,37 +66,35 @@ def test_the_residual_of_colours_is_grey_where_nothing_changed(
     assert np.allclose(rest.data[change == 0], 0.5)
 
 
-@pytest.fixture
-def classics(monkeypatch):
-    """Stand in for the classical methods, which are tested elsewhere."""
-    module = types.ModuleType("napari_dip.baselines")
-    module.FOR_TASK = {"denoise": ("mean", "broken")}
-
-    def run(task, name, values, image):
-        if name == "broken":
-            raise ValueError("no such luck")
-        assert task == "denoise"
-        assert values["iterations"] == 8
-        return np.full(image.shape, image.mean(), np.float32)
-
-    module.run = run
-    monkeypatch.setitem(sys.modules, "napari_dip.baselines", module)
-    module.__spec__ = types.SimpleNamespace(name="napari_dip.baselines")
-
-
-def test_a_classical_method_runs_beside(open_widget, until, classics, noisy, messages):
+def test_a_classical_method_runs_beside(open_widget, until, noisy):
     viewer, widget = open_widget(noisy, translate=(3, 4))
     comparison = widget.comparison
-    assert comparison.methods.choices == ("mean", "broken")
+    assert comparison.methods.choices == FOR_TASK["denoise"]
+    comparison.methods.value = "tv"
     comparison.classic_button.click()
     until(lambda: len(viewer.layers) == 2)
-    layer = viewer.layers["raw [mean]"]
-    assert np.allclose(layer.data, noisy.mean())
+    layer = viewer.layers["raw [tv]"]
+    assert np.array_equal(layer.data, tv(noisy))
     assert tuple(layer.translate) == (3, 4)
-    assert layer.metadata["napari-dip"]["baseline"] == "mean"
-    comparison.methods.value = "broken"
-    comparison.classic_button.click()
+    assert layer.metadata["napari-dip"]["baseline"] == "tv"
+
+
+def test_a_classical_method_of_colours_keeps_their_type(open_widget, until, noisy):
+    colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    viewer, widget = open_widget(colours, rgb=True, kind=SuperResolveWidget)
+    widget.comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 2)
+    layer = viewer.layers["raw [bicubic]"]
+    assert layer.data.dtype == np.uint8
+    assert layer.data.shape == (128, 128, 3)
+    assert tuple(layer.scale) == (0.25, 0.25)
+
+
+def test_a_classical_method_that_fails_says_so(open_widget, until, messages):
+    viewer, widget = open_widget(np.full((20, 20), np.nan, np.float32))
+    widget.comparison.classic_button.click()
     until(lambda: bool(messages))
-    assert messages[0] == ("error", "no such luck")
-    assert comparison.classic_button.isEnabled()
-    assert len(viewer.layers) == 2
+    assert messages[0][0] == "error"
+    assert "NaN" in messages[0][1]
+    assert widget.comparison.classic_button.isEnabled()
+    assert len(viewer.layers) == 1

@@ -19,6 +19,8 @@ class EveryKind(Recipe):
     choice: Literal["one", "two"] = parameter("one", "A list.")
     whole_or_none: int | None = parameter(None, "A number or nothing.", low=1)
     three_ways: float | Literal["auto"] | None = parameter("auto", "Both words.")
+    several: tuple[int, ...] = parameter((1,), "Numbers.", low=1)
+    reals_or_none: tuple[float, ...] | None = parameter(None, "Numbers or nothing.")
 
 
 @pytest.mark.parametrize("kind", [DenoiseRecipe, EveryKind])
@@ -37,6 +39,7 @@ def test_fields_start_with_the_defaults(qtbot, kind):
         EveryKind(flag=False, text="", real=1.25e-7, choice="two", whole_or_none=4),
         EveryKind(real=123456.75, three_ways=-2.5),
         EveryKind(three_ways=None),
+        EveryKind(several=(1, 2, 4), reals_or_none=(0.5, -1e-9)),
     ],
 )
 def test_load_and_values_are_inverse(qtbot, recipe):
@@ -79,3 +82,33 @@ def test_what_is_no_number_is_refused_by_name(qtbot):
     fields.fields["sigma"].number.widget.value = "1,5"
     with pytest.raises(InputError, match=r"sigma must be .* got '1,5'"):
         fields.recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("1, 2,4", (1, 2, 4)), ("(3)", (3,)), ("5,", (5,))]
+)
+def test_several_numbers_are_a_line_with_commas(qtbot, text, numbers):
+    fields = Fields(EveryKind)
+    qtbot.addWidget(fields)
+    fields.fields["several"].widget.value = text
+    assert fields.recipe().several == numbers
+
+
+@pytest.mark.parametrize("text", ["", "one", "1 2", "1.5", "0"])
+def test_what_are_no_numbers_is_refused_by_name(qtbot, text):
+    fields = Fields(EveryKind)
+    qtbot.addWidget(fields)
+    fields.fields["several"].widget.value = text
+    with pytest.raises(InputError, match="several must be one or more integers"):
+        fields.recipe()
+
+
+def test_a_change_of_any_field_is_told(qtbot):
+    fields = Fields(EveryKind)
+    qtbot.addWidget(fields)
+    told = []
+    fields.changed.connect(lambda: told.append(1))
+    fields.fields["flag"].value = False
+    fields.fields["several"].value = (2,)
+    fields.fields["three_ways"].value = 3.0
+    assert len(told) >= 3

@@ -4,7 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
+import zarr
 from npe2 import PluginManifest
+from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 
 from napari_dip.io import files
@@ -174,6 +176,29 @@ def test_a_volume_is_restored_as_a_whole(open_widget, finish):
     assert viewer.layers["raw [DIP denoise]"].data.shape == volume.shape
 
 
+def test_a_zarr_array_over_time_and_channels_is_read_in_the_thread(
+    open_widget, finish, noisy
+):
+    data = np.stack([np.stack([noisy, noisy + 100])] * 2)
+    array = zarr.array(data, chunks=(1, 1, 32, 32))
+    viewer, widget = open_widget(
+        array,
+        iterations=2,
+        axis_labels=("t", "c", "y", "x"),
+        units=("s", "pixel", "um", "um"),
+        contrast_limits=(0, 200),
+    )
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    finish(widget)
+    result = viewer.layers["raw [DIP denoise]"]
+    assert result.data.shape == data.shape
+    assert result.axis_labels == ("t", "c", "y", "x")
+    assert result.units == viewer.layers["raw"].units
+    assert {report.parts for report in reports} == {2}  # channels go together
+    assert result.metadata["napari-dip"]["recipe"]["channel_axis"] == 1
+
+
 def test_the_planes_are_asked_for_where_there_are_several(open_widget, noisy):
     viewer, widget = open_widget(noisy)
     assert not widget.planes.native.isVisibleTo(widget)
@@ -260,6 +285,20 @@ def test_a_waiting_widget_that_is_closed_gives_up_its_place(
     assert len(viewer.layers) == 1
 
 
+def test_closing_the_viewer_ends_what_runs_and_what_waits(
+    open_widget, until, qtbot, noisy, slow
+):
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    second = EnhanceWidget(viewer)
+    viewer.window.add_dock_widget(second, name="Enhance")
+    widget.panel.run_button.click()
+    until(lambda: len(viewer.layers) == 2)
+    second.panel.run_button.click()
+    viewer.close()
+    assert QThreadPool.globalInstance().waitForDone(5000)
+    qtbot.wait(50)
+
+
 def test_the_source_may_be_renamed_or_painted_on_during_a_fit(
     open_widget, until, noisy, slow
 ):
@@ -282,8 +321,8 @@ def test_it_says_what_a_fit_needs(open_widget, until, noisy, monkeypatch):
     _, widget = open_widget(noisy)
     widget.foresight.timer.setInterval(10)
     widget.foresight.ask()
-    until(lambda: "of memory" in widget.panel.estimate.text())
-    assert "are free" in widget.panel.estimate.text()
+    until(lambda: "Memory: about" in widget.panel.estimate.text())
+    assert "free" in widget.panel.estimate.text()
 
 
 def test_a_base_class_is_no_widget_of_a_task():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
@@ -35,6 +35,8 @@ class Comparison(QWidget):
         Whose result.
     work : callable
         Returns what Run would do now, for the classical method.
+    methods : tuple of str
+        Names of the classical methods.
     residual_makes_sense : bool
         Whether input minus result is what the task removed.
     parent : QWidget, optional
@@ -45,6 +47,7 @@ class Comparison(QWidget):
         self,
         controller: RunController,
         work: Callable[[], Work],
+        methods: tuple[str, ...],
         residual_makes_sense: bool = True,
         parent: QWidget | None = None,
     ) -> None:
@@ -64,7 +67,7 @@ class Comparison(QWidget):
         self.residual_button.setVisible(residual_makes_sense)
         self.reading = wrapped()
         self.reading.hide()
-        self.methods = ComboBox(choices=())
+        self.methods = ComboBox(choices=methods)
         self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
         self.classic_button = button(
             "Run classical method",
@@ -85,7 +88,9 @@ class Comparison(QWidget):
         self.residual_button.clicked.connect(self._residual)
         self.classic_button.clicked.connect(self._classic)
         controller.result_changed.connect(self.refresh)
-        self.offer_methods(())
+        self.methods.native.setVisible(len(methods) > 1)
+        if len(methods) == 1:
+            self.classic_button.setText(f"Run {methods[0].replace('_', ' ')}")
         self.refresh()
 
     def refresh(self) -> None:
@@ -97,14 +102,6 @@ class Comparison(QWidget):
         self.residual_button.setEnabled(last is not None)
         if last is None:
             self.reading.hide()
-
-    def offer_methods(self, names: tuple[str, ...]) -> None:
-        """Offer these classical methods."""
-        self.methods.choices = names
-        self.methods.native.setVisible(len(names) > 1)
-        self.classic_button.setVisible(bool(names))
-        if len(names) == 1:
-            self.classic_button.setText(f"Run {names[0].replace('_', ' ')}")
 
     def _toggle(self, checked: bool) -> None:
         last = self.controller.last
@@ -160,7 +157,6 @@ class Comparison(QWidget):
             self._read(str(error))
             return
         name, task = self.methods.value, work.recipe.task
-        baselines: Any = importlib.import_module("napari_dip.baselines")
         values = work.recipe.to_dict()
         values.pop("task")
         self.classic_button.setEnabled(False)

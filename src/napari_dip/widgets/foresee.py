@@ -91,12 +91,12 @@ def _reckon(work: Work) -> str:
     job = task.start(work.recipe, *(array() for array in work.arrays.values()))
     plan = job.plan(next(job.layout.indices()), work.recipe.seed)
     needed = estimate(plan.problem, plan.prior, plan.settings)
-    text = f"Needs about {size(needed.memory)} of memory"
+    text = f"Memory: about {size(needed.memory)}"
     if needed.available is not None:
-        text += f", {size(needed.available)} are free"
+        text += f" of {size(needed.available)} free"
         if not needed.fits:
-            text += ": too much. Crop the image, or take the fast preset"
-    return text + "."
+            text += ". That is too much: crop the image, or take the fast preset."
+    return text
 
 
 def size(count: float) -> str:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_dip.io import files
 from napari_dip.widgets.layers import array_of
+from napari_dip.widgets.readers import JPEG_KEY
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -35,19 +36,22 @@ class RemoveArtifactsWidget(TaskWidget):
 
     def _take_tables(self, _: Any = None) -> None:
         """Fill in how the layer's file was compressed, if it is a JPEG."""
-        tables = None if self.source is None else jpeg_tables(self.source)
+        tables = None if self.source is None else quantization_of(self.source)
         self.fields.fields["quantization"].value = tables
 
 
-def jpeg_tables(layer: Image) -> tuple[int, ...] | None:
+def quantization_of(layer: Image) -> tuple[int, ...] | None:
     """Return the quantisation tables of a layer's file, None if it has none.
 
-    None as well for a layer that is not the whole image of its file.
+    Our reader leaves them in the layer; for layers that another one opened the file is
+    looked at.  None as well for a layer that is not the whole image of its file.
     """
+    tables = layer.metadata.get(JPEG_KEY)
     path = Path(layer.source.path or "")
-    if path.suffix.lower() not in (".jpg", ".jpeg") or not path.is_file():
+    if tables is None and path.suffix.lower() in (".jpg", ".jpeg") and path.is_file():
+        header = files.read_header(path)
+        if tuple(array_of(layer).shape) == header.shape:
+            tables = header.jpeg
+    if tables is None:
         return None
-    header = files.read_header(path)
-    if header.jpeg is None or tuple(array_of(layer).shape) != header.shape:
-        return None
-    return tuple(step for table in header.jpeg.tables for step in table)
+    return tuple(step for table in tables.tables for step in table)

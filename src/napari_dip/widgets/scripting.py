@@ -101,10 +101,12 @@ def command(recipe: Recipe, files: Mapping[str, str], output: str) -> str:
     output : str
         The file to write.
     """
-    first, *others = files.items()
-    words = ["napari-dip", recipe.task.replace("_", "-"), first[1], "--output", output]
-    for name, file in others:
-        words += [_option(name), file]
+    words = ["napari-dip", recipe.task.replace("_", "-")]
+    words += [files[name] for name in get(recipe.task).files[:1]]
+    words += ["--output", output]
+    for name, file in files.items():
+        if name not in get(recipe.task).files[:1]:
+            words += [_option(name), file]
     known = {p.name for p in get(recipe.task).recipe.parameters()}
     given = dict(_changed(recipe))
     given |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}

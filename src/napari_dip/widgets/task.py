@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import Any, ClassVar
 
 from magicgui.widgets import ComboBox
@@ -11,6 +9,7 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
 
+from napari_dip import baselines
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
@@ -80,7 +79,12 @@ class TaskWidget(QWidget):
         self.fields = Fields(task.recipe)
         self.panel = RunPanel(self.controller)
         self.scrubber = Scrubber(self.controller, self.ends)
-        self.comparison = Comparison(self.controller, self.work, self.takes_away)
+        self.comparison = Comparison(
+            self.controller,
+            self.work,
+            baselines.FOR_TASK.get(self.task, ()),
+            self.takes_away,
+        )
         self.foresight = Foresight(self.work, self)
 
         self._fill_form()
@@ -115,7 +119,8 @@ class TaskWidget(QWidget):
         self.about_section = folded(
             "What will this do to my image?", wrapped(self.about)
         )
-        layout.addWidget(folded("Compare", self.comparison))
+        self.compare_section = folded("Compare", self.comparison)
+        layout.addWidget(self.compare_section)
         layout.addWidget(folded("Script and recipe", self._scripts()))
         layout.addWidget(self.about_section)
         layout.addStretch()
@@ -198,7 +203,6 @@ class TaskWidget(QWidget):
             except InputError:
                 pass  # Run says it, and the text below once nothing changes
         self.fields.form.setRowVisible(native, stack)
-        self.comparison.offer_methods(baselines(self.task))
         if self.isVisible() and source is not None and self.controller.state == IDLE:
             self.foresight.ask()
 
@@ -344,11 +348,3 @@ def copy(text: str) -> None:
     clipboard = QApplication.clipboard()
     assert clipboard is not None
     clipboard.setText(text)
-
-
-def baselines(task: str) -> tuple[str, ...]:
-    """Return the classical methods for a task."""
-    if importlib.util.find_spec("napari_dip.baselines") is None:
-        return ()
-    found: Any = importlib.import_module("napari_dip.baselines")
-    return tuple(found.FOR_TASK.get(task, ()))

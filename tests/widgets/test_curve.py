@@ -1,0 +1,63 @@
+import math
+
+import pytest
+from qtpy.QtCore import QRectF
+from qtpy.QtGui import QColor
+
+from napari_dip.widgets.curve import CHOSEN, LOSS, SCORE, Curve
+
+AREA = QRectF(0, 0, 100, 50)
+
+
+@pytest.fixture
+def curve(qtbot):
+    widget = Curve()
+    qtbot.addWidget(widget)
+    widget.resize(240, 110)
+    widget.clear("held-out error")
+    return widget
+
+
+def colours(curve):
+    image = curve.grab().toImage()
+    return {
+        QColor(image.pixel(x, y)).name()
+        for x in range(image.width())
+        for y in range(image.height())
+    }
+
+
+def test_an_empty_curve_can_be_drawn(curve):
+    assert LOSS.name() not in colours(curve)
+
+
+def test_losses_are_drawn_on_a_logarithmic_axis(curve):
+    curve.add([(0, 1, 1.0, 1.0), (0, 10, 0.1, 0.5), (0, 20, 0.01, 0.3)], 10)
+    heights = [point.y() for point in curve.points(2, AREA)]
+    assert heights == pytest.approx([0, 25, 50])
+    assert [p.x() for p in curve.points(3, AREA)] == [5, 50, 100]
+    assert {c.name() for c in (LOSS, SCORE, CHOSEN)} <= colours(curve)
+
+
+def test_losses_that_may_be_negative_are_drawn_on_a_plain_one(curve):
+    curve.add([(0, 1, 1.0, 1.0), (0, 10, 0.0, 0.5), (0, 20, -1.0, math.nan)], 10)
+    assert [p.y() for p in curve.points(2, AREA)] == pytest.approx([0, 25, 50])
+    assert len(curve.points(3, AREA)) == 2
+    assert LOSS.name() in colours(curve)
+
+
+def test_the_same_check_counts_once_and_another_part_begins_anew(curve):
+    curve.add([(0, 1, 1.0, 1.0), (0, 10, 0.5, 0.5)], 10)
+    curve.add([(0, 10, 0.5, 0.5), (0, 20, 0.4, 0.5)], 20)
+    assert [check[1] for check in curve.checks] == [1, 10, 20]
+    curve.add([(1, 1, 1.0, 1.0)], 1)
+    assert [check[:2] for check in curve.checks] == [(1, 1)]
+    curve.add([(1, 1, math.nan, math.nan)], 1)
+    assert len(curve.checks) == 1
+
+
+def test_constant_losses_and_a_single_check_can_be_drawn(curve):
+    curve.add([(0, 1, 0.5, 0.5)], 1)
+    colours(curve)
+    curve.add([(0, 10, 0.5, 0.5)], 1)
+    colours(curve)
