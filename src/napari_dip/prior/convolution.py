@@ -172,10 +172,11 @@ def richardson_lucy(
     weight: Tensor,
     iterations: int,
     variance: float = 0.0,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
 
-    ``x <- x / A^T(w) * A^T(w y / A(x))`` from a constant image (Richardson, 1972;
+    ``x <- x / A^T(w) * A^T(w y / A(x))`` (Richardson, 1972;
     Lucy, 1974), with the weights of Bertero and Boccacci (2005) for pixels beyond
     the border, which are only partly seen, and for missing ones.
 
@@ -192,6 +193,8 @@ def richardson_lucy(
     variance : float
         Of the noise: the estimate is complete once the mean of ``(A(x) - y)^2``
         is no more than that (Morozov's discrepancy principle).
+    start : Tensor, optional
+        Where to begin, (1, C, *canvas); a constant image where not given.
     """
     y = measurement.clamp(min=0) * weight
     level = float(y.sum() / (weight.sum() * y.shape[1]))
@@ -201,6 +204,9 @@ def richardson_lucy(
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
     x = y.new_full((1, y.shape[1], *blur.canvas), max(level, tiny))
+    if start is not None:
+        # Zero would stay zero for ever.
+        x = start.clamp(min=1e-3 * level)
     allowed = variance * float(weight.sum()) * y.shape[1]
     for _ in range(iterations):
         blurred = blur(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
     from napari_dip.prior.terms import Term
 
-RICHARDSON_LUCY = 20
-"""Iterations of the estimate that a fit starts from."""
+RICHARDSON_LUCY = 100
+"""Most iterations of the estimate that a fit starts from."""
+
+POLISH = 30
+"""Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
 START = 100
 """Iterations spent on fitting that estimate."""
@@ -38,11 +42,13 @@ TAIL = 1e-3
 """Part of the PSF's light that may be cut away along an axis where there is none to
 speak of: what it would cost in canvas is worth more."""
 
-BACKGROUND = 0.02
-"""A PSF whose median is this part of its peak has a background left in it."""
+BACKGROUND = 0.2
+"""Part of a peaked PSF's light in the darker half of its pixels from which on there
+must be a background left in it."""
 
-KERNEL_RATE = 1e-4
-"""Learning rate of the kernel network (Ren et al., 2020, their program)."""
+KERNEL_RATE = {"fast": 1e-3, "best": 1e-3, "paper": 1e-4}
+"""Learning rate of the kernel network; the last is that of the program of Ren et al.
+(2020), which takes several times as many iterations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +162,13 @@ def _clean(
         share = -psf[psf < 0].sum() / np.abs(psf).sum()
         warnings.append(f"negative values of the PSF ({share:.1%}) were taken as 0")
         psf = psf.clip(min=0)
-    median = float(np.median(psf))
-    if median > BACKGROUND * psf.max() and psf.min() < psf.max():
+    ordered = np.sort(psf, axis=None)
+    darker = ordered[: len(ordered) // 2]
+    share = darker.sum() / ordered.sum()
+    if share > BACKGROUND and ordered[-1] > 5 * darker.mean():
         warnings.append(
-            f"half of the PSF is above {median / psf.max():.0%} of its peak: if that "
-            f"is the camera's background, subtract it first"
+            f"the darker half of the PSF holds {share:.0%} of its light: if that is "
+            f"the camera's background, subtract it first"
         )
     return psf / psf.sum(), warnings
 
@@ -215,18 +223,25 @@ def _plan(
     psf = torch.from_numpy(kernel.astype(np.float32))
     blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
     weight = tensor(known[None])
-    estimate = richardson_lucy(blur, tensor(values - floor), weight, RICHARDSON_LUCY)
-    # Sharp images have brighter peaks than blurred ones.
-    top = max(
-        float(np.percentile(seen, 99.9)) - floor,
-        float(np.percentile(estimate.numpy(), 99.9)),
+    scaled = (values - np.float32(floor)) / np.float32(cleaned.span)
+    sigma = None if recipe.sigma is None else recipe.sigma / cleaned.span
+    found = noises.model(scaled, recipe.noise, sigma)
+    estimate = richardson_lucy(
+        blur, tensor(scaled), weight, RICHARDSON_LUCY, found.level(scaled)
     )
-    span = top / 0.9 if top > 0 else 1.0
-    measurement = tensor((values - floor) / span)
-
-    sigma = None if recipe.sigma is None else recipe.sigma / span
-    found = noises.model(measurement[0].numpy(), recipe.noise, sigma)
+    # Sharp images have brighter peaks than blurred ones: these are to be about one.
+    top = max(float(np.percentile(x, 99.9)) for x in (scaled[:, known > 0], estimate))
+    unit = top / 0.9 if top > 0 else 1.0
+    span = unit * cleaned.span
+    measurement = tensor(scaled / np.float32(unit))
+    found = dataclasses.replace(
+        found,
+        variance=found.variance / unit**2,
+        gain=found.gain / unit,
+        offset=found.offset / unit,
+    )
     level = found.level(measurement[0].numpy())
+
     weighted = None
     if found.kind == "poisson-gaussian":
         weighted = terms.PoissonGaussian(
@@ -248,7 +263,7 @@ def _plan(
         term = terms.Squared()
         stop = stopping.Iterations(fixed or PAPER_ITERATIONS)
         optimizer, rate, decay, schedule = "adam", 0.01, 0.0, "halving"
-        started = 0
+        started, polished = 0, False
     else:
         width = 64 if recipe.preset == "best" else 32
         network = Architecture.uniform(width, 4, skip=4, output="softplus")
@@ -257,7 +272,24 @@ def _plan(
         if fixed is not None:
             stop = stopping.Iterations(fixed)
         optimizer, rate, decay, schedule = "muon", 0.02, 0.98, "constant"
-        started = START
+        # With a PSF that is still unknown the residual means something else.
+        started, polished = START, not recipe.blind
+
+    def finish(average: Tensor) -> Tensor:
+        if not polished:
+            return average[blur.crop]
+        # What the network has not got to yet: more than noise is left of the
+        # measurement.
+        sharper = richardson_lucy(
+            blur.to(average.device),
+            measurement.to(average.device),
+            weight.to(average.device),
+            POLISH,
+            level,
+            average,
+        )
+        return sharper[blur.crop]
+
     operator: Any = blur
     if recipe.blind:
         operator = UnknownConvolution(blur, KernelNet(psf, seed))
@@ -265,12 +297,12 @@ def _plan(
         measurement,
         term=term,
         operator=operator,
-        operator_rate=KERNEL_RATE if recipe.blind else None,
+        operator_rate=KERNEL_RATE[recipe.preset] if recipe.blind else None,
         weight=weight,
         shape=(len(values), *blur.canvas),
         penalty=penalty,
-        start=estimate / span,
-        finish=lambda average: average[blur.crop],
+        start=estimate / unit,
+        finish=finish,
     )
     settings = Settings(
         stop,

@@ -1,0 +1,350 @@
+"""Deconvolving arrays: PSF, canvas, units, what is refused, and that it helps."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import tifffile
+import torch
+
+from napari_dip import deconvolve, iterate
+from napari_dip.cli import main
+from napari_dip.errors import InputError
+from napari_dip.prior.convolution import UnknownConvolution
+from napari_dip.prior.stopping import HeldOut, Iterations
+from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe, _trim
+
+SHORT = {"iterations": 2, "device": "cpu", "precision": "float32"}
+
+
+def gaussian(sigma, radius, ndim=2):
+    axis = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    psf = axis
+    for _ in range(ndim - 1):
+        psf = psf[..., None] * axis
+    return psf / psf.sum()
+
+
+@pytest.fixture
+def short_start(monkeypatch):
+    """Spend no iteration on the estimate, for tests of other things."""
+    monkeypatch.setattr("napari_dip.tasks.deconvolve.START", 0)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def psf():
+    """Return a PSF that is not its own mirror image, (5, 7)."""
+    psf = gaussian(1.2, 3)[1:-1].copy()
+    psf[:, 4:] *= 0.2
+    return psf / psf.sum()
+
+
+@pytest.fixture
+def blurred(random, psf):
+    """Return a blurred, noisy (32, 34) image and the sharp one, in units of its own."""
+    y, x = np.mgrid[0:40, 0:44]
+    sharp = 100 + 400.0 * (((y // 7) + (x // 9)) % 2)
+    image = scipy.signal.convolve(sharp, psf, mode="valid")
+    truth = sharp[2:-2, 3:-3]
+    image = image + random.normal(0, 5, image.shape)
+    return image[:32, :34].astype(np.float32), truth[:32, :34]
+
+
+@pytest.fixture
+def plan():
+    """Return a function that gives the plan for an image, without running it."""
+
+    def make(image, psf, **parameters):
+        job = TASK.start(DeconvolveRecipe(device="cpu", **parameters), image, psf)
+        return job.plan(next(job.layout.indices()), 0)
+
+    return make
+
+
+# -- the model of the blur --------------------------------------------------------
+
+
+def test_the_operator_is_a_true_convolution_about_the_centre(plan, psf, random):
+    """Against scipy's, on the pixels that the border does not reach."""
+    truth = random.random((32, 34))
+    made = plan(truth, psf)
+    assert made.problem.image_shape == (1, 36, 40)
+    canvas = torch.zeros(1, 1, 36, 40)
+    made.problem.finish(canvas)[0, 0] = torch.from_numpy(truth)
+    found = made.problem.operator(canvas)[0, 0]
+    expected = scipy.signal.convolve(truth, psf, mode="same")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_flip_is_that_of_measured_data(shared_data):
+    """The bars were blurred with their PSF by others."""
+    folder = shared_data / "deconv3d_bars"
+    sharp, blurred, psf = (
+        tifffile.imread(folder / f"{name}.tif") for name in ("actual", "data", "kernel")
+    )
+    job = TASK.start(DeconvolveRecipe(boundary="periodic"), blurred, psf)
+    operator = job.plan((slice(None),) * 3, 0).problem.operator
+
+    def fit(kernel):
+        found = operator(torch.from_numpy(kernel.copy())[None, None])[0, 0].numpy().ravel()
+        return np.corrcoef(found, blurred.ravel())[0, 1]
+
+    right = fit(sharp)
+    assert right > 0.98
+    assert right > fit(sharp[::-1, ::-1, ::-1]) + 0.05
+
+
+def test_a_start_is_sharper_than_the_measurement(plan, blurred, psf):
+    image, truth = blurred
+    made = plan(image, psf)
+    start = made.restore(made.problem.finish(made.problem.start)[0].numpy())[0]
+    assert np.mean((start - truth) ** 2) < 0.8 * np.mean((image - truth) ** 2)
+
+
+def test_trimming_keeps_centre_and_light():
+    psf = np.zeros((12, 31))
+    psf[6, 15] = 1
+    psf[4, 18] = 0.5
+    psf[0, 0] = 1e-5
+    found = _trim(psf / psf.sum())
+    assert found.shape == (5, 7)
+    assert found[2, 3] == pytest.approx(2 / 3, rel=1e-3)
+    assert found.sum() == pytest.approx(1)
+    assert _trim(np.full((4, 6), 1 / 24)).shape == (4, 6)
+
+
+# -- what comes back --------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("short_start")
+@pytest.mark.parametrize(
+    ("shape", "side", "parameters"),
+    [
+        ((17, 33), (3, 4), {}),
+        ((20, 18, 3), (5, 5), {}),
+        ((2, 18, 20), (5, 3), {}),
+        ((2, 18, 20), (5, 3), {"channel_axis": 0}),
+        ((16, 18, 20), (3, 4, 5), {}),
+        ((2, 16, 18, 20), (1, 3, 3), {"spatial_dims": 3}),
+        ((16, 18), (16, 18), {}),
+        ((16, 18), (16, 18), {"boundary": "periodic"}),
+    ],
+    ids=str,
+)
+def test_shapes_come_back(random, shape, side, parameters):
+    found = deconvolve(random.random(shape), np.ones(side), **SHORT, **parameters)
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+
+
+@pytest.mark.usefixtures("short_start")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
+def test_dtype_of_the_input_on_request(blurred, psf, dtype):
+    image = (blurred[0] / 4).astype(dtype)
+    found = deconvolve(image, psf, dtype="input", **SHORT)
+    assert found.dtype == dtype
+
+
+@pytest.mark.usefixtures("short_start")
+def test_units_scale_with_the_image(blurred, psf):
+    image, _ = blurred
+    parameters = SHORT | {"iterations": 1}
+    plain = deconvolve(image, psf, **parameters)
+    scaled = deconvolve(image * 1000, psf * 7, **parameters)
+    np.testing.assert_allclose(scaled, plain * 1000, atol=1 * np.ptp(image))
+
+
+@pytest.mark.usefixtures("short_start")
+def test_an_offset_is_kept_where_there_is_no_limit(blurred, psf):
+    image, _ = blurred
+    parameters = SHORT | {"iterations": 1, "background": None}
+    plain = deconvolve(image, psf, **parameters)
+    moved = deconvolve(image - 5000, psf, **parameters)
+    np.testing.assert_allclose(moved, plain - 5000, atol=0.001 * np.ptp(image))
+
+
+@pytest.mark.usefixtures("short_start")
+def test_the_background_is_the_lowest_value(blurred, psf, random):
+    dark = random.normal(0, 1, (20, 20))
+    assert deconvolve(dark + 3, np.ones((3, 3)), **SHORT).min() >= 0
+    high = deconvolve(dark + 100, np.ones((3, 3)), background=99.5, **SHORT)
+    assert high.min() >= 99.5
+    # Far below zero with little noise: no image of intensities.
+    found = deconvolve(blurred[0] - 300, psf, **SHORT | {"iterations": 40})
+    assert found.min() < -100
+
+
+@pytest.mark.usefixtures("short_start")
+def test_a_constant_image_comes_back_constant():
+    found = deconvolve(np.full((20, 20), 7.0), np.ones((3, 3)), **SHORT)
+    np.testing.assert_allclose(found, 7, rtol=0.15)
+
+
+@pytest.mark.usefixtures("short_start")
+def test_missing_pixels_change_no_bit(blurred, psf, plan):
+    """NaN, and whatever a camera wrote there instead, once it is NaN."""
+    image, _ = blurred
+    image = image.copy()
+    image[8:12, 9:15] = np.nan
+    found = deconvolve(image, psf, **SHORT)
+    assert np.isfinite(found).all()
+    made = plan(image, psf)
+    weight = made.problem.weight
+    assert weight.sum() == image.size - 24
+    measurement = made.problem.measurement.clone()
+    assert torch.isfinite(measurement).all()
+    again = deconvolve(np.where(np.isnan(image), np.nan, image), psf, **SHORT)
+    np.testing.assert_array_equal(again, found)
+
+
+@pytest.mark.usefixtures("short_start")
+def test_the_input_is_left_alone(blurred, psf):
+    image, kernel = blurred[0].copy(), psf * 3
+    deconvolve(image, kernel, **SHORT)
+    np.testing.assert_array_equal(image, blurred[0])
+    np.testing.assert_array_equal(kernel, psf * 3)
+
+
+# -- does it help? ----------------------------------------------------------------
+
+
+def error(image, truth):
+    return np.mean((image - truth) ** 2) ** 0.5
+
+
+def test_a_blurred_image_gets_sharp(blurred, psf, plan):
+    image, truth = blurred
+    found = deconvolve(image, psf, **SHORT | {"iterations": 150})
+    made = plan(image, psf)
+    start = made.restore(made.problem.finish(made.problem.start)[0].numpy())[0]
+    assert error(found, truth) < 0.5 * error(image, truth)
+    assert error(found, truth) < 0.8 * error(start, truth)
+
+
+def test_with_a_delta_it_is_denoising(blurred, random):
+    _, truth = blurred
+    noisy = truth + random.normal(0, 40, truth.shape)
+    delta = np.zeros((5, 5))
+    delta[2, 2] = 3
+    found = deconvolve(noisy, delta, **SHORT | {"iterations": 100})
+    assert error(found, truth) < 0.75 * error(noisy, truth)
+
+
+def test_an_unknown_psf_is_found(blurred, psf):
+    image, _ = blurred
+    guess = gaussian(2.5, 3)[1:-1]
+    fit = deconvolve(
+        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 150}
+    )
+    found = fit.operator.psf.numpy()
+    assert isinstance(fit.operator, UnknownConvolution)
+    assert found.shape == psf.shape
+    assert found.min() >= 0
+    assert found.sum() == pytest.approx(1, rel=1e-4)
+    assert np.abs(found - psf).sum() < 0.9 * np.abs(guess / guess.sum() - psf).sum()
+
+
+@pytest.mark.usefixtures("short_start")
+def test_stopping_from_outside(blurred, psf):
+    fit = deconvolve(
+        blurred[0], psf, callback=lambda it: it.step == 3, full_output=True
+    )
+    assert fit.iterations == 3
+    steps = [it.step for it in iterate("deconvolve", blurred[0], psf, **SHORT)]
+    assert steps[-2:] == [1, 2]
+
+
+# -- the plans behind it ----------------------------------------------------------
+
+
+def test_noise_chooses_the_term(plan, random):
+    y, x = np.mgrid[0:96, 0:96] / 96
+    counts = random.poisson(5 + 100 * y * x)
+    psf = np.ones((3, 3))
+    made = plan(counts, psf)
+    assert made.details["noise"] == "poisson-gaussian"
+    assert made.details["gain"] == pytest.approx(1, rel=0.3)
+    assert plan(counts, psf, noise="gaussian").details["gain"] == 0
+    known = plan(counts, psf, noise="gaussian", sigma=4)
+    assert known.details["sigma"] == pytest.approx(4)
+
+
+def test_total_variation_is_part_of_the_loss(plan, blurred, psf):
+    assert plan(blurred[0], psf, tv=0).problem.penalty is None
+    penalty = plan(blurred[0], psf, tv=0.01, sigma=10).problem.penalty
+    double = plan(blurred[0], psf, tv=0.02, sigma=10).problem.penalty
+    x = torch.rand(1, 1, 36, 40)
+    assert penalty(x) > 0
+    torch.testing.assert_close(double(x), 2 * penalty(x))
+    assert penalty(torch.ones(1, 1, 36, 40)) == 0
+
+
+@pytest.mark.parametrize("preset", ["fast", "best", "paper"])
+def test_stopping_rules(plan, blurred, psf, preset):
+    found = plan(blurred[0], psf, preset=preset).settings.stop
+    assert isinstance(found, Iterations if preset == "paper" else HeldOut)
+    fixed = plan(blurred[0], psf, preset=preset, iterations=77).settings.stop
+    assert fixed == Iterations(77)
+
+
+# -- what is refused, and what is said --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "parameters", "words"),
+    [
+        (np.ones((33, 3)), {}, r"larger than the image .* \(33, 3\) for .* \(32, 34\)"),
+        (np.zeros((3, 3)), {}, "psf must sum to more than zero; got a sum of 0"),
+        (-np.ones((3, 3)), {}, "psf must sum to more than zero; got a sum of -9"),
+        (np.array([[1.0, -1.0]]), {}, "psf must sum to more than zero"),
+        (np.full((3, 3), np.nan), {}, "psf must be finite; got 9 values"),
+        (np.ones((3, 3), complex), {}, "psf must be an array of real .* got dtype com"),
+        (np.ones(3), {}, r"psf must have 2 axes, for planes, or 3.* \(3,\)"),
+        (np.ones((3, 3, 3)), {}, r"image must have at least 16 .* 3 spatial axes"),
+        (np.ones((3, 3)), {"spatial_dims": 3}, "psf must have 3 axes where"),
+        (np.ones((0, 3)), {}, "psf must not be empty"),
+        (np.ones((3, 3)), {"noise": "impulse"}, "noise must be auto, gaussian"),
+        (np.ones((3, 3)), {"tv": -1}, "tv must be a finite number of 0 or more"),
+        (np.ones((3, 3)), {"background": "dark"}, "background must be auto, a finite"),
+        (np.ones((3, 3)), {"boundary": "zero"}, "boundary must be extend or periodic"),
+    ],
+    ids=str,
+)
+def test_refused(blurred, wrong, parameters, words):
+    with pytest.raises(InputError, match=words):
+        deconvolve(blurred[0], wrong, **SHORT, **parameters)
+
+
+def test_doubtful_psfs_get_a_warning(plan, blurred, psf):
+    assert plan(blurred[0], psf).warnings == []
+    (negative,) = plan(blurred[0], psf - 0.01).warnings
+    assert "negative values of the PSF" in negative
+    spot = np.zeros((9, 9))
+    spot[4, 4] = 1
+    (high,) = plan(blurred[0], spot + 0.1).warnings
+    assert "subtract it first" in high
+
+
+# -- from files -------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("short_start")
+def test_the_command_line(tmp_path, blurred, psf, capsys):
+    image, kernel, out = (tmp_path / f"{n}.tif" for n in ("image", "kernel", "out"))
+    tifffile.imwrite(image, blurred[0])
+    tifffile.imwrite(kernel, psf.astype(np.float32))
+    arguments = ["deconvolve", str(image), "--psf", str(kernel), "-o", str(out)]
+    options = ["--iterations", "2", "--device", "cpu", "--precision", "float32"]
+    assert main([*arguments, *options]) == 0
+    expected = deconvolve(blurred[0], psf.astype(np.float32), **SHORT)
+    np.testing.assert_array_equal(tifffile.imread(out), expected)
+    capsys.readouterr()
+    tifffile.imwrite(kernel, np.zeros((3, 3), np.float32))
+    assert main([*arguments, *options, "--overwrite"]) == 2
+    assert "psf must sum to more than zero" in capsys.readouterr().err
