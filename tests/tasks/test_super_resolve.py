@@ -18,7 +18,7 @@ from napari_dip.tasks.super_resolve import (
     NOISY,
     TASK,
     SuperResolveRecipe,
-    noise_floor,
+    noise_level,
 )
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
@@ -227,20 +227,22 @@ def test_noise_decides_how_to_stop(plan, coarse, random):
     assert isinstance(plan(coarse, noisy="yes").settings.stop, HeldOut)
     assert isinstance(plan(noisy, noisy="no").settings.stop, Iterations)
     assert plan(noisy, iterations=77).settings.stop == Iterations(77)
-    assert plan(noisy).details["noise floor"] == pytest.approx(30, rel=0.5)
+    assert plan(noisy).details["noise"] == pytest.approx(30, rel=0.5)
 
 
-def test_noise_floor_of_photographs_with_and_without_noise(random):
+def test_noise_level_of_photographs_with_and_without_noise(random):
     sharp = skimage.data.astronaut()[:256, 100:356].astype(np.float32)
     sharp = torch.from_numpy(sharp).permute(2, 0, 1)[None]
     values = resampling.lanczos(4)(sharp)[0].numpy()
-    assert noise_floor(prepare(values, "image")) < NOISY
+    assert noise_level(prepare(values, "image")) < NOISY
     noisy = values + random.normal(0, 8, values.shape)
-    assert noise_floor(prepare(noisy, "image")) > NOISY
+    assert noise_level(prepare(noisy, "image")) > NOISY
     # Missing pixels are filled with a flat patch, which is no proof of silence.
     noisy[:, 4:40, 4:40] = np.nan
-    assert noise_floor(prepare(noisy, "image")) > NOISY
-    assert noise_floor(prepare(np.ones((1, 20, 20)), "image")) == 0
+    assert noise_level(prepare(noisy, "image")) > NOISY
+    assert noise_level(prepare(np.ones((1, 20, 20)), "image")) == 0
+    plain = prepare(random.normal(0, 8, (1, 200, 200)), "image")
+    assert noise_level(plain) * plain.span == pytest.approx(8, rel=0.1)
 
 
 # -- does it super-resolve? -------------------------------------------------------
