@@ -1,9 +1,10 @@
 """Quality and time of denoising: ours against other methods on the same files.
 
 Every method gets the same noisy array, the same threads and the same process.
-Methods that need the noise level get the true one where it is known, and so are
-helped; ours always estimates it.  "hindsight" is the best image of the same run by
-the truth, which no user has: never compare it with another method.
+BM3D, bmnd and deepinv get the true noise level where it is known, and so are helped;
+ours and the classical methods of `napari_dip.baselines` estimate it.  "hindsight" is
+the best image of the same run by the truth, which no user has: never compare it with
+another method.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.cases import Case, load
+from napari_dip import baselines
 
 Found = dict[str, Any]
 
@@ -137,28 +139,13 @@ def plain(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
     return result.reshape(case.noisy.shape), {"iterations": 1800}
 
 
-def nlm(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
-    """scikit-image's non-local means with its recommended settings."""
-    from skimage.restoration import denoise_nl_means
+def baseline(name: str) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:
+    """A classical method as users have it: it estimates the noise, as ours does."""
 
-    from napari_dip.tasks.noise import gaussian_variance
+    def method(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
+        return getattr(baselines, name)(case.noisy), {}
 
-    axis = -1 if case.noisy.ndim == 3 else None
-    scaled = case.noisy / case.peak
-    sigma = case.sigma
-    if sigma is None:
-        first = np.moveaxis(np.atleast_3d(scaled), -1, 0)
-        sigma = gaussian_variance(first) ** 0.5 * case.peak
-    sigma /= case.peak
-    found = denoise_nl_means(
-        scaled,
-        h=0.8 * sigma,
-        sigma=sigma,
-        patch_size=5,
-        patch_distance=6,
-        channel_axis=axis,
-    )
-    return found * case.peak, {}
+    return method
 
 
 def bm3d(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
@@ -218,7 +205,9 @@ METHODS: dict[str, Callable[[Case, int, str], tuple[np.ndarray, Found]]] = {
     "noisy": noisy,
     "fast": ours("fast"),
     "best": ours("best"),
-    "nlm": nlm,
+    "nlm": baseline("nlm"),
+    "tv": baseline("tv"),
+    "wavelet": baseline("wavelet"),
     "bm3d": bm3d,
     "bmnd": bmnd,
     "deepinv": deepinv,
