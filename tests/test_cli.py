@@ -15,6 +15,7 @@ import tifffile
 
 import napari_dip
 from napari_dip import cli
+from napari_dip.cli import commands, job
 from napari_dip.io import files
 from napari_dip.tasks import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe
@@ -169,8 +170,8 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
 
     arrays = {"image": "An image.", "mask": "Another."}
     task = Task(MaskedRecipe, arrays, start, "Do something.")
-    monkeypatch.setattr(cli, "TASKS", {"denoise_masked": ""})
-    monkeypatch.setattr(cli, "get", lambda name: task)
+    monkeypatch.setattr(commands, "TASKS", {"denoise_masked": ""})
+    monkeypatch.setattr(commands, "get", lambda name: task)
     mask, output = tmp_path / "mask.png", tmp_path / "out.tif"
     files.write(mask, np.eye(32, dtype=np.uint8))
     arguments = ("denoise-masked", noisy, "-o", output, *SHORT)
@@ -356,12 +357,13 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     program = (
         "import sys\n"
         "from napari_dip import cli\n"
-        "seen = cli._Stop.__call__\n"
+        "from napari_dip.cli import job\n"
+        "seen = job.Stop.__call__\n"
         "def tell(self, it):\n"
         "    if it.step == 5:\n"
         "        print('fitting', flush=True)\n"
         "    return seen(self, it)\n"
-        "cli._Stop.__call__ = tell\n"
+        "job.Stop.__call__ = tell\n"
         "sys.exit(cli.main())\n"
     )
     arguments = ("denoise", noisy, "-o", output, "--iterations", "100000")
@@ -385,7 +387,7 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
-    ask = cli._Stop.__call__
+    ask = job.Stop.__call__
 
     def twice(self, it):
         ask(self, it)
@@ -393,7 +395,7 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("never come to")
 
-    monkeypatch.setattr(cli._Stop, "__call__", twice)
+    monkeypatch.setattr(job.Stop, "__call__", twice)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")

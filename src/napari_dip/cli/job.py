@@ -1,0 +1,208 @@
+"""One fit from files to a file, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dip.cli.output import STOPPED, put, say
+from napari_dip.io import files, provenance
+from napari_dip.io.image import Header, Image
+from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import Task, run
+
+if TYPE_CHECKING:
+    from napari_dip.prior.fit import Fit, Iterate
+
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+"""Pixels along x and y to a value of colour, and what that is called."""
+
+
+class Job:
+    """One fit from files to a file.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    values : mapping
+        The parameters that were given.
+    sources : dict
+        For each array of the task its file.
+    objects : mapping
+        What else the task takes, as text.
+    target : Path
+        The file to write.
+    overwrite : bool
+        Whether it may replace another.
+    talk : bool
+        Show progress and warnings.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        values: Mapping[str, Any],
+        sources: dict[str, Path],
+        objects: Mapping[str, str],
+        target: Path,
+        overwrite: bool,
+        talk: bool,
+    ) -> None:
+        self.task, self.values, self.sources = task, values, sources
+        self.objects = objects
+        self.target, self.overwrite, self.talk = target, overwrite, talk
+        self.made: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}
+
+    def run(self) -> bool:
+        """Fit and write; return whether the user stopped it."""
+        images = {name: files.read(path) for name, path in self.sources.items()}
+        like = images.get(self.task.subject)
+        from_file: list[str] = []
+        if like is None:
+            recipe = self.task.recipe(**self.values)
+        else:
+            recipe, from_file = _completed(self.task.recipe, self.values, like.header)
+            dtype = like.header.dtype if recipe.dtype == "input" else np.float32
+            files.check_output(
+                self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
+            )
+        notes = [note for image in images.values() for note in image.header.notes]
+        for note in notes:
+            self._warn(note)
+        fit, stopped = self._fit(recipe, images)
+        for warning in fit.warnings:
+            self._warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+        arrays = {
+            name: (self.sources[name].name, image.data)
+            for name, image in images.items()
+        }
+        self.made = provenance.describe(recipe, fit, arrays, from_file, self.objects)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        image = fit.image
+        if like is None and self.target.suffix.lower() == ".png":
+            # Made from nothing, in [0, 1]: PNG has integers only.
+            image = cast(255 * image, np.dtype(np.uint8))
+        files.write(self.target, image, like, self.made, overwrite=self.overwrite)
+        self.result = {"shape": list(image.shape), "dtype": str(image.dtype)}
+        return stopped
+
+    def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
+        from napari_dip.prior.fit import finish
+        from napari_dip.tasks.progress import Bar
+
+        given: dict[str, Any] = {n: image.data for n, image in images.items()}
+        given.update(self.objects)
+        arrays = [given[name] for name in self.task.arrays]
+        arrays += [None] * len(self.task.functions)
+        with Stop() as stop:
+            fitting = run(self.task, recipe, arrays)
+            # A bar in a log file is noise.
+            if not (self.talk and sys.stderr.isatty()):
+                fit = finish(fitting, stop)
+            else:
+                with Bar(self.target.name) as bar:
+
+                    def both(it: Iterate) -> bool:
+                        bar(it)
+                        return stop(it)
+
+                    fit = finish(fitting, both)
+        return fit, stop.asked
+
+    def _warn(self, text: str) -> None:
+        if self.talk:
+            say(f"warning: {text}")
+
+    def as_json(self) -> str:
+        """Return what was done, for machines."""
+        inputs = {name: str(path) for name, path in self.sources.items()}
+        return provenance.dumps(
+            {"output": str(self.target), "inputs": inputs, **self.result}
+            | {"provenance": self.made}
+        )
+
+    def as_line(self) -> str:
+        """Return what was done, in one line."""
+        made = self.made
+        return (
+            f"{self.target}: {made['iterations']} iterations in "
+            f"{made['seconds']:.1f} s on {made['device']}, ended by "
+            f"{made['stopped_by']}"
+        )
+
+
+def report(job: Job, json: bool, quiet: bool) -> int:
+    """Run a job, say what came of it, and return the exit code."""
+    stopped = job.run()
+    if json:
+        put(job.as_json())
+    elif not quiet:
+        put(job.as_line())
+    if stopped:
+        say(f"stopped; the best image so far was saved to {job.target}")
+        return STOPPED
+    return 0
+
+
+def _completed(
+    kind: type[Recipe], values: Mapping[str, Any], header: Header
+) -> tuple[Recipe, list[str]]:
+    """Fill in what the file knows better than a default; say what that was."""
+    known: dict[str, Any] = {}
+    if values.get("channel_axis", "auto") == "auto":
+        known["channel_axis"] = header.channel_axis
+    if "dtype" not in values:
+        # Photographs come back as photographs, measurements with every digit.
+        photo = header.format in ("PNG", "JPEG")
+        known["dtype"] = "input" if photo else "float32"
+    jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
+    if jpeg is not None and "quantization" in fields and "quantization" not in values:
+        known["quantization"] = tuple(step for table in jpeg.tables for step in table)
+        if "subsampling" not in values:
+            known["subsampling"] = _SUBSAMPLING[jpeg.subsampling]
+    return kind(**{**values, **known}), list(known)
+
+
+class Stop:
+    """Turns the first Ctrl-C into a polite request; the second one ends it all.
+
+    A callback for `napari_dip.prior.fit.finish`.  Before the first iteration there
+    is no image to save, so the first Ctrl-C ends it all, too.
+    """
+
+    def __init__(self) -> None:
+        self.running = self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.before[number] = signal.signal(number, self._handle)
+            except ValueError:  # not in the main thread, which has the signals
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or not self.running:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __call__(self, it: Iterate) -> bool:
+        """Whether to stop."""
+        self.running = True
+        return self.asked

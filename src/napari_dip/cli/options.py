@@ -1,0 +1,137 @@
+"""Options from recipes, and the files that they name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group
+from cyclopts import Parameter as Option
+
+from napari_dip.errors import InputError
+from napari_dip.io import files
+from napari_dip.tasks.recipe import Parameter
+
+FILES = Group("Files", sort_key=0)
+REPORT = Group("Report", sort_key=1)
+PARAMETERS = Group("Parameters", sort_key=2)
+ADVANCED = Group("Advanced parameters", sort_key=3)
+
+FLAG: dict[str, Any] = {"negative": "", "show_default": False}
+
+_FILE_DECIDES = {
+    "channel_axis": "the file's axis of colours or channels",
+    "dtype": "input for PNG and JPEG, else float32",
+    "quantization": "the tables of a JPEG file",
+    "subsampling": "that of a JPEG file, else auto",
+}
+"""Parameters whose default a file can improve on, and how."""
+
+Output = Annotated[
+    Path,
+    Option(
+        name=["--output", "-o"],
+        group=FILES,
+        help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
+        "is there, a name without an ending, or any name where there are several "
+        "inputs.",
+    ),
+]
+Overwrite = Annotated[
+    bool, Option(group=FILES, **FLAG, help="Replace files that are there.")
+]
+Json = Annotated[
+    bool,
+    Option(group=REPORT, **FLAG, help="Print a JSON object for every result."),
+]
+Quiet = Annotated[
+    bool,
+    Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
+]
+
+
+def annotation(p: Parameter) -> Any:
+    """Return the type of a parameter's option.
+
+    Words and numbers stay text until `value_of`, so that what is accepted, and the
+    complaint about anything else, is the recipe's own.
+    """
+    group = ADVANCED if p.advanced else PARAMETERS
+    text = p.help if p.types == (str,) and not p.choices else f"{p.help} ({p.accepted})"
+    default = _FILE_DECIDES.get(p.name, str(p.default))
+    option = Option(
+        group=group,
+        help=f"{text} [default: {default}]",
+        show_default=False,
+        allow_leading_hyphen=True,
+    )
+    kind = bool | None if p.types == (bool,) else str | None
+    return Annotated[kind, option]
+
+
+def value_of(p: Parameter, text: Any) -> Any:
+    """Return the value that the text of an option means, as `p` accepts it."""
+    if not isinstance(text, str):
+        return p.check(text)
+    if text.lower() == "none" and type(None) in p.types:
+        return None
+    if text in p.choices or (str in p.types and not p.choices):
+        return p.check(text)
+    if p.member is not None:
+        text = tuple(_number(part) for part in text.split(","))
+        return p.check(text)
+    return p.check(_number(text))
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that a text is, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
+    """Return the file to write for every input."""
+    store = output.name.lower().endswith(files.FOLDERS)  # counts as a file
+    folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
+    if not folder:
+        return [output]
+    if store or (output.exists() and not output.is_dir()):
+        raise InputError(f"output must be a folder for several inputs; got {output}")
+    targets = [output / _name(source) for source in inputs]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InputError(f"two inputs have the same name {target.name!r}")
+    return targets
+
+
+def _name(source: Path) -> str:
+    """Return the name of a result in a folder; JPEG in is PNG out."""
+    if source.suffix.lower() in (".jpg", ".jpeg"):
+        return source.stem + ".png"
+    return source.name
+
+
+def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise if `target` cannot be written, before anything is read or computed."""
+    files.output_format(target)
+    check_place(target, sources, overwrite)
+
+
+def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise if there cannot be a new file."""
+    for source in sources:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise InputError(f"output must not be one of the inputs; got {target}")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists; --overwrite replaces it")
+    folder = target.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"output cannot be written to the folder {folder}")

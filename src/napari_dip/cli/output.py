@@ -1,0 +1,19 @@
+"""What the command line says, and the codes it ends with."""
+
+from __future__ import annotations
+
+import sys
+
+NAME = "napari-dip"
+FAILED, WRONG_ARGUMENTS, STOPPED = 1, 2, 130
+
+
+def say(text: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"{NAME}: {' '.join(text.split())}\n")
+
+
+def put(text: str) -> None:
+    """Write to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
