@@ -6,7 +6,7 @@ import skimage.data
 import tifffile
 import torch
 
-from napari_dip import cli, denoise, denoise_guided
+from napari_dip import cli, denoise, denoise_guided, iterate
 from napari_dip.errors import InputError
 from napari_dip.io import files
 from napari_dip.prior.architecture import Architecture
@@ -203,7 +203,7 @@ def stuck(monkeypatch):
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch):
-    monkeypatch.setattr("napari_dip.tasks.denoise_guided.LOOK_AT", 8)
+    monkeypatch.setattr("napari_dip.tasks.denoise_guided.LOOK_AT", (8,))
     if preset == "paper":
         small = Architecture.uniform(8, 2)
         monkeypatch.setattr(
@@ -221,6 +221,18 @@ def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch
     assert np.abs(means).max() < 0.15
     usual = denoise_guided(image, x, **settings)
     assert not any("colour" in warning for warning in usual.warnings)
+
+
+def test_a_stuck_fit_is_seen_before_it_gives_up(stuck, random):
+    y, x = np.mgrid[0:20, 0:20] / 20
+    image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
+    stuck[0] = 1
+    seen = []
+    for it in iterate("denoise_guided", image, x, device="cpu", precision="float32"):
+        seen.append(it.step)
+        if 1 in seen[1:]:
+            break
+    assert max(seen) < 60
 
 
 # -- files ------------------------------------------------------------------------
