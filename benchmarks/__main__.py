@@ -13,6 +13,7 @@ NAMES = {
     "gpu": "everything a GPU changes, in under 8 minutes",
     "guided": "quality of denoising with a guide",
     "inpaint": "quality of filling in random pixels, text and holes",
+    "inversion": "looking inside SqueezeNet: inversion and activation maximisation",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
     "tables": "the tables in docs/benchmarks.md from the results",

@@ -43,7 +43,7 @@ CLASSES = (1, 130, 340, 949, 980, 985)
 """Goldfish, flamingo, zebra, strawberry, volcano, daisy."""
 
 SIDE = 128
-ITERATIONS = {"inversion": 150, "maximization": 200}
+ITERATIONS = {"inversion": 100, "maximization": 200}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", default=list(LAYERS))
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
     parser.add_argument("--classes", nargs="+", type=int, default=list(CLASSES))
-    parser.add_argument("--objective", default="probability")
+    parser.add_argument("--objective", default="activation")
     parser.add_argument("--iterations", type=int, help="of every fit")
     parser.add_argument("--tv", type=float, help="weight of the tv prior")
     parser.add_argument("--full", action="store_true", help="native size, whole fits")
@@ -66,7 +66,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     what = arguments.what
     size = "full" if arguments.full else SIDE
-    name = f"{what}-{arguments.name or size}"
+    kind = "images" if what == "inversion" else "classes"
+    name = f"inversion-{arguments.name or f'{kind}-{size}'}"
     path = common.RESULTS / f"{name}.json"
     rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
     model, names = squeezenet.load(FOLDER), squeezenet.class_names(FOLDER)

@@ -110,7 +110,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         settings = Settings(
             stop,
             optimizer="adam" if paper or pixels else "muon",
-            rate=0.001 if paper and not pixels else 0.05 if pixels else 0.02,
+            rate=0.001 if paper and not pixels else models.PIXEL_RATE if pixels else 0.02,
             schedule="constant" if paper else "cosine",
             decay=0.9 if paper else 0.95,
             device=recipe.device,

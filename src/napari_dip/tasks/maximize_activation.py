@@ -114,7 +114,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
         settings = Settings(
             stop,
             optimizer="adam",
-            rate=0.05 if pixels else 0.001 if paper and is_map else 0.01,
+            rate=models.PIXEL_RATE if pixels else 0.001 if paper and is_map else 0.01,
             schedule="constant" if paper else "cosine",
             decay=0.9,
             device=recipe.device,

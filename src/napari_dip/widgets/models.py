@@ -1,0 +1,100 @@
+"""Models to look inside: from napari's console, or by import path and a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import LineEdit
+from napari.layers import Layer
+
+from napari_dip.errors import InputError
+from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.layers import Crop
+
+OFFERED: dict[str, Any] = {}
+"""Models by the names that the panels know them by."""
+
+
+def offer(**models: Any) -> None:
+    """Let the panels look inside models; for napari's console.
+
+    >>> from napari_dip.widgets.models import offer
+    >>> offer(net=net)  # doctest: +SKIP
+
+    Parameters
+    ----------
+    **models : torch.nn.Module
+        Each under the name of its variable.
+
+    Raises
+    ------
+    InputError
+        If one is not a module.
+    """
+    from torch import nn
+
+    for name, model in models.items():
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"{name} must be a torch.nn.Module; got {type(model).__name__}"
+            )
+    OFFERED.update(models)
+
+
+class ModelInput(ImageInput):
+    """An argument of a task that is a model."""
+
+    kinds = "model"
+    aligned = False
+
+    def _combo(self) -> Any:
+        return LineEdit(name=self.name)
+
+    @property
+    def layer(self) -> Layer | None:
+        """No layer holds a model."""
+        return None
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Nothing to do: the layers do not matter."""
+
+    def choose(self, name: str) -> None:
+        """Nothing to do; see `reset_choices`."""
+
+    @property
+    def text(self) -> str:
+        """What is filled in.
+
+        Raises
+        ------
+        InputError
+            If that is nothing, or no model.
+        """
+        text = str(self.combo.value).strip()
+        if text not in OFFERED and ":" not in text:
+            known = f" (offered: {', '.join(OFFERED)})" if OFFERED else ""
+            raise InputError(
+                f"model must be the name of one that was offered{known}, or "
+                f"package.module:function; got {text!r}. To offer one, in napari's "
+                f"console: from napari_dip.widgets.models import offer; offer(net=net)"
+            )
+        return text
+
+    def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
+        """Return what returns the model, or its import path."""
+        text = self.text
+        return lambda: OFFERED.get(text, text)
+
+    def code(self, source: Layer, crop: Crop) -> str:
+        """Return the Python expression of the model, in napari's console."""
+        return self.text if self.text in OFFERED else repr(self.text)
+
+    def file(self, crop: Crop) -> str:
+        """Return the import path of the model, for the command line."""
+        if self.text in OFFERED:
+            raise InputError(
+                "A command makes the model by its import path, package.module:"
+                "function@weights; this one is in memory only. Copy Python instead."
+            )
+        return self.text

@@ -1,0 +1,137 @@
+"""Panels that look inside networks, or show the prior, in a real viewer."""
+
+import numpy as np
+import pytest
+import torch
+from npe2 import PluginManifest
+from qtpy.QtWidgets import QApplication
+from torch import nn
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.run import get
+from napari_dip.widgets import models
+from napari_dip.widgets.blend import BlendWidget
+from napari_dip.widgets.invert_features import InvertFeaturesWidget
+from napari_dip.widgets.maximize_activation import MaximizeActivationWidget
+from napari_dip.widgets.sample_prior import SamplePriorWidget
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture(autouse=True)
+def net(monkeypatch):
+    """Return a model that the panels know as net."""
+    monkeypatch.setattr(models, "OFFERED", {})
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))
+    models.offer(net=made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        (BlendWidget, "Blend"),
+        (InvertFeaturesWidget, "Invert features"),
+        (MaximizeActivationWidget, "Maximise activation"),
+        (SamplePriorWidget, "Sample the prior"),
+    ],
+)
+def test_the_manifest_offers_them(root, kind, title):
+    offered = PluginManifest.from_file(root / "napari.yaml").contributions
+    name = f"napari-dip.{kind.task}_widget"
+    (command,) = (c for c in offered.commands if c.id == name)
+    assert command.python_name == f"{kind.__module__}:{kind.__name__}"
+    assert command.title == title
+    assert name in {item.command for item in offered.menus["napari_dip"]}
+    assert name in {widget.command for widget in offered.widgets}
+    assert tuple(kind.arrays) == tuple(get(kind.task).arrays)
+
+
+def fill(widget, **values):
+    for name, value in values.items():
+        widget.fields.fields[name].value = value
+
+
+def pasted(viewer, widget, **names):
+    """Return what the copied code gives."""
+    widget.copy_python()
+    names = {"viewer": viewer, **names}
+    exec(QApplication.clipboard().text(), names)
+    return names["result"]
+
+
+def test_a_sample_of_the_prior(open_widget, finish):
+    viewer, widget = open_widget(kind=SamplePriorWidget)
+    fill(widget, shape=(40, 48), width=6, scales=2, seed=3)
+    finish(widget)
+    result = viewer.layers["seed 3 [DIP sample prior]"]
+    assert len(viewer.layers) == 1
+    assert result.rgb
+    assert result.data.shape == (40, 48, 3)
+    assert result.data.std() > 0.05
+    assert result.metadata["napari-dip"]["task"] == "sample_prior"
+    np.testing.assert_array_equal(pasted(viewer, widget), result.data)
+    widget.copy_command()
+    text = QApplication.clipboard().text()
+    assert "napari-dip sample-prior --output" in text
+    assert "--shape 40,48" in text
+    fill(widget, channels=1)
+    finish(widget)
+    assert viewer.layers[-1].data.shape == (40, 48)
+
+
+def test_what_excites_a_unit(open_widget, finish, net):
+    viewer, widget = open_widget(kind=MaximizeActivationWidget, iterations=3)
+    widget.inputs["model"].combo.value = "net"
+    fill(widget, layer="2", unit=4, shape=(24, 30), prior="none")
+    finish(widget)
+    result = viewer.layers["2 4 [DIP maximize activation]"]
+    assert result.data.shape == (24, 30, 3)
+    assert result.metadata["napari-dip"]["iterations"] == 3
+    np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
+    widget.copy_command()
+    assert "in memory only" in widget.told.text()
+
+
+def test_an_image_through_a_layer(open_widget, finish, net):
+    y, x = np.mgrid[0:24, 0:30] / 30
+    image = np.stack([y, x, y * x], -1)
+    viewer, widget = open_widget(
+        image, kind=InvertFeaturesWidget, iterations=3, rgb=True, scale=(2, 2)
+    )
+    widget.inputs["model"].combo.value = "net"
+    fill(widget, layer="0", prior="none")
+    finish(widget)
+    result = viewer.layers["raw [DIP invert features]"]
+    assert result.data.shape == image.shape
+    assert result.scale.tolist() == [2, 2]
+    np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
+
+
+@pytest.mark.parametrize("kind", [MaximizeActivationWidget, InvertFeaturesWidget])
+def test_a_model_that_nobody_offered_is_asked_for(open_widget, kind):
+    _, widget = open_widget(np.zeros((24, 30, 3)), kind=kind, rgb=True)
+    widget.panel.run_button.click()
+    assert "offered: net" in widget.panel.progress.text()
+    assert widget.controller.state == "idle"
+
+
+def test_an_unknown_layer_is_said_after_run(open_widget, finish, messages):
+    _, widget = open_widget(kind=MaximizeActivationWidget, iterations=3)
+    widget.inputs["model"].combo.value = "net"
+    fill(widget, layer="7")
+    finish(widget)
+    assert any("layer must be the name" in text for _, text in messages)
+
+
+def test_a_shape_that_is_none_is_said(open_widget):
+    _, widget = open_widget(kind=SamplePriorWidget)
+    fill(widget, shape=(3, 48))
+    widget.panel.run_button.click()
+    assert "shape must be" in widget.panel.progress.text()
+
+
+def test_only_modules_are_offered():
+    with pytest.raises(InputError, match=r"a must be a .*; got int"):
+        models.offer(a=3)
