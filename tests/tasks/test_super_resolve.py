@@ -102,6 +102,14 @@ def test_a_constant_image_comes_back_constant(value, noisy):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+def test_a_constant_colour_with_missing_pixels_comes_back_constant():
+    image = np.tile([0.1, 0.7, 0.3], (16, 17, 1))
+    image[4:6, 5] = np.nan
+    found = super_resolve(image, factor=2, **SHORT)
+    expected = np.broadcast_to([0.1, 0.7, 0.3], (32, 34, 3))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_dtype_of_the_input_on_request(coarse):
     image = coarse.astype(np.uint16)
     same = super_resolve(image, factor=2, dtype="input", **SHORT)
