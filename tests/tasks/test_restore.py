@@ -294,3 +294,15 @@ def test_a_physics_object_of_deepinv_works_unchanged(truth):
     y = physics.A(x)
     found = restore(y, physics, shape=truth.shape, **SHORT | {"iterations": 150})
     assert np.abs(found - truth / 1000).mean() < 0.3 * truth.std() / 1000
+
+
+def test_stacked_physics_of_deepinv_give_several_measurements(truth):
+    deepinv = pytest.importorskip("deepinv")
+    x = torch.from_numpy(truth)[None, None] / 1000
+    halves = [torch.zeros_like(x[0]), torch.zeros_like(x[0])]
+    halves[0][..., ::2, :], halves[1][..., 1::2, :] = 1, 1
+    physics = deepinv.physics.StackedLinearPhysics(
+        [deepinv.physics.Inpainting((1, *truth.shape), mask=mask) for mask in halves]
+    )
+    found = restore(physics.A(x), physics, shape=truth.shape, **SHORT)
+    assert found.shape == truth.shape

@@ -59,9 +59,8 @@ class RestoreRecipe(Recipe):
 
 
 def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
-    several = isinstance(measurement, (list, tuple)) and all(
-        hasattr(m, "shape") for m in measurement
-    )
+    # A list of numbers is an array, one of arrays is several.
+    several = _is_list(measurement) and all(hasattr(m, "shape") for m in measurement)
     given = list(measurement) if several else [measurement]
     if not given:
         raise InputError("measurement must not be an empty list")
@@ -74,6 +73,12 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
 
     restarts = 1 if recipe.restarts == "auto" else recipe.restarts
     return Job(layout, layout.sides, plan, restarts)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is a list of some kind, such as deepinv's of tensors."""
+    indexed = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return indexed and not hasattr(value, "dtype")
 
 
 def _measured(value: Any, number: int, several: bool) -> Float:
@@ -137,11 +142,7 @@ def _forward(operator: Any) -> tuple[Callable[[Tensor], Any], nn.Module | None]:
 
 def _parts(output: Any) -> list[Any]:
     """Return what an operator gave as a list, be it one tensor or several."""
-    from torch import Tensor
-
-    if isinstance(output, Tensor):
-        return [output]
-    return list(output) if hasattr(output, "__iter__") else [output]
+    return list(output) if _is_list(output) else [output]
 
 
 def _plan(
