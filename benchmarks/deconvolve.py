@@ -305,7 +305,8 @@ def _one(case: Case, method: str, seed: int, device: str) -> Found:
         "psnr": case.psnr(image),
         **more,
     }
-    print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()})
+    shown = {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
+    print(shown, flush=True)
     return row
 
 
