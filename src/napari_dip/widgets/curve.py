@@ -84,6 +84,12 @@ class Curve(QWidget):
     def paintEvent(self, event: object) -> None:
         """Draw."""
         painter = QPainter(self)
+        try:
+            self._draw(painter)
+        finally:
+            painter.end()
+
+    def _draw(self, painter: QPainter) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().color(QPalette.ColorRole.WindowText)
         line = painter.fontMetrics().height()

@@ -22,13 +22,13 @@ QUIET = 800
 def load_torch() -> None:
     """Import torch in the background, so that the first Run need not wait for it."""
     if "torch" not in sys.modules:
-        thread = threading.Thread(
-            target=importlib.import_module,
-            args=("napari_dip.prior.fit",),
-            name="import torch",
-            daemon=True,
-        )
-        thread.start()
+        threading.Thread(target=_load, name="import torch", daemon=True).start()
+
+
+def _load() -> None:
+    importlib.import_module("napari_dip.prior.fit")
+    # The first step of an optimiser would import it.
+    importlib.import_module("torch._dynamo")
 
 
 class Foresight(QObject):

@@ -122,6 +122,15 @@ class RunPanel(QWidget):
 
     def show_report(self, report: Report) -> None:
         """Show how far the fit is."""
+        # Painted once: a progress bar paints itself at once otherwise, and with it
+        # Qt composes the whole window anew, canvas and all.
+        self.setUpdatesEnabled(False)
+        try:
+            self._show_report(report)
+        finally:
+            self.setUpdatesEnabled(True)
+
+    def _show_report(self, report: Report) -> None:
         done = (report.part + report.step / report.maximum) / report.parts
         self.bar.setValue(round(1000 * done))
         lines = []

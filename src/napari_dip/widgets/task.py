@@ -262,7 +262,7 @@ class TaskWidget(QWidget):
             self.panel.show_end(str(error))
             return
         self.foresight.cancel()
-        settings.remember(self.task, self.fields.recipe().to_dict())
+        settings.remember(self.task, changed(self.fields.recipe()))
         automatic = work.recipe.iterations == "auto" and work.recipe.preset != "paper"
         self.panel.begin(automatic, automatic and self.holds_out)
         self.controller.start(work)
@@ -341,6 +341,13 @@ class TaskWidget(QWidget):
     def _tell(self, text: str) -> None:
         self.told.setText(text)
         self.told.show()
+
+
+def changed(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe's dict without what is at its default."""
+    default = type(recipe)().to_dict()
+    values = recipe.to_dict()
+    return {k: v for k, v in values.items() if k == "task" or v != default[k]}
 
 
 def copy(text: str) -> None:

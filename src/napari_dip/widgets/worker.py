@@ -22,7 +22,7 @@ from napari_dip.tasks.run import get, run
 if TYPE_CHECKING:
     from napari_dip.prior.fit import Fit
 
-REPORT_EVERY = 0.1
+REPORT_EVERY = 0.2
 """Seconds between two reports: Qt queues all of them, however slow the drawing."""
 
 IMAGE_SHARE = 0.1
@@ -168,7 +168,7 @@ def restoring(
     Yields
     ------
     Report
-        Not more than ten a second.
+        Not more than five a second.
 
     Returns
     -------
@@ -181,10 +181,15 @@ def restoring(
         Whatever goes wrong: napari's workers swallow a RuntimeError, which is what
         torch raises, and would seem to run for ever.
     """
+    import torch
+
     fitting = it = None
+    before = torch.get_num_threads()
     try:
         given = [array() for array in arrays]
-        fitting = run(get(recipe.task), recipe, given, threads=threads())
+        # Not as an argument of the fit: a script sets them in the same way.
+        torch.set_num_threads(threads())
+        fitting = run(get(recipe.task), recipe, given)
         kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
         times: deque[float] = deque(maxlen=50)
         checks: list[tuple[int, int, float, float]] = []
@@ -239,6 +244,7 @@ def restoring(
     finally:
         if fitting is not None:
             fitting.close()
+        torch.set_num_threads(before)
 
 
 def _image(it: Any, kind: np.dtype[Any] | None) -> Any:
