@@ -6,6 +6,7 @@ import argparse
 from importlib import import_module
 
 NAMES = {
+    "architectures": "inpainting by hourglasses, a U-Net and a ResNet",
     "artifacts": "quality of removing JPEG artifacts",
     "blend": "quality of blending, Tables 5 and 6 of the second paper",
     "deconvolve": "quality of deconvolution against Richardson-Lucy and Wiener",

@@ -88,14 +88,14 @@ class Pair:
     def unit(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
         """Return foreground and background in [0, 1], and the mask."""
         front, back = (
-            np.asarray(a, np.float32) / 255 for a in (self.foreground, self.background)
+            np.asarray(a, np.float64) / 255 for a in (self.foreground, self.background)
         )
         return front, back, self.mask
 
     def measure(self, blended: NDArray[Any]) -> dict[str, float]:
         """Return the figures of a blend in [0, 1]."""
         # Whole levels that rounding leaves just below themselves stay what they are.
-        stored = np.clip(blended * 255 + 1e-4, 0, 255).astype(np.uint8)
+        stored = np.clip(blended * 255 + 1e-6, 0, 255).astype(np.uint8)
         sources = self.foreground, self.background
         return {
             "gff": metrics.gff(stored, *sources, self.gap),

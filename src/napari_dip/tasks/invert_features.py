@@ -15,6 +15,8 @@ from napari_dip.tasks.run import Job, Plan, Task, function
 
 PAPER_ITERATIONS = 3100
 ITERATIONS = {"fast": 500, "best": 1500}
+WIDTH, SCALES = 48, 5
+"""Of our presets' network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,6 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         import torch
 
         from napari_dip.prior import stopping
-        from napari_dip.prior.architecture import Architecture
         from napari_dip.prior.codes import Noise
         from napari_dip.prior.fit import Prior, Problem, Settings
 
@@ -87,18 +88,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         if recipe.prior != "deep":
             prior = models.without_network()
         else:
-            widths = (16, 32, 64, 128, 128, 128)
-            shape = Architecture(
-                down=widths,
-                up=widths,
-                skip=(4,) * 6,
-                down_kernel=(7, 7, 5, 5, 3, 3) if paper else 3,
-                up_kernel=(7, 7, 5, 5, 3, 3) if paper else 3,
-                upsampling="nearest" if paper else "bilinear",
-                downsampling="average" if paper else "stride",
-                padding="zero" if paper else "reflection",
-            )
-            prior = Prior(shape, Noise(32, perturbation=0.0 if paper else 0.02))
+            prior = Prior(_network(recipe.preset), Noise(32, perturbation=0))
         if paper or recipe.iterations != "auto":
             count = (
                 PAPER_ITERATIONS if recipe.iterations == "auto" else recipe.iterations
@@ -110,7 +100,11 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         settings = Settings(
             stop,
             optimizer="adam" if paper or pixels else "muon",
-            rate=0.001 if paper and not pixels else models.PIXEL_RATE if pixels else 0.02,
+            rate=0.001
+            if paper and not pixels
+            else models.PIXEL_RATE
+            if pixels
+            else 0.02,
             schedule="constant" if paper else "cosine",
             decay=0.9 if paper else 0.95,
             device=recipe.device,
@@ -127,6 +121,26 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
 
     restarts = 1 if recipe.restarts == "auto" else int(recipe.restarts)
     return Job(layout, layout.sides, plan, restarts)
+
+
+def _network(preset: str) -> Any:
+    """Return the network of a preset."""
+    from napari_dip.prior.architecture import Architecture
+
+    if preset != "paper":
+        return Architecture.uniform(WIDTH, SCALES)
+    widths = (16, 32, 64, 128, 128, 128)
+    kernels = (7, 7, 5, 5, 3, 3)
+    return Architecture(
+        down=widths,
+        up=widths,
+        skip=(4,) * 6,
+        down_kernel=kernels,
+        up_kernel=kernels,
+        upsampling="nearest",
+        downsampling="average",
+        padding="zero",
+    )
 
 
 def _white(image: np.ndarray[Any, Any]) -> float:
@@ -166,7 +180,7 @@ over the weights of a generator.  The paper preset is that of the published prog
 (widths 16 to 128 on six scales, kernels 7 7 5 5 3 3, zero padding, nearest upsampling,
 average pooling, Adam at 0.001, 3100 iterations; the paper's text names five skips where
 the program has six); the result is the averaged output with a decay of 0.9.  The tv and
-none priors fit pixels with Adam at 0.05.""",
+none priors fit pixels with Adam at 0.2.""",
 )
 
 invert_features = function(TASK)

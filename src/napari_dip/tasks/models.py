@@ -32,7 +32,7 @@ TV_WEIGHT = 0.1
 """Of the total variation, whose gradients are of the order of the features' at the
 start of a fit; see `ModelRecipe.tv`."""
 
-PIXEL_RATE = 0.05
+PIXEL_RATE = 0.2
 """Of Adam on the pixels' logits, where no network makes them."""
 
 

@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtWidgets import QWidget
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.blend import BlendRecipe
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
 from napari_dip.widgets.layers import Crop, shift
@@ -105,6 +106,7 @@ class BlendWidget(TaskWidget):
         source, foreground = self.source, self.inputs["foreground"].layer
         if source is None or foreground is None:
             return recipe
+        assert isinstance(recipe, BlendRecipe)
         return dataclasses.replace(recipe, offset=shift(foreground, source)[-2:])
 
     def new_mask(self) -> None:
