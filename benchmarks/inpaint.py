@@ -261,24 +261,19 @@ def authors(case: Case, device: str) -> tuple[NDArray[Any], Found]:
     return centre(image, case.truth.shape[0]), {"published": PUBLISHED[case.name]}
 
 
-def biharmonic(case: Case, device: str) -> tuple[NDArray[Any], Found]:
-    from skimage.restoration import inpaint_biharmonic
+def baseline(name: str) -> Method:
+    def method(case: Case, device: str) -> tuple[NDArray[Any], Found]:
+        from napari_dip import baselines
 
-    axis = -1 if case.truth.ndim == 3 else None
-    scaled = case.damaged.astype(np.float64) / 255
-    filled = inpaint_biharmonic(scaled, case.missing, channel_axis=axis)
-    return filled * 255, {}
+        fill = getattr(baselines, name)
+        return np.asarray(fill(case.damaged, case.missing)), {}
 
-
-def telea(case: Case, device: str) -> tuple[NDArray[Any], Found]:
-    from napari_dip import baselines
-
-    return np.asarray(baselines.telea(case.damaged, case.missing)), {}
+    return method
 
 
 ALL: dict[str, Method] = {
-    "biharmonic": biharmonic,
-    "telea": telea,
+    "biharmonic": baseline("biharmonic"),
+    "telea": baseline("telea"),
     "authors": authors,
     "fast": ours("fast"),
     "best": ours("best"),

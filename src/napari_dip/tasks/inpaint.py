@@ -39,7 +39,7 @@ NOISY = 0.02
 SHARED = 0.25
 """Lag-one autocorrelation above which what looks like noise is texture."""
 
-MEMBERS = 2
+MEMBERS = 4
 """Fits that the best preset averages."""
 
 
@@ -392,14 +392,20 @@ def _ours(kind: str, preset: str) -> Fitting:
     from napari_dip.prior.fit import Prior
 
     best = preset == "best"
+    width = 48 if best else 32
     if kind == "hole":
-        network = Architecture.uniform(64 if best else 32, 6, skip=0)
-        prior = Prior(network, Noise(32, 0.1, 0.01))
-        return Fitting(prior, 1500 if best else 600, "muon", 0.02, "cosine", 0.98)
-    network = Architecture.uniform(64 if best else 32, 4, skip=32, skip_kernel=3)
-    prior = Prior(network, BlindSpot(0.3))
+        prior = Prior(Architecture.uniform(width, 6, skip=0), Noise(32, 0.1, 0.01))
+        return Fitting(prior, 1000 if best else 500, "muon", 0.02, "cosine", 0.98)
+    network = Architecture.uniform(width, 4, skip=32, skip_kernel=3)
+    iterations = 1500 if best else 800
     return Fitting(
-        prior, 3000 if best else 1000, "muon", 0.02, "cosine", 0.99, hides=True
+        Prior(network, BlindSpot(0.3)),
+        iterations,
+        "muon",
+        0.02,
+        "cosine",
+        0.99,
+        hides=True,
     )
 
 
