@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
     model, names = squeezenet.load(FOLDER), squeezenet.class_names(FOLDER)
     jobs = (
-        [(i, k, p) for i in arguments.images for k in LAYERS for p in arguments.priors]
+        [(i, k, p) for p in arguments.priors for i in arguments.images for k in LAYERS]
         if what == "inversion"
         else [
             (str(c), "logits", p) for c in arguments.classes for p in arguments.priors
