@@ -289,8 +289,10 @@ def summary(rows: list[Found]) -> str:
     for folder, factor in dict.fromkeys((r["set"], r["factor"]) for r in rows):
         group = [r for r in rows if (r["set"], r["factor"]) == (folder, factor)]
         head: Found = {"set": folder, "factor": factor}
-        for method in dict.fromkeys(r["method"] for r in group):
+        for method in METHODS:
             found = [r for r in group if r["method"] == method]
+            if not found:
+                continue
             line = head | {"method": method}
             line["images"] = len({r["image"] for r in found})
             for key in (*FIGURES, "seconds", "iterations"):
