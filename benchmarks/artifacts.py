@@ -223,13 +223,16 @@ def summary(rows: list[Found]) -> str:
     methods = [m for m in METHODS if any(r["method"] == m for r in rows)]
     lines = []
     for quality in sorted({r["quality"] for r in rows if r["quality"]}):
+        everything = {r["image"] for r in rows if r["quality"] == quality}
         for method in methods:
             group = [
                 r for r in rows if (r["quality"], r["method"]) == (quality, method)
             ]
+            if len(group) < len(everything):
+                continue  # means over other images do not compare
             line: Found = {"quality": quality, "method": method, "images": len(group)}
             for key in ("psnr", "psnr-b", "blockiness", "seconds"):
-                line[key] = float(np.mean([r[key] for r in group])) if group else None
+                line[key] = float(np.mean([r[key] for r in group]))
             lines.append(line)
     columns = ["quality", "method", "images", "psnr", "psnr-b", "blockiness"]
     parts = [common.table(lines, [*columns, "seconds"])]
