@@ -15,7 +15,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication
 from skimage import data
 from superqt import QCollapsible
@@ -181,6 +181,7 @@ def take(task: str, options) -> None:
         spin(1)
     picture(f"{task}-done")
     viewer.close()
+    QThreadPool.globalInstance().waitForDone()
 
 
 def main() -> None:

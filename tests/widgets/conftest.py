@@ -78,7 +78,7 @@ def open_widget(make_napari_viewer_proxy):
 def until(qtbot):
     """Return a function that runs the event loop until something is so."""
 
-    def wait(condition, timeout=60):
+    def wait(condition, timeout=120):
         qtbot.waitUntil(condition, timeout=timeout * 1000)
 
     return wait

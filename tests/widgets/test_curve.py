@@ -56,6 +56,15 @@ def test_the_same_check_counts_once_and_another_part_begins_anew(curve):
     assert len(curve.checks) == 1
 
 
+def test_the_fall_at_the_beginning_leaves_height_for_the_rest(curve):
+    curve.add([(0, 1, 1e6, 1e6)], 1)
+    curve.add([(0, 10 * i, 2.0 - i / 20, 3.0) for i in range(1, 20)], 1)
+    heights = [point.y() for point in curve.points(2, AREA)]
+    assert heights[0] < -100
+    assert 0 < heights[5] < heights[-1] == pytest.approx(50)
+    colours(curve)
+
+
 def test_constant_losses_and_a_single_check_can_be_drawn(curve):
     curve.add([(0, 1, 0.5, 0.5)], 1)
     colours(curve)

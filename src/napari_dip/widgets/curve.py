@@ -66,7 +66,9 @@ class Curve(QWidget):
 
     def points(self, which: int, area: QRectF) -> list[QPointF]:
         """Return loss (2) or score (3) as points in an area."""
-        values = [v for c in self.checks for v in c[2:] if math.isfinite(v)]
+        # The fall at the very beginning would leave no height for what matters.
+        shown = self.checks[len(self.checks) // 10 :]
+        values = [v for c in shown for v in c[2:] if math.isfinite(v)] or [1.0]
         # Some losses may be negative: they have no logarithm.
         scale = math.log if min(values) > 0 else float
         low, high = scale(min(values)), scale(max(values))
@@ -78,7 +80,7 @@ class Curve(QWidget):
                 - area.height() * (scale(check[which]) - low) / (high - low or 1),
             )
             for check in self.checks
-            if math.isfinite(check[which])
+            if math.isfinite(check[which]) and (scale is float or check[which] > 0)
         ]
 
     def paintEvent(self, event: object) -> None:
@@ -106,9 +108,11 @@ class Curve(QWidget):
             x = area.left() + area.width() * self.chosen / last
             painter.setPen(QPen(CHOSEN, 1.5, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+        painter.setClipRect(area)
         for which, colour in ((2, LOSS), (3, SCORE)):
             painter.setPen(QPen(colour, 1.5))
             painter.drawPolyline(QPolygonF(self.points(which, area)))
+        painter.setClipping(False)
         painter.setPen(text)
         below = QRectF(area.left(), area.bottom() + 2, area.width(), line)
         painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "1")

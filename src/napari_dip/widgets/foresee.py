@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_dip.errors import DipError
 from napari_dip.tasks.run import get
 from napari_dip.widgets.controller import Work
+from napari_dip.widgets.layers import array_of
 
 QUIET = 800
 """Milliseconds without a change after which it is worth reckoning."""
@@ -48,27 +49,34 @@ class Foresight(QObject):
         super().__init__(parent)
         self.work = work
         self.asked = 0
+        self.known: Any = None
+        """What was reckoned last."""
         self.timer = QTimer(self)
         self.timer.setSingleShot(True)
         self.timer.setInterval(QUIET)
         self.timer.timeout.connect(self._begin)
 
     def ask(self) -> None:
-        """Reckon soon; what was reckoned before does not count any more."""
-        self.asked += 1
+        """Reckon soon."""
         self.timer.start()
 
     def cancel(self) -> None:
         """Reckon nothing: there is better to do."""
-        self.asked += 1
         self.timer.stop()
 
     def _begin(self) -> None:
         try:
             work = self.work()
         except DipError as error:
+            self.known = None
             self.found.emit(str(error))
             return
+        sizes = [(n, tuple(array_of(a).shape)) for n, a in work.layers.items()]
+        wanted = (work.recipe, work.crop, sizes)
+        if wanted == self.known:
+            return  # layers came or went, but not these
+        self.known = wanted
+        self.asked += 1
         asked = self.asked
         slots = {"returned": self._done, "errored": self._failed}
         create_worker(lambda: (asked, _reckon(work)), _connect=slots)
