@@ -255,8 +255,9 @@ def command(folder, *options):
     return cli.main([*first, "--output", out, *options])
 
 
-def test_command(files, images, mask):
+def test_command(files, images, mask, capsys):
     assert command(files, "--offset", "8,10", "--method", "alpha") == 0
+    assert capsys.readouterr().out == f"{files / 'out.png'}: no fit needed\n"
     front, back = (np.rint(255 * a).astype(np.uint8) for a in images)
     wanted = np.where(mask[..., None] != 0, front, back)
     np.testing.assert_array_equal(skimage.io.imread(files / "out.png"), wanted)

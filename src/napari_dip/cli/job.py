@@ -135,6 +135,8 @@ class Job:
     def as_line(self) -> str:
         """Return what was done, in one line."""
         made = self.made
+        if not made["iterations"]:
+            return f"{self.target}: {made['stopped_by']}"
         return (
             f"{self.target}: {made['iterations']} iterations in "
             f"{made['seconds']:.1f} s on {made['device']}, ended by "
