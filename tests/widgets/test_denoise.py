@@ -402,7 +402,7 @@ def test_buttons_offer_what_can_be_done(open_widget, until, noisy, slow):
     assert all(button.isEnabled() for button in others)
     until(lambda: "per second" in panel.progress.text())
     assert panel.quality.isVisibleTo(panel)
-    assert "best image at iteration" in panel.quality.text()
+    assert "best at iteration" in panel.quality.text()
     panel.cancel_button.click()
     until(lambda: widget.controller.state == "idle")
     assert panel.run_button.isEnabled()

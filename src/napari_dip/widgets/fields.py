@@ -32,9 +32,11 @@ FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
 LABELS = {
     "spatial_dims": "Dimensions",
     "dtype": "Result type",
+    "psf": "PSF",
     "sigma": "Noise sigma",
+    "tv": "Total variation",
 }
-"""Names of parameters that would be odd as labels."""
+"""Names of parameters and arrays that would be odd as labels."""
 
 FEW = 4
 """A range of this many integers is a list to choose from."""
@@ -219,8 +221,7 @@ class Fields(QWidget):
         shared = {p.name for p in Recipe.parameters()}
         for p in sorted(recipe.parameters(), key=lambda p: p.name in shared):
             field = self.fields[p.name] = make_field(p)
-            name = LABELS.get(p.name, p.name.replace("_", " ").capitalize())
-            forms[p.advanced].addRow(*row(name, field.widget, p.help))
+            forms[p.advanced].addRow(*row(label_of(p.name), field.widget, p.help))
             field.widget.changed.connect(lambda *_: self.changed.emit())
         self.advanced = folded("Advanced", inside)
         layout = QVBoxLayout(self)
@@ -241,6 +242,11 @@ class Fields(QWidget):
         """Fill in the values of a recipe."""
         for name, field in self.fields.items():
             field.value = getattr(recipe, name)
+
+
+def label_of(name: str) -> str:
+    """Return what the field of a parameter or an array is called."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def make_form(widget: QWidget) -> QFormLayout:

@@ -12,6 +12,7 @@ from magicgui.widgets import Widget, create_widget
 from napari.layers import Image, Layer
 
 from napari_dip.errors import InputError
+from napari_dip.widgets.fields import label_of
 from napari_dip.widgets.layers import Crop, array_of, check_same_place
 
 
@@ -35,7 +36,7 @@ class ImageInput:
     def __init__(self, name: str, viewer: Any, tip: str) -> None:
         self.name, self.viewer = name, viewer
         self.combo = self._combo()
-        label = name.replace("_", " ").capitalize()
+        label = label_of(name)
         self.rows: list[tuple[str, Widget, str]] = [(label, self.combo, tip)]
 
     def _combo(self) -> Any:

@@ -149,7 +149,7 @@ class RunPanel(QWidget):
         if math.isfinite(report.score):
             name = "Held-out error" if self.holds_out else "Error"
             self.quality.setText(
-                f"{name} {report.score:.3g}, best image at iteration {report.best_step}"
+                f"{name} {report.score:.3g}, best at iteration {report.best_step}"
             )
             self.quality.show()
 
