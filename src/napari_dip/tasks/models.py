@@ -28,7 +28,7 @@ PREPROCESS = (
     "Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the "
     "place of mean, std, size, scale and order."
 )
-TV_WEIGHT = 0.1
+TV_WEIGHT = 1.0
 """Of the total variation, whose gradients are of the order of the features' at the
 start of a fit; see `ModelRecipe.tv`."""
 
