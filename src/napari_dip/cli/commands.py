@@ -211,8 +211,8 @@ def noise_impedance(
     kind = output.suffix.lower()
     if kind not in (".csv", ".png", ".svg", ".pdf"):
         raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")
-    figure = None if kind == ".csv" else task.new_figure(figsize=(6, 4))
     check_place(output, [file], overwrite)
+    figure = None if kind == ".csv" else task.new_figure(figsize=(6, 4))
     image = files.read(file)
     found = task.noise_impedance(
         image.data,
