@@ -15,6 +15,7 @@ NAMES = {
     "guided": "quality of denoising with a guide",
     "inpaint": "quality of filling in random pixels, text and holes",
     "inversion": "looking inside SqueezeNet: inversion and activation maximisation",
+    "presets": "seconds of every task with its fast preset",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
     "tables": "the tables in docs/benchmarks.md from the results",
