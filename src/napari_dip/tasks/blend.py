@@ -107,8 +107,7 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     def plan(_: tuple[int | slice, ...], seed: int) -> Plan:
         return _plan(recipe, pair, seed)
 
-    restarts = 1 if recipe.restarts == "auto" else int(recipe.restarts)
-    return Job(layout, layout.sides, plan, restarts, ready)
+    return Job(layout, layout.sides, plan, recipe.fits(), ready)
 
 
 def _placed(

@@ -103,8 +103,7 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
         return _plan(recipe, layout.take(image, index), kernel, seed, warnings)
 
-    restarts = 1 if recipe.restarts == "auto" else recipe.restarts
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits())
 
 
 def kernel_for(

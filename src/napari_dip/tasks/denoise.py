@@ -61,10 +61,7 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
         plane = prepare(layout.take(image, index), "image", unit=unit)
         return plan_of(recipe, plane, seed)
 
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = MEMBERS if recipe.preset == "best" else 1
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
 def plan_of(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:

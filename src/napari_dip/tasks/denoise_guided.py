@@ -48,10 +48,7 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         seen = prepare(guide_at(index), "guide", unit=unit)
         return _plan(recipe, plane, seen.values, seed)
 
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = denoise.MEMBERS if recipe.preset == "best" else 1
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits(denoise.MEMBERS))
 
 
 def planes_of(

@@ -65,8 +65,7 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
         plane = prepare(layout.take(image, index), "image", unit=unit)
         return _plan(recipe, plane, seed)
 
-    restarts = 1 if recipe.restarts == "auto" else recipe.restarts
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits())
 
 
 def _plan(recipe: EnhanceRecipe, plane: Plane, seed: int) -> Plan:

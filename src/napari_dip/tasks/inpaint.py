@@ -88,10 +88,7 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         pixels = layout.take(image, index)
         return _plan(recipe, pixels, missing(index), seed)
 
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = MEMBERS if recipe.preset == "best" else 1
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
 def missing_in(

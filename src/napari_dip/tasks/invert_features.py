@@ -119,8 +119,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         )
         return Plan(problem, prior, settings, lambda values: values * np.float32(white))
 
-    restarts = 1 if recipe.restarts == "auto" else int(recipe.restarts)
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits())
 
 
 def _network(preset: str) -> Any:

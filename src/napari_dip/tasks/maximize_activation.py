@@ -130,8 +130,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
         )
         return Plan(problem, prior, settings, lambda values: values)
 
-    restarts = 1 if recipe.restarts == "auto" else int(recipe.restarts)
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits())
 
 
 TASK = Task(

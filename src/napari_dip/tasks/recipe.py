@@ -204,6 +204,12 @@ class Recipe:
         for p in self.parameters():
             object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
 
+    def fits(self, members: int = 1) -> int:
+        """Return how many fits to average; left open, `members` with "best", else 1."""
+        if self.restarts != "auto":
+            return self.restarts
+        return members if self.preset == "best" else 1
+
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
         """Return the fields, described."""

@@ -71,10 +71,7 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         plane = prepare(layout.take(image, index), "image", unit=unit)
         return _plan(recipe, plane, seed)
 
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = MEMBERS if recipe.preset == "best" else 1
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:

@@ -71,8 +71,7 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
         return _plan(recipe, layout, measured, operators, seed)
 
-    restarts = 1 if recipe.restarts == "auto" else recipe.restarts
-    return Job(layout, layout.sides, plan, restarts)
+    return Job(layout, layout.sides, plan, recipe.fits())
 
 
 def _is_list(value: Any) -> bool:

@@ -86,11 +86,8 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
         plane = prepare(layout.take(image, index), "image", unit=unit)
         return _plan(recipe, plane, seed)
 
-    restarts = recipe.restarts
-    if restarts == "auto":
-        restarts = MEMBERS if recipe.preset == "best" else 1
     sides = tuple(recipe.factor * side for side in layout.sides)
-    return Job(layout, sides, plan, restarts)
+    return Job(layout, sides, plan, recipe.fits(MEMBERS))
 
 
 def _plan(recipe: SuperResolveRecipe, plane: Plane, seed: int) -> Plan:
