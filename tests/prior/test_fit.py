@@ -792,3 +792,71 @@ def test_a_divergence_rolls_the_operator_back(smooth):
     result = finish(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(90))))
     assert torch.isfinite(result.image).all()
     assert math.isfinite(result.operator.gain.item())
+
+
+def _same(one, other):
+    assert torch.equal(one.image, other.image)
+    assert one.history == other.history
+    assert (one.iterations, one.best_iteration) == (
+        other.iterations,
+        other.best_iteration,
+    )
+    assert one.stopped_by == other.stopped_by
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize(
+    "stop", [Iterations(12), HeldOut(60, patience=10, relative_patience=0)]
+)
+def test_going_on_is_a_longer_fit(problem, stop, schedule):
+    settings = replace(SETTINGS, stop=stop, schedule=schedule, resumable=True)
+    first = finish(fit(problem, PRIOR, settings))
+    end = first.iterations
+    before = [dict(entry) for entry in first.history]
+    longer = finish(first.resume(25))
+    assert end + 25 <= longer.iterations < end + 25 + settings.check_every
+    assert longer.best_iteration == longer.iterations
+    assert "more iterations were asked for" in longer.stopped_by
+    assert first.history == before == longer.history[: len(before)]
+    assert not torch.equal(longer.image, first.image)
+    extra = replace(settings, extra_iterations=25, resumable=False)
+    whole = finish(fit(problem, PRIOR, extra))
+    assert whole.resume is None
+    _same(longer, whole)
+
+
+def test_going_on_twice(problem):
+    settings = replace(SETTINGS, resumable=True)
+    fit_ = finish(fit(problem, PRIOR, settings))
+    for extra in (10, 20):
+        fit_ = finish(fit_.resume(extra))
+    assert fit_.iterations == 42
+
+
+@pytest.mark.parametrize("at", [13, 20])
+def test_a_stopped_fit_goes_on_as_if_it_had_not_been(problem, at):
+    """Its last check, which the stop asks for, must leave no trace."""
+    settings = replace(
+        SETTINGS,
+        stop=HeldOut(60, patience=20, relative_patience=0),
+        resumable=True,
+    )
+    whole = finish(fit(problem, PRIOR, settings))
+    stopped = finish(fit(problem, PRIOR, settings), lambda it: it.step == at)
+    assert stopped.stopped_by == STOPPED
+    assert stopped.iterations == at
+    _same(finish(stopped.resume(5)), whole)
+
+
+def test_going_on_does_not_count_the_rest(problem, monkeypatch):
+    settings = replace(SETTINGS, resumable=True)
+    first = finish(fit(problem, PRIOR, settings))
+    now = fitting.time.perf_counter
+    monkeypatch.setattr(fitting.time, "perf_counter", lambda: now() + 1000)
+    # The rest began before the clock was put forward: all of it is not counted.
+    longer = finish(first.resume(10))
+    assert longer.seconds < 500
+
+
+def test_only_who_asks_keeps_a_fit(problem):
+    assert finish(fit(problem, PRIOR, SETTINGS)).resume is None

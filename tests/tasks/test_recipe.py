@@ -41,6 +41,8 @@ BAD = [
     ("iterations", np.array([3]), "auto or an integer from 1"),
     ("iterations", 3 + 0j, "auto or an integer from 1"),
     ("iterations", np.complex64(3), "auto or an integer from 1"),
+    ("extra_iterations", -1, "an integer from 0"),
+    ("extra_iterations", "auto", "an integer from 0"),
     ("restarts", 0, "auto or an integer from 1 to 100"),
     ("restarts", 101, "auto or an integer from 1 to 100"),
     ("restarts", False, "auto or an integer from 1 to 100"),

@@ -10,9 +10,9 @@ import pytest
 from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior import runtime
-from napari_dip.prior.fit import STOPPED, Fit
+from napari_dip.prior.fit import STOPPED, Fit, finish
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.tasks.run import TASKS, estimate, get, iterate
+from napari_dip.tasks.run import TASKS, estimate, get, iterate, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -222,3 +222,40 @@ def test_estimate_says_memory_and_time_before_a_fit():
     assert found.fits
     assert found.seconds > 0
     assert 8 < larger.memory / found.memory < 20
+
+
+def _resumable(image, **changes):
+    recipe = DenoiseRecipe(**{**SHORT, **changes})
+    return finish(run(get("denoise"), recipe, [image], resumable=True))
+
+
+def test_going_on_is_the_recipe_with_extra_iterations(stack):
+    fit = _resumable(stack[0])
+    longer = finish(finish(fit.resume(10)).resume(20))
+    recipe = DenoiseRecipe.from_dict(longer.settings["recipe"])
+    assert recipe.extra_iterations == 30
+    whole = denoise(stack[0], full_output=True, **dict_of(recipe))
+    np.testing.assert_array_equal(longer.image, whole.image)
+    assert longer.iterations == whole.iterations
+    assert longer.settings == whole.settings
+
+
+def test_going_on_after_a_stop_changes_no_recipe(stack):
+    recipe = DenoiseRecipe(**{**SHORT, "iterations": 9})
+    fitting = run(get("denoise"), recipe, [stack[0]], resumable=True)
+    stopped = finish(fitting, lambda it: it.step == 4)
+    assert stopped.stopped_by == STOPPED
+    whole = finish(stopped.resume(5))
+    assert whole.settings["recipe"] == recipe.to_dict()
+    np.testing.assert_array_equal(whole.image, denoise(stack[0], **dict_of(recipe)))
+
+
+def test_a_job_of_several_fits_cannot_go_on(stack):
+    assert _resumable(stack).resume is None
+    assert _resumable(stack[0], restarts=2).resume is None
+    assert denoise(stack[0], full_output=True, **SHORT).resume is None
+
+
+def test_every_fit_of_a_job_takes_the_extra_iterations(stack):
+    fit = denoise(stack, extra_iterations=10, full_output=True, **SHORT)
+    assert fit.iterations >= 2 * 13

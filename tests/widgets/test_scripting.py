@@ -62,6 +62,28 @@ def test_python_stops_where_the_user_did(
     assert "callback" not in QApplication.clipboard().text()
 
 
+def test_python_and_command_go_on_as_long_as_the_user_did(
+    open_widget, finish, until, execute, noisy, slow, every_image, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    viewer, widget = open_widget(noisy, iterations=20)
+    finish(widget)
+    for extra in (10, 20):
+        widget.scrubber.more.setValue(extra)
+        widget.scrubber.go_on_button.click()
+        until(lambda: widget.controller.state == "idle")
+    result = viewer.layers[RESULT].data
+    widget.python_button.click()
+    assert "extra_iterations=30" in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), result)
+    viewer.layers["raw"].save("raw.tif")
+    widget.command_button.click()
+    words = shlex.split(QApplication.clipboard().text())
+    assert cli.main([*words[2:], "--quiet"]) == 0
+    output = words[words.index("--output") + 1]
+    assert np.array_equal(files.read(output).data, result)
+
+
 def test_python_keeps_what_the_user_kept(
     open_widget, finish, execute, noisy, slow, every_image
 ):

@@ -107,3 +107,83 @@ def test_without_a_result_there_is_nothing_to_look_back_at(done, finish):
     viewer.dims.set_current_step(0, 0)
     finish(widget)
     assert widget.scrubber.isVisibleTo(widget)
+
+
+def test_going_on_makes_the_same_layer_and_slider_longer(done, until):
+    viewer, widget = done
+    scrubber, layer = widget.scrubber, viewer.layers[RESULT]
+    result, names = layer.data.copy(), [each.name for each in viewer.layers]
+    scrubber.slider.setValue(0)
+    assert scrubber.go_on_button.isEnabled()
+    scrubber.more.setValue(30)
+    scrubber.go_on_button.click()
+    assert widget.controller.state == "running"
+    assert not scrubber.go_on_button.isEnabled()
+    until(lambda: widget.controller.state == "idle")
+    assert [each.name for each in viewer.layers] == names
+    assert not np.array_equal(layer.data, result)
+    assert made(layer)["iterations"] == 70
+    assert made(layer)["recipe"]["extra_iterations"] == 30
+    assert "kept" not in made(layer)
+    steps = [m.step for m in scrubber.moments if m is not None]
+    assert steps == sorted(steps)
+    assert steps[0] < 40 < steps[-1]
+    assert scrubber.moments[scrubber.slider.value()] is None
+    assert widget.panel.curve.checks[-1][1] > 40
+    assert widget.panel.curve.checks[0][1] == 1
+    assert scrubber.go_on_button.isEnabled()
+
+
+def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
+    open_widget, until, finish, noisy, slow, every_image
+):
+    viewer, widget = open_widget(noisy, iterations=30)
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: bool(reports) and reports[-1].step > 3)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    widget.scrubber.go_on_button.click()
+    until(lambda: widget.controller.state == "idle")
+    stopped = viewer.layers[RESULT]
+    assert made(stopped)["iterations"] == 30
+    assert made(stopped)["ended_at"] is None
+    assert made(stopped)["recipe"]["extra_iterations"] == 0
+    finish(widget)
+    again = next(each for each in viewer.layers if each.name == f"{RESULT} [1]")
+    assert np.array_equal(stopped.data, again.data)
+
+
+def test_cancelling_what_went_on_leaves_the_result(done, until):
+    viewer, widget = done
+    layer = viewer.layers[RESULT]
+    result, before = layer.data.copy(), made(layer)
+    widget.scrubber.more.setValue(1000)
+    widget.scrubber.go_on_button.click()
+    until(lambda: not np.array_equal(layer.data, result))
+    widget.panel.cancel_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert np.array_equal(layer.data, result)
+    assert made(layer) == before
+    assert "the result before it" in widget.panel.progress.text()
+    assert widget.scrubber.keep_button.isEnabled()
+    # The network has moved on: what it would go on from is not this result.
+    assert not widget.scrubber.go_on_button.isEnabled()
+
+
+def test_deleting_the_layer_of_what_went_on_ends_it(done, until):
+    viewer, widget = done
+    widget.scrubber.more.setValue(1000)
+    widget.scrubber.go_on_button.click()
+    viewer.layers.remove(viewer.layers[RESULT])
+    until(lambda: widget.controller.state == "idle")
+    assert widget.controller.last is None
+    assert not widget.scrubber.isVisibleTo(widget)
+
+
+def test_a_stack_cannot_go_on_and_says_why(open_widget, finish, noisy, every_image):
+    _, widget = open_widget(np.stack([noisy] * 2), iterations=8)
+    finish(widget)
+    assert not widget.scrubber.go_on_button.isEnabled()
+    assert "Extra iterations" in widget.scrubber.go_on_button.toolTip()

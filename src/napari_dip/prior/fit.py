@@ -21,7 +21,7 @@ from napari_dip.prior.architecture import Generates
 from napari_dip.prior.averaging import Average
 from napari_dip.prior.codes import Code
 from napari_dip.prior.layers import corner
-from napari_dip.prior.stopping import Rule
+from napari_dip.prior.stopping import GoingOn, Rule, ended
 from napari_dip.prior.terms import Squared, Term
 
 GRAPH_AFTER = 3
@@ -36,6 +36,10 @@ SPIKE = 3.0
 HALVINGS = (0.4, 0.6, 0.8)
 """Parts of a fit at which the schedule "halving" halves the rate: at 2000, 3000 and
 4000 of 5000 iterations in the program of Ren et al. (CVPR 2020)."""
+
+AFTERWARDS = 0.1
+"""Of the first learning rate, for extra iterations after a cosine has brought it to
+zero; where that cosine is at four fifths of its way."""
 
 STOPPED = "stopped by the user"
 """Why a fit ended that was sent True."""
@@ -125,6 +129,11 @@ class Settings:
         to zero with a half cosine, or by half at each of `HALVINGS`.
     start_iterations : int
         Iterations spent on `Problem.start`, not counted by the stopping rule.
+    extra_iterations : int
+        Iterations to go on for when the stopping rule says stop; the image of the
+        last one is then kept.
+    resumable : bool
+        Whether the fit keeps what it needs to go on later: `Fit.resume`.
     decay : float
         Of the averaged output, per iteration.
     check_every : int
@@ -144,6 +153,8 @@ class Settings:
     rate: float = 0.01
     schedule: str = "constant"
     start_iterations: int = 0
+    extra_iterations: int = 0
+    resumable: bool = False
     decay: float = 0.99
     check_every: int = 10
     device: str = "auto"
@@ -232,6 +243,12 @@ class Fit:
         Standard deviation over restarts.
     operator : nn.Module, optional
         The operator of the best iteration, where it was fitted along.
+    resume : callable, optional
+        ``resume(extra)`` goes on with the fit, a generator like the one it came
+        from; only once, and only where `Settings.resumable` asked for it.  A fit
+        that was stopped by the user goes on as if it had not been, any other takes
+        `extra` more iterations and keeps the last image, as if
+        `Settings.extra_iterations` had been higher by so many.
     """
 
     image: Any = field(repr=False)
@@ -245,6 +262,7 @@ class Fit:
     warnings: list[str] = field(default_factory=list)
     uncertainty: Any = field(default=None, repr=False)
     operator: nn.Module | None = field(default=None, repr=False)
+    resume: Callable[[int], Fitting] | None = field(default=None, repr=False)
 
 
 Fitting = Generator[Iterate, "bool | None", Fit]
@@ -306,16 +324,34 @@ def fit(problem: Problem, prior: Prior, settings: Settings) -> Fitting:
     with runtime.kept_pages():
         with runtime.memory_errors(advice):
             run = _Run(problem, prior, settings)
-        reason = None
-        while reason is None:
+        return (yield from _drive(run, advice))
+
+
+def _drive(run: _Run, advice: str) -> Fitting:
+    """Take steps until the rule or the user says stop."""
+    reason: str | None = None
+    undo: dict[str, Any] = {}
+    while reason is None:
+        with runtime.memory_errors(advice):
+            reason = run.advance()
+        stop = yield run.iterate()
+        if stop and reason is None:
+            undo = run.remember()
             with runtime.memory_errors(advice):
-                reason = run.advance()
-            stop = yield run.iterate()
-            if stop and reason is None:
-                with runtime.memory_errors(advice):
-                    run.check()
-                reason = STOPPED
-        return run.result(reason)
+                run.check()
+            reason = STOPPED
+    end, result = reason, run.result(reason)
+    if not run.settings.resumable:
+        return result
+    run.recall(undo)
+    run.rest()
+
+    def resume(extra: int) -> Fitting:
+        with runtime.kept_pages():
+            run.wake(extra, end)
+            return (yield from _drive(run, advice))
+
+    return dataclasses.replace(result, resume=resume)
 
 
 def estimate(
@@ -432,7 +468,9 @@ class _Run:
             known = known.expand_as(self.measurement)
         if not bool((known > 0).any()):
             raise InputError("weight: no pixel of the measurement is known")
+        self.planned = self.maximum = settings.stop.maximum
         self.watch = settings.stop.start(known, self.random)
+        self.go_on(settings.extra_iterations)
         # A code made of the measurement must not show held-out pixels either:
         # their noise would find its way into the weights, and their error would
         # look better than it is.
@@ -503,12 +541,13 @@ class _Run:
         self.step += 1
         if self.step <= 0:
             return None
-        last = self.step >= self.settings.stop.maximum
+        last = self.step >= self.maximum
         reason = None
-        if last or self.step == 1 or self.step % self.settings.check_every == 0:
+        due = self.step in (1, self.planned)
+        if last or due or self.step % self.settings.check_every == 0:
             reason = self.check()
         if last and reason is None:
-            reason = f"the maximum of {self.step} iterations"
+            reason = ended(self.step)
         return reason
 
     def _step(self) -> None:
@@ -547,13 +586,13 @@ class _Run:
         """Set what changes from iteration to iteration."""
         if self.step < 0:
             return
-        done = self.step / self.settings.stop.maximum
+        done = min(self.step / self.planned, 1.0)
         if self.problem.anneal is not None:
             self.problem.anneal(done)
         if self.settings.schedule == "constant":
             return
         if self.settings.schedule == "cosine":
-            factor = 0.5 * (1 + math.cos(math.pi * done))
+            factor = 0.5 * (1 + math.cos(math.pi * done)) if done < 1 else AFTERWARDS
         else:
             factor = 0.5 ** sum(done >= part for part in HALVINGS)
         factor *= self.slower
@@ -635,7 +674,7 @@ class _Run:
         """Describe the iteration just done."""
         return Iterate(
             step=max(self.step, 0),
-            maximum=self.settings.stop.maximum,
+            maximum=self.maximum,
             loss=self.read_loss,
             score=self.read_score,
             best_step=self.best_step,
@@ -657,8 +696,11 @@ class _Run:
             level = self.measurement.mean()
             best = torch.full_like(self.average.sum, float(level))
             self.warnings.append("no iteration gave a finite image")
-        for p, kept in zip(self.learned, self.best_learned, strict=False):
-            p.data.copy_(kept)
+        operator = copy.deepcopy(self.fitted)
+        if operator is not None and self.best_learned:
+            learned = (p for p in operator.parameters() if p.requires_grad)
+            for p, kept in zip(learned, self.best_learned, strict=True):
+                p.data.copy_(kept)
         return Fit(
             image=self._finished(best),
             average=best,
@@ -666,12 +708,44 @@ class _Run:
             iterations=self.step,
             best_iteration=self.best_step,
             seconds=time.perf_counter() - self.began,
-            history=self.history,
+            history=list(self.history),
             settings={
                 "device": str(self.device),
                 "precision": str(self.dtype).removeprefix("torch."),
                 "torch": torch.__version__,
             },
             warnings=self.warnings,
-            operator=self.fitted,
+            operator=operator,
         )
+
+    # -- an end that may not be the end ------------------------------------------
+
+    def go_on(self, extra: int, stopped: tuple[int, str] | None = None) -> None:
+        """Go on for so many iterations when the rule says stop, or has said so."""
+        if extra:
+            self.watch = GoingOn(self.watch, self.maximum, extra, stopped)
+            self.maximum = (stopped[0] if stopped else self.maximum) + extra
+
+    def remember(self) -> dict[str, Any]:
+        """Return what a check changes."""
+        now = dict(vars(self))
+        changed = ("watch", "best", "best_step", "best_learned", "history", "recent")
+        return {
+            name: copy.deepcopy(now[name]) if name == "watch" else copy.copy(now[name])
+            for name in (*changed, "read_loss", "read_score")
+        }
+
+    def recall(self, then: dict[str, Any]) -> None:
+        """Undo a check that would not have been made without the user's stop."""
+        vars(self).update(then)
+
+    def rest(self) -> None:
+        """Let go of what can be made again."""
+        self.graph = None
+        self.ended = time.perf_counter()
+
+    def wake(self, extra: int, reason: str) -> None:
+        """Go on after `reason`."""
+        self.began += time.perf_counter() - self.ended
+        if reason != STOPPED:
+            self.go_on(extra, (self.step, reason))

@@ -327,3 +327,58 @@ class _Discrepant(_Counting):
         return Verdict(
             True, f"the residual has reached the noise level {self.level:.3g}"
         )
+
+
+class GoingOn:
+    """Go on for a while when another rule says stop, and keep the last average.
+
+    Parameters
+    ----------
+    watch : Watch
+        Of that rule, at work or at its end.
+    maximum : int
+        Most iterations of its rule.
+    extra : int
+        Iterations from where it stops to the end.
+    stopped : tuple of int and str, optional
+        Where and why it has stopped already.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        maximum: int,
+        extra: int,
+        stopped: tuple[int, str] | None = None,
+    ) -> None:
+        self.watch, self.maximum, self.extra = watch, maximum, extra
+        self.stopped = stopped
+        self.weight = watch.weight
+
+    def see(self, output: Tensor) -> None:
+        """Look at the output of every iteration."""
+        self.watch.see(output)
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        """Return the score of the averaged image."""
+        return self.watch.score(average, error)
+
+    def judge(self, step: int, score: float) -> Verdict:
+        """Decide on the score of a checked iteration."""
+        if self.stopped is None:
+            verdict = self.watch.judge(step, score)
+            reason = verdict.reason
+            if reason is None and step >= self.maximum:
+                reason = ended(step)
+            if reason is None:
+                return verdict
+            self.stopped = step, reason
+        at, reason = self.stopped
+        if step < at + self.extra:
+            return Verdict(True, None)
+        return Verdict(True, f"{reason}; {step - at} more iterations were asked for")
+
+
+def ended(step: int) -> str:
+    """Return why a fit ends that has not been stopped by its rule."""
+    return f"the maximum of {step} iterations"

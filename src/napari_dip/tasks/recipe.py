@@ -159,6 +159,14 @@ class Recipe:
         low=1,
         high=1_000_000,
     )
+    extra_iterations: int = parameter(
+        0,
+        "Number of iterations to go on for after the fit would have stopped: more "
+        "detail, and more noise. The last image is then the result.",
+        low=0,
+        high=1_000_000,
+        advanced=True,
+    )
     restarts: int | Literal["auto"] = parameter(
         "auto",
         "Number of fits from different seeds to average, which also gives an "

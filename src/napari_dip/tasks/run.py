@@ -162,7 +162,12 @@ def get(name: str) -> Task:
 
 
 def run(
-    task: Task, recipe: Recipe, arrays: Sequence[Any], *, threads: int | None = None
+    task: Task,
+    recipe: Recipe,
+    arrays: Sequence[Any],
+    *,
+    threads: int | None = None,
+    resumable: bool = False,
 ) -> Fitting:
     """Run a task, yielding every iteration.
 
@@ -176,6 +181,9 @@ def run(
         Its arrays.
     threads : int, optional
         CPU threads during a step; torch's number where not given.
+    resumable : bool
+        Whether to keep what is needed to go on later, in `Fit.resume`.  A job of
+        several fits, for planes or restarts, cannot: each would have to.
 
     Yields
     ------
@@ -191,10 +199,12 @@ def run(
     """
     # Checked at the call, before the first iteration is asked for.
     job = task.start(recipe, *arrays)
-    return _run(job, recipe, next(iter(arrays), None), threads)
+    more = {"threads": threads, "extra_iterations": recipe.extra_iterations}
+    more["resumable"] = resumable and job.layout.planes * job.restarts == 1
+    return _run(job, recipe, next(iter(arrays), None), more)
 
 
-def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
+def _run(job: Job, recipe: Recipe, image: Any, more: dict[str, Any]) -> Fitting:
     from napari_dip.prior.fit import STOPPED, fit
 
     layout = job.layout
@@ -225,7 +235,7 @@ def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
                     sum(f.seconds for f in fits),
                     tuple(averages),
                 )
-                settings = dataclasses.replace(plan.settings, threads=threads)
+                settings = dataclasses.replace(plan.settings, **more)
                 fitting = fit(plan.problem, plan.prior, settings)
                 failed = plan.failed if attempt < ATTEMPTS - 1 else None
                 done, reason = yield from _relay(fitting, part.adapt, failed)
@@ -241,7 +251,39 @@ def _run(job: Job, recipe: Recipe, image: Any, threads: int | None) -> Fitting:
         result[index] = part.array(averages)
         if spread is not None:
             spread[index] = np.std([part.array([a]) for a in averages], axis=0)
-    return _summary(recipe, layout, result, spread, fits, details, warnings)
+    summary = _summary(recipe, layout, result, spread, fits, details, warnings)
+    if not done.resume:
+        return summary
+    return _resumable(summary, recipe, part, done)
+
+
+def _resumable(summary: Fit, recipe: Recipe, part: _Part, done: Fit) -> Fit:
+    """Return the summary of the only fit of a job, with a way to go on."""
+    from napari_dip.prior.fit import STOPPED
+
+    resume = done.resume
+    assert resume is not None
+
+    def further(extra: int) -> Fitting:
+        changed = recipe
+        if done.stopped_by != STOPPED:
+            total = recipe.extra_iterations + extra
+            changed = dataclasses.replace(recipe, extra_iterations=total)
+        longer, _ = yield from _relay(resume(extra), part.adapt, None)
+        result = np.empty_like(summary.image, np.float32)
+        result[part.index] = part.array([longer.average])
+        again = _summary(
+            changed,
+            part.layout,
+            result,
+            None,
+            [longer],
+            summary.settings["planes"],
+            [*summary.warnings, *longer.warnings],
+        )
+        return _resumable(again, changed, part, longer)
+
+    return dataclasses.replace(summary, resume=further)
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,22 +98,42 @@ class RunController(QObject):
         """Start a fit, or wait until the one before it is over."""
         if self.state != IDLE:
             return
-        self.last = None
-        self.following = True
         self.best_step = 0
         self.trajectory = Trajectory(settings.get("trajectory_memory") * 2**20)
-        self.result = ResultLayer(
+        result = ResultLayer(
             self.viewer.layers, work.source, work.recipe, work.crop, work.layers
         )
+        arrays = list(work.arrays.values())
+        self._run(result, functools.partial(worker.begin, work.recipe, arrays))
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the fit that ended can go on."""
+        return self.last is not None and self.last.resume is not None
+
+    def go_on(self, extra: int) -> None:
+        """Go on with the fit that ended, for so many iterations if it had its end."""
+        result = self.last
+        if self.state != IDLE or result is None or result.resume is None:
+            return
+        kind = result.image.dtype if result.recipe.dtype == "input" else None
+        fitting = result.resume(extra)
+        result.resume = None
+        result.put_back()
+        self._run(result, lambda: (fitting, kind))
+
+    def _run(self, result: ResultLayer, begin: worker.Begin) -> None:
+        self.last, self.result = None, result
+        self.following = True
         self.control = worker.Control()
         # Without the panel nobody could end the fit.
         self._when_gone = functools.partial(_abandon, self.control)
         self.destroyed.connect(self._when_gone)
         self._enter(WAITING)
-        turns.take(self.control, functools.partial(self._begin, work))
+        turns.take(self.control, functools.partial(self._begin, begin))
         self.result_changed.emit()
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, begin: worker.Begin) -> None:
         assert self.control is not None
         slots = {
             "yielded": self._show,
@@ -121,13 +141,7 @@ class RunController(QObject):
             "errored": self._errored,
         }
         self._enter(RUNNING)
-        worker.start(
-            self.control,
-            work.recipe,
-            list(work.arrays.values()),
-            settings.get("preview_interval"),
-            slots,
-        )
+        worker.start(self.control, begin, settings.get("preview_interval"), slots)
 
     def stop(self) -> None:
         """End the fit after this iteration and keep its best image."""
@@ -138,11 +152,14 @@ class RunController(QObject):
             self._enter(ENDING)
 
     def cancel(self) -> None:
-        """End the fit after this iteration and remove its layer."""
+        """End the fit after this iteration and remove its layer.
+
+        Where it went on from a result, that stays.
+        """
         if self.control is None:
             return
         if self.state == WAITING:
-            self._finish()
+            self._undo(self._finish())
             self.ended.emit("Cancelled before it began.")
             return
         self.control.cancel()
@@ -182,8 +199,9 @@ class RunController(QObject):
         if result is None:
             return
         if fit is None:
-            result.remove()
-            self.ended.emit("Cancelled: nothing was kept.")
+            self._undo(result)
+            kept = "the result before it" if self.last is result else "nothing"
+            self.ended.emit(f"Cancelled: {kept} was kept.")
             return
         result.finish(fit, ended_at)
         self.best_step = fit.best_iteration
@@ -194,15 +212,25 @@ class RunController(QObject):
         self.result_changed.emit()
 
     def _errored(self, error: Exception) -> None:
-        result = self._finish()
-        if result is not None:
-            result.remove()
+        self._undo(self._finish())
         told = str(error) or type(error).__name__
         if not isinstance(error, DipError) or error.__cause__ is not None:
             # Something nobody foresaw: its traceback may help.
             _log.error("a fit failed", exc_info=error)
         show_error(told)
         self.ended.emit(f"Failed: {told}")
+
+    def _undo(self, result: ResultLayer | None) -> None:
+        """Take back what a run that came to nothing did to its layer."""
+        if result is None:
+            return
+        if result.image is None or not result.shown:
+            result.remove()
+            self.trajectory = Trajectory(0)
+        else:
+            result.put_back()
+            self.last = result
+        self.result_changed.emit()
 
     def _finish(self) -> ResultLayer | None:
         """Go back to idle and return the result of the run that is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,8 @@ class ResultLayer:
         self.layer: Image | None = None
         self.image: Any = None
         """What the fit returned."""
+        self.resume: Callable[[int], Any] | None = None
+        """Goes on with the fit, where that is possible."""
         self.pattern: Index | None = None
         """An index of a plane: where its integers are."""
         sides = array_of(source).shape
@@ -114,12 +116,13 @@ class ResultLayer:
         ended_at : tuple of int, optional
             Part and step at which the user stopped it.
         """
-        self.image = fit.image
+        self.image, self.resume = fit.image, fit.resume
         if self.layer is None:
             self._insert(fit.image.copy())
         else:
             self.layer.data = fit.image.copy()
         self.provenance |= {
+            "recipe": fit.settings["recipe"],
             "iterations": fit.iterations,
             "best_iteration": fit.best_iteration,
             "stopped_by": fit.stopped_by,
@@ -129,6 +132,12 @@ class ResultLayer:
             "ended_at": None if ended_at is None else list(ended_at),
         }
         self._note({})
+
+    def put_back(self) -> None:
+        """Show the result as it is, whatever was looked at."""
+        if self.layer is not None and self.image is not None:
+            self.layer.data = self.image.copy()
+            self._note({})
 
     def look(self, index: Index, snapshot: Snapshot | None) -> None:
         """Show another moment of the fit in one plane; None is the result itself."""
@@ -183,8 +192,7 @@ class ResultLayer:
         )
         copy.metadata = {**self.layer.metadata}
         insert(self.layers, [self.layer], copy)
-        self.layer.data = self.image.copy()
-        self._note({})
+        self.put_back()
         return copy
 
     def remove(self) -> None:

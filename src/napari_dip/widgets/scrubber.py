@@ -5,11 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_dip.widgets.controller import IDLE, RunController, connect
 from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.trajectory import Snapshot
+
+GO_ON = (
+    "Fit on from where the fit ended: earlier moments would lead to the same images "
+    "again. The result is then the last image; the slider goes on, too. A fit that you "
+    "stopped goes on until it stops by itself."
+)
+
+CANNOT_GO_ON = (
+    "Only a run of a single fit can go on. This one had several planes or seeds, or "
+    "was taken back: raise Extra iterations among the advanced settings and run again."
+)
 
 
 class Scrubber(QWidget):
@@ -51,6 +69,13 @@ class Scrubber(QWidget):
             "Copy the image that is shown to a layer of its own; the result that the "
             "fit chose stays.",
         )
+        self.more = QSpinBox()
+        self.more.setRange(10, 100_000)
+        self.more.setSingleStep(50)
+        self.more.setValue(200)
+        self.more.setSuffix(" iterations")
+        self.more.setToolTip("<qt>How long the fit is to go on.</qt>")
+        self.go_on_button = button("Continue fitting", GO_ON)
         above = QHBoxLayout()
         above.addWidget(QLabel(ends[0]))
         above.addWidget(self.slider, stretch=1)
@@ -58,13 +83,18 @@ class Scrubber(QWidget):
         below = QHBoxLayout()
         below.addWidget(self.label, stretch=1)
         below.addWidget(self.keep_button)
+        last = QHBoxLayout()
+        last.addWidget(self.more)
+        last.addWidget(self.go_on_button, stretch=1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(above)
         layout.addLayout(below)
+        layout.addLayout(last)
 
         self.slider.valueChanged.connect(self._look)
         self.keep_button.clicked.connect(self._keep)
+        self.go_on_button.clicked.connect(self._go_on)
         controller.reported.connect(self._grow)
         controller.state_changed.connect(lambda _: self._offer())
         controller.result_changed.connect(self.refresh)
@@ -146,6 +176,9 @@ class Scrubber(QWidget):
             last.keep()
             self.refresh()
 
+    def _go_on(self) -> None:
+        self.controller.go_on(self.more.value())
+
     def _plane_changed(self, event: Any = None) -> None:
         last = self.controller.last
         if last is None:
@@ -158,6 +191,10 @@ class Scrubber(QWidget):
         self.setVisible(len(self.moments) > 1)
         idle = self.controller.state == IDLE and self.controller.last is not None
         self.keep_button.setEnabled(idle)
+        can = self.controller.can_go_on
+        for each in (self.more, self.go_on_button):
+            each.setEnabled(idle and can)
+        self.go_on_button.setToolTip(f"<qt>{GO_ON if can else CANNOT_GO_ON}</qt>")
         moment = self._looked_at()
         if moment is not None:
             part = "" if moment.part == 0 else f"fit {moment.part + 1}, "

@@ -269,20 +269,25 @@ class TaskWidget(QWidget):
 
     # -- as text ------------------------------------------------------------------
 
-    def ending(self, work: Work) -> scripting.Ending:
-        """Return how the last run ended, if this is it once more."""
+    def repeated(self, work: Work) -> tuple[Recipe, scripting.Ending]:
+        """Return recipe and ending of the last run, if this is it once more.
+
+        It may have gone on for longer than was filled in.
+        """
         last = self.controller.last
         if last is None or last.layer is None:
-            return scripting.Ending()
+            return work.recipe, scripting.Ending()
         made = last.layer.metadata[KEY]
         sides = array_of(work.source).shape
         bounds = [c.indices(n)[:2] for c, n in zip(work.crop, sides, strict=True)]
         same = (
-            made["recipe"] == work.recipe.to_dict()
+            last.recipe == work.recipe
             and made["layers"] == {n: layer.name for n, layer in work.layers.items()}
             and made["crop"] == [list(pair) for pair in bounds]
         )
-        return scripting.Ending.of(made) if same else scripting.Ending()
+        if not same:
+            return work.recipe, scripting.Ending()
+        return type(work.recipe).from_dict(made["recipe"]), scripting.Ending.of(made)
 
     def copy_python(self) -> None:
         """Copy code that does this run again."""
@@ -292,7 +297,8 @@ class TaskWidget(QWidget):
             self._tell(str(error))
             return
         code = {n: g.code(work.source, work.crop) for n, g in self.inputs.items()}
-        text = scripting.python(work.recipe, code, self.ending(work))
+        recipe, ending = self.repeated(work)
+        text = scripting.python(recipe, code, ending)
         copy(text)
         self._tell("Copied. Paste it into napari's console.")
 
@@ -301,7 +307,7 @@ class TaskWidget(QWidget):
         try:
             work = self.work()
             files = {n: g.file(work.crop) for n, g in self.inputs.items()}
-            ending = self.ending(work)
+            recipe, ending = self.repeated(work)
             if ending.kept or ending.stopped:
                 raise InputError(
                     "The run was ended by hand, which a command cannot do again; "
@@ -311,7 +317,7 @@ class TaskWidget(QWidget):
             self._tell(str(error))
             return
         output = f"{work.source.name}-{self.task}.tif".replace("/", "_")
-        text = scripting.command(work.recipe, files, output)
+        text = scripting.command(recipe, files, output)
         copy(text)
         missing = [
             f"{given.layer.name} as {files[name]}"

@@ -20,7 +20,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Fit
+    from napari_dip.prior.fit import Fit, Fitting
 
 REPORT_EVERY = 0.2
 """Seconds between two reports: Qt queues all of them, however slow the drawing."""
@@ -123,19 +123,25 @@ class FitWorker(GeneratorWorker):
         self.control.cancel()
 
 
+Begin = Callable[[], "tuple[Fitting, np.dtype[Any] | None]"]
+"""Begins a fit: a generator, and the type that its images are to be cast to."""
+
+
+def begin(recipe: Recipe, arrays: Sequence[Callable[[], Any]]) -> Any:
+    """Begin a fit of arrays, which are made here as they may have to be read."""
+    given = [array() for array in arrays]
+    kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
+    return run(get(recipe.task), recipe, given, resumable=True), kind
+
+
 def start(
-    control: Control,
-    recipe: Recipe,
-    arrays: Sequence[Callable[[], Any]],
-    interval: float,
-    connect: dict[str, Any],
+    control: Control, begin: Begin, interval: float, connect: dict[str, Any]
 ) -> FitWorker:
     """Start `restoring` in a thread; `connect` maps the worker's signals to slots."""
     worker = create_worker(
         restoring,
         control,
-        recipe,
-        arrays,
+        begin,
         interval,
         _worker_class=FitWorker,
         _connect=connect,
@@ -147,10 +153,7 @@ def start(
 
 
 def restoring(
-    control: Control,
-    recipe: Recipe,
-    arrays: Sequence[Callable[[], Any]],
-    interval: float = 0.3,
+    control: Control, begin: Begin, interval: float = 0.3
 ) -> Generator[Report, None, Fit | None]:
     """Run a fit, reporting now and then.
 
@@ -158,10 +161,8 @@ def restoring(
     ----------
     control : Control
         Looked at after every iteration.
-    recipe : Recipe
-        Its parameters.
-    arrays : sequence of callable
-        Return the arrays of the task; called here, as they may have to be read.
+    begin : callable
+        Begins it; called in the thread.
     interval : float
         Seconds between two images.
 
@@ -186,11 +187,9 @@ def restoring(
     fitting = it = None
     before = torch.get_num_threads()
     try:
-        given = [array() for array in arrays]
         # Not as an argument of the fit: a script sets them in the same way.
         torch.set_num_threads(threads())
-        fitting = run(get(recipe.task), recipe, given)
-        kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
+        fitting, kind = begin()
         times: deque[float] = deque(maxlen=50)
         checks: list[tuple[int, int, float, float]] = []
         next_report = next_image = 0.0
