@@ -1,0 +1,233 @@
+"""Richardson-Lucy and Wiener."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any
+
+import numpy as np
+from scipy import fft
+
+from napari_dip.baselines.common import Array, Index, check, check_noise, each, whole
+from napari_dip.tasks import noise as noises
+from napari_dip.tasks.arrays import Float, as_array, prepare
+
+RICHARDSON_LUCY = 100
+"""Most iterations of `richardson_lucy` that are chosen by themselves."""
+
+BALANCES = (-4.0, 2.0)
+"""Decimal logarithms of the limits of a balance that `wiener` chooses by itself."""
+
+
+def richardson_lucy(
+    image: Any,
+    psf: Any,
+    iterations: int | None = None,
+    *,
+    sigma: float | None = None,
+    noise: str = "auto",
+    background: float | str | None = "auto",
+    boundary: str = "extend",
+    channel_axis: int | str | None = "auto",
+    spatial_dims: int = 2,
+) -> Float:
+    """Deconvolve by Richardson and Lucy's iteration.
+
+    Parameters
+    ----------
+    image, sigma, noise, channel_axis, spatial_dims
+        As in `nlm`; missing pixels have no weight, so nothing is filled in for them.
+    psf : array_like
+        Point spread function, (Y, X) for planes or (Z, Y, X) for volumes, centred on
+        the pixel ``side // 2``; it is scaled to sum to one.
+    iterations : int, optional
+        How many; where not given, until the residual has the variance of the noise
+        (Morozov's discrepancy principle), 100 at most.
+    background : float, "auto" or None
+        Value of the image where there is no light, below which the result never is;
+        "auto" is 0, or no limit for an image with much below 0; None is no limit.
+    boundary : str
+        "extend" takes light from beyond the border as unknown, "periodic" repeats the
+        image.
+
+    Returns
+    -------
+    ndarray
+        float32, of the shape of `image`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable.
+
+    Notes
+    -----
+    Richardson (1972) and Lucy (1974), with the weights of Bertero and Boccacci, A
+    Simple Method for the Reduction of Boundary Effects in the Richardson-Lucy Approach
+    (2005).
+    """
+    import torch
+
+    from napari_dip.prior import convolution
+    from napari_dip.tasks.deconvolve import floor_of, kernel_for
+
+    steps = check("iterations", iterations, int, NoneType, low=1)
+    level = check("sigma", sigma, float, NoneType, low=0)
+    check_noise(noise)
+    floor = check("background", background, float, NoneType, choices=("auto",))
+    check("boundary", boundary, choices=("extend", "periodic"))
+    image = as_array(image, "image")
+    layout, kernel, _ = kernel_for(image, psf, channel_axis, spatial_dims, boundary)
+    blur = convolution.Convolution(
+        torch.from_numpy(kernel.astype(np.float32)),
+        layout.sides,
+        periodic=boundary == "periodic",
+    )
+
+    def work(index: Index) -> Float:
+        plane = prepare(layout.take(image, index), "image")
+        values = plane.restore(plane.values)
+        zero = floor_of(floor, values, values[:, plane.known > 0])
+        scaled = (values - np.float32(zero)) / np.float32(plane.span)
+        variance = 0.0
+        if steps is None:
+            known = None if level is None else level / plane.span
+            variance = noises.model(scaled, noise, known).level(scaled)
+        estimate = convolution.richardson_lucy(
+            blur,
+            torch.from_numpy(scaled)[None],
+            torch.from_numpy(plane.known)[None, None],
+            steps or RICHARDSON_LUCY,
+            variance,
+        )
+        inside: Float = estimate[blur.crop][0].numpy()
+        return inside * np.float32(plane.span) + np.float32(zero)
+
+    return each(layout, work)
+
+
+def wiener(
+    image: Any,
+    psf: Any,
+    balance: float | None = None,
+    *,
+    sigma: float | None = None,
+    noise: str = "auto",
+    boundary: str = "extend",
+    channel_axis: int | str | None = "auto",
+    spatial_dims: int = 2,
+) -> Float:
+    """Deconvolve by Wiener and Hunt's filter.
+
+    Parameters
+    ----------
+    image, psf, sigma, noise, boundary, channel_axis, spatial_dims
+        As in `richardson_lucy`, but missing pixels are filled in, and with "extend"
+        the image goes over into its own reflection beyond the border.
+    balance : float, optional
+        Weight of the squared Laplacian against the squared residual; where not given,
+        the one, from 1e-4 to 100, for which the residual has the variance of the noise
+        (Morozov's discrepancy principle) away from the border, where the PSF leaves
+        that much.
+
+    Returns
+    -------
+    ndarray
+        float32, of the shape of `image`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable.
+
+    Notes
+    -----
+    ``conj(H) / (|H|^2 + balance |D|^2)`` in the Fourier domain, H the transform of the
+    PSF and D that of the Laplacian (Hunt, 1973; Orieux, Giovannelli, Rodet, Bayesian
+    Estimation of Regularization and Point Spread Function Parameters for Wiener-Hunt
+    Deconvolution, 2010), as in `skimage.restoration.wiener`.
+    """
+    from napari_dip.tasks.deconvolve import kernel_for
+
+    weight = check("balance", balance, float, NoneType, low=0)
+    level = check("sigma", sigma, float, NoneType, low=0)
+    check_noise(noise)
+    check("boundary", boundary, choices=("extend", "periodic"))
+    image = as_array(image, "image")
+    layout, kernel, _ = kernel_for(image, psf, channel_axis, spatial_dims, boundary)
+    periodic = boundary == "periodic"
+
+    def work(index: Index) -> Float:
+        plane = whole(layout.take(image, index))
+        known = None if level is None else level / plane.span
+        restore = _Wiener(plane.values, kernel, periodic)
+        by = weight
+        if by is None:
+            found = noises.model(plane.values, noise, known)
+            by = restore.balance(found.level(plane.values))
+        return plane.restore(restore(by).astype(np.float32))
+
+    return each(layout, work)
+
+
+class _Wiener:
+    """Wiener and Hunt's filter for one plane, to be tried with several balances."""
+
+    def __init__(self, values: Float, kernel: Array, periodic: bool) -> None:
+        from skimage.restoration import uft
+
+        self.values = values.astype(np.float64)
+        extended = self.values
+        sides, self.inner = values.shape[1:], [slice(None)]
+        for axis, (n, k) in enumerate(zip(sides, kernel.shape, strict=True), start=1):
+            near = 0 if periodic or 2 * k > n else k // 2
+            self.inner.append(slice(near, n - near))
+            if not periodic:
+                extended = _wrapped(extended, axis, min(2 * k, n))
+        self.shape = extended.shape[1:]
+        self.axes = tuple(range(1, values.ndim))
+        self.crop = (slice(None), *[slice(n) for n in sides])
+        self.transfer = uft.ir2tf(kernel, self.shape)
+        self.penalty = np.abs(uft.laplacian(kernel.ndim, self.shape)[0]) ** 2
+        self.spectrum = fft.rfftn(extended, axes=self.axes)
+
+    def __call__(self, balance: float) -> Array:
+        return self._image(self._restored(balance))
+
+    def _restored(self, balance: float) -> Array:
+        power = np.abs(self.transfer) ** 2 + balance * self.penalty
+        # Frequencies that the PSF takes away entirely stay away.
+        gain = np.conj(self.transfer) / np.maximum(power, 1e-12)
+        found: Array = gain * self.spectrum
+        return found
+
+    def _image(self, spectrum: Array) -> Array:
+        image: Array = fft.irfftn(spectrum, s=self.shape, axes=self.axes)
+        return image[self.crop]
+
+    def balance(self, variance: float) -> float:
+        """Return the balance for which the residual has a variance."""
+        low, high = BALANCES
+        for _ in range(12):
+            middle = (low + high) / 2
+            blurred = self._image(self.transfer * self._restored(10**middle))
+            rest = (blurred - self.values)[tuple(self.inner)]
+            # The residual grows with the balance.
+            if np.mean(rest**2) > variance:
+                high = middle
+            else:
+                low = middle
+        return float(10**low)
+
+
+def _wrapped(values: Array, axis: int, width: int) -> Array:
+    """Extend an image along an axis so that its end leads smoothly to its start.
+
+    The reflections at both ends, faded into each other.
+    """
+    flipped = np.flip(values, axis)
+    first = np.take(flipped, range(width), axis)
+    last = np.take(flipped, range(values.shape[axis] - width, values.shape[axis]), axis)
+    t = (np.arange(width) + 0.5) / width
+    fade = (t * t * (3 - 2 * t)).reshape([-1] + [1] * (values.ndim - 1 - axis))
+    return np.concatenate([values, (1 - fade) * first + fade * last], axis)
