@@ -327,3 +327,29 @@ def test_it_says_what_a_fit_needs(open_widget, until, noisy, monkeypatch):
 
 def test_a_base_class_is_no_widget_of_a_task():
     assert not hasattr(TaskWidget, "task")
+
+
+@pytest.mark.gui
+def test_menus_and_command_palette_have_every_widget(make_napari_viewer):
+    from napari._app_model import get_app_model
+
+    make_napari_viewer()
+    menus = get_app_model().menus
+    names = {f"napari-dip.{kind.task}_widget" for kind in WIDGETS}
+    for menu in ("napari_dip", menus.COMMAND_PALETTE_ID):
+        commands = [getattr(item, "command", None) for item in menus.get_menu(menu)]
+        assert names <= {command.id for command in commands if command}
+    inside = menus.get_menu("napari/layers/filter")
+    assert "napari_dip" in {getattr(item, "submenu", None) for item in inside}
+
+
+@pytest.mark.gui
+def test_the_command_palette_offers_nothing_that_cannot_be_run(make_napari_viewer):
+    from napari._app_model import get_app_model
+
+    make_napari_viewer()
+    menus = get_app_model().menus
+    for item in menus.get_menu(menus.COMMAND_PALETTE_ID):
+        name = item.command.id.removeprefix("napari-dip.")
+        if name == "read" or name.startswith("write_"):
+            assert not item.command.enablement.eval({})
