@@ -221,10 +221,14 @@ def summary(rows: list[Found]) -> str:
     for row in rows:
         groups.setdefault((row["set"], row["noise"], row["method"]), []).append(row)
     lines = []
-    for (folder, noise, method), group in groups.items():
+    order = list(METHODS)
+    for folder, noise, method in sorted(
+        groups, key=lambda g: (*g[:2], order.index(g[2]))
+    ):
+        group = groups[folder, noise, method]
         line: Found = {"set": folder, "noise": noise, "method": method}
         if any("missing" in r for r in group):
-            line["stopped by"] = "not installed"
+            line["images"] = "not installed"
         else:
             line |= {
                 key: float(np.mean([r[key] for r in group]))
@@ -232,6 +236,8 @@ def summary(rows: list[Found]) -> str:
                 if all(key in r for r in group)
             }
             line["images"] = len(group)
+            if "hindsight" in line:
+                line["lost"] = line["hindsight"] - line["psnr"]
         lines.append(line)
-    columns = ["set", "noise", "method", "images", "psnr", "hindsight", "ssim"]
-    return common.table(lines, [*columns, "seconds", "iterations"])
+    columns = ["set", "noise", "method", "images", "psnr", "hindsight", "lost"]
+    return common.table(lines, [*columns, "ssim", "seconds", "iterations"])

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.plain import loop
+from benchmarks.race import race
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -174,26 +175,6 @@ def _speed(size: int) -> dict[str, Any]:
 
 def _quality(size: int, seconds: float) -> dict[str, Any]:
     """Seconds of the plain loop and of the fast preset, and what both reach."""
-    from napari_dip import denoise
-
-    image, clean = _noisy(size)
-    ours = denoise(image, device="cuda", full_output=True)
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].cuda()
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    steps = loop(tensor)
-    step, spent = 0, 0.0
-    while step < 1800 and spent < 0.8 * seconds:
-        _, average = next(steps)
-        torch.cuda.synchronize()
-        step, spent = step + 1, time.perf_counter() - began
-    plain = average[0].permute(1, 2, 0).cpu().numpy()
-    return {
-        "size": size,
-        "fast dB": common.psnr(ours.image, clean),
-        "fast s": ours.seconds,
-        "plain dB": common.psnr(plain, clean),
-        "plain s": spent,
-        "plain iterations": step,
-        "ratio": spent / ours.seconds,
-    }
+    found = race(*_noisy(size), "cuda", limit=0.8 * seconds)
+    found.pop("curves")
+    return {"size": size, **found}

@@ -22,10 +22,13 @@ import torch
 
 from benchmarks import common
 from benchmarks.plain import loop
+from napari_dip.prior import runtime
+
+SIZES = [128, 256, 512, 1024, 2048]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -36,9 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.child:
         print(json.dumps(_child(arguments)))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in arguments.sizes:
-        row = _compare(arguments, size)
+        row = _compare(arguments, size, rows[-1] if rows else None)
         rows.append(row)
         print(common.table([row], list(row)), flush=True)
     _plot(rows, arguments.device)
@@ -47,8 +50,22 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"written to {path.relative_to(common.ROOT)}")
 
 
-def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
-    kinds = ("plain", "engine", "engine-thread", "fast")
+MEMORY = {"plain": "plain MiB", "engine": "engine MiB", "engine-thread": "engine MiB"}
+"""Columns of the memory of a kind, for the next size's forecast."""
+
+
+def _compare(
+    arguments: argparse.Namespace, size: int, smaller: dict[str, Any] | None
+) -> dict[str, Any]:
+    kinds = ["plain", "engine", "engine-thread", "fast"]
+    if smaller is not None:
+        # Where it would not fit, the system ends whatever it likes.
+        grown = (size / smaller["size"]) ** 2
+        free = runtime.free_memory(torch.device(arguments.device)) / 2**20
+        for kind, column in MEMORY.items():
+            before = smaller[column]
+            if before is None or before * grown > 0.85 * free:
+                kinds.remove(kind)
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     # Large images take long and vary little.
     for _ in range(arguments.repeats if size <= 256 else 1):
@@ -61,18 +78,26 @@ def _compare(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
             )
             found[kind].append(json.loads(done.stdout))
     seconds = {
-        kind: statistics.median(f["seconds"] for f in found[kind]) for kind in kinds
+        kind: 1000 * statistics.median(f["seconds"] for f in found[kind])
+        for kind in kinds
     }
     memory = {kind: max(f["memory"] for f in found[kind]) for kind in kinds}
+
+    def ratio(kind: str) -> float | None:
+        both = "plain" in seconds and kind in seconds
+        return seconds["plain"] / seconds[kind] if both else None
+
     return {
         "size": size,
-        "plain s/it": round(seconds["plain"], 4),
-        "engine s/it": round(seconds["engine"], 4),
-        "ratio": seconds["plain"] / seconds["engine"],
-        "ratio in a thread": seconds["plain"] / seconds["engine-thread"],
-        "fast preset s/it": round(seconds["fast"], 4),
-        "plain MiB": memory["plain"],
-        "engine MiB": memory["engine"],
+        "plain ms/it": seconds.get("plain"),
+        "engine ms/it": seconds.get("engine"),
+        "ratio": ratio("engine"),
+        "ratio in a thread": ratio("engine-thread"),
+        "fast preset ms/it": seconds["fast"],
+        "ratio of fast": ratio("fast"),
+        "plain MiB": memory.get("plain"),
+        "engine MiB": memory.get("engine"),
+        "fast preset MiB": memory["fast"],
     }
 
 
@@ -87,15 +112,16 @@ def _plot(rows: list[dict[str, Any]], device: str) -> None:
     pixels = [row["size"] ** 2 for row in rows]
     for axes, label, names in zip(
         figure.subplots(1, 2),
-        ("seconds per iteration", "peak memory, MiB"),
+        ("milliseconds per iteration", "peak memory, MiB"),
         (
-            ("plain s/it", "engine s/it", "fast preset s/it"),
-            ("plain MiB", "engine MiB"),
+            ("plain ms/it", "engine ms/it", "fast preset ms/it"),
+            ("plain MiB", "engine MiB", "fast preset MiB"),
         ),
         strict=True,
     ):
         for name in names:
-            axes.loglog(pixels, [row[name] for row in rows], "o-", label=name)
+            known = [row[name] or float("nan") for row in rows]
+            axes.loglog(pixels, known, "o-", label=name)
         first = rows[0][names[0]] / pixels[0]
         axes.loglog(pixels, [first * p for p in pixels], "k:", label="proportional")
         axes.set_xlabel("pixels")

@@ -54,7 +54,7 @@ def _by_image(rows: list[dict[str, Any]]) -> str:
     """PSNR of every image, mean over seeds."""
     methods = list(dict.fromkeys(r["method"] for r in rows))
     lines = []
-    for noise in dict.fromkeys(r["noise"] for r in rows):
+    for noise in sorted({r["noise"] for r in rows}):
         for image in dict.fromkeys(r["image"] for r in rows):
             line: dict[str, Any] = {"image": image, "noise": noise}
             for method in methods:
