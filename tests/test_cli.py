@@ -166,7 +166,7 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
 
     def start(recipe, image, mask):
         seen.append((recipe.keep_known, mask.tolist()))
-        return denoise.TASK.start(recipe, image)
+        return denoise.TASK.begin(recipe, image)
 
     arrays = {"image": "An image.", "mask": "Another."}
     task = Task(MaskedRecipe, arrays, start, "Do something.")

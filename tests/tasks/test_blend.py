@@ -117,7 +117,7 @@ def test_presets_run(images, mask, preset):
 
 
 def test_paper_is_the_published_program(images, mask):
-    job = TASK.start(BlendRecipe(preset="paper"), *images, mask)
+    job = TASK.begin(BlendRecipe(preset="paper"), *images, mask)
     plan = job.plan(next(job.layout.indices()), 0)
     assert plan.prior.architecture.skip == (128,) * 5
     assert plan.prior.architecture.upsampling == "nearest"
@@ -127,7 +127,7 @@ def test_paper_is_the_published_program(images, mask):
 
 
 def test_widening_and_factors_reach_the_loss(images, mask):
-    job = TASK.start(
+    job = TASK.begin(
         BlendRecipe(widening=False, factors=(1, 2, 3, 4, 5, 6, 7)), *images, mask
     )
     term = job.plan(next(job.layout.indices()), 0).problem.term

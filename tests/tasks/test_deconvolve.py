@@ -62,7 +62,7 @@ def plan():
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, psf, **parameters):
-        job = TASK.start(DeconvolveRecipe(device="cpu", **parameters), image, psf)
+        job = TASK.begin(DeconvolveRecipe(device="cpu", **parameters), image, psf)
         return job.plan(next(job.layout.indices()), 0)
 
     return make
@@ -89,7 +89,7 @@ def test_the_flip_is_that_of_measured_data(shared_data):
     sharp, blurred, psf = (
         tifffile.imread(folder / f"{name}.tif") for name in ("actual", "data", "kernel")
     )
-    job = TASK.start(DeconvolveRecipe(boundary="periodic"), blurred, psf)
+    job = TASK.begin(DeconvolveRecipe(boundary="periodic"), blurred, psf)
     operator = job.plan((slice(None),) * 3, 0).problem.operator
 
     def fit(kernel):

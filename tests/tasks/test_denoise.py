@@ -36,7 +36,7 @@ def plan():
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.start(DenoiseRecipe(**parameters), np.asarray(image))
+        job = TASK.begin(DenoiseRecipe(**parameters), np.asarray(image))
         index = next(job.layout.indices())
         return job.plan(index, 0)
 

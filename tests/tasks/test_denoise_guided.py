@@ -41,7 +41,7 @@ def plan():
 
     def make(image, guide, **parameters):
         recipe = DenoiseGuidedRecipe(**parameters)
-        job = TASK.start(recipe, np.asarray(image), np.asarray(guide))
+        job = TASK.begin(recipe, np.asarray(image), np.asarray(guide))
         return job.plan(next(job.layout.indices()), 0)
 
     return make

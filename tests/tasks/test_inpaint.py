@@ -41,7 +41,7 @@ def plan():
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, mask, **parameters):
-        job = TASK.start(InpaintRecipe(**parameters), image, mask)
+        job = TASK.begin(InpaintRecipe(**parameters), image, mask)
         return job.plan(next(job.layout.indices()), 0)
 
     return make

@@ -133,7 +133,7 @@ def test_total_variation_smooths(model, image):
 
 
 def test_paper_is_the_published_program(model, image):
-    job = TASK.start(InvertRecipe(preset="paper", layer="act"), image, model, None)
+    job = TASK.begin(InvertRecipe(preset="paper", layer="act"), image, model, None)
     plan = job.plan(next(job.layout.indices()), 0)
     shape = plan.prior.architecture
     assert shape.down == shape.up == (16, 32, 64, 128, 128, 128)

@@ -108,7 +108,7 @@ def test_shape_and_channels(channels):
 def test_paper_is_the_published_program(model):
     plans = {}
     for layer in ("classes", "edges"):
-        job = TASK.start(MaximizeRecipe(preset="paper", layer=layer), model, None)
+        job = TASK.begin(MaximizeRecipe(preset="paper", layer=layer), model, None)
         plans[layer] = job.plan(next(job.layout.indices()), 0)
     shape = plans["classes"].prior.architecture
     assert shape.skip == (0, 4, 4, 4, 4, 4)

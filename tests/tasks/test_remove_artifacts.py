@@ -38,7 +38,7 @@ def plan():
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.start(RemoveArtifactsRecipe(**parameters), np.asarray(image))
+        job = TASK.begin(RemoveArtifactsRecipe(**parameters), np.asarray(image))
         return job.plan(next(job.layout.indices()), 0)
 
     return make

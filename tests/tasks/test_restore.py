@@ -35,7 +35,7 @@ def plan():
     """Return a function that gives the plan for a measurement."""
 
     def make(measurement, operator, **parameters):
-        job = TASK.start(
+        job = TASK.begin(
             RestoreRecipe(device="cpu", **parameters), measurement, operator
         )
         return job.plan(next(job.layout.indices()), 0)

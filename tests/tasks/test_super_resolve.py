@@ -42,7 +42,7 @@ def plan():
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.start(SuperResolveRecipe(**parameters), np.asarray(image))
+        job = TASK.begin(SuperResolveRecipe(**parameters), np.asarray(image))
         return job.plan(next(job.layout.indices()), 0)
 
     return make

@@ -104,8 +104,8 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     if recipe.method != "dip":
         ready = layout.arrange(below.restore(pair.classical(recipe.method)))
 
-    def plan(_: tuple[int | slice, ...], seed: int) -> Plan:
-        return _plan(recipe, pair, seed)
+    def plan(*_: Any) -> Plan:
+        return _plan(recipe, pair)
 
     return Job(layout, layout.sides, plan, recipe.fits(), ready)
 
@@ -157,7 +157,7 @@ class _Pair:
         return np.asarray(np.moveaxis(result, -1, 0), np.float32)
 
 
-def _plan(recipe: BlendRecipe, pair: _Pair, seed: int) -> Plan:
+def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     import torch
 
     from napari_dip.prior import runtime, stopping
@@ -215,9 +215,6 @@ def _plan(recipe: BlendRecipe, pair: _Pair, seed: int) -> Plan:
         rate=rate,
         schedule="constant" if paper else "cosine",
         decay=0.99,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     return Plan(problem, prior, settings, pair.background.restore)
 

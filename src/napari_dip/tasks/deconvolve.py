@@ -310,9 +310,6 @@ def _plan(
         schedule=schedule,
         decay=decay,
         start_iterations=started,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
 
     def restore(image: Float) -> Float:

@@ -56,15 +56,15 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return plan_of(recipe, plane, seed)
+        return plan_of(recipe, plane)
 
     return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
-def plan_of(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
+def plan_of(recipe: DenoiseRecipe, plane: Plane) -> Plan:
     """Return the fit of one plane."""
     # torch only now: command line and widget read recipes without it.
     import torch
@@ -122,9 +122,6 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, seed: int) -> Plan:
         optimizer=optimizer,
         rate=rate,
         decay=decay,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     details = {
         "noise": found.kind,

@@ -42,11 +42,11 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
         seen = prepare(guide_at(index), "guide", unit=unit)
-        return _plan(recipe, plane, seen.values, seed)
+        return _plan(recipe, plane, seen.values)
 
     return Job(layout, layout.sides, plan, recipe.fits(denoise.MEMBERS))
 
@@ -95,7 +95,7 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
     )
 
 
-def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float, seed: int) -> Plan:
+def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
     import torch
 
     from napari_dip.prior import stopping
@@ -103,7 +103,7 @@ def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float, seed: int) ->
     from napari_dip.prior.codes import BlindSpot, Guide
     from napari_dip.prior.fit import Prior
 
-    plan = denoise.plan_of(recipe, plane, seed)
+    plan = denoise.plan_of(recipe, plane)
     image = torch.from_numpy(guide)[None]
     code = plan.prior.code
     if recipe.preset == "paper":

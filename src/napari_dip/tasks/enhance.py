@@ -60,15 +60,15 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane, seed)
+        return _plan(recipe, plane)
 
     return Job(layout, layout.sides, plan, recipe.fits())
 
 
-def _plan(recipe: EnhanceRecipe, plane: Plane, seed: int) -> Plan:
+def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
     import torch
 
     from napari_dip.prior import stopping
@@ -96,9 +96,6 @@ def _plan(recipe: EnhanceRecipe, plane: Plane, seed: int) -> Plan:
         optimizer=optimizer,
         rate=rate,
         decay=decay,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     details = {"detail left out": level**0.5 * plane.span}
     prior = Prior(architecture, Noise(perturbation=0.0))

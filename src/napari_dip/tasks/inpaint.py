@@ -84,9 +84,9 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         )
     missing = missing_in(image, mask, layout)
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         pixels = layout.take(image, index)
-        return _plan(recipe, pixels, missing(index), seed)
+        return _plan(recipe, pixels, missing(index))
 
     return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
@@ -143,9 +143,7 @@ def _planes_of(
     return take
 
 
-def _plan(
-    recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_], seed: int
-) -> Plan:
+def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) -> Plan:
     # torch only now: command line and widget read recipes without it.
     import torch
 
@@ -202,9 +200,6 @@ def _plan(
         rate=fitting.rate,
         schedule="constant" if noisy else fitting.schedule,
         decay=fitting.decay,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     warnings = []
     if noisy and recipe.keep_known:

@@ -53,7 +53,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         image = layout.take(array, next(layout.indices())) / white
     features = models.features(recipe, model, preprocess)
 
-    def plan(_: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(*_: Any) -> Plan:
         import torch
 
         from napari_dip.prior import stopping
@@ -107,9 +107,6 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
             else 0.02,
             schedule="constant" if paper else "cosine",
             decay=0.9 if paper else 0.95,
-            device=recipe.device,
-            precision=recipe.precision,
-            seed=seed,
         )
         problem = Problem(
             wanted / power,

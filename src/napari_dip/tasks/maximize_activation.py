@@ -61,7 +61,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
     features = models.features(recipe, model, preprocess)
 
-    def plan(_: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(*_: Any) -> Plan:
         import torch
 
         from napari_dip.prior import stopping
@@ -117,9 +117,6 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
             rate=models.PIXEL_RATE if pixels else 0.001 if paper and is_map else 0.01,
             schedule="constant" if paper else "cosine",
             decay=0.9,
-            device=recipe.device,
-            precision=recipe.precision,
-            seed=seed,
         )
         problem = Problem(
             torch.full((1, 1, 1), goal or 0.0),

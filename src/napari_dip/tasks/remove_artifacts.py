@@ -66,10 +66,10 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane, seed)
+        return _plan(recipe, plane)
 
     return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
@@ -92,7 +92,7 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
         )
 
 
-def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
+def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     import torch
 
     from napari_dip.prior import stopping, terms
@@ -139,9 +139,6 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane, seed: int) -> Plan:
         optimizer=optimizer,
         rate=rate,
         decay=0.99,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     return Plan(problem, prior, settings, plane.restore, details)
 

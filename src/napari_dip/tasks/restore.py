@@ -68,8 +68,8 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     layout = _layout(recipe, measured[0])
     operators = _operators(operator, len(measured))
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-        return _plan(recipe, layout, measured, operators, seed)
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+        return _plan(recipe, layout, measured, operators)
 
     return Job(layout, layout.sides, plan, recipe.fits())
 
@@ -149,7 +149,6 @@ def _plan(
     layout: Layout,
     measured: Sequence[Float],
     operators: Sequence[Any],
-    seed: int,
 ) -> Plan:
     import torch
 
@@ -226,9 +225,6 @@ def _plan(
         optimizer=optimizer,
         rate=rate,
         decay=decay,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
 
     def restore(image: Float) -> Float:

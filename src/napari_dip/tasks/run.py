@@ -106,7 +106,8 @@ class Task:
     arrays : dict of str to str
         Names of the array arguments and what they are, for the documentation.
     start : callable
-        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`.
+        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`; the device,
+        the precision and the seed of its plans are left to `begin`.
     summary : str
         What it does: one line, then paragraphs.
     notes : str
@@ -135,6 +136,23 @@ class Task:
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
+
+    def begin(self, recipe: Recipe, *arrays: Any) -> Job:
+        """Return the job of `start`, with what every recipe says about its fits."""
+        job = self.start(recipe, *arrays)
+
+        def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+            made = job.plan(index, seed)
+            settings = dataclasses.replace(
+                made.settings,
+                extra_iterations=recipe.extra_iterations,
+                device=recipe.device,
+                precision=recipe.precision,
+                seed=seed,
+            )
+            return dataclasses.replace(made, settings=settings)
+
+        return dataclasses.replace(job, plan=plan)
 
     @property
     def name(self) -> str:
@@ -198,9 +216,9 @@ def run(
         With arrays for tensors.
     """
     # Checked at the call, before the first iteration is asked for.
-    job = task.start(recipe, *arrays)
-    more = {"threads": threads, "extra_iterations": recipe.extra_iterations}
-    more["resumable"] = resumable and job.layout.planes * job.restarts == 1
+    job = task.begin(recipe, *arrays)
+    resumable = resumable and job.layout.planes * job.restarts == 1
+    more = {"threads": threads, "resumable": resumable}
     return _run(job, recipe, next(iter(arrays), None), more)
 
 
@@ -468,7 +486,7 @@ def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
 
     found = get(task)
     recipe, given = _bind(found, arrays, parameters)
-    job = found.start(recipe, *given)
+    job = found.begin(recipe, *given)
     plan = job.plan(next(job.layout.indices()), recipe.seed)
     return measure(plan.problem, plan.prior, plan.settings, trial=True)
 

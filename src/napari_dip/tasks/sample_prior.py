@@ -57,7 +57,7 @@ def _start(recipe: SampleRecipe) -> Job:
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
     image = layout.arrange(_sample(recipe, _architecture(recipe)))
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         raise AssertionError("a sample is ready without a fit")
 
     return Job(layout, layout.sides, plan, ready=np.ascontiguousarray(image))

@@ -38,9 +38,13 @@ ENOUGH = 2000
 noise, read up to 0.025 at 32 x 32 pixels and 0.052 at 20 x 20.
 """
 
-PERTURBATION = 0.08
-"""Of the code in the presets of our own: text and other small structures need more than
-the paper's 0.03."""
+PERTURBATION = {4: 0.08, 8: 0.05}
+"""Of the code in the presets of our own, up to a factor: text and other small
+structures need more than the paper's 0.03 up to 4, and no more than its 1/20 above."""
+
+SCALES = {4: 3, 8: 5}
+"""Of the network, up to a factor: what one coarse pixel covers must be seen as a
+whole."""
 
 SMOOTHEST = 2.55
 """White noise over what the quantile of `noise_level` says of it (measured)."""
@@ -88,16 +92,16 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
+    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane, seed)
+        return _plan(recipe, plane)
 
     sides = tuple(recipe.factor * side for side in layout.sides)
     return Job(layout, sides, plan, recipe.fits(MEMBERS))
 
 
-def _plan(recipe: SuperResolveRecipe, plane: Plane, seed: int) -> Plan:
+def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
     # torch only now: command line and widget read recipes without it.
     import torch
 
@@ -120,7 +124,9 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane, seed: int) -> Plan:
         stop = stopping.Iterations(2000 if coarse else 4000)
         optimizer, rate, decay = "adam", 0.01, 0.0
     else:
-        prior = Prior(Architecture.uniform(48, 3), Noise(perturbation=PERTURBATION))
+        up_to = 4 if factor <= 4 else 8
+        network = Architecture.uniform(48, SCALES[up_to])
+        prior = Prior(network, Noise(perturbation=PERTURBATION[up_to]))
         optimizer, rate, decay = "muon", 0.02, 0.98
         most = 1500 if recipe.preset == "best" else 700
         if noisy:
@@ -147,9 +153,6 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane, seed: int) -> Plan:
         optimizer=optimizer,
         rate=rate,
         decay=decay,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
     )
     details = {"noise": level * plane.span, "noisy": noisy}
     return Plan(problem, prior, settings, plane.restore, details)
@@ -168,7 +171,7 @@ def looks_noisy(plane: Plane) -> bool:
     """Say whether a plane has more noise than coarse but clean pixels seem to have."""
     pixels = int((plane.known > 0).sum())
     doubt = max(1.0, (ENOUGH / max(pixels, 1)) ** 0.5)
-    return noise_level(plane) > NOISY * doubt
+    return bool(noise_level(plane) > NOISY * doubt)
 
 
 def noise_level(plane: Plane) -> float:

@@ -96,7 +96,7 @@ def _reckon(work: Work) -> str:
     from napari_dip.prior.fit import estimate
 
     task: Any = get(work.recipe.task)
-    job = task.start(work.recipe, *(array() for array in work.arrays.values()))
+    job = task.begin(work.recipe, *(array() for array in work.arrays.values()))
     plan = job.plan(next(job.layout.indices()), work.recipe.seed)
     needed = estimate(plan.problem, plan.prior, plan.settings)
     text = f"Memory: about {size(needed.memory)}"
