@@ -26,8 +26,9 @@ from benchmarks import common, inpaint
 from napari_dip.prior import stopping
 from napari_dip.prior.architecture import Architecture, Generates
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.fit import Prior, Problem, Settings, finish, fit
+from napari_dip.prior.fit import finish, fit
 from napari_dip.prior.generators import ResNet, UNet
+from napari_dip.prior.problem import Prior, Problem, Settings
 
 WIDTHS = (16, 32, 64, 128, 128, 128)
 SIDE, ITERATIONS, FULL_ITERATIONS = 128, 300, 3001

@@ -58,7 +58,8 @@ def _fit(image: np.ndarray, **changes: Any) -> Any:
     """Fit the published network with the engine directly."""
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings, finish, fit
+    from napari_dip.prior.fit import finish, fit
+    from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.prior.stopping import Iterations
 
     settings = Settings(
@@ -106,7 +107,8 @@ def _precisions() -> dict[str, Any]:
 def _memory() -> dict[str, Any]:
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings, estimate
+    from napari_dip.prior.fit import estimate
+    from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.prior.stopping import Iterations
 
     image, _ = _noisy(512)

@@ -137,6 +137,7 @@ def take(task: str, options) -> None:
         if name in widget.inputs:
             widget.inputs[name].choose(layer)
     widget.inputs["image"].choose(image.name)
+    widget.defaults_button.click()  # not what somebody used last
     if options.iterations:
         widget.fields.fields["iterations"].value = options.iterations
     widget.about_section.collapse(animate=False)

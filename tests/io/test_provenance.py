@@ -7,7 +7,7 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.io import provenance
-from napari_dip.prior.fit import Fit
+from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 
 

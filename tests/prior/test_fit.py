@@ -16,15 +16,8 @@ from napari_dip.prior import fit as fitting
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
-from napari_dip.prior.fit import (
-    STOPPED,
-    Prior,
-    Problem,
-    Settings,
-    estimate,
-    finish,
-    fit,
-)
+from napari_dip.prior.fit import STOPPED, estimate, finish, fit
+from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
 from napari_dip.prior.terms import Pointwise, Squared
 

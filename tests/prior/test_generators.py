@@ -7,8 +7,9 @@ from napari_dip.errors import InputError
 from napari_dip.prior import stopping
 from napari_dip.prior.architecture import Pixels
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.fit import Prior, Problem, Settings, finish, fit
+from napari_dip.prior.fit import finish, fit
 from napari_dip.prior.generators import ResNet, UNet
+from napari_dip.prior.problem import Prior, Problem, Settings
 
 KINDS = {
     "unet": UNet((4, 6, 8)),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_dip.prior.fit import Iterate
+from napari_dip.prior.problem import Iterate
 from napari_dip.tasks.progress import Bar
 
 

@@ -10,7 +10,8 @@ import pytest
 from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior import runtime
-from napari_dip.prior.fit import STOPPED, Fit, finish
+from napari_dip.prior.fit import STOPPED, finish
+from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.run import TASKS, estimate, get, iterate, run
 

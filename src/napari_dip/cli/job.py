@@ -20,7 +20,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import Task, run
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Fit, Iterate
+    from napari_dip.prior.problem import Fit, Iterate
 
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Pixels along x and y to a value of colour, and what that is called."""

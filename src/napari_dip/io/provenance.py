@@ -16,7 +16,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Fit
+    from napari_dip.prior.problem import Fit
 
 SOFTWARE = "napari-dip"
 

@@ -164,7 +164,7 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.blending import Blending
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     device = runtime.pick_device(recipe.device)
     front = torch.from_numpy(pair.foreground)[None].to(device)

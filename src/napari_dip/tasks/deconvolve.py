@@ -209,7 +209,7 @@ def _plan(
         UnknownConvolution,
         richardson_lucy,
     )
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     cleaned = prepare(plane, "image")
     values, known = cleaned.restore(cleaned.values), cleaned.known

@@ -72,7 +72,7 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane) -> Plan:
     from napari_dip.prior import stopping, terms
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import BlindSpot, Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     sigma = None if recipe.sigma is None else recipe.sigma / plane.span
     found = noises.model(plane.values, recipe.noise, sigma)

@@ -16,7 +16,7 @@ from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.run import Job, Plan, Task, function
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Iterate
+    from napari_dip.prior.problem import Iterate
 
 PAPER_ITERATIONS = 601
 """Of the published program; the paper names no parameters for this task."""
@@ -101,7 +101,7 @@ def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
     from napari_dip.prior import stopping
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import BlindSpot, Guide
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
     plan = denoise.plan_of(recipe, plane)
     image = torch.from_numpy(guide)[None]

@@ -74,7 +74,7 @@ def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
     from napari_dip.prior import stopping
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     level = recipe.detail * fine_energy(plane)
     stop: stopping.Rule = stopping.Discrepancy(MAXIMUM, level)

@@ -20,7 +20,7 @@ from napari_dip.tasks.run import Job, Plan, Task, function
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
 SCATTERED = 0.5
 """Lag-one autocorrelation of the mask below which its pixels are scattered: 0 for
@@ -148,7 +148,7 @@ def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) 
     import torch
 
     from napari_dip.prior import stopping, terms
-    from napari_dip.prior.fit import Problem, Settings
+    from napari_dip.prior.problem import Problem, Settings
 
     seen = np.where(gone, np.nan, pixels)
     known = ~np.isnan(seen)
@@ -358,7 +358,7 @@ def _published(kind: str, part: float) -> Fitting:
     """
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Meshgrid, Noise
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
     noise = Noise(32, 0.1, 0.03)
     if kind == "text":
@@ -381,7 +381,7 @@ def _ours(kind: str, preset: str) -> Fitting:
     """Return our setting for a kind of mask; docs/development/experiments.md."""
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import BlindSpot, Noise
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
     best = preset == "best"
     width = 48 if best else 32

@@ -58,7 +58,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
 
         from napari_dip.prior import stopping
         from napari_dip.prior.codes import Noise
-        from napari_dip.prior.fit import Prior, Problem, Settings
+        from napari_dip.prior.problem import Prior, Problem, Settings
 
         with torch.no_grad():
             if image is None:

@@ -68,7 +68,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
         from napari_dip.prior.architecture import Architecture
         from napari_dip.prior.codes import Noise
         from napari_dip.prior.features import centre_unit
-        from napari_dip.prior.fit import Prior, Problem, Settings
+        from napari_dip.prior.problem import Prior, Problem, Settings
         from napari_dip.prior.terms import Pointwise
 
         paper, pixels = recipe.preset == "paper", recipe.prior != "deep"

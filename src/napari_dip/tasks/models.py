@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_dip.prior.features import Features
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
 MODEL = (
     "A torch.nn.Module, which is copied and not changed; or the import path of a "
@@ -155,7 +155,7 @@ def without_network() -> Prior:
     """Return the prior of pixels that are fitted themselves."""
     from napari_dip.prior.architecture import Pixels
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior
+    from napari_dip.prior.problem import Prior
 
     return Prior(Pixels(), Noise(1, perturbation=0))
 

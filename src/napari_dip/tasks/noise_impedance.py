@@ -125,7 +125,7 @@ def noise_impedance(
     """
     from napari_dip.prior import stopping
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Settings
+    from napari_dip.prior.problem import Prior, Settings
 
     if not isinstance(iterations, int) or iterations < 1:
         raise InputError(
@@ -198,7 +198,8 @@ def _curve(
     """Fit one target and return its losses and its last image."""
     import torch
 
-    from napari_dip.prior.fit import Problem, finish, fit
+    from napari_dip.prior.fit import finish, fit
+    from napari_dip.prior.problem import Problem
 
     fitting = fit(Problem(torch.from_numpy(target)[None]), prior, settings)
     watch = None if callback is None else lambda it: callback(kind, it)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Iterate
+    from napari_dip.prior.problem import Iterate
 
 
 class Bar:

@@ -98,8 +98,8 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     from napari_dip.prior import stopping, terms
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import BlindSpot, Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
     from napari_dip.prior.jpeg import Constraints
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     paper = recipe.preset == "paper"
     measurement = torch.from_numpy(plane.values)[None]

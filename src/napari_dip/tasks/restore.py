@@ -155,7 +155,7 @@ def _plan(
     from napari_dip.prior import runtime, stopping, terms
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     device = runtime.pick_device(recipe.device)
     shape = (layout.channels, *layout.sides)

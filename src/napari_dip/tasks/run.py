@@ -19,7 +19,7 @@ from napari_dip.tasks.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.fit import Fit, Fitting, Iterate, Prior, Problem, Settings
+    from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
     from napari_dip.prior.runtime import Estimate
 
 ATTEMPTS = 3
@@ -381,7 +381,7 @@ def _summary(
     warnings: list[str],
 ) -> Fit:
     """Put the fits of all planes together into one."""
-    from napari_dip.prior.fit import Fit
+    from napari_dip.prior.problem import Fit
 
     reasons = list(dict.fromkeys(f.stopped_by for f in fits)) or ["no fit needed"]
     history = [

@@ -83,7 +83,7 @@ def _sample(recipe: SampleRecipe, architecture: Generates) -> NDArray[Any]:
 
     from napari_dip.prior import runtime
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Problem
+    from napari_dip.prior.problem import Problem
 
     device = runtime.pick_device(recipe.device)
     multiples = architecture.multiple(2)

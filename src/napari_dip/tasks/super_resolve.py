@@ -108,7 +108,7 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
     from napari_dip.prior import stopping
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import Prior, Problem, Settings
+    from napari_dip.prior.problem import Prior, Problem, Settings
 
     factor = recipe.factor
     operator = _operator(recipe)

@@ -20,7 +20,7 @@ from napari_dip.widgets.results import ResultLayer
 from napari_dip.widgets.trajectory import Snapshot, Trajectory
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Fit
+    from napari_dip.prior.problem import Fit
 
 IDLE, WAITING, RUNNING, PAUSED, ENDING = (
     "idle",

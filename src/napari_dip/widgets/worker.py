@@ -20,7 +20,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
 if TYPE_CHECKING:
-    from napari_dip.prior.fit import Fit, Fitting
+    from napari_dip.prior.problem import Fit, Fitting
 
 REPORT_EVERY = 0.2
 """Seconds between two reports: Qt queues all of them, however slow the drawing."""
@@ -85,7 +85,7 @@ class Report:
     Attributes
     ----------
     step, maximum, loss, score, best_step, part, parts
-        As in `napari_dip.prior.fit.Iterate`.
+        As in `napari_dip.prior.problem.Iterate`.
     rate : float
         Iterations per second lately, 0 where unknown.
     checks : tuple of tuple

@@ -1,0 +1,236 @@
+"""What is fitted, how, and what comes of it: the types of `napari_dip.prior.fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from napari_dip.prior.architecture import Generates
+from napari_dip.prior.codes import Code
+from napari_dip.prior.stopping import Rule
+from napari_dip.prior.terms import Squared, Term
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be restored.
+
+    Parameters
+    ----------
+    measurement : Tensor
+        y, float32, (1, C, ...), finite, scaled to about [0, 1].
+    term : Term
+        Data term; see `napari_dip.prior.terms`.
+    operator : callable, optional
+        A, maps an image tensor to a tensor shaped like the measurement; the
+        identity where not given.  A module that is on another device than the
+        fit is copied to it.
+    weight : Tensor, optional
+        (1, 1, ...) over the measurement, 0 where it is missing.
+    shape : tuple of int, optional
+        Channels and sides of the image x; the measurement's where not given.
+    anneal : callable, optional
+        Called before every iteration with the part of all iterations that is done,
+        for terms that change; tensors they hold must be changed in place.
+    penalty : callable, optional
+        Maps the image to a scalar that is added to the loss, weighted already.
+    start : Tensor, optional
+        Image, (1, C, ...), that the network is fitted to for the first
+        `Settings.start_iterations`, before it sees the measurement.
+    finish : callable, optional
+        Applied to the averaged image before anyone sees it.
+    operator_rate : float, optional
+        Learning rate (Adam) of the operator's own parameters, which are then
+        fitted along, in a copy of the module: `Fit.operator`.  Where not given
+        they stay as they are.
+    """
+
+    measurement: Tensor
+    term: Term = field(default_factory=Squared)
+    operator: Callable[[Tensor], Tensor] | None = None
+    weight: Tensor | None = None
+    shape: tuple[int, ...] | None = None
+    anneal: Callable[[float], None] | None = None
+    penalty: Callable[[Tensor], Tensor] | None = None
+    start: Tensor | None = None
+    finish: Callable[[Tensor], Tensor] | None = None
+    operator_rate: float | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Spatial dimensions, 2 or 3."""
+        return len(self.image_shape) - 1
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels and sides of x."""
+        return self.shape or tuple(self.measurement.shape[1:])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where images come from: a network and what it is fed."""
+
+    architecture: Generates
+    code: Code
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit.
+
+    Parameters
+    ----------
+    stop : Rule
+        Stopping rule; see `napari_dip.prior.stopping`.
+    optimizer : {"adam", "muon"}
+        See `napari_dip.prior.optimizers`.
+    rate : float
+        Learning rate.
+    schedule : {"constant", "cosine", "halving"}
+        Whether the rate falls over the most iterations that the stopping rule allows:
+        to zero with a half cosine, or by half at each of
+        `napari_dip.prior.fit.HALVINGS`.
+    start_iterations : int
+        Iterations spent on `Problem.start`, not counted by the stopping rule.
+    extra_iterations : int
+        Iterations to go on for when the stopping rule says stop; the image of the
+        last one is then kept.
+    resumable : bool
+        Whether the fit keeps what it needs to go on later: `Fit.resume`.
+    decay : float
+        Of the averaged output, per iteration.
+    check_every : int
+        Iterations between readings of loss and score.
+    device, precision : str
+        See `napari_dip.prior.runtime`.
+    threads : int, optional
+        CPU threads during a step; torch's number where not given.
+    seed : int
+        Of everything random in the fit.
+    graph : bool
+        Whether to capture the step as a CUDA graph on a GPU.
+    """
+
+    stop: Rule
+    optimizer: str = "adam"
+    rate: float = 0.01
+    schedule: str = "constant"
+    start_iterations: int = 0
+    extra_iterations: int = 0
+    resumable: bool = False
+    decay: float = 0.99
+    check_every: int = 10
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    graph: bool = True
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One iteration of a fit.
+
+    Attributes
+    ----------
+    step : int
+        Iterations done, from 1.
+    maximum : int
+        Most iterations the fit may take.
+    loss : float
+        Of the fit, as last read.
+    score : float
+        Of the stopping rule, as last read; lower is better.
+    best_step : int
+        The iteration whose image would be returned now.
+    seconds : float
+        Since the fit began.
+    measure : callable
+        Makes `average`.
+    render : callable
+        Makes `image`.
+    index : tuple
+        Where `image` belongs in the result, if that has several planes.
+    part, parts : int
+        Which of how many fits this is, where planes or restarts need several.
+    """
+
+    step: int
+    maximum: int
+    loss: float
+    score: float
+    best_step: int
+    seconds: float
+    measure: Callable[[], Tensor] = field(repr=False)
+    render: Callable[[], Any] = field(repr=False)
+    index: tuple[int | slice, ...] = ()
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def average(self) -> Tensor:
+        """The averaged output now, a new tensor each time."""
+        return self.measure()
+
+    @property
+    def image(self) -> Any:
+        """The image now: computed when asked, a fresh copy each time."""
+        return self.render()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The result of a fit.
+
+    Attributes
+    ----------
+    image : Tensor or ndarray
+        The best averaged image, finished.
+    average : Tensor
+        The same before the problem's `finish`.
+    stopped_by : str
+        Why the fit ended, in words.
+    iterations : int
+        Iterations done.
+    best_iteration : int
+        The iteration the image comes from.
+    seconds : float
+        Wall time of the fit.
+    history : list of dict
+        step, loss and score of every check.
+    settings : dict
+        What was run, JSON-able.
+    warnings : list of str
+        What the user should know.
+    uncertainty : Tensor or ndarray, optional
+        Standard deviation over restarts.
+    operator : nn.Module, optional
+        The operator of the best iteration, where it was fitted along.
+    resume : callable, optional
+        ``resume(extra)`` goes on with the fit, a generator like the one it came
+        from; only once, and only where `Settings.resumable` asked for it.  A fit
+        that was stopped by the user goes on as if it had not been, any other takes
+        `extra` more iterations and keeps the last image, as if
+        `Settings.extra_iterations` had been higher by so many.
+    """
+
+    image: Any = field(repr=False)
+    average: Any = field(repr=False)
+    stopped_by: str
+    iterations: int
+    best_iteration: int
+    seconds: float
+    history: list[dict[str, float]] = field(repr=False)
+    settings: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    uncertainty: Any = field(default=None, repr=False)
+    operator: nn.Module | None = field(default=None, repr=False)
+    resume: Callable[[int], Fitting] | None = field(default=None, repr=False)
+
+
+Fitting = Generator[Iterate, "bool | None", Fit]
+"""Yields every iteration; send True to stop; returns the fit."""
