@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from benchmarks import common, inpaint
+from napari_dip import metrics
 from napari_dip.prior import stopping
 from napari_dip.prior.architecture import Architecture, Generates
 from napari_dip.prior.codes import Noise
@@ -93,12 +94,12 @@ def run(arguments: argparse.Namespace) -> None:
         drawn.append(np.where(case.missing[..., None], image, case.truth))
         if (case.name, network) in done:
             continue
-        error = np.square(image - case.truth)[~case.missing].mean()
+        known = ~case.missing
         row = {
             "image": case.name,
             "side": side or max(case.missing.shape),
             "network": network,
-            "psnr known": float(10 * np.log10(255**2 / error)),
+            "psnr known": metrics.psnr(image[known], case.truth[known], data_range=255),
             "seconds": found.seconds,
             "iterations": found.iterations,
         }

@@ -12,6 +12,7 @@ from skimage import io
 from skimage.metrics import structural_similarity
 
 from benchmarks.common import DATA
+from napari_dip import metrics
 
 SET9 = ("F16", "baboon", "house", "kodim01", "kodim02", "kodim03", "kodim12")
 SET9 += ("lena", "peppers")
@@ -53,15 +54,14 @@ class Case:
             slope, offset = np.polyfit(image.ravel(), self.truth.ravel(), 1)
             image = slope * image + offset
         image = np.clip(image, 0, self.peak)
-        error = np.mean((image - self.truth) ** 2)
+        psnr = metrics.psnr(image, self.truth, data_range=self.peak)
         ssim = structural_similarity(
             image,
             self.truth.astype(np.float64),
             data_range=self.peak,
             channel_axis=-1 if image.ndim == 3 else None,
         )
-        psnr = 10 * np.log10(self.peak**2 / error)
-        return {"psnr": float(psnr), "ssim": float(ssim)}
+        return {"psnr": psnr, "ssim": float(ssim)}
 
 
 def centre(image: NDArray, side: int | None) -> NDArray:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_dip import metrics
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DATA = ROOT.parent / "shared" / "data"
@@ -99,8 +101,7 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
 
 def psnr(image: Image, truth: Image) -> float:
     """Return the PSNR in dB of an image in [0, 1], clipped first."""
-    error = np.clip(image, 0, 1).astype(np.float64) - truth
-    return float(-10 * np.log10(np.mean(error**2)))
+    return metrics.psnr(np.clip(image, 0, 1), truth, data_range=1)
 
 
 def photograph(side: int) -> Image:

@@ -35,6 +35,7 @@ from tifffile import imread
 
 from benchmarks import common
 from benchmarks.cases import centre, read
+from napari_dip import metrics
 
 Found = dict[str, Any]
 Array = NDArray[Any]
@@ -109,8 +110,7 @@ class Case:
         if self.boundary == "extend":
             border = max(max(self.psf.shape) // 2, 2)
         inside = tuple(slice(border, n - border) for n in image.shape)
-        error = np.mean((image[inside] - self.truth[inside]) ** 2)
-        return float(10 * np.log10(self.peak**2 / error))
+        return metrics.psnr(image[inside], self.truth[inside], data_range=self.peak)
 
 
 def levin(side: int | None) -> Iterator[Case]:

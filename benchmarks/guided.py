@@ -28,6 +28,7 @@ from skimage import io
 
 from benchmarks import common
 from benchmarks.cases import centre, read
+from napari_dip import metrics
 
 Found = dict[str, Any]
 
@@ -69,8 +70,7 @@ class Case:
         first = np.moveaxis(np.atleast_3d(image), -1, 0)
         found = {"noise left": gaussian_variance(first) ** 0.5}
         if self.truth is not None:
-            error = np.mean((image - self.truth) ** 2)
-            found["psnr"] = float(10 * np.log10(self.peak**2 / error))
+            found["psnr"] = metrics.psnr(image, self.truth, data_range=self.peak)
         return found
 
 

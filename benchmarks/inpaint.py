@@ -34,6 +34,7 @@ from skimage import io
 
 from benchmarks import common
 from benchmarks.cases import centre, read
+from napari_dip import metrics
 
 Found = dict[str, Any]
 
@@ -105,8 +106,7 @@ def _like(missing: NDArray[np.bool_], image: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _psnr(image: NDArray[Any], truth: NDArray[Any]) -> float:
-    error = np.clip(image, 0, 255).astype(np.float64) - truth
-    return float(10 * np.log10(255**2 / max(np.mean(error**2), 1e-10)))
+    return metrics.psnr(np.clip(image, 0, 255), truth, data_range=255)
 
 
 def second_paper(

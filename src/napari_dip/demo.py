@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_dip import denoise
+from napari_dip import denoise, metrics
 from napari_dip.io.atomic import replacing
 from napari_dip.machine import spin_less
 
@@ -29,12 +29,6 @@ def sample() -> NDArray[np.uint8]:
     # The man and his camera, at full resolution.
     photograph: NDArray[np.uint8] = camera()[60:316, 110:366]
     return photograph
-
-
-def psnr(image: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Return the peak signal-to-noise ratio in decibels, for 255 gray levels."""
-    error = np.mean((image.astype(np.float64) - truth) ** 2)
-    return float(10 * np.log10(255**2 / error))
 
 
 def run(
@@ -60,7 +54,9 @@ def run(
     noisy = (truth + noise).astype(np.float32)
     _say(f"Denoising {truth.shape[1]} x {truth.shape[0]} pixels, sigma {SIGMA} ...")
     fit = denoise(noisy, progress=True, full_output=True, **parameters)
-    before, after = psnr(noisy, truth), psnr(fit.image, truth)
+    before, after = (
+        metrics.psnr(image, truth, data_range=255) for image in (noisy, fit.image)
+    )
     _say(
         f"{fit.iterations} iterations in {fit.seconds:.1f} s, ended by "
         f"{fit.stopped_by}\n"
