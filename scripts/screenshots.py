@@ -97,12 +97,15 @@ def open_enhance(viewer, side):
     viewer.add_image(data.moon()[100 : 100 + side, 100 : 100 + side], name="moon")
 
 
+OPENED = {"denoise": open_denoise, "enhance": open_enhance}
+
 SAMPLES = {
     "super_resolve": "low_resolution_photo",
     "inpaint": "scratched_photo",
     "remove_artifacts": "jpeg_drawing",
     "denoise_guided": "dim_and_bright",
     "deconvolve": "blurred_beads",
+    "blend": "blend_pair",
 }
 """Key of the plugin's own sample for a task."""
 
@@ -114,9 +117,16 @@ TITLES = {
     "enhance": "Enhance",
     "denoise_guided": "Guided denoise",
     "deconvolve": "Deconvolve",
+    "blend": "Blend",
+    "sample_prior": "Sample the prior",
 }
 
-OTHERS = {"psf": "PSF", "guide": "Coffee, flash"}
+OTHERS = {
+    "psf": "PSF",
+    "guide": "Coffee, flash",
+    "foreground": "Rocket (foreground)",
+    "background": "Galaxies (background)",
+}
 """Layer for an array that is not the image."""
 
 
@@ -129,14 +139,15 @@ def take(task: str, options) -> None:
     viewer.window._qt_window.resize(1400, 900)
     if task in SAMPLES:
         viewer.open_sample("napari-dip", SAMPLES[task])
-    else:
-        {"denoise": open_denoise, "enhance": open_enhance}[task](viewer, options.side)
+    elif task in OPENED:
+        OPENED[task](viewer, options.side)
     image = viewer.layers.selection.active
     _, widget = viewer.window.add_plugin_dock_widget("napari-dip", TITLES[task])
     for name, layer in OTHERS.items():
         if name in widget.inputs:
             widget.inputs[name].choose(layer)
-    widget.inputs["image"].choose(image.name)
+    if "image" in widget.inputs:
+        widget.inputs["image"].choose(image.name)
     widget.defaults_button.click()  # not what somebody used last
     if options.iterations:
         widget.fields.fields["iterations"].value = options.iterations

@@ -65,6 +65,16 @@ def test_the_fall_at_the_beginning_leaves_height_for_the_rest(curve):
     colours(curve)
 
 
+def test_a_score_far_from_the_loss_is_drawn_as_high(curve):
+    """Of the excess of a held-out error, its rise at the end must be seen."""
+    scores = [1e-3, 2e-4, 1e-4, 1.2e-4]
+    curve.add([(0, 10 * i, 1.0 - i / 10, s) for i, s in enumerate(scores, 1)], 30)
+    heights = [point.y() for point in curve.points(3, AREA)]
+    assert heights[0] == pytest.approx(0)
+    assert heights[2] == pytest.approx(50)
+    assert heights[3] < 47
+
+
 def test_constant_losses_and_a_single_check_can_be_drawn(curve):
     curve.add([(0, 1, 0.5, 0.5)], 1)
     colours(curve)

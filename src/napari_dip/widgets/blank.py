@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from napari.layers import Image
@@ -15,19 +15,19 @@ from napari_dip.widgets.controller import Work
 from napari_dip.widgets.layers import whole
 from napari_dip.widgets.task import TaskWidget
 
-MEANINGLESS = ("channel_axis", "spatial_dims", "dtype")
-"""Parameters that say how to take an image."""
-
 
 class BlankWidget(TaskWidget):
     """A panel without an image: the result stands for itself."""
 
     takes_away = False
 
+    meaningless: ClassVar[tuple[str, ...]] = ("channel_axis", "spatial_dims", "dtype")
+    """Parameters that change nothing here: those that say how to take an image."""
+
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)
         self.compare_section.hide()
-        for name in MEANINGLESS:
+        for name in self.meaningless:
             field = self.fields.fields[name].widget.native
             form = field.parentWidget().layout()
             form.setRowVisible(field, False)

@@ -34,7 +34,8 @@ class Curve(QWidget):
             "<qt>How the fit goes: the error at the pixels "
             "that are fitted (loss), and the error at pixels held out of the fit. The "
             "first only falls; the second rises when the noise is being learnt. The "
-            "green line is the image that is kept.</qt>"
+            "green line is the image that is kept. Each curve has a scale of "
+            "its own.</qt>"
         )
 
     def sizeHint(self) -> QSize:
@@ -66,9 +67,10 @@ class Curve(QWidget):
 
     def points(self, which: int, area: QRectF) -> list[QPointF]:
         """Return loss (2) or score (3) as points in an area."""
-        # The fall at the very beginning would leave no height for what matters.
-        shown = self.checks[len(self.checks) // 10 :]
-        values = [v for c in shown for v in c[2:] if math.isfinite(v)] or [1.0]
+        # The fall at the beginning would leave no height for what matters, and so
+        # would the distance of the two: each has a scale of its own.
+        shown = self.checks[len(self.checks) // 6 :]
+        values = [c[which] for c in shown if math.isfinite(c[which])] or [1.0]
         # Some losses may be negative: they have no logarithm.
         scale = math.log if min(values) > 0 else float
         low, high = scale(min(values)), scale(max(values))

@@ -14,6 +14,10 @@ class SamplePriorWidget(BlankWidget):
 
     task = "sample_prior"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {}
+    meaningless = (
+        *BlankWidget.meaningless,
+        *("preset", "iterations", "extra_iterations", "restarts"),  # no fit
+    )
     about = (
         "Nothing is restored here. A network with random weights is given random "
         "numbers, and what comes out is a new layer: the kind of structure that "
