@@ -26,6 +26,9 @@ BLOCK = 5
 """Half-width of the blocks held out under correlated noise: as far as the noise of
 camera JPEGs reaches (0.1 at a distance of 5 pixels)."""
 
+FILTERED = 0.5
+"""Part of the Wiener filter in the result."""
+
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
@@ -59,13 +62,13 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return plan_of(recipe, plane)
+        return plan_of(recipe, plane, filtered=True)
 
     return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
-def plan_of(recipe: DenoiseRecipe, plane: Plane) -> Plan:
-    """Return the fit of one plane."""
+def plan_of(recipe: DenoiseRecipe, plane: Plane, *, filtered: bool = False) -> Plan:
+    """Return the fit of one plane, `filtered` with what there is in the image alone."""
     # torch only now: command line and widget read recipes without it.
     import torch
 
@@ -105,6 +108,8 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane) -> Plan:
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":
             finish = posterior_mean(plane, found)
+            if filtered and not shared:
+                finish = _filtered(plane, found, finish)
     if fixed is not None:
         stop = stopping.Iterations(fixed)
 
@@ -166,6 +171,32 @@ def posterior_mean(
     return finish
 
 
+def _filtered(
+    plane: Plane, noise: noises.NoiseModel, restore: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Return the step that averages a restored image with a Wiener filter's.
+
+    The filter takes the restored image for the spectrum of the true one; what it makes
+    of the noisy image errs in other ways, and the mean of both errs least.
+    """
+    import torch
+
+    from napari_dip.prior.wiener import wiener
+
+    measurement = torch.from_numpy(plane.values)[None]
+    known = torch.from_numpy(plane.known)[None, None]
+
+    def finish(average: Tensor) -> Tensor:
+        restored = restore(average)
+        weight = known.to(restored.device)
+        y = torch.lerp(restored, measurement.to(restored.device), weight)
+        signal = (restored - noise.offset).clamp(min=0)
+        filtered = wiener(y, restored, noise.gain * signal + noise.variance)
+        return torch.lerp(restored, filtered, FILTERED * weight)
+
+    return finish
+
+
 TASK = Task(
     recipe=DenoiseRecipe,
     arrays={
@@ -181,9 +212,9 @@ A network is fitted to this one image and stopped before it learns the noise.
 2020), section 3.1 and section 4 (Denoising): the hourglass of 5 scales and 128
 channels, Adam at 0.01, a code perturbed by 1/30, 1800 iterations, outputs averaged
 with 0.99.  The other presets fit a smaller network with an orthogonalising optimiser
-(Muon) to hidden pixels (Noise2Self) and add the pixels' own values back by their
-local reliability; noise that reaches into neighbouring pixels is recognised and
-fitted without hiding.""",
+(Muon) to hidden pixels (Noise2Self), add the pixels' own values back by their local
+reliability, and average with an empirical Wiener filter that the result guides; noise
+that reaches into neighbouring pixels is recognised and fitted without hiding.""",
 )
 
 denoise = function(TASK)
