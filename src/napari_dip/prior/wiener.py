@@ -24,9 +24,9 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
 
     Blocks of `SIDE` x `SIDE` pixels, `STEP` apart, are transformed (DCT), a coefficient
     Y is multiplied by ``P^2 / (P^2 + s^2)``, P being the pilot's and s^2 the noise
-    variance, and the blocks transformed back; pixels are averaged over all blocks, weighted by
-    the inverse of the noise that each has left.  Block means stay.  Channels are
-    filtered as the principal components of the pilot's.
+    variance, and the blocks transformed back; pixels are averaged over all blocks,
+    weighted by the inverse of the noise that each has left.  Block means stay.
+    Channels are filtered as the principal components of the pilot's.
 
     Parameters
     ----------
