@@ -504,12 +504,10 @@ class _Run:
 
     def remember(self) -> dict[str, Any]:
         """Return what a check changes."""
-        now = dict(vars(self))
-        changed = ("watch", "best", "best_step", "best_learned", "history", "recent")
-        return {
-            name: copy.deepcopy(now[name]) if name == "watch" else copy.copy(now[name])
-            for name in (*changed, "read_loss", "read_score")
-        }
+        names = ("best", "best_step", "best_learned", "history", "recent")
+        names += ("read_loss", "read_score")
+        kept = {name: copy.copy(getattr(self, name)) for name in names}
+        return kept | {"watch": copy.deepcopy(self.watch)}
 
     def recall(self, then: dict[str, Any]) -> None:
         """Undo a check that would not have been made without the user's stop."""
@@ -518,10 +516,10 @@ class _Run:
     def rest(self) -> None:
         """Let go of what can be made again."""
         self.graph = None
-        self.ended = time.perf_counter()
+        self.rested = time.perf_counter()
 
     def wake(self, extra: int, reason: str) -> None:
         """Go on after `reason`."""
-        self.began += time.perf_counter() - self.ended
+        self.began += time.perf_counter() - self.rested
         if reason != STOPPED:
             self.go_on(extra, (self.step, reason))
