@@ -504,9 +504,9 @@ class _Run:
 
     def remember(self) -> dict[str, Any]:
         """Return what a check changes."""
-        names = ("best", "best_step", "best_learned", "history", "recent")
-        names += ("read_loss", "read_score")
-        kept = {name: copy.copy(getattr(self, name)) for name in names}
+        best = ("best", "best_step", "best_learned")
+        read = ("history", "recent", "read_loss", "read_score")
+        kept = {name: copy.copy(getattr(self, name)) for name in (*best, *read)}
         return kept | {"watch": copy.deepcopy(self.watch)}
 
     def recall(self, then: dict[str, Any]) -> None:
