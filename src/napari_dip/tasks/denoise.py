@@ -29,6 +29,13 @@ camera JPEGs reaches (0.1 at a distance of 5 pixels)."""
 FILTERED = 0.5
 """Part of the Wiener filter in the result."""
 
+TAKEN_UP = 2.0
+"""Noise over what a fit of correlated noise leaves of it where the image is smooth:
+part has been taken up, and it is often weakest there."""
+
+SAMPLE = 1_000_000
+"""Pixels that are enough for a quantile."""
+
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
@@ -62,13 +69,13 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     def plan(index: tuple[int | slice, ...], _: int) -> Plan:
         unit = recipe.preset == "paper"
         plane = prepare(layout.take(image, index), "image", unit=unit)
-        return plan_of(recipe, plane, filtered=True)
+        return plan_of(recipe, plane)
 
     return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
-def plan_of(recipe: DenoiseRecipe, plane: Plane, *, filtered: bool = False) -> Plan:
-    """Return the fit of one plane, `filtered` with what there is in the image alone."""
+def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Plan:
+    """Return the fit of one plane; `guided` if a second image shows what is in it."""
     # torch only now: command line and widget read recipes without it.
     import torch
 
@@ -100,6 +107,8 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, filtered: bool = False) -> P
         prior = Prior(Architecture.uniform(64, 3), Noise())
         stop = stopping.HeldOut(800, radius=BLOCK, patience=60, relative_patience=0)
         optimizer, rate, decay = "muon", 0.03, 0.98
+        if not guided and recipe.noise != "impulse":
+            finish = posterior_mean(plane, None)
     else:
         code = BlindSpot(0.25, per_channel=len(plane.values) > 1 and not shared)
         width = 48 if recipe.preset == "best" else 32
@@ -108,7 +117,7 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, filtered: bool = False) -> P
         optimizer, rate, decay = "muon", 0.02, 0.99
         if recipe.noise != "impulse":
             finish = posterior_mean(plane, found)
-            if filtered and not shared:
+            if not (guided or shared):
                 finish = _filtered(plane, found, finish)
     if fixed is not None:
         stop = stopping.Iterations(fixed)
@@ -139,15 +148,18 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, filtered: bool = False) -> P
 
 
 def posterior_mean(
-    plane: Plane, noise: noises.NoiseModel
+    plane: Plane, noise: noises.NoiseModel | None
 ) -> Callable[[Tensor], Tensor]:
-    """Return the step that gives a blind-spot average its pixels' own values back.
+    """Return the step that gives an average its pixels' own values back.
 
     A pixel's prediction e was made without its noisy value y, which still says
     something.  With v the local mean of (y - e)^2 and s^2 the noise variance, the
     best linear estimate is ``e + max(v - s^2, 0) / v * (y - e)`` (the posterior
     mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
     Eq. 4, with the prior's variance taken from the image instead of a network).
+
+    Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
+    pixels is below: there the fit has missed nothing but noise.
     """
     import torch
 
@@ -158,13 +170,19 @@ def posterior_mean(
 
     def finish(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
-        signal = (average - noise.offset).clamp(min=0)
-        variance = (noise.gain * signal + noise.variance).mean(1, keepdim=True)
-        # Relative to the noise, so that bright and dark pixels can be pooled.
-        excess = (y - average).square().mean(1, keepdim=True) / variance
+        excess = (y - average).square().mean(1, keepdim=True)
+        if noise is not None:
+            signal = (average - noise.offset).clamp(min=0)
+            variance = noise.gain * signal + noise.variance
+            # Relative to the noise, so that bright and dark pixels can be pooled.
+            excess = excess / variance.mean(1, keepdim=True)
         local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
             weight, POOLING
         ).clamp(min=1e-6)
+        if noise is None:
+            some = local[weight > 0]
+            some = some[:: 1 + len(some) // SAMPLE]
+            local = local / (TAKEN_UP * some.quantile(0.1)).clamp(min=1e-12)
         gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
         return average + gain * (y - average)
 

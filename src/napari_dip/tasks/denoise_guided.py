@@ -103,7 +103,7 @@ def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
     from napari_dip.prior.codes import BlindSpot, Guide
     from napari_dip.prior.problem import Prior
 
-    plan = denoise.plan_of(recipe, plane)
+    plan = denoise.plan_of(recipe, plane, guided=True)
     image = torch.from_numpy(guide)[None]
     code = plan.prior.code
     if recipe.preset == "paper":
