@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from scipy import ndimage
 
 from napari_dip import denoise
 from napari_dip.errors import InputError
@@ -12,6 +13,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
+from napari_dip.tasks.arrays import prepare
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.run import iterate
 
@@ -356,3 +358,22 @@ def test_noise_that_channels_share_is_not_filtered_as_components(plan, random):
     own = plan(stripes(3) + random.normal(0, 15, (64, 64, 3)))
     names = [p.problem.finish.__qualname__ for p in (shared, own)]
     assert names == ["posterior_mean.<locals>.finish", "_filtered.<locals>.finish"]
+
+
+def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):
+    truth = stripes(1)[..., 0]
+    truth[:, 40:] = 100
+    noise = 8 * ndimage.gaussian_filter(random.normal(0, 3, truth.shape), 0.8)
+    made = plan(truth + noise)
+    assert made.details["correlated"]
+    # The pattern is gone, and some of the noise was taken up.
+    missed = np.where(truth == 100, truth, 128) + 0.2 * noise
+    plane = prepare((truth + noise)[np.newaxis], "image")
+    gain = plane.span
+    offset = float((truth + noise).mean() - gain * plane.values.mean())
+    average = torch.from_numpy((missed - offset) / gain)[None, None].float()
+    found = made.problem.finish(average)[0, 0].numpy() * gain + offset
+    pattern, flat = np.s_[24:60, 4:36], np.s_[:, 48:]
+    before, after = (np.square(a - truth) for a in (missed, found))
+    assert after[pattern].mean() < 0.1 * before[pattern].mean()
+    assert after[flat].mean() < 0.5 * np.square(noise[flat]).mean()
