@@ -49,10 +49,10 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     denoising via empirical Wiener filtering (1997).
     """
     channels = noisy.shape[1]
-    flat = pilot.transpose(0, 1).reshape(channels, -1).double()
+    flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
-    # The CPU's eigenvectors, so that every device turns alike.
-    turn = torch.linalg.eigh((flat @ flat.T).cpu())[1].T.to(noisy)
+    # The CPU's eigenvectors, in double, which not every device has.
+    turn = torch.linalg.eigh((flat @ flat.T).cpu().double())[1].T.to(noisy)
     filtered = _filtered(
         _turned(noisy, turn), _turned(pilot, turn), _turned(variance, turn.square())
     )
