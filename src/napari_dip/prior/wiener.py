@@ -44,9 +44,9 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     Notes
     -----
     The second step of BM3D (Dabov et al., Image Denoising by Sparse 3-D
-    Transform-Domain Collaborative Filtering, 2007, section III-C) on single blocks,
-    with its weights of Eq. (14); before it Ghael, Sayeed, Baraniuk, Improved wavelet
-    denoising via empirical Wiener filtering (1997).
+    Transform-Domain Collaborative Filtering, 2007) on single blocks, with its weights
+    for aggregation; before it Ghael, Sayeed, Baraniuk, Improved wavelet denoising via
+    empirical Wiener filtering (1997).
     """
     channels = noisy.shape[1]
     flat = pilot.transpose(0, 1).reshape(channels, -1)
