@@ -16,6 +16,8 @@ from napari_dip import metrics
 
 SET9 = ("F16", "baboon", "house", "kodim01", "kodim02", "kodim03", "kodim12")
 SET9 += ("lena", "peppers")
+GRAY = ("house", "barbara", "boat", "man")
+
 CHOSEN_ON = ("F16", "house", "kodim01")
 """The images of Set9 that settings were chosen on; the others only report."""
 
@@ -90,19 +92,34 @@ def set9(noise: str, side: int | None, names: tuple[str, ...] = SET9) -> Iterato
             noisy = centre(read(DATA / "set9_noisy25" / f"{name}.png"), side)
             sigma: float | None = 25.0
         else:
-            kind, level = noise.split("-")
-            sigma = float(level)
-            rng = np.random.default_rng([ord(c) for c in name])
-            if kind == "poisson":
-                gain = sigma**2 / 128
-                noisy = rng.poisson(truth / gain) * gain
-                noisy = noisy + rng.normal(0, sigma / 5, truth.shape)
-                sigma = None
-            else:
-                noisy = truth + rng.normal(0, sigma, truth.shape)
-            noisy = np.clip(noisy, 0, 255)
+            noisy, sigma = damaged(truth, noise, name)
         label = f"set9-{side or 'full'}"
-        yield Case(label, name, noise, noisy.astype(np.float32), truth, 255, sigma)
+        yield Case(label, name, noise, noisy, truth, 255, sigma)
+
+
+def gray(noise: str, side: int | None) -> Iterator[Case]:
+    """Four gray photographs with noise of ours, as in `set9`."""
+    for name in GRAY:
+        truth = centre(read(DATA / "bernoulli50" / f"{name}.png"), side)
+        noisy, sigma = damaged(truth, noise, name)
+        yield Case(f"gray-{side or 'full'}", name, noise, noisy, truth, 255, sigma)
+
+
+def damaged(
+    truth: NDArray[np.float32], noise: str, name: str
+) -> tuple[NDArray[np.float32], float | None]:
+    """Return an image with noise, and its standard deviation if that is constant."""
+    kind, level = noise.split("-")
+    sigma = float(level)
+    rng = np.random.default_rng([ord(c) for c in name])
+    if kind == "poisson":
+        gain = sigma**2 / 128
+        noisy = rng.poisson(truth / gain) * gain
+        noisy = noisy + rng.normal(0, sigma / 5, truth.shape)
+    else:
+        noisy = truth + rng.normal(0, sigma, truth.shape)
+    clipped = np.clip(noisy, 0, 255).astype(np.float32)
+    return clipped, None if kind == "poisson" else sigma
 
 
 def pairs(folder: str, side: int | None) -> Iterator[Case]:
@@ -126,4 +143,5 @@ def pairs(folder: str, side: int | None) -> Iterator[Case]:
 
 def load(name: str, noise: str, side: int | None) -> Iterator[Case]:
     """Return the cases of a set by name."""
-    return set9(noise, side) if name == "set9" else pairs(name, side)
+    ours = {"set9": set9, "gray": gray}
+    return ours[name](noise, side) if name in ours else pairs(name, side)
