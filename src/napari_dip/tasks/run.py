@@ -297,7 +297,7 @@ def _resumable(summary: Fit, recipe: Recipe, part: _Part, done: Fit) -> Fit:
             None,
             [longer],
             summary.settings["planes"],
-            [*summary.warnings, *longer.warnings],
+            list(dict.fromkeys([*summary.warnings, *longer.warnings])),
         )
         return _resumable(again, changed, part, longer)
 
