@@ -18,8 +18,8 @@ from napari_dip.tasks.super_resolve import (
     NOISY,
     TASK,
     SuperResolveRecipe,
-    looks_noisy,
     noise_level,
+    noisy_above,
 )
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
@@ -237,6 +237,10 @@ def test_noise_decides_how_to_stop(plan, coarse, random):
     assert isinstance(plan(noisy, noisy="no").settings.stop, Iterations)
     assert plan(noisy, iterations=77).settings.stop == Iterations(77)
     assert plan(noisy).details["noise"] == pytest.approx(60, rel=0.5)
+
+
+def looks_noisy(plane):
+    return noise_level(plane) > noisy_above(plane)
 
 
 def test_noise_level_of_photographs_with_and_without_noise(random):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -115,7 +116,9 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
     measurement = torch.from_numpy(plane.values)[None]
     weight = torch.from_numpy(plane.known)[None, None]
     level = noise_level(plane)
-    noisy = recipe.noisy == "yes" or (recipe.noisy == "auto" and looks_noisy(plane))
+    noisy = recipe.noisy == "yes" or (
+        recipe.noisy == "auto" and level > noisy_above(plane)
+    )
     stop: Rule
     finish = None
     if recipe.preset == "paper":
@@ -167,11 +170,10 @@ def _operator(recipe: SuperResolveRecipe) -> Downsampling:
     return made(recipe.factor)
 
 
-def looks_noisy(plane: Plane) -> bool:
-    """Say whether a plane has more noise than coarse but clean pixels seem to have."""
+def noisy_above(plane: Plane) -> float:
+    """Return the `noise_level` that a plane of so many clean pixels does not reach."""
     pixels = int((plane.known > 0).sum())
-    doubt = max(1.0, (ENOUGH / max(pixels, 1)) ** 0.5)
-    return bool(noise_level(plane) > NOISY * doubt)
+    return NOISY * math.sqrt(max(1.0, ENOUGH / max(pixels, 1)))
 
 
 def noise_level(plane: Plane) -> float:

@@ -127,7 +127,9 @@ Begin = Callable[[], "tuple[Fitting, np.dtype[Any] | None]"]
 """Begins a fit: a generator, and the type that its images are to be cast to."""
 
 
-def begin(recipe: Recipe, arrays: Sequence[Callable[[], Any]]) -> Any:
+def begin(
+    recipe: Recipe, arrays: Sequence[Callable[[], Any]]
+) -> tuple[Fitting, np.dtype[Any] | None]:
     """Begin a fit of arrays, which are made here as they may have to be read."""
     given = [array() for array in arrays]
     kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
