@@ -118,7 +118,7 @@ def test_presets_run(images, mask, preset):
 
 def test_paper_is_the_published_program(images, mask):
     job = TASK.begin(BlendRecipe(preset="paper"), *images, mask)
-    plan = job.plan(next(job.layout.indices()), 0)
+    plan = job.first_plan(0)
     assert plan.prior.architecture.skip == (128,) * 5
     assert plan.prior.architecture.upsampling == "nearest"
     assert (plan.settings.optimizer, plan.settings.rate) == ("adam", 0.006)
@@ -130,7 +130,7 @@ def test_widening_and_factors_reach_the_loss(images, mask):
     job = TASK.begin(
         BlendRecipe(widening=False, factors=(1, 2, 3, 4, 5, 6, 7)), *images, mask
     )
-    term = job.plan(next(job.layout.indices()), 0).problem.term
+    term = job.first_plan(0).problem.term
     assert term.factors == (1, 2, 3, 4, 5, 6, 7)
     before = term.now.clone()
     term.anneal(1.0)

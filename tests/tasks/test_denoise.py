@@ -39,8 +39,7 @@ def plan():
 
     def make(image, **parameters):
         job = TASK.begin(DenoiseRecipe(**parameters), np.asarray(image))
-        index = next(job.layout.indices())
-        return job.plan(index, 0)
+        return job.first_plan(0)
 
     return make
 
@@ -330,8 +329,10 @@ def test_what_predictions_miss_comes_back_from_the_image(plan, random, channels,
     predicted = 128 + 0.5 * (truth - 128)
     scaled = torch.from_numpy(np.moveaxis(noisy, -1, 0))[None].float()
     measured = made.problem.measurement
-    gain = float((measured.max() - measured.min()) / (scaled.max() - scaled.min()))
-    offset = float(measured.min() - gain * scaled.min())
+    low, high = scaled.amin((2, 3), True), scaled.amax((2, 3), True)
+    first, last = measured.amin((2, 3), True), measured.amax((2, 3), True)
+    gain = (last - first) / (high - low)
+    offset = first - gain * low
     average = torch.from_numpy(np.moveaxis(predicted, -1, 0))[None].float()
     found = made.problem.finish(gain * average + offset)
     found = np.moveaxis(((found - offset) / gain)[0].numpy(), 0, -1)
@@ -369,7 +370,7 @@ def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):
     # The pattern is gone, and some of the noise was taken up.
     missed = np.where(truth == 100, truth, 128) + 0.2 * noise
     plane = prepare((truth + noise)[np.newaxis], "image")
-    gain = plane.span
+    gain = float(plane.span[0])
     offset = float((truth + noise).mean() - gain * plane.values.mean())
     average = torch.from_numpy((missed - offset) / gain)[None, None].float()
     found = made.problem.finish(average)[0, 0].numpy() * gain + offset

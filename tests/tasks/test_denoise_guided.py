@@ -42,7 +42,7 @@ def plan():
     def make(image, guide, **parameters):
         recipe = DenoiseGuidedRecipe(**parameters)
         job = TASK.begin(recipe, np.asarray(image), np.asarray(guide))
-        return job.plan(next(job.layout.indices()), 0)
+        return job.first_plan(0)
 
     return make
 

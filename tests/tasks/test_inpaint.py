@@ -42,7 +42,7 @@ def plan():
 
     def make(image, mask, **parameters):
         job = TASK.begin(InpaintRecipe(**parameters), image, mask)
-        return job.plan(next(job.layout.indices()), 0)
+        return job.first_plan(0)
 
     return make
 

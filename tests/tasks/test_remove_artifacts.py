@@ -39,7 +39,7 @@ def plan():
 
     def make(image, **parameters):
         job = TASK.begin(RemoveArtifactsRecipe(**parameters), np.asarray(image))
-        return job.plan(next(job.layout.indices()), 0)
+        return job.first_plan(0)
 
     return make
 

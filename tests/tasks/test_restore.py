@@ -38,7 +38,7 @@ def plan():
         job = TASK.begin(
             RestoreRecipe(device="cpu", **parameters), measurement, operator
         )
-        return job.plan(next(job.layout.indices()), 0)
+        return job.first_plan(0)
 
     return make
 

@@ -10,7 +10,7 @@ from scipy import fft
 
 from napari_dip.baselines.common import Array, Index, check, check_noise, each, whole
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, as_array, prepare
+from napari_dip.tasks.arrays import Float, as_array, per_channel, prepare
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` that are chosen by themselves."""
@@ -69,7 +69,7 @@ def richardson_lucy(
     import torch
 
     from napari_dip.prior import convolution
-    from napari_dip.tasks.deconvolve import floor_of, kernel_for
+    from napari_dip.tasks.deconvolve import floors, kernel_for
 
     steps = check("iterations", iterations, int, NoneType, low=1)
     level = check("sigma", sigma, float, NoneType, low=0)
@@ -87,12 +87,22 @@ def richardson_lucy(
     def work(index: Index) -> Float:
         plane = prepare(layout.take(image, index), "image")
         values = plane.restore(plane.values)
-        zero = floor_of(floor, values, values[:, plane.known > 0])
-        scaled = (values - np.float32(zero)) / np.float32(plane.span)
-        variance = 0.0
+        zero = floors(floor, plane)
+        shift, size = (
+            per_channel(v, values).astype(np.float32) for v in (zero, plane.span)
+        )
+        scaled = (values - shift) / size
+        variance: Any = ()
         if steps is None:
             known = None if level is None else level / plane.span
-            variance = noises.model(scaled, noise, known).level(scaled)
+            variance = noises.model(
+                scaled,
+                noise,
+                known,
+                usable=plane.noisy,
+                span=plane.span,
+                offset=zero,
+            ).level(scaled)
         estimate = convolution.richardson_lucy(
             blur,
             torch.from_numpy(scaled)[None],
@@ -101,7 +111,7 @@ def richardson_lucy(
             variance,
         )
         inside: Float = estimate[blur.crop][0].numpy()
-        return inside * np.float32(plane.span) + np.float32(zero)
+        return inside * size + shift
 
     return each(layout, work)
 
@@ -159,13 +169,13 @@ def wiener(
 
     def work(index: Index) -> Float:
         plane = whole(layout.take(image, index))
-        known = None if level is None else level / plane.span
-        restore = _Wiener(plane.values, kernel, periodic)
-        by = weight
-        if by is None:
-            found = noises.model(plane.values, noise, known)
-            by = restore.balance(found.level(plane.values))
-        return plane.restore(restore(by).astype(np.float32))
+        restored = np.empty_like(plane.values)
+        levels = noises.plane_model(plane, noise, level).level(plane.values)
+        for c, variance in enumerate(levels):
+            method = _Wiener(plane.values[c : c + 1], kernel, periodic)
+            best = method.balance(float(variance)) if weight is None else weight
+            restored[c] = method(best)[0]
+        return plane.restore(restored)
 
     return each(layout, work)
 

@@ -19,7 +19,7 @@ from napari_dip.baselines.common import (
     whole,
 )
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.arrays import Float, per_channel
 
 
 def nlm(
@@ -209,13 +209,16 @@ def _denoise(
 
     def work(index: Index) -> Float:
         plane = whole(layout.take(image, index))
-        known = None if level is None else level / plane.span
-        found = noises.model(plane.values, noise, known)
-        if found.gain:
+        found = noises.plane_model(plane, noise, level)
+        if found.kind == "gaussian":
+            # The methods know one level: relative to the mean, all channels have it.
+            levels = np.sqrt(found.variance)
+            unit = per_channel(levels / levels.mean(), plane.values)
+            even = (plane.values / unit).astype(np.float32)
+            restored = method(even, float(levels.mean())) * unit
+        else:
             even = _stabilised(plane.values, found)
             restored = _unstabilised(method(even, 1.0), found)
-        else:
-            restored = method(plane.values, found.variance**0.5)
         return plane.restore(restored.astype(np.float32))
 
     return each(layout, work)
@@ -227,8 +230,8 @@ def _stabilised(values: Float, noise: noises.NoiseModel) -> Float:
     The generalised Anscombe transform (Starck, Murtagh, Bijaoui, Image Processing and
     Data Analysis, 1998).
     """
-    photons = (values - noise.offset) / noise.gain
-    read = noise.variance / noise.gain**2
+    gain, offset, read = _photons(noise, values)
+    photons = (values - offset) / gain
     even: Float = 2 * np.sqrt(np.maximum(photons + 3 / 8 + read, 0))
     return even.astype(np.float32)
 
@@ -243,9 +246,19 @@ def _unstabilised(even: Array, noise: noises.NoiseModel) -> Array:
     d = np.maximum(even, np.sqrt(1.5))
     root = np.sqrt(1.5)
     photons = d**2 / 4 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3 - 1 / 8
-    read = noise.variance / noise.gain**2
-    back: Array = (photons - read) * noise.gain + noise.offset
+    gain, offset, read = _photons(noise, even)
+    back: Array = (photons - read) * gain + offset
     return back
+
+
+def _photons(noise: noises.NoiseModel, values: Array) -> tuple[Array, Array, Array]:
+    """Return gain, offset and read noise in photons, of every channel."""
+    # Noise that does not grow is that of a great number of photons.
+    variance = np.asarray(noise.variance)
+    gain = np.maximum(noise.gain, 1e-3 * variance**0.5)
+    parts = (gain, np.asarray(noise.offset), variance / gain**2)
+    one, two, three = (per_channel(p, values) for p in parts)
+    return one, two, three
 
 
 def _by_component(

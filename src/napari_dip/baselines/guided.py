@@ -70,8 +70,8 @@ def guided_filter(
         over = whole(guide_at(index), "guide").values
         far, ridge = reach, least
         if far is None:
-            found = noises.model(plane.values, "auto", None)
-            far = int(np.clip(round(30 * found.level(plane.values) ** 0.5), 1, 16))
+            level = noises.plane_model(plane, "auto", None).level(plane.values).mean()
+            far = int(np.clip(round(30 * level**0.5), 1, 16))
         if ridge is None:
             ridge = max(noises.gaussian_variance(over), 1e-4)
         return plane.restore(_guided(plane.values, over, far, ridge))

@@ -49,6 +49,12 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     empirical Wiener filtering (1997).
     """
     channels = noisy.shape[1]
+    if channels > 1:
+        # Components keep the noise apart only where it is alike in all channels.
+        spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
+        unit = spread.clamp(min=1e-20).sqrt()
+        unit = unit / unit.mean()
+        noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
     flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
     # The CPU's eigenvectors, in double, which not every device has.
@@ -56,7 +62,8 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     filtered = _filtered(
         _turned(noisy, turn), _turned(pilot, turn), _turned(variance, turn.square())
     )
-    return _turned(filtered, turn.T)
+    restored = _turned(filtered, turn.T)
+    return restored * unit if channels > 1 else restored
 
 
 def _turned(image: Tensor, matrix: Tensor) -> Tensor:

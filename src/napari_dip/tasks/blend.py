@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import compositing
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.run import Job, Plan, Task, function
 
@@ -75,7 +75,7 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     behind = layout.take(back, next(layout.indices()))
     if not np.isfinite(behind).all():
         raise InputError("background must be finite; got NaN or infinite values")
-    below = prepare(behind, "background", unit=True)
+    below = prepare(behind, "background", unit=True, together=True)
     front = as_array(foreground, "foreground")
     over = Layout.of(front, recipe.channel_axis, 2, "foreground")
     if (over.planes, over.channels) != (1, layout.channels):
@@ -97,7 +97,8 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
         raise InputError(f"factors must be seven weights; got {recipe.factors}")
 
     # Both in the units of the background, in which 0 and 1 are its ends.
-    scaled = np.asarray((above - below.offset) / below.span, np.float32)
+    offset, span = (per_channel(v, above) for v in (below.offset, below.span))
+    scaled = np.asarray((above - offset) / span, np.float32)
     placed, inside = _placed(scaled, chosen != 0, below.values, recipe.offset)
     pair = _Pair(placed, below, inside)
     ready = None
@@ -107,7 +108,7 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     def plan(*_: Any) -> Plan:
         return _plan(recipe, pair)
 
-    return Job(layout, layout.sides, plan, recipe.fits(), ready)
+    return Job(None, layout, layout.sides, plan, recipe.fits(), ready=ready)
 
 
 def _placed(

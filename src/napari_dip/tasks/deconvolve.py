@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,10 +100,10 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
     )
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-        return _plan(recipe, layout.take(image, index), kernel, seed, warnings)
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        return _plan(recipe, pixels, kernel, part.seed, warnings)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(image, layout, layout.sides, plan, recipe.fits())
 
 
 def kernel_for(
@@ -213,8 +213,7 @@ def _plan(
 
     cleaned = prepare(plane, "image")
     values, known = cleaned.restore(cleaned.values), cleaned.known
-    seen = values[:, known > 0]
-    floor = floor_of(recipe.background, values, seen)
+    floor = floors(recipe.background, cleaned)
 
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32))[None]
@@ -222,29 +221,39 @@ def _plan(
     psf = torch.from_numpy(kernel.astype(np.float32))
     blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
     weight = tensor(known[None])
-    scaled = (values - np.float32(floor)) / np.float32(cleaned.span)
-    sigma = None if recipe.sigma is None else recipe.sigma / cleaned.span
-    found = noises.model(scaled, recipe.noise, sigma)
+    shift, size = (
+        per_channel(v, values).astype(np.float32) for v in (floor, cleaned.span)
+    )
+    scaled = (values - shift) / size
+    found = noises.model(
+        scaled,
+        recipe.noise,
+        None if recipe.sigma is None else recipe.sigma / cleaned.span,
+        usable=cleaned.noisy,
+        span=cleaned.span,
+        offset=floor,
+    )
     estimate = richardson_lucy(
-        blur, tensor(scaled), weight, RICHARDSON_LUCY, found.level(scaled)
+        blur, tensor(scaled), weight, RICHARDSON_LUCY, found.level(scaled).tolist()
     )
     # Sharp images have brighter peaks than blurred ones: these are to be about one.
-    top = max(float(np.percentile(x, 99.9)) for x in (scaled[:, known > 0], estimate))
-    unit = top / 0.9 if top > 0 else 1.0
-    span = unit * cleaned.span
-    measurement = tensor(scaled / np.float32(unit))
-    found = dataclasses.replace(
-        found,
-        variance=found.variance / unit**2,
-        gain=found.gain / unit,
-        offset=found.offset / unit,
+    tops = np.array(
+        [
+            max(float(np.percentile(x, 99.9)) for x in (one[known > 0], sharp))
+            for one, sharp in zip(scaled, estimate[0], strict=True)
+        ]
     )
-    level = found.level(measurement[0].numpy())
+    unit = np.where(tops > 0, tops / 0.9, 1.0)
+    span = unit * cleaned.span
+    measurement = tensor(scaled / per_channel(unit, scaled).astype(np.float32))
+    found = found.rescaled(unit)
+    levels = found.level(measurement[0].numpy())
+    level = float(levels.mean())
 
     weighted = None
     if found.kind == "poisson-gaussian":
         weighted = terms.PoissonGaussian(
-            found.gain, found.variance, level, found.offset
+            found.gain, found.variance, tuple(levels.tolist()), found.offset
         )
     term: Term = Sharpened(blur, FLOOR, weighted)
     penalty: Callable[[Tensor], Tensor] | None = None
@@ -284,7 +293,7 @@ def _plan(
             measurement.to(average.device),
             weight.to(average.device),
             POLISH,
-            level,
+            levels.tolist(),
             average,
         )
         return sharper[blur.crop]
@@ -300,7 +309,7 @@ def _plan(
         weight=weight,
         shape=(len(values), *blur.canvas),
         penalty=penalty,
-        start=estimate / unit,
+        start=estimate / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
         finish=finish,
     )
     settings = Settings(
@@ -313,26 +322,44 @@ def _plan(
     )
 
     def restore(image: Float) -> Float:
-        return image * np.float32(span) + np.float32(floor)
+        span_of, floor_of = (
+            per_channel(v, image).astype(np.float32) for v in (span, floor)
+        )
+        return image * span_of + floor_of
 
     details = {
         "noise": found.kind,
-        "sigma": level**0.5 * span,
-        "gain": found.gain * span,
-        "background": floor,
+        "sigma": noises.single_or_list(levels**0.5 * span),
+        "gain": noises.single_or_list(found.gain * span),
+        "background": noises.single_or_list(floor),
         "psf": list(kernel.shape),
     }
     return Plan(problem, prior, settings, restore, details, list(warnings))
 
 
-def floor_of(background: float | str | None, values: Float, seen: Float) -> float:
-    """Return the value of the image that zero stands for: no light, or no limit."""
+def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
+    """Return the value of every channel that zero stands for: no light, or no limit."""
+    values = plane.restore(plane.values)
+    return np.array(
+        [
+            _floor(background, v[None], u, v[plane.known > 0])
+            for v, u in zip(values, plane.noisy, strict=True)
+        ]
+    )
+
+
+def _floor(
+    background: float | str | None,
+    values: Float,
+    usable: NDArray[np.bool_],
+    seen: Float,
+) -> float:
     low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
     # One range below the darkest there is no limit to speak of, and it follows
     # the image's own offset.
     free = low - ((high - low) or 1.0)
     if background == "auto":
-        noise = noises.gaussian_variance(values) ** 0.5
+        noise = noises.gaussian_variance(values, usable) ** 0.5
         background = None if np.percentile(seen, 1) < -4 * noise else 0.0
     return free if background is None else max(float(background), free)
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, keeping, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +38,9 @@ part has been taken up, and it is often weakest there."""
 
 SAMPLE = 1_000_000
 """Pixels that are enough for a quantile."""
+
+LEAST_NOISE = 0.02
+"""Noise, as a part of a channel's range, below which less gives it no more weight."""
 
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
@@ -66,15 +72,15 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        return plan_of(recipe, plane)
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        return plan_of(recipe, pixels)
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+    return Job(image, layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
-def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Plan:
+def plan_of(
+    recipe: DenoiseRecipe, pixels: NDArray[Any], *, guided: bool = False
+) -> Plan:
     """Return the fit of one plane; `guided` if a second image shows what is in it."""
     # torch only now: command line and widget read recipes without it.
     import torch
@@ -84,21 +90,26 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Pla
     from napari_dip.prior.codes import BlindSpot, Noise
     from napari_dip.prior.problem import Prior, Problem, Settings
 
-    sigma = None if recipe.sigma is None else recipe.sigma / plane.span
-    found = noises.model(plane.values, recipe.noise, sigma)
-    correlated = noises.correlation(plane.values) > noises.CORRELATED
-    shared = noises.channel_correlation(plane.values) > noises.SHARED
+    paper = recipe.preset == "paper"
+    plane = prepare(pixels, "image", unit=paper, skip_constant=True)
+    usable = plane.noisy
+    found = noises.plane_model(plane, recipe.noise, recipe.sigma)
+    correlated = noises.correlation(plane.values, usable) > noises.CORRELATED
+    together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
+    shared = together > noises.SHARED
     fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
 
     # Squared for signal-dependent noise as well: weighting by the variance makes
     # the dark background decide, and cost 8 dB on fluorescence.
-    term: Term = terms.Squared()
-    level: float | None = found.level(plane.values)
+    variance = found.level(plane.values)
+    level: tuple[float, ...] | None = tuple(variance.tolist())
+    term: Term = terms.Squared(_weights(variance))
     if recipe.noise == "impulse":
         term, level = terms.Huber(), None
     stop: stopping.Rule
     finish = None
-    if recipe.preset == "paper":
+    if paper:
+        term = terms.Huber() if recipe.noise == "impulse" else terms.Squared()
         prior = Prior(Architecture(), Noise())
         stop = stopping.Iterations(fixed or PAPER_ITERATIONS)
         optimizer, rate, decay = "adam", 0.01, 0.99
@@ -121,14 +132,14 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Pla
                 finish = _filtered(plane, found, finish)
     if fixed is not None:
         stop = stopping.Iterations(fixed)
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(array)[None]
-
+    weight = _weight(plane)
+    if not weight.any():
+        # Nothing but constants: there is nothing to find out.
+        weight, stop = plane.known, stopping.Iterations(1)
     problem = Problem(
-        tensor(plane.values),
+        torch.from_numpy(plane.values)[None],
         term=term,
-        weight=tensor(plane.known[None]),
+        weight=torch.from_numpy(weight)[None, None],
         finish=finish,
     )
     settings = Settings(
@@ -139,12 +150,26 @@ def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Pla
     )
     details = {
         "noise": found.kind,
-        "sigma": found.level(plane.values) ** 0.5 * plane.span,
-        "gain": found.gain * plane.span,
+        "sigma": noises.single_or_list(variance**0.5 * plane.span),
+        "gain": noises.single_or_list(found.gain * plane.span),
         "correlated": bool(correlated),
         "shared by channels": bool(shared),
     }
-    return Plan(problem, prior, settings, plane.restore, details)
+    restore = keeping(plane.restore, pixels, plane.constant)
+    return Plan(problem, prior, settings, restore, details)
+
+
+def _weights(variance: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return weights of the channels' errors: the noisier, the less."""
+    if len(variance) == 1:
+        return ()
+    weights = 1 / (variance + LEAST_NOISE**2)
+    return tuple((weights / weights.mean()).tolist())
+
+
+def _weight(plane: Plane) -> Float:
+    """Return 1 where a pixel is fitted: not missing, nor constant in all channels."""
+    return plane.known * ~plane.constant.all(axis=0)
 
 
 def posterior_mean(
@@ -159,30 +184,38 @@ def posterior_mean(
     Eq. 4, with the prior's variance taken from the image instead of a network).
 
     Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
-    pixels is below: there the fit has missed nothing but noise.
+    pixels is below: there the fit has missed nothing but noise.  Channels miss the same
+    structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
     """
     import torch
 
     from napari_dip.prior.operators import gaussian_blur
 
     measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    known = torch.from_numpy(_weight(plane))[None, None]
 
     def finish(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
-        excess = (y - average).square().mean(1, keepdim=True)
+        excess = (y - average).square()
+        level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
         if noise is not None:
-            signal = (average - noise.offset).clamp(min=0)
-            variance = noise.gain * signal + noise.variance
+            variance = noise.at(average)
             # Relative to the noise, so that bright and dark pixels can be pooled.
-            excess = excess / variance.mean(1, keepdim=True)
+            excess = excess / variance
+            level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
         local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
             weight, POOLING
         ).clamp(min=1e-6)
         if noise is None:
-            some = local[weight > 0]
-            some = some[:: 1 + len(some) // SAMPLE]
-            local = local / (TAKEN_UP * some.quantile(0.1)).clamp(min=1e-12)
+            some = local.flatten(2)[..., weight.flatten() > 0]
+            some = some[..., :: 1 + some.shape[-1] // SAMPLE]
+            lowest = some.quantile(0.1, dim=-1).reshape(level.shape)
+            level = (TAKEN_UP * lowest).clamp(min=1e-12)
+            local = local / level
+        if len(plane.values) > 1:
+            certainty = level.square().reciprocal()
+            missed = ((local - 1) * level * certainty).sum(1, keepdim=True)
+            local = 1 + missed / certainty.sum(1, keepdim=True) / level
         gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
         return average + gain * (y - average)
 
@@ -202,14 +235,13 @@ def _filtered(
     from napari_dip.prior.wiener import wiener
 
     measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    known = torch.from_numpy(_weight(plane))[None, None]
 
     def finish(average: Tensor) -> Tensor:
         restored = restore(average)
         weight = known.to(restored.device)
         y = torch.lerp(restored, measurement.to(restored.device), weight)
-        signal = (restored - noise.offset).clamp(min=0)
-        filtered = wiener(y, restored, noise.gain * signal + noise.variance)
+        filtered = wiener(y, restored, noise.at(restored))
         return torch.lerp(restored, filtered, FILTERED * weight)
 
     return finish

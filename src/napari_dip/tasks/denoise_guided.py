@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Iterate
+    from napari_dip.prior.problem import Iterate, Problem
 
 PAPER_ITERATIONS = 601
 """Of the published program; the paper names no parameters for this task."""
@@ -42,13 +42,12 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
         unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        seen = prepare(guide_at(index), "guide", unit=unit)
-        return _plan(recipe, plane, seen.values)
+        seen = prepare(guide_at(part.index), "guide", unit=unit)
+        return _plan(recipe, pixels, seen.values)
 
-    return Job(layout, layout.sides, plan, recipe.fits(denoise.MEMBERS))
+    return Job(image, layout, layout.sides, plan, recipe.fits(denoise.MEMBERS))
 
 
 def planes_of(
@@ -95,7 +94,7 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
     )
 
 
-def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
+def _plan(recipe: DenoiseGuidedRecipe, pixels: NDArray[Any], guide: Float) -> Plan:
     import torch
 
     from napari_dip.prior import stopping
@@ -103,7 +102,7 @@ def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
     from napari_dip.prior.codes import BlindSpot, Guide
     from napari_dip.prior.problem import Prior
 
-    plan = denoise.plan_of(recipe, plane, guided=True)
+    plan = denoise.plan_of(recipe, pixels, guided=True)
     image = torch.from_numpy(guide)[None]
     code = plan.prior.code
     if recipe.preset == "paper":
@@ -124,19 +123,20 @@ def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
             code = Guide(image, perturbation=1 / 30)
         prior = Prior(architecture, code)
     return dataclasses.replace(
-        plan, prior=prior, settings=settings, failed=_wrong_colour(plane)
+        plan, prior=prior, settings=settings, failed=_wrong_colour(plan.problem)
     )
 
 
-def _wrong_colour(plane: Plane) -> Callable[[Iterate], str | None]:
+def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:
     """Return the look for a fit that is stuck at a wrong colour.
 
     Some channels of the output are then black or white everywhere, where a sigmoid
     has no gradient to come back by (the published program warns of a "reddish"
     image).
     """
-    seen = plane.known > 0
-    wanted = plane.values[:, seen].mean(axis=1)
+    assert problem.weight is not None
+    seen = problem.weight[0, 0].numpy() > 0
+    wanted = problem.measurement[0].numpy()[:, seen].mean(axis=1)
 
     def failed(it: Iterate) -> str | None:
         if it.step not in LOOK_AT:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,12 +62,24 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        plane = prepare(
+            pixels,
+            "image",
+            unit=recipe.preset == "paper",
+            # Colours keep their hues.
+            together=recipe.detail_of == "luminance" and len(pixels) == 3,
+        )
         return _plan(recipe, plane)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(
+        image,
+        layout,
+        layout.sides,
+        plan,
+        recipe.fits(),
+        apart=recipe.detail_of == "channels" or layout.channels != 3,
+    )
 
 
 def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
@@ -97,7 +111,7 @@ def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
         rate=rate,
         decay=decay,
     )
-    details = {"detail left out": level**0.5 * plane.span}
+    details = {"detail left out": single_or_list(level**0.5 * plane.span)}
     prior = Prior(architecture, Noise(perturbation=0.0))
     return Plan(problem, prior, settings, plane.restore, details)
 

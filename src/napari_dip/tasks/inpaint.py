@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    Plane,
+    as_array,
+    keeping,
+    per_channel,
+    prepare,
+)
 from napari_dip.tasks.denoise import posterior_mean
-from napari_dip.tasks.noise import NoiseModel, cut_blocks
+from napari_dip.tasks.noise import NoiseModel, cut_blocks, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,11 +92,13 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         )
     missing = missing_in(image, mask, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        pixels = layout.take(image, index)
-        return _plan(recipe, pixels, missing(index))
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        gone = missing(part.index)
+        if len(gone) > 1:
+            gone = gone[list(part.channels)]
+        return _plan(recipe, pixels, gone)
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+    return Job(image, layout, layout.sides, plan, recipe.fits(MEMBERS))
 
 
 def missing_in(
@@ -160,10 +170,13 @@ def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) 
     plane = prepare(seen, "image", unit=paper)
     missing = plane.known == 0
     kind = geometry(missing) if recipe.kind == "auto" else recipe.kind
-    sigma, correlation = known_noise(plane.values, plane.known)
+    measured = [
+        known_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
+    ]
+    sigma, correlation = np.array(measured).T
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
-        noisy = sigma > NOISY and correlation < SHARED and not paper
+        noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
 
     if paper:
         fitting = _published(kind, float(missing.mean()))
@@ -186,7 +199,7 @@ def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) 
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)
     hides = fitting.hides and not recipe.keep_known
-    model = NoiseModel("gaussian", max(sigma**2, 1e-10) if noisy else 1e-10)
+    model = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10))
     problem = Problem(
         tensor(plane.values),
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
@@ -204,21 +217,22 @@ def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) 
     warnings = []
     if noisy and recipe.keep_known:
         warnings.append(
-            f"the known pixels are noisy (sigma about {sigma * plane.span:.3g}) and "
+            f"the known pixels are noisy (sigma about "
+            f"{(sigma * plane.span).max():.3g}) and "
             f"were kept as they are; keep_known=False takes their noise away too"
         )
     details = {
         "kind": kind,
         "missing": float(missing.mean()),
         "noisy": bool(noisy),
-        "sigma": sigma * plane.span,
+        "sigma": single_or_list(sigma * plane.span),
         "scale weights": list(factors),
     }
     restore: Callable[[Float], Float] = plane.restore
     if flat:
         restore = _constant(plane, values[:, 0])
     if recipe.keep_known:
-        restore = _keeping(restore, pixels, known)
+        restore = keeping(restore, pixels, known)
     return Plan(problem, fitting.prior, settings, restore, details, warnings)
 
 
@@ -226,18 +240,9 @@ def _constant(plane: Plane, level: Float) -> Callable[[Float], Float]:
     """Return the way back to units that makes every channel one value."""
 
     def restore(values: Float) -> Float:
-        spread = level.reshape(-1, *[1] * (values.ndim - 1))
-        return plane.restore(np.broadcast_to(spread, values.shape))
+        return plane.restore(np.broadcast_to(per_channel(level, values), values.shape))
 
     return restore
-
-
-def _keeping(
-    restore: Callable[[Float], Float], pixels: NDArray[Any], known: NDArray[np.bool_]
-) -> Callable[[Float], Float]:
-    """Return the way back to units that leaves known pixels as they came."""
-    given = np.where(known, pixels, 0).astype(np.float32)
-    return lambda values: np.where(known, given, restore(values))
 
 
 # -- what the mask and the known pixels say ---------------------------------------

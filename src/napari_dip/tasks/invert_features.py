@@ -116,7 +116,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         )
         return Plan(problem, prior, settings, lambda values: values * np.float32(white))
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(None, layout, layout.sides, plan, recipe.fits())
 
 
 def _network(preset: str) -> Any:

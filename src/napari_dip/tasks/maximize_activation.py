@@ -127,7 +127,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
         )
         return Plan(problem, prior, settings, lambda values: values)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(None, layout, layout.sides, plan, recipe.fits())
 
 
 TASK = Task(

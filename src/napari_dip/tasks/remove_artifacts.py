@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,12 +67,23 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        plane = prepare(
+            pixels,
+            "image",
+            unit=recipe.preset == "paper",
+            together=recipe.quantization is not None,
+        )
         return _plan(recipe, plane)
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+    return Job(
+        image,
+        layout,
+        layout.sides,
+        plan,
+        recipe.fits(MEMBERS),
+        apart=recipe.quantization is None,
+    )
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
@@ -117,7 +129,7 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
         prior = Prior(architecture, BlindSpot(0.5))
         iterations, optimizer, rate = 400, "muon", 0.02
         cells, measurement, details = _cells(recipe, plane)
-        term = Constraints(cells, plane.offset, plane.span, NARROW)
+        term = Constraints(cells, float(plane.offset[0]), float(plane.span[0]), NARROW)
         finish = _projection(plane, cells)
     else:
         prior = Prior(Architecture.uniform(32, 4), Noise())
@@ -176,7 +188,7 @@ def _cells(
             f"file's own tables and subsampling"
         )
     first = jpeg.reapplied(image, tables, FACTORS[name])
-    measurement = (first - plane.offset) / plane.span
+    measurement = (first - float(plane.offset[0])) / float(plane.span[0])
     return (
         cells,
         measurement,
@@ -186,10 +198,11 @@ def _cells(
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
     """Return the step that moves a result into the set of possible images."""
+    offset, span = float(plane.offset[0]), float(plane.span[0])
 
     def finish(average: Tensor) -> Tensor:
-        image = average * plane.span + plane.offset
-        return (cells.to(average.device).project(image) - plane.offset) / plane.span
+        image = average * span + offset
+        return (cells.to(average.device).project(image) - offset) / span
 
     return finish
 

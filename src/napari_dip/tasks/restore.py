@@ -11,7 +11,7 @@ import numpy as np
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,10 +68,10 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     layout = _layout(recipe, measured[0])
     operators = _operators(operator, len(measured))
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+    def plan(pixels: Any, part: Part) -> Plan:
         return _plan(recipe, layout, measured, operators)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(None, layout, layout.sides, plan, recipe.fits())
 
 
 def _is_list(value: Any) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Float, Layout, cast
+from napari_dip.tasks import channels
+from napari_dip.tasks.arrays import Float, Layout, cast, prepare
 from napari_dip.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -71,28 +72,72 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one fit is for.
+
+    Attributes
+    ----------
+    index : tuple
+        Of the plane.
+    channels : tuple of int
+        Those of the plane that are fitted.
+    seed : int
+        Of the fit.
+    """
+
+    index: tuple[int | slice, ...]
+    channels: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
 class Job:
     """A task with its arrays checked.
 
     Attributes
     ----------
+    image : array, optional
+        That the fits are cut from, if any.
     layout : Layout
-        Of the first array.
+        Of the result, and of `image`.
     sides : tuple of int
         Spatial sides of the result, multiples of the input's.
     plan : callable
-        Maps the index of a plane and a seed to its `Plan`.
+        Maps the pixels of a part, channels first (None without an image), and the
+        `Part` to its `Plan`.
     restarts : int
-        Fits of every plane, averaged.
+        Fits of every part, averaged.
+    apart : bool
+        Whether channels that have nothing in common are fitted one by one.
     ready : ndarray, optional
         The result, where the parameters ask for a method that fits nothing.
     """
 
+    image: Any
     layout: Layout
     sides: tuple[int, ...]
-    plan: Callable[[tuple[int | slice, ...], int], Plan]
+    plan: Callable[[Any, Part], Plan]
     restarts: int = 1
+    apart: bool = True
     ready: Float | None = None
+
+    def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        """Return a plane as it came, channels first."""
+        return None if self.image is None else self.layout.take(self.image, index)
+
+    def first_plan(self, seed: int) -> Plan:
+        """Return the first fit of the first plane."""
+        index = next(self.layout.indices())
+        pixels = self.pixels(index)
+        group = self.groups(pixels)[0]
+        chosen = None if pixels is None else pixels[list(group)]
+        return self.plan(chosen, Part(index, group, seed))
+
+    def groups(self, pixels: NDArray[Any] | None) -> tuple[tuple[int, ...], ...]:
+        """Return the channels of a plane that are fitted together."""
+        if pixels is None or len(pixels) == 1 or not self.apart:
+            return (tuple(range(self.layout.channels)),)
+        return channels.groups(prepare(pixels, "image"))
 
 
 @dataclass(frozen=True)
@@ -141,14 +186,14 @@ class Task:
         """Return the job of `start`, with what every recipe says about its fits."""
         job = self.start(recipe, *arrays)
 
-        def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-            made = job.plan(index, seed)
+        def plan(pixels: Any, part: Part) -> Plan:
+            made = job.plan(pixels, part)
             settings = dataclasses.replace(
                 made.settings,
                 extra_iterations=recipe.extra_iterations,
                 device=recipe.device,
                 precision=recipe.precision,
-                seed=seed,
+                seed=part.seed,
             )
             return dataclasses.replace(made, settings=settings)
 
@@ -217,12 +262,11 @@ def run(
     """
     # Checked at the call, before the first iteration is asked for.
     job = task.begin(recipe, *arrays)
-    resumable = resumable and job.layout.planes * job.restarts == 1
-    more = {"threads": threads, "resumable": resumable}
-    return _run(job, recipe, next(iter(arrays), None), more)
+    resumable = resumable and job.layout.planes == 1
+    return _run(job, recipe, {"threads": threads, "resumable": resumable})
 
 
-def _run(job: Job, recipe: Recipe, image: Any, more: dict[str, Any]) -> Fitting:
+def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
     from napari_dip.prior.fit import STOPPED, fit
 
     layout = job.layout
@@ -234,48 +278,68 @@ def _run(job: Job, recipe: Recipe, image: Any, more: dict[str, Any]) -> Fitting:
     details: list[dict[str, Any]] = []
     warnings: list[str] = []
     for plane, index in enumerate(layout.indices()):
-        if fits and fits[-1].stopped_by == STOPPED:
-            result[index] = _untouched(layout, image, index, job.sides)
-            warnings.append(f"plane {plane} was not fitted before the stop")
-            continue
-        averages: list[Tensor] = []
-        for restart in range(job.restarts):
-            number = plane * job.restarts + restart
-            for attempt in range(ATTEMPTS):
-                seed = recipe.seed + 104729 * number + 15485863 * attempt
-                plan = job.plan(index, seed % 2**31)
-                part = _Part(
-                    plan,
-                    layout,
-                    index,
-                    number,
-                    layout.planes * job.restarts,
-                    sum(f.seconds for f in fits),
-                    tuple(averages),
-                )
-                settings = dataclasses.replace(plan.settings, **more)
-                fitting = fit(plan.problem, plan.prior, settings)
-                failed = plan.failed if attempt < ATTEMPTS - 1 else None
-                done, reason = yield from _relay(fitting, part.adapt, failed)
-                if reason is None:
+        pixels = job.pixels(index)
+        whole = _untouched(layout, pixels, job.sides)
+        deviation = np.zeros_like(whole)
+        groups = job.groups(pixels)
+        planned = job.restarts * len(groups)
+        for number, group in enumerate(groups):
+            if fits and fits[-1].stopped_by == STOPPED:
+                what = f"channels {', '.join(map(str, group))} of " if number else ""
+                warnings.append(f"{what}plane {plane} was not fitted before the stop")
+                if not number:
                     break
-                warnings.append(f"{reason}: begun again from another seed")
-            fits.append(done)
-            averages.append(done.average)
-            warnings += [w for w in plan.warnings + done.warnings if w not in warnings]
-            if done.stopped_by == STOPPED:
-                break
-        details.append({**plan.details, **done.settings})
-        result[index] = part.array(averages)
+                continue
+            averages: list[Tensor] = []
+            for restart in range(job.restarts):
+                for attempt in range(ATTEMPTS):
+                    seed = recipe.seed + 104729 * (plane * job.restarts + restart)
+                    seed = (seed + 15485863 * attempt) % 2**31
+                    part = Part(index, group, seed)
+                    chosen = None if pixels is None else pixels[list(group)]
+                    running = _Running(
+                        job.plan(chosen, part),
+                        layout,
+                        part,
+                        whole,
+                        plane * planned + number * job.restarts + restart,
+                        layout.planes * planned,
+                        sum(f.seconds for f in fits),
+                        tuple(averages),
+                    )
+                    plan = running.plan
+                    settings = dataclasses.replace(plan.settings, **more)
+                    if planned > 1:
+                        settings = dataclasses.replace(settings, resumable=False)
+                    fitting = fit(plan.problem, plan.prior, settings)
+                    failed = plan.failed if attempt < ATTEMPTS - 1 else None
+                    done, reason = yield from _relay(fitting, running.adapt, failed)
+                    if reason is None:
+                        break
+                    warnings.append(f"{reason}: begun again from another seed")
+                fits.append(done)
+                averages.append(done.average)
+                new = plan.warnings + done.warnings
+                warnings += [w for w in new if w not in warnings]
+                if done.stopped_by == STOPPED:
+                    break
+            details.append({**plan.details, **done.settings})
+            if len(groups) > 1:
+                details[-1]["channels"] = list(group)
+            if spread is not None:
+                each = [running.restored([a]) for a in averages]
+                deviation[list(group)] = np.std(each, axis=0)
+            whole = running.filled(averages)
+        result[index] = layout.arrange(whole)
         if spread is not None:
-            spread[index] = np.std([part.array([a]) for a in averages], axis=0)
+            spread[index] = layout.arrange(deviation)
     summary = _summary(recipe, layout, result, spread, fits, details, warnings)
     if not done.resume:
         return summary
-    return _resumable(summary, recipe, part, done)
+    return _resumable(summary, recipe, running, done)
 
 
-def _resumable(summary: Fit, recipe: Recipe, part: _Part, done: Fit) -> Fit:
+def _resumable(summary: Fit, recipe: Recipe, running: _Running, done: Fit) -> Fit:
     """Return the summary of the only fit of a job, with a way to go on."""
     from napari_dip.prior.fit import STOPPED
 
@@ -287,50 +351,62 @@ def _resumable(summary: Fit, recipe: Recipe, part: _Part, done: Fit) -> Fit:
         if done.stopped_by != STOPPED:
             total = recipe.extra_iterations + extra
             changed = dataclasses.replace(recipe, extra_iterations=total)
-        longer, _ = yield from _relay(resume(extra), part.adapt, None)
+        longer, _ = yield from _relay(resume(extra), running.adapt, None)
         result = np.empty_like(summary.image, np.float32)
-        result[part.index] = part.array([longer.average])
+        result[running.part.index] = running.array([longer.average])
         again = _summary(
             changed,
-            part.layout,
+            running.layout,
             result,
             None,
             [longer],
             summary.settings["planes"],
             list(dict.fromkeys([*summary.warnings, *longer.warnings])),
         )
-        return _resumable(again, changed, part, longer)
+        return _resumable(again, changed, running, longer)
 
     return dataclasses.replace(summary, resume=further)
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class _Running:
     """One of the fits of a job."""
 
     plan: Plan
     layout: Layout
-    index: tuple[int | slice, ...]
+    part: Part
+    whole: Float
+    """The plane, channels first, with what is known of its other channels."""
     number: int
     total: int
     seconds: float
     """Spent on the fits before it."""
     before: tuple[Tensor, ...]
-    """Averaged outputs of the same plane from other seeds."""
+    """Averaged outputs of the same part from other seeds."""
 
-    def array(self, averages: Sequence[Tensor]) -> NDArray[Any]:
-        """Return the image of several averaged outputs, in the units of the input."""
+    def restored(self, averages: Sequence[Tensor]) -> Float:
+        """Return the channels of several averaged outputs, in the input's units."""
         mean = sum(averages[1:], start=averages[0]) / len(averages)
         finish = self.plan.problem.finish
         values = mean if finish is None else finish(mean)
-        return self.layout.arrange(self.plan.restore(values[0].cpu().numpy()))
+        return self.plan.restore(values[0].cpu().numpy())
+
+    def filled(self, averages: Sequence[Tensor]) -> Float:
+        """Return the plane with these channels, channels first."""
+        whole = self.whole.copy()
+        whole[list(self.part.channels)] = self.restored(averages)
+        return whole
+
+    def array(self, averages: Sequence[Tensor]) -> NDArray[Any]:
+        """Return the plane with these channels, in the layout of the input."""
+        return self.layout.arrange(self.filled(averages))
 
     def adapt(self, it: Iterate) -> Iterate:
         """Return an iterate of this fit as one of the whole job."""
         return dataclasses.replace(
             it,
             render=lambda: self.array([*self.before, it.average]),
-            index=self.index,
+            index=self.part.index,
             part=self.number,
             parts=self.total,
             seconds=it.seconds + self.seconds,
@@ -362,13 +438,14 @@ def _relay(
 
 
 def _untouched(
-    layout: Layout, image: Any, index: tuple[int | slice, ...], sides: tuple[int, ...]
-) -> NDArray[Any]:
+    layout: Layout, pixels: NDArray[Any] | None, sides: tuple[int, ...]
+) -> Float:
     """Return a plane as it came, repeated to the size of the result."""
-    plane = layout.take(image, index)
+    if pixels is None:
+        return np.zeros((layout.channels, *sides), np.float32)
     for axis, (new, old) in enumerate(zip(sides, layout.sides, strict=True), start=1):
-        plane = plane.repeat(new // old, axis=axis)
-    return layout.arrange(plane)
+        pixels = pixels.repeat(new // old, axis=axis)
+    return pixels.astype(np.float32)
 
 
 def _summary(
@@ -487,7 +564,7 @@ def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
     found = get(task)
     recipe, given = _bind(found, arrays, parameters)
     job = found.begin(recipe, *given)
-    plan = job.plan(next(job.layout.indices()), recipe.seed)
+    plan = job.first_plan(recipe.seed)
     return measure(plan.problem, plan.prior, plan.settings, trial=True)
 
 

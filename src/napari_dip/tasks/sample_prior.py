@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
@@ -57,10 +57,10 @@ def _start(recipe: SampleRecipe) -> Job:
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
     image = layout.arrange(_sample(recipe, _architecture(recipe)))
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+    def plan(pixels: Any, part: Part) -> Plan:
         raise AssertionError("a sample is ready without a fit")
 
-    return Job(layout, layout.sides, plan, ready=np.ascontiguousarray(image))
+    return Job(None, layout, layout.sides, plan, ready=np.ascontiguousarray(image))
 
 
 def _architecture(recipe: SampleRecipe) -> Generates:

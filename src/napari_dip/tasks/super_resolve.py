@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,13 +94,12 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
+    def plan(pixels: NDArray[Any], part: Part) -> Plan:
+        plane = prepare(pixels, "image", unit=recipe.preset == "paper")
         return _plan(recipe, plane)
 
     sides = tuple(recipe.factor * side for side in layout.sides)
-    return Job(layout, sides, plan, recipe.fits(MEMBERS))
+    return Job(image, layout, sides, plan, recipe.fits(MEMBERS))
 
 
 def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
@@ -115,10 +115,13 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
     operator = _operator(recipe)
     measurement = torch.from_numpy(plane.values)[None]
     weight = torch.from_numpy(plane.known)[None, None]
-    level = noise_level(plane)
-    noisy = recipe.noisy == "yes" or (
-        recipe.noisy == "auto" and level > noisy_above(plane)
+    level = np.array(
+        [noise_level(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
     )
+    clean = level <= noisy_above(plane)
+    if recipe.noisy != "auto":
+        clean[:] = recipe.noisy == "no"
+    noisy = not clean.all()
     stop: Rule
     finish = None
     if recipe.preset == "paper":
@@ -137,7 +140,10 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
             stop = stopping.HeldOut(most, fewest=300, patience=80)
         else:
             stop = stopping.Iterations(most)
-            finish = _back_projection(measurement, weight, operator)
+        if clean.any():
+            exact = torch.from_numpy(clean.astype(np.float32))
+            weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
+            finish = _back_projection(measurement, weighted, operator)
     if recipe.iterations != "auto":
         stop = stopping.Iterations(int(recipe.iterations))
     if not np.ptp(plane.values[:, plane.known > 0], axis=1).any():
@@ -157,7 +163,7 @@ def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
         rate=rate,
         decay=decay,
     )
-    details = {"noise": level * plane.span, "noisy": noisy}
+    details = {"noise": single_or_list(level * plane.span), "noisy": noisy}
     return Plan(problem, prior, settings, plane.restore, details)
 
 
@@ -176,7 +182,7 @@ def noisy_above(plane: Plane) -> float:
     return NOISY * math.sqrt(max(1.0, ENOUGH / max(pixels, 1)))
 
 
-def noise_level(plane: Plane) -> float:
+def noise_level(values: Float, usable: NDArray[np.bool_]) -> float:
     """Return the standard deviation of the noise as the smoothest places show it.
 
     Sharp coarse pixels are full of steps that estimators of noise take for it, so only
@@ -186,31 +192,32 @@ def noise_level(plane: Plane) -> float:
 
     Parameters
     ----------
-    plane : Plane
-        The image; blocks with missing pixels do not count.
+    values : ndarray
+        One channel, (Y, X) or (Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; blocks with pixels that are not do not count.
 
     Returns
     -------
     float
-        In units of ``plane.values``; 0 where nothing varies.
+        In units of ``values``; 0 where nothing varies.
     """
     side = 3
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
     variances, levels = [], []
-    known = np.broadcast_to(plane.known, plane.values.shape)
-    height, width = plane.values.shape[-2:]
-    for values, valid in zip(
-        plane.values.reshape(-1, height, width).astype(np.float64),
-        known.reshape(-1, height, width),
+    height, width = values.shape[-2:]
+    for plane, valid in zip(
+        values.reshape(-1, height, width).astype(np.float64),
+        usable.reshape(-1, height, width),
         strict=True,
     ):
-        residual = ndimage.convolve(values, kernel, mode="reflect")
+        residual = ndimage.convolve(plane, kernel, mode="reflect")
         # The kernel sees the neighbours, too.
         whole = _blocks(ndimage.minimum_filter(valid, 3), side).min(axis=1) > 0
         variance = _blocks(residual, side).var(axis=1)
         use = whole & (variance > 1e-10)
         variances.append(variance[use])
-        levels.append(_blocks(values, side).mean(axis=1)[use])
+        levels.append(_blocks(plane, side).mean(axis=1)[use])
     found = np.concatenate(variances)
     halves = np.array_split(found[np.argsort(np.concatenate(levels))], 2)
     smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]

@@ -97,7 +97,7 @@ def _reckon(work: Work) -> str:
 
     task: Any = get(work.recipe.task)
     job = task.begin(work.recipe, *(array() for array in work.arrays.values()))
-    plan = job.plan(next(job.layout.indices()), work.recipe.seed)
+    plan = job.first_plan(work.recipe.seed)
     needed = estimate(plan.problem, plan.prior, plan.settings)
     text = f"Memory: about {size(needed.memory)}"
     if needed.available is not None:
