@@ -9,7 +9,7 @@ from napari_dip.io.image import Header
 from napari_dip.machine import free_memory
 
 COPIES = 8
-"""Bytes for every value besides the file's own: a float32 copy and the result."""
+"""Bytes for every value besides those of the file: a float32 copy and the result."""
 
 
 def nbytes(header: Header) -> int:
