@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import inspect
 import json
+import sys
 import zlib
 
 import dask.array
@@ -485,6 +486,15 @@ def test_libraries_that_do_not_fit_each_other(tmp_path, written, monkeypatch):
 
     monkeypatch.setattr(inspect, "isabstract", lambda found: found is ZarrTiffStore)
     assert files.open_levels(tmp_path / "tiles.tif") is None
+
+
+@pytest.mark.parametrize("name", ["dask.array", "zarr"])
+def test_tiff_without_the_libraries_of_the_extra(tmp_path, written, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert files.open_levels(tmp_path / "tiles.tif") is None
+    np.testing.assert_array_equal(
+        files.read(tmp_path / "tiles.tif").data, written["tiles.tif"]
+    )
 
 
 def test_png_can_only_be_read(tmp_path, rng):

@@ -356,13 +356,14 @@ def test_levels_are_opened_without_pixels(tmp_path, rng, version):
 # -- what is refused --------------------------------------------------------------
 
 
-def test_library_that_is_not_there(tmp_path, rng, monkeypatch):
+@pytest.mark.parametrize("missing", ["yaozarrs", "zarr"])
+def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
     data = numbers(rng, (20, 33))
     files.write(tmp_path / "a.zarr", data)
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
-        if name == "zarr":
+        if name == missing:
             raise ImportError(name)
         return real(name, *args, **kwargs)
 

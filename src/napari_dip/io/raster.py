@@ -23,7 +23,7 @@ from napari_dip.io import limits, provenance
 from napari_dip.io.image import Header, Image, JpegTables
 from napari_dip.io.reading import one_line_errors
 
-FORMATS = ("PNG", "JPEG")
+_FORMATS = ("PNG", "JPEG")
 """Formats that Pillow may open: its other decoders are never run."""
 
 KEYWORD = "napari-dip"
@@ -65,10 +65,10 @@ def _opened(path: Path) -> Iterator[ImageFile]:
         # Sizes are checked against the free memory.
         warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
         try:
-            image = Pillow.open(path, formats=FORMATS)
+            image = Pillow.open(path, formats=_FORMATS)
         except UnidentifiedImageError as error:
             raise FileError(
-                f"{path.name} cannot be read: it is not a {' or '.join(FORMATS)} file"
+                f"{path.name} cannot be read: it is not a {' or '.join(_FORMATS)} file"
             ) from error
         with image:
             yield image

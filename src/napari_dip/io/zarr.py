@@ -37,10 +37,10 @@ from napari_dip.io.reading import one_line_errors
 if TYPE_CHECKING:
     from yaozarrs import DimSpec
 
-KEY = "napari-dip"
+_KEY = "napari-dip"
 """Attribute that holds the provenance."""
 
-CHUNK = 1024
+_CHUNK = 1024
 """Longest side of a chunk in pixels, which makes about a megabyte."""
 
 _FORMAT = "OME-Zarr "
@@ -227,7 +227,7 @@ def _describe_image(group: Any) -> tuple[list[Any], Header]:
     header = dataclasses.replace(
         _with_channels(header, ome.get("omero") or {}),
         format=f"{_FORMAT}{version}",
-        provenance=provenance.loads(json.dumps(attributes.get(KEY))),
+        provenance=provenance.loads(json.dumps(attributes.get(_KEY))),
     )
     return levels, header
 
@@ -427,7 +427,7 @@ def _write_array(group: Any, data: NDArray[Any], names: list[str]) -> None:
             "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1},
             "chunk_key_encoding": {"name": "v2", "separator": "/"},
         }
-    sides = (1,) * (data.ndim - 2) + tuple(min(CHUNK, n) for n in data.shape[-2:])
+    sides = (1,) * (data.ndim - 2) + tuple(min(_CHUNK, n) for n in data.shape[-2:])
     array = group.create_array(
         "0", shape=data.shape, dtype=data.dtype, chunks=sides, **options
     )
@@ -440,7 +440,7 @@ def _put(group: Any, metadata: Any, text: str | None = None) -> None:
     if group.metadata.zarr_format == 3:
         attributes = {"ome": attributes}
     if text is not None:
-        attributes[KEY] = json.loads(text)
+        attributes[_KEY] = json.loads(text)
     group.attrs.put(attributes)
 
 
