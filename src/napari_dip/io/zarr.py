@@ -397,13 +397,13 @@ def _write_image(
     from yaozarrs import DimSpec
 
     data, header = _as_stored(data, header)
+    names = list(header.axes.lower())
+    units = [unit and _UNITS.get(unit, unit) for unit in header.units]
     dims = [
-        DimSpec(name=letter.lower(), unit=unit and _UNITS.get(unit, unit), scale=step)
-        for letter, unit, step in zip(
-            header.axes, header.units, (s or 1.0 for s in header.scale), strict=True
-        )
+        DimSpec(name=name, unit=unit, scale=step or 1.0)
+        for name, unit, step in zip(names, units, header.scale, strict=True)
     ]
-    _write_array(group, data, [dim.name for dim in dims])
+    _write_array(group, data, names)
     models = _models(group)
     with warnings.catch_warnings():
         # Units beyond those that OME-Zarr lists are allowed.
@@ -422,11 +422,7 @@ def _write_array(group: Any, data: NDArray[Any], names: list[str]) -> None:
     """Write pixels as the level "0" of a group."""
     options: dict[str, Any] = {"dimension_names": names}
     if group.metadata.zarr_format == 2:
-        # Every reader of Zarr 2 knows Blosc with LZ4.
-        options = {
-            "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1},
-            "chunk_key_encoding": {"name": "v2", "separator": "/"},
-        }
+        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     sides = (1,) * (data.ndim - 2) + tuple(min(_CHUNK, n) for n in data.shape[-2:])
     array = group.create_array(
         "0", shape=data.shape, dtype=data.dtype, chunks=sides, **options
