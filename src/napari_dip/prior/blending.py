@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.operators import luma
 from napari_dip.prior.terms import Term
 
 SCALES = (1, 2, 4)
@@ -31,8 +32,6 @@ SOFTENING = (3, 51, 51, 51, 51)
 FACTORS = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
 """Weights of pixel, low frequency, illumination, gradient, direction, gradient
 blending and texture (appendix A3)."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 EPSILON = 1e-3
 """Gradients below this have no direction."""
@@ -101,10 +100,7 @@ def tangent(image: Tensor) -> Tensor:
 
 def gray(image: Tensor) -> Tensor:
     """Return the luma of three channels, the mean of any other number."""
-    if image.shape[1] != 3:
-        return image.mean(1, keepdim=True)
-    weights = image.new_tensor(LUMA).reshape(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
+    return luma(image) if image.shape[1] == 3 else image.mean(1, keepdim=True)
 
 
 class Blending(Term):

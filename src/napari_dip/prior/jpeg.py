@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.operators import LUMA, cosines
 from napari_dip.prior.terms import Term, weighted_mean
 
 SIDE = 8
@@ -38,7 +39,7 @@ FINEST = 6
 """Smallest step whose multiples are told from other values after decoding."""
 
 _YCBCR = (
-    (0.299, 0.587, 0.114),
+    LUMA,
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
@@ -67,11 +68,8 @@ def to_rgb(components: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the orthonormal cosine transform of 8 values as a matrix."""
-    n = torch.arange(SIDE, dtype=torch.float64)
-    rows = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
-    rows[0] *= math.sqrt(0.5)
-    return rows.to(device, dtype)
+    """Return the cosine transform of the values along a block as a matrix."""
+    return cosines(SIDE).to(device, dtype)
 
 
 def transform(plane: Tensor) -> Tensor:
@@ -89,16 +87,15 @@ def transform(plane: Tensor) -> Tensor:
     """
     n, height, width = plane.shape
     blocks = plane.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)
-    cosines = _cosines(plane.device, plane.dtype)
-    return torch.einsum("vy,naybx,ux->navbu", cosines, blocks, cosines)
+    rows = _cosines(plane.device, plane.dtype)
+    return torch.einsum("vy,naybx,ux->navbu", rows, blocks, rows)
 
 
 def inverse_transform(coefficients: Tensor) -> Tensor:
     """Undo `transform`."""
-    cosines = _cosines(coefficients.device, coefficients.dtype)
-    blocks = torch.einsum("vy,navbu,ux->naybx", cosines, coefficients, cosines)
-    n, rows, _, columns, _ = blocks.shape
-    return blocks.reshape(n, rows * SIDE, columns * SIDE)
+    rows = _cosines(coefficients.device, coefficients.dtype)
+    blocks = torch.einsum("vy,navbu,ux->naybx", rows, coefficients, rows)
+    return blocks.flatten(3, 4).flatten(1, 2)
 
 
 def _extend(plane: Tensor, multiples: tuple[int, int]) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from napari_dip.prior.operators import cosines
 
 SIDE = 8
 """Of the blocks: as in JPEG and BM3D; 12 and 16 are as good, 4 is worse."""
@@ -102,9 +102,7 @@ def _averages(images: Tensor) -> Tensor:
 
 
 def _basis(like: Tensor) -> Tensor:
-    """Return the orthonormal cosines, (SIDE^2, 1, SIDE, SIDE), the constant first."""
-    n = torch.arange(SIDE, dtype=torch.float64)
-    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None])
-    cosines = cosines / cosines.square().sum(dim=1, keepdim=True).sqrt()
-    products = torch.einsum("ai,bj->abij", cosines, cosines)
+    """Return the cosines of a block, (SIDE^2, 1, SIDE, SIDE), the constant first."""
+    rows = cosines(SIDE)
+    products = torch.einsum("ai,bj->abij", rows, rows)
     return products.reshape(-1, 1, SIDE, SIDE).to(like)
