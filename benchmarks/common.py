@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage.color import rgb2yuv
 
 from napari_dip import metrics
 
@@ -102,6 +103,12 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
 def psnr(image: Image, truth: Image) -> float:
     """Return the PSNR in dB of an image in [0, 1], clipped first."""
     return metrics.psnr(np.clip(image, 0, 1), truth, data_range=1)
+
+
+def luma(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the luma (ITU-R BT.601) of (Y, X, 3); (Y, X) as it is."""
+    image = np.asarray(image, np.float64)
+    return image if image.ndim == 2 else rgb2yuv(image)[..., 0]
 
 
 def photograph(side: int) -> Image:
