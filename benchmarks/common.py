@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.color import rgb2yuv
 
 from napari_dip import metrics
 
@@ -107,8 +106,10 @@ def psnr(image: Image, truth: Image) -> float:
 
 def luma(image: NDArray[Any]) -> NDArray[np.float64]:
     """Return the luma (ITU-R BT.601) of (Y, X, 3); (Y, X) as it is."""
-    image = np.asarray(image, np.float64)
-    return image if image.ndim == 2 else rgb2yuv(image)[..., 0]
+    if image.ndim == 2:
+        return np.asarray(image, np.float64)
+    red, green, blue = np.moveaxis(np.asarray(image, np.float64), -1, 0)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def photograph(side: int) -> Image:

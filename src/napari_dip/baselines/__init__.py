@@ -14,6 +14,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from napari_dip.baselines.blending import (
+    cut_and_paste,
+    laplacian_blend,
+    poisson_blend,
+)
 from napari_dip.baselines.deconvolution import richardson_lucy, wiener
 from napari_dip.baselines.denoising import nlm, tv, wavelet
 from napari_dip.baselines.enlarging import bicubic, lanczos
@@ -31,6 +36,7 @@ FOR_TASK: dict[str, tuple[str, ...]] = {
     "remove_artifacts": ("tv",),
     "enhance": ("unsharp_mask",),
     "denoise_guided": ("guided_filter",),
+    "blend": ("poisson_blend", "laplacian_blend", "cut_and_paste"),
     "deconvolve": ("richardson_lucy", "wiener"),
 }
 """Names of the functions here that do what a task does, the most usual first."""
@@ -43,6 +49,7 @@ METHODS = {
         *(biharmonic, telea),
         unsharp_mask,
         guided_filter,
+        *(poisson_blend, laplacian_blend, cut_and_paste),
         *(richardson_lucy, wiener),
     )
 }

@@ -78,7 +78,9 @@ def convolve_axis(
     margins[last] = margins[last + 1] = margin
     kernel = taps.to(image).reshape(1, 1, *shape)
     kernel = kernel.expand(channels, *[-1] * (ndim + 1))
-    return convolve(F.pad(image, margins, mode), kernel, stride=strides, groups=channels)
+    return convolve(
+        F.pad(image, margins, mode), kernel, stride=strides, groups=channels
+    )
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
