@@ -136,8 +136,8 @@ def wiener(
     balance : float, optional
         Weight of the squared Laplacian against the squared residual; where not given,
         the one, from 1e-4 to 100, for which the residual has the variance of the noise
-        (Morozov's discrepancy principle) away from the border, unless the border fills
-        the image.
+        (Morozov's discrepancy principle); the border does not count, unless the PSF is
+        larger than half the image.
 
     Returns
     -------
