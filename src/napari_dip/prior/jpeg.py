@@ -1,4 +1,4 @@
-"""What a JPEG file says about the image it was made from: a set of constraints.
+"""Constraints that a JPEG file puts on the image it was made from.
 
 A JPEG holds the 8 x 8 cosine transform of brightness and colour, rounded to multiples
 of its quantisation tables (ITU-T T.81, 1992, A.3).  The image before compression is
@@ -36,7 +36,7 @@ coefficient at: half a level for the components and half for the colours, all of
 sign over the 64 pixels of a block."""
 
 FINEST = 6
-"""Smallest step whose multiples are told from other values after decoding."""
+"""Smallest step whose multiples can be recognised after decoding."""
 
 _YCBCR = (
     LUMA,
@@ -137,12 +137,12 @@ def _before_interpolation(plane: Tensor, factors: tuple[int, int]) -> Tensor:
     """
     if factors == (1, 1):
         return plane
-    found = subsample(plane, factors)
+    coarse = subsample(plane, factors)
     height, width = plane.shape[1:]
     for _ in range(60):
-        again = interpolate(found, factors)[:, :height, :width]
-        found = found + subsample(plane - again, factors)
-    return found
+        again = interpolate(coarse, factors)[:, :height, :width]
+        coarse = coarse + subsample(plane - again, factors)
+    return coarse
 
 
 def reapplied(
@@ -298,7 +298,7 @@ def cells(
     planes = to_ycbcr(image.double())
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()
-    found, counts = [], torch.zeros(4, dtype=torch.float64)
+    components, counts = [], torch.zeros(4, dtype=torch.float64)
     for i, plane in enumerate(planes.unbind(1)):
         size = factors if i else (1, 1)
         table = torch.tensor(tables[min(i, 1)], dtype=torch.float64)
@@ -316,10 +316,10 @@ def cells(
         sums = [t.sum().cpu() for t in (right, telling, exact * unclipped, unclipped)]
         counts += torch.stack(sums)
         half = steps / 2 + ROUNDING
-        found.append(Component(size, centre.float(), half.float(), exact.float()))
+        components.append(Component(size, centre.float(), half.float(), exact.float()))
     right, telling, fitting, fair = counts.tolist()
     return Cells(
-        tuple(found),
+        tuple(components),
         right / telling if telling else 1.0,
         fitting / fair if fair else 1.0,
     )

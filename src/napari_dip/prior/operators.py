@@ -1,4 +1,4 @@
-"""Fixed linear operators on image tensors, each in one place for all who need it."""
+"""Fixed linear operators on image tensors."""
 
 from __future__ import annotations
 

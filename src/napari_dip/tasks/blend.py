@@ -1,4 +1,4 @@
-"""Blending: a part of one image set into another so that no seam shows."""
+"""Blending: a part of one image is set into another so that no seam shows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.run import Job, Plan, Task, function
 
 PAPER_ITERATIONS = 1001
-"""Of the published program; the paper names no number."""
+"""Iterations of the published program; the paper names no number."""
 
 PAPER_SIDE = 672
-"""Longer side of the paper's pairs, which its boxes are made for."""
+"""Longer side of the paper's pairs, which the sides of its boxes are chosen for."""
 
 ITERATIONS = {"fast": 200, "best": 600}
-"""Of our presets.  There is no noise to stop at, and the soft map's course needs an
-end that is known from the start."""
+"""Iterations of our presets.
+
+They are fixed: there is no noise to stop at, and the soft map changes until an end that
+must be known from the start.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +175,9 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         scale=1.0 if paper else max(back.shape[2:]) / PAPER_SIDE,
         cut=not paper,
     )
-    # Ours correct a soft composite: a start that only colours and the seam are
-    # missing from.  Written so that equal images leave exactly themselves.  The soft
-    # map is about a half along the outline; beyond it nothing of the foreground is
-    # wanted.
+    # Our presets correct a soft composite, which lacks only the colours and the seam.
+    # It is written so that equal images come back exactly.  The soft map is about a
+    # half along the outline; beyond it nothing of the foreground is wanted.
     soft = mask * (2 * term.alpha - 1).clamp(0, 1)
     composite = back + soft * (front - back)
 
