@@ -24,9 +24,6 @@ MAXIMUM = 3000
 FINE = 2.0
 """Standard deviation in pixels of the blur that `detail` is relative to."""
 
-LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of R, G and B (ITU-R BT.601)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceRecipe(Recipe):
@@ -131,6 +128,8 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
     """Return the step from the coarse image to the enhanced one."""
     import torch
 
+    from napari_dip.prior.operators import luma
+
     measurement = torch.from_numpy(plane.values)[None]
     known = torch.from_numpy(plane.known)[None, None]
     flat = not np.ptp(plane.values)
@@ -143,8 +142,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
         image = torch.lerp(coarse, image, seen)
         fine = image - coarse
         if together:
-            weights = fine.new_tensor(LUMINANCE).reshape(1, 3, *[1] * (fine.ndim - 2))
-            fine = (weights * fine).sum(1, keepdim=True)
+            fine = luma(fine)
         # An image of one value has no detail, whatever the fit still lacks.
         return image if flat else image + recipe.amount * fine
 
