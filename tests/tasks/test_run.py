@@ -13,7 +13,8 @@ from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, finish
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.tasks.run import TASKS, estimate, get, iterate, run
+from napari_dip.tasks.function import estimate, iterate
+from napari_dip.tasks.run import TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

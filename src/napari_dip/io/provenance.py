@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
-from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.recipe import Parameters, Recipe
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 SOFTWARE = "napari-dip"
 
 _OF_ALL_PLANES = ("device", "precision", "torch")
+
+
+def origin(parameters: Parameters) -> dict[str, Any]:
+    """Return what made an image: this software, a task and its parameters."""
+    return {
+        "software": SOFTWARE,
+        "version": __version__,
+        "task": parameters.task,
+        "recipe": parameters.to_dict(),
+    }
 
 
 def describe(
@@ -53,10 +63,7 @@ def describe(
         for key in _OF_ALL_PLANES:
             plane.pop(key, None)
     made = {
-        "software": SOFTWARE,
-        "version": __version__,
-        "task": recipe.task,
-        "recipe": recipe.to_dict(),
+        **origin(recipe),
         "from_file": list(from_file),
         "inputs": {
             name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
@@ -98,7 +105,7 @@ def loads(text: Any) -> dict[str, Any] | None:
     return found if ours else None
 
 
-def recipe_of(provenance: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+def recipe_of(provenance: Mapping[str, Any], kind: type[Parameters]) -> dict[str, Any]:
     """Return the parameters to run a result's recipe on another file.
 
     What the first file decided is left out.

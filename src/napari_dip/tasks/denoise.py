@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -235,4 +236,7 @@ reliability, and average with an empirical Wiener filter that the result guides;
 that reaches into neighbouring pixels is recognised and fitted without hiding.""",
 )
 
-denoise = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import denoise as denoise
+else:
+    denoise = function(TASK)

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import ndimage
 
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,4 +160,7 @@ residual has fallen to `detail`, or after `iterations`.  Results of integer imag
 clipped at the very end only (dtype="input").""",
 )
 
-enhance = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import enhance as enhance
+else:
+    enhance = function(TASK)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -277,4 +278,7 @@ A measured point spread function needs no operator here: `restore` takes any for
 model, `deconvolve` a measured blur at the pixels there are.""",
 )
 
-super_resolve = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import super_resolve as super_resolve
+else:
+    super_resolve = function(TASK)
