@@ -8,6 +8,7 @@ Run it when a recipe changes: a test compares the stub with the recipes.
 import inspect
 import subprocess
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def stub() -> str:
 def overloads(function) -> str:
     """Return the definitions of a function, the first with its documentation."""
     signature = inspect.signature(function)
-    indented = function.__doc__.strip().replace("\n", "\n    ")
-    body = f'r"""{indented}\n    """'
+    text = textwrap.indent(function.__doc__.strip(), "    ").strip()
+    body = f'r"""{text}\n    """'
     definitions = []
     for full_output, returned in OVERLOADS:
         arguments = ",\n    ".join(arguments_of(signature, full_output))

@@ -54,12 +54,12 @@ sample_prior(preset="fast")  # call-arg
 denoise(image, full_output=True).shape  # attr-defined
 """
 
-# Torch is left out: reading it takes longer than all the rest.
+# What no signature needs is left out: reading it takes longer than all the rest.
 CONFIG = """
 [mypy]
 strict = true
 mypy_path = {source}
-[mypy-torch.*]
+[mypy-torch.*,scipy.*,skimage.*,PIL.*,rich.*,tifffile.*,pywt.*]
 follow_imports = skip
 """
 
@@ -75,10 +75,10 @@ def script(root):
 
 
 def test_the_stub_is_that_of_the_recipes(script):
-    kept, new = (
-        ast.dump(ast.parse(t)) for t in (script.STUB.read_text(), script.stub())
+    kept = ast.dump(ast.parse(script.STUB.read_text()))
+    assert kept == ast.dump(ast.parse(script.stub())), (
+        "the recipes have changed; python scripts/write_stubs.py rewrites the stub"
     )
-    assert kept == new, "run: python scripts/write_stubs.py"
 
 
 def test_every_task_is_in_the_stub(script):
@@ -99,10 +99,10 @@ def test_mypy_refuses_wrong_calls_and_no_others(tmp_path, root):
     options = ["--config-file", str(config), "--cache-dir", str(cache), "--no-pretty"]
     out, err, _ = api.run([*options, str(user)])
     assert err == ""
-    found = re.findall(r"^.*user\.py:(\d+): error: .*\[([\w-]+)\]$", out, re.M)
-    wrong = [
+    refused = re.findall(r"^.*user\.py:(\d+): error: .*\[([\w-]+)\]$", out, re.M)
+    wrong = {
         (str(number), line.partition("  # ")[2])
         for number, line in enumerate(USER.splitlines(), start=1)
         if "  # " in line
-    ]
-    assert found == wrong, out
+    }
+    assert set(refused) == wrong, out
