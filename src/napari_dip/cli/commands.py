@@ -53,7 +53,7 @@ def app() -> App:
         if task.from_files:
             name = task.name.replace("_", "-")
             made.command(_command(task), name=name, group=tasks)
-    made.command(prior.sample_prior_command(), name="sample-prior")
+    made.command(prior.sample_prior)
     made.command(prior.noise_impedance)
     made.command(info)
     made.command(replay)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,42 +22,37 @@ from napari_dip.cli.output import put
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.tasks import noise_impedance as impedance
-from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
+from napari_dip.tasks import sample_prior as sampling
+from napari_dip.tasks.sample_prior import SampleParameters
 
 
-def sample_prior_command() -> Callable[..., int]:
-    """Return the command of `sample_prior`."""
+def sample_prior(
+    *,
+    output: Path,
+    overwrite: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+    **given: Any,
+) -> int:
+    """Draw an image from the untrained prior.
 
-    def command(
-        *,
-        output: Path,
-        overwrite: bool = False,
-        json: bool = False,
-        quiet: bool = False,
-        **given: Any,
-    ) -> int:
-        """Draw an image from the untrained prior.
+    What a network with random weights makes of random numbers, before it has seen any
+    image: the structures that it will prefer in every fit.
+    """
+    parameters = SampleParameters(**values_of(SampleParameters, given))
+    check_target(output, [], overwrite)
+    return draw(parameters, output, overwrite, json, quiet)
 
-        What a network with random weights makes of random numbers, before it has seen
-        any image: the structures that it will prefer in every fit.
-        """
-        parameters = SampleParameters(**values_of(SampleParameters, given))
-        check_target(output, [], overwrite)
-        return draw(parameters, output, overwrite, json, quiet)
 
-    return command_of(command, SampleParameters)
+command_of(sample_prior, SampleParameters)
 
 
 def draw(
-    parameters: SampleParameters,
-    output: Path,
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
+    parameters: SampleParameters, output: Path, overwrite: bool, json: bool, quiet: bool
 ) -> int:
     """Write a sample of the prior to a file and say so."""
     made = provenance.origin(parameters)
-    image = sample_prior(**dataclasses.asdict(parameters))
+    image = sampling.sample_prior(**dataclasses.asdict(parameters))
     result = save(output, image, None, made, overwrite)
     if json:
         facts = {"output": str(output), "inputs": {}, **result, "provenance": made}
@@ -68,7 +62,7 @@ def draw(
     return 0
 
 
-def noise_impedance(
+def noise_impedance(  # noqa: D103  # see below
     file: Annotated[
         Path, Option(name="INPUT", group=FILES, help="An image file of any kind.")
     ],
@@ -84,19 +78,12 @@ def noise_impedance(
         ),
     ],
     overwrite: Overwrite = False,
-    iterations: Annotated[int, Option(help="Of each of the four fits.")] = 1000,
-    sigma: Annotated[
-        float, Option(help="Noise that is added, of an image scaled to [0, 1].")
-    ] = 25 / 255,
-    device: Annotated[str, Option(help="auto, cpu, cuda and the like.")] = "auto",
-    seed: Annotated[int, Option(help="Of weights, noise and order.")] = 0,
     quiet: Quiet = False,
+    iterations: int = 1000,
+    sigma: float = 25 / 255,
+    device: str = "auto",
+    seed: int = 0,
 ) -> int:
-    """Compare how fast the prior takes up an image, and how slowly noise.
-
-    Fits a network to the image, the image with noise, its pixels in random order, and
-    white noise, and writes the error after every iteration.
-    """
     kind = output.suffix.lower().removeprefix(".")
     if kind not in impedance.FORMATS:
         raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")
@@ -118,3 +105,7 @@ def noise_impedance(
     if not quiet:
         put(f"{output}: {iterations} iterations of each of the four fits")
     return 0
+
+
+# The help of the command and its options is that of the function.
+noise_impedance.__doc__ = impedance.noise_impedance.__doc__

@@ -8,20 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, Task, get, run
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fitting, Iterate
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
     from napari_dip.prior.runtime import Estimate
     from napari_dip.tasks.signatures import TaskName
-
-RUN_KEYWORDS = {
-    "progress": ("bool", False),
-    "callback": ("Callable[[Iterate], Any] | None", None),
-    "full_output": ("bool", False),
-}
-"""Type and default of the keywords that say how a function runs its fits."""
 
 
 def function(task: Task) -> Callable[..., Any]:
@@ -33,7 +28,7 @@ def function(task: Task) -> Callable[..., Any]:
         callback: Callable[[Iterate], Any] | None = None,
         full_output: bool = False,
         **parameters: Any,
-    ) -> Any:
+    ) -> NDArray[Any] | Fit:
         fitting = run(task, *_bind(task, arrays, parameters))
         from napari_dip.prior.fit import finish
 
@@ -44,15 +39,17 @@ def function(task: Task) -> Callable[..., Any]:
                 fit = finish(fitting, _both(bar, callback))
         else:
             fit = finish(fitting, callback)
-        return fit if full_output else fit.image
+        image: NDArray[Any] = fit.image
+        return fit if full_output else image
 
+    own, arguments = inspect.signature(call), _arguments(task)
+    arguments += [p for p in own.parameters.values() if p.kind is p.KEYWORD_ONLY]
     call.__name__ = call.__qualname__ = task.name
     call.__module__ = TASKS[task.name]
     call.__doc__ = _document(task)
-    signature = _signature(task)
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    call.__annotations__["return"] = signature.return_annotation
+    call.__signature__ = own.replace(parameters=arguments)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in arguments}
+    call.__annotations__["return"] = own.return_annotation
     return call
 
 
@@ -121,7 +118,7 @@ def _bind(
 ) -> tuple[Recipe, list[Any]]:
     """Match arguments as a written-out function would: recipe and arrays."""
     try:
-        bound = _signature(task).bind(*arrays, **parameters)
+        bound = inspect.Signature(_arguments(task)).bind(*arrays, **parameters)
     except TypeError as error:
         raise TypeError(f"{task.name}() {error}") from None
     keywords = dict(bound.arguments)
@@ -130,42 +127,34 @@ def _bind(
     return task.recipe(**keywords), given
 
 
-def _signature(task: Task) -> inspect.Signature:
-    """Return the signature of a task's function, with types as text.
+def _arguments(task: Task) -> list[inspect.Parameter]:
+    """Return the arrays and parameters of a task as arguments of its function.
 
-    Text, as in every module with postponed annotations: `Iterate` and `Fit` are known
-    to type checkers only, as importing them would import torch.
+    Types are text, as wherever annotations are postponed: what they name is imported
+    for type checkers only, since some of it would bring torch.
     """
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     keyword = inspect.Parameter.KEYWORD_ONLY
-    keywords = {
-        f.name: (_argument_type(f.type), f.default)
-        for f in dataclasses.fields(task.recipe)
-    }
-    parameters = [
+    arguments = [
         inspect.Parameter(
             name, positional, annotation=task.objects.get(name, "ArrayLike")
         )
         for name in task.arrays
     ]
-    for name in task.positional:
-        kind, default = keywords.pop(name)
-        parameters.append(
-            inspect.Parameter(name, positional, annotation=kind, default=default)
+    fields = dataclasses.fields(task.recipe)
+    for f in sorted(fields, key=lambda f: f.name not in task.positional):
+        kind = positional if f.name in task.positional else keyword
+        # Any sequence becomes a tuple.
+        text = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", str(f.type))
+        arguments.append(
+            inspect.Parameter(f.name, kind, annotation=text, default=f.default)
         )
-    keywords |= dict.fromkeys(
-        task.functions, ("Callable[[Tensor], Tensor] | None", None)
-    )
-    parameters += [
-        inspect.Parameter(name, keyword, annotation=kind, default=default)
-        for name, (kind, default) in (keywords | RUN_KEYWORDS).items()
+    text = "Callable[[Tensor], Tensor] | None"
+    arguments += [
+        inspect.Parameter(name, keyword, annotation=text, default=None)
+        for name in task.functions
     ]
-    return inspect.Signature(parameters, return_annotation="NDArray[Any] | Fit")
-
-
-def _argument_type(kind: Any) -> str:
-    """Return the type of an argument for a field: any sequence becomes a tuple."""
-    return re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", str(kind))
+    return arguments
 
 
 def _document(task: Task) -> str:

@@ -71,19 +71,14 @@ class Impedance:
         return axes
 
     def save(self, path: str | Path, kind: str) -> None:
-        """Write the curves to a file.
+        """Write the curves to a file: as a table, or as a plot by matplotlib.
 
         Parameters
         ----------
         path : str or Path
             The file; its ending does not matter.
         kind : {"csv", "png", "svg", "pdf"}
-            A table with a row for every iteration, or a plot.
-
-        Raises
-        ------
-        DipError
-            If a plot is wanted and matplotlib is not installed.
+            What to write.
         """
         if kind not in FORMATS:
             raise InputError(f"kind must be one of {', '.join(FORMATS)}; got {kind!r}")
@@ -140,7 +135,9 @@ def noise_impedance(
         Network; the hourglass of the paper where not given.
     rate : float, default 0.01
         Of Adam, as in the paper.
-    device, precision : str
+    device : str, default "auto"
+        auto, cpu, cuda, cuda:N or mps.
+    precision : {"auto", "float32", "bfloat16"}
         As in every task.
     seed : int, default 0
         Of weights, noise and order.
