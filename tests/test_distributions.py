@@ -62,7 +62,8 @@ def test_both_wheels_hold_the_same_files(archives, root):
             packaged = wheel.read("napari_dip/napari.yaml")
         assert packaged == (root / "napari.yaml").read_bytes()
     assert names[0] == names[1]
-    assert {"napari_dip/icon.svg", "napari_dip/py.typed"} <= set(names[0])
+    others = ("icon.svg", "py.typed", "tasks/signatures.pyi")
+    assert {f"napari_dip/{name}" for name in others} <= set(names[0])
 
 
 @pytest.mark.parametrize("kind", ["wheel", "wheel from sdist"])

@@ -9,7 +9,7 @@ from napari_dip import blend, cli
 from napari_dip.baselines import cut_and_paste
 from napari_dip.errors import InputError
 from napari_dip.tasks.blend import TASK, BlendRecipe
-from napari_dip.tasks.run import iterate
+from napari_dip.tasks.function import iterate
 
 SHORT = {"iterations": 4, "device": "cpu", "precision": "float32"}
 

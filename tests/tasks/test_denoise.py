@@ -15,7 +15,7 @@ from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks.arrays import prepare
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
-from napari_dip.tasks.run import iterate
+from napari_dip.tasks.function import iterate
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

@@ -12,8 +12,8 @@ from napari_dip.errors import InputError
 from napari_dip.prior import stopping, terms
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
+from napari_dip.tasks.function import iterate
 from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry, known_noise
-from napari_dip.tasks.run import iterate
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

@@ -67,8 +67,9 @@ def open_widget(make_napari_viewer_proxy):
             viewer.add_image(data, **{"name": "raw", **layer})
         widget = kind(viewer)
         viewer.window.add_dock_widget(widget, name="Denoise")
-        widget.fields.fields["iterations"].value = iterations
-        widget.fields.fields["precision"].value = "float32"
+        for name, value in {"iterations": iterations, "precision": "float32"}.items():
+            if name in widget.fields.fields:
+                widget.fields.fields[name].value = value
         return viewer, widget
 
     return open_it

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
-from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.recipe import Parameters, Recipe
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit
@@ -22,6 +22,16 @@ SOFTWARE = "napari-dip"
 
 _COMMON_KEYS = ("device", "precision", "torch")
 """Settings that are the same for all planes."""
+
+
+def origin(parameters: Parameters) -> dict[str, Any]:
+    """Return what made an image: this software, a task and its parameters."""
+    return {
+        "software": SOFTWARE,
+        "version": __version__,
+        "task": parameters.task,
+        "recipe": parameters.to_dict(),
+    }
 
 
 def describe(
@@ -54,10 +64,7 @@ def describe(
         for key in _COMMON_KEYS:
             plane.pop(key, None)
     provenance = {
-        "software": SOFTWARE,
-        "version": __version__,
-        "task": recipe.task,
-        "recipe": recipe.to_dict(),
+        **origin(recipe),
         "from_file": list(from_file),
         "inputs": {
             name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
@@ -99,7 +106,7 @@ def loads(text: Any) -> dict[str, Any] | None:
     return value if ours else None
 
 
-def recipe_of(provenance: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+def recipe_of(provenance: Mapping[str, Any], kind: type[Parameters]) -> dict[str, Any]:
     """Return the parameters to run a result's recipe on another file.
 
     What the first file decided is left out.

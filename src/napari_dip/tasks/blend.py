@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 PAPER_ITERATIONS = 1001
 """Iterations of the published program; the paper names no number."""
@@ -240,4 +241,7 @@ soft composite; their boxes are as large relative to the image as the paper's to
 images, and the foreground counts within the mask only.""",
 )
 
-blend = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import blend as blend
+else:
+    blend = function(TASK)

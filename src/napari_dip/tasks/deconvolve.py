@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -390,4 +391,7 @@ error to structural similarity after 1000 iterations, ours keeps the squared err
 begins the kernel at the PSF that is given.""",
 )
 
-deconvolve = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import deconvolve as deconvolve
+else:
+    deconvolve = function(TASK)

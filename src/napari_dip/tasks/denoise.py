@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, keeping, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -267,4 +268,7 @@ reliability, and average with an empirical Wiener filter that the result guides;
 that reaches into neighbouring pixels is recognised and fitted without hiding.""",
 )
 
-denoise = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import denoise as denoise
+else:
+    denoise = function(TASK)

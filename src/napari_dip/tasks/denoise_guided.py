@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.function import function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate, Problem
@@ -173,4 +174,7 @@ the guide beside the image of which pixels are hidden.  A fit that is stuck at a
 colour after 50 or 100 iterations begins again from another seed.""",
 )
 
-denoise_guided = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import denoise_guided as denoise_guided
+else:
+    denoise_guided = function(TASK)

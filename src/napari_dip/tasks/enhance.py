@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,4 +172,7 @@ residual has fallen to `detail`, or after `iterations`.  Results of integer imag
 clipped at the very end only (dtype="input").""",
 )
 
-enhance = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import enhance as enhance
+else:
+    enhance = function(TASK)

@@ -21,9 +21,10 @@ from napari_dip.tasks.arrays import (
     prepare,
 )
 from napari_dip.tasks.denoise import posterior_mean
+from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, cut_blocks, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -434,4 +435,7 @@ The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1
 nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.""",
 )
 
-inpaint = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import inpaint as inpaint
+else:
+    inpaint = function(TASK)

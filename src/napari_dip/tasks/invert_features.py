@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
 from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 PAPER_ITERATIONS = 3100
 ITERATIONS = {"fast": 500, "best": 1500}
@@ -162,7 +163,7 @@ TASK = Task(
         "1; or activations of the layer.",
         "model": models.MODEL,
     },
-    objects=("model",),
+    objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer",),
     start=_start,
@@ -179,4 +180,7 @@ the program has six); the result is the averaged output with a decay of 0.9.  Th
 none priors fit pixels with Adam at 0.2.""",
 )
 
-invert_features = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import invert_features as invert_features
+else:
+    invert_features = function(TASK)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
 from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.run import Job, Plan, Task
 
 PAPER_ITERATIONS = 3100
 PAPER_GOAL = 300.0
@@ -133,7 +134,7 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
 TASK = Task(
     recipe=MaximizeRecipe,
     arrays={"model": models.MODEL},
-    objects=("model",),
+    objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer", "unit"),
     start=_start,
@@ -150,4 +151,7 @@ For classes that program minimises ``abs(300 - activation)`` at a rate of 0.01, 
 output with a decay of 0.9.""",
 )
 
-maximize_activation = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import maximize_activation as maximize_activation
+else:
+    maximize_activation = function(TASK)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -233,4 +234,7 @@ stored one.  The stored coefficients are found again from the pixels; where they
 be (blocks that are clipped or cut off by the border) the published term remains.""",
 )
 
-remove_artifacts = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import remove_artifacts as remove_artifacts
+else:
+    remove_artifacts = function(TASK)

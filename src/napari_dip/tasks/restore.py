@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -418,7 +419,10 @@ in the units of the user.  Held-out values of the measurement tell when to stop.
 paper preset is the published network and optimiser for super-resolution (Ulyanov,
 Vedaldi, Lempitsky, Deep Image Prior, IJCV 2020, section 4) around your operator.""",
     from_files=False,
-    objects=("operator",),
+    objects={"operator": "Callable[..., Any] | Sequence[Callable[..., Any]]"},
 )
 
-restore = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import restore as restore
+else:
+    restore = function(TASK)

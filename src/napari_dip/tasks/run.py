@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
-    from napari_dip.prior.runtime import Estimate
 
 ATTEMPTS = 3
 """Fits begun for one image before a stuck one is kept."""
@@ -38,7 +36,6 @@ TASKS = {
     "restore": "napari_dip.tasks.restore",
     "invert_features": "napari_dip.tasks.invert_features",
     "maximize_activation": "napari_dip.tasks.maximize_activation",
-    "sample_prior": "napari_dip.tasks.sample_prior",
 }
 """Name of every task and the module whose `TASK` it is."""
 
@@ -109,8 +106,6 @@ class Job:
         Fits of every part, averaged.
     apart : bool
         Whether channels that have nothing in common are fitted one by one.
-    ready : ndarray, optional
-        The result, where the parameters ask for a method that fits nothing.
     """
 
     image: Any
@@ -119,7 +114,6 @@ class Job:
     plan: Callable[[Any, Part], Plan]
     restarts: int = 1
     apart: bool = True
-    ready: Float | None = None
 
     def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
         """Return a plane as it came, channels first."""
@@ -159,9 +153,9 @@ class Task:
         Sources, for the documentation.
     from_files : bool
         Whether its arguments can come from files: the command line needs that.
-    objects : tuple of str
-        Those of `arrays` that are no arrays but something else, such as a model;
-        the command line passes them on as text.
+    objects : dict of str to str
+        Those of `arrays` that are no arrays but something else, such as a model, and
+        their types; the command line passes them on as text.
     functions : dict of str to str
         Names of optional keyword arguments that are functions, and what they are;
         `start` gets them after the arrays, None where not given.
@@ -177,7 +171,7 @@ class Task:
     summary: str
     notes: str = ""
     from_files: bool = True
-    objects: tuple[str, ...] = ()
+    objects: dict[str, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
@@ -270,8 +264,6 @@ def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
     from napari_dip.prior.fit import STOPPED, fit
 
     layout = job.layout
-    if job.ready is not None:
-        return _summary(recipe, layout, job.ready, None, [], [{}], [])
     result = np.empty(layout.resized(job.sides), np.float32)
     spread = np.zeros_like(result) if job.restarts > 1 else None
     fits: list[Fit] = []
@@ -477,179 +469,3 @@ def _summary(
         uncertainty=spread,
         operator=fits[0].operator if len(fits) == 1 else None,
     )
-
-
-def function(task: Task) -> Callable[..., Any]:
-    """Return the public function of a task, documented from its recipe."""
-
-    def call(
-        *arrays: Any,
-        progress: bool = False,
-        callback: Callable[[Iterate], Any] | None = None,
-        full_output: bool = False,
-        **parameters: Any,
-    ) -> Any:
-        fitting = run(task, *_bind(task, arrays, parameters))
-        from napari_dip.prior.fit import finish
-
-        if progress:
-            from napari_dip.tasks.progress import Bar
-
-            with Bar(task.name) as bar:
-                fit = finish(fitting, _both(bar, callback))
-        else:
-            fit = finish(fitting, callback)
-        return fit if full_output else fit.image
-
-    call.__name__ = call.__qualname__ = task.name
-    call.__module__ = TASKS[task.name]
-    call.__doc__ = _document(task)
-    call.__signature__ = _signature(task)  # type: ignore[attr-defined]
-    return call
-
-
-def iterate(task: str, *arrays: Any, **parameters: Any) -> Fitting:
-    """Run a task step by step.
-
-    Parameters
-    ----------
-    task : str
-        Name of a task function, such as "denoise".
-    *arrays : array_like
-        Its arrays.
-    **parameters
-        Its keywords, but for progress, callback and full_output.
-
-    Yields
-    ------
-    Iterate
-        After every iteration; its `image` is computed when asked for.  Send True
-        to end the fit and keep its best image.
-
-    Returns
-    -------
-    Fit
-        As the value of the generator.
-
-    Examples
-    --------
-    >>> from napari_dip import iterate
-    >>> for it in iterate("denoise", noisy, iterations=200):  # doctest: +SKIP
-    ...     print(it.step, it.loss)
-    """
-    found = get(task)
-    return run(found, *_bind(found, arrays, parameters))
-
-
-def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
-    """Estimate what a task will take before running it.
-
-    Parameters
-    ----------
-    task : str
-        Name of a task function, such as "denoise".
-    *arrays : array_like
-        Its arrays.
-    **parameters
-        Its keywords, but for progress, callback and full_output.
-
-    Returns
-    -------
-    Estimate
-        Peak memory in bytes, what is available, and seconds per iteration, from a
-        trial on a small piece, of one plane.
-    """
-    from napari_dip.prior.fit import estimate as measure
-
-    found = get(task)
-    recipe, given = _bind(found, arrays, parameters)
-    job = found.begin(recipe, *given)
-    plan = job.first_plan(recipe.seed)
-    return measure(plan.problem, plan.prior, plan.settings, trial=True)
-
-
-def _bind(
-    task: Task, arrays: Sequence[Any], parameters: dict[str, Any]
-) -> tuple[Recipe, list[Any]]:
-    """Match arguments as a written-out function would: recipe and arrays."""
-    try:
-        bound = _signature(task).bind(*arrays, **parameters)
-    except TypeError as error:
-        raise TypeError(f"{task.name}() {error}") from None
-    keywords = dict(bound.arguments)
-    given = [keywords.pop(name) for name in task.arrays]
-    given += [keywords.pop(name, None) for name in task.functions]
-    return task.recipe(**keywords), given
-
-
-def _signature(task: Task) -> inspect.Signature:
-    array = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for name in task.arrays
-    ]
-    run_keywords = {"progress": False, "callback": None, "full_output": False}
-    defaults = {p.name: p.default for p in task.recipe.parameters()}
-    array += [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=defaults.pop(name),
-        )
-        for name in task.positional
-    ]
-    defaults |= dict.fromkeys(task.functions) | run_keywords
-    keywords = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-        for name, default in defaults.items()
-    ]
-    return inspect.Signature(array + keywords)
-
-
-def _document(task: Task) -> str:
-    """Write the numpydoc docstring of a task."""
-    lines = [task.summary.strip(), "", "Parameters", "----------"]
-    for name, text in task.arrays.items():
-        kind = "object" if name in task.objects else "array_like"
-        lines += [f"{name} : {kind}", f"    {text}"]
-    for p in task.recipe.parameters():
-        lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
-    for name, text in task.functions.items():
-        lines += [f"{name} : callable, optional", f"    {text}"]
-    lines += [
-        "progress : bool, default False",
-        "    Show a progress bar on standard error.",
-        "callback : callable, optional",
-        "    Called with every `Iterate`; returning True stops the fit, which keeps",
-        "    its best image.",
-        "full_output : bool, default False",
-        "    Return a `Fit` in place of the image.",
-        "",
-        "Returns",
-        "-------",
-        "ndarray or Fit",
-        "    The image in the units of the input, float32 unless `dtype` says",
-        "    otherwise, or the whole `Fit`.",
-        "",
-        "Raises",
-        "------",
-        "InputError",
-        "    If an argument is not acceptable; a ValueError.",
-        "OutOfMemory",
-        "    If the fit is too large for the device; the message says what fits.",
-    ]
-    if task.notes:
-        lines += ["", "Notes", "-----", task.notes.strip()]
-    return "\n".join(lines) + "\n"
-
-
-def _both(
-    first: Callable[[Iterate], Any], second: Callable[[Iterate], Any] | None
-) -> Callable[[Iterate], Any]:
-    if second is None:
-        return first
-
-    def both(it: Iterate) -> Any:
-        first(it)
-        return second(it)
-
-    return both

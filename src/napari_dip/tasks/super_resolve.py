@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task, function
+from napari_dip.tasks.run import Job, Part, Plan, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -284,4 +285,7 @@ A measured point spread function needs no operator here: `restore` takes any for
 model, `deconvolve` a measured blur at the pixels there are.""",
 )
 
-super_resolve = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import super_resolve as super_resolve
+else:
+    super_resolve = function(TASK)
