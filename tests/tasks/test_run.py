@@ -172,7 +172,8 @@ def test_signature_and_help_name_every_parameter(name):
     assert function.__module__ == TASKS[name]
     fields = [p.name for p in task.recipe.parameters() if p.name not in task.positional]
     expected = [*task.arrays, *task.positional, *fields, *task.functions]
-    expected += ["progress", "callback", "full_output"]
+    others = ("architecture", "stop", "analysis", "progress", "callback", "full_output")
+    expected += others
     assert list(signature.parameters) == expected
     for array in task.arrays:
         kind = signature.parameters[array].kind
@@ -189,7 +190,7 @@ def test_signature_and_help_name_every_parameter(name):
         assert parameter.default == p.default
         entry = f"\n{p.name} : {p.accepted}, default {p.default!r}\n    {p.help}\n"
         assert entry in function.__doc__
-    for other in ("progress", "callback", "full_output"):
+    for other in others:
         assert f"\n{other} : " in function.__doc__
     types = {p.name: p.annotation for p in signature.parameters.values()}
     assert inspect.Signature.empty not in types.values()
