@@ -169,7 +169,7 @@ def take(task: str, options) -> None:
         return
     controller = widget.controller
     share = [0.0]
-    controller.reported.connect(lambda r: share.append(r.step / r.maximum))
+    controller.reported.connect(lambda report: share.append(report.done))
     spin(until=lambda: bool(widget.panel.estimate.text()), limit=20)
     heart = Heartbeat()
     start = time.perf_counter()

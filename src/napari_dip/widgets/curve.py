@@ -28,27 +28,39 @@ class Curve(QWidget):
         super().__init__(parent)
         self.checks: list[Check] = []
         self.chosen = 0
-        self.score_name = "held-out error"
+        self.score_name = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "<qt>How the fit goes: the error at the pixels "
-            "that are fitted (loss), and the error at pixels held out of the fit. The "
-            "first only falls; the second rises when the noise is being learnt. The "
-            "green line is the image that is kept. Each curve has a scale of "
-            "its own.</qt>"
+            "<qt>How the fit goes. The loss is the error of the newest image at the "
+            "pixels that are fitted. The other curve tells which image to keep, and "
+            "its name says what it is: a held-out error is that of pixels that are "
+            "not fitted, and rises when the network learns the noise. The green line "
+            "marks the image that is kept. Each curve has its own scale.</qt>"
         )
 
     def sizeHint(self) -> QSize:
         """Return a size that fits a dock."""
         return QSize(240, 110)
 
-    def clear(self, score_name: str) -> None:
-        """Begin another fit, whose score has a name."""
-        self.checks, self.chosen, self.score_name = [], 0, score_name
+    def clear(self) -> None:
+        """Begin another fit."""
+        self.checks, self.chosen, self.score_name = [], 0, ""
         self.update()
 
-    def add(self, checks: Iterable[Check], chosen: int) -> None:
-        """Append checks, and move the mark of the image that would be kept."""
+    def add(
+        self, checks: Iterable[Check], chosen: int, score_name: str = "error"
+    ) -> None:
+        """Append checks, and move the mark of the image that would be kept.
+
+        Parameters
+        ----------
+        checks : iterable of tuple
+            Checks in their order.
+        chosen : int
+            Iteration of the image that would be kept.
+        score_name : str
+            What the score is.
+        """
         for check in checks:
             if not math.isfinite(check[2]):
                 continue
@@ -57,7 +69,7 @@ class Curve(QWidget):
                 self.checks = []  # one fit at a time
             if not self.checks or check[1] > last[1]:
                 self.checks.append(check)
-        self.chosen = chosen
+        self.chosen, self.score_name = chosen, score_name
         self.update()
 
     def choose(self, step: int) -> None:

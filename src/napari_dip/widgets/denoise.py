@@ -9,7 +9,6 @@ class DenoiseWidget(TaskWidget):
     """Remove the noise from an image, without training data."""
 
     task = "denoise"
-    holds_out = True
     about = (
         "A small network is fitted to this image alone and stopped before it "
         "learns the noise. The result is a new layer with the intensities, size "

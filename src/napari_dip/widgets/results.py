@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -91,6 +92,18 @@ class ResultLayer:
     def shown(self) -> bool:
         """Whether the layer is in the viewer."""
         return any(layer is self.layer for layer in self.layers)
+
+    def plane_of(self, index: Index) -> tuple[int, int]:
+        """Return which plane an index means, counted from 0, and of how many."""
+        pairs = [
+            (i, side)
+            for i, side in zip(index, self.shape, strict=False)
+            if not isinstance(i, slice)
+        ]
+        if not pairs:
+            return 0, 1
+        place, sides = zip(*pairs, strict=True)
+        return int(np.ravel_multi_index(place, sides)), math.prod(sides)
 
     def show(self, image: Any, index: Index) -> None:
         """Show one plane of the result as it is now."""

@@ -38,7 +38,6 @@ class RunPanel(QWidget):
     ) -> None:
         super().__init__(parent)
         self.controller = controller
-        self.automatic = self.holds_out = False
         self.run_button = button("Run", "Start; the result is a new layer.")
         self.pause_button = button("Pause", "Wait after this iteration, or go on.")
         self.stop_button = button(
@@ -99,19 +98,10 @@ class RunPanel(QWidget):
         elif state == ENDING:
             self._say("Ending after this iteration")
 
-    def begin(self, automatic: bool, holds_out: bool) -> None:
-        """Clear what an earlier fit left.
-
-        Parameters
-        ----------
-        automatic : bool
-            Whether this one stops by itself.
-        holds_out : bool
-            Whether its score is the error at held-out pixels.
-        """
-        self.automatic, self.holds_out = automatic, holds_out
+    def begin(self) -> None:
+        """Clear what an earlier fit left."""
         self.bar.setValue(0)
-        self.curve.clear("held-out error" if holds_out else "error")
+        self.curve.clear()
         self.curve.hide()
         self._say("Starting")
 
@@ -131,27 +121,38 @@ class RunPanel(QWidget):
             self.setUpdatesEnabled(True)
 
     def _show_report(self, report: Report) -> None:
-        done = (report.part + report.step / report.maximum) / report.parts
-        self.bar.setValue(round(1000 * done))
-        lines = []
-        if report.parts > 1:
-            lines.append(f"Fit {report.part + 1} of {report.parts}")
-        most = "at most " if self.automatic else ""
-        lines.append(f"Iteration {report.step} of {most}{report.maximum}")
+        self.bar.setValue(round(1000 * report.done))
+        lines = [self._place(report)] if report.parts > 1 else []
+        limit = "" if report.fixed else "at most "
+        lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
         if report.rate > 0:
-            left = report.parts * report.maximum * (1 - done) / report.rate
-            up_to = "at most " if self.automatic else "about "
-            lines.append(f"{report.rate:.3g} per second, {up_to}{duration(left)} left")
+            left = report.parts * report.maximum * (1 - report.done) / report.rate
+            limit = "about " if report.fixed else "at most "
+            lines.append(f"{report.rate:.3g} per second, {limit}{duration(left)} left")
         self.progress.setText("\n".join(lines))
         self.progress.show()
-        self.curve.add(report.checks, report.best_step)
+        self.curve.add(report.checks, report.best_step, report.score_name)
         self.curve.setVisible(len(self.curve.checks) > 1)
         if math.isfinite(report.score):
-            name = "Held-out error" if self.holds_out else "Error"
+            name = report.score_name[0].upper() + report.score_name[1:]
             self.quality.setText(
                 f"{name} {report.score:.3g}, best at iteration {report.best_step}"
             )
             self.quality.show()
+
+    def _place(self, report: Report) -> str:
+        """Say which plane and which of several fits a report is of.
+
+        A plane may need several fits: restarts, or channels without anything in
+        common.
+        """
+        result = self.controller.result
+        plane, planes = (0, 1) if result is None else result.plane_of(report.index)
+        names = [f"plane {plane + 1} of {planes}"] if planes > 1 else []
+        if report.parts != planes:
+            names.append(f"fit {report.part + 1} of {report.parts}")
+        text = ", ".join(names)
+        return text[0].upper() + text[1:]
 
     def show_end(self, text: str) -> None:
         """Say how the fit ended, or why none began."""

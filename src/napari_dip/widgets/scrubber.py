@@ -25,8 +25,9 @@ GO_ON = (
 )
 
 CANNOT_GO_ON = (
-    "Only a run of a single fit can go on. This one had several planes or seeds, or "
-    "was taken back: raise Extra iterations among the advanced settings and run again."
+    "Only a run of a single fit can go on. This one had several fits, for planes, "
+    "seeds or channels that have nothing in common, or was cancelled while it went "
+    "on. Raise Extra iterations among the advanced settings and run again."
 )
 
 
@@ -197,7 +198,8 @@ class Scrubber(QWidget):
         self.go_on_button.setToolTip(f"<qt>{GO_ON if can else CANNOT_GO_ON}</qt>")
         moment = self._looked_at()
         if moment is not None:
-            part = "" if moment.part == 0 else f"fit {moment.part + 1}, "
-            self.label.setText(f"Shown: {part}iteration {moment.step}")
+            fits = {m.part for m in self.moments if m is not None}
+            which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
+            self.label.setText(f"Shown: {which}iteration {moment.step}")
         elif idle and self.moments:
             self.label.setText("Shown: the result")

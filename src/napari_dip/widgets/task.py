@@ -55,9 +55,6 @@ class TaskWidget(ParameterPanel):
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"image": ImageInput}
     """Where every array of the task comes from; the first is what is restored."""
 
-    holds_out: ClassVar[bool] = False
-    """Whether a fit that stops by itself watches pixels held out of it."""
-
     takes_away: ClassVar[bool] = True
     """Whether input minus result is what was taken from the image."""
 
@@ -92,7 +89,7 @@ class TaskWidget(ParameterPanel):
         self.planes.changed.connect(self._changed)
         for given in self.inputs.values():
             given.combo.changed.connect(self._changed)
-        self.foresight.found.connect(self.panel.show_estimate)
+        self.foresight.estimated.connect(self.panel.show_estimate)
         self._changed()
 
     # -- how it looks -------------------------------------------------------------
@@ -195,8 +192,7 @@ class TaskWidget(ParameterPanel):
             return
         self.foresight.cancel()
         settings.remember(self.task, changed(self.fields.recipe()))
-        automatic = work.recipe.iterations == "auto" and work.recipe.preset != "paper"
-        self.panel.begin(automatic, automatic and self.holds_out)
+        self.panel.begin()
         self.controller.start(work)
 
     # -- as text ------------------------------------------------------------------

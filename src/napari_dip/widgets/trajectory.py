@@ -16,7 +16,7 @@ class Snapshot:
     Attributes
     ----------
     part : int
-        Which fit, as in `napari_dip.prior.problem.Iterate`.
+        Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several.
     step : int
         Iterations done.
     image : ndarray

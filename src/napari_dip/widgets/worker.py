@@ -43,7 +43,7 @@ class Control:
     Attributes
     ----------
     ended_at : tuple of int or None
-        Part and step at which the fit was told to stop.
+        Fit, counted as in `Report.part`, and iteration at which the user stopped.
     """
 
     def __init__(self) -> None:
@@ -84,16 +84,15 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, score, best_step, part, parts
-        As in `napari_dip.prior.problem.Iterate`.
+    step, maximum, loss, score, best_step, index, part, parts, fixed, score_name
+        As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
+        `part` and `parts` count fits, of which a plane may need several.
     rate : float
         Iterations per second lately, 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, score) of every check since the last report.
     image : ndarray or None
         The image now, if it is time for one.
-    index : tuple
-        Where it belongs in the result.
     """
 
     step: int
@@ -101,12 +100,19 @@ class Report:
     loss: float
     score: float
     best_step: int
+    index: tuple[int | slice, ...]
     part: int
     parts: int
+    fixed: bool
+    score_name: str
     rate: float
     checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
-    index: tuple[int | slice, ...] = ()
+
+    @property
+    def done(self) -> float:
+        """Which part of the iterations of all fits is done, from 0 to 1."""
+        return (self.part + self.step / self.maximum) / self.parts
 
 
 class FitWorker(GeneratorWorker):
@@ -262,10 +268,12 @@ def _report(
         loss=it.loss,
         score=it.score,
         best_step=it.best_step,
+        index=it.index,
         part=it.part,
         parts=it.parts,
+        fixed=it.fixed,
+        score_name=it.score_name,
         rate=(len(times) - 1) / span if span > 0 else 0.0,
         checks=tuple(checks),
         image=image,
-        index=it.index,
     )
