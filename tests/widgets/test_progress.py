@@ -47,9 +47,7 @@ def test_a_fit_says_itself_what_its_score_is_and_how_long_it_takes(
     y, x = np.mgrid[:48, :48] / 48
     image = 50 * (1 + np.sin(5 * x) * np.cos(4 * y))
     image += np.random.default_rng(0).normal(0, sigma, image.shape)
-    viewer, widget = open_widget(
-        image.astype(np.float32), kind=kind, iterations="auto"
-    )
+    viewer, widget = open_widget(image.astype(np.float32), kind=kind, iterations="auto")
     if kind is SuperResolveWidget:
         widget.fields.fields["factor"].value = 2
     else:

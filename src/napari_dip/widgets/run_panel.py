@@ -1,4 +1,4 @@
-"""Buttons to run a fit, and how far it is."""
+"""Buttons to run a fit, and its progress."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from napari_dip.widgets.worker import Report
 class RunPanel(QWidget):
     """Run, pause, stop and cancel; progress, the curve, and how the fit ended.
 
-    What Run does is up to the owner: connect `run_button.clicked`.
+    The owner connects `run_button.clicked` to what Run does.
 
     Parameters
     ----------
     controller : RunController
-        What the other buttons act on.
+        The controller that the other buttons act on.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     def __init__(
@@ -49,15 +49,16 @@ class RunPanel(QWidget):
         self.bar.setFormat("%p %")
         self.estimate = wrapped()
         self.estimate.setToolTip(
-            "<qt>Memory that the fit will need, reckoned from the size of the image "
+            "<qt>Memory that the fit will need, estimated from the size of the image "
             "and of the network.</qt>"
         )
         self.progress = wrapped()
         self.quality = wrapped()
         self.quality.setToolTip(
-            "<qt>Mean squared error, in the fit's own units. Lower is better. At "
-            "held-out pixels it says how far the image is from the truth, and "
-            "rises when the noise is being learnt.</qt>"
+            "<qt>The score by which the fit chooses its image; lower is better. The "
+            "held-out error is that of pixels that are not fitted: it shows how far "
+            "the image is from the truth, and rises when the network learns the "
+            "noise.</qt>"
         )
         self.curve = Curve()
 
@@ -85,7 +86,7 @@ class RunPanel(QWidget):
             hidden.hide()
 
     def show_state(self, state: str) -> None:
-        """Offer the buttons that make sense now."""
+        """Enable the buttons that make sense now."""
         active = state in (RUNNING, PAUSED)
         self.run_button.setEnabled(state == IDLE)
         self.pause_button.setEnabled(active)
@@ -99,21 +100,21 @@ class RunPanel(QWidget):
             self._say("Ending after this iteration")
 
     def begin(self) -> None:
-        """Clear what an earlier fit left."""
+        """Clear the progress of an earlier fit."""
         self.bar.setValue(0)
         self.curve.clear()
         self.curve.hide()
         self._say("Starting")
 
     def show_estimate(self, text: str) -> None:
-        """Say what the fit will need."""
+        """Show how much memory the fit will need."""
         self.estimate.setText(text)
         self.estimate.setVisible(bool(text))
 
     def show_report(self, report: Report) -> None:
-        """Show how far the fit is."""
-        # Painted once: a progress bar paints itself at once otherwise, and with it
-        # Qt composes the whole window anew, canvas and all.
+        """Show the progress of the fit."""
+        # Otherwise the progress bar paints itself immediately, and Qt then composes
+        # the whole window again, with the canvas.
         self.setUpdatesEnabled(False)
         try:
             self._show_report(report)
@@ -141,7 +142,7 @@ class RunPanel(QWidget):
             self.quality.show()
 
     def _place(self, report: Report) -> str:
-        """Say which plane and which of several fits a report is of.
+        """Return in words which plane and which of several fits a report is of.
 
         A plane may need several fits: restarts, or channels without anything in
         common.
@@ -155,7 +156,7 @@ class RunPanel(QWidget):
         return text[0].upper() + text[1:]
 
     def show_end(self, text: str) -> None:
-        """Say how the fit ended, or why none began."""
+        """Say how the fit ended, or why it did not start."""
         self._say(text)
         if self.controller.best_step > 0:
             self.curve.choose(self.controller.best_step)
