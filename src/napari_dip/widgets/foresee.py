@@ -14,6 +14,7 @@ from superqt.utils import QSignalDebouncer
 
 from napari_dip.errors import DipError
 from napari_dip.tasks.run import get
+from napari_dip.tasks.task import outline
 from napari_dip.widgets.controller import Work
 from napari_dip.widgets.layers import array_of
 
@@ -100,9 +101,8 @@ def _estimate(work: Work) -> str:
     from napari_dip.prior.fit import estimate
 
     task: Any = get(work.recipe.task)
-    job = task.begin(work.recipe, *(array() for array in work.arrays.values()))
-    plan = job.first_plan(work.recipe.seed)
-    needed = estimate(plan.problem, plan.prior, plan.settings)
+    job = task.start(work.recipe, *(array() for array in work.arrays.values()))
+    needed = estimate(*outline(job, work.recipe))
     text = f"Memory: about {size(needed.memory)}"
     if needed.available is not None:
         text += f" of {size(needed.available)} free"
