@@ -107,8 +107,8 @@ def test_unrelated_channels_are_two_fits_of_one_plane(
 
     result = viewer.layers[RESULT]
     assert result.data.shape == unrelated.shape
-    fitted = [plane["channels"] for plane in result.metadata["napari-dip"]["planes"]]
-    assert fitted == [[0], [1]]
+    blocks = result.metadata["napari-dip"]["planes"]
+    assert [list(b["analysis"]["channels"]) for b in blocks] == [[0], [1]]
     scrubber = widget.scrubber
     moments = [moment for moment in scrubber.moments if moment is not None]
     assert {moment.part for moment in moments} == {0, 1}
