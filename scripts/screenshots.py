@@ -4,9 +4,9 @@ On a machine without a display::
 
     xvfb-run -a -s "-screen 0 1500x1000x24 +extension GLX" python scripts/screenshots.py
 
-Every task is shown once its fit has ended, denoising also while it runs.  The images
-are the plugin's samples and some that scikit-image brings.  Says how long the window
-was ever unable to answer.
+There is a picture of every task after its fit, and of denoising also while it runs.
+The images are the plugin's samples and some of scikit-image.  The script prints how
+long the window did not answer.
 """
 
 import argparse
@@ -25,12 +25,12 @@ NOISE = 25
 
 
 class Heartbeat:
-    """Measures how long the interface is ever kept from answering.
+    """A timer that measures how long the interface does not answer.
 
     Attributes
     ----------
     stalls : list of float
-        Seconds between beats, less the interval of the timer.
+        Seconds between beats, minus the interval of the timer.
     """
 
     INTERVAL = 0.01
@@ -43,13 +43,13 @@ class Heartbeat:
         self.timer.start(round(1000 * self.INTERVAL))
 
     def beat(self) -> None:
-        """Note the time since the last beat."""
+        """Store the time since the last beat."""
         now = time.perf_counter()
         self.stalls.append(max(0.0, now - self.last - self.INTERVAL))
         self.last = now
 
     def stop(self) -> None:
-        """Rest: what comes is no stall of the fit."""
+        """Stop measuring."""
         self.timer.stop()
 
     def go_on(self) -> None:
@@ -66,7 +66,7 @@ class Heartbeat:
 
 
 def spin(seconds: float = 0.0, until=None, limit: float = 900.0) -> None:
-    """Run the event loop for some seconds, or until something is so."""
+    """Run the event loop for some seconds, or until a condition holds."""
     end = time.monotonic() + (limit if until else seconds)
     while time.monotonic() < end and not (until and until()):
         QApplication.processEvents()
@@ -107,7 +107,7 @@ SAMPLES = {
     "deconvolve": "blurred_beads",
     "blend": "blend_pair",
 }
-"""Key of the plugin's own sample for a task."""
+"""Key of the plugin's sample for each task."""
 
 TITLES = {
     "denoise": "Denoise",
@@ -127,14 +127,14 @@ OTHERS = {
     "foreground": "Rocket (foreground)",
     "background": "Galaxies (background)",
 }
-"""Layer for an array that is not the image."""
+"""Layers of the arrays beside the image."""
 
 
 # -- the pictures -------------------------------------------------------------------
 
 
 def take(task: str, options) -> None:
-    """Run one task in a viewer of its own and take its pictures."""
+    """Run one task in a new viewer and take its pictures."""
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1400, 900)
     if task in SAMPLES:
@@ -148,11 +148,11 @@ def take(task: str, options) -> None:
             widget.inputs[name].choose(layer)
     if "image" in widget.inputs:
         widget.inputs["image"].choose(image.name)
-    widget.defaults_button.click()  # not what somebody used last
+    widget.defaults_button.click()  # instead of the parameters of the last run
     if options.iterations and "iterations" in widget.fields.fields:
         widget.fields.fields["iterations"].value = options.iterations
     widget.about_section.collapse(animate=False)
-    spin(2)  # torch is imported, and the memory reckoned
+    spin(2)  # torch is imported, and the memory estimated
 
     def picture(name: str) -> None:
         viewer.reset_view()
@@ -169,7 +169,7 @@ def take(task: str, options) -> None:
         return
     controller = widget.controller
     share = [0.0]
-    controller.reported.connect(lambda r: share.append(r.step / r.maximum))
+    controller.reported.connect(lambda report: share.append(report.done))
     spin(until=lambda: bool(widget.panel.estimate.text()), limit=20)
     heart = Heartbeat()
     start = time.perf_counter()

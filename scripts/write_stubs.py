@@ -40,7 +40,7 @@ OVERLOADS = (
     ("Literal[True]", "Fit"),
     ("bool", "NDArray[Any] | Fit"),
 )
-"""What `full_output` is, and what the function then returns."""
+"""Types of `full_output`, and of what the function then returns."""
 
 
 def stub() -> str:

@@ -15,7 +15,7 @@ import tifffile
 
 import napari_dip
 from napari_dip import cli
-from napari_dip.cli import commands, job
+from napari_dip.cli import commands, file_run
 from napari_dip.io import files
 from napari_dip.tasks import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe
@@ -357,13 +357,13 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     program = (
         "import sys\n"
         "from napari_dip import cli\n"
-        "from napari_dip.cli import job\n"
-        "seen = job.Stop.__call__\n"
+        "from napari_dip.cli.file_run import Stop\n"
+        "seen = Stop.__call__\n"
         "def tell(self, it):\n"
         "    if it.step == 5:\n"
         "        print('fitting', flush=True)\n"
         "    return seen(self, it)\n"
-        "job.Stop.__call__ = tell\n"
+        "Stop.__call__ = tell\n"
         "sys.exit(cli.main())\n"
     )
     arguments = ("denoise", noisy, "-o", output, "--iterations", "100000")
@@ -387,7 +387,7 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
-    ask = job.Stop.__call__
+    ask = file_run.Stop.__call__
 
     def twice(self, it):
         ask(self, it)
@@ -395,7 +395,7 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("never come to")
 
-    monkeypatch.setattr(job.Stop, "__call__", twice)
+    monkeypatch.setattr(file_run.Stop, "__call__", twice)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")

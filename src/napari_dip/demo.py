@@ -23,10 +23,10 @@ _HEADING = 28  # pixels
 
 
 def sample() -> NDArray[np.uint8]:
-    """Return 256 x 256 pixels of a photograph that comes with scikit-image."""
+    """Return 256 x 256 pixels of a photograph from scikit-image."""
     from skimage.data import camera
 
-    # The man and his camera, at full resolution.
+    # The part with the man and his camera, at full resolution.
     photograph: NDArray[np.uint8] = camera()[60:316, 110:366]
     return photograph
 
@@ -39,11 +39,11 @@ def run(
     Parameters
     ----------
     truth : ndarray
-        Gray image of 8 bits.
+        8-bit gray image.
     output : Path
         The PNG to write.
     **parameters
-        For `napari_dip.denoise`, whose defaults they are otherwise.
+        Parameters of `napari_dip.denoise`; its defaults if not given.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def run(
 
 
 def side_by_side(panels: dict[str, NDArray[Any]]) -> Image.Image:
-    """Return gray images in a row, each under its name."""
+    """Return gray images side by side, each below its name."""
     arrays = [np.clip(np.rint(a), 0, 255).astype(np.uint8) for a in panels.values()]
     height, width = arrays[0].shape
     sheet = Image.new("L", (width * len(panels), height + _HEADING), 255)

@@ -1,4 +1,4 @@
-"""Figures of merit, those of the papers' tables among them.
+"""Measures of image quality, among them those of the papers' tables.
 
 Every function takes arrays of integers or floats and the range of their values,
 `data_range`: the difference between the largest and the smallest value possible,
@@ -47,7 +47,7 @@ def psnr(
     Parameters
     ----------
     image, truth : array_like
-        Of one shape, any number of axes.
+        Images of one shape, with any number of axes.
     data_range : float, optional
         Largest possible value minus smallest; needed unless both are uint8 or
         both uint16.
@@ -82,7 +82,7 @@ def psnr_mask(
     Parameters
     ----------
     image, truth : array_like
-        Of one shape.
+        Images of one shape.
     mask : array_like
         Nonzero where pixels count. Of the shape of the images, or of that shape
         without its last axis, the channels.
@@ -176,7 +176,7 @@ def table_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
     Parameters
     ----------
     shape : tuple of int
-        Of the image, rows and columns first; 32 or more each.
+        Shape of the image, rows and columns first, 32 or more each.
 
     Returns
     -------
@@ -215,8 +215,8 @@ def ssim(
     Parameters
     ----------
     image, truth : array_like
-        Of one shape; every axis but the channels' is spatial and has at least 7
-        pixels.
+        Images of one shape; every axis but that of the channels is spatial and has
+        at least 7 pixels.
     data_range : float, optional
         Largest possible value minus smallest; needed unless both are uint8 or
         both uint16.
@@ -338,7 +338,7 @@ def psnr_b(
     Parameters
     ----------
     image, truth : array_like
-        Of one shape, (Y, X) or (Y, X, C). JPEG is customarily measured on luma.
+        Images of one shape, (Y, X) or (Y, X, C). JPEG is usually measured on luma.
     data_range : float, optional
         Largest possible value minus smallest; needed unless both are uint8 or
         both uint16.
@@ -370,7 +370,7 @@ def _finite(value: ArrayLike, name: str) -> Array:
 
 
 def _scaled(data_range: float | None, **images: ArrayLike) -> dict[str, Array]:
-    """Return images of one shape as float64, a range of values of 1 wide."""
+    """Return images of one shape as float64, divided by their range of values."""
     arrays = {name: as_array(value, name) for name, value in images.items()}
     shapes = {name: tuple(array.shape) for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
@@ -394,6 +394,6 @@ def _scaled(data_range: float | None, **images: ArrayLike) -> dict[str, Array]:
 
 
 def _psnr(image: Array, truth: Array) -> float:
-    """Return the PSNR of arrays with a range of 1."""
+    """Return the PSNR of arrays whose range of values is 1."""
     with np.errstate(divide="ignore"):  # equal images: infinite
         return float(peak_signal_noise_ratio(truth, image, data_range=1.0))

@@ -853,3 +853,27 @@ def test_going_on_does_not_count_the_rest(problem, monkeypatch):
 
 def test_only_who_asks_keeps_a_fit(problem):
     assert finish(fit(problem, PRIOR, SETTINGS)).resume is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "fixed", "name"),
+    [
+        (Iterations(4), True, "error"),
+        (HeldOut(4), False, "held-out error"),
+        (MovingVariance(4), False, "variance of the outputs"),
+    ],
+)
+def test_iterates_say_what_their_score_is_and_how_long_it_takes(
+    problem, stop, fixed, name
+):
+    settings = replace(SETTINGS, stop=stop)
+    iterates = list(fit(problem, PRIOR, settings))
+    assert {it.score_name for it in iterates} == {name}
+    assert {it.fixed for it in iterates} == {fixed}
+
+
+def test_a_fit_that_goes_on_takes_as_many_iterations_as_were_asked_for(problem):
+    settings = replace(SETTINGS, stop=HeldOut(4), resumable=True)
+    first = finish(fit(problem, PRIOR, settings))
+    longer = list(first.resume(5))
+    assert {(it.fixed, it.maximum) for it in longer} == {(True, 9)}

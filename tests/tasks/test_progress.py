@@ -8,7 +8,7 @@ from napari_dip.tasks.progress import Bar
 
 @pytest.fixture
 def iterate():
-    def make(step, part, parts):
+    def make(step, part, parts, **more):
         return Iterate(
             step=step,
             maximum=100,
@@ -20,23 +20,27 @@ def iterate():
             render=lambda: None,
             part=part,
             parts=parts,
+            **more,
         )
 
     return make
 
 
-def test_bar_counts_over_all_parts(iterate, monkeypatch):
+def test_bar_counts_over_all_fits(iterate, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Bar("denoise") as bar:
         bar(iterate(10, 2, 4))
         (task,) = bar.progress.tasks
         assert (task.completed, task.total) == (210, 400)
         assert task.description == "denoise"
-        assert task.fields["step"] == "10/100 of part 3/4"
+        assert task.fields["step"] == "10/100 of fit 3/4"
         assert task.fields["rate"] == "105.0 it/s"
         assert task.fields["score"] == "error 0.0123 (best at 7)"
-        bar(iterate(11, 0, 1))
+        assert task.fields["limit"] == "at most"
+        bar(iterate(11, 0, 1, fixed=True, score_name="held-out error"))
         assert task.fields["step"] == "11/100"
+        assert task.fields["score"] == "held-out error 0.0123 (best at 7)"
+        assert task.fields["limit"] == "about"
 
 
 def test_bar_ends_with_an_error(iterate, capsys):

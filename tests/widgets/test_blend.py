@@ -87,7 +87,7 @@ def test_the_code_does_the_same_again(scene, finish):
 def test_a_command_needs_the_mask_on_the_foreground(scene):
     _, widget = scene(front_at=(7, 11), mask_at=(10, 14))
     widget.copy_command()
-    assert "a mask of the foreground's size" in widget.told.text()
+    assert "a mask of the foreground's size" in widget.message.text()
 
 
 def test_a_new_mask_lies_over_the_foreground(scene):

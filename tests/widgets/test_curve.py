@@ -14,7 +14,7 @@ def curve(qtbot):
     widget = Curve()
     qtbot.addWidget(widget)
     widget.resize(240, 110)
-    widget.clear("held-out error")
+    widget.clear()
     return widget
 
 

@@ -120,7 +120,7 @@ def test_a_sample_waits_for_its_turn(open_widget, until):
     fit = object()
     turns.take(fit, lambda: None)
     widget.run_button.click()
-    assert "Waiting" in widget.message.text()
+    assert "Waiting" in widget.progress.text()
     turns.leave(fit)
     until(widget.run_button.isEnabled)
     assert len(viewer.layers) == 1
@@ -134,7 +134,7 @@ def test_a_failure_of_torch_is_said(open_widget, draw, messages, monkeypatch):
     viewer, widget = open_widget(kind=SamplePriorWidget)
     draw(widget)
     assert any("no memory" in text for _, text in messages)
-    assert "no memory" in widget.message.text()
+    assert "no memory" in widget.progress.text()
     assert len(viewer.layers) == 0
 
 
@@ -148,7 +148,7 @@ def test_what_excites_a_unit(open_widget, finish, net):
     assert result.metadata["napari-dip"]["iterations"] == 3
     np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
     widget.copy_command()
-    assert "in memory only" in widget.told.text()
+    assert "in memory only" in widget.message.text()
 
 
 def test_an_image_through_a_layer(open_widget, finish, net):
@@ -186,9 +186,9 @@ def test_a_shape_that_is_none_is_said(open_widget):
     _, widget = open_widget(kind=SamplePriorWidget)
     fill(widget, shape=(3, 48))
     widget.run_button.click()
-    assert "shape must be" in widget.message.text()
+    assert "shape must be" in widget.progress.text()
     widget.command_button.click()
-    assert "shape must be" in widget.told.text()
+    assert "shape must be" in widget.message.text()
 
 
 def test_only_modules_are_offered():

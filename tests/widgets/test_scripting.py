@@ -131,7 +131,7 @@ def test_python_has_the_mask(open_widget, finish, execute, noisy):
     )
     assert np.array_equal(execute(viewer), result.data)
     widget.command_button.click()
-    assert "only a labels layer" in widget.told.text()
+    assert "only a labels layer" in widget.message.text()
 
 
 def test_the_command_gives_the_same_image(
@@ -147,7 +147,7 @@ def test_the_command_gives_the_same_image(
     finish(widget)
     result = viewer.layers["raw [DIP inpaint]"].data
     widget.command_button.click()
-    assert "save raw as raw.tif, my hole as my_hole.tif first" in widget.told.text()
+    assert "save raw as raw.tif, my hole as my_hole.tif first" in widget.message.text()
     viewer.layers["raw"].save("raw.tif")
     viewer.layers["my hole"].save("my_hole.tif")
     words = shlex.split(QApplication.clipboard().text())
@@ -162,7 +162,7 @@ def test_a_command_cannot_take_a_plane_or_an_early_end(open_widget, noisy):
     _, widget = open_widget(np.stack([noisy] * 2))
     widget.planes.value = SHOWN
     widget.command_button.click()
-    assert "choose all planes" in widget.told.text()
+    assert "choose all planes" in widget.message.text()
 
 
 def test_a_recipe_loads_back_from_a_layer(open_widget, finish, noisy):
@@ -174,7 +174,7 @@ def test_a_recipe_loads_back_from_a_layer(open_widget, finish, noisy):
     fields["noise"].value, fields["iterations"].value = "gaussian", 9
     widget.inputs["image"].choose("other")
     widget.load_button.click()
-    assert "no recipe" in widget.told.text()
+    assert "no recipe" in widget.message.text()
     viewer.layers.selection = {viewer.layers[RESULT]}
     widget.load_button.click()
     assert (fields["noise"].value, fields["iterations"].value) == ("poisson", 3)
@@ -190,4 +190,4 @@ def test_a_recipe_of_another_task_is_refused(open_widget, finish, noisy):
     viewer.window.add_dock_widget(other, name="Inpaint")
     viewer.layers.selection = {viewer.layers[RESULT]}
     other.load_button.click()
-    assert "of the task 'denoise'" in other.told.text()
+    assert "of the task 'denoise'" in other.message.text()

@@ -319,7 +319,7 @@ def test_it_says_what_a_fit_needs(open_widget, until, noisy, monkeypatch):
 
     monkeypatch.setattr(foresee, "QUIET", 10)
     _, widget = open_widget(noisy)
-    widget.foresight.timer.setInterval(10)
+    widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
     until(lambda: "Memory: about" in widget.panel.estimate.text())
     assert "free" in widget.panel.estimate.text()

@@ -174,12 +174,12 @@ def test_replay_understands_a_saved_result(viewer, tmp_path, capsys):
 )
 def test_axes_of_a_layer(labels, letters):
     layer = napari.layers.Image(np.zeros((2, 2, 32, 40)), axis_labels=labels)
-    assert writers._part(*layer.as_layer_data_tuple()).header.axes == letters
+    assert writers._saved(*layer.as_layer_data_tuple()).header.axes == letters
 
 
 def test_pixels_are_no_unit():
     layer = napari.layers.Image(np.zeros((32, 40)), scale=(1, 2))
-    header = writers._part(*layer.as_layer_data_tuple()).header
+    header = writers._saved(*layer.as_layer_data_tuple()).header
     assert (header.scale, header.units) == ((None, 2.0), (None, None))
 
 

@@ -1,7 +1,7 @@
 """The command line: files in, files out.
 
-Every task is a command and every field of its recipe an option, so a new task needs
-no line here.  Torch is imported when a fit begins, not for ``--help``.
+Every task is a command, and every field of its recipe an option: a new task needs no
+code here.  Torch is imported when a fit begins, not for ``--help``.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(command(*bound.args, **bound.kwargs) or 0)
     except (CycloptsError, InputError) as error:
-        return _complain(error, WRONG_ARGUMENTS)
+        return _report_error(error, WRONG_ARGUMENTS)
     except (DipError, MemoryError) as error:
-        return _complain(error, FAILED)
+        return _report_error(error, FAILED)
     except KeyboardInterrupt:
         say("stopped; the result was not saved")
         return STOPPED
 
 
-def _complain(error: BaseException, code: int) -> int:
+def _report_error(error: BaseException, code: int) -> int:
     say(f"error: {error or 'not enough memory'}")
     return code

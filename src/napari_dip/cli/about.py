@@ -1,4 +1,4 @@
-"""What `info` says of files and of the machine."""
+"""Facts about files and the machine, for the command `info`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_dip.io.image import Header
 
 
 def file_facts(path: Path, header: Header) -> dict[str, Any]:
-    """Return what a file holds and how it was made."""
+    """Return the contents and the provenance of a file."""
     scale = {
         axis: f"{step:g} {unit or 'pixel'}"
         for axis, step, unit in zip(
@@ -35,7 +35,7 @@ def file_facts(path: Path, header: Header) -> dict[str, Any]:
 
 
 def system_facts() -> dict[str, Any]:
-    """Return device, versions and memory."""
+    """Return device, versions and free memory."""
     import platform
 
     import torch
@@ -60,9 +60,9 @@ def system_facts() -> dict[str, Any]:
     }
 
 
-def lines(about: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Write nested values as indented lines, leaving out what is not there."""
-    for key, value in about.items():
+def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield nested facts as indented lines, without empty values."""
+    for key, value in facts.items():
         if value is None or value in ([], {}, ""):
             continue
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The commands: one for every task, and those that need no fit."""
+"""The commands: one for every task, and some others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyclopts import Parameter as Option
 from napari_dip import __version__
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
-from napari_dip.cli.job import Job, report
+from napari_dip.cli.file_run import FileRun, run_and_report
 from napari_dip.cli.options import (
     FILES,
     FLAG,
@@ -41,7 +41,7 @@ from napari_dip.tasks.task import Task
 
 def app() -> App:
     """Return the application, which parses the command line."""
-    made = App(
+    application = App(
         name=NAME,
         help="Restore images with a network that was trained on nothing else.",
         version=f"{NAME} {__version__}",
@@ -53,17 +53,17 @@ def app() -> App:
     for task in map(get, TASKS):
         if task.from_files:
             name = task.name.replace("_", "-")
-            made.command(_command(task), name=name, group=tasks)
-    made.command(prior.sample_prior)
-    made.command(prior.noise_impedance)
-    made.command(info)
-    made.command(replay)
-    made.command(open_viewer, name="open")
-    return made
+            application.command(_command(task), name=name, group=tasks)
+    application.command(prior.sample_prior)
+    application.command(prior.noise_impedance)
+    application.command(info)
+    application.command(replay)
+    application.command(open_viewer, name="open")
+    return application
 
 
 def _command(task: Task) -> Callable[..., int]:
-    """Make the command of a task: its signature is its recipe."""
+    """Return the command of a task: its options are the fields of the recipe."""
     first, *others = task.files or ("",)
 
     def command(
@@ -79,14 +79,16 @@ def _command(task: Task) -> Callable[..., int]:
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
-        task.recipe(**values)  # complains before any file is read
+        task.recipe(**values)  # raises before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
         for sources, target in zip(sets, targets, strict=True):
-            job = Job(task, values, sources, objects, target, overwrite, not quiet)
-            if code := report(job, json, quiet):
+            file_run = FileRun(
+                task, values, sources, objects, target, overwrite, not quiet
+            )
+            if code := run_and_report(file_run, json, quiet):
                 return code
         return 0
 
@@ -124,8 +126,8 @@ def replay(
         Option(
             group=FILES,
             show_default=False,
-            help="The model, where the result has one: code is not run on the word of "
-            "an image file.",
+            help="The model, if the result was made with one. Code that an image file "
+            "names is never run by itself.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -136,35 +138,35 @@ def replay(
 
     On the same machine with the same versions the result is the same, bit for bit.
     """
-    made = files.read_header(result).provenance
-    if made is None:
+    stored = files.read_header(result).provenance
+    if stored is None:
         raise InputError(f"{result.name} does not say how it was made")
-    if made.get("task") == SampleParameters.task:
+    if stored.get("task") == SampleParameters.task:
         if inputs or model:
             raise InputError(f"{SampleParameters.task} takes no input and no model")
         check_target(output, [result], overwrite)
-        values = provenance.recipe_of(made, SampleParameters)
+        values = provenance.recipe_of(stored, SampleParameters)
         return prior.draw(SampleParameters(**values), output, overwrite, json, quiet)
-    task = get(str(made.get("task")))
+    task = get(str(stored.get("task")))
     if len(inputs) != len(task.files):
         raise InputError(
             f"{task.name} needs {len(task.files)} input files "
             f"({', '.join(task.files)}); got {len(inputs)}"
         )
-    values = provenance.recipe_of(made, task.recipe)
+    values = provenance.recipe_of(stored, task.recipe)
     (target,) = targets_of(inputs[:1], output) if inputs else [output]
     check_target(target, [result, *inputs], overwrite)
     sources = dict(zip(task.files, inputs, strict=True))
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
-        needed = made.get("objects", {}).get("model")
+        needed = stored.get("objects", {}).get("model")
         raise InputError(
             f"replay must be given the model again, --model {needed}, if you trust it"
             if task.objects
             else f"{task.name} takes no model"
         )
-    job = Job(task, values, sources, objects, target, overwrite, not quiet)
-    return report(job, json, quiet)
+    file_run = FileRun(task, values, sources, objects, target, overwrite, not quiet)
+    return run_and_report(file_run, json, quiet)
 
 
 def info(
@@ -196,12 +198,12 @@ def open_viewer(
     file: Annotated[Path, Option(name="FILE", help="An image file of any kind.")], /
 ) -> int:
     """Open a file in napari with the plugin beside it."""
-    files.read_header(file)  # complains here, where it is seen
+    files.read_header(file)  # raises here, before napari starts
     if importlib.util.find_spec("napari") is None:
         raise DipError(
             'napari is not installed; pip install "napari-dip[all]" brings it'
         )
-    # In a process of its own: the command line stays free of Qt.
+    # In another process, so that the command line does not import Qt.
     code = subprocess.call(
         [sys.executable, "-m", "napari_dip.widgets", str(file.absolute())]
     )

@@ -28,7 +28,7 @@ _FILE_DECIDES = {
     "quantization": "the tables of a JPEG file",
     "subsampling": "that of a JPEG file, else auto",
 }
-"""Parameters whose default a file can improve on, and how."""
+"""Parameters whose default depends on the input file, and how."""
 
 Output = Annotated[
     Path,
@@ -63,11 +63,11 @@ def command_of(
     Parameters
     ----------
     function : callable
-        Takes what the command was given, by the same names.
+        A function that takes the options as keywords of the same names.
     kind : type of Parameters
-        Has the defaults: None stands for an option that was not given.
+        The parameters; an option that was not given is None.
     inputs : sequence of inspect.Parameter
-        What the command takes beside the output.
+        The inputs of the command.
     """
     parameters = [
         *inputs,
@@ -94,8 +94,8 @@ def keyword(
 def annotation(p: Parameter) -> Any:
     """Return the type of a parameter's option.
 
-    Words and numbers stay text until `value_of`, so that what is accepted, and the
-    complaint about anything else, is the recipe's own.
+    Words and numbers stay text until `value_of`, so that the recipe alone decides what
+    is accepted, and the errors are its own.
     """
     group = ADVANCED if p.advanced else PARAMETERS
     text = p.help if p.types == (str,) and not p.choices else f"{p.help} ({p.accepted})"
@@ -111,7 +111,7 @@ def annotation(p: Parameter) -> Any:
 
 
 def value_of(p: Parameter, text: Any) -> Any:
-    """Return the value that the text of an option means, as `p` accepts it."""
+    """Return the value of an option from its text, checked by `p`."""
     if not isinstance(text, str):
         return p.check(text)
     if text.lower() == "none" and type(None) in p.types:
@@ -125,14 +125,14 @@ def value_of(p: Parameter, text: Any) -> Any:
 
 
 def values_of(kind: type[Parameters], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of `kind` that were given, as it accepts them."""
+    """Return the parameters of `kind` that were given, checked."""
     return {
         p.name: value_of(p, given[p.name]) for p in kind.parameters() if p.name in given
     }
 
 
 def _number(text: str) -> int | float | str:
-    """Return the number that a text is, or the text."""
+    """Return a text as a number, or as it is if it is none."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -142,8 +142,8 @@ def _number(text: str) -> int | float | str:
 
 
 def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
-    """Return the file to write for every input."""
-    store = output.name.lower().endswith(files.FOLDERS)  # counts as a file
+    """Return the path to write for every input."""
+    store = output.name.lower().endswith(files.FOLDERS)  # a folder that is one image
     folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
     if not folder:
         return [output]
@@ -157,20 +157,20 @@ def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
 
 
 def _name(source: Path) -> str:
-    """Return the name of a result in a folder; JPEG in is PNG out."""
+    """Return the name of a result in a folder; a JPEG becomes a PNG."""
     if source.suffix.lower() in (".jpg", ".jpeg"):
         return source.stem + ".png"
     return source.name
 
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
-    """Raise if `target` cannot be written, before anything is read or computed."""
+    """Raise if `target` cannot be written: no such format, folder or permission."""
     files.output_format(target)
     check_place(target, sources, overwrite)
 
 
 def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
-    """Raise if there cannot be a new file."""
+    """Raise if there is a file already, or the folder cannot be written to."""
     for source in sources:
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"output must not be one of the inputs; got {target}")

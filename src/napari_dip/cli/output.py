@@ -1,4 +1,4 @@
-"""What the command line says, and the codes it ends with."""
+"""Output of the command line, and its exit codes."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter as Option
 
-from napari_dip.cli.job import save
+from napari_dip.cli.file_run import save
 from napari_dip.cli.options import (
     FILES,
     Overwrite,
@@ -36,8 +36,8 @@ def sample_prior(
 ) -> int:
     """Draw an image from the untrained prior.
 
-    What a network with random weights makes of random numbers, before it has seen any
-    image: the structures that it will prefer in every fit.
+    The image is the output of a network with random weights for random numbers. It
+    shows the structures that the network will prefer in every fit.
     """
     parameters = SampleParameters(**values_of(SampleParameters, given))
     check_target(output, [], overwrite)
@@ -50,12 +50,12 @@ command_of(sample_prior, SampleParameters)
 def draw(
     parameters: SampleParameters, output: Path, overwrite: bool, json: bool, quiet: bool
 ) -> int:
-    """Write a sample of the prior to a file and say so."""
-    made = provenance.origin(parameters)
+    """Draw a sample of the prior, write it to a file and report it."""
+    origin = provenance.origin(parameters)
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
-    result = save(output, image, None, made, overwrite)
+    result = save(output, image, None, origin, overwrite)
     if json:
-        facts = {"output": str(output), "inputs": {}, **result, "provenance": made}
+        facts = {"output": str(output), "inputs": {}, **result, "provenance": origin}
         put(provenance.dumps(facts))
     elif not quiet:
         put(f"{output}: a sample of the prior from seed {parameters.seed}")

@@ -245,6 +245,7 @@ class _Run:
         if not bool((known > 0).any()):
             raise InputError("weight: no pixel of the measurement is known")
         self.planned = self.maximum = settings.stop.maximum
+        self.fixed = settings.stop.fixed
         self.watch = settings.stop.start(known, self.random)
         self.go_on(settings.extra_iterations)
         # A code made of the measurement must not show held-out pixels either:
@@ -467,6 +468,8 @@ class _Run:
             seconds=time.perf_counter() - self.began,
             measure=self.average.value,
             render=lambda: self._finished(self.average.value()),
+            fixed=self.fixed,
+            score_name=self.settings.stop.score_name,
         )
 
     @torch.no_grad()
@@ -511,6 +514,7 @@ class _Run:
         if extra:
             self.watch = GoingOn(self.watch, self.maximum, extra, stopped)
             self.maximum = (stopped[0] if stopped else self.maximum) + extra
+            self.fixed = self.fixed or stopped is not None
 
     def remember(self) -> dict[str, Any]:
         """Return what a check changes."""

@@ -157,6 +157,10 @@ class Iterate:
         Where `image` belongs in the result, if that has several planes.
     part, parts : int
         Which of how many fits this is, where planes or restarts need several.
+    fixed : bool
+        Whether the fit takes `maximum` iterations, no fewer.
+    score_name : str
+        What the score is, in words for the user.
     """
 
     step: int
@@ -170,6 +174,8 @@ class Iterate:
     index: tuple[int | slice, ...] = ()
     part: int = 0
     parts: int = 1
+    fixed: bool = False
+    score_name: str = "error"
 
     @property
     def average(self) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +58,16 @@ class Rule(Protocol):
         """Most iterations that the fit may take."""
         ...
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the fit takes `maximum` iterations, no fewer."""
+        ...
+
+    @property
+    def score_name(self) -> str:
+        """What the score is, in words for the user."""
+        ...
+
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
         ...
@@ -90,6 +100,8 @@ class _Patient:
 class Iterations:
     """Stop after a fixed number of iterations and keep the last average."""
 
+    fixed: ClassVar[bool] = True
+    score_name: ClassVar[str] = "error"
     maximum: int
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
@@ -153,6 +165,8 @@ class HeldOut:
     in fine texture, it stops too early.
     """
 
+    fixed: ClassVar[bool] = False
+    score_name: ClassVar[str] = "held-out error"
     maximum: int
     fraction: float = 0.02
     fewest: int = 2000
@@ -227,6 +241,8 @@ class Plateau:
         Iterations without improvement after which to stop.
     """
 
+    fixed: ClassVar[bool] = False
+    score_name: ClassVar[str] = "error"
     maximum: int
     patience: int = 100
 
@@ -268,6 +284,8 @@ class MovingVariance:
         Iterations before the variance means anything.
     """
 
+    fixed: ClassVar[bool] = False
+    score_name: ClassVar[str] = "variance of the outputs"
     maximum: int
     memory: float = 0.1
     patience: int = 1000
@@ -317,6 +335,8 @@ class Discrepancy:
         squared error, in the measurement's units.
     """
 
+    fixed: ClassVar[bool] = False
+    score_name: ClassVar[str] = "error"
     maximum: int
     level: float
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar on standard error with speed, held-out error and remaining time.
+    """A bar on standard error with speed, score and remaining time.
 
-    A fit that stops by itself ends before its maximum: the remaining time is that
-    to the maximum.
+    A fit that stops by itself may end before its maximum: the remaining time is that
+    to the maximum, and "at most" stands before it.
 
     Parameters
     ----------
@@ -32,14 +32,16 @@ class Bar:
             TextColumn("{task.fields[step]}"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[score]}"),
-            TextColumn("at most"),
+            TextColumn("{task.fields[limit]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             # Written to a file, a bar would be a heap of lines.
             disable=not console.is_terminal,
         )
-        self.bar = self.progress.add_task(title, total=None, step="", rate="", score="")
+        self.bar = self.progress.add_task(
+            title, total=None, step="", rate="", score="", limit=""
+        )
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -56,12 +58,13 @@ class Bar:
     def __call__(self, it: Iterate) -> None:
         """Show an iterate."""
         done = it.part * it.maximum + it.step
-        part = f" of part {it.part + 1}/{it.parts}" if it.parts > 1 else ""
+        which = f" of fit {it.part + 1}/{it.parts}" if it.parts > 1 else ""
         self.progress.update(
             self.bar,
             completed=done,
             total=it.parts * it.maximum,
-            step=f"{it.step}/{it.maximum}{part}",
+            step=f"{it.step}/{it.maximum}{which}",
             rate=f"{done / max(it.seconds, 1e-9):.1f} it/s",
-            score=f"error {it.score:.3g} (best at {it.best_step})",
+            score=f"{it.score_name} {it.score:.3g} (best at {it.best_step})",
+            limit="about" if it.fixed else "at most",
         )

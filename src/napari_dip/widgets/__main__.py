@@ -1,6 +1,6 @@
-"""napari with files open and the plugin beside them: what ``napari-dip open`` starts.
+"""napari with files and the plugin: the program that ``napari-dip open`` starts.
 
-Unlike ``napari FILE`` it reads every file with our reader, and asks nothing.
+Unlike ``napari FILE`` it reads every file with this plugin's reader, without asking.
 """
 
 import sys
@@ -11,7 +11,7 @@ from napari_dip.widgets.readers import add_files
 
 
 def main() -> None:
-    """Open the files that the command line names, until the window is closed."""
+    """Open the files on the command line, and run until the window is closed."""
     viewer = napari.Viewer()
     add_files(viewer, sys.argv[1:])
     viewer.window.add_plugin_dock_widget("napari-dip")

@@ -21,7 +21,7 @@ from napari_dip.widgets.task import TaskWidget
 
 
 class CutInput(MaskInput):
-    """A mask of the foreground, from a labels layer that may lie anywhere on it."""
+    """A mask of the foreground, from a labels layer at any position."""
 
     kinds: ClassVar[str] = "labels layer"
     foreground: ImageInput
@@ -33,7 +33,7 @@ class CutInput(MaskInput):
         return ComboBox(choices=offered, name=self.name)
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
-        """Return what reads the mask, on the pixels of the foreground."""
+        """Return a function that reads the mask, on the pixels of the foreground."""
         labels = chosen_labels(self.labels.value)
         layer, foreground = self.layer, self.foreground.layer
         assert layer is not None
@@ -101,7 +101,7 @@ class BlendWidget(TaskWidget):
         return self.inputs["background"].layer
 
     def recipe(self) -> Recipe:
-        """Return what is filled in, with what the layers know better."""
+        """Return what is filled in, with the offset between the layers."""
         recipe = super().recipe()
         source, foreground = self.source, self.inputs["foreground"].layer
         if source is None or foreground is None:
@@ -110,7 +110,7 @@ class BlendWidget(TaskWidget):
         return dataclasses.replace(recipe, offset=shift(foreground, source)[-2:])
 
     def new_mask(self) -> None:
-        """Add an empty mask over the foreground and arm the brush."""
+        """Add an empty mask over the foreground and choose the paint brush."""
         foreground = self.inputs["foreground"].layer
         mask = self.inputs["mask"]
         assert isinstance(mask, CutInput)

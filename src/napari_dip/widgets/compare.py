@@ -1,4 +1,4 @@
-"""The result against its input: before and after, what was removed, the classics."""
+"""Comparison of a result with its input, and with classical methods."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Comparison(QWidget):
     Parameters
     ----------
     controller : RunController
-        Whose result.
+        The controller that holds the result.
     work : callable
-        Returns what Run would do now, for the classical method.
+        Returns what Run would do now; the classical method does the same.
     methods : tuple of str
         Names of the classical methods.
     residual_makes_sense : bool
         Whether input minus result is what the task removed.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Comparison(QWidget):
         self.before: tuple[ResultLayer, bool, bool] | None = None
         self.before_button = button(
             "Show the original",
-            "Show the layer as it was in place of the result; press again to go back.",
+            "Show the original layer in place of the result. Press again to go back.",
         )
         self.before_button.setCheckable(True)
         self.residual_button = button(
             "Residual",
-            "Add input minus result as a layer, and say whether it looks like noise: "
-            "edges and shapes in it were taken from the image.",
+            "Add input minus result as a layer, and say whether it looks like noise. "
+            "Edges and shapes in this layer were removed from the image.",
         )
         self.residual_button.setVisible(residual_makes_sense)
         self.reading = wrapped()
@@ -71,7 +71,7 @@ class Comparison(QWidget):
         self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
         self.classic_button = button(
             "Run classical method",
-            "Run a well-known method without a network on the same layer, to compare.",
+            "Run a well-known method without a network on the same layer.",
         )
         first, second = QHBoxLayout(), QHBoxLayout()
         first.addWidget(self.before_button)
@@ -94,10 +94,12 @@ class Comparison(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Offer what the result allows."""
+        """Enable the buttons that make sense for the result."""
         last = self.controller.last
         if self.before is not None and self.before[0] is not last:
-            self.before_button.setChecked(False)  # puts back what was visible
+            self.before_button.setChecked(
+                False
+            )  # makes the same layers visible as before
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
         if last is None:
@@ -128,22 +130,24 @@ class Comparison(QWidget):
         image = last.layer.data.copy()
         self._in_thread(
             lambda: _residual_of(source, last.crop, image, axes),
-            lambda found: self._show_residual(last, *found),
+            lambda values: self._show_residual(last, *values),
         )
 
-    def _show_residual(self, result: ResultLayer, rest: Any, found: float) -> None:
+    def _show_residual(
+        self, result: ResultLayer, difference: Any, structure: float
+    ) -> None:
         axes = layout_of(result.recipe, result.source).spatial_axes[-2:]
-        pixels = int(np.prod([rest.shape[axis] for axis in axes]))
-        self._read(residual.verdict(found, pixels))
-        limit = float(np.nanpercentile(np.abs(rest), 99.5)) or 1.0
-        keywords = appearance(result.source, rest.shape, result.crop)
+        pixels = int(np.prod([difference.shape[axis] for axis in axes]))
+        self._read(residual.verdict(structure, pixels))
+        limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
+        keywords = appearance(result.source, difference.shape, result.crop)
         if result.source.rgb:
-            # Colours have no negative values: grey is no difference.
-            rest = np.clip(0.5 + rest / (2 * limit), 0, 1)
+            # Colours have no negative values: gray stands for no difference.
+            difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
         else:
             keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
         layer = Image(
-            rest.astype(np.float32),
+            difference.astype(np.float32),
             name=f"{result.source.name} - {result.name}",
             multiscale=False,
             **keywords,
@@ -171,11 +175,11 @@ class Comparison(QWidget):
         if work.recipe.dtype == "input":
             image = cast(image, np.dtype(array_of(work.source).dtype))
         keywords = appearance(work.source, image.shape, work.crop)
-        made = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
+        origin = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
         layer = Image(
             image,
             name=f"{work.source.name} [{name.replace('_', ' ')}]",
-            metadata={KEY: {**made, "source": work.source.name}},
+            metadata={KEY: {**origin, "source": work.source.name}},
             multiscale=False,
             **keywords,
         )
@@ -186,13 +190,13 @@ class Comparison(QWidget):
         self.reading.show()
 
     def _in_thread(self, function: Callable[[], Any], then: Callable[..., Any]) -> None:
-        """Compute something beside the interface, then do something with it."""
+        """Call `function` in a thread, then `then` with its result in this one."""
         slots = {"returned": self._done, "errored": self._failed}
         create_worker(lambda: (then, function()), _connect=slots)
 
-    def _done(self, found: tuple[Callable[..., Any], Any]) -> None:
+    def _done(self, returned: tuple[Callable[..., Any], Any]) -> None:
         self.classic_button.setEnabled(True)
-        then, value = found
+        then, value = returned
         then(value)
 
     def _failed(self, error: Exception) -> None:
@@ -206,5 +210,5 @@ def _residual_of(
     source: Any, crop: Any, result: Any, axes: list[int]
 ) -> tuple[Any, float]:
     before = np.asarray(read(source, crop)).astype(np.float32)
-    rest = before - result.astype(np.float32)
-    return rest, residual.structure(rest, (axes[0], axes[1]))
+    difference = before - result.astype(np.float32)
+    return difference, residual.structure(difference, (axes[0], axes[1]))

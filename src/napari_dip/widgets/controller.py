@@ -1,4 +1,4 @@
-"""One run at a time: starts the fit, shows what it reports, ends it in every way."""
+"""The controller of a panel: it starts one fit at a time and shows its progress."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Work:
-    """What to run.
+    """A run of a task, ready to start.
 
     Attributes
     ----------
     recipe : Recipe
-        What to do.
+        The parameters of the task.
     source : Image
         The layer that is restored: the result looks like it.
     crop : tuple of slice
-        Which part of it.
+        The part of the source's array that is restored.
     arrays : dict of str to callable
-        For each array of the task what returns it, called in the thread.
+        A function for each array of the task that returns it.  The thread of the fit
+        calls it.
     layers : dict of str to Layer
-        For each array of the task its layer.
+        The layer of each array of the task.
     """
 
     recipe: Recipe
@@ -68,16 +69,16 @@ class RunController(QObject):
     Parameters
     ----------
     viewer : napari.Viewer
-        Where results go.
+        The viewer that gets the results.
     parent : QObject, optional
-        With it, this ends, and so does the fit.
+        Qt deletes this together with its parent; the fit then ends.
     """
 
     state_changed = Signal(str)
     reported = Signal(object)
     ended = Signal(str)
     result_changed = Signal()
-    """There is another result to look at, or none."""
+    """Emitted when there is another result to look at, or none any more."""
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -85,17 +86,17 @@ class RunController(QObject):
         self.state = IDLE
         self.control: worker.Control | None = None
         self.result: ResultLayer | None = None
-        """Of the run that goes on."""
+        """The layer of the fit that runs."""
         self.last: ResultLayer | None = None
-        """Of the run that ended, as long as its layer is there."""
+        """The layer of the fit that has ended, as long as it is in the viewer."""
         self.trajectory = Trajectory(0)
         self.best_step = 0
         self.following = True
-        """Whether the layer shows what is new, or is left to someone who looks back."""
+        """Whether the layer shows new images, or an earlier one that the user chose."""
         connect(self, viewer.layers.events.removed, self._layer_removed)
 
     def start(self, work: Work) -> None:
-        """Start a fit, or wait until the one before it is over."""
+        """Start a fit, or wait until the one before it has ended."""
         if self.state != IDLE:
             return
         self.best_step = 0
@@ -108,11 +109,15 @@ class RunController(QObject):
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the fit that ended can go on."""
+        """Whether the fit that has ended can go on."""
         return self.last is not None and self.last.resume is not None
 
     def go_on(self, extra: int) -> None:
-        """Go on with the fit that ended, for so many iterations if it had its end."""
+        """Go on with the fit that has ended.
+
+        A fit that the user stopped goes on to its own end.  Any other takes `extra`
+        more iterations.
+        """
         result = self.last
         if self.state != IDLE or result is None or result.resume is None:
             return
@@ -126,7 +131,7 @@ class RunController(QObject):
         self.last, self.result = None, result
         self.following = True
         self.control = worker.Control()
-        # Without the panel nobody could end the fit.
+        # Without the panel there is no button that ends the fit.
         self._when_gone = functools.partial(_abandon, self.control)
         self.destroyed.connect(self._when_gone)
         self._enter(WAITING)
@@ -154,7 +159,7 @@ class RunController(QObject):
     def cancel(self) -> None:
         """End the fit after this iteration and remove its layer.
 
-        Where it went on from a result, that stays.
+        If the fit went on from a result, this result stays.
         """
         if self.control is None:
             return
@@ -166,7 +171,7 @@ class RunController(QObject):
         self._enter(ENDING)
 
     def toggle_pause(self) -> None:
-        """Wait after this iteration, or go on."""
+        """Pause after this iteration, or resume."""
         if self.control is None:
             return
         if self.state == RUNNING:
@@ -176,7 +181,7 @@ class RunController(QObject):
             self.control.resume()
             self._enter(RUNNING)
 
-    # -- what the thread says ---------------------------------------------------
+    # -- signals of the worker ---------------------------------------------------
 
     def _show(self, report: worker.Report) -> None:
         if self.control is None or self.result is None:
@@ -213,15 +218,15 @@ class RunController(QObject):
 
     def _errored(self, error: Exception) -> None:
         self._undo(self._finish())
-        told = str(error) or type(error).__name__
+        message = str(error) or type(error).__name__
         if not isinstance(error, DipError) or error.__cause__ is not None:
-            # Something nobody foresaw: its traceback may help.
+            # An unexpected error: the traceback helps to find its cause.
             _log.error("a fit failed", exc_info=error)
-        show_error(told)
-        self.ended.emit(f"Failed: {told}")
+        show_error(message)
+        self.ended.emit(f"Failed: {message}")
 
     def _undo(self, result: ResultLayer | None) -> None:
-        """Take back what a run that came to nothing did to its layer."""
+        """Remove the layer of a fit without a result, or put its last result back."""
         if result is None:
             return
         if result.image is None or not result.shown:
@@ -233,7 +238,7 @@ class RunController(QObject):
         self.result_changed.emit()
 
     def _finish(self) -> ResultLayer | None:
-        """Go back to idle and return the result of the run that is over."""
+        """Go back to idle and return the layer of the fit that has ended."""
         result, self.result = self.result, None
         control, self.control = self.control, None
         if control is not None:
@@ -244,7 +249,7 @@ class RunController(QObject):
         return result
 
     def _layer_removed(self, event: Any) -> None:
-        """End the fit whose layer was deleted: its result is not wanted."""
+        """Cancel the fit whose layer the user has deleted."""
         if self.result is not None and event.value is self.result.layer:
             self.cancel()
         elif self.last is not None and event.value is self.last.layer:
@@ -258,22 +263,22 @@ class RunController(QObject):
 
 
 def connect(owner: QObject, emitter: Any, slot: Callable[..., Any]) -> None:
-    """Connect to an event of napari for as long as a Qt object is there.
+    """Connect a slot to an event of napari for as long as a Qt object exists.
 
-    napari would call a method of a deleted object, which raises.
+    Otherwise napari would call a method of a deleted object, which raises.
     """
     emitter.connect(slot)
     owner.destroyed.connect(lambda: emitter.disconnect(slot))
 
 
 def _abandon(control: worker.Control) -> None:
-    """End a fit whose controller is gone."""
+    """End the fit of a controller that has been deleted."""
     control.cancel()
     turns.leave(control)
 
 
 def summary(fit: Fit) -> str:
-    """Say how a fit ended."""
+    """Return in words how a fit ended."""
     text = (
         f"Finished after {fit.iterations} iterations in {duration(fit.seconds)}: "
         f"{fit.stopped_by}."
@@ -284,7 +289,7 @@ def summary(fit: Fit) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say how long, to two digits or so."""
+    """Return a time in words, to about two digits."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

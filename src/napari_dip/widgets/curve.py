@@ -1,4 +1,4 @@
-"""A small plot of how a fit goes: its loss, its score, and the image it would keep."""
+"""A small plot of a fit: its loss, its score, and the image that it would keep."""
 
 from __future__ import annotations
 
@@ -12,66 +12,78 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 LOSS, SCORE, CHOSEN = QColor("#4c9be8"), QColor("#f2a33a"), QColor("#5fc27e")
 
 Check = tuple[int, int, float, float]
-"""Part, step, loss and score."""
+"""Fit, iteration, loss and score; see `napari_dip.widgets.worker.Report`."""
 
 
 class Curve(QWidget):
-    """Plots the checks of the fit that runs, on a logarithmic axis where it can.
+    """A plot of the checks of a fit, logarithmic if all values are positive.
 
     Parameters
     ----------
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.checks: list[Check] = []
         self.chosen = 0
-        self.score_name = "held-out error"
+        self.score_name = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "<qt>How the fit goes: the error at the pixels "
-            "that are fitted (loss), and the error at pixels held out of the fit. The "
-            "first only falls; the second rises when the noise is being learnt. The "
-            "green line is the image that is kept. Each curve has a scale of "
-            "its own.</qt>"
+            "<qt>How the fit goes. The loss is the error of the newest image at the "
+            "pixels that are fitted. The other curve tells which image to keep, and "
+            "its name says what it is: a held-out error is that of pixels that are "
+            "not fitted, and rises when the network learns the noise. The green line "
+            "marks the image that is kept. Each curve has its own scale.</qt>"
         )
 
     def sizeHint(self) -> QSize:
         """Return a size that fits a dock."""
         return QSize(240, 110)
 
-    def clear(self, score_name: str) -> None:
-        """Begin another fit, whose score has a name."""
-        self.checks, self.chosen, self.score_name = [], 0, score_name
+    def clear(self) -> None:
+        """Remove the curves of an earlier fit."""
+        self.checks, self.chosen, self.score_name = [], 0, ""
         self.update()
 
-    def add(self, checks: Iterable[Check], chosen: int) -> None:
-        """Append checks, and move the mark of the image that would be kept."""
+    def add(
+        self, checks: Iterable[Check], chosen: int, score_name: str = "error"
+    ) -> None:
+        """Append checks, and move the mark of the image that would be kept.
+
+        Parameters
+        ----------
+        checks : iterable of tuple
+            Checks in their order.
+        chosen : int
+            Iteration of the image that would be kept.
+        score_name : str
+            The score in words, for the legend.
+        """
         for check in checks:
             if not math.isfinite(check[2]):
                 continue
             last = self.checks[-1][:2] if self.checks else (-1, -1)
             if check[0] != last[0] or check[1] < last[1]:
-                self.checks = []  # one fit at a time
+                self.checks = []  # the checks of the next fit begin
             if not self.checks or check[1] > last[1]:
                 self.checks.append(check)
-        self.chosen = chosen
+        self.chosen, self.score_name = chosen, score_name
         self.update()
 
     def choose(self, step: int) -> None:
-        """Move the mark."""
+        """Move the mark of the image that is kept."""
         self.chosen = step
         self.update()
 
     def points(self, which: int, area: QRectF) -> list[QPointF]:
         """Return loss (2) or score (3) as points in an area."""
-        # The fall at the beginning would leave no height for what matters, and so
-        # would the distance of the two: each has a scale of its own.
+        # The first values are far above the others: left out, the rest gets the whole
+        # height.  Loss and score differ much, too, so each has its own scale.
         shown = self.checks[len(self.checks) // 6 :]
         values = [c[which] for c in shown if math.isfinite(c[which])] or [1.0]
-        # Some losses may be negative: they have no logarithm.
+        # Negative losses have no logarithm.
         scale = math.log if min(values) > 0 else float
         low, high = scale(min(values)), scale(max(values))
         last = max(self.checks[-1][1], 1)
@@ -86,7 +98,7 @@ class Curve(QWidget):
         ]
 
     def paintEvent(self, event: object) -> None:
-        """Draw."""
+        """Draw frame, legend and curves."""
         painter = QPainter(self)
         try:
             self._draw(painter)

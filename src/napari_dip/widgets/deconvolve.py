@@ -17,7 +17,6 @@ class DeconvolveWidget(TaskWidget):
         "psf": AnyImageInput,
     }
     takes_away = False
-    holds_out = True
     about = (
         "A network is fitted so that its image, blurred by the point spread "
         "function, is this one. The result is a new layer of the same size; the "

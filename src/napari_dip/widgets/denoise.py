@@ -9,12 +9,11 @@ class DenoiseWidget(TaskWidget):
     """Remove the noise from an image, without training data."""
 
     task = "denoise"
-    holds_out = True
     about = (
         "A small network is fitted to this image alone and stopped before it "
         "learns the noise. The result is a new layer with the intensities, size "
         "and scale of the original, which stays as it is.\n\n"
-        "Details as faint as the noise go with it, and now and then a pattern in "
-        "the noise is taken for structure. Compare with the original before you "
+        "Details as faint as the noise are removed with it, and sometimes a pattern "
+        "in the noise is taken for structure. Compare with the original before you "
         "measure or count anything. A stack is restored plane by plane."
     )

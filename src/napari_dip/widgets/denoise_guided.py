@@ -16,7 +16,6 @@ class DenoiseGuidedWidget(TaskWidget):
         "image": ImageInput,
         "guide": ImageInput,
     }
-    holds_out = True
     about = (
         "A network is given the guide and fitted to the noisy image: a flash photo "
         "guides the one without, a bright channel a dim one. The result has the "

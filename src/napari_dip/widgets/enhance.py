@@ -15,6 +15,6 @@ class EnhanceWidget(TaskWidget):
         "A network is fitted for a short while, until it has the large shapes of "
         "this image but not its detail. The difference, which is the detail, is "
         "added to the image once more.\n\n"
-        "This is for the eye: intensities change, and noise is brought out as "
+        "The result is for viewing: intensities change, and noise gets stronger as "
         "well, so denoise first. Do not measure in the result."
     )

@@ -1,4 +1,4 @@
-"""The parameters of a task as fields to fill in, made from its recipe."""
+"""Fields for the parameters of a task, made from its recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
 from napari_dip.widgets.parts import folded
 
 FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
-"""What a field starts at when a number replaces "automatic"."""
+"""First value of a field when a number replaces "automatic"."""
 
 LABELS = {
     "spatial_dims": "Dimensions",
@@ -36,10 +36,10 @@ LABELS = {
     "sigma": "Noise sigma",
     "tv": "Total variation",
 }
-"""Names of parameters and arrays that would be odd as labels."""
+"""Labels of parameters and arrays whose name makes no good label."""
 
 FEW = 4
-"""A range of this many integers is a list to choose from."""
+"""Number of integers below which a range is offered as a list."""
 
 
 class Plain:
@@ -57,7 +57,7 @@ class Plain:
     @value.setter
     def value(self, value: Any) -> None:
         if isinstance(self.widget, ComboBox) and value not in self.widget.choices:
-            # A list may be shorter than what is accepted, as with cuda:1.
+            # Not every accepted value is in the list, such as cuda:1.
             self.widget.choices = (*self.widget.choices, value)
         self.widget.value = value
 
@@ -71,7 +71,7 @@ class Real:
 
     @property
     def value(self) -> Any:
-        """The number; a text that is none is for the recipe to refuse."""
+        """The number, or the text if it is none: the recipe then refuses it."""
         text = self.widget.value.strip()
         try:
             return float(text)
@@ -93,7 +93,7 @@ class Numbers:
 
     @property
     def value(self) -> Any:
-        """The numbers; a text that is none is for the recipe to refuse."""
+        """The numbers, or the text if it has others: the recipe then refuses it."""
         text = self.widget.value
         try:
             return tuple(self.member(part) for part in text.strip("() ,").split(","))
@@ -106,9 +106,9 @@ class Numbers:
 
 
 class NumberOr:
-    """A number, or one of the words that may stand in its place.
+    """A field for a number, or one of the words that are accepted in its place.
 
-    With one word, such as "auto", a box to tick; with several a list.
+    One word, such as "auto", is a check box; several are a list.
     """
 
     def __init__(
@@ -193,19 +193,19 @@ def _number(p: Parameter, value: float) -> Plain | Real:
 
 
 def _devices() -> list[str]:
-    """Return what can be chosen, without importing torch to see what is there."""
+    """Return the devices to choose from, without importing torch to look for them."""
     return ["auto", "cpu", "mps" if sys.platform == "darwin" else "cuda"]
 
 
 class Fields(QWidget):
-    """Parameters to fill in, the advanced ones folded away.
+    """Fields for parameters, with the advanced ones in a section that is collapsed.
 
     Parameters
     ----------
     kind : type of Parameters
-        Which.
+        The parameters.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     changed = Signal()
@@ -217,7 +217,7 @@ class Fields(QWidget):
         basic, inside = QWidget(), QWidget()
         self.form = make_form(basic)
         forms = {False: self.form, True: make_form(inside)}
-        # A task's own parameters come first: they are what it is about.
+        # A task's own parameters come first, then those that all tasks share.
         shared = {p.name for p in Recipe.parameters()}
         for p in sorted(kind.parameters(), key=lambda p: p.name in shared):
             field = self.fields[p.name] = make_field(p)
@@ -231,11 +231,11 @@ class Fields(QWidget):
         self.advanced.setVisible(any(p.advanced for p in kind.parameters()))
 
     def values(self) -> dict[str, Any]:
-        """Return what is filled in, as keywords of `kind`."""
+        """Return the values of the fields, as keywords of `kind`."""
         return {name: field.value for name, field in self.fields.items()}
 
     def recipe(self) -> Any:
-        """Return what is filled in, checked: an instance of `kind`."""
+        """Return the values of the fields, checked, as an instance of `kind`."""
         return self.kind(**self.values())
 
     def load(self, recipe: Parameters) -> None:
@@ -245,12 +245,12 @@ class Fields(QWidget):
 
 
 def label_of(name: str) -> str:
-    """Return what the field of a parameter or an array is called."""
+    """Return the label of a parameter or an array."""
     return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def make_form(widget: QWidget) -> QFormLayout:
-    """Give a widget a layout of labels and fields, with fields as wide as it is."""
+    """Give a widget a layout of labels and fields, in which fields can grow."""
     form = QFormLayout(widget)
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -258,10 +258,10 @@ def make_form(widget: QWidget) -> QFormLayout:
 
 
 def row(name: str, widget: Widget, tip: str = "") -> tuple[QLabel, QWidget]:
-    """Return label and field for a form, with a tip."""
+    """Return label and field for a form, with a tooltip."""
     label, native = QLabel(name), widget.native
     if tip:
-        # As rich text: Qt breaks the lines of a tip only there.
+        # Qt breaks the lines of a tip only in rich text.
         label.setToolTip(f"<qt>{tip}</qt>")
         native.setToolTip(f"<qt>{tip}</qt>")
     for part in (native, *native.findChildren(QWidget)):

@@ -1,4 +1,4 @@
-"""What can be done before Run is pressed: load torch, reckon the memory."""
+"""What is done before Run is pressed: import torch, estimate the memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from superqt.utils import QSignalDebouncer
 
 from napari_dip.errors import DipError
 from napari_dip.tasks.run import get
@@ -18,11 +19,11 @@ from napari_dip.widgets.controller import Work
 from napari_dip.widgets.layers import array_of
 
 QUIET = 800
-"""Milliseconds without a change after which it is worth reckoning."""
+"""Milliseconds without a change after which the memory is estimated."""
 
 
 def load_torch() -> None:
-    """Import torch in the background, so that the first Run need not wait for it."""
+    """Import torch in a thread, so that the first Run need not wait for it."""
     if "torch" not in sys.modules:
         threading.Thread(target=_load, name="import torch", daemon=True).start()
 
@@ -34,66 +35,69 @@ def _load() -> None:
 
 
 class Foresight(QObject):
-    """Says what a fit will need, a moment after anything has changed.
+    """Says how much memory a fit will need, shortly after anything has changed.
 
     Parameters
     ----------
     work : callable
         Returns what Run would do now, or raises.
     parent : QObject
-        With it, this ends.
+        Qt deletes this together with its parent.
     """
 
-    found = Signal(str)
+    estimated = Signal(str)
 
     def __init__(self, work: Callable[[], Work], parent: QObject) -> None:
         super().__init__(parent)
         self.work = work
         self.asked = 0
-        self.known: Any = None
-        """What was reckoned last."""
-        self.timer = QTimer(self)
-        self.timer.setSingleShot(True)
-        self.timer.setInterval(QUIET)
-        self.timer.timeout.connect(self._begin)
+        self.last: Any = None
+        """What the last estimate was of."""
+        self.debouncer = QSignalDebouncer(parent=self)
+        self.debouncer.setTimeout(QUIET)
+        self.debouncer.triggered.connect(self._begin)
 
     def ask(self) -> None:
-        """Reckon soon."""
-        self.timer.start()
+        """Estimate as soon as nothing has changed for `QUIET` milliseconds."""
+        self.debouncer.throttle()
 
     def cancel(self) -> None:
-        """Reckon nothing: there is better to do."""
-        self.timer.stop()
+        """Do not estimate: a fit begins, and shows its own progress."""
+        self.debouncer.cancel()
 
     def _begin(self) -> None:
         try:
             work = self.work()
         except DipError as error:
-            self.known = None
-            self.found.emit(str(error))
+            self.last = None
+            self.estimated.emit(str(error))
             return
-        sizes = [(n, tuple(array_of(a).shape)) for n, a in work.layers.items()]
+        # A shapes layer has a list in place of an array.
+        sizes = {
+            name: getattr(array_of(layer), "shape", None)
+            for name, layer in work.layers.items()
+        }
         wanted = (work.recipe, work.crop, sizes)
-        if wanted == self.known:
-            return  # layers came or went, but not these
-        self.known = wanted
+        if wanted == self.last:
+            return  # other layers came or went
+        self.last = wanted
         self.asked += 1
         asked = self.asked
         slots = {"returned": self._done, "errored": self._failed}
-        create_worker(lambda: (asked, _reckon(work)), _connect=slots)
+        create_worker(lambda: (asked, _estimate(work)), _connect=slots)
 
-    def _done(self, found: tuple[int, str]) -> None:
-        asked, text = found
+    def _done(self, estimate: tuple[int, str]) -> None:
+        asked, text = estimate
         if asked == self.asked:
-            self.found.emit(text)
+            self.estimated.emit(text)
 
     def _failed(self, error: Exception) -> None:
-        # Whatever it is, Run will meet it too and say it properly.
-        self.found.emit(str(error) if isinstance(error, DipError) else "")
+        # Run meets the same error and shows it.
+        self.estimated.emit(str(error) if isinstance(error, DipError) else "")
 
 
-def _reckon(work: Work) -> str:
-    """Say how much memory one plane of the work needs, and what there is."""
+def _estimate(work: Work) -> str:
+    """Return in words how much memory one plane needs, and how much is free."""
     from napari_dip.prior.fit import estimate
 
     task: Any = get(work.recipe.task)
@@ -108,7 +112,7 @@ def _reckon(work: Work) -> str:
 
 
 def size(count: float) -> str:
-    """Say how many bytes, to two digits or so."""
+    """Return a number of bytes in words, to about two digits."""
     if count < 2**30:
         return f"{max(count / 2**20, 1):.0f} MiB"
     return f"{count / 2**30:.1f} GiB"

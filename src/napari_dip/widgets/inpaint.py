@@ -22,12 +22,12 @@ class InpaintWidget(TaskWidget):
     takes_away = False
     about = (
         "Pixels that the mask marks are thrown away and filled in so that they go "
-        "with the rest of this image; a network is fitted to the pixels that are "
-        "left. These stay exactly as they are, unless you untick Keep known.\n\n"
+        "with the rest of this image: a network is fitted to the other pixels. "
+        "These stay exactly as they are, unless you untick Keep known.\n\n"
         "What is filled in is invented. Thin scratches, text and single pixels come "
         "out well; in a large hole you get a plausible texture, not what was there. "
         "Never measure inside the mask. Paint it a pixel or two wider than the "
-        "damage: what is left of its rim would be continued inwards."
+        "damage: what is left at its border would be continued inwards."
     )
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
@@ -39,7 +39,7 @@ class InpaintWidget(TaskWidget):
         mask.labels.changed.connect(self._changed)
 
     def new_mask(self) -> None:
-        """Add an empty mask over the image and arm the brush."""
+        """Add an empty mask over the image and choose the paint brush."""
         if self.source is None:
             self.panel.show_end("Open an image first: the mask lies over it.")
             return

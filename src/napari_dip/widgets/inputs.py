@@ -1,4 +1,4 @@
-"""The layers that a task takes its arrays from: controls, arrays, and their code."""
+"""Inputs of a task: the choice of a layer, its array, and the code for it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ImageInput:
     Parameters
     ----------
     name : str
-        Of the array.
+        Name of the array.
     viewer : napari.Viewer
-        Where the layers are.
+        The viewer that has the layers.
     tip : str
-        What it is, for the tooltip.
+        Description of the array, for the tooltip.
     """
 
     kinds: ClassVar[str] = "image layer"
@@ -48,31 +48,31 @@ class ImageInput:
         return self.combo.value
 
     def reset_choices(self, event: Any = None) -> None:
-        """Offer the layers there are now."""
+        """Offer the layers that exist now."""
         nothing = self.combo.value is None
         self.combo.reset_choices(event)
         active = self.viewer.layers.selection.active
         if nothing and active is not None:
-            # Of several layers the user most likely means the selected one.
+            # The selected layer is most likely the one that the user means.
             same = [layer for layer in self.combo.choices if layer == active]
             if same:
                 self.combo.value = same[0]
 
     def choose(self, name: str) -> None:
-        """Choose a layer by its name, if it is there."""
+        """Choose a layer by its name, if it exists."""
         same = [layer for layer in self.combo.choices if layer.name == name]
         if same:
             self.combo.value = same[0]
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
-        """Return what reads the array: call it in a thread.
+        """Return a function that reads the array, to be called in a thread.
 
         Parameters
         ----------
         source : Layer
             The layer that is restored.
         crop : tuple of slice
-            Which part of it.
+            The part of it that is restored.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class ImageInput:
         Raises
         ------
         InputError
-            If the array is not all of a layer as a file would hold it.
+            If a file of the layer would not hold exactly this array.
         """
         assert self.layer is not None
         if self.aligned and any(c != slice(None) for c in crop):
@@ -121,7 +121,7 @@ class AnyImageInput(ImageInput):
 
 
 def file_of(layer: Layer) -> str:
-    """Return the file of a layer, or the name to save it by."""
+    """Return the file of a layer, or the name to save it under."""
     if layer.source.path:
         return os.fspath(layer.source.path)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in layer.name)
@@ -134,7 +134,7 @@ def matching(crop: Crop, ndim: int) -> Crop:
 
 
 def read(array: Any, crop: Crop) -> Any:
-    """Return a part of an array; what is in memory is copied, for it may change."""
+    """Return a part of an array, copied if the user may change it in memory."""
     if any(c != slice(None) for c in crop):
         array = array[crop]
     return array.copy() if isinstance(array, np.ndarray) else array

@@ -12,7 +12,7 @@ from napari_dip.widgets.task import TaskWidget
 
 
 class InvertFeaturesWidget(TaskWidget):
-    """Find an image that a layer of a network of yours cannot tell from this one."""
+    """Find an image that a layer of your network cannot tell from this one."""
 
     task = "invert_features"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {

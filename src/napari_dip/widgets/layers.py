@@ -1,4 +1,4 @@
-"""Between layers and tasks: which array, which part of it, where it lies."""
+"""What tasks need to know of layers: their arrays, axes and positions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
 
 KEY = "napari-dip"
-"""Of our entry in a layer's metadata."""
+"""Key of this plugin's entry in a layer's metadata."""
 
 Crop = tuple[slice, ...]
 """A part of an array: one slice for each axis."""
 
 CHANNEL_LABELS = ("c", "ch", "channel", "channels")
-"""Axis labels that say an axis holds channels."""
+"""Labels of an axis that holds channels."""
 
 _KEPT = (
     "scale",
@@ -49,12 +49,12 @@ def array_of(layer: Layer) -> Any:
 
 
 def adapted(recipe: Recipe, layer: Layer) -> Recipe:
-    """Return the recipe with what the layer knows better than the array.
+    """Return the recipe with the channel axis and the result type of a layer.
 
-    A layer says whether its last axis is colour, and its axis labels which one holds
-    channels, so "auto" need not guess.  And napari can show colours only as integers
-    or as floats from 0 to 1: a result in the units of an integer image has to have
-    its type.
+    A layer says whether its last axis holds colours, and its axis labels say which
+    axis holds channels, so "auto" need not guess.  napari shows colours only as
+    integers or as floats from 0 to 1, so the colours of an integer image keep its
+    type.
     """
     changes: dict[str, Any] = {}
     rgb = bool(getattr(layer, "rgb", False))
@@ -68,13 +68,13 @@ def adapted(recipe: Recipe, layer: Layer) -> Recipe:
 
 
 def layout_of(recipe: Recipe, layer: Layer) -> Layout:
-    """Return which axes of a layer's array are what, for an adapted recipe."""
+    """Return the layout of a layer's array, for a recipe from `adapted`."""
     axis = recipe.channel_axis
     return Layout.of(array_of(layer), axis, recipe.spatial_dims, f"layer {layer.name}")
 
 
 def whole(layer: Layer) -> Crop:
-    """Return the crop that leaves everything."""
+    """Return the crop that is the whole array."""
     return (slice(None),) * array_of(layer).ndim
 
 
@@ -84,12 +84,12 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     Parameters
     ----------
     layer : Image
-        Whose array is cropped; axes keep a length of 1, so that the result can be
-        placed where it came from.
+        The layer to crop.  Cropped axes keep a length of 1, so that the result can be
+        placed where the plane lies.
     leading : sequence of int
         Axes over planes.
     dims : napari.components.Dims
-        Of the viewer.
+        Dimensions of the viewer.
 
     Raises
     ------
@@ -126,9 +126,9 @@ def placement(
     source : Image
         The layer that was restored.
     shape : sequence of int
-        Of the result's array.
+        Shape of the result's array.
     crop : tuple of slice
-        What was restored of the source's array.
+        The part of the source's array that was restored.
     """
     sides = array_of(source).shape
     n = source.ndim
@@ -148,8 +148,8 @@ def appearance(
 ) -> dict[str, Any]:
     """Return the keywords of `Image` that place and show a result like its source.
 
-    `shape` and `crop` are those of `placement`; without them all of the source was
-    restored and its size kept.
+    `shape` and `crop` are those of `placement`; without them the result is the whole
+    source in its own size.
     """
     _, state, _ = source.as_layer_data_tuple()
     keywords = {key: state[key] for key in _KEPT if key in state}
@@ -168,7 +168,7 @@ def check_same_place(source: Layer, other: Layer) -> None:
     Raises
     ------
     InputError
-        With both transforms.
+        If they do not; the message has both transforms.
     """
     n = min(other.ndim, source.ndim)
     corners = np.vstack([np.zeros(n), np.diag(np.full(n, 100.0))])
@@ -186,7 +186,7 @@ def check_same_place(source: Layer, other: Layer) -> None:
 
 
 def shift(layer: Layer, other: Layer) -> tuple[int, ...]:
-    """Return the pixel of another layer on which the first one of a layer lies.
+    """Return the pixel of `other` on which the first pixel of `layer` lies.
 
     Raises
     ------
@@ -194,22 +194,22 @@ def shift(layer: Layer, other: Layer) -> tuple[int, ...]:
         If pixels of the two are not of one size and direction.
     """
     n = layer.ndim
-    far = 100.0
-    found = [
+    side = 100.0
+    origin, *corners = [
         np.asarray(other.world_to_data(layer.data_to_world(corner)))
-        for corner in np.vstack([np.zeros(n), np.diag(np.full(n, far))])
+        for corner in np.vstack([np.zeros(n), np.diag(np.full(n, side))])
     ]
-    if other.ndim != n or np.abs(found[1:] - found[0] - far * np.eye(n)).max() > 1:
+    if other.ndim != n or np.abs(corners - origin - side * np.eye(n)).max() > 1:
         raise InputError(
             f"{layer.name} and {other.name} must have pixels of one size: {layer.name} "
             f"{_where(layer, min(n, other.ndim))}, {other.name} "
             f"{_where(other, min(n, other.ndim))}; give them one scale and rotation"
         )
-    return tuple(int(x) for x in np.rint(found[0]))
+    return tuple(int(x) for x in np.rint(origin))
 
 
 def _where(layer: Layer, n: int) -> str:
-    """Say where a layer lies, in its last n axes."""
+    """Return in words where a layer lies, in its last n axes."""
     numbers = {"scale": layer.scale, "translate": layer.translate}
     parts = [
         f"{name} ({', '.join(f'{v:.4g}' for v in values[-n:])})"

@@ -1,4 +1,4 @@
-"""Masks out of layers: painted labels, drawn shapes, points on single pixels."""
+"""Masks from layers: painted labels, drawn shapes, points on single pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_dip.widgets.layers import Crop, array_of, check_same_place, shift
 Mask = NDArray[np.bool_]
 
 LINES = ("line", "path")
-"""Shapes without an inside."""
+"""Kinds of shapes that have no inside."""
 
 
 class MaskInput(ImageInput):
@@ -41,8 +41,8 @@ class MaskInput(ImageInput):
             (
                 "",
                 self.new,
-                "Add an empty labels layer over the image, with the paint brush in "
-                "hand. In a stack of planes it counts for every plane.",
+                "Add an empty labels layer over the image and choose the paint brush. "
+                "One mask is used for every plane of a stack.",
             ),
         ]
 
@@ -54,7 +54,7 @@ class MaskInput(ImageInput):
         return ComboBox(choices=offered, name=self.name)
 
     def add_layer(self, source: Image, spatial_dims: int) -> Labels:
-        """Add an empty mask over an image and arm the brush."""
+        """Add an empty mask over an image and choose the paint brush."""
         layer = empty_mask(source, spatial_dims)
         self.viewer.add_layer(layer)
         self.viewer.layers.selection = {layer}
@@ -64,11 +64,11 @@ class MaskInput(ImageInput):
         return layer
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
-        """Return what reads the mask; see `ImageInput.array`."""
+        """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.layer, chosen_labels(self.labels.value)
         assert layer is not None
         if not isinstance(layer, Labels):
-            # Vectors are few, and may change while a thread reads them.
+            # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
             return partial(np.copy, mask[matching(crop, mask.ndim)])
         check_same_place(source, layer)
@@ -97,7 +97,7 @@ class MaskInput(ImageInput):
 
 
 def chosen_labels(text: str) -> tuple[int, ...]:
-    """Return the labels that a text such as "1, 3" means; () for all."""
+    """Return the labels in a text such as "1, 3"; () stands for all."""
     if text.strip().lower() in ("", "all"):
         return ()
     try:
@@ -116,8 +116,8 @@ def mask_of(
     Parameters
     ----------
     layer : Labels, Shapes or Points
-        Labels: nonzero pixels.  Shapes: their inside; lines and paths as wide as they
-        are drawn.  Points: the pixel that each lies in.
+        Of labels, the nonzero pixels; of shapes, their inside, or lines and paths in
+        the width of their edge; of points, the pixel below each.
     source : Image
         The image.
     labels : tuple of int
@@ -128,8 +128,8 @@ def mask_of(
     Returns
     -------
     ndarray
-        bool, over the axes of the image but for colours, or over the last ones where
-        the layer has fewer.
+        bool, over the axes of the image without colours, or over the last ones if the
+        layer has fewer axes.
 
     Raises
     ------
@@ -203,17 +203,17 @@ def _selected(labels: Any, crop: Crop, chosen: tuple[int, ...]) -> Mask:
 
 
 def _laid(mask: Mask, layer: Labels, source: Image, sides: tuple[int, ...]) -> Mask:
-    """Return a mask where its layer lies on an image, without what lies outside."""
-    out = np.zeros(sides, bool)
-    to, of = [], []
+    """Return a mask at the position of its layer on an image, cut at the border."""
+    laid = np.zeros(sides, bool)
+    inside, taken = [], []
     for first, length, side in zip(
         shift(layer, source), mask.shape, sides, strict=True
     ):
         start, stop = max(first, 0), max(min(first + length, side), 0)
-        to.append(slice(start, stop))
-        of.append(slice(start - first, max(stop - first, start - first)))
-    out[tuple(to)] = mask[tuple(of)]
-    return out
+        inside.append(slice(start, stop))
+        taken.append(slice(start - first, max(stop - first, start - first)))
+    laid[tuple(inside)] = mask[tuple(taken)]
+    return laid
 
 
 def _drawn(layer: Shapes, sides: tuple[int, ...]) -> Mask:
@@ -222,7 +222,7 @@ def _drawn(layer: Shapes, sides: tuple[int, ...]) -> Mask:
     widths = zip(layer.shape_type, layer.edge_width, strict=True)
     for i, (kind, width) in enumerate(widths):
         if kind in LINES and width > 1:
-            # The distance from the line, within each plane.
+            # The distance from the line within each plane.
             sampling = [1e9] * (len(sides) - 2) + [1.0, 1.0]
             distance = ndimage.distance_transform_edt(labels != i + 1, sampling)
             mask |= distance <= width / 2

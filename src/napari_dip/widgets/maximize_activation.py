@@ -18,11 +18,11 @@ from napari_dip.widgets.models import ModelInput, no_functions
 from napari_dip.widgets.task import TaskWidget
 
 MEANINGLESS = ("channel_axis", "spatial_dims", "dtype")
-"""Parameters that say how to take an image: there is none."""
+"""Parameters of the input image, which this task does not have."""
 
 
 class MaximizeActivationWidget(TaskWidget):
-    """Make an image that excites one unit of a network of yours."""
+    """Make an image that excites one unit of your network."""
 
     task = "maximize_activation"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"model": ModelInput}
@@ -46,10 +46,10 @@ class MaximizeActivationWidget(TaskWidget):
 
     @property
     def source(self) -> Image:
-        """A layer without an image, never shown, that the result looks like."""
+        """A layer that is not shown: it gives the result its size, name and colours."""
         try:
             recipe = self.fields.recipe()
-        except InputError:  # Run says it
+        except InputError:  # Run shows it
             recipe = self.fields.kind()
         channels = recipe.channels
         shape = recipe.shape if channels == 1 else (*recipe.shape, channels)
@@ -59,7 +59,7 @@ class MaximizeActivationWidget(TaskWidget):
         return Image(empty, name=f"{recipe.layer} {recipe.unit}", rgb=rgb, **limits)
 
     def recipe(self) -> Recipe:
-        """Return what is filled in; there is no input whose type could be kept."""
+        """Return what is filled in, with float32: no input has a type to keep."""
         return dataclasses.replace(self.fields.recipe(), dtype="float32")
 
     def work(self) -> Work:

@@ -1,4 +1,4 @@
-"""Models to look inside: from napari's console, or by import path and a file."""
+"""Models for the panels: from napari's console, or by an import path."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import Crop
 
 OFFERED: dict[str, Any] = {}
-"""Models by the names that the panels know them by."""
+"""Models from napari's console, by the names that the panels accept."""
 
 
 def offer(**models: Any) -> None:
-    """Let the panels look inside models; for napari's console.
+    """Make models known to the panels, from napari's console.
 
     >>> from napari_dip.widgets.models import offer
     >>> offer(net=net)  # doctest: +SKIP
@@ -26,12 +26,12 @@ def offer(**models: Any) -> None:
     Parameters
     ----------
     **models : torch.nn.Module
-        Each under the name of its variable.
+        Models by the names to fill in.
 
     Raises
     ------
     InputError
-        If one is not a module.
+        If one is not a torch.nn.Module.
     """
     from torch import nn
 
@@ -44,7 +44,7 @@ def offer(**models: Any) -> None:
 
 
 class ModelInput(ImageInput):
-    """An argument of a task that is a model."""
+    """An input of a task that is a model."""
 
     kinds = "model"
     aligned = False
@@ -54,14 +54,14 @@ class ModelInput(ImageInput):
 
     @property
     def layer(self) -> Layer | None:
-        """No layer holds a model."""
+        """None, because no layer holds a model."""
         return None
 
     def reset_choices(self, event: Any = None) -> None:
-        """Nothing to do: the layers do not matter."""
+        """Do nothing: there is no choice of layers."""
 
     def choose(self, name: str) -> None:
-        """Nothing to do; see `reset_choices`."""
+        """Do nothing: there is no choice of layers."""
 
     @property
     def text(self) -> str:
@@ -70,7 +70,7 @@ class ModelInput(ImageInput):
         Raises
         ------
         InputError
-            If that is nothing, or no model.
+            If it is neither a known model nor an import path.
         """
         text = str(self.combo.value).strip()
         if text not in OFFERED and ":" not in text:
@@ -83,7 +83,7 @@ class ModelInput(ImageInput):
         return text
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
-        """Return what returns the model, or its import path."""
+        """Return a function that returns the model, or its import path."""
         text = self.text
         return lambda: OFFERED.get(text, text)
 
@@ -102,5 +102,5 @@ class ModelInput(ImageInput):
 
 
 def no_functions(task: str) -> dict[str, Callable[[], None]]:
-    """Return the optional functions of a task, none of which a panel can give."""
+    """Return None for each optional function of a task: a panel offers none."""
     return dict.fromkeys(get(task).functions, lambda: None)

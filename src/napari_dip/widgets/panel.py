@@ -1,4 +1,4 @@
-"""What all dock widgets share: parameters, script and recipe, and a text."""
+"""The base class of all dock widgets: parameters, script and recipe, and a text."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ParameterPanel(QWidget):
     napari_viewer : napari.Viewer
         The viewer; napari passes it to parameters of this name.
     kind : type of Parameters
-        What can be filled in.
+        The parameters that can be filled in.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     about: ClassVar[str]
-    """What it does to an image, honestly, in a few sentences."""
+    """What it does to an image, and what it cannot do, in a few sentences."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class ParameterPanel(QWidget):
         self.fields = Fields(kind)
 
     def copy_python(self) -> None:
-        """Copy code that does this run again."""
+        """Copy Python code that repeats this run."""
         raise NotImplementedError
 
     def copy_command(self) -> None:
-        """Copy the command line that does this run on files."""
+        """Copy the command line that repeats this run on files."""
         raise NotImplementedError
 
     def _fill_dock(self, *parts: QWidget) -> None:
@@ -70,20 +70,20 @@ class ParameterPanel(QWidget):
         """Return the buttons that turn a run into text, and a recipe into fields."""
         self.python_button = button(
             "Copy as Python",
-            "Copy code that does this run again in napari's console: the last run if "
-            "nothing was changed since, with where it was stopped.",
+            "Copy code that repeats this run in napari's console. If nothing was "
+            "changed since the last run, the code also stops where that was stopped.",
         )
         self.command_button = button(
-            "Copy as command", "Copy the command line that does this run on files."
+            "Copy as command", "Copy the command line that repeats this run on files."
         )
         self.load_button = button(
             "Load from layer",
-            "Fill in the parameters that a result was made with: select its layer "
+            "Fill in the parameters that a result was made with. Select its layer "
             "first.",
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
-        self.told = wrapped()
-        self.told.hide()
+        self.message = wrapped()
+        self.message.hide()
         self.python_button.clicked.connect(self.copy_python)
         self.command_button.clicked.connect(self.copy_command)
         self.load_button.clicked.connect(self.load_recipe)
@@ -97,44 +97,44 @@ class ParameterPanel(QWidget):
         grid.addWidget(self.command_button, 0, 1)
         grid.addWidget(self.load_button, 1, 0)
         grid.addWidget(self.defaults_button, 1, 1)
-        grid.addWidget(self.told, 2, 0, 1, 2)
+        grid.addWidget(self.message, 2, 0, 1, 2)
         return widget
 
     def _restore(self) -> None:
-        """Fill in what was used last; unfold the text for who is new here."""
+        """Fill in what was used last; show the text where nothing was."""
         used = settings.last_used(self.fields.kind.task)
         if not used:
             self.about_section.expand(animate=False)
             return
         try:
             self.fields.load(self.fields.kind.from_dict(used))
-        except InputError:  # of another version
+        except InputError:  # remembered by another version
             settings.remember(self.fields.kind.task, {})
 
     def load_recipe(self) -> None:
         """Fill in the recipe of the selected layer."""
         layer = self.viewer.layers.selection.active
-        made = {} if layer is None else layer.metadata.get(KEY, {})
+        stored = {} if layer is None else layer.metadata.get(KEY, {})
         try:
-            if not isinstance(made.get("recipe"), dict):
+            if not isinstance(stored.get("recipe"), dict):
                 raise InputError("Select a result first: this layer has no recipe.")
-            recipe = self.fields.kind.from_dict(made["recipe"])
+            recipe = self.fields.kind.from_dict(stored["recipe"])
         except InputError as error:
-            self._tell(str(error))
+            self._show_message(str(error))
             return
-        for name, layer_name in made.get("layers", {}).items():
+        for name, layer_name in stored.get("layers", {}).items():
             if name in self.inputs:
                 self.inputs[name].choose(layer_name)
         self.fields.load(recipe)
-        self._tell(f"The parameters of {layer.name} are filled in.")
+        self._show_message(f"The parameters of {layer.name} are filled in.")
 
-    def _tell(self, text: str) -> None:
-        self.told.setText(text)
-        self.told.show()
+    def _show_message(self, text: str) -> None:
+        self.message.setText(text)
+        self.message.show()
 
 
 def changed(parameters: Parameters) -> dict[str, Any]:
-    """Return the dict of parameters without what is at its default."""
+    """Return the parameters that are not at their defaults, as a dict."""
     default = type(parameters)().to_dict()
     values = parameters.to_dict()
     return {k: v for k, v in values.items() if k == "task" or v != default[k]}

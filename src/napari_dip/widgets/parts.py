@@ -16,15 +16,15 @@ from superqt import QCollapsible
 
 
 def button(text: str, tip: str) -> QPushButton:
-    """Return a button with a tip."""
-    made = QPushButton(text)
-    # As rich text: Qt breaks the lines of a tip only there.
-    made.setToolTip(f"<qt>{tip}</qt>")
-    return made
+    """Return a button with a tooltip."""
+    push_button = QPushButton(text)
+    # Qt breaks the lines of a tip only in rich text.
+    push_button.setToolTip(f"<qt>{tip}</qt>")
+    return push_button
 
 
 def wrapped(text: str = "") -> QLabel:
-    """Return a text that can be selected and never makes the dock wider."""
+    """Return a label whose text can be selected and never makes the dock wider."""
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -35,7 +35,7 @@ def wrapped(text: str = "") -> QLabel:
 
 
 def folded(title: str, content: QWidget) -> QCollapsible:
-    """Return a section that is folded away."""
+    """Return a section that is collapsed at first."""
     section = QCollapsible(title, collapsedIcon="▶", expandedIcon="▼")
     section.setDuration(0)
     section.addWidget(content)
@@ -47,12 +47,12 @@ def folded(title: str, content: QWidget) -> QCollapsible:
 
 
 class VerticalArea(QScrollArea):
-    """Scrolls up and down; never so narrow that it would have to scroll sideways.
+    """An area that scrolls up and down and is always as wide as its contents.
 
     Parameters
     ----------
     inside : QWidget
-        What scrolls.
+        The contents.
     """
 
     def __init__(self, inside: QWidget) -> None:

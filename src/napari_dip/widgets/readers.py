@@ -1,9 +1,9 @@
-"""Files into layers, with all that the files say.
+"""Readers of files as layers, with scale, units, channels and provenance.
 
-napari's own reader drops scale, units, axes and channels, and knows nothing of how a
-result was made.  Ours is declared for OME-TIFF and for folders only: for a pattern
-that two readers claim, napari asks which to use, and nobody wants to be asked for
-every TIFF.  All other files that we read are opened by `open_files`, in a menu.
+napari's own reader drops scale, units, axes, channels and provenance.  This plugin's
+reader is declared for OME-TIFF and for folders only: for a pattern that two readers
+claim, napari asks which one to use, and for every TIFF that would be tiresome.  All
+other files are opened by `open_files`, a command in a menu.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ LayerData = tuple[Any, dict[str, Any], str]
 """Data, keywords and kind of a layer, as npe2 passes them."""
 
 EAGER = 2**28
-"""Bytes up to which pixels are read at once: a moment's work, and quicker to use."""
+"""Bytes up to which all pixels of a file are read when it is opened."""
 
 PART_KEY = "layers"
-"""In the provenance of a file that was made of several layers, what each one had."""
+"""Key of the provenance of each layer, in that of a file of several layers."""
 
 JPEG_KEY = "jpeg"
-"""Of the metadata of a layer that was a JPEG: its `napari_dip.io.image.JpegTables`."""
+"""Key of the `napari_dip.io.image.JpegTables` in the metadata of a layer."""
 
 _LABEL_TYPES = ("int32", "uint32", "int64", "uint64")
-"""Of arrays that napari takes for labels, from its own files, too."""
+"""Types of arrays that napari takes for labels."""
 
 _NAMES = {
     "#ffffff": "gray",
@@ -47,12 +47,12 @@ _NAMES = {
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return the reader for a path, or None where it is not for us.
+    """Return the reader for a path, None if this plugin does not read it.
 
     Parameters
     ----------
     path : str or list of str
-        One file or folder; several, to be stacked, are for napari's own reader.
+        A file or folder.  A list, to be stacked, is left to napari's own reader.
     """
     if not isinstance(path, str):
         return None
@@ -71,10 +71,10 @@ def read_layers(path: str | Path) -> list[LayerData]:
     Returns
     -------
     list of tuple
-        Data, keywords and kind for each layer: the image, which napari splits into
-        one layer for each channel, and then the labels that an OME-Zarr has beside
-        it.  Data of more than `EAGER` bytes are dask arrays, where the format allows
-        that, and a list of them where the file has several resolutions.
+        Data, keywords and kind of each layer: the image, which napari splits into
+        one layer for each channel, and then the labels of an OME-Zarr.  Data of more
+        than `EAGER` bytes are dask arrays if the format allows that, and a list of
+        them if the file has several resolutions.
 
     Raises
     ------
@@ -82,10 +82,11 @@ def read_layers(path: str | Path) -> list[LayerData]:
         If the file cannot be read.
     """
     path = Path(path)
-    found = [_layer(path, _stem(path))]
+    layers = [_layer(path, _stem(path))]
     if atomic.is_zarr(path):
-        found += [_layer(at, name, True) for name, at in zarr.label_paths(path).items()]
-    return found
+        labels = zarr.label_paths(path)
+        layers += [_layer(folder, name, True) for name, folder in labels.items()]
+    return layers
 
 
 def open_files() -> None:
@@ -104,26 +105,26 @@ def open_files() -> None:
 
 
 def add_files(viewer: Any, paths: Sequence[str]) -> None:
-    """Add the layers of files to a viewer; complain of those that cannot be read.
+    """Add the layers of files to a viewer; show an error for unreadable files.
 
     Parameters
     ----------
     viewer : napari.Viewer
-        Where to add them.
+        The viewer that gets the layers.
     paths : sequence of str
-        Any files that `read_layers` knows, whatever the manifest claims.
+        Any files that `read_layers` knows, also those not in the manifest.
     """
     from napari.layers._source import layer_source
 
     for path in paths:
         try:
-            found = read_layers(path)
+            layers = read_layers(path)
         except DipError as error:
             show_error(str(error))
             continue
-        # Where a layer comes from can be said in no other way.
+        # Only this context sets the `source` of a layer.
         with layer_source(path=path, reader_plugin="napari-dip"):
-            for data, keywords, kind in found:
+            for data, keywords, kind in layers:
                 getattr(viewer, f"add_{kind}")(data, **keywords)
 
 
@@ -165,9 +166,9 @@ def _stem(path: Path) -> str:
 
 
 def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
-    """Return what a file says of all its layers, but for the axes that are `apart`."""
+    """Return the keywords of all layers of a file, without the axes `apart`."""
     places = [i for i, letter in enumerate(header.axes) if letter not in apart]
-    # Axes without a name are called as napari does, by their place from the end.
+    # napari names axes by their place from the end; so do we if there is no name.
     labels = [
         header.axes[i].lower() if header.axes[i] != "Q" else f"-{len(places) - k}"
         for k, i in enumerate(places)
@@ -184,7 +185,7 @@ def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
 
 
 def _channels(header: Header, name: str) -> dict[str, Any]:
-    """Return what a file says of each of its channels."""
+    """Return the keywords of the layers of a file's channels."""
     axis = header.axes.index("C")
     names = header.channel_names or [f"{name} C{i}" for i in range(header.shape[axis])]
     parts = (header.provenance or {}).get(PART_KEY)
@@ -201,11 +202,11 @@ def _metadata(provenance: Any) -> dict[str, Any]:
 
 
 def _unit(name: str | None) -> str:
-    """Return a unit if pint knows it, as napari demands."""
+    """Return a unit if pint knows it, else pixel: napari refuses unknown units."""
     import pint
 
     try:
         known = name is not None and name in pint.get_application_registry()
-    except AttributeError:  # a name that could be one of Python's own
+    except AttributeError:  # raised by pint for names such as __class__
         known = False
     return str(name) if known else "pixel"

@@ -19,15 +19,15 @@ class RemoveArtifactsWidget(TaskWidget):
 
     task = "remove_artifacts"
     about = (
-        "A network that takes to natural structure sooner than to blocks and halos "
+        "A network that learns natural structure before it learns blocks and halos "
         "is fitted to this image alone, for a number of iterations. The result is a "
         "new layer with the intensities, size and scale of the original. For a layer "
         "opened from a JPEG file, what the file says about its compression is filled "
         "in under Advanced, and the result is an image that compresses to that file."
         "\n\n"
-        "The fit cannot know what is an artefact: fine texture goes along. Move "
-        "through the fit with the slider, keep the image you trust, and look at the "
-        "residual for edges."
+        "The fit cannot know what is an artefact: it removes fine texture, too. Move "
+        "through the fit with the slider, keep the image you trust, and look for "
+        "edges in the residual."
     )
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
@@ -35,7 +35,7 @@ class RemoveArtifactsWidget(TaskWidget):
         self.inputs["image"].combo.changed.connect(self._take_tables)
 
     def _take_tables(self, _: Any = None) -> None:
-        """Fill in how the layer's file was compressed, if it is a JPEG."""
+        """Fill in the quantisation tables of the layer's file, if it is a JPEG."""
         tables = None if self.source is None else quantization_of(self.source)
         self.fields.fields["quantization"].value = tables
 
@@ -43,8 +43,8 @@ class RemoveArtifactsWidget(TaskWidget):
 def quantization_of(layer: Image) -> tuple[int, ...] | None:
     """Return the quantisation tables of a layer's file, None if it has none.
 
-    Our reader leaves them in the layer; for layers that another one opened the file is
-    looked at.  None as well for a layer that is not the whole image of its file.
+    This plugin's reader stores them in the layer.  For layers of other readers they
+    are read from the file, unless the layer is not the whole image of its file.
     """
     tables = layer.metadata.get(JPEG_KEY)
     path = Path(layer.source.path or "")

@@ -1,4 +1,4 @@
-"""What a fit took away, and whether it looks like noise."""
+"""The residual of a fit, input minus result, and whether it looks like noise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 SIGMA = 1.5
-"""Standard deviation in pixels of the blur that noise does not survive."""
+"""Standard deviation in pixels of the blur that removes the noise."""
 
 ALLOWED = 1.5
 """How many times the power of white noise may be left after the blur."""
@@ -16,9 +16,9 @@ ALLOWED = 1.5
 def structure(residual: NDArray[np.floating], axes: tuple[int, int]) -> float:
     """Return how much smooth structure there is in a residual.
 
-    White noise loses all but a known part of its power in a Gaussian blur, and so
-    does noise whose strength varies from place to place; anything that reaches
-    over several pixels keeps more.
+    A Gaussian blur leaves a known part of the power of white noise, also of white
+    noise whose strength varies from place to place.  It leaves more of everything
+    that extends over several pixels.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def structure(residual: NDArray[np.floating], axes: tuple[int, int]) -> float:
     Returns
     -------
     float
-        Power left by the blur over what white noise would leave: about 1 for white
-        noise, more where neighbouring pixels are alike, less where they alternate;
-        NaN if there is nothing in it.
+        Power after the blur, relative to that of white noise: about 1 for white noise,
+        more where neighbouring pixels are alike, less where they alternate; NaN for a
+        residual of zeros.
     """
     values = np.nan_to_num(residual.astype(np.float64))
     values -= values.mean(axis=axes, keepdims=True)
@@ -49,21 +49,21 @@ def structure(residual: NDArray[np.floating], axes: tuple[int, int]) -> float:
 
 
 def tolerance(pixels: int) -> float:
-    """Return the most structure that white noise of a plane of that size shows."""
+    """Return the largest `structure` that white noise of so many pixels has."""
     # The blur leaves about one independent value for every 4 pi sigma ** 2 pixels.
     independent = pixels / (4 * np.pi * SIGMA**2)
     return max(ALLOWED, 1 + 4 * float(np.sqrt(2 / independent)))
 
 
-def verdict(found: float, pixels: int) -> str:
-    """Say what a `structure` means."""
-    if np.isnan(found):
+def verdict(structure: float, pixels: int) -> str:
+    """Return in words what the `structure` of a plane of so many pixels means."""
+    if np.isnan(structure):
         return "The residual is empty: nothing was removed."
-    reading = f"Residual: {found:.2f} times the smooth power of white noise"
-    if found <= tolerance(pixels):
+    reading = f"Residual: {structure:.2f} times the smooth power of white noise"
+    if structure <= tolerance(pixels):
         return f"{reading}: what was removed looks like noise."
     return (
         f"Warning: {reading[0].lower()}{reading[1:]}. Neighbouring pixels of what was "
-        f"removed are alike: either the noise itself is, or structure went with it. "
-        f"Look for edges and shapes in the residual layer."
+        f"removed are alike: either the noise itself is correlated, or structure was "
+        f"removed with it. Look for edges and shapes in the residual layer."
     )

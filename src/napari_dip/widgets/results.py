@@ -1,7 +1,8 @@
-"""The layers that results go into."""
+"""The layers that hold results."""
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,37 +16,37 @@ from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot
 
 Index = tuple[int | slice, ...]
-"""Where a plane belongs in a result."""
+"""The index of a plane in a result."""
 
 
 def insert(layers: Any, below: Sequence[Layer], layer: Image) -> None:
-    """Put a layer above those it was made from, leaving the selection as it is."""
+    """Add a layer above those it was made from, without changing the selection."""
     places = [i for i, other in enumerate(layers) if any(other is b for b in below)]
     place = max(places) + 1 if places else len(layers)
     before = set(layers.selection)
     layers.insert(place, layer)
-    # napari selects what is new; the user is busy with something else.
+    # napari selects new layers; the user may be working on another one.
     layers.selection = before
 
 
 class ResultLayer:
     """The layer that shows a fit while it runs and holds its result.
 
-    Made when there is a first image to show, above its source; never an existing
-    layer, whatever its name.  For the main thread only.
+    The layer is added above its source when there is a first image to show.  It is
+    always a new layer.  For the main thread only.
 
     Parameters
     ----------
     layers : napari.components.LayerList
-        Where it goes.
+        The layers of the viewer.
     source : Image
         The layer that is restored.
     recipe : Recipe
-        How.
+        The parameters of the task.
     crop : tuple of slice, optional
-        Which part of the source's array; all of it where not given.
+        The part of the source's array that is restored; all of it if not given.
     inputs : mapping of str to Layer, optional
-        For each array of the task its layer, where there are several.
+        The layer of each array of the task, if there are several.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class ResultLayer:
         self.below = list(inputs.values())
         self.layer: Image | None = None
         self.image: Any = None
-        """What the fit returned."""
+        """The result, as the fit returned it."""
         self.resume: Callable[[int], Any] | None = None
-        """Goes on with the fit, where that is possible."""
+        """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.pattern: Index | None = None
-        """An index of a plane: where its integers are."""
+        """The index of some plane, which shows at which axes the planes are counted."""
         sides = array_of(source).shape
         ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
         self.shape = tuple(len(range(*r)) for r in ranges)
@@ -92,25 +93,37 @@ class ResultLayer:
         """Whether the layer is in the viewer."""
         return any(layer is self.layer for layer in self.layers)
 
+    def plane_of(self, index: Index) -> tuple[int, int]:
+        """Return the number of a plane, from 0, and the number of planes."""
+        pairs = [
+            (i, side)
+            for i, side in zip(index, self.shape, strict=False)
+            if not isinstance(i, slice)
+        ]
+        if not pairs:
+            return 0, 1
+        place, sides = zip(*pairs, strict=True)
+        return int(np.ravel_multi_index(place, sides)), math.prod(sides)
+
     def show(self, image: Any, index: Index) -> None:
         """Show one plane of the result as it is now."""
         self.pattern = index
         if self.layer is None:
             self._insert(self._empty(image, index))
         assert self.layer is not None
-        # In place: assigning `data` computes the histogram and more every time.
+        # In place, because an assignment to `data` also computes the histogram.
         self.layer.data[index] = image
         self.layer.refresh()
 
     def finish(self, fit: Any, ended_at: tuple[int, int] | None = None) -> None:
-        """Show the result and say how it was made.
+        """Show the result and store its provenance.
 
         Parameters
         ----------
         fit : Fit
-            What the fit returned.
+            The result of the fit.
         ended_at : tuple of int, optional
-            Part and step at which the user stopped it.
+            Fit and iteration at which the user stopped it; see `Control.ended_at`.
         """
         self.image, self.resume = fit.image, fit.resume
         if self.layer is None:
@@ -130,13 +143,13 @@ class ResultLayer:
         self._note({})
 
     def put_back(self) -> None:
-        """Show the result as it is, whatever was looked at."""
+        """Show the result in place of any earlier image."""
         if self.layer is not None and self.image is not None:
             self.layer.data = self.image.copy()
             self._note({})
 
     def look(self, index: Index, snapshot: Snapshot | None) -> None:
-        """Show another moment of the fit in one plane; None is the result itself."""
+        """Show a snapshot of the fit in one plane; None stands for the result."""
         if self.layer is None or self.image is None:
             return
         position = [i for i in index if not isinstance(i, slice)]
@@ -155,7 +168,7 @@ class ResultLayer:
         self._note({"kept": kept} if kept else {})
 
     def moment_of(self, index: Index) -> tuple[int, int] | None:
-        """Return part and step that a plane shows, None for the result itself."""
+        """Return fit and iteration of the snapshot in a plane, None for the result."""
         if self.layer is None:
             return None
         place = [i for i in index if not isinstance(i, slice)]
@@ -165,7 +178,7 @@ class ResultLayer:
         return None
 
     def shown_index(self, dims: Any) -> Index | None:
-        """Return the index of the plane that the viewer shows, None without one."""
+        """Return the index of the plane in view, None while there is no layer."""
         if self.layer is None or self.pattern is None:
             return None
         if all(isinstance(i, slice) for i in self.pattern):
@@ -178,11 +191,11 @@ class ResultLayer:
         )
 
     def keep(self) -> Image:
-        """Return a copy of the layer as it looks now, and put the result back."""
+        """Return a copy of the layer as it is now, and show the result again."""
         assert self.layer is not None
         steps = sorted({k["step"] for k in self.layer.metadata[KEY].get("kept", [])})
         which = f"iteration {steps[0]}" if len(steps) == 1 else "chosen iterations"
-        copy = self._made(
+        copy = self._new_layer(
             self.layer.data.copy(),
             f"{self.name}, {which}" if steps else f"{self.name}, kept",
         )
@@ -192,17 +205,17 @@ class ResultLayer:
         return copy
 
     def remove(self) -> None:
-        """Take the layer out of the viewer, if it is there."""
+        """Remove the layer, if it is in the viewer."""
         if self.shown:
             self.layers.remove(self.layer)
 
     def _note(self, more: dict[str, Any]) -> None:
-        """Write into the layer how what it shows was made."""
+        """Store the provenance of what the layer shows in its metadata."""
         assert self.layer is not None
         self.layer.metadata = {**self.layer.metadata, KEY: self.provenance | more}
 
     def _empty(self, image: Any, index: Index) -> Any:
-        """Return a result without its planes yet, which look black."""
+        """Return an array for the result in which every plane looks black."""
         shape = list(self.shape)
         sides = iter(image.shape)
         for axis, i in enumerate(index):
@@ -213,7 +226,7 @@ class ResultLayer:
             black = float(self.source.contrast_limits[0])
         return np.full(shape, black, image.dtype)
 
-    def _made(self, data: Any, name: str) -> Image:
+    def _new_layer(self, data: Any, name: str) -> Image:
         keywords = appearance(self.source, data.shape, self.crop)
         layer = Image(data, name=name, multiscale=False, **keywords)
         if not self.source.rgb:
@@ -221,6 +234,6 @@ class ResultLayer:
         return layer
 
     def _insert(self, data: Any) -> None:
-        self.layer = self._made(data, self.name)
+        self.layer = self._new_layer(data, self.name)
         self.layer.metadata = {KEY: self.provenance}
         insert(self.layers, self.below, self.layer)

@@ -1,4 +1,4 @@
-"""Buttons to run a fit, and how far it is."""
+"""Buttons to run a fit, and its progress."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from napari_dip.widgets.worker import Report
 class RunPanel(QWidget):
     """Run, pause, stop and cancel; progress, the curve, and how the fit ended.
 
-    What Run does is up to the owner: connect `run_button.clicked`.
+    The owner connects `run_button.clicked` to what Run does.
 
     Parameters
     ----------
     controller : RunController
-        What the other buttons act on.
+        The controller that the other buttons act on.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class RunPanel(QWidget):
     ) -> None:
         super().__init__(parent)
         self.controller = controller
-        self.automatic = self.holds_out = False
         self.run_button = button("Run", "Start; the result is a new layer.")
         self.pause_button = button("Pause", "Wait after this iteration, or go on.")
         self.stop_button = button(
@@ -50,15 +49,16 @@ class RunPanel(QWidget):
         self.bar.setFormat("%p %")
         self.estimate = wrapped()
         self.estimate.setToolTip(
-            "<qt>Memory that the fit will need, reckoned from the size of the image "
+            "<qt>Memory that the fit will need, estimated from the size of the image "
             "and of the network.</qt>"
         )
         self.progress = wrapped()
         self.quality = wrapped()
         self.quality.setToolTip(
-            "<qt>Mean squared error, in the fit's own units. Lower is better. At "
-            "held-out pixels it says how far the image is from the truth, and "
-            "rises when the noise is being learnt.</qt>"
+            "<qt>The score by which the fit chooses its image; lower is better. The "
+            "held-out error is that of pixels that are not fitted: it shows how far "
+            "the image is from the truth, and rises when the network learns the "
+            "noise.</qt>"
         )
         self.curve = Curve()
 
@@ -86,7 +86,7 @@ class RunPanel(QWidget):
             hidden.hide()
 
     def show_state(self, state: str) -> None:
-        """Offer the buttons that make sense now."""
+        """Enable the buttons that make sense now."""
         active = state in (RUNNING, PAUSED)
         self.run_button.setEnabled(state == IDLE)
         self.pause_button.setEnabled(active)
@@ -99,31 +99,22 @@ class RunPanel(QWidget):
         elif state == ENDING:
             self._say("Ending after this iteration")
 
-    def begin(self, automatic: bool, holds_out: bool) -> None:
-        """Clear what an earlier fit left.
-
-        Parameters
-        ----------
-        automatic : bool
-            Whether this one stops by itself.
-        holds_out : bool
-            Whether its score is the error at held-out pixels.
-        """
-        self.automatic, self.holds_out = automatic, holds_out
+    def begin(self) -> None:
+        """Clear the progress of an earlier fit."""
         self.bar.setValue(0)
-        self.curve.clear("held-out error" if holds_out else "error")
+        self.curve.clear()
         self.curve.hide()
         self._say("Starting")
 
     def show_estimate(self, text: str) -> None:
-        """Say what the fit will need."""
+        """Show how much memory the fit will need."""
         self.estimate.setText(text)
         self.estimate.setVisible(bool(text))
 
     def show_report(self, report: Report) -> None:
-        """Show how far the fit is."""
-        # Painted once: a progress bar paints itself at once otherwise, and with it
-        # Qt composes the whole window anew, canvas and all.
+        """Show the progress of the fit."""
+        # Otherwise the progress bar paints itself immediately, and Qt then composes
+        # the whole window again, with the canvas.
         self.setUpdatesEnabled(False)
         try:
             self._show_report(report)
@@ -131,30 +122,41 @@ class RunPanel(QWidget):
             self.setUpdatesEnabled(True)
 
     def _show_report(self, report: Report) -> None:
-        done = (report.part + report.step / report.maximum) / report.parts
-        self.bar.setValue(round(1000 * done))
-        lines = []
-        if report.parts > 1:
-            lines.append(f"Fit {report.part + 1} of {report.parts}")
-        most = "at most " if self.automatic else ""
-        lines.append(f"Iteration {report.step} of {most}{report.maximum}")
+        self.bar.setValue(round(1000 * report.done))
+        lines = [self._place(report)] if report.parts > 1 else []
+        limit = "" if report.fixed else "at most "
+        lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
         if report.rate > 0:
-            left = report.parts * report.maximum * (1 - done) / report.rate
-            up_to = "at most " if self.automatic else "about "
-            lines.append(f"{report.rate:.3g} per second, {up_to}{duration(left)} left")
+            left = report.parts * report.maximum * (1 - report.done) / report.rate
+            limit = "about " if report.fixed else "at most "
+            lines.append(f"{report.rate:.3g} per second, {limit}{duration(left)} left")
         self.progress.setText("\n".join(lines))
         self.progress.show()
-        self.curve.add(report.checks, report.best_step)
+        self.curve.add(report.checks, report.best_step, report.score_name)
         self.curve.setVisible(len(self.curve.checks) > 1)
         if math.isfinite(report.score):
-            name = "Held-out error" if self.holds_out else "Error"
+            name = report.score_name[0].upper() + report.score_name[1:]
             self.quality.setText(
                 f"{name} {report.score:.3g}, best at iteration {report.best_step}"
             )
             self.quality.show()
 
+    def _place(self, report: Report) -> str:
+        """Return in words which plane and which of several fits a report is of.
+
+        A plane may need several fits: restarts, or channels without anything in
+        common.
+        """
+        result = self.controller.result
+        plane, planes = (0, 1) if result is None else result.plane_of(report.index)
+        names = [f"plane {plane + 1} of {planes}"] if planes > 1 else []
+        if report.parts != planes:
+            names.append(f"fit {report.part + 1} of {report.parts}")
+        text = ", ".join(names)
+        return text[0].upper() + text[1:]
+
     def show_end(self, text: str) -> None:
-        """Say how the fit ended, or why none began."""
+        """Say how the fit ended, or why it did not start."""
         self._say(text)
         if self.controller.best_step > 0:
             self.curve.choose(self.controller.best_step)

@@ -25,13 +25,13 @@ from napari_dip.widgets.worker import threads
 
 
 class SamplePriorWidget(ParameterPanel):
-    """Draw what an untrained network makes of random numbers."""
+    """Draw the output of an untrained network for a random input."""
 
     about = (
-        "Nothing is restored here. A network with random weights is given random "
-        "numbers, and what comes out is a new layer: the kind of structure that "
-        "such networks prefer before they have seen any image, and so the prior "
-        "that all restorations of this plugin rest on.\n\n"
+        "This panel restores nothing. A network with random weights gets random "
+        "numbers, and its output is a new layer. It shows which structures such "
+        "networks prefer before they have seen any image. This preference is the "
+        "prior of all restorations of this plugin.\n\n"
         "Try one scale against five, and skip connections against none: many scales "
         "give large smooth shapes, few of them fine grain."
     )
@@ -39,17 +39,17 @@ class SamplePriorWidget(ParameterPanel):
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, SampleParameters, parent)
         self.run_button = button("Run", "Draw a sample; it is a new layer.")
-        self.message = wrapped()
-        self.message.hide()
-        self._fill_dock(self.run_button, self.message)
+        self.progress = wrapped()
+        self.progress.hide()
+        self._fill_dock(self.run_button, self.progress)
         self._restore()
         self.run_button.clicked.connect(self.run)
         self.turn = object()
-        """Stands for this panel among the fits that wait for each other."""
+        """The owner of this panel's place in the queue of fits; see `turns`."""
         self.destroyed.connect(partial(turns.leave, self.turn))
 
     def run(self) -> None:
-        """Draw what is filled in, once no fit runs, or say what is wrong."""
+        """Draw a sample as soon as no fit runs, or say what is wrong."""
         try:
             parameters = self.fields.recipe()
         except InputError as error:
@@ -88,11 +88,11 @@ class SamplePriorWidget(ParameterPanel):
         turns.leave(self.turn)
 
     def _say(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.show()
+        self.progress.setText(text)
+        self.progress.show()
 
     def copy_python(self) -> None:
-        """Copy code that draws this sample again."""
+        """Copy Python code that repeats this sample."""
         self._copy(lambda p: scripting.python(p, {}, scripting.Ending()))
 
     def copy_command(self) -> None:
@@ -103,28 +103,28 @@ class SamplePriorWidget(ParameterPanel):
         try:
             text = write(self.fields.recipe())
         except InputError as error:
-            self._tell(str(error))
+            self._show_message(str(error))
             return
         copy(text)
-        self._tell("Copied.")
+        self._show_message("Copied.")
 
 
 def _title(parameters: SampleParameters) -> str:
-    """Return what a sample is called."""
+    """Return the name of a sample."""
     return f"seed {parameters.seed}"
 
 
 def _draw(
     parameters: SampleParameters,
 ) -> tuple[SampleParameters, NDArray[np.float32]]:
-    """Draw a sample in a thread, with as many cores as the copied code sets."""
+    """Draw a sample in a thread, on as many cores as the copied code uses."""
     import torch
 
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads())
         return parameters, sample_prior(**dataclasses.asdict(parameters))
-    except RuntimeError as error:  # of torch; napari's workers swallow it
+    except RuntimeError as error:  # of torch; napari's workers ignore it
         raise FitError(f"{type(error).__name__}: {error}") from error
     finally:
         torch.set_num_threads(before)

@@ -1,8 +1,8 @@
 """Images to try each task on: for File > Open Sample.
 
-Photographs come with scikit-image; everything else is drawn here.  Nothing is
-fetched, and the same noise is drawn every time.  The image to restore is the last
-one, which napari selects.
+Photographs come with scikit-image; all other images are drawn here.  Nothing is
+downloaded, and the noise is the same every time.  The image to restore is the last
+layer, which napari selects.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from napari_dip.widgets.readers import JPEG_KEY, LayerData
 Array = NDArray[Any]
 
 PIXEL = 0.1
-"""Side of a pixel of the microscope that is drawn, in micrometres."""
+"""Side of a pixel of the simulated microscope, in micrometres."""
 
 OFFSET, GAIN, READ_NOISE = 100, 2.0, 1.5
-"""Of its camera: counts in the dark, counts to a photon, and photons."""
+"""The camera of that microscope: dark counts, counts per photon, noise in photons."""
 
 _MICROSCOPE: dict[str, Any] = {
     "scale": (PIXEL, PIXEL),
@@ -35,7 +35,7 @@ _MICROSCOPE: dict[str, Any] = {
 
 
 def noisy_fluorescence() -> list[LayerData]:
-    """Return filaments without noise, hidden, and above them in few photons."""
+    """Return filaments without noise, hidden, and the same filaments in few photons."""
     rng = np.random.default_rng(0)
     photons = 2 + 15 * _filaments(256, rng)
     clean = (OFFSET + GAIN * photons).astype(np.float32)
@@ -77,12 +77,13 @@ def jpeg_drawing() -> list[LayerData]:
     opacity = drawing[..., 3:] / 255
     white = drawing[..., :3] * opacity + 255 * (1 - opacity)
     damaged, tables = _through_jpeg(_smaller(white[:500, :500], 2), 10)
-    told = {"name": "Drawing, JPEG", "rgb": True, "metadata": {JPEG_KEY: tables}}
-    return [(damaged, told, "image")]
+    metadata = {JPEG_KEY: tables}
+    attributes = {"name": "Drawing, JPEG", "rgb": True, "metadata": metadata}
+    return [(damaged, attributes, "image")]
 
 
 def dim_and_bright() -> list[LayerData]:
-    """Return a scene with a flash, hidden, and above it in little light, noisy."""
+    """Return a scene with a flash, hidden, and the same scene in dim light, noisy."""
     from skimage.data import coffee
 
     rng = np.random.default_rng(0)
@@ -102,22 +103,22 @@ def dim_and_bright() -> list[LayerData]:
 
 
 def blurred_beads() -> list[LayerData]:
-    """Return the PSF of a microscope, and beside it beads below its resolution."""
+    """Return the PSF of a microscope, and beads that are closer than it resolves."""
     rng = np.random.default_rng(0)
     beads = np.zeros((256, 256))
     centres = rng.integers(12, 244, (70, 2))
-    # One to four in a place, closer than can be told apart.
+    # One to four beads in each place, closer than the microscope resolves.
     for centre in centres:
         for _ in range(rng.integers(1, 5)):
             y, x = centre + rng.integers(-4, 5, 2)
             beads[y, x] += rng.uniform(2000, 6000)
     psf = airy(wavelength=0.52, aperture=0.8, pixel=PIXEL / 2, side=31)
     photons = np.clip(signal.fftconvolve(beads, psf, mode="same"), 0, None) + 5
-    of = {**_MICROSCOPE, "scale": (PIXEL / 2, PIXEL / 2)}
+    grid = {**_MICROSCOPE, "scale": (PIXEL / 2, PIXEL / 2)}
     beside = {"name": "PSF", "translate": (0, 260 * PIXEL / 2)}
     return [
-        (psf.astype(np.float32), beside | of, "image"),
-        (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | of, "image"),
+        (psf.astype(np.float32), beside | grid, "image"),
+        (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | grid, "image"),
     ]
 
 
@@ -150,13 +151,13 @@ def noisy_volume() -> list[LayerData]:
         inside = special.expit((1 - distance) * 12) * rng.uniform(12, 25)
         photons = np.maximum(photons, inside * (1 + 0.35 * grain / grain.std()))
     blurred = ndimage.gaussian_filter(np.clip(photons, 0, None), (1.3, 1.5, 1.5)) + 1
-    told = {
+    attributes = {
         "name": "Nuclei",
         "scale": tuple(steps),
         "units": ("µm",) * 3,
         "axis_labels": ("z", "y", "x"),
     }
-    return [(_camera(blurred, rng), told, "image")]
+    return [(_camera(blurred, rng), attributes, "image")]
 
 
 def time_series() -> list[LayerData]:
@@ -172,13 +173,13 @@ def time_series() -> list[LayerData]:
         dots = _scatter(side, place, light)
         frame[:] = 2 + 10 * still + ndimage.gaussian_filter(dots, 1.4)
         place = place + speed + rng.normal(0, 0.3, place.shape)
-    told = {
+    attributes = {
         "name": "Vesicles",
         "scale": (0.5, PIXEL, PIXEL),
         "units": ("s", "µm", "µm"),
         "axis_labels": ("t", "y", "x"),
     }
-    return [(_camera(photons, rng), told, "image")]
+    return [(_camera(photons, rng), attributes, "image")]
 
 
 def airy(wavelength: float, aperture: float, pixel: float, side: int) -> Array:
@@ -190,7 +191,7 @@ def airy(wavelength: float, aperture: float, pixel: float, side: int) -> Array:
     Parameters
     ----------
     wavelength : float
-        Of the light, in micrometres.
+        Wavelength of the light, in micrometres.
     aperture : float
         Numerical aperture.
     pixel : float
@@ -214,7 +215,7 @@ def airy(wavelength: float, aperture: float, pixel: float, side: int) -> Array:
 
 
 def _filaments(side: int, rng: np.random.Generator) -> Array:
-    """Draw filaments that wind outwards from a few centres; 0 to 1 and some more."""
+    """Draw winding filaments around a few centres, with values from 0 to about 1."""
     centres = rng.uniform(0.15 * side, 0.85 * side, (4, 2))
     walks = []
     for _ in range(side // 3):
@@ -232,7 +233,7 @@ def _filaments(side: int, rng: np.random.Generator) -> Array:
 
 
 def _scatter(side: int, places: Array, weights: Array) -> Array:
-    """Put weights on the four pixels around each place."""
+    """Distribute the weight of each place over the four pixels around it."""
     image = np.zeros((side, side))
     whole = np.floor(places).astype(int)
     rest = places - whole
@@ -245,7 +246,7 @@ def _scatter(side: int, places: Array, weights: Array) -> Array:
 
 
 def _scratches(side: int, rng: np.random.Generator) -> Array:
-    """Draw scratches, most of them downwards, and dust; True where there is damage."""
+    """Return a mask of scratches, most of them vertical, and dust."""
     mask = np.zeros((side, side), bool)
     y = np.arange(side)
     for _ in range(7):
@@ -271,19 +272,19 @@ def _camera(photons: Array, rng: np.random.Generator) -> Array:
 
 
 def _smaller(photo: Array, factor: int) -> Array:
-    """Average squares of pixels, as larger pixels of a camera would."""
+    """Average squares of pixels, as a camera with larger pixels does."""
     height, width, colours = photo.shape
     squares = photo.reshape(height // factor, factor, width // factor, factor, colours)
     return _bytes(squares.mean((1, 3)) / 255)
 
 
 def _bytes(values: Array) -> Array:
-    """Return values from 0 to 1 as 8 bits."""
+    """Return values from 0 to 1 as 8-bit integers."""
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 
 def _through_jpeg(photo: Array, quality: int) -> tuple[Array, JpegTables | None]:
-    """Save as JPEG and open again; return what its decoder knows, too."""
+    """Return an image after JPEG compression, and its quantisation tables."""
     file = BytesIO()
     Image.fromarray(photo).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:

@@ -1,4 +1,4 @@
-"""A run as text: Python for napari's console, or a command for a shell."""
+"""Code that repeats a run: Python for napari's console, or a shell command."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling")
 """Parameters that the command line takes from the file unless they are given."""
 
 Moment = tuple[int, int]
-"""Part and step of a fit."""
+"""Number of a fit, as `Iterate.part`, and iteration."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the user did to a run, so that it can be done again.
+    """What the user did during and after a run.
 
     Attributes
     ----------
     stopped : tuple of int or None
-        Part and step at which it was told to stop.
+        Fit and iteration at which the user stopped the run.
     kept : tuple of tuple
-        Parts and steps whose images were put in place of the result.
+        Fits and iterations whose images the user chose in place of the result.
     """
 
     stopped: Moment | None = None
@@ -37,28 +37,28 @@ class Ending:
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Ending:
-        """Return the ending of a run by the entry in its layer's metadata."""
+        """Return the ending of a run from the provenance of its layer."""
         stopped = provenance.get("ended_at")
         kept = [(k["part"], k["step"]) for k in provenance.get("kept", ())]
         return cls(None if stopped is None else tuple(stopped), tuple(kept))
 
 
 def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str:
-    """Return Python that does a run again, in napari's console.
+    """Return Python code that repeats a run in napari's console.
 
     Parameters
     ----------
     recipe : Parameters
-        As it was run.
+        The parameters of the run.
     arrays : mapping of str to str
-        For each array of the task its expression.
+        The Python expression of each array of the task.
     ending : Ending
-        Of the run.
+        The ending of the run.
 
     Returns
     -------
     str
-        Leaves the image in the variable `result`.
+        Code that assigns the image to the variable `result`.
     """
     task = recipe.task
     lines = ["import napari_dip", "import torch"]
@@ -90,14 +90,14 @@ def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str
 
 
 def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
-    """Return the command line that does a run again, from files to a file.
+    """Return the command line that repeats a run, from files to a file.
 
     Parameters
     ----------
     recipe : Parameters
-        As it was run.
+        The parameters of the run.
     files : mapping of str to str
-        For each array of the task its file.
+        The file of each array of the task.
     output : str
         The file to write.
     """
@@ -110,9 +110,9 @@ def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
         if name not in first:
             words += [_option(name), file]
     known = {p.name for p in recipe.parameters()}
-    given = dict(_changed(recipe))
-    given |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}
-    for name, value in given.items():
+    options = dict(_changed(recipe))
+    options |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}
+    for name, value in options.items():
         words += _words(name, value)
     if sys.platform == "win32":
         return f"set OMP_NUM_THREADS={threads()}&& {subprocess.list2cmdline(words)}\n"
@@ -128,7 +128,7 @@ def _changed(recipe: Parameters) -> Iterable[tuple[str, Any]]:
 
 
 def _watching(ending: Ending) -> list[str]:
-    """Return the callback that stops where the user did, and keeps what he kept."""
+    """Return a callback that stops where the user did, and keeps the chosen images."""
     lines = ["kept = []"] if ending.kept else []
     lines += ["def watch(it):"]
     if ending.kept:
@@ -146,7 +146,7 @@ def _option(name: str) -> str:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    """Return a parameter as words of the command line."""
+    """Return the words of a parameter on the command line."""
     if isinstance(value, bool):
         return [_option(name) if value else "--no-" + name.replace("_", "-")]
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The slider through a fit: back to less detail, on to more."""
+"""The slider that goes back to earlier images of a fit."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.trajectory import Snapshot
 
 GO_ON = (
-    "Fit on from where the fit ended: earlier moments would lead to the same images "
-    "again. The result is then the last image; the slider goes on, too. A fit that you "
-    "stopped goes on until it stops by itself."
+    "Continue from the last iteration of the fit, wherever the slider is: from an "
+    "earlier one the fit would pass through the same images again. The result is then "
+    "the last image. A fit that you stopped goes on until it stops by itself."
 )
 
 CANNOT_GO_ON = (
-    "Only a run of a single fit can go on. This one had several planes or seeds, or "
-    "was taken back: raise Extra iterations among the advanced settings and run again."
+    "Only a run of a single fit can go on. This one had several fits, for planes, "
+    "seeds or channels that have nothing in common, or was cancelled while it went "
+    "on. Raise Extra iterations among the advanced settings and run again."
 )
 
 
 class Scrubber(QWidget):
-    """Looks back at a fit, in the layer of its result.
+    """A slider that shows earlier images of a fit in the layer of its result.
 
     Parameters
     ----------
     controller : RunController
-        Whose fit.
+        The controller of the fit.
     ends : tuple of str
-        What there is at both ends of the slider.
+        The words at the ends of the slider.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Scrubber(QWidget):
         super().__init__(parent)
         self.controller = controller
         self.moments: list[Snapshot | None] = []
-        """Of the plane that is shown; None is the result itself."""
+        """The snapshots of the plane in view; None stands for the result."""
         self.index: Any = None
         self.slider = QSlider(Qt.Orientation.Horizontal)
         tip = (
@@ -74,7 +75,7 @@ class Scrubber(QWidget):
         self.more.setSingleStep(50)
         self.more.setValue(200)
         self.more.setSuffix(" iterations")
-        self.more.setToolTip("<qt>How long the fit is to go on.</qt>")
+        self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
         above = QHBoxLayout()
         above.addWidget(QLabel(ends[0]))
@@ -102,7 +103,7 @@ class Scrubber(QWidget):
         self._offer()
 
     def refresh(self) -> None:
-        """Show the moments of the plane that is shown, at the one that is shown."""
+        """Offer the snapshots of the plane in view, and point at the one it shows."""
         result = self.controller.result or self.controller.last
         self.index = None
         if result is not None:
@@ -119,7 +120,7 @@ class Scrubber(QWidget):
         self._offer()
 
     def _place_of_result(self) -> int:
-        """Return where the chosen image stands among the snapshots."""
+        """Return the place of the result among the snapshots."""
         moments = [m for m in self.moments if m is not None]
         best = self.controller.best_step
         if best < 1 or moments[-1].part != moments[0].part:
@@ -127,7 +128,7 @@ class Scrubber(QWidget):
         return sum(m.step <= best for m in moments)
 
     def _now(self) -> int:
-        """Return which moment the layer shows."""
+        """Return the place of the snapshot that the layer shows."""
         last = self.controller.last
         if last is None:
             return len(self.moments) - 1
@@ -139,7 +140,7 @@ class Scrubber(QWidget):
         return 0
 
     def _grow(self, report: Any) -> None:
-        """Add what the fit has just shown, staying where the user looks."""
+        """Add a new snapshot, without moving the slider from where the user put it."""
         if report.image is None or self.controller.result is None:
             return
         following = self.controller.following
@@ -160,7 +161,7 @@ class Scrubber(QWidget):
         return self.moments[i] if i < len(self.moments) else None
 
     def _look(self, _: int) -> None:
-        """Show what the slider points at."""
+        """Show the image that the slider points at."""
         moment = self._looked_at()
         running, last = self.controller.result, self.controller.last
         if running is not None and moment is not None:
@@ -187,7 +188,7 @@ class Scrubber(QWidget):
             self.refresh()
 
     def _offer(self) -> None:
-        """Show only what makes sense now."""
+        """Enable the controls that make sense now, and update the label."""
         self.setVisible(len(self.moments) > 1)
         idle = self.controller.state == IDLE and self.controller.last is not None
         self.keep_button.setEnabled(idle)
@@ -197,7 +198,8 @@ class Scrubber(QWidget):
         self.go_on_button.setToolTip(f"<qt>{GO_ON if can else CANNOT_GO_ON}</qt>")
         moment = self._looked_at()
         if moment is not None:
-            part = "" if moment.part == 0 else f"fit {moment.part + 1}, "
-            self.label.setText(f"Shown: {part}iteration {moment.step}")
+            fits = {m.part for m in self.moments if m is not None}
+            which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
+            self.label.setText(f"Shown: {which}iteration {moment.step}")
         elif idle and self.moments:
             self.label.setText("Shown: the result")

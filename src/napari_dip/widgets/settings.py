@@ -1,8 +1,7 @@
-"""What is remembered between sessions, in napari's own settings of plugins.
+"""The settings of this plugin, which napari stores between sessions.
 
-They are declared in the manifest, shown in napari's preferences, and stored beside
-napari's own.  Where napari is too old for that (before 0.9) or does not know the
-plugin, they last as long as the session.
+They are declared in the manifest and shown in napari's preferences.  If napari is too
+old for that (before 0.9) or does not know the plugin, they last as long as the session.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def put(name: str, value: Any) -> None:
 
 
 def last_used(task: str) -> dict[str, Any]:
-    """Return the parameters that a task last ran with, {} where there are none."""
+    """Return the parameters of the last run of a task, {} if there was none."""
     values = _all_used().get(task, {})
     return values if isinstance(values, dict) else {}
 
@@ -50,14 +49,14 @@ def remember(task: str, values: dict[str, Any]) -> None:
 
 def _all_used() -> dict[str, Any]:
     try:
-        found = json.loads(get("last_used") or "{}")
+        values = json.loads(get("last_used") or "{}")
     except ValueError:  # edited by hand
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _stored() -> Any:
-    """Return napari's settings of this plugin, None where there are none."""
+    """Return napari's settings of this plugin, None if there are none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the widgets of all tasks share: layers, parameters, a run panel, a text."""
+"""The base class of the dock widgets of tasks."""
 
 from __future__ import annotations
 
@@ -39,30 +39,27 @@ ALL, SHOWN = "all of them", "the one shown"
 class TaskWidget(ParameterPanel):
     """The dock widget of one task.
 
-    A subclass says which task, which layers are its arrays, and what it does.
+    A subclass names the task and the inputs of its arrays, and describes it.
 
     Parameters
     ----------
     napari_viewer : napari.Viewer
         The viewer; napari passes it to parameters of this name.
     parent : QWidget, optional
-        Where to live.
+        The Qt parent.
     """
 
     task: ClassVar[str]
     """Name of the task."""
 
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"image": ImageInput}
-    """Where every array of the task comes from; the first is what is restored."""
-
-    holds_out: ClassVar[bool] = False
-    """Whether a fit that stops by itself watches pixels held out of it."""
+    """The kind of input of every array of the task; the first is what is restored."""
 
     takes_away: ClassVar[bool] = True
-    """Whether input minus result is what was taken from the image."""
+    """Whether the difference of input and result shows what the task removed."""
 
     ends: ClassVar[tuple[str, str]] = ("less detail", "more")
-    """What there is early and late in a fit."""
+    """What the images early and late in a fit have, in words for the slider."""
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         task = get(self.task)
@@ -92,13 +89,13 @@ class TaskWidget(ParameterPanel):
         self.planes.changed.connect(self._changed)
         for given in self.inputs.values():
             given.combo.changed.connect(self._changed)
-        self.foresight.found.connect(self.panel.show_estimate)
+        self.foresight.estimated.connect(self.panel.show_estimate)
         self._changed()
 
-    # -- how it looks -------------------------------------------------------------
+    # -- the form ----------------------------------------------------------------
 
     def _fill_form(self) -> None:
-        """Put the layers above the parameters."""
+        """Put the choice of layers above the parameters."""
         rows = [entry for given in self.inputs.values() for entry in given.rows]
         tip = "A stack is restored plane by plane: all planes, or the one shown."
         rows.append(("Planes", self.planes, tip))
@@ -106,25 +103,25 @@ class TaskWidget(ParameterPanel):
             self.fields.form.insertRow(i, *row(label, widget, tip))
 
     def reset_choices(self, event: Any = None) -> None:
-        """Offer the layers there are now; napari calls this when they change."""
+        """Offer the layers that exist now; napari calls this when they change."""
         for given in self.inputs.values():
             given.reset_choices(event)
         self._changed()
 
     def showEvent(self, event: Any) -> None:
-        """Get ready while the user looks around."""
+        """Import torch and estimate the memory before the user presses Run."""
         super().showEvent(event)
         load_torch()
         self._changed()
 
     def changeEvent(self, event: Any) -> None:
-        """Stop when the dock is closed: its buttons are gone, the result stays."""
+        """Stop the fit when the dock is closed, and keep its result."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.controller.stop()
 
     def _changed(self, _: Any = None) -> None:
-        """Follow what was chosen or filled in."""
+        """Show the choice of planes for a stack, and estimate the memory again."""
         source = self.source
         native = self.planes.native
         stack = False
@@ -133,7 +130,7 @@ class TaskWidget(ParameterPanel):
                 layout = layout_of(adapted(self.fields.recipe(), source), source)
                 stack = layout.planes > 1
             except InputError:
-                pass  # Run says it, and the text below once nothing changes
+                pass  # shown by the estimate below, and by Run
         self.fields.form.setRowVisible(native, stack)
         if self.isVisible() and source is not None and self.controller.state == IDLE:
             self.foresight.ask()
@@ -146,13 +143,13 @@ class TaskWidget(ParameterPanel):
         return next(iter(self.inputs.values())).layer
 
     def recipe(self) -> Recipe:
-        """Return what is filled in, with what the layer knows better."""
+        """Return what is filled in, completed by the layer; see `adapted`."""
         source = self.source
         recipe = self.fields.recipe()
         return recipe if source is None else adapted(recipe, source)
 
     def crop(self, recipe: Recipe) -> Crop:
-        """Return which part of the layer is to be restored."""
+        """Return the part of the layer that is to be restored."""
         source = self.source
         assert source is not None
         if self.planes.value == SHOWN:
@@ -187,7 +184,7 @@ class TaskWidget(ParameterPanel):
         )
 
     def run(self) -> None:
-        """Start with what is filled in, or say what is missing."""
+        """Start a fit with what is filled in, or say what is missing."""
         try:
             work = self.work()
         except InputError as error:
@@ -195,58 +192,58 @@ class TaskWidget(ParameterPanel):
             return
         self.foresight.cancel()
         settings.remember(self.task, changed(self.fields.recipe()))
-        automatic = work.recipe.iterations == "auto" and work.recipe.preset != "paper"
-        self.panel.begin(automatic, automatic and self.holds_out)
+        self.panel.begin()
         self.controller.start(work)
 
     # -- as text ------------------------------------------------------------------
 
     def repeated(self, work: Work) -> tuple[Recipe, scripting.Ending]:
-        """Return recipe and ending of the last run, if this is it once more.
+        """Return recipe and ending of the last run, if `work` is the same run.
 
-        It may have gone on for longer than was filled in.
+        The last run may have gone on for more iterations than are filled in.
         """
         last = self.controller.last
         if last is None or last.layer is None:
             return work.recipe, scripting.Ending()
-        made = last.layer.metadata[KEY]
+        stored = last.layer.metadata[KEY]
         sides = array_of(work.source).shape
         bounds = [c.indices(n)[:2] for c, n in zip(work.crop, sides, strict=True)]
         same = (
             last.recipe == work.recipe
-            and made["layers"] == {n: layer.name for n, layer in work.layers.items()}
-            and made["crop"] == [list(pair) for pair in bounds]
+            and stored["layers"] == {n: layer.name for n, layer in work.layers.items()}
+            and stored["crop"] == [list(pair) for pair in bounds]
         )
         if not same:
             return work.recipe, scripting.Ending()
-        return type(work.recipe).from_dict(made["recipe"]), scripting.Ending.of(made)
+        recipe = type(work.recipe).from_dict(stored["recipe"])
+        return recipe, scripting.Ending.of(stored)
 
     def copy_python(self) -> None:
-        """Copy code that does this run again."""
+        """Copy Python code that repeats this run."""
         try:
             work = self.work()
         except InputError as error:
-            self._tell(str(error))
+            self._show_message(str(error))
             return
         code = {n: g.code(work.source, work.crop) for n, g in self.inputs.items()}
         recipe, ending = self.repeated(work)
         text = scripting.python(recipe, code, ending)
         copy(text)
-        self._tell("Copied. Paste it into napari's console.")
+        self._show_message("Copied. Paste it into napari's console.")
 
     def copy_command(self) -> None:
-        """Copy the command line that does this run on files."""
+        """Copy the command line that repeats this run on files."""
         try:
             work = self.work()
             files = {n: g.file(work.crop) for n, g in self.inputs.items()}
             recipe, ending = self.repeated(work)
             if ending.kept or ending.stopped:
                 raise InputError(
-                    "The run was ended by hand, which a command cannot do again; "
-                    "Python can."
+                    "You stopped this run or kept another image, which a command "
+                    "cannot repeat. Copy Python instead."
                 )
         except InputError as error:
-            self._tell(str(error))
+            self._show_message(str(error))
             return
         output = f"{work.source.name}-{self.task}.tif".replace("/", "_")
         text = scripting.command(recipe, files, output)
@@ -257,4 +254,4 @@ class TaskWidget(ParameterPanel):
             if given.layer is not None and not given.layer.source.path
         ]
         save = f" It reads files: save {', '.join(missing)} first." if missing else ""
-        self._tell(f"Copied.{save}")
+        self._show_message(f"Copied.{save}")

@@ -1,4 +1,4 @@
-"""What a fit looked like on its way: snapshots in bounded memory, and a scrubber."""
+"""Snapshots of the images that a fit passes through, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST = 24
-"""Snapshots kept of one plane."""
+"""Most snapshots of one plane."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,11 +16,11 @@ class Snapshot:
     Attributes
     ----------
     part : int
-        Which fit, as in `napari_dip.prior.problem.Iterate`.
+        Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several.
     step : int
         Iterations done.
     image : ndarray
-        One plane, in the units and type of the result.
+        The plane, in the units and type of the result.
     """
 
     part: int
@@ -31,14 +31,15 @@ class Snapshot:
 class Trajectory:
     """Snapshots of every plane of a result.
 
-    A plane keeps at most `MOST`: when there are more, the one between its closest
-    neighbours goes, so what is left is spread evenly over the fit.  When all planes
-    together need more memory than allowed, the plane with most of them loses first.
+    A plane keeps at most `MOST`.  When there are more, the one between the closest
+    neighbours is dropped, so that the others are spread evenly over the fit.  When all
+    planes together need more memory than allowed, the plane with the most snapshots
+    drops one.
 
     Parameters
     ----------
     memory : int
-        Most bytes to hold.
+        Most bytes of all snapshots together.
     """
 
     def __init__(self, memory: int) -> None:
@@ -47,11 +48,11 @@ class Trajectory:
         self.planes: dict[tuple[int, ...], list[Snapshot]] = {}
 
     def add(self, index: tuple[int | slice, ...], snapshot: Snapshot) -> None:
-        """Remember a moment; moments of a plane come in order."""
+        """Keep a snapshot; those of a plane must come in order."""
         if snapshot.image.nbytes > self.memory:
             return
         plane = self.planes.setdefault(position(index), [])
-        # A fit that was begun again from another seed is another fit.
+        # A fit that starts again from another seed replaces its first attempt.
         while plane and _moment(plane[-1]) >= _moment(snapshot):
             self._drop(plane, len(plane) - 1)
         plane.append(snapshot)
@@ -62,11 +63,11 @@ class Trajectory:
             self._thin(max(self.planes.values(), key=len))
 
     def of(self, index: tuple[int | slice, ...]) -> list[Snapshot]:
-        """Return what is remembered of a plane, oldest first."""
+        """Return the snapshots of a plane, oldest first."""
         return list(self.planes.get(position(index), ()))
 
     def _thin(self, plane: list[Snapshot]) -> None:
-        """Drop the snapshot that is missed least; the newest stays while it can."""
+        """Drop the snapshot between the closest neighbours, or the oldest of two."""
         inner = range(1, len(plane) - 1)
         gaps = {i: _gap(plane[i - 1], plane[i + 1]) for i in inner}
         self._drop(plane, min(gaps, key=gaps.__getitem__) if gaps else 0)
@@ -76,7 +77,7 @@ class Trajectory:
 
 
 def position(index: tuple[int | slice, ...]) -> tuple[int, ...]:
-    """Return which plane an index means."""
+    """Return the position of a plane from its index."""
     return tuple(i for i in index if not isinstance(i, slice))
 
 
@@ -85,5 +86,5 @@ def _moment(snapshot: Snapshot) -> tuple[int, int]:
 
 
 def _gap(before: Snapshot, after: Snapshot) -> float:
-    """Return how much of the fit lies between two snapshots; another part is far."""
+    """Return the iterations between two snapshots, very many between two fits."""
     return (after.part - before.part) * 1e9 + after.step - before.step

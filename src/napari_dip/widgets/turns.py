@@ -1,7 +1,7 @@
-"""One fit at a time: others wait for their turn.
+"""The queue of fits: one runs at a time, the others wait.
 
-Two fits at once would share the processor and the memory, and take longer than one
-after the other.
+Two fits at once would share the processor and the memory, and would take longer than
+one after the other.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ _queue: list[tuple[object, Callable[[], None]]] = []
 
 
 def take(owner: object, begin: Callable[[], None]) -> bool:
-    """Call `begin` now if nothing runs, else when everything before it is over.
+    """Call `begin` now if nothing runs, else when all fits before it have ended.
 
-    For the main thread only.  Every owner has to `leave` once, also while it waits.
+    For the main thread only.  Every owner must call `leave` once, also while it waits.
 
     Returns
     -------
     bool
-        Whether it began.
+        Whether `begin` was called now.
     """
     _queue.append((owner, begin))
     if len(_queue) > 1:
@@ -29,7 +29,7 @@ def take(owner: object, begin: Callable[[], None]) -> bool:
 
 
 def leave(owner: object) -> None:
-    """Give up the turn or the place in the queue; no matter if there is none."""
+    """Give up the turn or the place in the queue, if the owner has one."""
     if not any(waiting is owner for waiting, _ in _queue):
         return
     first = _queue[0][0] is owner

@@ -1,4 +1,4 @@
-"""What runs in napari's thread: a fit, watched for the wishes of the main thread."""
+"""The fit in a thread of its own, which the main thread can pause and end."""
 
 from __future__ import annotations
 
@@ -23,27 +23,31 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting
 
 REPORT_EVERY = 0.2
-"""Seconds between two reports: Qt queues all of them, however slow the drawing."""
+"""Seconds between two reports: Qt queues every report, even if drawing is slow."""
 
 IMAGE_SHARE = 0.1
-"""Part of the time that making images may take."""
+"""Largest share of the time that computing images may take."""
 
 FIRST_DRAWING = 2.0
-"""Most seconds to wait for a new layer: two threads at work make it take long."""
+"""Most seconds to wait until the first image is drawn.
+
+Drawing a new layer takes longer while the fit uses the processor, too.
+"""
 
 
 def threads() -> int:
-    """Return how many processor cores a fit may use: one is left to the interface."""
+    """Return the number of threads of a fit: one core is left to the interface."""
     return max(1, (os.cpu_count() or 2) - 1)
 
 
 class Control:
-    """What the main thread tells a running fit.
+    """The requests of the main thread to a running fit.
 
     Attributes
     ----------
     ended_at : tuple of int or None
-        Part and step at which the fit was told to stop.
+        Number of the fit, as in `Report.part`, and iteration at which the user
+        stopped it.
     """
 
     def __init__(self) -> None:
@@ -51,7 +55,7 @@ class Control:
         self.cancelling = Event()
         self.going = Event()
         self.going.set()
-        # Set when the last image has been drawn, so that images never queue up.
+        # Set when the last image has been drawn, so that no images wait in the queue.
         self.drawn = Event()
         self.drawn.set()
         self.ended_at: tuple[int, int] | None = None
@@ -62,38 +66,37 @@ class Control:
         self.going.set()
 
     def cancel(self) -> None:
-        """End the fit and forget it."""
+        """End the fit without a result."""
         self.cancelling.set()
         self.going.set()
         self.drawn.set()
 
     def pause(self) -> None:
-        """Wait after the current iteration."""
+        """Pause after the current iteration."""
         self.going.clear()
         if self.stopping.is_set() or self.cancelling.is_set():
             self.going.set()
 
     def resume(self) -> None:
-        """Go on."""
+        """Resume after a pause."""
         self.going.set()
 
 
 @dataclass(frozen=True)
 class Report:
-    """How far a fit is.
+    """The progress of a fit.
 
     Attributes
     ----------
-    step, maximum, loss, score, best_step, part, parts
-        As in `napari_dip.prior.problem.Iterate`.
+    step, maximum, loss, score, best_step, index, part, parts, fixed, score_name
+        As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
+        `part` and `parts` count fits, of which a plane may need several.
     rate : float
-        Iterations per second lately, 0 where unknown.
+        Iterations per second, over the last 50; 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, score) of every check since the last report.
     image : ndarray or None
-        The image now, if it is time for one.
-    index : tuple
-        Where it belongs in the result.
+        The image of this iteration, in some of the reports.
     """
 
     step: int
@@ -101,39 +104,46 @@ class Report:
     loss: float
     score: float
     best_step: int
+    index: tuple[int | slice, ...]
     part: int
     parts: int
+    fixed: bool
+    score_name: str
     rate: float
     checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
-    index: tuple[int | slice, ...] = ()
+
+    @property
+    def done(self) -> float:
+        """Share of the iterations of all fits that are done, from 0 to 1."""
+        return (self.part + self.step / self.maximum) / self.parts
 
 
 class FitWorker(GeneratorWorker):
     """A worker whose `quit` ends the fit at its next iteration and frees it.
 
-    napari quits its workers when a window closes.  By default that abandons the
-    generator where it is, with all the memory of the fit.
+    napari quits its workers when a window closes.  The `quit` of superqt would leave
+    the generator as it is, and the memory of the fit would not be freed.
     """
 
     control: Control
 
     def quit(self) -> None:
-        """End the fit and forget it."""
+        """End the fit without a result."""
         self.control.cancel()
 
 
 Begin = Callable[[], "tuple[Fitting, np.dtype[Any] | None]"]
-"""Begins a fit: a generator, and the type that its images are to be cast to."""
+"""A function that begins a fit: it returns the fit and the type of its images."""
 
 
 def begin(
     recipe: Recipe, arrays: Sequence[Callable[[], Any]]
 ) -> tuple[Fitting, np.dtype[Any] | None]:
-    """Begin a fit of arrays, which are made here as they may have to be read."""
-    given = [array() for array in arrays]
-    kind = np.dtype(given[0].dtype) if recipe.dtype == "input" else None
-    return run(get(recipe.task), recipe, given, resumable=True), kind
+    """Begin a fit; the arrays are read here, in the thread."""
+    values = [array() for array in arrays]
+    kind = np.dtype(values[0].dtype) if recipe.dtype == "input" else None
+    return run(get(recipe.task), recipe, values, resumable=True), kind
 
 
 def start(
@@ -157,21 +167,21 @@ def start(
 def restoring(
     control: Control, begin: Begin, interval: float = 0.3
 ) -> Generator[Report, None, Fit | None]:
-    """Run a fit, reporting now and then.
+    """Run a fit and report its progress.
 
     Parameters
     ----------
     control : Control
-        Looked at after every iteration.
+        The requests of the main thread, read after every iteration.
     begin : callable
-        Begins it; called in the thread.
+        Begins the fit; called in the thread.
     interval : float
-        Seconds between two images.
+        Least seconds between two images.
 
     Yields
     ------
     Report
-        Not more than five a second.
+        At most five a second.
 
     Returns
     -------
@@ -181,15 +191,15 @@ def restoring(
     Raises
     ------
     DipError
-        Whatever goes wrong: napari's workers swallow a RuntimeError, which is what
-        torch raises, and would seem to run for ever.
+        For every error of the fit.  torch raises RuntimeError, which napari's workers
+        ignore: the worker would then never end.
     """
     import torch
 
     fitting = it = None
     before = torch.get_num_threads()
     try:
-        # Not as an argument of the fit: a script sets them in the same way.
+        # Set as the copied Python code sets them, so that it gives the same bits.
         torch.set_num_threads(threads())
         fitting, kind = begin()
         times: deque[float] = deque(maxlen=50)
@@ -200,13 +210,13 @@ def restoring(
             try:
                 it = fitting.send(stop)
             except StopIteration as end:
-                done: Fit = end.value
-                return done
+                result: Fit = end.value
+                return result
             check = (it.part, it.step, it.loss, it.score)
             if not checks or checks[-1][2:] != check[2:]:
                 checks.append(check)
             if not control.going.is_set():
-                # What is being looked at during a pause should be up to date.
+                # During a pause the user sees the newest image.
                 yield _report(it, times, checks, _image(it, kind))
                 del checks[:-1]
                 control.going.wait()
@@ -233,8 +243,8 @@ def restoring(
                 control.drawn.wait(FIRST_DRAWING)
                 first = False
     except Exception as error:
-        # The frames hold the tensors of the fit, and the error may be kept.
-        # Those of this frame, which is not over, hang on the last iterate.
+        # The traceback's frames refer to the tensors of the fit, and so does the last
+        # iterate; both are released here, because the error may be kept for long.
         traceback.clear_frames(error.__traceback__)
         it = None
         if isinstance(error, DipError):
@@ -262,10 +272,12 @@ def _report(
         loss=it.loss,
         score=it.score,
         best_step=it.best_step,
+        index=it.index,
         part=it.part,
         parts=it.parts,
+        fixed=it.fixed,
+        score_name=it.score_name,
         rate=(len(times) - 1) / span if span > 0 else 0.0,
         checks=tuple(checks),
         image=image,
-        index=it.index,
     )

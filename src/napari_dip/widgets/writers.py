@@ -1,4 +1,4 @@
-"""Layers into files, with scale, units, channels and how the layers were made."""
+"""Writers of layers to files, with scale, units, channels and provenance."""
 
 from __future__ import annotations
 
@@ -24,96 +24,100 @@ from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.readers import PART_KEY, LayerData
 
 _LETTERS = {"time": "T", "channel": "C", "channels": "C", "depth": "Z", "plane": "Z"}
-"""Of axes whose label is more than a letter."""
+"""Letters of axes whose label is a word."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class _Saved:
     """A layer as a file holds it.
 
     Attributes
     ----------
     name : str
-        Of the layer.
+        Name of the layer.
     data : ndarray
         The pixels, at full resolution.
     header : Header
-        What the layer says about them.
+        Axes, scale and units of the layer.
     colour : str
-        In which it is shown; white for all that is not one colour.
-    made : dict or None
-        How it was made.
+        Colour in which it is shown; white if its colormap is not of one colour.
+    provenance : dict or None
+        How the layer was made.
     """
 
     name: str
     data: NDArray[Any]
     header: Header
     colour: str
-    made: dict[str, Any] | None
+    provenance: dict[str, Any] | None
 
 
 @contextmanager
-def _complaining() -> Iterator[None]:
-    """Raise what is no ValueError: napari swallows those of writers without a word."""
+def _as_file_errors() -> Iterator[None]:
+    """Turn input errors into file errors, which are no ValueError.
+
+    napari ignores a ValueError of a writer and shows nothing to the user.
+    """
     try:
         yield
     except InputError as error:
         raise FileError(str(error)) from error
 
 
-@_complaining()
+@_as_file_errors()
 def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
     """Write images as the channels of one OME-TIFF, or labels: a writer of npe2.
 
     Parameters
     ----------
     path : str
-        What is there is replaced, for napari has asked.  A name without an ending
-        gets that of the format; one with the ending of another format that we write
-        is taken at its word.
+        The file to write.  An existing file is replaced, because napari has asked.
+        A name without an ending gets that of the format.  With the ending of another
+        format that this plugin writes, the file is of that format.
     layers : list of tuple
-        Data, attributes and kind of each.
+        Data, attributes and kind of each layer.
 
     Raises
     ------
     FileError
-        If the layers do not fit into one such file; the message says which and why.
+        If the layers do not fit into one such file; the message names the layer and
+        the reason.
     """
     return _write_file(path, ".ome.tif", layers)
 
 
-@_complaining()
+@_as_file_errors()
 def write_ome_zarr(path: str, layers: list[LayerData]) -> list[str]:
-    """Write images as the channels of one OME-Zarr, with what labels their pixels.
+    """Write images as the channels of one OME-Zarr, with the labels of their pixels.
 
-    A writer of npe2, as `write_ome_tiff`.
+    This is a writer of npe2, as `write_ome_tiff`.
     """
     return _write_file(path, ".ome.zarr", layers)
 
 
-@_complaining()
+@_as_file_errors()
 def write_png(path: str, layers: list[LayerData]) -> list[str]:
     """Write an image or labels to a PNG: a writer of npe2, as `write_ome_tiff`."""
     return _write_file(path, ".png", layers)
 
 
-@_complaining()
+@_as_file_errors()
 def write_folder(path: str, layers: list[LayerData]) -> list[str]:
     """Write images and labels to an OME-TIFF each: a writer of npe2.
 
-    napari's own writer is asked for points and shapes.
+    Points and shapes are written by napari's own writer.
 
     Parameters
     ----------
     path : str
-        A folder, made if it is not there.
+        A folder, which is made if it does not exist.
     layers : list of tuple
-        Data, attributes and kind of each.
+        Data, attributes and kind of each layer.
 
     Raises
     ------
     FileError
-        If a file of that name is there already; then nothing is written.
+        If one of the files exists already; then nothing is written.
     """
     folder = Path(path)
     names = _file_names([str(attributes["name"]) for _, attributes, _ in layers])
@@ -128,23 +132,23 @@ def write_folder(path: str, layers: list[LayerData]) -> list[str]:
         if target.suffix == ".csv":
             npe2.write(str(target), [layer], plugin_name="napari")
         else:
-            _write(target, _part(*layer), overwrite=False)
+            _write(target, _saved(*layer), overwrite=False)
     return [str(target) for target in targets]
 
 
 def _write_file(path: str, ending: str, layers: list[LayerData]) -> list[str]:
     target, overwrite = Path(path), True
     if not path.lower().endswith(files.OUTPUTS):
-        # A name that napari did not ask about.
+        # napari has not asked whether to replace a file of this name.
         target, overwrite = target.with_name(target.name + ending), False
     ending = files.output_format(target)
-    parts: dict[str, list[_Part]] = {"image": [], "labels": []}
+    by_kind: dict[str, list[_Saved]] = {"image": [], "labels": []}
     for layer in layers:
-        parts[layer[2]].append(_part(*layer))
-    images, labels = parts["image"], parts["labels"]
+        by_kind[layer[2]].append(_saved(*layer))
+    images, labels = by_kind["image"], by_kind["labels"]
     if not images and len(labels) == 1:
-        part = _small(labels[0]) if ending == ".png" else labels[0]
-        _write(target, part, overwrite)
+        single = _small(labels[0]) if ending == ".png" else labels[0]
+        _write(target, single, overwrite)
     elif not labels and (len(images) == 1 or ending != ".png"):
         _write(target, _joined(images), overwrite)
     elif images and ending in files.FOLDERS:
@@ -157,41 +161,43 @@ def _write_file(path: str, ending: str, layers: list[LayerData]) -> list[str]:
     return [str(target)]
 
 
-def _write(target: Path, part: _Part, overwrite: bool) -> None:
-    like = Image(part.data, part.header)
-    files.write(target, part.data, like, part.made, overwrite=overwrite)
+def _write(target: Path, layer: _Saved, overwrite: bool) -> None:
+    like = Image(layer.data, layer.header)
+    files.write(target, layer.data, like, layer.provenance, overwrite=overwrite)
 
 
 def _write_with_labels(
-    target: Path, image: _Part, labels: Sequence[_Part], overwrite: bool
+    target: Path, image: _Saved, labels: Sequence[_Saved], overwrite: bool
 ) -> None:
-    """Write an image and, in the same OME-Zarr, what labels its pixels."""
+    """Write an image and the labels of its pixels into one OME-Zarr."""
     header = name_axes(image.header)
     zarr.check(header, image.data.dtype)
     places = dict(zip(header.axes, header.shape, strict=True))
-    for part in labels:
-        of = name_axes(part.header)
-        if any(places.get(a) != n for a, n in zip(of.axes, of.shape, strict=True)):
+    for layer in labels:
+        named = name_axes(layer.header)
+        axes, shape = named.axes, named.shape
+        if any(places.get(a) != n for a, n in zip(axes, shape, strict=True)):
             raise InputError(
-                f"labels must have the pixels of their image; {part.name!r} has the "
-                f"axes {of.axes} of {of.shape}, {image.name!r} {header.axes} of "
+                f"labels must have the pixels of their image; {layer.name!r} has the "
+                f"axes {axes} of {shape}, {image.name!r} {header.axes} of "
                 f"{header.shape}; save the layers to a folder"
             )
-    names = _file_names([part.name for part in labels])
+    names = _file_names([layer.name for layer in labels])
     inside = {
-        name: (part.data, part.header, _dumps(part.made))
-        for name, part in zip(names, labels, strict=True)
+        name: (layer.data, layer.header, _dumps(layer.provenance))
+        for name, layer in zip(names, labels, strict=True)
     }
+    text = _dumps(image.provenance)
     with atomic.replacing_folder(target, overwrite=overwrite) as temporary:
-        zarr.write(temporary, image.data, header, _dumps(image.made), labels=inside)
+        zarr.write(temporary, image.data, header, text, labels=inside)
 
 
-def _dumps(made: dict[str, Any] | None) -> str | None:
-    return None if made is None else provenance.dumps(made)
+def _dumps(values: dict[str, Any] | None) -> str | None:
+    return None if values is None else provenance.dumps(values)
 
 
 def _file_names(names: Sequence[str]) -> list[str]:
-    """Return names that every system takes for a file, each of them once."""
+    """Return different names that every operating system accepts for a file."""
     taken: list[str] = []
     for name in names:
         plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "_", name).strip(". ") or "layer"
@@ -206,7 +212,7 @@ def _file_names(names: Sequence[str]) -> list[str]:
 # -- from layers --------------------------------------------------------------------
 
 
-def _part(data: Any, attributes: dict[str, Any], kind: str) -> _Part:
+def _saved(data: Any, attributes: dict[str, Any], kind: str) -> _Saved:
     """Return a layer as a file holds it."""
     name = str(attributes["name"])
     if attributes.get("multiscale"):
@@ -220,21 +226,21 @@ def _part(data: Any, attributes: dict[str, Any], kind: str) -> _Part:
         header = header.of(pixels)
     if _is_moved(attributes):
         show_warning(
-            f"where {name!r} lies is not stored: files keep its scale, but neither "
-            "shift nor rotation"
+            f"the position of {name!r} is not stored: files keep its scale, but "
+            "neither shift nor rotation"
         )
-    made = attributes["metadata"].get(KEY)
-    return _Part(
+    stored = attributes["metadata"].get(KEY)
+    return _Saved(
         name=name,
         data=pixels,
         header=header,
         colour=_colour(attributes["colormap"]) if kind == "image" else "#ffffff",
-        made=_with_software(made) if isinstance(made, dict) else None,
+        provenance=_with_software(stored) if isinstance(stored, dict) else None,
     )
 
 
 def _countable(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels in a type by which napari knows them when it reads the file."""
+    """Return labels in a type that napari takes for labels when it reads the file."""
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     dtype = np.dtype(np.int32 if low < 0 else np.uint32)
     if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
@@ -242,10 +248,10 @@ def _countable(labels: NDArray[Any]) -> NDArray[Any]:
     return labels.astype(dtype)
 
 
-def _small(part: _Part) -> _Part:
-    """Return labels in the smallest type, the only ones that a PNG holds."""
-    data = part.data.astype(np.min_scalar_type(part.data.max(initial=0)))
-    return dataclasses.replace(part, data=data, header=part.header.of(data))
+def _small(labels: _Saved) -> _Saved:
+    """Return labels in their smallest type, because a PNG holds no 32-bit integers."""
+    data = labels.data.astype(np.min_scalar_type(labels.data.max(initial=0)))
+    return dataclasses.replace(labels, data=data, header=labels.header.of(data))
 
 
 def _header(
@@ -263,7 +269,7 @@ def _header(
         axes += letter if usable else "Q"
     axes += "YX"
     units = [_unit(unit) for unit in attributes.get("units", [None] * ndim)]
-    # One pixel to a pixel is what napari says where nothing is known.
+    # napari gives layers of unknown scale the scale 1 and the unit pixel.
     known = [
         letter != "C" and (unit is not None or step != 1)
         for letter, step, unit in zip(axes, attributes["scale"], units, strict=True)
@@ -284,7 +290,7 @@ def _unit(unit: Any) -> str | None:
 
 
 def _colour(colormap: Any) -> str:
-    """Return the colour of a map that goes from black to it, or white."""
+    """Return the colour at the end of a colormap that begins with black, or white."""
     ramp = ensure_colormap(colormap).map(np.array([0.0, 0.5, 1.0]))[:, :3]
     if not np.allclose(ramp, np.outer([0.0, 0.5, 1.0], ramp[-1]), atol=0.01):
         return "#ffffff"
@@ -292,7 +298,7 @@ def _colour(colormap: Any) -> str:
 
 
 def _is_moved(attributes: dict[str, Any]) -> bool:
-    """Whether a layer is shifted, turned or sheared."""
+    """Return whether a layer is shifted, rotated or sheared."""
     ndim = len(attributes["scale"])
     plain = {
         "translate": np.zeros(ndim),
@@ -307,23 +313,23 @@ def _is_moved(attributes: dict[str, Any]) -> bool:
     )
 
 
-def _with_software(made: dict[str, Any]) -> dict[str, Any]:
-    """Say whose provenance it is: layers need not, files must."""
-    return {"software": provenance.SOFTWARE, "version": __version__, **made}
+def _with_software(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a layer with software and version, as files have it."""
+    return {"software": provenance.SOFTWARE, "version": __version__, **values}
 
 
-def _joined(parts: Sequence[_Part]) -> _Part:
+def _joined(images: Sequence[_Saved]) -> _Saved:
     """Return images as the channels of one, in a type that holds the values of all."""
-    first = parts[0]
-    if len(parts) == 1:
+    first = images[0]
+    if len(images) == 1:
         return first
-    for part in parts:
-        for what in ("axes", "shape", "scale", "units"):
-            ours, theirs = getattr(first.header, what), getattr(part.header, what)
-            if ours != theirs:
+    for image in images:
+        for name in ("axes", "shape", "scale", "units"):
+            expected, value = getattr(first.header, name), getattr(image.header, name)
+            if value != expected:
                 raise InputError(
-                    f"images in one file are its channels and must agree; the {what} "
-                    f"of {first.name!r} is {ours}, that of {part.name!r} {theirs}; "
+                    f"images in one file are its channels and must agree; the {name} "
+                    f"of {first.name!r} is {expected}, that of {image.name!r} {value}; "
                     "save them to a folder"
                 )
     header = first.header
@@ -332,9 +338,9 @@ def _joined(parts: Sequence[_Part]) -> _Part:
             f"images in one file are its channels; {first.name!r} has channels or "
             "colours of its own; save them to a folder"
         )
-    # Before the axes of space.
+    # The axis of channels stands before those of space.
     axis = min(header.axes.index(letter) for letter in "ZYX" if letter in header.axes)
-    data = np.stack([part.data for part in parts], axis)
+    data = np.stack([image.data for image in images], axis)
     header = dataclasses.replace(
         header,
         shape=data.shape,
@@ -342,14 +348,14 @@ def _joined(parts: Sequence[_Part]) -> _Part:
         axes=header.axes[:axis] + "C" + header.axes[axis:],
         scale=(*header.scale[:axis], None, *header.scale[axis:]),
         units=(*header.units[:axis], None, *header.units[axis:]),
-        channel_names=tuple(part.name for part in parts),
-        channel_colours=tuple(part.colour for part in parts),
+        channel_names=tuple(image.name for image in images),
+        channel_colours=tuple(image.colour for image in images),
     )
-    made = {part.name: part.made for part in parts if part.made is not None}
-    return _Part(
-        name=", ".join(part.name for part in parts),
+    stored = {i.name: i.provenance for i in images if i.provenance is not None}
+    return _Saved(
+        name=", ".join(image.name for image in images),
         data=data,
         header=header,
         colour=first.colour,
-        made=_with_software({PART_KEY: made}) if made else None,
+        provenance=_with_software({PART_KEY: stored}) if stored else None,
     )

@@ -1,4 +1,4 @@
-"""One fit from files to a file, and how it ends."""
+"""A run of a task from files to a file, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
 
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-"""Pixels along x and y to a value of colour, and what that is called."""
+"""Names of chroma subsampling, by the pixels along x and y of a chroma value."""
 
 
-class Job:
-    """One fit from files to a file.
+class FileRun:
+    """A run of a task from files to a file.
 
     Parameters
     ----------
     task : Task
-        What to do.
+        The task.
     values : mapping
-        The parameters that were given.
+        The parameters that the user gave.
     sources : dict
-        For each array of the task its file.
+        The file of each array of the task.
     objects : mapping
-        What else the task takes, as text.
+        The other inputs of the task, such as a model, as text.
     target : Path
         The file to write.
     overwrite : bool
-        Whether it may replace another.
+        Whether the result may replace a file.
     talk : bool
-        Show progress and warnings.
+        Whether to show progress and warnings.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Job:
         self.task, self.values, self.sources = task, values, sources
         self.objects = objects
         self.target, self.overwrite, self.talk = target, overwrite, talk
-        self.made: dict[str, Any] = {}
+        self.provenance: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
     def run(self) -> bool:
-        """Fit and write; return whether the user stopped it."""
+        """Fit and write the result; return whether the user stopped the fit."""
         images = {name: files.read(path) for name, path in self.sources.items()}
         like = images.get(self.task.subject)
         from_file: list[str] = []
@@ -89,21 +89,25 @@ class Job:
             name: (self.sources[name].name, image.data)
             for name, image in images.items()
         }
-        self.made = provenance.describe(recipe, fit, arrays, from_file, self.objects)
-        self.result = save(self.target, fit.image, like, self.made, self.overwrite)
+        self.provenance = provenance.describe(
+            recipe, fit, arrays, from_file, self.objects
+        )
+        self.result = save(
+            self.target, fit.image, like, self.provenance, self.overwrite
+        )
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
         from napari_dip.prior.fit import finish
         from napari_dip.tasks.progress import Bar
 
-        given: dict[str, Any] = {n: image.data for n, image in images.items()}
-        given.update(self.objects)
-        arrays = [given[name] for name in self.task.arrays]
+        inputs: dict[str, Any] = {n: image.data for n, image in images.items()}
+        inputs.update(self.objects)
+        arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
         with Stop() as stop:
             fitting = run(self.task, recipe, arrays)
-            # A bar in a log file is noise.
+            # A log file gets no progress bar.
             if not (self.talk and sys.stderr.isatty()):
                 fit = finish(fitting, stop)
             else:
@@ -121,22 +125,22 @@ class Job:
             say(f"warning: {text}")
 
     def as_json(self) -> str:
-        """Return what was done, for machines."""
+        """Return a description of the result as a JSON object."""
         inputs = {name: str(path) for name, path in self.sources.items()}
         return provenance.dumps(
             {"output": str(self.target), "inputs": inputs, **self.result}
-            | {"provenance": self.made}
+            | {"provenance": self.provenance}
         )
 
     def as_line(self) -> str:
-        """Return what was done, in one line."""
-        made = self.made
-        if not made["iterations"]:
-            return f"{self.target}: {made['stopped_by']}"
+        """Return a description of the result in one line."""
+        facts = self.provenance
+        if not facts["iterations"]:
+            return f"{self.target}: {facts['stopped_by']}"
         return (
-            f"{self.target}: {made['iterations']} iterations in "
-            f"{made['seconds']:.1f} s on {made['device']}, ended by "
-            f"{made['stopped_by']}"
+            f"{self.target}: {facts['iterations']} iterations in "
+            f"{facts['seconds']:.1f} s on {facts['device']}, ended by "
+            f"{facts['stopped_by']}"
         )
 
 
@@ -144,27 +148,27 @@ def save(
     target: Path,
     image: NDArray[Any],
     like: Image | None,
-    made: dict[str, Any],
+    provenance: dict[str, Any],
     overwrite: bool,
 ) -> dict[str, Any]:
     """Write a result and return its shape and type."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if like is None and target.suffix.lower() == ".png":
-        # Made from nothing, in [0, 1]: PNG has integers only.
+        # Images without an input have values in [0, 1]; PNG has integers only.
         image = cast(255 * image, np.dtype(np.uint8))
-    files.write(target, image, like, made, overwrite=overwrite)
+    files.write(target, image, like, provenance, overwrite=overwrite)
     return {"shape": list(image.shape), "dtype": str(image.dtype)}
 
 
-def report(job: Job, json: bool, quiet: bool) -> int:
-    """Run a job, say what came of it, and return the exit code."""
-    stopped = job.run()
+def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
+    """Run a task on files, describe the result, and return the exit code."""
+    stopped = file_run.run()
     if json:
-        put(job.as_json())
+        put(file_run.as_json())
     elif not quiet:
-        put(job.as_line())
+        put(file_run.as_line())
     if stopped:
-        say(f"stopped; the best image so far was saved to {job.target}")
+        say(f"stopped; the best image so far was saved to {file_run.target}")
         return STOPPED
     return 0
 
@@ -172,12 +176,12 @@ def report(job: Job, json: bool, quiet: bool) -> int:
 def _completed(
     kind: type[Recipe], values: Mapping[str, Any], header: Header
 ) -> tuple[Recipe, list[str]]:
-    """Fill in what the file knows better than a default; say what that was."""
+    """Return a recipe completed from a file, and the names of what the file decided."""
     known: dict[str, Any] = {}
     if values.get("channel_axis", "auto") == "auto":
         known["channel_axis"] = header.channel_axis
     if "dtype" not in values:
-        # Photographs come back as photographs, measurements with every digit.
+        # Photographs stay 8-bit images; measurements keep every digit.
         photo = header.format in ("PNG", "JPEG")
         known["dtype"] = "input" if photo else "float32"
     jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
@@ -189,10 +193,10 @@ def _completed(
 
 
 class Stop:
-    """Turns the first Ctrl-C into a polite request; the second one ends it all.
+    """Stops the fit at the first Ctrl-C and the program at the second.
 
-    A callback for `napari_dip.prior.fit.finish`.  Before the first iteration there
-    is no image to save, so the first Ctrl-C ends it all, too.
+    This is a callback for `napari_dip.prior.fit.finish`.  Before the first iteration
+    there is no image to save, so the first Ctrl-C already ends the program.
     """
 
     def __init__(self) -> None:
@@ -203,7 +207,7 @@ class Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self.before[number] = signal.signal(number, self._handle)
-            except ValueError:  # not in the main thread, which has the signals
+            except ValueError:  # only the main thread can handle signals
                 break
         return self
 
@@ -217,6 +221,6 @@ class Stop:
         self.asked = True
 
     def __call__(self, it: Iterate) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         self.running = True
         return self.asked
