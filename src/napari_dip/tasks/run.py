@@ -162,13 +162,14 @@ def _fit_plane(
                 f"channels {which} of plane {number} were not fitted before the stop"
             )
             continue
-        seconds = sum(f.seconds for b in result.blocks for f in b.fits)
+        fits = [f for b in result.blocks for f in b.fits]
+        ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
 
         def adapt(
             it: Iterate,
             block: Block = block,
-            count: int = count,
-            seconds: float = seconds,
+            fits: list[Fit] = fits,
+            ahead: int = ahead,
         ) -> Iterate:
             def render() -> NDArray[Any]:
                 shown = plane.copy()
@@ -179,9 +180,10 @@ def _fit_plane(
                 it,
                 render=render,
                 index=index,
-                part=(number * len(blocks) + count) * it.parts + it.part,
-                parts=layout.planes * len(blocks) * it.parts,
-                seconds=it.seconds + seconds,
+                part=len(fits) + it.part,
+                # Planes to come are taken to have as many blocks as this one.
+                parts=len(fits) + ahead * it.parts,
+                seconds=it.seconds + sum(f.seconds for f in fits),
             )
 
         single = dict(more, resumable=more["resumable"] and len(blocks) == 1)
