@@ -93,7 +93,7 @@ class Foresight(QObject):
 
 def _reckon(work: Work) -> str:
     """Say how much memory one plane of the work needs, and what there is."""
-    from napari_dip.prior.fit import estimate
+    from napari_dip.prior.estimate import estimate
 
     task: Any = get(work.recipe.task)
     job = task.begin(work.recipe, *(array() for array in work.arrays.values()))
