@@ -124,8 +124,8 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
 
     @dataclass(frozen=True)
     class Noting(BlindSpot):
-        def draw(self, fixed, generator):
-            drawn = super().draw(fixed, generator)
+        def draw(self, drawing, generator):
+            drawn = super().draw(drawing, generator)
             masks.append(drawn.hidden)
             return drawn
 

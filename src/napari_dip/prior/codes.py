@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch import Generator as Random
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior.layers import corner, memory_format
 from napari_dip.prior.snapshot import overwrite
+
+Sides = tuple[int, ...]
 
 
 class Draw(NamedTuple):
@@ -46,11 +49,7 @@ class Code(ABC):
 
     @abstractmethod
     def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
         """Return the code prepared for one fit.
 
@@ -60,7 +59,7 @@ class Code(ABC):
         """
 
     @abstractmethod
-    def draw(self, fixed: Drawing, generator: torch.Generator) -> Draw:
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
         """Return what the network sees in one iteration."""
 
 
@@ -77,10 +76,10 @@ class Drawing:
         What stays the same through the fit.
     """
 
-    def __init__(self, code: Code, sides: tuple[int, ...], **tensors: Tensor) -> None:
+    def __init__(self, code: Code, sides: Sides, **tensors: Tensor) -> None:
         self.code, self.sides, self.tensors = code, sides, tensors
 
-    def draw(self, generator: torch.Generator) -> Draw:
+    def draw(self, generator: Random) -> Draw:
         """Return what the network sees in one iteration."""
         return self.code.draw(self, generator)
 
@@ -93,7 +92,7 @@ class Drawing:
         overwrite(self.tensors, state, "state: code")
 
 
-def extend(image: Tensor, canvas: tuple[int, ...]) -> Tensor:
+def extend(image: Tensor, canvas: Sides) -> Tensor:
     """Extend the far side of every spatial axis to `canvas` by reflection."""
     for axis, size in enumerate(canvas, start=2):
         n = image.shape[axis]
@@ -104,18 +103,26 @@ def extend(image: Tensor, canvas: tuple[int, ...]) -> Tensor:
     return image
 
 
-class _Perturbed(Code):
+class Perturbed(Code):
     """Base of codes that are fixed but for normal noise added in every iteration."""
 
     perturbation: float
 
-    def _start(self, z: Tensor, measurement: Tensor) -> Drawing:
+    @abstractmethod
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Return the code without the noise; see `Code.start`."""
+
+    def start(
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
+    ) -> Drawing:
+        """Prepare the code for one fit; see `Code.start`."""
+        z = self.fixed(canvas, measurement, generator)
         z = z.contiguous(memory_format=memory_format(z.ndim - 2))
         return Drawing(self, tuple(measurement.shape[2:]), z=z)
 
-    def draw(self, fixed: Drawing, generator: torch.Generator) -> Draw:
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
         """Add the noise."""
-        z = fixed.tensors["z"]
+        z = drawing.tensors["z"]
         if self.perturbation == 0:
             return Draw(z, None)
         # Drawn with the channels last in memory: on a permuted tensor the CPU's
@@ -127,7 +134,7 @@ class _Perturbed(Code):
 
 
 @dataclass(frozen=True)
-class Noise(_Perturbed):
+class Noise(Perturbed):
     """Uniform noise in [0, scale], the first paper's code (section 4).
 
     Parameters
@@ -148,23 +155,17 @@ class Noise(_Perturbed):
         """Return the number of input channels."""
         return self.features
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Draw the uniform noise; see `Code.start`."""
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Draw the uniform noise."""
         shape = (1, self.features, *canvas)
         fixed = torch.rand(
-            shape, generator=generator, device=measurement.device, dtype=torch.float32
+            shape, generator=random, device=measurement.device, dtype=torch.float32
         )
-        return self._start(fixed * self.scale, measurement)
+        return fixed * self.scale
 
 
 @dataclass(frozen=True)
-class Meshgrid(_Perturbed):
+class Meshgrid(Perturbed):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
@@ -173,19 +174,13 @@ class Meshgrid(_Perturbed):
         """Return one channel per spatial dimension."""
         return len(shape) - 1
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Lay out the coordinates; see `Code.start`."""
-        return self._start(_coordinates(canvas, measurement), measurement)
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Lay out the coordinates."""
+        return _coordinates(canvas, measurement)
 
 
 @dataclass(frozen=True)
-class Fourier(_Perturbed):
+class Fourier(Perturbed):
     """Sines and cosines of the coordinates at octaves (Shabtay et al., PIP, 2022).
 
     Parameters
@@ -203,22 +198,16 @@ class Fourier(_Perturbed):
         """Return two channels per octave and spatial dimension."""
         return 2 * self.octaves * (len(shape) - 1)
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Evaluate the features; see `Code.start`."""
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Evaluate the features."""
         phase = 2 * torch.pi * _coordinates(canvas, measurement)
         angles = [2**k * phase for k in range(self.octaves)]
         waves = [torch.sin(a) for a in angles] + [torch.cos(a) for a in angles]
-        return self._start(torch.cat(waves, dim=1), measurement)
+        return torch.cat(waves, dim=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Guide(_Perturbed):
+class Guide(Perturbed):
     """A second image of the same scene as the code (first paper, section 3.6).
 
     Parameters
@@ -236,15 +225,9 @@ class Guide(_Perturbed):
         """Return the channels of the guide."""
         return self.image.shape[1]
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Extend the guide to the canvas; see `Code.start`."""
-        return self._start(_over(self.image, measurement, canvas), measurement)
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Extend the guide to the canvas."""
+        return _over(self.image, measurement, canvas)
 
 
 @dataclass(frozen=True)
@@ -279,11 +262,7 @@ class BlindSpot(Code):
         return shape[0] + (shape[0] if self.per_channel else 1) + guides
 
     def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
         """Extend the measurement to the canvas; see `Code.start`."""
         tensors = {
@@ -294,14 +273,14 @@ class BlindSpot(Code):
             tensors["guide"] = _over(self.guide, measurement, canvas) - 0.5
         return Drawing(self, tuple(measurement.shape[2:]), **tensors)
 
-    def draw(self, fixed: Drawing, generator: torch.Generator) -> Draw:
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
         """Choose the hidden pixels and fill them in."""
-        image, known = fixed.tensors["image"], fixed.tensors["known"]
+        image, known = drawing.tensors["image"], drawing.tensors["known"]
         canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
         pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
         masks = image.shape[1] if self.per_channel else 1
         uniform = torch.rand(
-            (1, masks, *fixed.sides),
+            (1, masks, *drawing.sides),
             generator=generator,
             device=image.device,
             dtype=torch.float32,
@@ -317,18 +296,18 @@ class BlindSpot(Code):
         mean = shown.sum(spatial, True) / count
         fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
         parts = [torch.lerp(image, fill, hidden) - 0.5, hidden]
-        if "guide" in fixed.tensors:
-            parts.append(fixed.tensors["guide"])
-        return Draw(torch.cat(parts, dim=1), hidden[corner(fixed.sides)])
+        if "guide" in drawing.tensors:
+            parts.append(drawing.tensors["guide"])
+        return Draw(torch.cat(parts, dim=1), hidden[corner(drawing.sides)])
 
 
-def _over(guide: Tensor, measurement: Tensor, canvas: tuple[int, ...]) -> Tensor:
+def _over(guide: Tensor, measurement: Tensor, canvas: Sides) -> Tensor:
     """Return a copy of the part of a guide that lies over a measurement, extended."""
     part = guide[corner(measurement.shape[2:])]
     return extend(part.to(measurement.device, torch.float32, copy=True), canvas)
 
 
-def _coordinates(canvas: tuple[int, ...], measurement: Tensor) -> Tensor:
+def _coordinates(canvas: Sides, measurement: Tensor) -> Tensor:
     axes = [
         torch.linspace(0, 1, n, device=measurement.device, dtype=torch.float32)
         for n in canvas

@@ -102,17 +102,21 @@ class Optimizers:
     ----------
     members : list of Optimizer
         Each for its own parameters.
-
-    Attributes
-    ----------
-    learning_rates : list of float
-        Of every group of parameters, as they were given.
+    on_gpu : bool
+        Whether CUDA graphs take the steps: these read the learning rates from the
+        device, where they can change.
     """
 
-    def __init__(self, members: list[torch.optim.Optimizer]) -> None:
+    def __init__(
+        self, members: list[torch.optim.Optimizer], *, on_gpu: bool = False
+    ) -> None:
         self.members = members
-        self.learning_rates = [float(group["lr"]) for group in self._groups()]
         self._factor = 1.0
+        if on_gpu:
+            for group in self._groups():
+                device = group["params"][0].device
+                group["lr"] = torch.tensor(group["lr"], device=device)
+        self.learning_rates = [float(group["lr"]) for group in self._groups()]
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -136,7 +140,6 @@ class Optimizers:
         self._factor = factor
         for rate, group in zip(self.learning_rates, self._groups(), strict=True):
             if isinstance(group["lr"], Tensor):
-                # In place, where a CUDA graph reads it.
                 group["lr"].fill_(rate * factor)
             else:
                 group["lr"] = rate * factor
@@ -212,8 +215,7 @@ def make(
         (kernels if large else others).append(p)
     optimizers: list[torch.optim.Optimizer] = []
     if kernels:
-        rate = _on_device(learning_rate, kernels, on_gpu=on_gpu)
-        optimizers.append(Muon(kernels, lr=rate))
+        optimizers.append(Muon(kernels, lr=learning_rate))
     if others:
         optimizers.append(adam(others, 0.01, on_gpu=on_gpu))
     return optimizers
@@ -223,16 +225,4 @@ def adam(
     params: list[Any], learning_rate: float, *, on_gpu: bool
 ) -> torch.optim.Optimizer:
     """Return Adam as published, fit for CUDA graphs on a GPU."""
-    rate: Any = _on_device(learning_rate, params, on_gpu=on_gpu)
-    if on_gpu:
-        return torch.optim.Adam(params, lr=rate, fused=True, capturable=True)
-    return torch.optim.Adam(params, lr=rate, fused=True)
-
-
-def _on_device(
-    learning_rate: float, params: list[Tensor], *, on_gpu: bool
-) -> float | Tensor:
-    """Return a rate that a captured step can read, which changes where it is."""
-    if not on_gpu:
-        return learning_rate
-    return torch.tensor(learning_rate, device=params[0].device)
+    return torch.optim.Adam(params, lr=learning_rate, fused=True, capturable=on_gpu)

@@ -46,18 +46,12 @@ def from_dict(
         raise InputError(
             f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
         )
-    cls = classes[name]
-    known = [f.name for f in dataclasses.fields(cls)]
-    fields = {key: value for key, value in data.items() if key != "name"}
-    unknown = sorted(set(fields) - set(known))
-    if unknown:
-        raise InputError(
-            f"{what}: {name} has {', '.join(known)}; got {', '.join(unknown)}"
-        )
+    fields = {key: _frozen(v) for key, v in data.items() if key != "name"}
     try:
-        return cls(**{key: _frozen(value) for key, value in fields.items()})
+        return classes[name](**fields)
     except TypeError as error:
-        raise InputError(f"{what}: {error}") from None
+        known = ", ".join(f.name for f in dataclasses.fields(classes[name]))
+        raise InputError(f"{what}: {name} has {known}; {error}") from None
 
 
 def _frozen(value: Any) -> Any:

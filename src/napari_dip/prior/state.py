@@ -270,4 +270,4 @@ def _optimizers(
     if operator is not None and problem.operator_rate is not None:
         learned = [p for p in operator.parameters() if p.requires_grad]
         members.append(optimizers.adam(learned, problem.operator_rate, on_gpu=on_gpu))
-    return Optimizers(members)
+    return Optimizers(members, on_gpu=on_gpu)
