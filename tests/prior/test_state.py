@@ -226,7 +226,11 @@ def test_the_state_of_another_network_is_refused(problem, architecture):
         (lambda s: s.update({"average.sum": torch.zeros(3)}), "shape .*got .3,"),
         (lambda s: s.update({"code.z": 4}), "code: z must be a tensor .*got 4"),
         (lambda s: s.update({"wheel.size": 4}), "state: has no part 'wheel'"),
-        (lambda s: s.update({"optimizers.99.step": torch.ones(())}), "parameter 99"),
+        (
+            lambda s: s.update({"optimizers.99.step": torch.ones(())}),
+            "99.step is of no par",
+        ),
+        (lambda s: s.update({"optimizers.0.exp_avg": torch.ones(3)}), "0.exp_avg must"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_by_name(problem, change, message):

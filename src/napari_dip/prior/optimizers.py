@@ -163,13 +163,18 @@ class Optimizers:
         owned = self._owned()
         for name, value in state.items():
             number, _, kind = name.partition(".")
-            if int(number) >= len(owned):
-                raise InputError(f"state: optimizers: no parameter {number}")
+            if not number.isdecimal() or int(number) >= len(owned):
+                raise InputError(f"state: optimizers: {name} is of no parameter")
             optimizer, p = owned[int(number)]
+            if not isinstance(value, Tensor) or value.shape not in (p.shape, ()):
+                raise InputError(
+                    f"state: optimizers: {name} must be a tensor of shape "
+                    f"{tuple(p.shape)} or ()"
+                )
             moments = optimizer.state[p]
             if kind not in moments:
                 # With the strides of the parameter: fused steps rely on them.
-                alike = p if value.shape == p.shape else value
+                alike = p if value.ndim else value
                 moments[kind] = torch.empty_like(
                     alike, dtype=value.dtype, device=p.device
                 )
