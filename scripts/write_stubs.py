@@ -28,7 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import Module
 
+from napari_dip.prior.architecture import Generates
 from napari_dip.prior.problem import Fit, Iterate
+from napari_dip.prior.stopping import Rule
+from napari_dip.tasks.analysis import Analysis
 
 '''
 

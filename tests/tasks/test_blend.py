@@ -104,9 +104,8 @@ def test_presets_run(images, mask, preset):
     assert fit.history[-1]["loss"] > 0
 
 
-def test_paper_is_the_published_program(images, mask):
-    job = TASK.begin(BlendRecipe(preset="paper"), *images, mask)
-    plan = job.first_plan(0)
+def test_paper_is_the_published_program(images, mask, first_fit):
+    plan = first_fit(TASK, BlendRecipe(preset="paper"), *images, mask)
     assert plan.prior.architecture.skip == (128,) * 5
     assert plan.prior.architecture.upsampling == "nearest"
     assert (plan.settings.optimizer, plan.settings.rate) == ("adam", 0.006)
@@ -114,11 +113,10 @@ def test_paper_is_the_published_program(images, mask):
     assert plan.problem.term.factors == (50, 25, 20, 6, 4, 12, 18)
 
 
-def test_widening_and_factors_reach_the_loss(images, mask):
-    job = TASK.begin(
-        BlendRecipe(widening=False, factors=(1, 2, 3, 4, 5, 6, 7)), *images, mask
-    )
-    term = job.first_plan(0).problem.term
+def test_widening_and_factors_reach_the_loss(images, mask, first_fit):
+    term = first_fit(
+        TASK, BlendRecipe(widening=False, factors=(1, 2, 3, 4, 5, 6, 7)), *images, mask
+    ).problem.term
     assert term.factors == (1, 2, 3, 4, 5, 6, 7)
     before = term.now.clone()
     term.anneal(1.0)

@@ -36,13 +36,12 @@ def noisy(clean, random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for a pair, without running it."""
 
     def make(image, guide, **parameters):
         recipe = DenoiseGuidedRecipe(**parameters)
-        job = TASK.begin(recipe, np.asarray(image), np.asarray(guide))
-        return job.first_plan(0)
+        return first_fit(TASK, recipe, np.asarray(image), np.asarray(guide))
 
     return make
 
@@ -164,7 +163,7 @@ def test_paper_preset_is_the_published_setting(plan, noisy, clean):
     assert settings.stop == Iterations(601)
     assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.1, 0)
     assert found.problem.term == Squared()
-    assert found.problem.finish is None
+    assert found.finish is None
 
 
 def test_fast_shows_the_guide_beside_the_hidden_image(plan, noisy, clean):

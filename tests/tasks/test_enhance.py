@@ -31,12 +31,11 @@ def image(random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.begin(EnhanceRecipe(**parameters), np.asarray(image))
-        return job.first_plan(0)
+        return first_fit(TASK, EnhanceRecipe(**parameters), np.asarray(image))
 
     return make
 

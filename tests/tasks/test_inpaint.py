@@ -13,7 +13,8 @@ from napari_dip.prior import stopping, terms
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
 from napari_dip.tasks.function import iterate
-from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry, known_noise
+from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
+from napari_dip.tasks.noise import known_noise
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -37,12 +38,11 @@ def mask(random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, mask, **parameters):
-        job = TASK.begin(InpaintRecipe(**parameters), image, mask)
-        return job.first_plan(0)
+        return first_fit(TASK, InpaintRecipe(**parameters), image, mask)
 
     return make
 

@@ -14,11 +14,11 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.arrays import prepare
+from napari_dip.tasks.noise import sharp_noise
 from napari_dip.tasks.super_resolve import (
     NOISY,
     TASK,
     SuperResolveRecipe,
-    noise_level,
     noisy_above,
 )
 
@@ -38,12 +38,11 @@ def coarse():
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.begin(SuperResolveRecipe(**parameters), np.asarray(image))
-        return job.first_plan(0)
+        return first_fit(TASK, SuperResolveRecipe(**parameters), np.asarray(image))
 
     return make
 
@@ -222,7 +221,7 @@ def test_paper_preset_is_the_published_setting(
     assert settings.stop == Iterations(iterations)
     assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0)
     assert settings.schedule == "constant"
-    assert found.problem.finish is None
+    assert found.finish is None
     assert len(found.problem.operator.taps) == 4 * factor
     assert found.problem.shape == (1, 16 * factor, 18 * factor)
 
@@ -230,9 +229,9 @@ def test_paper_preset_is_the_published_setting(
 def test_noise_decides_how_to_stop(plan, coarse, random):
     noisy = coarse + random.normal(0, 60, coarse.shape)
     assert isinstance(plan(coarse).settings.stop, Iterations)
-    assert plan(coarse).problem.finish is not None
+    assert plan(coarse).finish is not None
     assert isinstance(plan(noisy).settings.stop, HeldOut)
-    assert plan(noisy).problem.finish is None
+    assert plan(noisy).finish is None
     assert isinstance(plan(coarse, noisy="yes").settings.stop, HeldOut)
     assert isinstance(plan(noisy, noisy="no").settings.stop, Iterations)
     assert plan(noisy, iterations=77).settings.stop == Iterations(77)
@@ -244,10 +243,10 @@ def looks_noisy(plane):
 
 
 def levels(plane):
-    return [noise_level(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
+    return [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
 
 
-def test_noise_level_of_photographs_with_and_without_noise(random):
+def test_sharp_noise_of_photographs_with_and_without_noise(random):
     sharp = skimage.data.astronaut()[:256, 100:356].astype(np.float32)
     sharp = torch.from_numpy(sharp).permute(2, 0, 1)[None]
     values = resampling.lanczos(4)(sharp)[0].numpy()

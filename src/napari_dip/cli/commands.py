@@ -34,8 +34,9 @@ from napari_dip.cli.options import (
 from napari_dip.cli.output import NAME, put
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
-from napari_dip.tasks.run import TASKS, Task, get
+from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
+from napari_dip.tasks.task import Task
 
 
 def app() -> App:

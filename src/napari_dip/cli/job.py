@@ -18,7 +18,8 @@ from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import Task, run
+from napari_dip.tasks.run import run
+from napari_dip.tasks.task import Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate

@@ -204,6 +204,7 @@ def prepare(
     unit: bool = False,
     skip_constant: bool = False,
     together: bool = False,
+    scale: tuple[Any, Any] | None = None,
 ) -> Plane:
     """Clean and scale one plane.
 
@@ -221,6 +222,8 @@ def prepare(
         Leave constant regions out of the percentiles, where something else is there.
     together : bool
         Scale all channels alike, for colours of one kind.
+    scale : tuple of sequence of float, optional
+        Offset and span of every channel, where they are known already.
 
     Raises
     ------
@@ -238,6 +241,24 @@ def prepare(
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
     constant = np.stack([constant_regions(channel) for channel in plane])
+    if scale is None:
+        scale = _scale(plane, known, constant, unit, skip_constant, together)
+    offset, span = (np.asarray(v, np.float64) for v in scale)
+    scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
+    values = np.asarray(scaled, np.float32)
+    values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
+    return Plane(values, np.asarray(known, np.float32), constant, offset, span)
+
+
+def _scale(
+    plane: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    constant: NDArray[np.bool_],
+    unit: bool,
+    skip_constant: bool,
+    together: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return offset and span of every channel; see `prepare`."""
     seen_in, varying_in = (
         plane[:, known],
         [
@@ -259,10 +280,7 @@ def prepare(
             low, high = np.percentile(part, [0.1, 99.9])
             span[c] = ((high - low) or 1.0) / 0.9
             offset[c] = low - 0.05 * span[c]
-    scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
-    values = np.asarray(scaled, np.float32)
-    values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    return Plane(values, np.asarray(known, np.float32), constant, offset, span)
+    return offset, span
 
 
 def keeping(

@@ -9,23 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
-PAPER_ITERATIONS = 1001
-"""Iterations of the published program; the paper names no number."""
+if TYPE_CHECKING:
+    from napari_dip.tasks.presets import Preset
 
 PAPER_SIDE = 672
 """Longer side of the paper's pairs, which the sides of its boxes are chosen for."""
-
-ITERATIONS = {"fast": 200, "best": 600}
-"""Iterations of our presets.
-
-They are fixed: there is no noise to stop at, and the soft map changes until an end that
-must be known from the start.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +68,15 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     scaled = np.asarray((front - offset) / span, np.float32)
     pair = _Pair(scaled, below, inside.astype(np.float32))
 
-    def plan(*_: Any) -> Plan:
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
+
+        return fixed(presets.choose(presets.BLEND, recipe.preset), recipe)
+
+    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
         return _plan(recipe, pair)
 
-    return Job(None, layout, layout.sides, plan, recipe.fits())
+    return Job(layout, preset, plan)
 
 
 def place(
@@ -157,11 +156,9 @@ def place(
 def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     import torch
 
-    from napari_dip.prior import runtime, stopping
-    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior import runtime
     from napari_dip.prior.blending import Blending
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
     device = runtime.pick_device(recipe.device)
     front = torch.from_numpy(pair.foreground)[None].to(device)
@@ -186,33 +183,14 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     def fused(output: torch.Tensor) -> torch.Tensor:
         return output if paper else composite + 2 * (output - 0.5)
 
-    if paper:
-        shape = Architecture(skip=(128,) * 5, upsampling="nearest")
-        prior = Prior(shape, Noise(32, perturbation=0.02))
-        iterations, optimizer, rate = PAPER_ITERATIONS, "adam", 0.006
-    else:
-        width = 32 if recipe.preset == "fast" else 48
-        shape = Architecture.uniform(width, 5, skip=16, silent=True)
-        prior = Prior(shape, Noise(16, perturbation=0.02))
-        iterations, optimizer, rate = ITERATIONS[recipe.preset], "muon", 0.02
-    if recipe.iterations != "auto":
-        iterations = int(recipe.iterations)
     problem = Problem(
         back,
         term=term,
         operator=fused,
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
-        finish=fused,
     )
-    settings = Settings(
-        stopping.Iterations(iterations),
-        optimizer=optimizer,
-        rate=rate,
-        schedule="constant" if paper else "cosine",
-        decay=0.99,
-    )
-    return Plan(problem, prior, settings, pair.background.restore)
+    return Plan(problem, pair.background.restore, fused)
 
 
 TASK = Task(

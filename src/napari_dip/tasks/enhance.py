@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Part, Plan, Task
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAXIMUM = 3000
-"""Most iterations, should the coarse image never come as close as asked."""
+    from napari_dip.tasks.presets import Preset
 
 FINE = 2.0
 """Standard deviation in pixels of the blur that `detail` is relative to."""
@@ -60,58 +60,42 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(pixels: NDArray[Any], part: Part) -> Plan:
-        plane = prepare(
-            pixels,
-            "image",
-            unit=recipe.preset == "paper",
-            # Colours keep their hues.
-            together=recipe.detail_of == "luminance" and len(pixels) == 3,
-        )
-        return _plan(recipe, plane)
+    # Colours keep their hues.
+    together = recipe.detail_of == "luminance" and layout.channels == 3
 
-    return Job(
-        image,
-        layout,
-        layout.sides,
-        plan,
-        recipe.fits(),
-        apart=recipe.detail_of == "channels" or layout.channels != 3,
-    )
+    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
+        unit = recipe.preset == "paper"
+        plane = prepare(pixels, "image", unit=unit, together=together)
+        detail = recipe.detail * fine_energy(plane)
+        return Analysis.of(plane, block.channels, detail=detail)
+
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.prior.stopping import Discrepancy
+        from napari_dip.tasks import presets
+
+        chosen = presets.choose(presets.ENHANCE, recipe.preset)
+        if isinstance(chosen.stop, Discrepancy):
+            stop = replace(chosen.stop, level=analysis.detail)
+            chosen = replace(chosen, stop=stop)
+        return fixed(chosen, recipe)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale), analysis)
+
+    return Job(layout, preset, plan, image, analyse, apart=not together)
 
 
-def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
+def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
     import torch
 
-    from napari_dip.prior import stopping
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
-    level = recipe.detail * fine_energy(plane)
-    stop: stopping.Rule = stopping.Discrepancy(MAXIMUM, level)
-    if recipe.iterations != "auto":
-        stop = stopping.Iterations(int(recipe.iterations))
-    if recipe.preset == "paper":
-        architecture, optimizer, rate, decay = Architecture(), "adam", 0.01, 0.99
-    else:
-        width = 48 if recipe.preset == "best" else 32
-        architecture = Architecture.uniform(width, 4)
-        optimizer, rate, decay = "muon", 0.02, 0.9
     problem = Problem(
         torch.from_numpy(plane.values)[None],
         weight=torch.from_numpy(plane.known)[None, None],
-        finish=_boost(recipe, plane),
     )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        decay=decay,
-    )
-    details = {"detail left out": single_or_list(level**0.5 * plane.span)}
-    prior = Prior(architecture, Noise(perturbation=0.0))
-    return Plan(problem, prior, settings, plane.restore, details)
+    details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
+    return Plan(problem, plane.restore, _boost(recipe, plane), details)
 
 
 def fine_energy(plane: Plane) -> float:

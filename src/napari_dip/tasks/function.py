@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import TASKS, Task, get, run
+from napari_dip.tasks.run import TASKS, get, run
+from napari_dip.tasks.task import Overrides, Task, outline
 
 if TYPE_CHECKING:
+    from napari_dip.prior.architecture import Generates
     from napari_dip.prior.problem import Fit, Fitting, Iterate
     from napari_dip.prior.runtime import Estimate
+    from napari_dip.prior.stopping import Rule
     from napari_dip.tasks.signatures import TaskName
 
 
@@ -24,12 +29,17 @@ def function(task: Task) -> Callable[..., Any]:
 
     def call(
         *arrays: Any,
+        architecture: Generates | None = None,
+        stop: Rule | None = None,
+        analysis: Analysis | Sequence[Any] | None = None,
         progress: bool = False,
         callback: Callable[[Iterate], Any] | None = None,
         full_output: bool = False,
         **parameters: Any,
     ) -> NDArray[Any] | Fit:
-        fitting = run(task, *_bind(task, arrays, parameters))
+        recipe, given = _bind(task, arrays, parameters)
+        overrides = overriding(architecture, stop, analysis)
+        fitting = run(task, recipe, given, overrides=overrides)
         from napari_dip.prior.fit import finish
 
         if progress:
@@ -51,6 +61,19 @@ def function(task: Task) -> Callable[..., Any]:
     call.__annotations__ = {p.name: p.annotation for p in arguments}
     call.__annotations__["return"] = own.return_annotation
     return call
+
+
+def overriding(architecture: Any, stop: Any, analysis: Any) -> Overrides:
+    """Return what the user sets in place of the preset, checked."""
+    for name, value, method in (
+        ("architecture", architecture, "build"),
+        ("stop", stop, "start"),
+    ):
+        if value is not None and not hasattr(value, method):
+            raise InputError(
+                f"{name} must be a value of napari_dip.prior, or None; got {value!r}"
+            )
+    return Overrides(architecture, stop, () if analysis is None else read(analysis))
 
 
 def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
@@ -83,7 +106,10 @@ def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
     ...     print(it.step, it.loss)
     """
     found = get(task)
-    return run(found, *_bind(found, arrays, parameters))
+    names = ("architecture", "stop", "analysis")
+    overrides = overriding(*(parameters.pop(name, None) for name in names))
+    recipe, given = _bind(found, arrays, parameters)
+    return run(found, recipe, given, overrides=overrides)
 
 
 def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
@@ -108,9 +134,7 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
 
     found = get(task)
     recipe, given = _bind(found, arrays, parameters)
-    job = found.begin(recipe, *given)
-    plan = job.first_plan(recipe.seed)
-    return measure(plan.problem, plan.prior, plan.settings, trial=True)
+    return measure(*outline(found.start(recipe, *given), recipe), trial=True)
 
 
 def _bind(
@@ -168,6 +192,13 @@ def _document(task: Task) -> str:
     for name, text in task.functions.items():
         lines += [f"{name} : callable, optional", f"    {text}"]
     lines += [
+        "architecture : Architecture, optional",
+        "    Network in place of the preset's; see `napari_dip.prior.architecture`.",
+        "stop : Rule, optional",
+        "    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.",
+        "analysis : dict or sequence of dict, optional",
+        "    What was found out about another image of the same kind, one for every",
+        "    group of channels: ``fit.settings['planes'][0]['analysis']``.",
         "progress : bool, default False",
         "    Show a progress bar on standard error.",
         "callback : callable, optional",

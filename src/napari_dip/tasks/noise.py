@@ -48,6 +48,10 @@ LIKE_VARIANCES = 4.0
 """The same of the variances of their noise."""
 
 
+SMOOTHEST = 2.55
+"""White noise over what the quantile of `sharp_noise` says of it (measured)."""
+
+
 @dataclass(frozen=True)
 class NoiseModel:
     """Variance as a function of the signal, ``gain * (signal - offset) + variance``.
@@ -218,6 +222,108 @@ def _planes(
         usable = np.ones(values.shape, bool)
     masks = np.broadcast_to(usable, values.shape).reshape(planes.shape)
     return list(zip(planes, masks, strict=True))
+
+
+def known_noise(values: Float, known: Float) -> tuple[float, float]:
+    """Estimate the noise of the known pixels, wherever the others are.
+
+    A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
+    flattest tenth of the blocks are the noise.  Texture is told from noise by its
+    correlation between neighbours.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    known : ndarray
+        (Y, X) or (Z, Y, X), 0 where missing.
+
+    Returns
+    -------
+    tuple of float
+        Standard deviation in the units of `values`, and the lag-one autocorrelation.
+        Zeros where too little is known to tell.
+    """
+    side, fewest = 8, 16
+    axis = np.arange(side) - (side - 1) / 2
+    ones = np.ones((side, side))
+    basis = np.stack([ones, ones * axis, ones * axis[:, None]], -1).reshape(-1, 3)
+    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
+    masks = np.broadcast_to(known, values.shape).reshape(planes.shape)
+    weight = np.concatenate([cut_blocks(m.astype(np.float64), side) for m in masks])
+    value = np.concatenate([cut_blocks(p, side) for p in planes])
+    enough = weight.sum(axis=(1, 2)) >= fewest
+    if not enough.any():
+        return 0.0, 0.0
+    weight, value = weight[enough], value[enough]
+    flat, y = weight.reshape(len(weight), -1), value.reshape(len(value), -1)
+    normal = np.einsum("bp,pi,pj->bij", flat, basis, basis)
+    right = np.einsum("bp,bp,pi->bi", flat, y, basis)
+    # The ridge decides where all known pixels of a block lie on one line.
+    normal += 1e-6 * np.eye(3)
+    slopes = np.linalg.solve(normal, right[..., None])[..., 0]
+    rest = ((y - slopes @ basis.T) * flat).reshape(value.shape)
+    freedom = weight.sum(axis=(1, 2)) - 3
+    variance = (rest**2).sum(axis=(1, 2)) / freedom
+    flattest = np.argsort(variance)[: max(len(variance) // 10, 4)]
+    # The lowest tenth of white noise's variances is 1.75 of their standard
+    # deviations, (2 / freedom)^0.5 each, below their mean.
+    low = 1 - 1.75 * (2 / freedom[flattest].mean()) ** 0.5
+    power = float(variance[flattest].mean())
+    if power == 0:
+        return 0.0, 0.0
+    rest, weight = rest[flattest], weight[flattest]
+    pairs = [
+        ((rest[:, 1:] * rest[:, :-1]).sum(), (weight[:, 1:] * weight[:, :-1]).sum()),
+        (
+            (rest[..., 1:] * rest[..., :-1]).sum(),
+            (weight[..., 1:] * weight[..., :-1]).sum(),
+        ),
+    ]
+    together = np.mean([product / max(count, 1) for product, count in pairs]) / power
+    # Taking out a plane leaves white noise slightly anticorrelated.
+    correlation = together + 3 / (freedom[flattest].mean() + 3)
+    return float((power / max(low, 0.1)) ** 0.5), float(correlation)
+
+
+def sharp_noise(values: Float, usable: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the noise as the smoothest places show it.
+
+    Sharp coarse pixels are full of steps that estimators of noise take for it, so only
+    the smoothest blocks of 3 x 3 pixels are asked: the 2 % quantile of the darker and
+    of the brighter half, whichever is larger.  Blocks without any variation are
+    saturated.
+
+    Parameters
+    ----------
+    values : ndarray
+        One channel, (Y, X) or (Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; blocks with pixels that are not do not count.
+
+    Returns
+    -------
+    float
+        In units of ``values``; 0 where nothing varies.
+    """
+    side = 3
+    variances, levels = [], []
+    height, width = values.shape[-2:]
+    for plane, valid in zip(
+        values.reshape(-1, height, width).astype(np.float64),
+        usable.reshape(-1, height, width),
+        strict=True,
+    ):
+        # The kernel sees the neighbours, too.
+        inner = cut_blocks(ndimage.minimum_filter(valid, 3), side)
+        variance = cut_blocks(_residual(plane), side).var(axis=(1, 2))
+        use = inner.all(axis=(1, 2)) & (variance > 1e-10)
+        variances.append(variance[use])
+        levels.append(cut_blocks(plane, side).mean(axis=(1, 2))[use])
+    found = np.concatenate(variances)
+    halves = np.array_split(found[np.argsort(np.concatenate(levels))], 2)
+    smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]
+    return SMOOTHEST * float(max(smoothest, default=0.0) ** 0.5)
 
 
 def signal_dependence(

@@ -242,12 +242,6 @@ class Recipe(Parameters):
         advanced=True,
     )
 
-    def fits(self, members: int = 1) -> int:
-        """Return how many fits to average; left open, `members` with "best", else 1."""
-        if self.restarts != "auto":
-            return self.restarts
-        return members if self.preset == "best" else 1
-
 
 @cache
 def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:

@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import Module
 
+from napari_dip.prior.architecture import Generates
 from napari_dip.prior.problem import Fit, Iterate
+from napari_dip.prior.stopping import Rule
+from napari_dip.tasks.analysis import Analysis
 
 TaskName = Literal[
     "denoise",
@@ -44,6 +47,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -80,6 +86,13 @@ def denoise(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -130,6 +143,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -152,6 +168,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -175,6 +194,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -214,6 +236,13 @@ def denoise_guided(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -264,6 +293,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -287,6 +319,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -308,6 +343,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -348,6 +386,13 @@ def enhance(
         What counts as detail: the coarse image is the first that leaves out no more than this part of the energy finer than about 5 pixels. Smaller values keep to finer detail, larger ones take in more and may draw halos around shapes.
     detail_of : luminance or channels, default 'luminance'
         luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself, as images of other than three channels always are.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -396,6 +441,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -417,6 +465,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -437,6 +488,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -475,6 +529,13 @@ def remove_artifacts(
         Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies. With them the result is one of the images that the file can have been made from; the paper preset does without.
     subsampling : auto, 4:4:4, 4:2:2 or 4:2:0, default 'auto'
         How the JPEG file shares colours between pixels, where quantization is given; auto takes what fits the pixels best.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -523,6 +584,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -543,6 +607,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -565,6 +632,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -608,6 +678,13 @@ def super_resolve(
         Standard deviation of the blur of the gaussian operator, in pixels of the input.
     noisy : auto, yes or no, default 'auto'
         Whether the image is noisy. A noisy one is matched only until pixels that were held out get worse, a clean one exactly; auto measures the noise in the smoothest places.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -660,6 +737,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -682,6 +762,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -705,6 +788,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -750,6 +836,13 @@ def inpaint(
         Whether the known pixels are noisy, so that the fit must stop before it learns their noise; auto measures them.
     scales : one or more integers from 1 to 1024, such as (1, 2, 4), default (1,)
         Sides of the squares over which image and fit are averaged and compared; 1 is pixel by pixel, 1, 2, 4 the multi-scale loss. Square s counts 1/s.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -805,6 +898,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -828,6 +924,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -851,6 +950,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -895,6 +997,13 @@ def blend(
         Weights of the background's pixels, low frequencies and illumination, the foreground's gradients and their direction, the passage between gradients, and the background's texture.
     widening : true or false, default True
         Begin with a narrow foreground that widens, as the paper's formula has it; otherwise the other way round, as its text says.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -947,6 +1056,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -970,6 +1082,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -995,6 +1110,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -1041,6 +1159,13 @@ def deconvolve(
         extend takes light from beyond the border as unknown; periodic repeats the image, as many simulations do.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -1097,6 +1222,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -1122,6 +1250,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -1146,6 +1277,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -1190,6 +1324,13 @@ def restore(
         Lowest and highest value of the image, which the result keeps to; None estimates the range by least squares and sets no limits.
     tv : a finite number of 0 or more, default 0.0
         Weight of the total variation of the image over its range; more is smoother.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -1239,6 +1380,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -1263,6 +1407,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -1293,6 +1440,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -1350,6 +1500,13 @@ def invert_features(
         Rows and columns of the result where activations are given.
     preprocess : callable, optional
         Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the place of mean, std, size, scale and order.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -1407,6 +1564,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -1437,6 +1597,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
@@ -1470,6 +1633,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
@@ -1533,6 +1699,13 @@ def maximize_activation(
         Channels of the result.
     preprocess : callable, optional
         Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the place of mean, std, size, scale and order.
+    architecture : Architecture, optional
+        Network in place of the preset's; see `napari_dip.prior.architecture`.
+    stop : Rule, optional
+        Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    analysis : dict or sequence of dict, optional
+        What was found out about another image of the same kind, one for every
+        group of channels: ``fit.settings['planes'][0]['analysis']``.
     progress : bool, default False
         Show a progress bar on standard error.
     callback : callable, optional
@@ -1593,6 +1766,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
@@ -1626,6 +1802,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
+    architecture: Generates | None = None,
+    stop: Rule | None = None,
+    analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
