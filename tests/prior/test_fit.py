@@ -139,14 +139,12 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
     torch.testing.assert_close(image, expected)
 
 
-def test_the_fit_gives_averages_and_leaves_the_finish_to_the_task(problem):
-    calls = []
-    running = fit(replace(problem, finish=calls.append), PRIOR, SETTINGS)
+def test_the_image_of_the_fit_itself_is_the_average(problem):
+    running = fit(problem, PRIOR, SETTINGS)
     it = next(running)
     assert torch.equal(it.image, it.average)
     result = finish(running)
     assert torch.equal(result.image, result.average)
-    assert not calls
 
 
 def test_the_best_score_is_kept_not_the_last(problem):

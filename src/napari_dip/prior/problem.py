@@ -41,8 +41,6 @@ class Problem:
     start : Tensor, optional
         Image, (1, C, ...), that the network is fitted to for the first
         `Settings.start_iterations`, before it sees the measurement.
-    finish : callable, optional
-        What the task does with the averaged image; the fit does not call it.
     operator_rate : float, optional
         Learning rate (Adam) of the operator's own parameters, which are then
         fitted along, in a copy of the module: `Fit.operator`.  Where not given
@@ -57,7 +55,6 @@ class Problem:
     anneal: Callable[[float], None] | None = None
     penalty: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
-    finish: Callable[[Tensor], Tensor] | None = None
     operator_rate: float | None = None
 
     @property
