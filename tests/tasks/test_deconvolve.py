@@ -28,9 +28,9 @@ def gaussian(sigma, radius, ndim=2):
 
 
 @pytest.fixture
-def short_start(monkeypatch):
+def short_start(changed_presets):
     """Spend no iteration on the estimate, for tests of other things."""
-    monkeypatch.setattr("napari_dip.tasks.deconvolve.START", 0)
+    changed_presets(start_iterations=0)
 
 
 @pytest.fixture

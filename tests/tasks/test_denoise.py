@@ -93,12 +93,7 @@ def test_bool_images(random):
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 @pytest.mark.parametrize(("factor", "shift"), [(0.001, 0), (50, -1e4)])
-def test_units_are_kept(noisy, factor, shift, preset, monkeypatch):
-    if preset == "paper":
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture",
-            lambda: Architecture.uniform(8, 2),
-        )
+def test_units_are_kept(noisy, factor, shift, preset, narrow):
     parameters = SHORT | {"preset": preset}
     plain = denoise(noisy, **parameters)
     scaled = denoise(noisy * factor + shift, **parameters)

@@ -88,12 +88,7 @@ def test_every_plane_has_its_own_guide(noisy, clean):
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_units_of_both_are_free(noisy, clean, preset, monkeypatch):
-    if preset == "paper":
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture",
-            lambda **_: Architecture.uniform(8, 2),
-        )
+def test_units_of_both_are_free(noisy, clean, preset, narrow):
     parameters = SHORT | {"preset": preset}
     plain = denoise_guided(noisy, clean, **parameters)
     scaled = denoise_guided(noisy * 50 - 1e4, clean / 7 + 3, **parameters)
@@ -201,13 +196,10 @@ def stuck(monkeypatch):
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch):
+def test_a_fit_at_a_wrong_colour_begins_again(
+    stuck, random, preset, monkeypatch, narrow
+):
     monkeypatch.setattr("napari_dip.tasks.denoise_guided.LOOK_AT", (8,))
-    if preset == "paper":
-        small = Architecture.uniform(8, 2)
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture", lambda **_: small
-        )
     y, x = np.mgrid[0:20, 0:20] / 20
     image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
     settings = SHORT | {"iterations": 60, "preset": preset, "full_output": True}

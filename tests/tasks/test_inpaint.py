@@ -89,24 +89,6 @@ def test_hidden_values_never_move_the_fit_by_a_bit(
         assert seen == losses[0]
 
 
-@pytest.fixture
-def narrow(monkeypatch):
-    """Make every network a small one, so that all presets are quick."""
-    uniform = Architecture.uniform
-
-    def small(width, scales, skip=4, **changes):
-        return uniform(8, 2, min(skip, 8), **changes)
-
-    monkeypatch.setattr(Architecture, "uniform", small)
-    monkeypatch.setattr(Architecture.__init__, "__defaults__", _defaults())
-
-
-def _defaults():
-    given = list(Architecture.__init__.__defaults__)
-    given[:3] = [(8, 8), (8, 8), (4, 4)]
-    return tuple(given)
-
-
 def test_nan_counts_as_missing(image, mask):
     gone = mask != 0
     by_mask = inpaint(image, mask, **SHORT)

@@ -81,12 +81,7 @@ def test_factor_may_be_given_by_position(coarse):
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 @pytest.mark.parametrize(("scale", "shift"), [(0.001, 0), (50, -1e4)])
-def test_units_are_kept(coarse, scale, shift, preset, monkeypatch):
-    if preset == "paper":
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture",
-            lambda: Architecture.uniform(8, 2),
-        )
+def test_units_are_kept(coarse, scale, shift, preset, narrow):
     parameters = SHORT | {"preset": preset, "factor": 2}
     plain = super_resolve(coarse, **parameters)
     scaled = super_resolve(coarse * scale + shift, **parameters)
