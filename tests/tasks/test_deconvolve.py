@@ -269,14 +269,14 @@ def test_what_is_left_over_is_polished_to_the_level_of_the_noise(plan, blurred, 
     assert made.details["background"] == 0
     smooth = torch.full((1, 1, *blur.canvas), float(p.measurement.mean()))
     before, after = (
-        made.restore(x[0, 0].numpy()) for x in (smooth[blur.crop], p.finish(smooth))
+        made.restore(x[0, 0].numpy()) for x in (smooth[blur.crop], made.finish(smooth))
     )
     assert left(smooth) > 10
     assert error(after, truth) < 0.7 * error(before, truth)
     # Where no more than noise is left nothing is done.
     found = p.start
     assert left(found) <= 1.01
-    torch.testing.assert_close(p.finish(found), found[blur.crop], atol=1e-2, rtol=0)
+    torch.testing.assert_close(made.finish(found), found[blur.crop], atol=1e-2, rtol=0)
 
 
 @pytest.mark.usefixtures("short_start")
