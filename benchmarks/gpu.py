@@ -107,7 +107,7 @@ def _precisions() -> dict[str, Any]:
 def _memory() -> dict[str, Any]:
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import estimate
+    from napari_dip.prior.estimate import estimate
     from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.prior.stopping import Iterations
 

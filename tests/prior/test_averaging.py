@@ -77,12 +77,20 @@ def test_value_is_a_copy_and_outputs_are_kept(outputs):
     assert torch.equal(outputs, before)
 
 
-def test_tensors_are_the_whole_state(outputs):
+def test_the_state_is_whole_and_put_back_in_place(outputs):
     average = Average((1, 2, 4, 5), 0.9, CPU)
     average.update(outputs[0])
-    saved = [t.clone() for t in average.tensors()]
-    expected = average.value()
+    saved = {name: t.clone() for name, t in average.state_dict().items()}
+    expected, place = average.value(), average.sum.data_ptr()
     average.update(outputs[1] * torch.nan)
-    for tensor, old in zip(average.tensors(), saved, strict=True):
-        tensor.copy_(old)
+    average.load_state_dict(saved)
     assert torch.equal(average.value(), expected)
+    assert average.sum.data_ptr() == place
+
+
+def test_after_a_reset_nothing_is_remembered(outputs):
+    average = Average((1, 2, 4, 5), 0.9, CPU)
+    average.update(outputs[0])
+    average.reset()
+    average.update(outputs[1])
+    torch.testing.assert_close(average.value(), outputs[1])

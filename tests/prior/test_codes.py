@@ -44,7 +44,7 @@ def test_codes_have_the_channels_they_promise_and_own_their_randomness(code, sta
     measurement = torch.rand((1, 3, *CANVAS), generator=seeded(9))
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    draws = [start(code, measurement, seed=7)(seeded(5)).code for _ in range(2)]
+    draws = [start(code, measurement, seed=7).draw(seeded(5)).code for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
     assert draws[0].shape == (1, code.channels(tuple(measurement.shape[1:])), *CANVAS)
     assert draws[0].dtype == torch.float32
@@ -57,14 +57,14 @@ def test_codes_have_the_channels_they_promise_and_own_their_randomness(code, sta
 )
 def test_codes_of_volumes(code, channels, start):
     volume = torch.rand((1, 1, 4, 6, 8), generator=seeded())
-    draw = start(code, volume, (4, 6, 8))(seeded())
+    draw = start(code, volume, (4, 6, 8)).draw(seeded())
     assert draw.code.shape == (1, channels, 4, 6, 8)
     if draw.hidden is not None:
         assert draw.hidden.shape == (1, 1, 4, 6, 8)
 
 
 def test_noise_is_uniform_from_zero_to_its_scale(start):
-    draw = start(Noise(perturbation=0))(seeded())
+    draw = start(Noise(perturbation=0)).draw(seeded())
     assert draw.hidden is None
     assert draw.code.min() >= 0
     assert draw.code.max() <= 0.1
@@ -76,9 +76,9 @@ def test_noise_is_uniform_from_zero_to_its_scale(start):
 def test_fixed_noise_stays_and_differs_between_seeds(start):
     drawing = start(Noise(perturbation=0))
     random = seeded()
-    assert torch.equal(drawing(random).code, drawing(random).code)
-    other = start(Noise(perturbation=0), seed=1)(random).code
-    assert not torch.equal(drawing(random).code, other)
+    assert torch.equal(drawing.draw(random).code, drawing.draw(random).code)
+    other = start(Noise(perturbation=0), seed=1).draw(random).code
+    assert not torch.equal(drawing.draw(random).code, other)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_fixed_noise_stays_and_differs_between_seeds(start):
 def test_perturbation_is_normal_noise_drawn_anew(code, sigma, start):
     drawing = start(code)
     random = seeded()
-    codes = torch.stack([drawing(random).code for _ in range(40)])
+    codes = torch.stack([drawing.draw(random).code for _ in range(40)])
     assert codes.std(dim=0).square().mean() ** 0.5 == pytest.approx(sigma, rel=0.03)
     # Around the same code, and never the same twice.
     still = (
@@ -103,20 +103,20 @@ def test_perturbation_is_normal_noise_drawn_anew(code, sigma, start):
         if not isinstance(code, Guide)
         else Guide(code.image)
     )
-    error = codes.mean(dim=0) - start(still)(seeded()).code
+    error = codes.mean(dim=0) - start(still).draw(seeded()).code
     assert error.square().mean() ** 0.5 < 1.1 * sigma / 40**0.5
     assert not torch.equal(codes[0], codes[1])
 
 
 def test_meshgrid_holds_the_coordinates(start):
-    code = start(Meshgrid())(seeded()).code
+    code = start(Meshgrid()).draw(seeded()).code
     y, x = np.mgrid[0:1:32j, 0:1:48j]
     np.testing.assert_allclose(code[0, 0], y, atol=1e-6)
     np.testing.assert_allclose(code[0, 1], x, atol=1e-6)
 
 
 def test_fourier_holds_octaves_of_the_coordinates(start):
-    code = start(Fourier(octaves=3, perturbation=0))(seeded()).code[0].numpy()
+    code = start(Fourier(octaves=3, perturbation=0)).draw(seeded()).code[0].numpy()
     y, x = np.mgrid[0:1:32j, 0:1:48j]
     phases = [2 * np.pi * f * axis for f in (1, 2, 4) for axis in (y, x)]
     expected = [np.sin(p) for p in phases] + [np.cos(p) for p in phases]
@@ -125,7 +125,7 @@ def test_fourier_holds_octaves_of_the_coordinates(start):
 
 def test_guide_is_the_image_extended_to_the_canvas(start):
     image = torch.rand((1, 2, 30, 40), generator=seeded())
-    draw = start(Guide(image), torch.zeros((1, 1, 30, 40)))(seeded())
+    draw = start(Guide(image), torch.zeros((1, 1, 30, 40))).draw(seeded())
     assert torch.equal(draw.code[..., :30, :40], image)
     assert torch.equal(draw.code, extend(image, CANVAS))
 
@@ -161,7 +161,7 @@ def photo():
 def test_the_fraction_is_hidden_and_changes(photo, fraction, start):
     drawing = start(BlindSpot(fraction), photo)
     random = seeded()
-    hidden = torch.stack([drawing(random).hidden for _ in range(30)])
+    hidden = torch.stack([drawing.draw(random).hidden for _ in range(30)])
     assert hidden.shape[1:] == (1, 1, 27, 41)
     assert set(hidden.unique().tolist()) == {0, 1}
     assert hidden.mean() == pytest.approx(fraction, rel=0.03)
@@ -173,7 +173,7 @@ def test_the_fraction_is_hidden_and_changes(photo, fraction, start):
 
 
 def test_visible_pixels_are_shown_and_hidden_ones_marked(photo, start):
-    code, hidden = start(BlindSpot(), photo)(seeded())
+    code, hidden = start(BlindSpot(), photo).draw(seeded())
     near = code[..., :27, :41]
     assert torch.equal(near[:, 2:], hidden)
     seen = hidden == 0
@@ -183,7 +183,7 @@ def test_visible_pixels_are_shown_and_hidden_ones_marked(photo, start):
 
 
 def test_a_hidden_pixel_is_the_mean_of_its_visible_neighbours(photo, start):
-    code, hidden = start(BlindSpot(), photo)(seeded())
+    code, hidden = start(BlindSpot(), photo).draw(seeded())
     y, x = next(
         (y, x) for y, x in hidden[0, 0].nonzero().tolist() if 0 < y < 20 and 0 < x < 30
     )
@@ -200,9 +200,9 @@ def test_hidden_values_never_reach_the_network(sides, per_channel, start):
     photo = torch.rand((1, 2, *sides), generator=seeded(2))
     blind = BlindSpot(per_channel=per_channel)
     for seed in range(3):
-        code, hidden = start(blind, photo)(seeded(seed))
+        code, hidden = start(blind, photo).draw(seeded(seed))
         changed = photo + hidden * 5
-        other = start(blind, changed)(seeded(seed))
+        other = start(blind, changed).draw(seeded(seed))
         assert torch.equal(hidden, other.hidden)
         assert torch.equal(code, other.code)
 
@@ -217,13 +217,13 @@ def test_unknown_values_never_reach_the_network(photo, per_channel, start):
     one, other = (start(blind, p, known=known) for p in (photo, changed))
     first, second = seeded(), seeded()
     for _ in range(5):
-        code, hidden = one(first)
-        assert torch.equal(code, other(second).code)
+        code, hidden = one.draw(first)
+        assert torch.equal(code, other.draw(second).code)
         assert (hidden >= 1 - known).all()
 
 
 def test_channels_can_be_hidden_one_by_one(photo, start):
-    code, hidden = start(BlindSpot(per_channel=True), photo)(seeded())
+    code, hidden = start(BlindSpot(per_channel=True), photo).draw(seeded())
     assert hidden.shape == photo.shape
     assert torch.equal(code[:, 2:, :27, :41], hidden)
     either = hidden.mean(dim=1)

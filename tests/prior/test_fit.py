@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import fit as fitting
-from napari_dip.prior import runtime
+from napari_dip.prior import loop, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
-from napari_dip.prior.fit import STOPPED, estimate, finish, fit
+from napari_dip.prior.estimate import estimate
+from napari_dip.prior.fit import STOPPED, finish, fit
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
 from napari_dip.prior.terms import Pointwise, Squared
@@ -123,15 +124,10 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
 
     @dataclass(frozen=True)
     class Noting(BlindSpot):
-        def start(self, *args):
-            drawing = super().start(*args)
-
-            def draw(generator):
-                found = drawing(generator)
-                masks.append(found.hidden)
-                return found
-
-            return draw
+        def draw(self, drawing, generator):
+            drawn = super().draw(drawing, generator)
+            masks.append(drawn.hidden)
+            return drawn
 
     settings = replace(SETTINGS, stop=Looking(30), decay=0.8)
     image = finish(fit(problem, Prior(SMALL, Noting()), settings)).image
@@ -143,13 +139,12 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
     torch.testing.assert_close(image, expected)
 
 
-def test_finish_is_applied_to_what_is_shown_and_returned(problem):
-    double = replace(problem, finish=lambda average: 2 * average)
-    running = fit(double, PRIOR, SETTINGS)
+def test_the_image_of_the_fit_itself_is_the_average(problem):
+    running = fit(problem, PRIOR, SETTINGS)
     it = next(running)
-    torch.testing.assert_close(it.image, 2 * it.average)
+    assert torch.equal(it.image, it.average)
     result = finish(running)
-    torch.testing.assert_close(result.image, 2 * result.average)
+    assert torch.equal(result.image, result.average)
 
 
 def test_the_best_score_is_kept_not_the_last(problem):
@@ -490,13 +485,13 @@ def test_nan_is_rolled_back_and_the_fit_goes_on(problem, when, optimizer):
 
 def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch):
     runs = []
-    start = fitting._Run.__init__
+    start = loop.Run.__init__
 
     def remember(self, *args):
         start(self, *args)
         runs.append(self)
 
-    monkeypatch.setattr(fitting._Run, "__init__", remember)
+    monkeypatch.setattr(loop.Run, "__init__", remember)
     term = Failing([], (55,))
     running = fit(
         replace(problem, term=Pointwise(term)),
@@ -505,14 +500,16 @@ def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch
     )
     for it in running:
         if it.step == 50:
-            kept = [p.detach().clone() for p in runs[0].network.parameters()]
+            kept = [p.detach().clone() for p in runs[0].state.network.parameters()]
         if it.step == 60:
             break
     (run,) = runs
-    for p, old in zip(run.network.parameters(), kept, strict=True):
+    for p, old in zip(run.state.network.parameters(), kept, strict=True):
         assert torch.equal(p.detach(), old)
-    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.007)
     assert torch.isfinite(it.image).all()
+    next(running)
+    (adam,) = run.state.optimizers.members
+    assert adam.param_groups[0]["lr"] == pytest.approx(0.007)
     running.close()
 
 
@@ -571,7 +568,7 @@ def test_too_large_a_fit_is_refused_before_it_starts(problem, monkeypatch):
     monkeypatch.setattr(runtime, "free_memory", lambda device: needed)
     next(fit(problem, PRIOR, SETTINGS)).image  # noqa: B018
     monkeypatch.setattr(runtime, "free_memory", lambda device: needed - 1)
-    monkeypatch.setattr(fitting, "_Run", None)
+    monkeypatch.setattr(fitting, "Run", None)
     with pytest.raises(OutOfMemory, match=r"needs about .* GiB .* would fit"):
         next(fit(problem, PRIOR, SETTINGS))
     assert runtime.kept_pages.users == 0
@@ -672,13 +669,13 @@ def test_a_cosine_lowers_the_rate_to_nothing():
 
 def test_halving_halves_the_rate(problem, monkeypatch):
     rates = []
-    step = fitting._Run._step
+    compute = loop.Step.compute
 
     def noting(self):
-        rates.append(self.optimizers[0].param_groups[0]["lr"])
-        step(self)
+        rates.append(self.state.optimizers.members[0].param_groups[0]["lr"])
+        compute(self)
 
-    monkeypatch.setattr(fitting._Run, "_step", noting)
+    monkeypatch.setattr(loop.Step, "compute", noting)
     settings = replace(SETTINGS, stop=Iterations(10), schedule="halving")
     finish(fit(problem, PRIOR, settings))
     expected = [0.01] * 4 + [0.005] * 2 + [0.0025] * 2 + [0.00125] * 2
@@ -844,8 +841,8 @@ def test_a_stopped_fit_goes_on_as_if_it_had_not_been(problem, at):
 def test_going_on_does_not_count_the_rest(problem, monkeypatch):
     settings = replace(SETTINGS, resumable=True)
     first = finish(fit(problem, PRIOR, settings))
-    now = fitting.time.perf_counter
-    monkeypatch.setattr(fitting.time, "perf_counter", lambda: now() + 1000)
+    now = loop.time.perf_counter
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now() + 1000)
     # The rest began before the clock was put forward: all of it is not counted.
     longer = finish(first.resume(10))
     assert longer.seconds < 500

@@ -113,26 +113,26 @@ def test_equal_scores_are_no_improvement(follow, random):
 def test_fraction_of_pixels_held_out(sides, fraction, fewest, expected, random):
     known = torch.ones(1, 1, *sides)
     watch = HeldOut(9, fraction=fraction, fewest=fewest).start(known, random)
-    assert watch.held.shape == watch.weight.shape == known.shape
-    assert watch.held.mean() == pytest.approx(expected, rel=0.12)
-    assert torch.equal(watch.held + watch.weight, known)
+    assert watch.tensors["held"].shape == watch.weight.shape == known.shape
+    assert watch.tensors["held"].mean() == pytest.approx(expected, rel=0.12)
+    assert torch.equal(watch.tensors["held"] + watch.weight, known)
 
 
 def test_only_known_pixels_are_held_out_and_keep_their_weight(random):
     known = torch.rand((1, 1, 100, 100), generator=random)
     known[..., :50] = 0
     watch = HeldOut(9, fraction=0.05, fewest=0).start(known, random)
-    held = watch.held > 0
+    held = watch.tensors["held"] > 0
     assert not (held & (known == 0)).any()
     assert held[..., 50:].float().mean() == pytest.approx(0.05, rel=0.2)
-    assert torch.equal(watch.held + watch.weight, known)
+    assert torch.equal(watch.tensors["held"] + watch.weight, known)
 
 
 def test_few_known_pixels_raise_the_fraction(random):
     known = torch.zeros(1, 1, 200, 200)
     known[..., :100, :100] = 1
     watch = HeldOut(9, fraction=0.02, fewest=800).start(known, random)
-    assert watch.held.sum() == pytest.approx(800, rel=0.1)
+    assert watch.tensors["held"].sum() == pytest.approx(800, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_blocks_around_held_out_pixels_leave_the_loss(sides, radius, random):
     known = torch.ones(1, 1, *sides)
     rule = HeldOut(9, fraction=0.09, fewest=0, radius=radius)
     watch = rule.start(known, random)
-    held, weight = watch.held > 0, watch.weight > 0
+    held, weight = watch.tensors["held"] > 0, watch.weight > 0
     assert held.any()
     assert not (held & weight).any()
     # The block of a pixel is everything within the radius along every axis.
@@ -157,7 +157,7 @@ def test_blocks_around_held_out_pixels_leave_the_loss(sides, radius, random):
 def test_pixels_held_out_follow_the_generator():
     def held(seed):
         random = torch.Generator().manual_seed(seed)
-        return HeldOut(9).start(torch.ones(1, 1, 64, 64), random).held
+        return HeldOut(9).start(torch.ones(1, 1, 64, 64), random).tensors["held"]
 
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -171,7 +171,7 @@ def test_score_is_the_error_at_held_out_pixels(random):
     watch = HeldOut(9, fewest=100).start(known, random)
     truth = torch.rand((1, 3, 40, 40), generator=random)
     image = torch.rand((1, 3, 40, 40), generator=random)
-    held = (watch.held > 0).expand_as(image)
+    held = (watch.tensors["held"] > 0).expand_as(image)
     error = (image - truth).square()
     expected = torch.stack(
         [e[h].mean() for e, h in zip(error[0], held[0], strict=True)]
@@ -189,7 +189,9 @@ def test_known_variance_judges_fitted_pixels_too(inside, outside, random):
     watch = HeldOut(9, fewest=100, variance=0.02).start(
         torch.ones(1, 1, 40, 40), random
     )
-    errors = torch.where(watch.held > 0, torch.tensor(outside), torch.tensor(inside))
+    errors = torch.where(
+        watch.tensors["held"] > 0, torch.tensor(outside), torch.tensor(inside)
+    )
     score = float(watch.score(torch.zeros(1, 1, 40, 40), lambda image: errors))
     taken = 1 - min(inside / outside, 1) ** 0.5
     expected = (1 - taken) ** 2 * (outside - 0.02) + taken**2 * 0.02
@@ -206,7 +208,9 @@ def test_known_variance_estimates_the_error_of_a_linear_smoother(random):
     kernel[..., 1, 1] = 0
     around = F.conv2d(F.pad(noisy, [1] * 4, mode="replicate"), kernel) / 0.4
     own = 0.4
-    smooth = torch.where(watch.held > 0, around, own * noisy + (1 - own) * around)
+    smooth = torch.where(
+        watch.tensors["held"] > 0, around, own * noisy + (1 - own) * around
+    )
     score = float(watch.score(smooth, squared(noisy)))
     fitted = watch.weight > 0
     error = float((smooth - truth)[fitted].square().mean())
@@ -220,7 +224,7 @@ def test_small_images_hold_out_some_pixel(sides, radius):
     for seed in range(20):
         random = torch.Generator().manual_seed(seed)
         watch = HeldOut(9, radius=radius).start(torch.ones(1, 1, *sides), random)
-        assert watch.held.any()
+        assert watch.tensors["held"].any()
 
 
 # -- the other rules --------------------------------------------------------------

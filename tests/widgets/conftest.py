@@ -100,15 +100,15 @@ def finish(until):
 @pytest.fixture
 def slow(monkeypatch):
     """Make every iteration take a while, so that a test can step in."""
-    from napari_dip.prior import fit
+    from napari_dip.prior.loop import Run
 
-    advance = fit._Run.advance
+    advance = Run.advance
 
     def slowly(self):
         time.sleep(0.02)
         return advance(self)
 
-    monkeypatch.setattr(fit._Run, "advance", slowly)
+    monkeypatch.setattr(Run, "advance", slowly)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 from qtpy.QtCore import QThreadPool
 from superqt.utils import WorkerBase
 
-from napari_dip.prior import fit as engine
+from napari_dip.prior.loop import Run
 
 pytestmark = pytest.mark.gui
 
@@ -179,13 +179,13 @@ def test_deleting_the_source_changes_nothing(open_widget, until, noisy, slow):
 def runs(monkeypatch):
     """Collect weak references to the state of every fit."""
     found = []
-    init = engine._Run.__init__
+    init = Run.__init__
 
     def remembered(self, *args):
         found.append(weakref.ref(self))
         init(self, *args)
 
-    monkeypatch.setattr(engine._Run, "__init__", remembered)
+    monkeypatch.setattr(Run, "__init__", remembered)
     return found
 
 
@@ -245,11 +245,11 @@ def test_a_widget_that_is_destroyed_takes_its_fit_along(
 
 def broken(error):
     def advance(self):
-        if self.step == 2:
+        if self.state.progress.step == 2:
             raise error
         return good(self)
 
-    good = engine._Run.advance
+    good = Run.advance
     return advance
 
 
@@ -267,7 +267,7 @@ def test_an_error_is_told_and_the_panel_runs_again(
 ):
     viewer, widget = open_widget(noisy, iterations=5)
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Run, "advance", broken(error))
+        patch.setattr(Run, "advance", broken(error))
         finish(widget)
     assert names(viewer) == ["raw"]
     assert [severity for severity, _ in messages] == ["error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior import resampling
+from napari_dip.prior import registry, resampling
+from napari_dip.prior.generators import ResNet, UNet
 from napari_dip.prior.layers import memory_format, normalize, pad, upsample
 from napari_dip.prior.operators import convolve_axis
 
@@ -237,6 +238,26 @@ class Pixels:
     ) -> nn.Module:
         """Return a module that gives the same pixels for every code."""
         return _Canvas(outputs, sides, generator)
+
+
+ARCHITECTURES: dict[str, type[Any]] = {
+    "hourglass": Architecture,
+    "unet": UNet,
+    "resnet": ResNet,
+    "pixels": Pixels,
+}
+"""Names of the architectures, as they are written in JSON."""
+
+
+def to_dict(architecture: Generates) -> dict[str, Any]:
+    """Return an architecture as JSON holds it: its name and its parameters."""
+    return registry.to_dict(architecture, ARCHITECTURES)
+
+
+def from_dict(data: Mapping[str, Any]) -> Generates:
+    """Return the architecture that `to_dict` has written."""
+    made: Generates = registry.from_dict(data, ARCHITECTURES, "architecture")
+    return made
 
 
 class _Canvas(nn.Module):

@@ -1,13 +1,18 @@
-"""The exponential average of the outputs, which is the result of a fit."""
+"""The exponential moving average of the outputs, which is the result of a fit."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from napari_dip.prior.snapshot import overwrite
+
 
 class Average:
-    """Bias-corrected exponential average of the outputs, pixel by pixel.
+    """Bias-corrected exponential moving average (EMA) of the outputs, pixel by pixel.
 
     ``value = sum_t decay^(T-t) w_t f_t / sum_t decay^(T-t) w_t``: with weights of
     one the first paper's sliding window (section 3.1, gamma = 0.99) without the
@@ -19,7 +24,7 @@ class Average:
     shape : tuple of int
         Shape of the outputs, (1, C, ...).
     decay : float
-        Weight of the past, in [0, 1).
+        EMA decay: the weight of the past, in [0, 1).
     device : torch.device
         Where it lives.
     per_channel : bool
@@ -62,6 +67,15 @@ class Average:
         mean = total / reached.sum(spatial, keepdim=True).clamp(min=1)
         return torch.where(reached, value, mean)
 
-    def tensors(self) -> list[Tensor]:
-        """Return the state, for snapshots."""
-        return [self.sum, self.weight]
+    def reset(self) -> None:
+        """Forget every output."""
+        self.sum.zero_()
+        self.weight.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the two sums."""
+        return {"sum": self.sum, "weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the two sums."""
+        overwrite(self.state_dict(), state, "state: average")

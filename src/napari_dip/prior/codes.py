@@ -1,22 +1,27 @@
 """What the network sees: fixed codes z, perturbed codes, and hidden pixels.
 
-A code is a small frozen dataclass.  ``code.start(...)`` prepares it for one fit
-and returns a function that is called once per iteration and draws what the
-network sees then: the input, and which pixels were hidden from it (None where
-a code hides nothing).
+A code is a small frozen dataclass.  ``code.start(...)`` prepares it for one fit and
+returns a `Drawing`, whose `draw` is called once per iteration.  It returns what the
+network sees then: the input, and which pixels were hidden from it (None where a code
+hides nothing).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
+from torch import Generator as Random
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior.layers import corner, memory_format
+from napari_dip.prior.snapshot import overwrite
+
+Sides = tuple[int, ...]
 
 
 class Draw(NamedTuple):
@@ -32,44 +37,62 @@ class Draw(NamedTuple):
     hidden: Tensor | None
 
 
-class _Seeing:
-    """A code that hides nothing."""
+class Code(ABC):
+    """Base of everything that can feed the network."""
 
-    per_channel = False
+    per_channel: bool = False
+    """Whether channels are hidden, and so held out, one by one."""
 
-
-Drawing = Callable[[torch.Generator], Draw]
-
-
-class Code(Protocol):
-    """Anything that can feed the network."""
-
-    @property
-    def per_channel(self) -> bool:
-        """Whether channels are hidden, and so held out, one by one."""
-        ...
-
+    @abstractmethod
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels for an image of shape (C, ...)."""
-        ...
 
+    @abstractmethod
     def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
-        """Return the drawing function for one fit.
+        """Return the code prepared for one fit.
 
         `canvas` are the sides the network works on; the measurement, (1, C, ...),
         covers their near corner, and `known`, (1, 1, ...) or (1, C, ...), is 0
         where it is missing or held out.
         """
-        ...
+
+    @abstractmethod
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
+        """Return what the network sees in one iteration."""
 
 
-def extend(image: Tensor, canvas: tuple[int, ...]) -> Tensor:
+class Drawing:
+    """A code prepared for one fit.
+
+    Parameters
+    ----------
+    code : Code
+        What it came from.
+    sides : tuple of int
+        Spatial sides of the measurement.
+    **tensors : Tensor
+        What stays the same through the fit.
+    """
+
+    def __init__(self, code: Code, sides: Sides, **tensors: Tensor) -> None:
+        self.code, self.sides, self.tensors = code, sides, tensors
+
+    def draw(self, generator: Random) -> Draw:
+        """Return what the network sees in one iteration."""
+        return self.code.draw(self, generator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the fixed tensors."""
+        return self.tensors
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the fixed tensors."""
+        overwrite(self.tensors, state, "state: code")
+
+
+def extend(image: Tensor, canvas: Sides) -> Tensor:
     """Extend the far side of every spatial axis to `canvas` by reflection."""
     for axis, size in enumerate(canvas, start=2):
         n = image.shape[axis]
@@ -80,25 +103,38 @@ def extend(image: Tensor, canvas: tuple[int, ...]) -> Tensor:
     return image
 
 
-def _perturbed(fixed: Tensor, sigma: float) -> Drawing:
-    fixed = fixed.contiguous(memory_format=memory_format(fixed.ndim - 2))
-    if sigma == 0:
-        return lambda generator: Draw(fixed, None)
+class Perturbed(Code):
+    """Base of codes that are fixed but for normal noise added in every iteration."""
 
-    # Drawn with the channels last in memory: on a permuted tensor the CPU's
-    # generator leaves its vectorised path and takes nine times as long.
-    shape = (1, *fixed.shape[2:], fixed.shape[1])
+    perturbation: float
 
-    def draw(generator: torch.Generator) -> Draw:
-        noise = torch.empty(shape, device=fixed.device, dtype=torch.float32)
-        noise = noise.normal_(std=sigma, generator=generator).movedim(-1, 1)
-        return Draw(noise.add_(fixed), None)
+    @abstractmethod
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Return the code without the noise; see `Code.start`."""
 
-    return draw
+    def start(
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
+    ) -> Drawing:
+        """Prepare the code for one fit; see `Code.start`."""
+        z = self.fixed(canvas, measurement, generator)
+        z = z.contiguous(memory_format=memory_format(z.ndim - 2))
+        return Drawing(self, tuple(measurement.shape[2:]), z=z)
+
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
+        """Add the noise."""
+        z = drawing.tensors["z"]
+        if self.perturbation == 0:
+            return Draw(z, None)
+        # Drawn with the channels last in memory: on a permuted tensor the CPU's
+        # generator leaves its vectorised path and takes nine times as long.
+        shape = (1, *z.shape[2:], z.shape[1])
+        noise = torch.empty(shape, device=z.device, dtype=torch.float32)
+        noise.normal_(std=self.perturbation, generator=generator)
+        return Draw(noise.movedim(-1, 1).add_(z), None)
 
 
 @dataclass(frozen=True)
-class Noise(_Seeing):
+class Noise(Perturbed):
     """Uniform noise in [0, scale], the first paper's code (section 4).
 
     Parameters
@@ -119,23 +155,17 @@ class Noise(_Seeing):
         """Return the number of input channels."""
         return self.features
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Draw the fixed code; see `Code.start`."""
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Draw the uniform noise."""
         shape = (1, self.features, *canvas)
         fixed = torch.rand(
-            shape, generator=generator, device=measurement.device, dtype=torch.float32
+            shape, generator=random, device=measurement.device, dtype=torch.float32
         )
-        return _perturbed(fixed * self.scale, self.perturbation)
+        return fixed * self.scale
 
 
 @dataclass(frozen=True)
-class Meshgrid(_Seeing):
+class Meshgrid(Perturbed):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
@@ -144,19 +174,13 @@ class Meshgrid(_Seeing):
         """Return one channel per spatial dimension."""
         return len(shape) - 1
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Lay out the coordinates; see `Code.start`."""
-        return _perturbed(_coordinates(canvas, measurement), self.perturbation)
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Lay out the coordinates."""
+        return _coordinates(canvas, measurement)
 
 
 @dataclass(frozen=True)
-class Fourier(_Seeing):
+class Fourier(Perturbed):
     """Sines and cosines of the coordinates at octaves (Shabtay et al., PIP, 2022).
 
     Parameters
@@ -174,22 +198,16 @@ class Fourier(_Seeing):
         """Return two channels per octave and spatial dimension."""
         return 2 * self.octaves * (len(shape) - 1)
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Evaluate the features; see `Code.start`."""
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Evaluate the features."""
         phase = 2 * torch.pi * _coordinates(canvas, measurement)
         angles = [2**k * phase for k in range(self.octaves)]
         waves = [torch.sin(a) for a in angles] + [torch.cos(a) for a in angles]
-        return _perturbed(torch.cat(waves, dim=1), self.perturbation)
+        return torch.cat(waves, dim=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Guide(_Seeing):
+class Guide(Perturbed):
     """A second image of the same scene as the code (first paper, section 3.6).
 
     Parameters
@@ -207,20 +225,13 @@ class Guide(_Seeing):
         """Return the channels of the guide."""
         return self.image.shape[1]
 
-    def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
-    ) -> Drawing:
-        """Extend the guide to the canvas; see `Code.start`."""
-        guide = _over(self.image, measurement, canvas)
-        return _perturbed(guide, self.perturbation)
+    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
+        """Extend the guide to the canvas."""
+        return _over(self.image, measurement, canvas)
 
 
 @dataclass(frozen=True)
-class BlindSpot:
+class BlindSpot(Code):
     """The measurement itself, with a new random part of its pixels hidden each time.
 
     A hidden pixel is replaced by the mean of its visible neighbours and marked in
@@ -251,51 +262,52 @@ class BlindSpot:
         return shape[0] + (shape[0] if self.per_channel else 1) + guides
 
     def start(
-        self,
-        canvas: tuple[int, ...],
-        measurement: Tensor,
-        known: Tensor,
-        generator: torch.Generator,
+        self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
         """Extend the measurement to the canvas; see `Code.start`."""
-        image, known = extend(measurement, canvas), extend(known, canvas)
-        ndim = len(canvas)
-        pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
-        masks = image.shape[1] if self.per_channel else 1
-        shape = (1, masks, *measurement.shape[2:])
-        spatial = tuple(range(2, image.ndim))
-        crop = corner(measurement.shape[2:])
-        guide = []
+        tensors = {
+            "image": extend(measurement, canvas),
+            "known": extend(known, canvas),
+        }
         if self.guide is not None:
-            guide = [_over(self.guide, measurement, canvas) - 0.5]
+            tensors["guide"] = _over(self.guide, measurement, canvas) - 0.5
+        return Drawing(self, tuple(measurement.shape[2:]), **tensors)
 
-        def draw(generator: torch.Generator) -> Draw:
-            uniform = torch.rand(
-                shape, generator=generator, device=image.device, dtype=torch.float32
-            )
-            # A pixel and its mirror images beyond the far side hide together.
-            visible = (extend(uniform, canvas) >= self.fraction) * known
-            hidden = 1 - visible
-            around = pool(visible, 3, 1, 1)
-            shown = image * visible
-            near = pool(shown, 3, 1, 1)
-            # Means of windows with no visible pixel fall back to the whole image's.
-            count = visible.sum(spatial, True).clamp(min=1)
-            mean = shown.sum(spatial, True) / count
-            fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
-            seen = torch.lerp(image, fill, hidden) - 0.5
-            return Draw(torch.cat([seen, hidden, *guide], dim=1), hidden[crop])
+    def draw(self, drawing: Drawing, generator: Random) -> Draw:
+        """Choose the hidden pixels and fill them in."""
+        image, known = drawing.tensors["image"], drawing.tensors["known"]
+        canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
+        pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
+        masks = image.shape[1] if self.per_channel else 1
+        uniform = torch.rand(
+            (1, masks, *drawing.sides),
+            generator=generator,
+            device=image.device,
+            dtype=torch.float32,
+        )
+        # A pixel and its mirror images beyond the far side hide together.
+        visible = (extend(uniform, canvas) >= self.fraction) * known
+        hidden = 1 - visible
+        around = pool(visible, 3, 1, 1)
+        shown = image * visible
+        near = pool(shown, 3, 1, 1)
+        # Means of windows with no visible pixel fall back to the whole image's.
+        count = visible.sum(spatial, True).clamp(min=1)
+        mean = shown.sum(spatial, True) / count
+        fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
+        parts = [torch.lerp(image, fill, hidden) - 0.5, hidden]
+        if "guide" in drawing.tensors:
+            parts.append(drawing.tensors["guide"])
+        return Draw(torch.cat(parts, dim=1), hidden[corner(drawing.sides)])
 
-        return draw
 
-
-def _over(guide: Tensor, measurement: Tensor, canvas: tuple[int, ...]) -> Tensor:
+def _over(guide: Tensor, measurement: Tensor, canvas: Sides) -> Tensor:
     """Return a copy of the part of a guide that lies over a measurement, extended."""
     part = guide[corner(measurement.shape[2:])]
     return extend(part.to(measurement.device, torch.float32, copy=True), canvas)
 
 
-def _coordinates(canvas: tuple[int, ...], measurement: Tensor) -> Tensor:
+def _coordinates(canvas: Sides, measurement: Tensor) -> Tensor:
     axes = [
         torch.linspace(0, 1, n, device=measurement.device, dtype=torch.float32)
         for n in canvas

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from napari_dip.errors import InputError
 
 ORTHOGONAL_ABOVE = 64
 """Kernels with more inputs per output than this are orthogonalised by Muon."""
@@ -93,38 +95,139 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     return result.float()
 
 
+class Optimizers:
+    """The optimisers of a fit as one.
+
+    Parameters
+    ----------
+    members : list of Optimizer
+        Each for its own parameters.
+    on_gpu : bool
+        Whether CUDA graphs take the steps: these read the learning rates from the
+        device, where they can change.
+    """
+
+    def __init__(
+        self, members: list[torch.optim.Optimizer], *, on_gpu: bool = False
+    ) -> None:
+        self.members = members
+        self._factor = 1.0
+        if on_gpu:
+            for group in self._groups():
+                device = group["params"][0].device
+                group["lr"] = torch.tensor(group["lr"], device=device)
+        self.learning_rates = [float(group["lr"]) for group in self._groups()]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Every parameter that is fitted."""
+        return [p for _, p in self._owned()]
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for optimizer in self.members:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Take a step with each."""
+        for optimizer in self.members:
+            optimizer.step()
+
+    def scale(self, factor: float) -> None:
+        """Set every learning rate to its first value times `factor`."""
+        if factor == self._factor:
+            return
+        self._factor = factor
+        for rate, group in zip(self.learning_rates, self._groups(), strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the moments and counts of every parameter, by its number."""
+        return {
+            f"{number}.{name}": value
+            for number, (optimizer, p) in enumerate(self._owned())
+            for name, value in optimizer.state.get(p, {}).items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the moments and counts, in place where there are some.
+
+        Those that `state` lacks become zero, as they are before the first step.
+        """
+        for name, value in self.state_dict().items():
+            if name not in state:
+                value.zero_()
+        owned = self._owned()
+        for name, value in state.items():
+            number, _, kind = name.partition(".")
+            if not number.isdecimal() or int(number) >= len(owned):
+                raise InputError(f"state: optimizers: {name} is of no parameter")
+            optimizer, p = owned[int(number)]
+            if not isinstance(value, Tensor) or value.shape not in (p.shape, ()):
+                raise InputError(
+                    f"state: optimizers: {name} must be a tensor of shape "
+                    f"{tuple(p.shape)} or ()"
+                )
+            moments = optimizer.state[p]
+            if kind not in moments:
+                # With the strides of the parameter: fused steps rely on them.
+                alike = p if value.ndim else value
+                moments[kind] = torch.empty_like(
+                    alike, dtype=value.dtype, device=p.device
+                )
+            moments[kind].copy_(value)
+
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        for optimizer in self.members:
+            yield from optimizer.param_groups
+
+    def _owned(self) -> list[tuple[torch.optim.Optimizer, Tensor]]:
+        return [
+            (optimizer, p)
+            for optimizer in self.members
+            for group in optimizer.param_groups
+            for p in group["params"]
+        ]
+
+
 def make(
-    network: nn.Module, kind: str, rate: float | Tensor, *, on_gpu: bool
+    network: nn.Module, kind: str, learning_rate: float, *, on_gpu: bool
 ) -> list[torch.optim.Optimizer]:
-    """Return the optimisers of a fit.
+    """Return the optimisers of a network.
 
     Parameters
     ----------
     network : nn.Module
         The generator.
     kind : {"adam", "muon"}
-        With "muon", large kernels take Muon steps at `rate` and everything else
-        Adam steps at 0.01.
-    rate : float or Tensor
-        Learning rate.
+        With "muon", large kernels take Muon steps at `learning_rate` and everything
+        else Adam steps at 0.01.
+    learning_rate : float
+        Of the optimiser that is named.
     on_gpu : bool
         Whether the steps must be fit for CUDA graphs.
     """
-    adam: dict[str, Any] = {"fused": True}
-    if on_gpu:
-        adam["capturable"] = True
     params = [p for p in network.parameters() if p.requires_grad]
     if kind == "adam":
-        return [torch.optim.Adam(params, lr=rate, **adam)]
+        return [adam(params, learning_rate, on_gpu=on_gpu)]
     kernels: list[Tensor] = []
     others: list[Tensor] = []
     for p in params:
-        wide = p.ndim > 2 and p[0].numel() > ORTHOGONAL_ABOVE
-        (kernels if wide else others).append(p)
-    made: list[torch.optim.Optimizer] = []
+        large = p.ndim > 2 and p[0].numel() > ORTHOGONAL_ABOVE
+        (kernels if large else others).append(p)
+    optimizers: list[torch.optim.Optimizer] = []
     if kernels:
-        made.append(Muon(kernels, lr=rate))
+        optimizers.append(Muon(kernels, lr=learning_rate))
     if others:
-        small = rate.new_tensor(0.01) if isinstance(rate, Tensor) else 0.01
-        made.append(torch.optim.Adam(others, lr=small, **adam))
-    return made
+        optimizers.append(adam(others, 0.01, on_gpu=on_gpu))
+    return optimizers
+
+
+def adam(
+    params: list[Any], learning_rate: float, *, on_gpu: bool
+) -> torch.optim.Optimizer:
+    """Return Adam as published, fit for CUDA graphs on a GPU."""
+    return torch.optim.Adam(params, lr=learning_rate, fused=True, capturable=on_gpu)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from napari_dip.prior.architecture import Generates
@@ -23,7 +24,7 @@ class Problem:
     measurement : Tensor
         y, float32, (1, C, ...), finite, scaled to about [0, 1].
     term : Term
-        Data term; see `napari_dip.prior.terms`.
+        Data fidelity; see `napari_dip.prior.terms`.
     operator : callable, optional
         A, maps an image tensor to a tensor shaped like the measurement; the
         identity where not given.  A module that is on another device than the
@@ -34,14 +35,12 @@ class Problem:
         Channels and sides of the image x; the measurement's where not given.
     anneal : callable, optional
         Called before every iteration with the part of all iterations that is done,
-        for terms that change; tensors they hold must be changed in place.
+        for a data fidelity that changes; tensors they hold must be changed in place.
     penalty : callable, optional
         Maps the image to a scalar that is added to the loss, weighted already.
     start : Tensor, optional
         Image, (1, C, ...), that the network is fitted to for the first
         `Settings.start_iterations`, before it sees the measurement.
-    finish : callable, optional
-        Applied to the averaged image before anyone sees it.
     operator_rate : float, optional
         Learning rate (Adam) of the operator's own parameters, which are then
         fitted along, in a copy of the module: `Fit.operator`.  Where not given
@@ -56,7 +55,6 @@ class Problem:
     anneal: Callable[[float], None] | None = None
     penalty: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
-    finish: Callable[[Tensor], Tensor] | None = None
     operator_rate: float | None = None
 
     @property
@@ -77,6 +75,24 @@ class Prior:
     architecture: Generates
     code: Code
 
+    def canvas(self, sides: Sequence[int]) -> tuple[int, ...]:
+        """Return the sides of an image rounded up to what the network can halve.
+
+        Two pixels are left at the coarsest scale: one has no variance to normalise.
+        """
+        multiples = self.architecture.multiple(len(sides))
+        return tuple(
+            max(2, -(-n // m)) * m for n, m in zip(sides, multiples, strict=True)
+        )
+
+    def build(
+        self, image_shape: tuple[int, ...], generator: torch.Generator | None
+    ) -> nn.Module:
+        """Return the network for an image (C, ...), weights from `generator`."""
+        channels, *sides = image_shape
+        inputs = self.code.channels(image_shape)
+        return self.architecture.build(inputs, channels, self.canvas(sides), generator)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -91,9 +107,9 @@ class Settings:
     rate : float
         Learning rate.
     schedule : {"constant", "cosine", "halving"}
-        Whether the rate falls over the most iterations that the stopping rule allows:
-        to zero with a half cosine, or by half at each of
-        `napari_dip.prior.fit.HALVINGS`.
+        Whether the learning rate falls over the most iterations that the stopping
+        rule allows: to zero with a half cosine, or by half at each of
+        `napari_dip.prior.loop.HALVINGS`.
     start_iterations : int
         Iterations spent on `Problem.start`, not counted by the stopping rule.
     extra_iterations : int
@@ -101,8 +117,10 @@ class Settings:
         last one is then kept.
     resumable : bool
         Whether the fit keeps what it needs to go on later: `Fit.resume`.
+    keep_weights : bool
+        Whether the fit gives the weights of its network: `Fit.weights`.
     decay : float
-        Of the averaged output, per iteration.
+        EMA decay: the weight of the past in the averaged output, per iteration.
     check_every : int
         Iterations between readings of loss and score.
     device, precision : str
@@ -122,6 +140,7 @@ class Settings:
     start_iterations: int = 0
     extra_iterations: int = 0
     resumable: bool = False
+    keep_weights: bool = False
     decay: float = 0.99
     check_every: int = 10
     device: str = "auto"
@@ -152,7 +171,7 @@ class Iterate:
     measure : callable
         Makes `average`.
     render : callable
-        Makes `image`.
+        Makes `image`: the average as well, until a task has its own.
     index : tuple
         Where `image` belongs in the result, if that has several planes.
     part, parts : int
@@ -161,6 +180,9 @@ class Iterate:
         Whether the fit takes `maximum` iterations, no fewer.
     score_name : str
         What the score is, in words for the user.
+    checkpoint : callable, optional
+        Makes the state of the fit now, a flat dict of tensors and of values that JSON
+        can hold; `napari_dip.prior.fit.fit` goes on from it.
     """
 
     step: int
@@ -176,6 +198,7 @@ class Iterate:
     parts: int = 1
     fixed: bool = False
     score_name: str = "error"
+    checkpoint: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)
 
     @property
     def average(self) -> Tensor:
@@ -195,9 +218,9 @@ class Fit:
     Attributes
     ----------
     image : Tensor or ndarray
-        The best averaged image, finished.
+        The average, or what a task has made of it.
     average : Tensor
-        The same before the problem's `finish`.
+        The best averaged image.
     stopped_by : str
         Why the fit ended, in words.
     iterations : int
@@ -214,6 +237,9 @@ class Fit:
         What the user should know.
     uncertainty : Tensor or ndarray, optional
         Standard deviation over restarts.
+    weights : dict of str to Tensor, optional
+        Of the network after the last iteration, on the CPU, where
+        `Settings.keep_weights` asked for them.
     operator : nn.Module, optional
         The operator of the best iteration, where it was fitted along.
     resume : callable, optional
@@ -234,6 +260,7 @@ class Fit:
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     uncertainty: Any = field(default=None, repr=False)
+    weights: dict[str, Tensor] | None = field(default=None, repr=False)
     operator: nn.Module | None = field(default=None, repr=False)
     resume: Callable[[int], Fitting] | None = field(default=None, repr=False)
 

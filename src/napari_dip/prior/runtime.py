@@ -16,6 +16,9 @@ from torch import Tensor
 from napari_dip import machine
 from napari_dip.errors import InputError, OutOfMemory
 
+ONE_THREAD = 64 * 64
+"""Pixels up to which threads cost more time than they save."""
+
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -66,6 +69,40 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
             )
         return torch.bfloat16 if native else torch.float32
     return getattr(torch, precision)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fit computes.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where its tensors are.
+    dtype : torch.dtype
+        What the network computes in.
+    threads : int, optional
+        CPU threads during a step; torch's number where not given.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int | None = None
+
+    @classmethod
+    def pick(
+        cls, device: str, precision: str, threads: int | None, pixels: int
+    ) -> Place:
+        """Return the place that settings name, for an image of so many pixels."""
+        picked = pick_device(device)
+        if threads is None and pixels <= ONE_THREAD:
+            threads = 1
+        return cls(picked, pick_dtype(precision, picked), threads)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether CUDA graphs can be captured here."""
+        return self.device.type == "cuda"
 
 
 def generator(seed: int, device: torch.device) -> torch.Generator:
@@ -184,12 +221,12 @@ def memory_errors(advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).lower()
+        message = str(error).lower()
         if not (
             isinstance(error, MemoryError | torch.OutOfMemoryError)
-            or "can't allocate memory" in told
-            or "not enough memory" in told
-            or "out of memory" in told
+            or "can't allocate memory" in message
+            or "not enough memory" in message
+            or "out of memory" in message
         ):
             raise
         failed = True
@@ -233,8 +270,8 @@ class Estimate:
         text += f" and {self.available / 2**30:.1f} GiB are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
         side -= side % 32
-        what = " x ".join([str(side)] * ndim)
-        return text + f"; an image of {what} pixels, or fewer channels, would fit"
+        sides = " x ".join([str(side)] * ndim)
+        return text + f"; an image of {sides} pixels, or fewer channels, would fit"
 
 
 class Graph:

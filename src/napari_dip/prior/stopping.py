@@ -2,20 +2,22 @@
 
 A rule gives every checked iteration a score (lower is better), or one for every
 channel.  The fit keeps of every channel the averaged image of its best score and ends
-when the rule says so.
+when the rule says so.  What a rule remembers during a fit is in its `Watch`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
+from napari_dip.prior import registry
+from napari_dip.prior.snapshot import Values, copied, overwrite
 from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -31,100 +33,124 @@ class Verdict(NamedTuple):
     """Why to stop now, or None to go on."""
 
 
-class Watch(Protocol):
-    """A rule at work on one fit."""
+class Rule:
+    """Base of the stopping rules; as it stands it never stops and keeps the last."""
 
-    weight: Tensor
-    """Weights of the fit's own loss, (1, 1, ...) or (1, C, ...)."""
+    maximum: int
+    """Most iterations that the fit may take."""
 
-    def see(self, output: Tensor) -> None:
-        """Look at the output of every iteration, without reading it back."""
-        ...
-
-    def score(self, average: Tensor, error: Error) -> Tensor:
-        """Return the scores of the averaged image, (1,) or (C,), on the device."""
-        ...
-
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
-        """Decide on the scores of a checked iteration."""
-        ...
-
-
-class Rule(Protocol):
-    """A stopping rule."""
-
-    @property
-    def maximum(self) -> int:
-        """Most iterations that the fit may take."""
-        ...
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the fit takes `maximum` iterations, no fewer."""
-        ...
-
-    @property
-    def score_name(self) -> str:
-        """What the score is, in words for the user."""
-        ...
+    fixed: ClassVar[bool] = False
+    """Whether the fit takes `maximum` iterations, no fewer."""
+    score_name: ClassVar[str] = "error"
+    """What the score is, in words for the user."""
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
-        ...
+        return Watch(self, weight)
 
+    def see(self, watch: Watch, output: Tensor) -> None:
+        """Look at the output of every iteration, without reading it back."""
 
-class _Patient:
-    """Keep the lowest scores; give up when their mean has not fallen for long."""
+    def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:
+        """Return the scores of the averaged image, (1,) or (C,), on the device."""
+        return weighted_mean(error(average), watch.weight).reshape(1)
 
-    def __init__(self, patience: int, fraction: float, name: str) -> None:
-        self.patience, self.fraction, self.name = patience, fraction, name
-        self.lowest: list[float] = []
-        self.lowest_mean = float("inf")
-        self.step = 0
-
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
-        lowest = self.lowest or [float("inf")] * len(scores)
-        best = tuple(s < low for s, low in zip(scores, lowest, strict=True))
-        self.lowest = [min(s, low) for s, low in zip(scores, lowest, strict=True)]
-        mean = sum(scores) / len(scores)
-        if mean < self.lowest_mean:
-            self.lowest_mean, self.step = mean, step
-            return Verdict(best, None)
-        waited = step - self.step
-        if waited >= max(self.patience, self.fraction * self.step):
-            return Verdict(best, f"{self.name} has not fallen for {waited} iterations")
-        return Verdict(best, None)
-
-
-@dataclass(frozen=True)
-class Iterations:
-    """Stop after a fixed number of iterations and keep the last average."""
-
-    fixed: ClassVar[bool] = True
-    score_name: ClassVar[str] = "error"
-    maximum: int
-
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit; see `Rule.start`."""
-        return _Counting(weight)
-
-
-class _Counting:
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
-
-    def see(self, output: Tensor) -> None:
-        pass
-
-    def score(self, average: Tensor, error: Error) -> Tensor:
-        return weighted_mean(error(average), self.weight).reshape(1)
-
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Decide on the scores of a checked iteration."""
         return Verdict((True,), None)
 
 
+class Watch:
+    """A rule at work on one fit.
+
+    Parameters
+    ----------
+    rule : Rule
+        Decides.
+    weight : Tensor
+        Weights of the fit's own loss, (1, 1, ...) or (1, C, ...).
+    **tensors : Tensor
+        What else the rule needs.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        "weight" and the others; rules may add to them.
+    values : dict
+        What the rule remembers from check to check, JSON-able.
+    """
+
+    def __init__(self, rule: Rule, weight: Tensor, **tensors: Tensor) -> None:
+        self.rule = rule
+        self.tensors = {"weight": weight, **tensors}
+        self.values: dict[str, Any] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """Weights of the fit's own loss."""
+        return self.tensors["weight"]
+
+    def see(self, output: Tensor) -> None:
+        """Look at the output of an iteration."""
+        self.rule.see(self, output)
+
+    def score(self, average: Tensor, error: Error) -> Tensor:
+        """Return the scores of the averaged image."""
+        return self.rule.score(self, average, error)
+
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        """Decide on the scores of a checked iteration."""
+        return self.rule.judge(self, step, scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and values."""
+        return {**self.tensors, **self.values}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set tensors and values; those that rules have added may come and go."""
+        tensors = {name: v for name, v in state.items() if isinstance(v, Tensor)}
+        for name in self.tensors.keys() - tensors.keys():
+            del self.tensors[name]
+        for name in tensors.keys() - self.tensors.keys():
+            self.tensors[name] = copied(tensors[name]).to(self.weight.device)
+        overwrite(self.tensors, tensors, "state: watch")
+        self.values = {k: copied(v) for k, v in state.items() if k not in tensors}
+
+
+def _patient(
+    watch: Watch,
+    step: int,
+    scores: Sequence[float],
+    patience: float,
+    relative_patience: float,
+    what: str,
+) -> Verdict:
+    """Keep the lowest scores; give up when their mean has not fallen for long."""
+    values = watch.values
+    lowest = values.get("lowest", [float("inf")] * len(scores))
+    best = tuple(s < low for s, low in zip(scores, lowest, strict=True))
+    values["lowest"] = [min(s, low) for s, low in zip(scores, lowest, strict=True)]
+    mean = sum(scores) / len(scores)
+    if mean < values.get("lowest_mean", float("inf")):
+        values.update(lowest_mean=mean, lowest_step=step)
+        return Verdict(best, None)
+    since = values.get("lowest_step", 0)
+    waited = step - since
+    if waited >= max(patience, relative_patience * since):
+        return Verdict(best, f"{what} has not fallen for {waited} iterations")
+    return Verdict(best, None)
+
+
 @dataclass(frozen=True)
-class HeldOut:
+class Iterations(Rule):
+    """Stop after a fixed number of iterations and keep the last average."""
+
+    fixed: ClassVar[bool] = True
+    maximum: int
+
+
+@dataclass(frozen=True)
+class HeldOut(Rule):
     """Keep a part of the pixels out of the loss and stop when they get worse.
 
     The error of the *averaged* image at held-out pixels is, up to the constant
@@ -165,7 +191,6 @@ class HeldOut:
     in fine texture, it stops too early.
     """
 
-    fixed: ClassVar[bool] = False
     score_name: ClassVar[str] = "held-out error"
     maximum: int
     fraction: float = 0.02
@@ -202,33 +227,29 @@ class HeldOut:
                 f"{total} known pixels are too few to hold any out; fix the number of "
                 f"iterations instead"
             )
-        return _HoldingOut(self, weight * ~near, weight * held)
+        return Watch(self, weight * ~near, held=weight * held)
 
-
-class _HoldingOut(_Patient):
-    def __init__(self, rule: HeldOut, weight: Tensor, held: Tensor) -> None:
-        super().__init__(
-            rule.patience, rule.relative_patience, "the error at held-out pixels"
-        )
-        self.weight, self.held, self.variance = weight, held, rule.variance
-
-    def see(self, output: Tensor) -> None:
-        pass
-
-    def score(self, average: Tensor, error: Error) -> Tensor:
+    def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:
+        """Return the error at held-out pixels, or with `variance` at all of them."""
         errors = error(average)
-        held_out = channel_means(errors, self.held)
+        held_out = channel_means(errors, watch.tensors["held"])
         if self.variance is None:
             return held_out
         variance = errors.new_tensor(self.variance)
-        kept = (channel_means(errors, self.weight) / held_out).clamp(max=1)
+        kept = (channel_means(errors, watch.weight) / held_out).clamp(max=1)
         taken = 1 - kept.sqrt()
         score = kept * (held_out - variance) + taken.square() * variance
         return score * (variance.mean() / variance)
 
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Keep the lowest scores; see `Rule.judge`."""
+        what = "the error at held-out pixels"
+        patience = self.patience, self.relative_patience
+        return _patient(watch, step, scores, *patience, what)
+
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(Rule):
     """Stop when the error has not fallen any more, and keep the image of the lowest.
 
     For measurements without noise, where less error is better to the end.
@@ -241,30 +262,16 @@ class Plateau:
         Iterations without improvement after which to stop.
     """
 
-    fixed: ClassVar[bool] = False
-    score_name: ClassVar[str] = "error"
     maximum: int
     patience: int = 100
 
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit; see `Rule.start`."""
-        return _Falling(self, weight)
-
-
-class _Falling(_Patient):
-    def __init__(self, rule: Plateau, weight: Tensor) -> None:
-        super().__init__(rule.patience, 0, "the error")
-        self.weight = weight
-
-    def see(self, output: Tensor) -> None:
-        pass
-
-    def score(self, average: Tensor, error: Error) -> Tensor:
-        return weighted_mean(error(average), self.weight).reshape(1)
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Keep the lowest error; see `Rule.judge`."""
+        return _patient(watch, step, scores, self.patience, 0, "the error")
 
 
 @dataclass(frozen=True)
-class MovingVariance:
+class MovingVariance(Rule):
     """Stop when the outputs have been at their steadiest for long enough.
 
     ES-EMV of Wang et al. (2021, arXiv 2112.06074, Algorithm 2): an exponentially
@@ -284,7 +291,6 @@ class MovingVariance:
         Iterations before the variance means anything.
     """
 
-    fixed: ClassVar[bool] = False
     score_name: ClassVar[str] = "variance of the outputs"
     maximum: int
     memory: float = 0.1
@@ -293,37 +299,35 @@ class MovingVariance:
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit; see `Rule.start`."""
-        return _Steadying(self, weight)
+        zero = torch.zeros((), device=weight.device, dtype=torch.float32)
+        return Watch(self, weight, variance=zero)
 
-
-class _Steadying(_Patient):
-    def __init__(self, rule: MovingVariance, weight: Tensor) -> None:
-        super().__init__(rule.patience, 0, "the variance of the outputs")
-        self.weight, self.rule = weight, rule
-        self.mean: Tensor | None = None
-        self.variance = torch.zeros((), device=weight.device, dtype=torch.float32)
-
-    def see(self, output: Tensor) -> None:
-        if self.mean is None:
-            self.mean = torch.nan_to_num(output, 0.0, 0.0, 0.0)
+    def see(self, watch: Watch, output: Tensor) -> None:
+        """Bring mean and variance up to date; see `Rule.see`."""
+        mean = watch.tensors.get("mean")
+        if mean is None:
+            watch.tensors["mean"] = torch.nan_to_num(output, 0.0, 0.0, 0.0)
             return
         # A divergence must not stay in here after the fit has recovered from it.
-        step = torch.nan_to_num(output - self.mean, 0.0, 0.0, 0.0)
-        self.mean.add_(step, alpha=self.rule.memory)
-        spread = self.rule.memory * step.square().mean()
-        self.variance.add_(spread).mul_(1 - self.rule.memory)
+        step = torch.nan_to_num(output - mean, 0.0, 0.0, 0.0)
+        mean.add_(step, alpha=self.memory)
+        spread = self.memory * step.square().mean()
+        watch.tensors["variance"].add_(spread).mul_(1 - self.memory)
 
-    def score(self, average: Tensor, error: Error) -> Tensor:
-        return self.variance.clone().reshape(1)
+    def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:
+        """Return the variance."""
+        return watch.tensors["variance"].clone().reshape(1)
 
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
-        if step < self.rule.warmup:
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Keep the lowest variance; see `Rule.judge`."""
+        if step < self.warmup:
             return Verdict((True,), None)
-        return super().judge(step, scores)
+        what = "the variance of the outputs"
+        return _patient(watch, step, scores, self.patience, 0, what)
 
 
 @dataclass(frozen=True)
-class Discrepancy:
+class Discrepancy(Rule):
     """Stop when the residual is as large as the known noise (Morozov).
 
     Parameters
@@ -331,26 +335,15 @@ class Discrepancy:
     maximum : int
         Most iterations.
     level : float
-        Mean error of the truth under the data term: the noise variance for the
+        Mean error of the truth under the data fidelity: the noise variance for the
         squared error, in the measurement's units.
     """
 
-    fixed: ClassVar[bool] = False
-    score_name: ClassVar[str] = "error"
     maximum: int
     level: float
 
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit; see `Rule.start`."""
-        return _Discrepant(self, weight)
-
-
-class _Discrepant(_Counting):
-    def __init__(self, rule: Discrepancy, weight: Tensor) -> None:
-        super().__init__(weight)
-        self.level = rule.level
-
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Stop at the noise level; see `Rule.judge`."""
         if scores[0] > self.level:
             return Verdict((True,), None)
         return Verdict(
@@ -358,57 +351,77 @@ class _Discrepant(_Counting):
         )
 
 
-class GoingOn:
-    """Go on for a while when another rule says stop, and keep the last average.
+RULES: dict[str, type[Any]] = {
+    "iterations": Iterations,
+    "held_out": HeldOut,
+    "plateau": Plateau,
+    "moving_variance": MovingVariance,
+    "discrepancy": Discrepancy,
+}
+"""Names of the rules, as they are written in JSON."""
 
-    Parameters
+
+def to_dict(rule: Rule) -> dict[str, Any]:
+    """Return a rule as JSON holds it: its name and its parameters."""
+    return registry.to_dict(rule, RULES)
+
+
+def from_dict(data: Mapping[str, Any]) -> Rule:
+    """Return the rule that `to_dict` has written."""
+    rule: Rule = registry.from_dict(data, RULES, "stop")
+    return rule
+
+
+@dataclass
+class Ending(Values):
+    """When a fit ends: as its rule says, or so many iterations later.
+
+    Attributes
     ----------
-    watch : Watch
-        Of that rule, at work or at its end.
     maximum : int
-        Most iterations of its rule.
+        Most iterations of the rule.
     extra : int
-        Iterations from where it stops to the end.
-    stopped : tuple of int and str, optional
-        Where and why it has stopped already.
+        Iterations from where the rule says stop to the end; the image of the last
+        one is then kept.
+    limit : int
+        Most iterations of the fit.
+    stop_step : int, optional
+        Where the rule has said stop.
+    stop_reason : str, optional
+        Why it has.
+    ended : str, optional
+        Why the fit has ended, once it has.
     """
 
-    def __init__(
-        self,
-        watch: Watch,
-        maximum: int,
-        extra: int,
-        stopped: tuple[int, str] | None = None,
-    ) -> None:
-        self.watch, self.maximum, self.extra = watch, maximum, extra
-        self.stopped = stopped
-        self.weight = watch.weight
+    maximum: int
+    extra: int
+    limit: int
+    stop_step: int | None = None
+    stop_reason: str | None = None
+    ended: str | None = None
 
-    def see(self, output: Tensor) -> None:
-        """Look at the output of every iteration."""
-        self.watch.see(output)
-
-    def score(self, average: Tensor, error: Error) -> Tensor:
-        """Return the scores of the averaged image."""
-        return self.watch.score(average, error)
-
-    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
         """Decide on the scores of a checked iteration."""
-        if self.stopped is None:
-            verdict = self.watch.judge(step, scores)
+        if self.stop_step is None:
+            verdict = watch.judge(step, scores)
             reason = verdict.reason
             if reason is None and step >= self.maximum:
-                reason = ended(step)
-            if reason is None:
-                return verdict
-            self.stopped = step, reason
-        at, reason = self.stopped
-        last = (True,) * len(scores)
-        if step < at + self.extra:
+                reason = at_maximum(step)
+            if reason is None or not self.extra:
+                return verdict._replace(reason=reason)
+            self.stop_step, self.stop_reason = step, reason
+        last, more = (True,) * len(scores), step - self.stop_step
+        if more < self.extra:
             return Verdict(last, None)
-        return Verdict(last, f"{reason}; {step - at} more iterations were asked for")
+        asked = f"{self.stop_reason}; {more} more iterations were asked for"
+        return Verdict(last, asked)
+
+    def go_on(self, step: int, extra: int) -> None:
+        """Take more iterations after the fit has ended at `step`."""
+        self.stop_step, self.stop_reason = step, self.ended
+        self.extra, self.limit, self.ended = extra, step + extra, None
 
 
-def ended(step: int) -> str:
+def at_maximum(step: int) -> str:
     """Return why a fit ends that has not been stopped by its rule."""
     return f"the maximum of {step} iterations"

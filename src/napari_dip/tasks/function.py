@@ -130,7 +130,7 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
         Peak memory in bytes, what is available, and seconds per iteration, from a
         trial on a small piece, of one plane.
     """
-    from napari_dip.prior.fit import estimate as measure
+    from napari_dip.prior.estimate import estimate as measure
 
     found = get(task)
     recipe, given = _bind(found, arrays, parameters)

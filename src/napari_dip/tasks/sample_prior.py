@@ -177,9 +177,9 @@ def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.f
     )
     random = runtime.generator(parameters.seed + 1, device)
     known = torch.ones_like(problem.measurement[:, :1])
-    draw = code.start(canvas, problem.measurement, known, random)
+    drawing = code.start(canvas, problem.measurement, known, random)
     with runtime.step_context(None), torch.no_grad():
-        output = network(draw(random).code)[0]
+        output = network(drawing.draw(random).code)[0]
     output = output[:, : parameters.shape[0], : parameters.shape[1]]
     if parameters.spread:
         low, high = output.amin((1, 2), True), output.amax((1, 2), True)

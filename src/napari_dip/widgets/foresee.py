@@ -98,7 +98,7 @@ class Foresight(QObject):
 
 def _estimate(work: Work) -> str:
     """Return in words how much memory one plane needs, and how much is free."""
-    from napari_dip.prior.fit import estimate
+    from napari_dip.prior.estimate import estimate
 
     task: Any = get(work.recipe.task)
     job = task.start(work.recipe, *(array() for array in work.arrays.values()))

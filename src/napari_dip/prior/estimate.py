@@ -1,0 +1,63 @@
+"""What a fit will take: memory, counted, and time, tried out on a small piece."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import torch
+
+from napari_dip.prior import runtime
+from napari_dip.prior.loop import Run
+from napari_dip.prior.problem import Prior, Problem, Settings
+
+TRIAL_SIDE = 64
+"""Longest side of the piece that is tried out."""
+
+
+def estimate(
+    problem: Problem, prior: Prior, settings: Settings, *, trial: bool = False
+) -> runtime.Estimate:
+    """Estimate memory, and with `trial` time per iteration, before fitting.
+
+    Memory is counted from the network's own graph on torch's meta device; time
+    is measured on a piece of the image of at most 64 pixels a side and scaled.
+    """
+    device = runtime.pick_device(settings.device)
+    dtype = runtime.pick_dtype(settings.precision, device)
+    channels, *sides = problem.image_shape
+    canvas, inputs = prior.canvas(sides), prior.code.channels(problem.image_shape)
+    with torch.inference_mode(False), torch.device("meta"):
+        network = prior.build(problem.image_shape, None)
+        code = torch.empty(1, inputs, *canvas, dtype=dtype)
+    pixels = math.prod(canvas)
+    weights = sum(p.numel() for p in network.parameters())
+    widest = max(prior.architecture.widest, inputs)
+    memory = (
+        runtime.saved_bytes(network, code)
+        # The gradients in flight at the widest place of the backward pass.
+        + 4 * widest * pixels * dtype.itemsize
+        # Code, its noise and the cast; measurement, average, best and the like.
+        + (2 * inputs + 16 * channels) * 4 * pixels
+        # Weights, gradients, moments and the snapshot to roll back to.
+        + 8 * 4 * weights
+    )
+    seconds = _trial(problem, prior, settings) if trial else None
+    return runtime.Estimate(memory, runtime.free_memory(device), seconds)
+
+
+def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
+    """Return seconds per iteration of a small piece, scaled to the whole."""
+    channels, *sides = problem.image_shape
+    small = [min(n, TRIAL_SIDE) for n in sides]
+    random = runtime.generator(settings.seed, torch.device("cpu"))
+    noise = torch.rand(1, channels, *small, generator=random, dtype=torch.float32)
+    run = Run(Problem(noise), prior, dataclasses.replace(settings, start_iterations=0))
+    times = []
+    with runtime.kept_pages():
+        for _ in range(4):
+            start = time.perf_counter()
+            run.advance()
+            times.append(time.perf_counter() - start)
+    return min(times) * math.prod(prior.canvas(sides)) / math.prod(prior.canvas(small))

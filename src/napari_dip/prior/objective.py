@@ -1,0 +1,85 @@
+"""What a fit minimises, with everything on its device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from napari_dip.errors import InputError
+from napari_dip.prior.problem import Problem
+
+
+class Objective:
+    """Data fidelity and penalty of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be restored; tensors made in inference mode could not be part of
+        a gradient, so all are copied.
+    device : torch.device
+        Where the fit computes.
+
+    Attributes
+    ----------
+    fitted : nn.Module or None
+        The operator, a copy, where its parameters are fitted along.
+    """
+
+    def __init__(self, problem: Problem, device: torch.device) -> None:
+        self.problem = problem
+        self.measurement = problem.measurement.to(device, torch.float32, copy=True)
+        self.start: Tensor | None = None
+        if problem.start is not None:
+            self.start = problem.start.to(device, torch.float32, copy=True)
+        self.operator: Callable[[Tensor], Tensor] | None = problem.operator
+        self.fitted: nn.Module | None = None
+        if isinstance(problem.operator, nn.Module):
+            self._take(problem.operator, device, fitted=problem.operator_rate)
+
+    def _take(
+        self, operator: nn.Module, device: torch.device, *, fitted: float | None
+    ) -> None:
+        """Bring an operator to the device; copy it if it changes on the way."""
+        tensors = [*operator.parameters(), *operator.buffers()]
+        if fitted is not None or any(t.device != device for t in tensors):
+            operator = copy.deepcopy(operator).to(device)
+        self.operator = operator
+        self.fitted = operator if fitted is not None else None
+
+    def known(self, *, per_channel: bool) -> Tensor:
+        """Return the weights of the measurement, (1, 1, ...) or for every channel."""
+        known = self.problem.weight
+        if known is None:
+            known = torch.ones_like(self.measurement[:, :1])
+        known = known.to(self.measurement.device, torch.float32, copy=True)
+        if not bool((known > 0).any()):
+            raise InputError("weight: no pixel of the measurement is known")
+        return known.expand_as(self.measurement) if per_channel else known
+
+    def loss(self, image: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss of an image under the weights of the measurement."""
+        prediction = self._predict(image)
+        loss = self.problem.term.mean(prediction, self.measurement, weight)
+        penalty = self.problem.penalty
+        return loss if penalty is None else loss + penalty(image)
+
+    def start_loss(self, image: Tensor) -> Tensor:
+        """Return the loss of an image in the iterations before the first."""
+        assert self.start is not None  # the fit began there
+        return (image - self.start).square().mean()
+
+    def error(self, image: Tensor) -> Tensor:
+        """Return the data fidelity pixel by pixel."""
+        return self.problem.term(self._predict(image), self.measurement)
+
+    def anneal(self, done: float) -> None:
+        """Change the data fidelity, where it does, to the part of the fit done."""
+        if self.problem.anneal is not None:
+            self.problem.anneal(done)
+
+    def _predict(self, image: Tensor) -> Tensor:
+        return image if self.operator is None else self.operator(image)

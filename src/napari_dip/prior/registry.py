@@ -1,0 +1,58 @@
+"""Dataclasses as JSON, found again by their names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from napari_dip.errors import InputError
+
+
+def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return the name of a dataclass and its fields, JSON-able.
+
+    Parameters
+    ----------
+    value : dataclass
+        An instance of one of `classes`.
+    classes : dict of str to type
+        Every class that can be kept, by its name.
+    """
+    for name, cls in classes.items():
+        if type(value) is cls:
+            return {"name": name, **dataclasses.asdict(value)}
+    raise InputError(
+        f"only {', '.join(classes)} can be written as JSON; got {type(value).__name__}"
+    )
+
+
+def from_dict(
+    data: Mapping[str, Any], classes: Mapping[str, type[Any]], what: str
+) -> Any:
+    """Return the dataclass that `to_dict` has written.
+
+    Parameters
+    ----------
+    data : dict
+        From `to_dict`, also by way of JSON, which makes lists of tuples.
+    classes : dict of str to type
+        As for `to_dict`.
+    what : str
+        What the error messages call it.
+    """
+    name = data.get("name")
+    if not isinstance(name, str) or name not in classes:
+        raise InputError(
+            f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
+        )
+    fields = {key: _frozen(v) for key, v in data.items() if key != "name"}
+    try:
+        return classes[name](**fields)
+    except TypeError as error:
+        known = ", ".join(f.name for f in dataclasses.fields(classes[name]))
+        raise InputError(f"{what}: {name} has {known}; {error}") from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

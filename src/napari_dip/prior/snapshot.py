@@ -1,0 +1,67 @@
+"""State dicts: flat dicts of tensors and plain values, copied out and copied in.
+
+Every part of a fit's state has `state_dict` and `load_state_dict`.  Names are text,
+values are tensors or what JSON can hold.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from napari_dip.errors import InputError
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of a tensor, without its gradient, or of a plain value."""
+    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+def check_names(own: Collection[str], given: Collection[str], what: str) -> None:
+    """Raise InputError where the names differ; `what` says whose they are."""
+    missing, unknown = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    if missing or unknown:
+        raise InputError(
+            f"{what}: must have the names of this fit's network and problem; "
+            f"got {_few(missing)} too few, {_few(unknown)} too many"
+        )
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "nothing"
+
+
+def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
+    """Copy tensors into tensors of the same names and shapes.
+
+    In place, because a captured CUDA graph goes on using the same memory.
+    """
+    check_names(own, given, what)
+    for name, tensor in own.items():
+        value = given[name]
+        if not isinstance(value, Tensor) or value.shape != tensor.shape:
+            got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise InputError(
+                f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
+                f"got {got}"
+            )
+    for name, tensor in own.items():
+        tensor.copy_(given[name])
+
+
+class Values:
+    """Base of dataclasses whose fields are a part of the state, all plain values."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the fields to copies of other values."""
+        check_names(vars(self), state, "state")
+        for name, value in state.items():
+            setattr(self, name, copied(value))

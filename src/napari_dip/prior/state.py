@@ -1,0 +1,273 @@
+"""The state of a fit: one value that can be kept, put back and carried elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_dip.errors import InputError
+from napari_dip.prior import optimizers, runtime
+from napari_dip.prior.averaging import Average
+from napari_dip.prior.codes import Drawing
+from napari_dip.prior.objective import Objective
+from napari_dip.prior.optimizers import Optimizers
+from napari_dip.prior.problem import Prior, Problem, Settings
+from napari_dip.prior.snapshot import Values, check_names, copied, overwrite
+from napari_dip.prior.stopping import Ending, Watch
+
+PARTS = (
+    "network",
+    "operator",
+    "optimizers",
+    "average",
+    "random",
+    "watch",
+    "code",
+    "ending",
+    "progress",
+    "best",
+)
+"""Attributes of `State` that it consists of."""
+
+FITTED = ("network", "operator", "optimizers", "average")
+"""Those that a divergence spoils."""
+
+RECENT = 8
+"""Checks whose losses say what is usual."""
+
+
+@dataclass
+class Progress(Values):
+    """How far a fit has come.
+
+    Attributes
+    ----------
+    step : int
+        Iterations done; below zero while a start is fitted.
+    loss, score : float
+        As last read.
+    history : list of dict
+        step, loss and score of every check.
+    recent : list of float
+        Losses of the last checks since a divergence.
+    slower : float
+        Factor of the learning rates, lowered by every divergence.
+    retries : int
+        Divergences so far.
+    warnings : list of str
+        What the user should know.
+    seconds : float
+        Wall time so far.
+    """
+
+    step: int = 0
+    loss: float = math.nan
+    score: float = math.nan
+    history: list[dict[str, float]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
+    slower: float = 1.0
+    retries: int = 0
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def read(self, loss: float, score: float) -> None:
+        """Note what a check has read."""
+        self.loss, self.score = loss, score
+        self.history.append({"step": self.step, "loss": loss, "score": score})
+
+    def settle(self) -> None:
+        """Count the loss last read among the usual ones."""
+        self.recent = [*self.recent, self.loss][-RECENT:]
+
+    @property
+    def checked(self) -> bool:
+        """Whether this iteration has been checked."""
+        return bool(self.history) and self.history[-1]["step"] == self.step
+
+
+class Best:
+    """The best averaged image so far.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of the fit.
+    operator : nn.Module, optional
+        That is fitted along.
+    """
+
+    def __init__(self, device: torch.device, operator: nn.Module | None) -> None:
+        self.step = 0
+        self.image: Tensor | None = None
+        self.device, self.fitted = device, operator
+        self.operator: dict[str, Tensor] = {}
+
+    def take(self, step: int, average: Tensor, better: Sequence[bool]) -> None:
+        """Keep the channels of an average that are better than before."""
+        if self.image is None or all(better):
+            self.image = average
+        elif any(better):
+            shape = (1, -1, *[1] * (average.ndim - 2))
+            chosen = torch.tensor(better, device=average.device).reshape(shape)
+            self.image = torch.where(chosen, average, self.image)
+        else:
+            return
+        self.step = step
+        if self.fitted is not None:
+            self.operator = {k: copied(v) for k, v in self.fitted.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return image, step and the parameters of the operator."""
+        operator = {f"operator.{name}": v for name, v in self.operator.items()}
+        return {"step": self.step, "image": self.image, **operator}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set image, step and the parameters of the operator to copies."""
+        operator = {k: v for k, v in state.items() if k.startswith("operator.")}
+        check_names({"step", "image"}, state.keys() - operator.keys(), "state: best")
+        image = copied(state["image"])
+        self.image = None if image is None else image.to(self.device)
+        self.step = state["step"]
+        self.operator = {
+            k.removeprefix("operator."): copied(v).to(self.device)
+            for k, v in operator.items()
+        }
+
+
+@dataclass(eq=False)
+class State:
+    """All of a fit that changes or is drawn at random.
+
+    Its `state_dict` is flat: a part's name, a dot and a name within the part.  Values
+    are tensors or what JSON can hold (losses may be NaN).  Roll-back, going on with a
+    fit, checkpoints and starting from other weights all go by it.
+    """
+
+    network: nn.Module
+    operator: nn.Module | None
+    optimizers: Optimizers
+    average: Average
+    random: torch.Generator
+    watch: Watch
+    code: Drawing
+    ending: Ending
+    progress: Progress
+    best: Best
+
+    def state_dict(self, parts: Iterable[str] = PARTS) -> dict[str, Any]:
+        """Return copies of some parts."""
+        return {
+            f"{part}.{name}": copied(value)
+            for part in parts
+            for name, value in _read(getattr(self, part)).items()
+        }
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def load_state_dict(
+        self, state: Mapping[str, Any], parts: Iterable[str] = PARTS
+    ) -> None:
+        """Put some parts back, as a fit of the same problem has given them.
+
+        Tensors are overwritten in place wherever they are there already.
+        """
+        given: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            if part not in given:
+                raise InputError(f"state: has no part {part!r}; got {name!r}")
+            given[part][rest] = value
+        for part in parts:
+            _write(getattr(self, part), given[part], part)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Begin from the weights of another fit's network."""
+        overwrite(self.network.state_dict(), weights, "weights")
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the network, copied to the CPU."""
+        own = self.network.state_dict()
+        return {name: copied(value).cpu() for name, value in own.items()}
+
+
+def _read(part: Any) -> dict[str, Any]:
+    if part is None:
+        return {}
+    if isinstance(part, torch.Generator):
+        return {"state": part.get_state()}
+    values: dict[str, Any] = part.state_dict()
+    return values
+
+
+def _write(part: Any, values: dict[str, Any], name: str) -> None:
+    if isinstance(part, torch.Generator):
+        check_names({"state"}, values, f"state: {name}")
+        part.set_state(values["state"].cpu())
+    elif isinstance(part, nn.Module):
+        overwrite(part.state_dict(), values, f"state: {name}")
+    elif part is not None:
+        part.load_state_dict(values)
+
+
+def begin(
+    problem: Problem,
+    prior: Prior,
+    settings: Settings,
+    objective: Objective,
+    place: runtime.Place,
+) -> State:
+    """Return the state of a fit before its first iteration."""
+    channels, *sides = problem.image_shape
+    # Weights are drawn on the CPU, so that every device starts alike.
+    first = runtime.generator(settings.seed, torch.device("cpu"))
+    random = runtime.generator(settings.seed + 1, place.device)
+    network = prior.build(problem.image_shape, first).to(place.device)
+    operator = objective.fitted
+    per_channel = prior.code.per_channel
+    watch = settings.stop.start(objective.known(per_channel=per_channel), random)
+    # A code made of the measurement must not show held-out pixels either: their
+    # noise would find its way into the weights, and their error would look better
+    # than it is.
+    code = prior.code.start(
+        prior.canvas(sides), objective.measurement, watch.weight, random
+    )
+    average = Average(
+        (1, channels, *sides), settings.decay, place.device, per_channel=per_channel
+    )
+    maximum, extra = settings.stop.maximum, settings.extra_iterations
+    before = 0 if objective.start is None else settings.start_iterations
+    return State(
+        network=network,
+        operator=operator,
+        optimizers=_optimizers(network, operator, problem, settings, place),
+        average=average,
+        random=random,
+        watch=watch,
+        code=code,
+        ending=Ending(maximum, extra, maximum + extra),
+        progress=Progress(-before),
+        best=Best(place.device, operator),
+    )
+
+
+def _optimizers(
+    network: nn.Module,
+    operator: nn.Module | None,
+    problem: Problem,
+    settings: Settings,
+    place: runtime.Place,
+) -> Optimizers:
+    """Return the optimisers of the network and of an operator that is fitted along."""
+    on_gpu = place.on_gpu
+    members = optimizers.make(network, settings.optimizer, settings.rate, on_gpu=on_gpu)
+    if operator is not None and problem.operator_rate is not None:
+        learned = [p for p in operator.parameters() if p.requires_grad]
+        members.append(optimizers.adam(learned, problem.operator_rate, on_gpu=on_gpu))
+    return Optimizers(members, on_gpu=on_gpu)

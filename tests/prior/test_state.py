@@ -1,0 +1,294 @@
+"""The state of a fit: kept, put back, carried to another fit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from napari_dip.errors import InputError
+from napari_dip.prior.architecture import Architecture, Pixels
+from napari_dip.prior.codes import BlindSpot, Guide, Noise
+from napari_dip.prior.fit import STOPPED, finish, fit
+from napari_dip.prior.loop import Run
+from napari_dip.prior.problem import Prior, Problem, Settings
+from napari_dip.prior.state import FITTED, PARTS
+from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance, Plateau
+
+SMALL = Architecture.uniform(12, 2)
+PRIOR = Prior(SMALL, Noise(features=8))
+SETTINGS = Settings(Iterations(24), device="cpu", precision="float32")
+
+
+@pytest.fixture
+def problem():
+    random = torch.Generator().manual_seed(0)
+    return Problem(torch.rand((1, 2, 23, 18), generator=random))
+
+
+def through_files(state):
+    """Return a state as arrays and JSON text would bring it back."""
+    arrays = {k: v.numpy().copy() for k, v in state.items() if torch.is_tensor(v)}
+    text = json.dumps({k: v for k, v in state.items() if not torch.is_tensor(v)})
+    tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    return {**json.loads(text), **tensors}
+
+
+def broken_off(problem, prior, settings, at):
+    """Return a fit stopped at an iteration, and its state then."""
+    states = []
+
+    def stop(it):
+        if it.step == at:
+            states.append(it.checkpoint())
+        return bool(states)
+
+    stopped = finish(fit(problem, prior, settings), stop)
+    assert stopped.stopped_by == STOPPED
+    return stopped, through_files(states[0])
+
+
+def assert_same(one, other):
+    assert torch.equal(one.image, other.image)
+    assert json.dumps(one.history) == json.dumps(other.history)
+    assert one.stopped_by == other.stopped_by
+    assert (one.iterations, one.best_iteration) == (
+        other.iterations,
+        other.best_iteration,
+    )
+
+
+GUIDE = torch.rand((1, 1, 23, 18), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        (Noise(8), {}),
+        (Noise(8), {"optimizer": "muon", "schedule": "cosine"}),
+        (Noise(8), {"stop": HeldOut(40, patience=25, relative_patience=0)}),
+        (BlindSpot(), {"stop": HeldOut(24), "schedule": "halving"}),
+        (BlindSpot(per_channel=True, guide=GUIDE), {"stop": HeldOut(24)}),
+        (Guide(GUIDE, 0.1), {"stop": MovingVariance(24, warmup=5)}),
+        (Noise(8), {"stop": Plateau(24), "extra_iterations": 7}),
+        (Noise(8), {"precision": "bfloat16"}),
+    ],
+    ids=lambda v: type(v).__name__ if not isinstance(v, dict) else "-".join(v),
+)
+@pytest.mark.parametrize("at", [3, 20])
+def test_a_fit_goes_on_from_its_state_to_the_same_bits(problem, code, changes, at):
+    prior, settings = Prior(SMALL, code), replace(SETTINGS, **changes)
+    whole = finish(fit(problem, prior, settings))
+    stopped, state = broken_off(problem, prior, settings, at)
+    assert stopped.iterations == at
+    before = through_files(state)
+    longer = finish(fit(problem, prior, settings, state=state))
+    assert_same(longer, whole)
+    # The state is a value: what the fit has done since has not changed it.
+    for name, value in before.items():
+        if torch.is_tensor(value):
+            assert torch.equal(state[name], value), name
+        else:
+            assert json.dumps(state[name]) == json.dumps(value), name
+
+
+def test_a_state_of_another_seed_brings_its_masks_and_code_along(problem):
+    prior = Prior(SMALL, BlindSpot())
+    settings = replace(SETTINGS, stop=HeldOut(24))
+    whole = finish(fit(problem, prior, settings))
+    _, state = broken_off(problem, prior, settings, 13)
+    other = replace(settings, seed=9)
+    assert_same(finish(fit(problem, prior, other, state=state)), whole)
+
+
+class Gain(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.gain * x
+
+
+def test_an_operator_that_is_fitted_along_is_part_of_the_state(problem):
+    blind = replace(problem, operator=Gain(), operator_rate=0.01)
+    whole = finish(fit(blind, PRIOR, SETTINGS))
+    _, state = broken_off(blind, PRIOR, SETTINGS, 13)
+    longer = finish(fit(blind, PRIOR, SETTINGS, state=state))
+    assert_same(longer, whole)
+    assert torch.equal(longer.operator.gain, whole.operator.gain)
+
+
+def test_the_iterations_on_a_start_are_part_of_the_state(problem):
+    begun = replace(problem, start=torch.full((1, 2, 23, 18), 0.8))
+    settings = replace(SETTINGS, start_iterations=12)
+    whole = finish(fit(begun, PRIOR, settings))
+    running = fit(begun, PRIOR, settings)
+    for _ in range(7):
+        it = next(running)
+    state = through_files(it.checkpoint())
+    running.close()
+    assert state["progress.step"] == -5
+    assert_same(finish(fit(begun, PRIOR, settings, state=state)), whole)
+
+
+def test_a_state_made_in_inference_mode_can_be_gone_on_with(problem):
+    whole = finish(fit(problem, PRIOR, SETTINGS))
+    with torch.inference_mode():
+        running = fit(problem, PRIOR, SETTINGS)
+        for _ in range(7):
+            it = next(running)
+        state = it.checkpoint()
+        running.close()
+        longer = finish(fit(problem, PRIOR, SETTINGS, state=state))
+        assert torch.equal(longer.image, whole.image)
+
+
+def test_a_fit_that_had_ended_takes_the_extra_iterations(problem):
+    states = []
+    settings = replace(SETTINGS, resumable=True)
+    first = finish(
+        fit(problem, PRIOR, settings),
+        lambda it: states.append(it.checkpoint()) if it.step == 24 else None,
+    )
+    with pytest.raises(InputError, match=r"state: the fit has ended .*24 iterations"):
+        next(fit(problem, PRIOR, SETTINGS, state=states[0]))
+    extra = replace(SETTINGS, extra_iterations=11)
+    longer = finish(fit(problem, PRIOR, extra, state=states[0]))
+    assert longer.iterations == 35
+    assert_same(longer, finish(first.resume(11)))
+
+
+def test_the_state_is_flat_and_has_every_part(problem):
+    run = Run(problem, PRIOR, SETTINGS)
+    run.advance()
+    state = run.state.state_dict()
+    parts = {name.partition(".")[0] for name in state}
+    assert parts == set(PARTS) - {"operator"}
+    assert not any(isinstance(value, dict) for value in state.values())
+    for name, value in state.items():
+        if torch.is_tensor(value):
+            assert not value.requires_grad, name
+    assert {name.partition(".")[0] for name in run.state.state_dict(FITTED)} == {
+        "network",
+        "optimizers",
+        "average",
+    }
+
+
+def test_a_state_is_put_back_in_place(problem):
+    """A captured CUDA graph goes on using the same memory."""
+    run = Run(problem, PRIOR, replace(SETTINGS, stop=HeldOut(24)))
+    run.advance()
+
+    def places():
+        fitted = run.state.network.state_dict() | run.state.optimizers.state_dict()
+        fixed = run.state.watch.tensors | run.state.code.tensors
+        tensors = fitted | fixed | run.state.average.state_dict()
+        return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+    state, before = run.state.state_dict(), places()
+    run.advance()
+    run.state.load_state_dict(state)
+    assert places() == before
+    again = run.state.state_dict()
+    assert again.keys() == state.keys()
+    for name, value in state.items():
+        if torch.is_tensor(value):
+            assert torch.equal(again[name], value), name
+
+
+def test_moments_that_a_state_lacks_become_zero(problem):
+    run = Run(problem, PRIOR, SETTINGS)
+    before = run.state.state_dict()
+    run.advance()
+    assert any(v.abs().sum() > 0 for v in run.state.optimizers.state_dict().values())
+    run.state.load_state_dict(before)
+    moments = run.state.optimizers.state_dict()
+    assert moments
+    assert all(v.abs().sum() == 0 for v in moments.values())
+
+
+@pytest.mark.parametrize("architecture", [Architecture.uniform(12, 3), Pixels()])
+def test_the_state_of_another_network_is_refused(problem, architecture):
+    _, state = broken_off(problem, Prior(architecture, Noise(8)), SETTINGS, 3)
+    with pytest.raises(InputError, match="state: network"):
+        next(fit(problem, PRIOR, SETTINGS, state=state))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("average.sum"), "state: average: .* sum too few"),
+        (lambda s: s.pop("random.state"), "state: random"),
+        (lambda s: s.pop("best.image"), "state: best: .* image too few"),
+        (lambda s: s.pop("progress.step"), "step too few"),
+        (lambda s: s.update({"average.sum": torch.zeros(3)}), "shape .*got .3,"),
+        (lambda s: s.update({"code.z": 4}), "code: z must be a tensor .*got 4"),
+        (lambda s: s.update({"wheel.size": 4}), "state: has no part 'wheel'"),
+        (
+            lambda s: s.update({"optimizers.99.step": torch.ones(())}),
+            "99.step is of no par",
+        ),
+        (lambda s: s.update({"optimizers.0.exp_avg": torch.ones(3)}), "0.exp_avg must"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_name(problem, change, message):
+    _, state = broken_off(problem, PRIOR, SETTINGS, 3)
+    change(state)
+    with pytest.raises(InputError, match=message):
+        next(fit(problem, PRIOR, SETTINGS, state=state))
+
+
+# -- weights ----------------------------------------------------------------------
+
+
+def test_a_fit_gives_its_weights_where_asked(problem):
+    assert finish(fit(problem, PRIOR, SETTINGS)).weights is None
+    settings = replace(SETTINGS, keep_weights=True)
+    weights = finish(fit(problem, PRIOR, settings)).weights
+    network = SMALL.build(8, 2, (32, 32), torch.Generator().manual_seed(0))
+    network.load_state_dict(weights)
+    assert all(v.device.type == "cpu" for v in weights.values())
+
+
+def test_a_fit_begins_from_the_weights_of_another(problem):
+    """The first output of the second fit is what the last weights of the first give."""
+    still = Prior(SMALL, Noise(8, perturbation=0))
+    settings = replace(SETTINGS, stop=Iterations(80), keep_weights=True)
+    first = finish(fit(problem, still, settings))
+    kept = {name: value.clone() for name, value in first.weights.items()}
+    cold, warm = (
+        finish(fit(problem, still, replace(SETTINGS, stop=Iterations(1)), weights=w))
+        for w in (None, first.weights)
+    )
+    assert warm.history[0]["loss"] < 1.1 * first.history[-1]["loss"]
+    assert warm.history[0]["loss"] < 0.8 * cold.history[0]["loss"]
+    # They are copied: the second fit changes them for itself only.
+    for name, value in kept.items():
+        assert torch.equal(first.weights[name], value)
+
+
+def test_weights_to_begin_from_are_what_a_divergence_is_rolled_back_to(problem):
+    settings = replace(SETTINGS, keep_weights=True)
+    weights = finish(fit(problem, PRIOR, settings)).weights
+    run = Run(problem, PRIOR, SETTINGS, weights)
+    run.advance()
+    run.roll_back()
+    for name, value in run.state.weights().items():
+        assert torch.equal(value, weights[name]), name
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (Architecture.uniform(8, 2), r"weights: body\S* must be a tensor of shape"),
+        (Architecture.uniform(12, 3), "weights: must have the names .* too many"),
+        (Architecture.uniform(12, 1), "weights: must have the names .* too few"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(problem, architecture, message):
+    settings = replace(SETTINGS, stop=Iterations(1), keep_weights=True)
+    weights = finish(fit(problem, Prior(architecture, Noise(8)), settings)).weights
+    with pytest.raises(InputError, match=message):
+        next(fit(problem, PRIOR, SETTINGS, weights=weights))
