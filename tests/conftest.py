@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # One thread, set before torch is first imported: threads that wait in a spin make
@@ -10,7 +11,34 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from napari_dip.prior import runtime
+
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that makes one machine compute as another would."""
+    parser.addoption(
+        "--precision",
+        choices=runtime.PRECISIONS,
+        default="auto",
+        help='what precision="auto" stands for in every test '
+        "(default: what the machine has)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give precision="auto" the meaning that ``--precision`` asks for."""
+    chosen = request.config.getoption("precision")
+    pick = runtime.pick_dtype
+
+    def pick_chosen(precision: str, device: torch.device) -> torch.dtype:
+        return pick(chosen if precision == "auto" else precision, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "pick_dtype", pick_chosen)
+        yield chosen
 
 
 @pytest.fixture(scope="session")
