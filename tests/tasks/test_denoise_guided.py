@@ -211,12 +211,12 @@ def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch
         )
     y, x = np.mgrid[0:20, 0:20] / 20
     image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
-    settings = SHORT | {"iterations": 60, "preset": preset, "full_output": True}
+    settings = SHORT | {"iterations": 40, "preset": preset, "full_output": True}
     stuck[0] = 1
     fit = denoise_guided(image, x, **settings)
     assert "wrong colour" in fit.warnings[0]
     assert "begun again from another seed" in fit.warnings[0]
-    assert fit.iterations == 60
+    assert fit.iterations == 40
     means = fit.image.mean((0, 1)) - image.mean((0, 1))
     assert np.abs(means).max() < 0.15
     usual = denoise_guided(image, x, **settings)
@@ -258,10 +258,10 @@ def test_files(noisy, clean, tmp_path, capsys):
 
 
 def test_a_guide_gains_over_none(random):
-    truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
+    truth = skimage.data.camera()[100:140, 200:240].astype(np.float64)
     noisy = truth + random.normal(0, 50, truth.shape)
     guide = (truth / 255) ** 0.5
-    settings = {"iterations": 60, "device": "cpu", "precision": "float32"}
+    settings = {"iterations": 40, "device": "cpu", "precision": "float32"}
     guided = np.mean((denoise_guided(noisy, guide, **settings) - truth) ** 2)
     alone = np.mean((denoise(noisy, **settings) - truth) ** 2)
     assert guided < 0.7 * alone
