@@ -152,7 +152,7 @@ def columns(x):
 def test_several_measurements_at_once(truth):
     both = [truth.mean(1), truth.mean(0)]
     found = restore(
-        both, [rows, columns], shape=truth.shape, **SHORT | {"iterations": 160}
+        both, [rows, columns], shape=truth.shape, **SHORT | {"iterations": 200}
     )
     for axis, projection in ((1, both[0]), (0, both[1])):
         apart = np.abs(found.mean(axis) - projection).mean()

@@ -77,10 +77,7 @@ def shared_viewer(qapp):
         viewer = napari.Viewer(show=False, show_welcome_screen=False)
         # Or make_napari_viewer would take it for one that its test leaked.
         QtViewer._instances.clear()
-        # napari looks for garbage whenever a layer is removed. All modules and the
-        # viewer, which stay, are left out of that: it is several times faster.
         gc.collect()
-        gc.freeze()
         yield viewer
         gc.unfreeze()
         patch.setattr(
@@ -92,6 +89,9 @@ def shared_viewer(qapp):
 @pytest.fixture
 def empty_viewer(shared_viewer):
     """Return the shared viewer; what a test puts into it goes when the test ends."""
+    # napari looks for garbage whenever a layer is removed. Everything from before the
+    # test, all modules and the viewer, is left out of that: it is many times faster.
+    gc.freeze()
     yield shared_viewer
     window, layers = shared_viewer.window, shared_viewer.layers
     for widget in list(window.dock_widgets.values()):
