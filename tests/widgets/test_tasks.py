@@ -77,7 +77,11 @@ def test_it_takes_every_array_of_its_task_and_says_what_it_does(kind):
     assert kind.__doc__
 
 
-def test_it_runs_and_says_how_it_was_made(open_own_viewer, finish, noisy, kind, others):
+def test_it_runs_and_says_how_it_was_made(
+    open_own_viewer, finish, noisy, kind, others, monkeypatch
+):
+    # Two iterations, and none before them.
+    monkeypatch.setattr("napari_dip.tasks.deconvolve.START", 0)
     viewer, widget = open_own_viewer(noisy, kind=kind, iterations=2)
     others(viewer, widget)
     before = set(viewer.layers)
