@@ -257,14 +257,14 @@ def test_an_unknown_psf_is_found(blur, psf):
     image, _ = blur(1)
     guess = gaussian(2.5, 3)[1:-1]
     fit = deconvolve(
-        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 60}
+        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 100}
     )
     found = fit.operator.psf.numpy()
     assert isinstance(fit.operator, UnknownConvolution)
     assert found.shape == psf.shape
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1, rel=1e-4)
-    # Over seeds: 0.81 +- 0.04.
+    # Over seeds: 0.81 +- 0.02.
     assert np.abs(found - psf).sum() < 0.95 * np.abs(guess / guess.sum() - psf).sum()
 
 

@@ -220,7 +220,7 @@ def test_total_variation_smooths(truth):
         found = restore(noisy, identity, tv=tv, **SHORT | {"iterations": 40})
         return np.abs(np.diff(found, axis=1)).mean()
 
-    assert roughness(5.0) < 0.7 * roughness(0.0)
+    assert roughness(5.0) < 0.75 * roughness(0.0)  # over seeds: 0.63 +- 0.02
 
 
 def test_modules_are_left_where_and_as_they_are(truth):

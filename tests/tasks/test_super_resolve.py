@@ -166,7 +166,7 @@ def test_reduced_again_a_noisy_image_is_the_input_within_its_noise(random):
     again = reduced(fit.image, resampling.lanczos(2))
     residual = np.sqrt(np.mean((again - noisy) ** 2))
     assert residual == pytest.approx(8, rel=0.5)  # over seeds: 7.5 +- 1
-    assert np.sqrt(np.mean((again - clean) ** 2)) < 5
+    assert np.sqrt(np.mean((again - clean) ** 2)) < 6  # over seeds: 3.7 +- 0.4
 
 
 # -- what is refused --------------------------------------------------------------

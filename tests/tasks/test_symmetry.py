@@ -70,7 +70,7 @@ CASES = {
     ("task", "iterations", "bound"),
     [
         ("denoise", 20, 1.5),
-        ("inpaint", 20, 2.2),
+        ("inpaint", 20, 2.5),
         ("super_resolve", 20, 1.5),
         ("remove_artifacts", 60, 1.9),
         ("enhance", 20, 1.5),
