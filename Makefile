@@ -61,5 +61,5 @@ $(VENV)/.headless: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP_INSTALL) -e ".[napari]" --group dev
+	$(PIP_INSTALL) -e ".[napari,zarr]" --group dev
 	touch $(VENV)/.headless $@

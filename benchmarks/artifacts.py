@@ -74,17 +74,14 @@ class Case:
         from napari_dip import metrics
 
         image = np.clip(np.asarray(image, np.float64), 0, 255)
-        found = {"blockiness": metrics.blockiness(_luma(image))}
+        luma = common.luma(image)
+        figures = {"blockiness": metrics.blockiness(luma)}
         if self.truth is not None:
             truth = self.truth.astype(np.float64)
-            found["psnr"] = metrics.psnr(image, truth, data_range=255)
-            found["psnr-b"] = metrics.psnr_b(_luma(image), _luma(truth), data_range=255)
-        return found
-
-
-def _luma(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights = np.array([0.299, 0.587, 0.114])
-    return image if image.ndim == 2 else image @ weights
+            figures["psnr"] = metrics.psnr(image, truth, data_range=255)
+            truth = common.luma(truth)
+            figures["psnr-b"] = metrics.psnr_b(luma, truth, data_range=255)
+        return figures
 
 
 def compress(image: NDArray[np.uint8], **options: Any) -> bytes:

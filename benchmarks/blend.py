@@ -4,7 +4,7 @@ Without ``--full`` the pairs are resized so that their longer side is 256 pixels
 machines without a GPU; with it they are of native size, and the published columns
 stand beside ours.
 
-The figures of a row are those of `napari_dip.metrics`, of 8-bit images made by
+The figures of a row are those of `blending_metrics`, of 8-bit images made by
 truncation as the published program makes them.  `apple_orange` has no published
 transition region: it gets a band along the mask's outline as wide as the others'.
 
@@ -31,9 +31,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from benchmarks import common
-from napari_dip import metrics
-from napari_dip.tasks import compositing
+from benchmarks import blending_metrics, common
+from napari_dip import baselines
 
 Found = dict[str, Any]
 Bytes = NDArray[np.uint8]
@@ -84,24 +83,15 @@ class Pair:
     mask: NDArray[np.bool_]
     gap: Bytes
 
-    @property
-    def unit(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-        """Return foreground and background in [0, 1], and the mask."""
-        front, back = (
-            np.asarray(a, np.float64) / 255 for a in (self.foreground, self.background)
-        )
-        return front, back, self.mask
-
     def measure(self, blended: NDArray[Any]) -> dict[str, float]:
-        """Return the figures of a blend in [0, 1]."""
-        # Whole levels that rounding leaves just below themselves stay what they are.
-        stored = np.clip(blended * 255 + 1e-6, 0, 255).astype(np.uint8)
-        sources = self.foreground, self.background
+        """Return the figures of a blend in [0, 255]."""
+        image = np.clip(blended, 0, 255).astype(np.uint8) / 255
+        front, back = self.foreground / 255, self.background / 255
         return {
-            "gff": metrics.gff(stored, *sources, self.gap),
-            "gfp": metrics.gfp(stored, *sources),
-            "bsi": metrics.bsi(stored, self.gap),
-            "ssim": metrics.ssim_transition(stored, self.background, self.gap),
+            "gff": blending_metrics.gff(image, front, back, self.gap),
+            "gfp": blending_metrics.gfp(image, front, back),
+            "bsi": blending_metrics.bsi(image, self.gap),
+            "ssim": blending_metrics.ssim_transition(image, back, self.gap),
         }
 
 
@@ -135,7 +125,7 @@ Method = Callable[[Pair, str], tuple[NDArray[Any], Found]]
 
 def classical(method: Callable[..., NDArray[Any]], **options: Any) -> Method:
     def blended(pair: Pair, device: str) -> tuple[NDArray[Any], Found]:
-        return method(*pair.unit, **options), {}
+        return method(pair.foreground, pair.background, pair.mask, **options), {}
 
     return blended
 
@@ -144,17 +134,24 @@ def ours(preset: str) -> Method:
     def blended(pair: Pair, device: str) -> tuple[NDArray[Any], Found]:
         from napari_dip import blend
 
-        fit = blend(*pair.unit, preset=preset, device=device, full_output=True)
+        fit = blend(
+            pair.foreground,
+            pair.background,
+            pair.mask,
+            preset=preset,
+            device=device,
+            full_output=True,
+        )
         return fit.image, {"seconds": fit.seconds, "iterations": fit.iterations}
 
     return blended
 
 
 METHODS: dict[str, Method] = {
-    "alpha": classical(compositing.alpha),
+    "alpha": classical(baselines.cut_and_paste),
     # Both as the published program has them.
-    "laplacian": classical(compositing.laplacian, mask_gain=1.2),
-    "poisson": classical(compositing.poisson, region="box"),
+    "laplacian": classical(baselines.laplacian_blend, mask_gain=1.2),
+    "poisson": classical(baselines.poisson_blend, region="box"),
     "fast": ours("fast"),
     "best": ours("best"),
     "paper": ours("paper"),
@@ -191,7 +188,7 @@ def run(arguments: argparse.Namespace) -> None:
             row: Found = {"pair": pair.name, "side": side, "method": method}
             row |= {"seconds": time.perf_counter() - began, **more}
             row |= pair.measure(image)
-            images.append(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+            images.append(np.rint(np.clip(image, 0, 255)).astype(np.uint8))
             if known:
                 continue
             rows.append(row)

@@ -104,6 +104,14 @@ def psnr(image: Image, truth: Image) -> float:
     return metrics.psnr(np.clip(image, 0, 1), truth, data_range=1)
 
 
+def luma(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the luma (ITU-R BT.601) of (Y, X, 3); (Y, X) as it is."""
+    if image.ndim == 2:
+        return np.asarray(image, np.float64)
+    red, green, blue = np.moveaxis(np.asarray(image, np.float64), -1, 0)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
 def photograph(side: int) -> Image:
     """Return a synthetic colour image (side, side, 3) in [0, 1], made of nothing.
 

@@ -145,7 +145,7 @@ def kernels(side: int | None) -> Iterator[Case]:
     for number, (name, kernel, sigma) in enumerate(KERNELS):
         psf = io.imread(common.DATA / "levin" / f"kernel{kernel}.png").astype(float)
         psf /= psf.sum()
-        gray = read(common.DATA / "set9" / f"{name}.png") @ [0.299, 0.587, 0.114]
+        gray = common.luma(read(common.DATA / "set9" / f"{name}.png"))
         image, truth = _blurred(gray, psf, side)
         random = np.random.default_rng(number)
         image = image + random.normal(0, sigma, image.shape)

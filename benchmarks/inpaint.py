@@ -274,7 +274,7 @@ def baseline(name: str) -> Method:
 
 ALL: dict[str, Method] = {
     "biharmonic": baseline("biharmonic"),
-    "telea": baseline("telea"),
+    "onion_peel": baseline("onion_peel"),
     "authors": authors,
     "fast": ours("fast"),
     "best": ours("best"),
@@ -285,8 +285,8 @@ ALL: dict[str, Method] = {
 }
 
 METHODS = {
-    "random": ("biharmonic", "telea", "authors", "fast", "best"),
-    "pictures": ("biharmonic", "telea", "fast", "fast, scales 1 2 4"),
+    "random": ("biharmonic", "onion_peel", "authors", "fast", "best"),
+    "pictures": ("biharmonic", "onion_peel", "fast", "fast, scales 1 2 4"),
 }
 
 

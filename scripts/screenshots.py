@@ -149,7 +149,7 @@ def take(task: str, options) -> None:
     if "image" in widget.inputs:
         widget.inputs["image"].choose(image.name)
     widget.defaults_button.click()  # not what somebody used last
-    if options.iterations:
+    if options.iterations and "iterations" in widget.fields.fields:
         widget.fields.fields["iterations"].value = options.iterations
     widget.about_section.collapse(animate=False)
     spin(2)  # torch is imported, and the memory reckoned
@@ -161,6 +161,12 @@ def take(task: str, options) -> None:
         viewer.screenshot(str(path), canvas_only=False, flash=False)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
+    if task == "sample_prior":  # nothing is fitted
+        widget.run()
+        spin(until=widget.run_button.isEnabled)
+        picture(f"{task}-done")
+        close(viewer)
+        return
     controller = widget.controller
     share = [0.0]
     controller.reported.connect(lambda r: share.append(r.step / r.maximum))
@@ -192,6 +198,11 @@ def take(task: str, options) -> None:
         spin(until=lambda: widget.comparison.reading.isVisible(), limit=20)
         spin(1)
     picture(f"{task}-done")
+    close(viewer)
+
+
+def close(viewer) -> None:
+    """Close a viewer and wait for its threads."""
     viewer.close()
     QThreadPool.globalInstance().waitForDone()
 

@@ -1,8 +1,10 @@
 """What all tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # One thread, set before torch is first imported: threads that wait in a spin make
 # small fits many times slower on a busy machine, and results depend on their number.
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from napari_dip.prior import runtime
+from napari_dip.tasks import presets
 
 torch.set_num_threads(1)
 
@@ -39,6 +42,19 @@ def precision(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "pick_dtype", pick_chosen)
         yield chosen
+
+
+@pytest.fixture
+def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that changes something in every preset of every task."""
+    choose = presets.choose
+
+    def change(**changes: Any) -> None:
+        monkeypatch.setattr(
+            presets, "choose", lambda *case: replace(choose(*case), **changes)
+        )
+
+    return change
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from napari_dip.io import files
 from napari_dip.tasks import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.run import Task
+from napari_dip.tasks.task import Task
 
 SHORT = ("--iterations", "3", "--precision", "float32")
 
@@ -166,7 +166,7 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
 
     def start(recipe, image, mask):
         seen.append((recipe.keep_known, mask.tolist()))
-        return denoise.TASK.begin(recipe, image)
+        return denoise.TASK.start(recipe, image)
 
     arrays = {"image": "An image.", "mask": "Another."}
     task = Task(MaskedRecipe, arrays, start, "Do something.")

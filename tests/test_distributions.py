@@ -62,7 +62,8 @@ def test_both_wheels_hold_the_same_files(archives, root):
     assert contents[0] == contents[1]
     packaged = contents[0]["napari_dip/napari.yaml"]
     assert packaged == (root / "napari.yaml").read_bytes()
-    assert {"napari_dip/icon.svg", "napari_dip/py.typed"} <= set(contents[0])
+    others = ("icon.svg", "py.typed", "tasks/signatures.pyi")
+    assert {f"napari_dip/{name}" for name in others} <= set(contents[0])
 
 
 def test_installed_plugin_is_found_and_valid(archives, tmp_path):

@@ -5,9 +5,15 @@ import inspect
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import napari_dip
 
@@ -43,6 +49,63 @@ def run_fresh(code: str) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Return the top-level names of the foreign modules that nodes import."""
+    for node in nodes:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            names = [a.value for a in node.args if isinstance(a, ast.Constant)]
+        for name in names:
+            top = name.partition(".")[0]
+            if top != "napari_dip" and top not in sys.stdlib_module_names:
+                yield top
+
+
+def undeclared(modules: Iterable[str], requirements: Iterable[str]) -> set[str]:
+    """Return the modules that no required distribution holds."""
+    declared = {canonicalize_name(Requirement(r).name) for r in requirements}
+    distributions = packages_distributions()
+    return {
+        module
+        for module in modules
+        if not declared
+        & {canonicalize_name(name) for name in distributions.get(module, [module])}
+    }
+
+
+@pytest.fixture(scope="module")
+def project(root) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def sources(root) -> dict[Path, ast.Module]:
+    paths = (root / "src").rglob("*.py")
+    return {path: ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+def test_everything_that_is_imported_is_declared(project, sources):
+    modules = {m for tree in sources.values() for m in imported(ast.walk(tree))}
+    extras = project["optional-dependencies"].values()
+    assert {"dask", "numpy", "safetensors"} <= modules
+    assert undeclared(modules, sum(extras, project["dependencies"])) == set()
+
+
+def test_what_modules_import_when_loaded_needs_no_extra(project, sources):
+    modules = {
+        module
+        for path, tree in sources.items()
+        if "widgets" not in path.parts
+        for module in imported(tree.body)
+    }
+    assert "numpy" in modules
+    assert undeclared(modules, project["dependencies"]) == set()
 
 
 def test_importing_the_package_loads_nothing_else():

@@ -19,10 +19,6 @@ def rng():
     return np.random.default_rng(0)
 
 
-def luma(image):
-    return 0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
-
-
 # Peak signal-to-noise ratio
 
 
@@ -222,124 +218,6 @@ def test_psnr_b_is_psnr_without_blocks():
     assert metrics.psnr_b(ramp, ramp, data_range=10) == math.inf
 
 
-# The second paper's figures for blending
-
-
-def literal_sobel(image, y, x, mode):
-    """Return Sobel's derivatives along X and Y at one pixel."""
-    padded = np.pad(image, 1, mode=mode)[y : y + 3, x : x + 3]
-    weights = [1, 2, 1]
-    across = sum(weights[i] * (padded[i, 2] - padded[i, 0]) for i in range(3))
-    down = sum(weights[i] * (padded[2, i] - padded[0, i]) for i in range(3))
-    return across, down
-
-
-@pytest.fixture
-def blend(rng):
-    """Return a blend, foreground, background and weights."""
-    return *rng.random((3, 13, 11, 3)), rng.integers(0, 256, (13, 11))
-
-
-def test_gff_is_the_literal_formula(blend):
-    *images, weights = blend
-    gray = [luma(image) for image in images]
-    total = 0
-    for y in range(13):
-        for x in range(11):
-            # NumPy's "symmetric" is SciPy's default, "reflect".
-            slopes = [literal_sobel(image, y, x, "symmetric") for image in gray]
-            f, a, b = (math.hypot(*slope) for slope in slopes)
-            turn_f, turn_a, turn_b = (math.atan2(s[1], s[0]) for s in slopes)
-            source, turn = (a, turn_a) if a >= b else (b, turn_b)
-            quality = 2 * f * source / (f**2 + source**2 + 1e-6)
-            total += weights[y, x] * quality * (1 + math.cos(turn_f - turn)) / 2
-    wanted = total / weights.sum()
-    assert metrics.gff(*images, weights, data_range=1) == pytest.approx(wanted)
-
-
-def test_gfp_is_the_literal_formula(blend):
-    *images, _ = blend
-    gray = [luma(image) for image in images]
-    ratios = []
-    for y in range(13):
-        for x in range(11):
-            f, a, b = (
-                math.hypot(*literal_sobel(image, y, x, "reflect")) for image in gray
-            )
-            ratios.append(f / (max(a, b) + 1e-6))
-    wanted = np.mean(ratios)
-    assert metrics.gfp(*images, data_range=1) == pytest.approx(wanted)
-
-
-def literal_bsi(image, weights):
-    rows, columns = weights.shape
-    padded = np.pad(image, ((0, 0), (0, 0), (1, 1)), mode="symmetric")
-    size = np.empty(image.shape)
-    for c in range(3):
-        mixed = padded[..., c] + 2 * padded[..., c + 1] + padded[..., c + 2]
-        for y in range(rows):
-            for x in range(columns):
-                size[y, x, c] = math.hypot(*literal_sobel(mixed, y, x, "symmetric"))
-    kernel = np.array([0.03125, 0.109375, 0.21875, 0.28125, 0.21875, 0.109375, 0.03125])
-    padded = np.pad(size, ((3, 3), (3, 3), (0, 0)), mode="reflect")
-    total = 0
-    for y in range(rows):
-        for x in range(columns):
-            around = padded[y : y + 7, x : x + 7]
-            smooth = np.einsum("i,j,ijc->c", kernel, kernel, around)
-            inverse = 1 / (np.abs(size[y, x] - smooth) + 1e-6)
-            total += weights[y, x] * (inverse @ [0.299, 0.587, 0.114])
-    return total / weights.sum()
-
-
-def test_bsi_is_the_literal_formula(blend):
-    image, _, _, weights = blend
-    wanted = literal_bsi(image, weights)
-    assert metrics.bsi(image, weights, data_range=1) == pytest.approx(wanted)
-
-
-def test_ssim_transition_is_the_weighted_map(blend):
-    image, _, background, weights = blend
-    weights[:3] = weights[-3:] = weights[:, :3] = weights[:, -3:] = 0
-    inner = literal_ssim(luma(image), luma(background))
-    wanted = np.average(inner, weights=weights[3:-3, 3:-3])
-    found = metrics.ssim_transition(image, background, weights, data_range=1)
-    assert found == pytest.approx(wanted)
-
-
-def test_blending_metrics_take_any_range_and_gray(blend):
-    *images, weights = (np.asarray(a) for a in blend)
-    wide = [image * 4000 for image in images]
-    assert metrics.gff(*wide, weights, data_range=4000) == pytest.approx(
-        metrics.gff(*images, weights / 255, data_range=1)
-    )
-    assert metrics.gfp(*wide, data_range=4000) == pytest.approx(
-        metrics.gfp(*images, data_range=1)
-    )
-    assert metrics.bsi(wide[0], weights, data_range=4000) == pytest.approx(
-        metrics.bsi(images[0], weights, data_range=1)
-    )
-    gray = [luma(image) for image in images]
-    assert metrics.gff(*gray, weights, data_range=1) == pytest.approx(
-        metrics.gff(*images, weights, data_range=1)
-    )
-
-
-def test_what_the_documentation_warns_of(blend):
-    _, _, background, weights = blend
-    copied = metrics.ssim_transition(background, background, weights, data_range=1)
-    assert copied == pytest.approx(1)
-    flat = np.full((13, 11), 0.5)
-    assert metrics.bsi(flat, weights, data_range=1) == pytest.approx(1e6)
-    assert metrics.gff(flat, flat, flat, weights, data_range=1) == 0
-    step = flat.copy()
-    step[:, 6:] += 1 / 255
-    # Two columns of eleven see the step, each as a gradient of 4 / 255.
-    found = metrics.gfp(step, flat, flat, data_range=1)
-    assert found == pytest.approx(2 / 11 * 4 / 255 / 1e-6)
-    assert found * 11 / 2 == pytest.approx(15_000, rel=0.05)
-
-
 # What is refused
 
 A = np.zeros((8, 9, 3))
@@ -396,17 +274,6 @@ REFUSED = {
     "a single block": (lambda: metrics.blockiness(W), "more than 8 rows"),
     "blocks of one": (lambda: metrics.blockiness(W, block=1), "at least 2"),
     "blocks of a volume": (lambda: metrics.blockiness(A[None]), r"\(Y, X, C\)"),
-    "weights of another shape": (lambda: metrics.bsi(A, A, data_range=1), "weights"),
-    "negative weights": (lambda: metrics.bsi(A, -W, data_range=1), "0 or more"),
-    "no weights": (lambda: metrics.bsi(A, W * 0, data_range=1), "not all 0"),
-    "two channels": (
-        lambda: metrics.gfp(A[..., :2], A[..., :2], A[..., :2], data_range=1),
-        "image must be",
-    ),
-    "a strip in transition": (
-        lambda: metrics.ssim_transition(A[:6], A[:6], W[:6], data_range=1),
-        "at least 7",
-    ),
 }
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari_dip.tasks.denoise import denoise
     from napari_dip.tasks.denoise_guided import denoise_guided
     from napari_dip.tasks.enhance import enhance
+    from napari_dip.tasks.function import estimate, iterate
     from napari_dip.tasks.inpaint import inpaint
     from napari_dip.tasks.invert_features import invert_features
     from napari_dip.tasks.maximize_activation import maximize_activation
     from napari_dip.tasks.noise_impedance import noise_impedance
     from napari_dip.tasks.remove_artifacts import remove_artifacts
     from napari_dip.tasks.restore import restore
-    from napari_dip.tasks.run import estimate, iterate
     from napari_dip.tasks.sample_prior import sample_prior
     from napari_dip.tasks.super_resolve import super_resolve
 
@@ -40,10 +40,10 @@ _LAZY = {
     "denoise": "napari_dip.tasks.denoise",
     "denoise_guided": "napari_dip.tasks.denoise_guided",
     "enhance": "napari_dip.tasks.enhance",
-    "estimate": "napari_dip.tasks.run",
+    "estimate": "napari_dip.tasks.function",
     "inpaint": "napari_dip.tasks.inpaint",
     "invert_features": "napari_dip.tasks.invert_features",
-    "iterate": "napari_dip.tasks.run",
+    "iterate": "napari_dip.tasks.function",
     "maximize_activation": "napari_dip.tasks.maximize_activation",
     "metrics": "napari_dip",
     "noise_impedance": "napari_dip.tasks.noise_impedance",

@@ -5,21 +5,16 @@ Every function takes arrays of integers or floats and the range of their values,
 255 for 8-bit images, 1 for floats in [0, 1]. It may be left out for uint8 and
 uint16 arrays, which then use all of their range; float arrays do not say what
 their range is, so it must be given for them.
-
-The second paper compares blended images by `gff`, `gfp`, `bsi` and
-`ssim_transition` (appendix A4, Tables 5 and 6). None of them tells a good blend
-from a bad one by itself: each has an input that scores high and looks wrong, and
-their documentation says which. Report all four, and look at the images.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_dip.errors import InputError
@@ -27,22 +22,15 @@ from napari_dip.tasks.arrays import as_array
 
 __all__ = [
     "blockiness",
-    "bsi",
-    "gff",
-    "gfp",
     "psnr",
     "psnr_b",
     "psnr_luma",
     "psnr_mask",
     "ssim",
-    "ssim_transition",
     "table_region",
 ]
 
 Array = NDArray[np.float64]
-
-EPSILON = 1e-6
-"""Keeps the denominators of the blending metrics from 0, for images in [0, 1]."""
 
 WINDOW = 7
 """Side of the window of SSIM in pixels, scikit-image's default."""
@@ -164,17 +152,16 @@ def psnr_luma(
         not finite, or the range is not known.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
-    luma = {}
-    for name, array in scaled.items():
-        if array.ndim != 3:
-            raise InputError(f"{name} must be (Y, X, 3); got shape {array.shape}")
-        luma[name] = (219 * _gray(array, name) + 16) / 255
-        if crop is not None:
-            luma[name] = luma[name][crop]
+    shape = scaled["image"].shape
+    if len(shape) != 3 or shape[-1] != 3:
+        raise InputError(f"images must be (Y, X, 3); got shape {shape}")
+    region = (slice(None), slice(None)) if crop is None else crop
+    luma = {
+        name: rgb2ycbcr(array)[..., 0][region] / 255 for name, array in scaled.items()
+    }
     if luma["image"].size == 0:
         raise InputError(
-            f"crop must leave pixels of images of shape {scaled['image'].shape}; "
-            f"got {crop}"
+            f"crop must leave pixels of images of shape {shape}; got {crop}"
         )
     return _psnr(luma["image"], luma["truth"])
 
@@ -265,7 +252,11 @@ def ssim(
     spatial = [
         side for i, side in enumerate(shape) if axis is None or i != axis % len(shape)
     ]
-    _check_window(spatial, shape)
+    if not spatial or min(spatial) < WINDOW:
+        raise InputError(
+            f"images must have at least {WINDOW} pixels along each spatial axis for "
+            f"SSIM; got shape {shape}"
+        )
     return float(
         structural_similarity(
             scaled["truth"],
@@ -370,214 +361,6 @@ def psnr_b(
     return float("inf") if error == 0 else float(-10 * np.log10(error))
 
 
-def gff(
-    image: ArrayLike,
-    foreground: ArrayLike,
-    background: ArrayLike,
-    weights: ArrayLike,
-    *,
-    data_range: float | None = None,
-) -> float:
-    """Return the gradient-based fusion factor of a blended image.
-
-    Second paper, appendix A4. At each pixel the source S with the steeper gradient
-    is what the blend F is held against, by magnitude G and direction theta ::
-
-        Q = 2 G_F G_S / (G_F ** 2 + G_S ** 2 + 1e-6) (1 + cos(theta_F - theta_S)) / 2
-
-    and GFF is the mean of Q weighted by the transition region. Gradients are
-    Sobel's, of luma in [0, 1]. From 0 to 1, higher is better by the paper.
-
-    What sways it: where all images are flat Q is 0, not 1, so a smooth background
-    lowers the score of any blend. It prefers the steeper source at every pixel,
-    even a foreground's cut edge that a good blend removes. A copy of the background
-    scores above every method of the paper on its first pair (0.789 to at most
-    0.667).
-
-    Parameters
-    ----------
-    image, foreground, background : array_like
-        The blend and what it was made from, of one shape, (Y, X) or (Y, X, 3).
-    weights : array_like
-        (Y, X), 0 or more: the transition region, a mask or weights of any scale
-        such as the published gap images' 0 to 255.
-    data_range : float, optional
-        Largest possible value minus smallest; needed unless all images are uint8
-        or all uint16.
-
-    Returns
-    -------
-    float
-        Weighted mean of Q.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, values are not finite, weights are negative or all
-        zero, or the range is not known.
-    """
-    gray = _grays(data_range, image=image, foreground=foreground, background=background)
-    slope = {name: _sobel(array) for name, array in gray.items()}
-    size = {name: np.hypot(*xy) for name, xy in slope.items()}
-    angle = {name: np.arctan2(xy[1], xy[0]) for name, xy in slope.items()}
-    front = size["foreground"] >= size["background"]
-    reference = np.where(front, size["foreground"], size["background"])
-    turn = angle["image"] - np.where(front, angle["foreground"], angle["background"])
-    alike = 2 * size["image"] * reference
-    alike /= size["image"] ** 2 + reference**2 + EPSILON
-    return _weighted_mean(alike * (1 + np.cos(turn)) / 2, weights)
-
-
-def gfp(
-    image: ArrayLike,
-    foreground: ArrayLike,
-    background: ArrayLike,
-    *,
-    data_range: float | None = None,
-) -> float:
-    """Return the gradient fusion performance of a blended image.
-
-    Second paper, appendix A4: the mean over the whole image, not the transition
-    region, of ``G_F / (max(G_A, G_B) + 1e-6)``, G being the magnitude of Sobel's
-    gradient of luma in [0, 1], A the foreground and B the background. By the paper
-    higher is better; 1 says that the blend is as steep as its sources.
-
-    What sways it: pixels where both sources are flat. There a step of one level in
-    255 counts some 15 000, so that a handful decide the mean: in the published
-    Laplacian rows (1.86 and 1.93) fewer than 0.1 % of the pixels make up more than
-    half of the score, while the median is 1.00 and 0.97. Above 1 it mostly measures
-    noise in flat places.
-
-    Parameters
-    ----------
-    image, foreground, background : array_like
-        The blend and what it was made from, of one shape, (Y, X) or (Y, X, 3).
-    data_range : float, optional
-        Largest possible value minus smallest; needed unless all images are uint8
-        or all uint16.
-
-    Returns
-    -------
-    float
-        0 or more.
-
-    Raises
-    ------
-    InputError
-        If shapes differ, values are not finite, or the range is not known.
-    """
-    gray = _grays(data_range, image=image, foreground=foreground, background=background)
-    # The program mirrors at the border pixel here, and beside it for the others.
-    size = {name: np.hypot(*_sobel(array, "mirror")) for name, array in gray.items()}
-    steepest = np.maximum(size["foreground"], size["background"])
-    return float(np.mean(size["image"] / (steepest + EPSILON)))
-
-
-def bsi(
-    image: ArrayLike, weights: ArrayLike, *, data_range: float | None = None
-) -> float:
-    """Return the boundary smoothness index of a blended image.
-
-    Second paper, appendix A4: the mean, weighted by the transition region, of ::
-
-        1 / (|G_F - smoothed G_F| + 1e-6)
-
-    with the magnitude G_F of Sobel's gradient for values in [0, 1], smoothed by
-    OpenCV's 7-pixel Gaussian. As in the program behind the tables, Sobel's filter
-    of a colour image runs over its channels as one more axis to smooth along,
-    with 1, 2, 1, and the reciprocal is taken per channel and then weighted as luma
-    is. By the paper higher is better.
-
-    What sways it: flat pixels, which count up to 1e6 each where others count 2 to
-    20. In the published rows one pixel in a thousand makes up 38 to 62 % of the
-    score. Rounding the Laplacian blend of the first pair to 8 bits, where the
-    program truncates it, turns its 27.95 into 14.1. A copy of the background
-    scores 572 on the second pair, more than three of the four published methods;
-    an image of one colour scores the most there is.
-
-    Parameters
-    ----------
-    image : array_like
-        The blend, (Y, X) or (Y, X, 3).
-    weights : array_like
-        (Y, X), 0 or more: the transition region, a mask or weights of any scale.
-    data_range : float, optional
-        Largest possible value minus smallest; needed unless the image is uint8 or
-        uint16.
-
-    Returns
-    -------
-    float
-        Between 0 and 1e6.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, values are not finite, weights are negative or all
-        zero, or the range is not known.
-    """
-    array = _scaled(data_range, image=image)["image"]
-    _gray(array, "image")  # refuses other shapes
-    size = np.hypot(*_sobel(array))
-    smooth = size
-    for axis in (0, 1):
-        smooth = ndimage.correlate1d(smooth, _GAUSSIAN, axis=axis, mode="mirror")
-    return _weighted_mean(
-        _gray(1 / (np.abs(size - smooth) + EPSILON), "image"), weights
-    )
-
-
-def ssim_transition(
-    image: ArrayLike,
-    background: ArrayLike,
-    weights: ArrayLike,
-    *,
-    data_range: float | None = None,
-) -> float:
-    """Return the structural similarity to the background in the transition region.
-
-    Second paper, appendix A4 ("masked SSIM"): the map of SSIM between the luma of
-    the blend and that of the background (a flat window of 7 pixels, values in
-    [0, 1]), averaged with the weights of the transition region.
-
-    What sways it: the foreground plays no part. A copy of the background, without
-    any trace of the foreground, scores 1.0, the most there is, and a blend that
-    lets the foreground fade scores more than one that keeps it.
-
-    Parameters
-    ----------
-    image, background : array_like
-        The blend and the image it was put into, of one shape, (Y, X) or (Y, X, 3),
-        at least 7 pixels a side.
-    weights : array_like
-        (Y, X), 0 or more: the transition region, a mask or weights of any scale.
-    data_range : float, optional
-        Largest possible value minus smallest; needed unless both images are uint8
-        or both uint16.
-
-    Returns
-    -------
-    float
-        At most 1.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, values are not finite, weights are negative or all
-        zero, or the range is not known.
-    """
-    gray = _grays(data_range, image=image, background=background)
-    _check_window(gray["image"].shape, gray["image"].shape)
-    _, similarity = structural_similarity(
-        gray["image"], gray["background"], win_size=WINDOW, data_range=1.0, full=True
-    )
-    return _weighted_mean(similarity, weights)
-
-
-_GAUSSIAN = np.array([1, 3.5, 7, 9, 7, 3.5, 1]) / 32
-"""What OpenCV takes for a Gaussian of 7 pixels when it may choose the width."""
-
-
 def _finite(value: ArrayLike, name: str) -> Array:
     """Return an image as finite float64."""
     array = np.asarray(as_array(value, name), np.float64)
@@ -614,52 +397,3 @@ def _psnr(image: Array, truth: Array) -> float:
     """Return the PSNR of arrays with a range of 1."""
     with np.errstate(divide="ignore"):  # equal images: infinite
         return float(peak_signal_noise_ratio(truth, image, data_range=1.0))
-
-
-def _gray(array: Array, name: str) -> Array:
-    """Return the luma of (Y, X, 3), and (Y, X) as it is."""
-    if array.ndim == 2:
-        return array
-    if array.ndim != 3 or array.shape[-1] != 3:
-        raise InputError(
-            f"{name} must be (Y, X) or (Y, X, 3), red, green, blue; got shape "
-            f"{array.shape}"
-        )
-    luma: Array = 0.299 * array[..., 0] + 0.587 * array[..., 1] + 0.114 * array[..., 2]
-    return luma
-
-
-def _grays(data_range: float | None, **images: ArrayLike) -> dict[str, Array]:
-    """Return the luma of images of one shape, scaled."""
-    scaled = _scaled(data_range, **images)
-    return {name: _gray(array, name) for name, array in scaled.items()}
-
-
-def _sobel(array: Array, mode: str = "reflect") -> tuple[Array, Array]:
-    """Return Sobel's derivatives along X and Y."""
-    return ndimage.sobel(array, 1, mode=mode), ndimage.sobel(array, 0, mode=mode)
-
-
-def _weighted_mean(values: Array, weights: ArrayLike) -> float:
-    """Return the mean of values (Y, X) weighted by the transition region."""
-    given: NDArray[Any] = _finite(weights, "weights")
-    if given.shape != values.shape:
-        raise InputError(
-            f"weights must be (Y, X) as the images are, {values.shape}; got "
-            f"{given.shape}"
-        )
-    if given.min() < 0 or given.max() <= 0:
-        raise InputError(
-            f"weights must be 0 or more and not all 0; got values from {given.min()} "
-            f"to {given.max()}"
-        )
-    return float(np.average(values, weights=given))
-
-
-def _check_window(sides: Any, shape: tuple[int, ...]) -> None:
-    """Refuse images that SSIM's window does not fit into."""
-    if not sides or min(sides) < WINDOW:
-        raise InputError(
-            f"images must have at least {WINDOW} pixels along each spatial axis for "
-            f"SSIM; got shape {shape}"
-        )

@@ -3,6 +3,9 @@
 import dataclasses
 import gc
 import inspect
+import json
+import sys
+import zlib
 
 import dask.array
 import numpy as np
@@ -49,7 +52,7 @@ def test_tiff_keeps_values_type_axes_and_provenance(
 ):
     path = tmp_path / f"image{ending}"
     data = numbers(rng, shape, dtype)
-    files.write(path, data, made=MADE)
+    files.write(path, data, provenance=MADE)
     back = files.read(path)
     np.testing.assert_array_equal(back.data, data)
     assert back.data.dtype == data.dtype
@@ -69,7 +72,7 @@ def test_tiff_keeps_single_bits(tmp_path, rng, ending):
 def test_png_keeps_values_type_and_provenance(tmp_path, rng, dtype, shape):
     path = tmp_path / "image.png"
     data = numbers(rng, shape, dtype)
-    files.write(path, data, made=MADE)
+    files.write(path, data, provenance=MADE)
     back = files.read(path)
     np.testing.assert_array_equal(back.data, data)
     assert back.data.dtype == data.dtype
@@ -82,6 +85,28 @@ def test_other_programs_read_our_png_of_8_bits(tmp_path, rng):
     files.write(tmp_path / "image.png", data)
     with Pillow.open(tmp_path / "image.png") as image:
         np.testing.assert_array_equal(np.asarray(image), data)
+
+
+@pytest.mark.parametrize("shape", [(20, 33), (20, 33, 3), (20, 33, 4)])
+def test_other_programs_read_the_metadata_of_our_png_of_16_bits(tmp_path, rng, shape):
+    path = tmp_path / "image.png"
+    header = Header("PNG", shape, np.dtype("u2"), "YXS"[: len(shape)])
+    header = dataclasses.replace(header, profile=b"a profile")
+    data = numbers(rng, shape, "u2")
+    files.write(path, data, Image(data, header), {**MADE, "size": "µm" * 10_000})
+    with Pillow.open(path) as image:
+        image.load()
+        assert json.loads(image.text[raster.KEYWORD])["size"] == "µm" * 10_000
+        assert image.info["icc_profile"] == b"a profile"
+    back = files.read(path)
+    pixels = back.data if back.alpha is None else np.dstack([back.data, back.alpha])
+    np.testing.assert_array_equal(pixels, data)
+
+
+def test_every_second_row_and_column_goes_into_a_png(tmp_path, rng):
+    data = numbers(rng, (40, 66, 3), "u2")[::2, ::2]
+    files.write(tmp_path / "image.png", data)
+    np.testing.assert_array_equal(files.read(tmp_path / "image.png").data, data)
 
 
 def test_bool_becomes_black_and_white_in_a_png(tmp_path, rng):
@@ -208,6 +233,39 @@ def test_opacity_is_kept_apart_and_put_back(tmp_path, rng, dtype):
     back = files.read(tmp_path / "image.png")
     np.testing.assert_array_equal(back.data, colours)
     np.testing.assert_array_equal(back.alpha, alpha)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_opacity_of_gray_pixels_is_kept_apart(tmp_path, rng, dtype):
+    gray, alpha = numbers(rng, (2, 20, 33), dtype)
+    header = Header("PNG", gray.shape, gray.dtype, "YX")
+    files.write(tmp_path / "image.png", gray, Image(gray, header, alpha))
+    back = files.read(tmp_path / "image.png")
+    assert back.header == files.read_header(tmp_path / "image.png")
+    assert (back.header.axes, back.header.dtype) == ("YX", gray.dtype)
+    np.testing.assert_array_equal(back.data, gray)
+    np.testing.assert_array_equal(back.alpha, alpha)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("RGB", (7, 8, 9)), ("P", 7)])
+def test_transparent_colour_becomes_opacity(tmp_path, rng, mode, colour):
+    image = Pillow.fromarray(numbers(rng, (20, 33, 3), "u1")).convert(mode)
+    image.putpixel((5, 3), colour)
+    image.save(tmp_path / "image.png", transparency=colour)
+    back = files.read(tmp_path / "image.png")
+    assert back.alpha[3, 5] == 0
+    assert back.alpha.max() == 255
+    pixels = image.convert("RGB") if mode == "P" else image
+    np.testing.assert_array_equal(back.data, np.asarray(pixels))
+    assert back.header.shape == back.data.shape
+
+
+def test_single_bits_are_black_and_white(tmp_path, rng):
+    bits = numbers(rng, (20, 33), "bool")
+    Pillow.fromarray(bits).save(tmp_path / "image.png")
+    back = files.read(tmp_path / "image.png")
+    np.testing.assert_array_equal(back.data, bits * 255)
+    assert (back.header.axes, back.header.dtype) == ("YX", np.uint8)
 
 
 def test_opaque_gray_with_alpha_is_gray(tmp_path, rng):
@@ -430,6 +488,15 @@ def test_libraries_that_do_not_fit_each_other(tmp_path, written, monkeypatch):
     assert files.open_levels(tmp_path / "tiles.tif") is None
 
 
+@pytest.mark.parametrize("name", ["dask.array", "zarr"])
+def test_tiff_without_the_libraries_of_the_extra(tmp_path, written, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert files.open_levels(tmp_path / "tiles.tif") is None
+    np.testing.assert_array_equal(
+        files.read(tmp_path / "tiles.tif").data, written["tiles.tif"]
+    )
+
+
 def test_png_can_only_be_read(tmp_path, rng):
     files.write(tmp_path / "image.png", numbers(rng, (20, 33), "u1"))
     assert files.open_levels(tmp_path / "image.png") is None
@@ -512,7 +579,7 @@ def test_png_that_claims_to_be_enormous(tmp_path, rng):
     content = bytearray(path.read_bytes())
     size = (1_000_000).to_bytes(4, "big")
     head = b"IHDR" + size + size + content[24:29]
-    content[12:33] = head + raster.zlib.crc32(head).to_bytes(4, "big")
+    content[12:33] = head + zlib.crc32(head).to_bytes(4, "big")
     path.write_bytes(content)
     with pytest.raises(FileError):
         files.read(path)

@@ -8,12 +8,15 @@ import pickle
 import dask.array
 import numpy as np
 import pytest
+import yaozarrs
 import zarr as library
 
 from napari_dip import cli
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, zarr
 from napari_dip.io.image import Header, Image
+
+VERSIONS = ("0.4", "0.5")
 
 MADE = {
     "software": "napari-dip",
@@ -69,7 +72,7 @@ def axes_of(names):
 def test_values_type_axes_and_provenance_are_kept(tmp_path, rng, dtype, shape, axes):
     path = tmp_path / "image.ome.zarr"
     data = numbers(rng, shape, dtype)
-    files.write(path, data, made=MADE)
+    files.write(path, data, provenance=MADE)
     back = files.read(path)
     np.testing.assert_array_equal(back.data, data)
     assert back.data.dtype == data.dtype
@@ -78,7 +81,7 @@ def test_values_type_axes_and_provenance_are_kept(tmp_path, rng, dtype, shape, a
     assert back.header.provenance == MADE
 
 
-@pytest.mark.parametrize("version", zarr.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_axes_scale_units_names_and_colours_are_kept(tmp_path, rng, version):
     path = tmp_path / "image.ome.zarr"
     data = numbers(rng, (2, 3, 2, 20, 33))
@@ -206,7 +209,7 @@ def test_result_has_the_version_of_its_input(tmp_path, rng):
         assert (second / name).exists()
 
 
-@pytest.mark.parametrize("version", zarr.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_scales_of_levels_and_image_multiply(tmp_path, rng, version):
     scale = [{"type": "scale", "scale": [1, 0.5, 0.25]}]
     shift = [{"type": "translation", "translation": [3, 4, 5]}]
@@ -249,6 +252,39 @@ def test_axes_of_all_versions(tmp_path, rng, axes, letters):
         del told["multiscales"][0]["axes"]
     path = store(tmp_path / "a", numbers(rng, (2, 1, 2, 20, 33)), told)
     assert files.read_header(path).axes == letters
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_metadata_that_we_write_are_valid(tmp_path, rng, version):
+    data, cells = numbers(rng, (2, 3, 2, 20, 33), "f4"), numbers(rng, (20, 33), "u4")
+    scale, units = (2.0, 0.5, None, 0.2, 0.1), ("s", "µm", None, "nm", "Å")
+    like = header(data, "TZCYX", scale=scale, units=units)
+    labels = {"cells": (cells, header(cells, "YX"), None)}
+    path = tmp_path / "a.zarr"
+    zarr.write(path, data, like, json.dumps(MADE), version=version, labels=labels)
+    models = yaozarrs.v05 if version == "0.5" else yaozarrs.v04
+
+    def validated(kind, *groups):
+        stored = library.open(path.joinpath(*groups), mode="r").attrs.asdict()
+        return kind.model_validate(stored["ome"] if version == "0.5" else stored)
+
+    image = validated(models.Image)
+    assert [axis.name for axis in image.multiscales[0].axes] == list("tczyx")
+    assert len(image.omero.channels) == 2
+    assert validated(models.LabelsGroup, "labels").labels == ["cells"]
+    label = validated(models.LabelImage, "labels", "cells")
+    assert label.image_label.source.image == "../../"
+
+
+def test_null_says_no_more_than_a_missing_key(tmp_path, rng):
+    data = numbers(rng, (2, 20, 33))
+    nothing = {"label": None, "color": None}
+    axes = [{"name": name, "unit": None, "type": None} for name in "cyx"]
+    metadata = multiscales(axes, coordinateTransformations=None)
+    metadata["omero"] = {"channels": [nothing, nothing]}
+    back = files.read_header(store(tmp_path / "a", data, metadata))
+    assert (back.axes, back.scale) == ("CYX", (None, None, None))
+    assert (back.channel_names, back.channel_colours) == ((), ())
 
 
 def test_axes_in_another_order_are_sorted(tmp_path, rng):
@@ -301,7 +337,7 @@ def test_first_of_several_images(tmp_path, rng):
 # -- lazily -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", zarr.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_levels_are_opened_without_pixels(tmp_path, rng, version):
     data = numbers(rng, (2, 40, 64))
     path = tmp_path / "a"
@@ -320,13 +356,14 @@ def test_levels_are_opened_without_pixels(tmp_path, rng, version):
 # -- what is refused --------------------------------------------------------------
 
 
-def test_library_that_is_not_there(tmp_path, rng, monkeypatch):
+@pytest.mark.parametrize("missing", ["yaozarrs", "zarr"])
+def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
     data = numbers(rng, (20, 33))
     files.write(tmp_path / "a.zarr", data)
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
-        if name == "zarr":
+        if name == missing:
             raise ImportError(name)
         return real(name, *args, **kwargs)
 
@@ -347,9 +384,10 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch):
         ({"multiscales": []}, "IndexError"),
         (multiscales(axes_of("yx"), datasets=[{"path": "nonesuch"}]), "KeyError"),
         (multiscales(axes_of("yx"), datasets="0"), "cannot be read"),
+        (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "input_value=3"),
     ],
 )
-@pytest.mark.parametrize("version", zarr.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_metadata_that_make_no_image(tmp_path, rng, told, says, version):
     told = {"ome": told} if version == "0.5" else told
     path = store(tmp_path / "a.zarr", numbers(rng, (20, 33)), told, version)

@@ -315,7 +315,7 @@ def test_network_is_float32_whatever_the_default_dtype(random):
 
 
 def test_lanczos_keeps_constants_and_decimates_in_phase():
-    shrink = Lanczos(2, (2, 2))
+    shrink = Lanczos((2, 2))
     constant = torch.full((1, 2, 12, 10), 0.7)
     torch.testing.assert_close(shrink(constant), constant[..., :6, :5])
     # A ramp stays a ramp, sampled midway between pairs of pixels.
@@ -327,5 +327,5 @@ def test_lanczos_keeps_constants_and_decimates_in_phase():
 
 def test_lanczos_removes_what_decimation_would_fold():
     finest = torch.tensor([1.0, -1.0]).repeat(16).expand(1, 1, 32, 32)
-    out = Lanczos(1, (2, 2))(finest)[..., 2:-2, 2:-2]
+    out = Lanczos((2, 2))(finest)[..., 2:-2, 2:-2]
     assert out.abs().max() < 0.1

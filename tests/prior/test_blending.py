@@ -8,7 +8,6 @@ from napari_dip.prior.blending import (
     EPSILON,
     ILLUMINATION,
     LOW_PASS,
-    LUMA,
     SCALES,
     TENSOR,
     Blending,
@@ -20,6 +19,7 @@ from napari_dip.prior.blending import (
     soft_map,
     tangent,
 )
+from napari_dip.prior.operators import LUMA
 
 SIDE = 20
 ROWS = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])

@@ -132,12 +132,12 @@ def test_richardson_lucy_ends_at_the_noise():
         1, 1, 30, 30, generator=torch.Generator().manual_seed(0)
     )
     y = y.clamp(min=0)
-    loose, tight = (richardson_lucy(blur, y, weight, 200, v) for v in (0.01, 0.0025))
+    loose, tight = (richardson_lucy(blur, y, weight, 200, [v]) for v in (0.01, 0.0025))
     for x, variance in ((loose, 0.01), (tight, 0.0025)):
         rest = (weight * (blur(x) - y).square()).sum() / weight.sum()
         assert 0.8 * variance < rest <= variance
     ten = richardson_lucy(blur, y, weight, 10)
-    assert torch.equal(ten, richardson_lucy(blur, y, weight, 10, 1e-9))
+    assert torch.equal(ten, richardson_lucy(blur, y, weight, 10, [1e-9]))
 
 
 def test_a_kernel_net_begins_at_its_guess_and_is_a_psf():

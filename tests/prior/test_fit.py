@@ -158,7 +158,7 @@ def test_the_best_score_is_kept_not_the_last(problem):
         def start(self, weight, generator):
             watch = HeldOut(self.maximum, patience=999).start(weight, generator)
             scores = iter([5.0, 3.0, 4.0, 6.0])
-            watch.score = lambda average, error: torch.tensor(next(scores))
+            watch.score = lambda average, error: torch.tensor([next(scores)])
             return watch
 
     running = fit(problem, PRIOR, replace(SETTINGS, stop=Worse(30)))
@@ -759,7 +759,7 @@ def test_the_operator_of_the_best_iteration_is_kept(smooth):
         def start(self, weight, generator):
             watch = HeldOut(self.maximum, patience=999).start(weight, generator)
             scores = iter([3.0, 1.0, 4.0, 6.0])
-            watch.score = lambda average, error: torch.tensor(next(scores))
+            watch.score = lambda average, error: torch.tensor([next(scores)])
             return watch
 
     problem = Problem(2 * smooth, operator=Gain(), operator_rate=0.01)

@@ -1,11 +1,17 @@
-"""Blurring against SciPy's."""
+"""Fixed linear operators against SciPy's and scikit-image's."""
 
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import fft, ndimage
+from skimage.color import rgb2yuv
 
-from napari_dip.prior.operators import gaussian_blur
+from napari_dip.prior.operators import (
+    convolve_axis,
+    cosines,
+    gaussian_blur,
+    luma,
+)
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0])
@@ -26,3 +32,41 @@ def test_blur_is_scipys(shape, sigma):
 def test_constants_stay_and_short_axes_are_borne():
     image = torch.full((1, 1, 5, 1), 0.3)
     torch.testing.assert_close(gaussian_blur(image, 4.0), image)
+
+
+@pytest.mark.parametrize("side", [1, 7, 8])
+def test_cosines_are_scipys(side):
+    expected = fft.dct(np.eye(side), norm="ortho", axis=0)
+    np.testing.assert_allclose(cosines(side), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("sides", [(5, 6), (3, 5, 6)], ids=str)
+def test_luma_is_scikit_images(sides):
+    image = np.random.default_rng(0).random((2, 3, *sides))
+    expected = rgb2yuv(np.moveaxis(image, 1, -1))[..., 0]
+    found = luma(torch.from_numpy(image))
+    assert found.shape == (2, 1, *sides)
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12, 10), (1, 2, 6, 12, 10)], ids=str)
+@pytest.mark.parametrize("axis", [2, -1])
+def test_an_axis_is_convolved_and_decimated(shape, axis):
+    axis %= len(shape)
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(shape, generator=random, dtype=torch.float64)
+    taps = torch.tensor([0.1, 0.6, 0.3], dtype=torch.float64)
+    found = convolve_axis(image, axis, taps, margin=1, stride=2)
+    # SciPy's "nearest" is torch's "replicate".
+    expected = ndimage.correlate1d(image.numpy(), taps.numpy(), axis, mode="nearest")
+    kept = np.arange(0, shape[axis], 2)
+    np.testing.assert_allclose(found, expected.take(kept, axis), atol=1e-12)
+    # The transpose: <A x, y> = <x, A^T y>.
+    y = torch.rand(found.shape, generator=random, dtype=torch.float64)
+    back = convolve_axis(y, axis, taps, margin=0, stride=2, transposed=True)
+    extended = [0, 0] * (len(shape) - 1 - axis) + [1, 1]
+    wide = torch.nn.functional.pad(image, extended, mode="constant")
+    narrow = convolve_axis(wide, axis, taps, margin=0, stride=2)
+    length = back.shape[axis]
+    same = (back * wide.narrow(axis, 0, length)).sum()
+    torch.testing.assert_close((narrow * y).sum(), same)

@@ -28,8 +28,8 @@ def follow():
     def judge(watch, scores):
         kept = None
         for step, score in zip(range(10, 10_000, 10), scores, strict=False):
-            verdict = watch.judge(step, score)
-            if verdict.best:
+            verdict = watch.judge(step, [score])
+            if verdict.best == (True,):
                 kept = step
             if verdict.reason is not None:
                 return kept, step, verdict.reason
@@ -172,7 +172,10 @@ def test_score_is_the_error_at_held_out_pixels(random):
     truth = torch.rand((1, 3, 40, 40), generator=random)
     image = torch.rand((1, 3, 40, 40), generator=random)
     held = (watch.held > 0).expand_as(image)
-    expected = (image - truth)[held].square().mean()
+    error = (image - truth).square()
+    expected = torch.stack(
+        [e[h].mean() for e, h in zip(error[0], held[0], strict=True)]
+    )
     torch.testing.assert_close(watch.score(image, squared(truth)), expected)
     # Errors anywhere else do not count.
     wrong = torch.where(held, image, torch.tensor(7.0))

@@ -107,10 +107,10 @@ def test_poisson_gaussian_divides_by_the_variance_at_the_prediction(pair, evalua
 
 
 def test_poisson_gaussian_bounds_the_weights():
-    x, y = torch.tensor([0.0, 1, 1e3]), torch.tensor([1.0, 2, 1e3 + 1])
+    x, y = torch.tensor([[[0.0, 1, 1e3]]]), torch.tensor([[[1.0, 2, 1e3 + 1]]])
     error = PoissonGaussian(gain=1, variance=1e-9, level=1004 / 3)(x, y)
     # The level over the variances at 0 (bounded), 1 (bounded) and 1000.
-    torch.testing.assert_close(error, torch.tensor([20, 20, 1004 / 3 / 1000]))
+    torch.testing.assert_close(error, torch.tensor([[[20, 20, 1004 / 3 / 1000]]]))
 
 
 def test_poisson_gaussian_does_not_differentiate_its_weight():

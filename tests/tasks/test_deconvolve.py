@@ -28,9 +28,9 @@ def gaussian(sigma, radius, ndim=2):
 
 
 @pytest.fixture
-def short_start(monkeypatch):
+def short_start(changed_presets):
     """Spend no iteration on the estimate, for tests of other things."""
-    monkeypatch.setattr("napari_dip.tasks.deconvolve.START", 0)
+    changed_presets(start_iterations=0)
 
 
 @pytest.fixture
@@ -67,12 +67,11 @@ def blurred(blur):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, psf, **parameters):
-        job = TASK.begin(DeconvolveRecipe(device="cpu", **parameters), image, psf)
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, DeconvolveRecipe(device="cpu", **parameters), image, psf)
 
     return make
 
@@ -92,14 +91,15 @@ def test_the_operator_is_a_true_convolution_about_the_centre(plan, psf, random):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_flip_is_that_of_measured_data(shared_data):
+def test_the_flip_is_that_of_measured_data(shared_data, first_fit):
     """The bars were blurred with their PSF by others."""
     folder = shared_data / "deconv3d_bars"
     sharp, blurred, psf = (
         tifffile.imread(folder / f"{name}.tif") for name in ("actual", "data", "kernel")
     )
-    job = TASK.begin(DeconvolveRecipe(boundary="periodic"), blurred, psf)
-    operator = job.plan((slice(None),) * 3, 0).problem.operator
+    operator = first_fit(
+        TASK, DeconvolveRecipe(boundary="periodic"), blurred, psf
+    ).problem.operator
 
     def fit(kernel):
         found = (

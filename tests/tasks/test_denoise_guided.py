@@ -36,13 +36,12 @@ def noisy(clean, random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for a pair, without running it."""
 
     def make(image, guide, **parameters):
         recipe = DenoiseGuidedRecipe(**parameters)
-        job = TASK.begin(recipe, np.asarray(image), np.asarray(guide))
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, recipe, np.asarray(image), np.asarray(guide))
 
     return make
 
@@ -89,12 +88,7 @@ def test_every_plane_has_its_own_guide(noisy, clean):
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_units_of_both_are_free(noisy, clean, preset, monkeypatch):
-    if preset == "paper":
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture",
-            lambda **_: Architecture.uniform(8, 2),
-        )
+def test_units_of_both_are_free(noisy, clean, preset, narrow):
     # Of the paper's rate one step: the next ones multiply what rounding differs.
     steps = {"fast": 3, "paper": 1}[preset]
     parameters = SHORT | {"preset": preset, "iterations": steps}
@@ -166,7 +160,7 @@ def test_paper_preset_is_the_published_setting(plan, noisy, clean):
     assert settings.stop == Iterations(601)
     assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.1, 0)
     assert found.problem.term == Squared()
-    assert found.problem.finish is None
+    assert found.finish is None
 
 
 def test_fast_shows_the_guide_beside_the_hidden_image(plan, noisy, clean):
@@ -204,13 +198,10 @@ def stuck(monkeypatch):
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_a_fit_at_a_wrong_colour_begins_again(stuck, random, preset, monkeypatch):
+def test_a_fit_at_a_wrong_colour_begins_again(
+    stuck, random, preset, monkeypatch, narrow
+):
     monkeypatch.setattr("napari_dip.tasks.denoise_guided.LOOK_AT", (8,))
-    if preset == "paper":
-        small = Architecture.uniform(8, 2)
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture", lambda **_: small
-        )
     y, x = np.mgrid[0:20, 0:20] / 20
     image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
     settings = SHORT | {"iterations": 40, "preset": preset, "full_output": True}

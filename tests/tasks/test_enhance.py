@@ -31,12 +31,11 @@ def image(random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.begin(EnhanceRecipe(**parameters), np.asarray(image))
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, EnhanceRecipe(**parameters), np.asarray(image))
 
     return make
 
@@ -101,8 +100,8 @@ def test_colours_get_the_same_detail(random):
     np.testing.assert_allclose(gain[..., 0], gain[..., 2], atol=0.01)
     alone = enhance(photo, detail_of="channels", **SHORT) - photo
     assert np.abs(alone[..., 0] - alone[..., 2]).max() > 1
-    weights = np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(alone @ weights, gain[..., 0], atol=0.05)
+    luma = alone @ [0.299, 0.587, 0.114]
+    assert np.corrcoef(luma.ravel(), gain[..., 0].ravel())[0, 1] > 0.95
 
 
 def test_integers_are_clipped_at_the_end(random):

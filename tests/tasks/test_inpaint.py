@@ -12,8 +12,9 @@ from napari_dip.errors import InputError
 from napari_dip.prior import stopping, terms
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
-from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry, known_noise
-from napari_dip.tasks.run import iterate
+from napari_dip.tasks.function import iterate
+from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
+from napari_dip.tasks.noise import known_noise
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -37,12 +38,11 @@ def mask(random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, mask, **parameters):
-        job = TASK.begin(InpaintRecipe(**parameters), image, mask)
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, InpaintRecipe(**parameters), image, mask)
 
     return make
 
@@ -87,24 +87,6 @@ def test_hidden_values_never_move_the_fit_by_a_bit(
     for found, seen in zip(results[1:], losses[1:], strict=True):
         np.testing.assert_array_equal(found, results[0])
         assert seen == losses[0]
-
-
-@pytest.fixture
-def narrow(monkeypatch):
-    """Make every network a small one, so that all presets are quick."""
-    uniform = Architecture.uniform
-
-    def small(width, scales, skip=4, **changes):
-        return uniform(8, 2, min(skip, 8), **changes)
-
-    monkeypatch.setattr(Architecture, "uniform", small)
-    monkeypatch.setattr(Architecture.__init__, "__defaults__", _defaults())
-
-
-def _defaults():
-    given = list(Architecture.__init__.__defaults__)
-    given[:3] = [(8, 8), (8, 8), (4, 4)]
-    return tuple(given)
 
 
 def test_nan_counts_as_missing(image, mask):

@@ -132,9 +132,10 @@ def test_total_variation_smooths(model, image):
     assert roughness(found[1]) < 0.5 * roughness(found[0])
 
 
-def test_paper_is_the_published_program(model, image):
-    job = TASK.begin(InvertRecipe(preset="paper", layer="act"), image, model, None)
-    plan = job.plan(next(job.layout.indices()), 0)
+def test_paper_is_the_published_program(model, image, first_fit):
+    plan = first_fit(
+        TASK, InvertRecipe(preset="paper", layer="act"), image, model, None
+    )
     shape = plan.prior.architecture
     assert shape.down == shape.up == (16, 32, 64, 128, 128, 128)
     assert shape.down_kernel == shape.up_kernel == (7, 7, 5, 5, 3, 3)

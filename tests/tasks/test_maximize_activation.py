@@ -105,11 +105,12 @@ def test_shape_and_channels(channels):
     assert found.shape == ((20, 24) if channels == 1 else (20, 24, 3))
 
 
-def test_paper_is_the_published_program(model):
+def test_paper_is_the_published_program(model, first_fit):
     plans = {}
     for layer in ("classes", "edges"):
-        job = TASK.begin(MaximizeRecipe(preset="paper", layer=layer), model, None)
-        plans[layer] = job.plan(next(job.layout.indices()), 0)
+        plans[layer] = first_fit(
+            TASK, MaximizeRecipe(preset="paper", layer=layer), model, None
+        )
     shape = plans["classes"].prior.architecture
     assert shape.skip == (0, 4, 4, 4, 4, 4)
     assert shape.down_kernel == (5, 3, 5, 5, 3, 5)

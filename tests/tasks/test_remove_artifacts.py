@@ -34,12 +34,11 @@ def image(random):
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.begin(RemoveArtifactsRecipe(**parameters), np.asarray(image))
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, RemoveArtifactsRecipe(**parameters), np.asarray(image))
 
     return make
 
@@ -210,7 +209,7 @@ def test_paper_preset_is_the_published_setting(plan, photo):
     assert settings.stop == Iterations(2400)
     assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0.99)
     assert found.problem.term == Squared()
-    assert found.problem.finish is None
+    assert found.finish is None
 
 
 @pytest.mark.parametrize("preset", ["fast", "best", "paper"])

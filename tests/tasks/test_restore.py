@@ -31,14 +31,13 @@ def truth():
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for a measurement."""
 
     def make(measurement, operator, **parameters):
-        job = TASK.begin(
-            RestoreRecipe(device="cpu", **parameters), measurement, operator
+        return first_fit(
+            TASK, RestoreRecipe(device="cpu", **parameters), measurement, operator
         )
-        return job.plan(next(job.layout.indices()), 0)
 
     return make
 

@@ -13,7 +13,8 @@ from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, finish
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.tasks.run import TASKS, estimate, get, iterate, run
+from napari_dip.tasks.function import estimate, iterate
+from napari_dip.tasks.run import TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -190,6 +191,13 @@ def test_signature_and_help_name_every_parameter(name):
         assert entry in function.__doc__
     for other in ("progress", "callback", "full_output"):
         assert f"\n{other} : " in function.__doc__
+    types = {p.name: p.annotation for p in signature.parameters.values()}
+    assert inspect.Signature.empty not in types.values()
+    assert types["preset"] == "Literal['fast', 'best', 'paper']"
+    assert types["callback"] == "Callable[[Iterate], Any] | None"
+    assert signature.return_annotation == "NDArray[Any] | Fit"
+    types["return"] = signature.return_annotation
+    assert inspect.get_annotations(function) == types
 
 
 def test_progress_goes_to_standard_error_only(stack, capsys, monkeypatch):

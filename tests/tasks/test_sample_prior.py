@@ -1,5 +1,9 @@
 """Samples of the prior: what they hold, what they depend on, files from nothing."""
 
+import dataclasses
+import inspect
+import json
+
 import numpy as np
 import pytest
 import skimage.io
@@ -7,6 +11,7 @@ import tifffile
 
 from napari_dip import cli, sample_prior
 from napari_dip.errors import InputError
+from napari_dip.tasks.sample_prior import SampleParameters
 
 SMALL = {"shape": (33, 40), "width": 6, "scales": 3, "device": "cpu"}
 
@@ -96,6 +101,20 @@ def test_refused(options, message):
         sample_prior(**options)
 
 
+def test_what_is_written_out_is_what_is_checked():
+    """The signature and the docstring say what `SampleParameters` does."""
+    written = inspect.signature(sample_prior).parameters
+    fields = {f.name: f for f in dataclasses.fields(SampleParameters)}
+    assert list(written) == list(fields)
+    text = " ".join(inspect.getdoc(sample_prior).split())
+    for p in SampleParameters.parameters():
+        assert written[p.name].default == p.default
+        assert p.help in text
+        # Any sequence becomes a tuple.
+        kind = written[p.name].annotation.replace("Sequence[int]", "tuple[int, ...]")
+        assert kind == fields[p.name].type
+
+
 def test_command_and_replay(tmp_path, capsys):
     out, again = tmp_path / "x.png", tmp_path / "again.tif"
     given = ["sample-prior", "--shape", "33,40", "--width", "6", "--seed", "3"]
@@ -111,3 +130,21 @@ def test_command_and_replay(tmp_path, capsys):
     assert "shape must be" in capsys.readouterr().err
     extra = ["sample-prior", str(out), "-o", str(tmp_path / "y.png")]
     assert cli.main(extra) == 2
+    for more in ([str(out)], ["--model", "a:b"]):
+        assert cli.main(["replay", str(out), *more, "-o", str(tmp_path / "y.png")]) == 2
+        assert "takes no input and no model" in capsys.readouterr().err
+
+
+def test_command_says_what_it_made(tmp_path, capsys):
+    out = tmp_path / "x.tif"
+    given = ["sample-prior", "--shape", "16,20", "--width", "6", "-o", str(out)]
+    assert cli.main(given) == 0
+    assert f"{out}: " in capsys.readouterr().out
+    assert cli.main([*given, "--json"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.main([*given, "--json", "--overwrite"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["shape"] == [16, 20, 3]
+    recipe = facts["provenance"]["recipe"]
+    assert recipe.pop("task") == "sample_prior"
+    np.testing.assert_array_equal(tifffile.imread(out), sample_prior(**recipe))

@@ -14,11 +14,11 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.arrays import prepare
+from napari_dip.tasks.noise import sharp_noise
 from napari_dip.tasks.super_resolve import (
     NOISY,
     TASK,
     SuperResolveRecipe,
-    noise_level,
     noisy_above,
 )
 
@@ -38,12 +38,11 @@ def coarse():
 
 
 @pytest.fixture
-def plan():
+def plan(first_fit):
     """Return a function that gives the plan for an image, without running it."""
 
     def make(image, **parameters):
-        job = TASK.begin(SuperResolveRecipe(**parameters), np.asarray(image))
-        return job.plan(next(job.layout.indices()), 0)
+        return first_fit(TASK, SuperResolveRecipe(**parameters), np.asarray(image))
 
     return make
 
@@ -82,12 +81,7 @@ def test_factor_may_be_given_by_position(coarse):
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 @pytest.mark.parametrize(("scale", "shift"), [(0.001, 0), (50, -1e4)])
-def test_units_are_kept(coarse, scale, shift, preset, monkeypatch):
-    if preset == "paper":
-        monkeypatch.setattr(
-            "napari_dip.prior.architecture.Architecture",
-            lambda: Architecture.uniform(8, 2),
-        )
+def test_units_are_kept(coarse, scale, shift, preset, narrow):
     parameters = SHORT | {"preset": preset, "factor": 2}
     plain = super_resolve(coarse, **parameters)
     scaled = super_resolve(coarse * scale + shift, **parameters)
@@ -222,7 +216,7 @@ def test_paper_preset_is_the_published_setting(
     assert settings.stop == Iterations(iterations)
     assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0)
     assert settings.schedule == "constant"
-    assert found.problem.finish is None
+    assert found.finish is None
     assert len(found.problem.operator.taps) == 4 * factor
     assert found.problem.shape == (1, 16 * factor, 18 * factor)
 
@@ -230,9 +224,9 @@ def test_paper_preset_is_the_published_setting(
 def test_noise_decides_how_to_stop(plan, coarse, random):
     noisy = coarse + random.normal(0, 60, coarse.shape)
     assert isinstance(plan(coarse).settings.stop, Iterations)
-    assert plan(coarse).problem.finish is not None
+    assert plan(coarse).finish is not None
     assert isinstance(plan(noisy).settings.stop, HeldOut)
-    assert plan(noisy).problem.finish is None
+    assert plan(noisy).finish is None
     assert isinstance(plan(coarse, noisy="yes").settings.stop, HeldOut)
     assert isinstance(plan(noisy, noisy="no").settings.stop, Iterations)
     assert plan(noisy, iterations=77).settings.stop == Iterations(77)
@@ -240,10 +234,14 @@ def test_noise_decides_how_to_stop(plan, coarse, random):
 
 
 def looks_noisy(plane):
-    return noise_level(plane) > noisy_above(plane)
+    return min(levels(plane)) > noisy_above(plane)
 
 
-def test_noise_level_of_photographs_with_and_without_noise(random):
+def levels(plane):
+    return [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
+
+
+def test_sharp_noise_of_photographs_with_and_without_noise(random):
     sharp = skimage.data.astronaut()[:256, 100:356].astype(np.float32)
     sharp = torch.from_numpy(sharp).permute(2, 0, 1)[None]
     values = resampling.lanczos(4)(sharp)[0].numpy()
@@ -256,11 +254,11 @@ def test_noise_level_of_photographs_with_and_without_noise(random):
     # The steps of coarse pixels are not taken for noise where there are few of them.
     few = sharp[..., 40:200, 60:220]
     tiny = prepare(resampling.lanczos(8)(few)[0].numpy(), "image")
-    assert noise_level(tiny) > NOISY
-    assert not looks_noisy(tiny)
-    assert noise_level(prepare(np.ones((1, 20, 20)), "image")) == 0
+    assert min(levels(tiny)) > NOISY
+    assert max(levels(tiny)) < noisy_above(tiny)
+    assert levels(prepare(np.ones((1, 20, 20)), "image")) == [0]
     plain = prepare(random.normal(0, 8, (1, 200, 200)), "image")
-    assert noise_level(plain) * plain.span == pytest.approx(8, rel=0.1)
+    assert levels(plain)[0] * plain.span[0] == pytest.approx(8, rel=0.1)
 
 
 # -- does it super-resolve? -------------------------------------------------------

@@ -96,7 +96,8 @@ def empty_viewer(shared_viewer):
     window, layers = shared_viewer.window, shared_viewer.layers
     for widget in list(window.dock_widgets.values()):
         window.remove_dock_widget(widget)
-        layers.events.disconnect(widget.reset_choices)
+        if hasattr(widget, "reset_choices"):
+            layers.events.disconnect(widget.reset_choices)
         widget.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     layers.clear()
@@ -112,8 +113,9 @@ def dock():
             viewer.add_image(data, **{"name": "raw", **layer})
         widget = kind(viewer)
         viewer.window.add_dock_widget(widget, name="Denoise")
-        widget.fields.fields["iterations"].value = iterations
-        widget.fields.fields["precision"].value = "float32"
+        for name, value in {"iterations": iterations, "precision": "float32"}.items():
+            if name in widget.fields.fields:
+                widget.fields.fields[name].value = value
         return viewer, widget
 
     return dock_it

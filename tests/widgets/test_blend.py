@@ -40,24 +40,19 @@ def scene(open_widget):
     return open_it
 
 
-def test_the_layers_place_the_foreground_and_its_mask(scene, finish):
+def test_the_layers_place_the_foreground_and_its_mask(scene, until):
     viewer, widget = scene(front_at=(7, 11), mask_at=(10, 14), scale=(0.5, 0.25))
-    widget.fields.fields["method"].value = "alpha"
-    finish(widget)
-    result = viewer.layers[RESULT]
+    widget.comparison.methods.value = "cut_and_paste"
+    widget.comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    result = viewer.layers["back [cut and paste]"]
     front, back = viewer.layers["front"].data, viewer.layers["back"].data
     wanted = back.copy()
     # The mask's own pixels 2 to 8 and 3 to 9 are 12 to 18 and 17 to 23 behind it.
     wanted[12:18, 17:23] = front[5:11, 6:12]
     np.testing.assert_array_equal(result.data, wanted)
     assert result.extent.world.tolist() == viewer.layers["back"].extent.world.tolist()
-    made = result.metadata["napari-dip"]
-    assert tuple(made["recipe"]["offset"]) == (7, 11)
-    assert made["layers"] == {
-        "foreground": "front",
-        "background": "back",
-        "mask": "cut",
-    }
+    assert result.metadata["napari-dip"]["baseline"] == "cut_and_paste"
 
 
 def test_a_fit_ends_in_a_layer_like_the_background(scene, finish):
@@ -66,12 +61,18 @@ def test_a_fit_ends_in_a_layer_like_the_background(scene, finish):
     result = viewer.layers[RESULT]
     assert result.rgb
     assert result.data.dtype == np.uint8
-    assert result.metadata["napari-dip"]["iterations"] == 2
+    made = result.metadata["napari-dip"]
+    assert made["iterations"] == 2
+    assert tuple(made["recipe"]["offset"]) == (7, 11)
+    assert made["layers"] == {
+        "foreground": "front",
+        "background": "back",
+        "mask": "cut",
+    }
 
 
 def test_the_code_does_the_same_again(scene, finish):
     viewer, widget = scene(front_at=(-3, 11), mask_at=(2, 14), rgb=False)
-    widget.fields.fields["method"].value = "alpha"
     finish(widget)
     widget.copy_python()
     from qtpy.QtWidgets import QApplication

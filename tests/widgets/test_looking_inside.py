@@ -9,7 +9,8 @@ from torch import nn
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.run import get
-from napari_dip.widgets import models
+from napari_dip.tasks.sample_prior import SampleParameters
+from napari_dip.widgets import models, turns
 from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.invert_features import InvertFeaturesWidget
 from napari_dip.widgets.maximize_activation import MaximizeActivationWidget
@@ -39,13 +40,15 @@ def net(monkeypatch):
 )
 def test_the_manifest_offers_them(root, kind, title):
     offered = PluginManifest.from_file(root / "napari.yaml").contributions
-    name = f"napari-dip.{kind.task}_widget"
+    task = kind.__module__.rpartition(".")[2]
+    name = f"napari-dip.{task}_widget"
     (command,) = (c for c in offered.commands if c.id == name)
     assert command.python_name == f"{kind.__module__}:{kind.__name__}"
     assert command.title == title
     assert name in {item.command for item in offered.menus["napari_dip"]}
     assert name in {widget.command for widget in offered.widgets}
-    assert tuple(kind.arrays) == tuple(get(kind.task).arrays)
+    if kind is not SamplePriorWidget:  # which takes no arrays
+        assert tuple(kind.arrays) == tuple(get(kind.task).arrays)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +77,22 @@ def pasted(viewer, widget, **names):
     return names["result"]
 
 
-def test_a_sample_of_the_prior(open_widget, finish):
+@pytest.fixture
+def draw(until):
+    """Return a function that draws a sample of the prior."""
+
+    def run(widget):
+        widget.run_button.click()
+        assert not widget.run_button.isEnabled()
+        until(widget.run_button.isEnabled)
+
+    return run
+
+
+def test_a_sample_of_the_prior(open_widget, draw):
     viewer, widget = open_widget(kind=SamplePriorWidget)
     fill(widget, shape=(40, 48), width=6, scales=2, seed=3)
-    finish(widget)
+    draw(widget)
     result = viewer.layers["seed 3 [DIP sample prior]"]
     assert len(viewer.layers) == 1
     assert result.rgb
@@ -90,8 +105,37 @@ def test_a_sample_of_the_prior(open_widget, finish):
     assert "napari-dip sample-prior --output" in text
     assert "--shape 40,48" in text
     fill(widget, channels=1)
-    finish(widget)
+    draw(widget)
     assert viewer.layers[-1].data.shape == (40, 48)
+    viewer.layers.selection = {result}
+    widget.load_button.click()
+    assert widget.fields.fields["channels"].value == 3
+    widget.defaults_button.click()
+    assert widget.fields.recipe() == SampleParameters()
+
+
+def test_a_sample_waits_for_its_turn(open_widget, until):
+    viewer, widget = open_widget(kind=SamplePriorWidget)
+    fill(widget, shape=(40, 48), width=6, scales=2)
+    fit = object()
+    turns.take(fit, lambda: None)
+    widget.run_button.click()
+    assert "Waiting" in widget.message.text()
+    turns.leave(fit)
+    until(widget.run_button.isEnabled)
+    assert len(viewer.layers) == 1
+
+
+def test_a_failure_of_torch_is_said(open_widget, draw, messages, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("napari_dip.widgets.sample_prior.sample_prior", fail)
+    viewer, widget = open_widget(kind=SamplePriorWidget)
+    draw(widget)
+    assert any("no memory" in text for _, text in messages)
+    assert "no memory" in widget.message.text()
+    assert len(viewer.layers) == 0
 
 
 def test_what_excites_a_unit(open_widget, finish, net):
@@ -141,8 +185,10 @@ def test_an_unknown_layer_is_said_after_run(open_widget, finish, messages):
 def test_a_shape_that_is_none_is_said(open_widget):
     _, widget = open_widget(kind=SamplePriorWidget)
     fill(widget, shape=(3, 48))
-    widget.panel.run_button.click()
-    assert "shape must be" in widget.panel.progress.text()
+    widget.run_button.click()
+    assert "shape must be" in widget.message.text()
+    widget.command_button.click()
+    assert "shape must be" in widget.told.text()
 
 
 def test_only_modules_are_offered():

@@ -78,10 +78,9 @@ def test_it_takes_every_array_of_its_task_and_says_what_it_does(kind):
 
 
 def test_it_runs_and_says_how_it_was_made(
-    open_own_viewer, finish, noisy, kind, others, monkeypatch
+    open_own_viewer, finish, noisy, kind, others, changed_presets
 ):
-    # Two iterations, and none before them.
-    monkeypatch.setattr("napari_dip.tasks.deconvolve.START", 0)
+    changed_presets(start_iterations=0)
     viewer, widget = open_own_viewer(noisy, kind=kind, iterations=2)
     others(viewer, widget)
     before = set(viewer.layers)

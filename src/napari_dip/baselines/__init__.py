@@ -1,9 +1,9 @@
 """Classical methods for every task, one call away, to compare with.
 
 They take arrays of the same layouts as the tasks, keep the range and units of the
-image and return float32.  NaN marks missing pixels: they are filled from their
-neighbours, as by `telea`, before the method sees them.  Methods that need the noise
-level estimate it where it is not given.
+image and return float32.  NaN marks missing pixels: `onion_peel` fills them in before
+the method sees them; blending takes none.  Methods that need the noise level estimate
+it where it is not given.
 
 What is chosen here rather than in a paper was chosen on three of the nine images of
 the denoising benchmark (F16, house, kodim01), and the docstrings say what it does.
@@ -14,11 +14,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from napari_dip.baselines.blending import (
+    cut_and_paste,
+    laplacian_blend,
+    poisson_blend,
+)
 from napari_dip.baselines.deconvolution import richardson_lucy, wiener
 from napari_dip.baselines.denoising import nlm, tv, wavelet
 from napari_dip.baselines.enlarging import bicubic, lanczos
 from napari_dip.baselines.guided import guided_filter
-from napari_dip.baselines.inpainting import biharmonic, telea
+from napari_dip.baselines.inpainting import biharmonic, onion_peel
 from napari_dip.baselines.sharpening import unsharp_mask
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float
@@ -27,31 +32,35 @@ from napari_dip.tasks.recipe import Recipe
 FOR_TASK: dict[str, tuple[str, ...]] = {
     "denoise": ("nlm", "tv", "wavelet"),
     "super_resolve": ("bicubic", "lanczos"),
-    "inpaint": ("biharmonic", "telea"),
+    "inpaint": ("biharmonic", "onion_peel"),
     "remove_artifacts": ("tv",),
     "enhance": ("unsharp_mask",),
     "denoise_guided": ("guided_filter",),
+    "blend": ("poisson_blend", "laplacian_blend", "cut_and_paste"),
     "deconvolve": ("richardson_lucy", "wiener"),
 }
-"""Names of the functions here that do what a task does, the most usual first."""
+"""Names of the baselines of every task, the most usual first."""
 
 METHODS = {
     method.__name__: method
     for method in (
         *(nlm, tv, wavelet),
         *(bicubic, lanczos),
-        *(biharmonic, telea),
+        *(biharmonic, onion_peel),
         unsharp_mask,
         guided_filter,
+        *(poisson_blend, laplacian_blend, cut_and_paste),
         *(richardson_lucy, wiener),
     )
 }
-"""All of them, by name."""
+"""Every baseline by its name."""
 
 ARTIFACTS = 0.015
-"""Weight of `tv` against artifacts, of the image's range.  Estimates of the noise do
-not see them: blocks are no noise.  It gains 0.3 to 0.8 dB at JPEG qualities of 10 and
-20 (five gray images of Classic5), and at 40 from -0.1 to 0.5."""
+"""Weight of `tv` against artifacts, as a part of the image's range.
+
+An estimate of the noise does not see blocks.  This weight gains 0.3 to 0.8 dB at JPEG
+qualities of 10 and 20 (five gray images of Classic5), and from -0.1 to 0.5 dB at 40.
+"""
 
 
 def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
@@ -87,10 +96,10 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
         raise InputError(f"name must be one of {', '.join(names)}; got {name!r}")
     baseline = METHODS[name]
     # "iterations" and others are the fit's, though a baseline may have some too.
-    ours = {p.name for p in Recipe.parameters()} - {"channel_axis", "spatial_dims"}
-    taken = inspect.signature(baseline).parameters.keys() - ours
+    of_fits = {p.name for p in Recipe.parameters()} - {"channel_axis", "spatial_dims"}
+    taken = inspect.signature(baseline).parameters.keys() - of_fits
     keywords = {key: value for key, value in values.items() if key in taken}
     if task == "remove_artifacts":
         keywords["weight"] = ARTIFACTS
-    found: Float = baseline(*arrays, **keywords)
-    return found
+    result: Float = baseline(*arrays, **keywords)
+    return result

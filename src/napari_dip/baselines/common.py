@@ -1,4 +1,4 @@
-"""What every baseline does with its arguments: check them, go from plane to plane."""
+"""What all baselines share: they check arguments and go from plane to plane."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.baselines.marching import march
+from napari_dip.baselines.filling import fill_inwards
+from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.recipe import Parameter
 
 Index = tuple[int | slice, ...]
-"""Which plane."""
+"""Index of a plane or volume in an array."""
 
 Array = NDArray[Any]
 
@@ -28,25 +29,23 @@ def check(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """Return an argument as the plain Python type it stands for, or raise."""
-    kinds = (*types, str) if choices else types
-    described = Parameter(
+    parameter = Parameter(
         name=name,
         default=None,
         help="",
-        types=kinds,
+        types=(*types, str) if choices else types,
         member=None,
         choices=choices,
         low=low,
         high=high,
         advanced=False,
     )
-    return described.check(value)
+    return parameter.check(value)
 
 
 def check_noise(noise: str) -> None:
-    """Raise unless it is a kind of noise that these methods have a model of."""
-    kinds = ("auto", "gaussian", "poisson-gaussian", "poisson")
-    check("noise", noise, choices=kinds)
+    """Raise unless the methods have a model of the noise."""
+    check("noise", noise, choices=("auto", "gaussian", "poisson-gaussian", "poisson"))
 
 
 def read(
@@ -58,8 +57,10 @@ def read(
     return array, Layout.of(array, channel_axis, spatial_dims, "image")
 
 
-def each(layout: Layout, work: Callable[[Index], Float], factor: int = 1) -> Float:
-    """Do the work for every plane; put the results together."""
+def each_plane(
+    layout: Layout, work: Callable[[Index], Float], factor: int = 1
+) -> Float:
+    """Do the work for every plane or volume; put the results together."""
     sides = tuple(factor * side for side in layout.sides)
     result = np.empty(layout.resized(sides), np.float32)
     for index in layout.indices():
@@ -67,11 +68,16 @@ def each(layout: Layout, work: Callable[[Index], Float], factor: int = 1) -> Flo
     return result
 
 
-def whole(pixels: Array, name: str = "image") -> Plane:
+def filled_plane(pixels: Array, name: str = "image") -> Plane:
     """Return a plane, scaled, with its missing pixels filled."""
     plane = prepare(pixels, name)
-    gone = plane.known == 0
-    if not gone.any():
+    missing = plane.known == 0
+    if not missing.any():
         return plane
-    filled = march(plane.values, gone).astype(np.float32)
-    return dataclasses.replace(plane, values=filled)
+    values = fill_inwards(plane.values, missing).astype(np.float32)
+    return dataclasses.replace(plane, values=values)
+
+
+def noise_model(plane: Plane, noise: str, sigma: float | None) -> noises.NoiseModel:
+    """Return the noise of a plane, `sigma` being in the units of the image."""
+    return noises.plane_model(plane, noise, sigma)

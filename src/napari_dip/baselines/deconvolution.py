@@ -8,15 +8,23 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from napari_dip.baselines.common import Array, Index, check, check_noise, each, whole
+from napari_dip.baselines.common import (
+    Array,
+    Index,
+    check,
+    check_noise,
+    each_plane,
+    filled_plane,
+    noise_model,
+)
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, as_array, prepare
+from napari_dip.tasks.arrays import Float, as_array, per_channel, prepare
 
 RICHARDSON_LUCY = 100
-"""Most iterations of `richardson_lucy` that are chosen by themselves."""
+"""Most iterations of `richardson_lucy` where their number is not given."""
 
 BALANCES = (-4.0, 2.0)
-"""Decimal logarithms of the limits of a balance that `wiener` chooses by itself."""
+"""Decimal logarithms of the limits of the balance where `wiener` is not given it."""
 
 
 def richardson_lucy(
@@ -41,11 +49,12 @@ def richardson_lucy(
         Point spread function, (Y, X) for planes or (Z, Y, X) for volumes, centred on
         the pixel ``side // 2``; it is scaled to sum to one.
     iterations : int, optional
-        How many; where not given, until the residual has the variance of the noise
-        (Morozov's discrepancy principle), 100 at most.
+        Number of iterations; where not given, they end when the residual has the
+        variance of the noise (Morozov's discrepancy principle), or after 100.
     background : float, "auto" or None
         Value of the image where there is no light, below which the result never is;
-        "auto" is 0, or no limit for an image with much below 0; None is no limit.
+        "auto" is 0, or no limit for an image with many values below 0; None is no
+        limit.
     boundary : str
         "extend" takes light from beyond the border as unknown, "periodic" repeats the
         image.
@@ -69,12 +78,12 @@ def richardson_lucy(
     import torch
 
     from napari_dip.prior import convolution
-    from napari_dip.tasks.deconvolve import floor_of, kernel_for
+    from napari_dip.tasks.deconvolve import floors, kernel_for
 
-    steps = check("iterations", iterations, int, NoneType, low=1)
-    level = check("sigma", sigma, float, NoneType, low=0)
+    iterations = check("iterations", iterations, int, NoneType, low=1)
+    sigma = check("sigma", sigma, float, NoneType, low=0)
     check_noise(noise)
-    floor = check("background", background, float, NoneType, choices=("auto",))
+    background = check("background", background, float, NoneType, choices=("auto",))
     check("boundary", boundary, choices=("extend", "periodic"))
     image = as_array(image, "image")
     layout, kernel, _ = kernel_for(image, psf, channel_axis, spatial_dims, boundary)
@@ -87,23 +96,32 @@ def richardson_lucy(
     def work(index: Index) -> Float:
         plane = prepare(layout.take(image, index), "image")
         values = plane.restore(plane.values)
-        zero = floor_of(floor, values, values[:, plane.known > 0])
-        scaled = (values - np.float32(zero)) / np.float32(plane.span)
-        variance = 0.0
-        if steps is None:
-            known = None if level is None else level / plane.span
-            variance = noises.model(scaled, noise, known).level(scaled)
+        zero = floors(background, plane)
+        shift, size = (
+            per_channel(v, values).astype(np.float32) for v in (zero, plane.span)
+        )
+        scaled = (values - shift) / size
+        variance: Any = ()
+        if iterations is None:
+            variance = noises.model(
+                scaled,
+                noise,
+                None if sigma is None else sigma / plane.span,
+                usable=plane.noisy,
+                span=plane.span,
+                offset=zero,
+            ).level(scaled)
         estimate = convolution.richardson_lucy(
             blur,
             torch.from_numpy(scaled)[None],
             torch.from_numpy(plane.known)[None, None],
-            steps or RICHARDSON_LUCY,
+            iterations or RICHARDSON_LUCY,
             variance,
         )
         inside: Float = estimate[blur.crop][0].numpy()
-        return inside * np.float32(plane.span) + np.float32(zero)
+        return inside * size + shift
 
-    return each(layout, work)
+    return each_plane(layout, work)
 
 
 def wiener(
@@ -123,12 +141,12 @@ def wiener(
     ----------
     image, psf, sigma, noise, boundary, channel_axis, spatial_dims
         As in `richardson_lucy`, but missing pixels are filled in, and with "extend"
-        the image goes over into its own reflection beyond the border.
+        the image passes into its own reflection beyond the border.
     balance : float, optional
         Weight of the squared Laplacian against the squared residual; where not given,
         the one, from 1e-4 to 100, for which the residual has the variance of the noise
-        (Morozov's discrepancy principle) away from the border, where the PSF leaves
-        that much.
+        (Morozov's discrepancy principle); the border does not count, unless the PSF is
+        larger than half the image.
 
     Returns
     -------
@@ -149,8 +167,8 @@ def wiener(
     """
     from napari_dip.tasks.deconvolve import kernel_for
 
-    weight = check("balance", balance, float, NoneType, low=0)
-    level = check("sigma", sigma, float, NoneType, low=0)
+    balance = check("balance", balance, float, NoneType, low=0)
+    sigma = check("sigma", sigma, float, NoneType, low=0)
     check_noise(noise)
     check("boundary", boundary, choices=("extend", "periodic"))
     image = as_array(image, "image")
@@ -158,20 +176,22 @@ def wiener(
     periodic = boundary == "periodic"
 
     def work(index: Index) -> Float:
-        plane = whole(layout.take(image, index))
-        known = None if level is None else level / plane.span
-        restore = _Wiener(plane.values, kernel, periodic)
-        by = weight
-        if by is None:
-            found = noises.model(plane.values, noise, known)
-            by = restore.balance(found.level(plane.values))
-        return plane.restore(restore(by).astype(np.float32))
+        plane = filled_plane(layout.take(image, index))
+        restored = np.empty_like(plane.values)
+        levels = noise_model(plane, noise, sigma).level(plane.values)
+        for c, variance in enumerate(levels):
+            deconvolve = _Wiener(plane.values[c : c + 1], kernel, periodic)
+            weight = balance
+            if weight is None:
+                weight = deconvolve.balance(float(variance))
+            restored[c] = deconvolve(weight)[0]
+        return plane.restore(restored)
 
-    return each(layout, work)
+    return each_plane(layout, work)
 
 
 class _Wiener:
-    """Wiener and Hunt's filter for one plane, to be tried with several balances."""
+    """Apply Wiener and Hunt's filter to one plane, with any balance."""
 
     def __init__(self, values: Float, kernel: Array, periodic: bool) -> None:
         from skimage.restoration import uft
@@ -180,8 +200,8 @@ class _Wiener:
         extended = self.values
         sides, self.inner = values.shape[1:], [slice(None)]
         for axis, (n, k) in enumerate(zip(sides, kernel.shape, strict=True), start=1):
-            near = 0 if periodic or 2 * k > n else k // 2
-            self.inner.append(slice(near, n - near))
+            border = 0 if periodic or 2 * k > n else k // 2
+            self.inner.append(slice(border, n - border))
             if not periodic:
                 extended = _wrapped(extended, axis, min(2 * k, n))
         self.shape = extended.shape[1:]
@@ -196,10 +216,10 @@ class _Wiener:
 
     def _restored(self, balance: float) -> Array:
         power = np.abs(self.transfer) ** 2 + balance * self.penalty
-        # Frequencies that the PSF takes away entirely stay away.
+        # Frequencies that the PSF removes entirely stay zero.
         gain = np.conj(self.transfer) / np.maximum(power, 1e-12)
-        found: Array = gain * self.spectrum
-        return found
+        restored: Array = gain * self.spectrum
+        return restored
 
     def _image(self, spectrum: Array) -> Array:
         image: Array = fft.irfftn(spectrum, s=self.shape, axes=self.axes)
@@ -211,9 +231,9 @@ class _Wiener:
         for _ in range(12):
             middle = (low + high) / 2
             blurred = self._image(self.transfer * self._restored(10**middle))
-            rest = (blurred - self.values)[tuple(self.inner)]
+            residual = (blurred - self.values)[tuple(self.inner)]
             # The residual grows with the balance.
-            if np.mean(rest**2) > variance:
+            if np.mean(residual**2) > variance:
                 high = middle
             else:
                 low = middle

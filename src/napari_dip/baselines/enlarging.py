@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_dip.baselines.common import Index, check, each, read, whole
+from napari_dip.baselines.common import Index, check, each_plane, filled_plane, read
 from napari_dip.tasks.arrays import Float
 
 
@@ -82,27 +82,26 @@ def _enlarge(
 ) -> Float:
     from PIL import Image
 
-    times = check("factor", factor, int, low=2)
+    factor = check("factor", factor, int, low=2)
     resample = Image.Resampling[kernel]
     image, layout = read(image, channel_axis, spatial_dims)
     # Pillow leaves pixels beyond the border out; repeated, they are within.
     margin = 4
 
-    def along(values: Float, axis: int) -> Float:
+    def enlarge_axis(values: Float, axis: int) -> Float:
         lines = np.moveaxis(values, axis, 0)
-        rest = lines.shape[1:]
         flat = lines.reshape(len(lines), -1)
         padded = np.pad(flat, ((margin, margin), (0, 0)), mode="edge")
-        size = (flat.shape[1], times * len(padded))
+        size = (flat.shape[1], factor * len(padded))
         larger = np.asarray(Image.fromarray(padded).resize(size, resample))
-        inside = larger[times * margin : -times * margin].reshape(-1, *rest)
-        return np.moveaxis(inside, 0, axis)
+        inside = larger[factor * margin : -factor * margin]
+        return np.moveaxis(inside.reshape(-1, *lines.shape[1:]), 0, axis)
 
     def work(index: Index) -> Float:
-        plane = whole(layout.take(image, index))
+        plane = filled_plane(layout.take(image, index))
         values = plane.values
         for axis in range(1, values.ndim):
-            values = along(values, axis)
+            values = enlarge_axis(values, axis)
         return plane.restore(values)
 
-    return each(layout, work, times)
+    return each_plane(layout, work, factor)

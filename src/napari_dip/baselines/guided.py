@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from napari_dip.baselines.common import Array, Index, check, each, read, whole
+from napari_dip.baselines.common import (
+    Array,
+    Index,
+    check,
+    each_plane,
+    filled_plane,
+    noise_model,
+    read,
+)
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, as_array
 
@@ -35,9 +43,8 @@ def guided_filter(
         Windows are squares of ``2 radius + 1`` pixels; where not given, 30 times the
         noise of `image` over its range, from 1 to 16.
     eps : float, optional
-        What the variance of the guide in a window counts as nothing against, over the
-        square of its range; where not given, the guide's noise variance, and 1e-4
-        at least.
+        Variance of the guide in a window below which it counts as flat, over the square
+        of its range; where not given, the guide's noise variance, and 1e-4 at least.
 
     Returns
     -------
@@ -60,34 +67,31 @@ def guided_filter(
     """
     from napari_dip.tasks.denoise_guided import planes_of
 
-    reach = check("radius", radius, int, NoneType, low=1)
-    least = check("eps", eps, float, NoneType, low=0)
+    radius = check("radius", radius, int, NoneType, low=1)
+    eps = check("eps", eps, float, NoneType, low=0)
     image, layout = read(image, channel_axis, spatial_dims)
     guide_at = planes_of(as_array(guide, "guide"), layout)
 
     def work(index: Index) -> Float:
-        plane = whole(layout.take(image, index))
-        over = whole(guide_at(index), "guide").values
-        far, ridge = reach, least
-        if far is None:
-            found = noises.model(plane.values, "auto", None)
-            far = int(np.clip(round(30 * found.level(plane.values) ** 0.5), 1, 16))
+        plane = filled_plane(layout.take(image, index))
+        guiding = filled_plane(guide_at(index), "guide").values
+        window, ridge = radius, eps
+        if window is None:
+            variance = noise_model(plane, "auto", None).level(plane.values).mean()
+            window = int(np.clip(round(30 * variance**0.5), 1, 16))
         if ridge is None:
-            ridge = max(noises.gaussian_variance(over), 1e-4)
-        return plane.restore(_guided(plane.values, over, far, ridge))
+            ridge = max(noises.gaussian_variance(guiding), 1e-4)
+        return plane.restore(_guided(plane.values, guiding, window, ridge))
 
-    return each(layout, work)
+    return each_plane(layout, work)
 
 
 def _guided(values: Float, guide: Float, radius: int, eps: float) -> Float:
-    """Filter a plane, (C, Y, X) or (C, Z, Y, X), with a guide's."""
+    """Filter a plane with a guide, both (C, Y, X) or (C, Z, Y, X)."""
     spatial = tuple(range(-guide[0].ndim, 0))
 
     def mean(array: Array) -> Array:
-        size = [1] * array.ndim
-        for axis in spatial:
-            size[axis] = 2 * radius + 1
-        averaged: Array = ndimage.uniform_filter(array, size, mode="reflect")
+        averaged: Array = ndimage.uniform_filter(array, 2 * radius + 1, axes=spatial)
         return averaged
 
     p, i = values.astype(np.float64), guide.astype(np.float64)

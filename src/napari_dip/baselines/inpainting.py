@@ -1,4 +1,4 @@
-"""Missing pixels from their surroundings."""
+"""Missing pixels filled in from those around them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.baselines.common import Array, Index, each, read
-from napari_dip.baselines.marching import march
+from napari_dip.baselines.common import Array, Index, each_plane, read
+from napari_dip.baselines.filling import fill_inwards
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, as_array, prepare
 
 BIHARMONIC = {2: 550_000, 3: 20_000}
-"""Most pixels that `biharmonic` fills, by the number of spatial axes: 512 thousand
-took 2.3 GB and 90 s as scattered pixels of a plane, 18 thousand voxels 0.4 GB and 30 s.
-With more, the factorisation has been seen to end the process (scikit-image issue
-7474)."""
+"""Most pixels that `biharmonic` fills, by the number of spatial axes.
+
+512 thousand scattered pixels of a plane took 2.3 GB and 90 s, 18 thousand voxels 0.4 GB
+and 30 s.  With more, the factorisation has been seen to end the process (scikit-image
+issue 7474).
+"""
 
 
 def biharmonic(
@@ -47,7 +49,7 @@ def biharmonic(
     ------
     InputError
         If an argument is not acceptable, or more pixels are missing than the linear
-        system allows (`BIHARMONIC`); `telea` has no such limit.
+        system allows (`BIHARMONIC`); `onion_peel` has no such limit.
 
     Notes
     -----
@@ -58,30 +60,30 @@ def biharmonic(
     """
     from skimage.restoration import inpaint_biharmonic
 
-    def fill(values: Float, gone: NDArray[np.bool_]) -> Array:
-        most, count = BIHARMONIC[gone.ndim], int(gone.sum())
+    def fill(values: Float, missing: NDArray[np.bool_]) -> Array:
+        most, count = BIHARMONIC[missing.ndim], int(missing.sum())
         if count > most:
             raise InputError(
                 f"mask must mark at most {most} pixels of a plane or volume for "
                 f"biharmonic inpainting, which takes too much memory otherwise; got "
-                f"{count}. telea takes any number"
+                f"{count}. onion_peel takes any number"
             )
-        found: Array = inpaint_biharmonic(
-            values.astype(np.float64), np.ascontiguousarray(gone), channel_axis=0
+        filled: Array = inpaint_biharmonic(
+            values.astype(np.float64), np.ascontiguousarray(missing), channel_axis=0
         )
-        return found
+        return filled
 
     return _inpaint(image, mask, channel_axis, spatial_dims, fill)
 
 
-def telea(
+def onion_peel(
     image: Any,
     mask: Any,
     *,
     channel_axis: int | str | None = "auto",
     spatial_dims: int = 2,
 ) -> Float:
-    """Fill missing pixels from their border inwards.
+    """Fill missing pixels from their border inwards, layer by layer.
 
     Parameters
     ----------
@@ -101,14 +103,19 @@ def telea(
 
     Notes
     -----
-    After Telea, An Image Inpainting Technique Based on the Fast Marching Method
-    (2004): its weights by direction, distance and level within 3 pixels.  In place of
-    fast marching, pixels go in shells of unit width of their exact distance from what
-    is known; the paper's gradient term is left out, for it extrapolates noise.
-    Against OpenCV with the same radius, on four photographs: 0.6 dB worse to 0.1 better
-    on text and holes, 0.2 to 2 better on scattered pixels.
+    A layer holds the pixels whose distance from the nearest known pixel lies between
+    two whole numbers.  Each becomes the weighted mean of the pixels within 3 pixels
+    that are known or in an earlier layer.  The weights are those of Telea, An Image
+    Inpainting Technique Based on the Fast Marching Method (2004): by direction,
+    distance and difference of depth.
+
+    It is not Telea's method.  That fills one pixel after the other, by fast marching,
+    and adds the image's gradient (its equation 2), which here made noise stronger and
+    drew streaks into large holes.  Against OpenCV's Telea with the same radius, on
+    eleven photographs: 0.3 to 2.3 dB better on scattered pixels, 0.1 to 0.4 worse on
+    text and holes.
     """
-    return _inpaint(image, mask, channel_axis, spatial_dims, march)
+    return _inpaint(image, mask, channel_axis, spatial_dims, fill_inwards)
 
 
 def _inpaint(
@@ -121,20 +128,20 @@ def _inpaint(
     from napari_dip.tasks.inpaint import missing_in
 
     image, layout = read(image, channel_axis, spatial_dims)
-    missing = missing_in(image, as_array(mask, "mask"), layout)
+    missing_at = missing_in(image, as_array(mask, "mask"), layout)
 
     def work(index: Index) -> Float:
         pixels = layout.take(image, index)
-        gone = missing(index) | np.isnan(pixels)
+        missing = missing_at(index) | np.isnan(pixels)
         result: Float = pixels.astype(np.float32)
-        same = (gone == gone[:1]).all()
-        parts = [slice(None)] if same else [slice(c, c + 1) for c in range(len(gone))]
-        for part in parts:
-            there = gone[part][0]
-            if there.any():
-                plane = prepare(np.where(there, np.nan, pixels[part]), "image")
-                filled = fill(plane.values, there).astype(np.float32)
-                result[part] = np.where(there, plane.restore(filled), result[part])
+        shared = (missing == missing[:1]).all()
+        channels = [slice(c, c + 1) for c in range(len(missing))]
+        for part in [slice(None)] if shared else channels:
+            hole = missing[part][0]
+            if hole.any():
+                plane = prepare(np.where(hole, np.nan, pixels[part]), "image")
+                filled = fill(plane.values, hole).astype(np.float32)
+                result[part] = np.where(hole, plane.restore(filled), result[part])
         return result
 
-    return each(layout, work)
+    return each_plane(layout, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_dip.baselines.common import Index, check, each, read, whole
+from napari_dip.baselines.common import Index, check, each_plane, filled_plane, read
 from napari_dip.tasks.arrays import Float
 
 
@@ -39,16 +39,15 @@ def unsharp_mask(
     """
     from skimage import filters
 
-    much = check("amount", amount, float)
-    wide = check("radius", radius, float, low=0)
+    amount = check("amount", amount, float)
+    radius = check("radius", radius, float, low=0)
     image, layout = read(image, channel_axis, spatial_dims)
 
     def work(index: Index) -> Float:
-        plane = whole(layout.take(image, index))
-        return plane.restore(
-            filters.unsharp_mask(
-                plane.values, wide, much, preserve_range=True, channel_axis=0
-            )
+        plane = filled_plane(layout.take(image, index))
+        sharpened = filters.unsharp_mask(
+            plane.values, radius, amount, preserve_range=True, channel_axis=0
         )
+        return plane.restore(sharpened)
 
-    return each(layout, work)
+    return each_plane(layout, work)

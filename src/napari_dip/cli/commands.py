@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
+from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.job import Job, report
 from napari_dip.cli.options import (
@@ -25,16 +25,18 @@ from napari_dip.cli.options import (
     Output,
     Overwrite,
     Quiet,
-    annotation,
-    check_place,
     check_target,
+    command_of,
+    keyword,
     targets_of,
-    value_of,
+    values_of,
 )
 from napari_dip.cli.output import NAME, put
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import atomic, files, provenance
-from napari_dip.tasks.run import TASKS, Task, get
+from napari_dip.io import files, provenance
+from napari_dip.tasks.run import TASKS, get
+from napari_dip.tasks.sample_prior import SampleParameters
+from napari_dip.tasks.task import Task
 
 
 def app() -> App:
@@ -52,7 +54,8 @@ def app() -> App:
         if task.from_files:
             name = task.name.replace("_", "-")
             made.command(_command(task), name=name, group=tasks)
-    made.command(noise_impedance)
+    made.command(prior.sample_prior)
+    made.command(prior.noise_impedance)
     made.command(info)
     made.command(replay)
     made.command(open_viewer, name="open")
@@ -75,11 +78,7 @@ def _command(task: Task) -> Callable[..., int]:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
-        values = {
-            p.name: value_of(p, given[p.name])
-            for p in task.recipe.parameters()
-            if p.name in given
-        }
+        values = values_of(task.recipe, given)
         task.recipe(**values)  # complains before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
@@ -91,32 +90,19 @@ def _command(task: Task) -> Callable[..., int]:
                 return code
         return 0
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("output", keyword, annotation=Output)]
+    command.__doc__ = task.summary.strip()
+    parameters = []
     if first:
         about = Option(name="INPUT", group=FILES, help=task.arrays[first])
         several = inspect.Parameter.VAR_POSITIONAL
-        found = inspect.Parameter("inputs", several, annotation=Annotated[Path, about])
-        parameters.insert(0, found)
+        paths = inspect.Parameter("inputs", several, annotation=Annotated[Path, about])
+        parameters.append(paths)
     for name in [*others, *task.objects]:
         about = Option(group=FILES, help=task.arrays[name])
         text = name in task.objects
-        of = Annotated[str, about] if text else Annotated[Path, about]
-        parameters.append(inspect.Parameter(name, keyword, annotation=of))
-    for name, kind in (("overwrite", Overwrite), ("json", Json), ("quiet", Quiet)):
-        parameters.append(
-            inspect.Parameter(name, keyword, annotation=kind, default=False)
-        )
-    parameters += [
-        # The recipe has the defaults: here None stands for an option not given.
-        inspect.Parameter(p.name, keyword, annotation=annotation(p), default=None)
-        for p in task.recipe.parameters()
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__name__ = task.name
-    command.__doc__ = task.summary.strip()
-    return command
+        kind = Annotated[str, about] if text else Annotated[Path, about]
+        parameters.append(keyword(name, kind))
+    return command_of(command, task.recipe, parameters)
 
 
 def replay(
@@ -153,6 +139,12 @@ def replay(
     made = files.read_header(result).provenance
     if made is None:
         raise InputError(f"{result.name} does not say how it was made")
+    if made.get("task") == SampleParameters.task:
+        if inputs or model:
+            raise InputError(f"{SampleParameters.task} takes no input and no model")
+        check_target(output, [result], overwrite)
+        values = provenance.recipe_of(made, SampleParameters)
+        return prior.draw(SampleParameters(**values), output, overwrite, json, quiet)
     task = get(str(made.get("task")))
     if len(inputs) != len(task.files):
         raise InputError(
@@ -173,68 +165,6 @@ def replay(
         )
     job = Job(task, values, sources, objects, target, overwrite, not quiet)
     return report(job, json, quiet)
-
-
-def noise_impedance(
-    file: Annotated[
-        Path, Option(name="INPUT", group=FILES, help="An image file of any kind.")
-    ],
-    /,
-    *,
-    output: Annotated[
-        Path,
-        Option(
-            name=["--output", "-o"],
-            group=FILES,
-            help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
-            "which needs matplotlib.",
-        ),
-    ],
-    overwrite: Overwrite = False,
-    iterations: Annotated[
-        int, Option(help="Of each of the four fits.", show_default=True)
-    ] = 1000,
-    sigma: Annotated[
-        float, Option(help="Noise that is added, of an image scaled to [0, 1].")
-    ] = 25 / 255,
-    device: Annotated[str, Option(help="auto, cpu, cuda and the like.")] = "auto",
-    seed: Annotated[int, Option(help="Of weights, noise and order.")] = 0,
-    quiet: Quiet = False,
-) -> int:
-    """Compare how fast the prior takes up an image, and how slowly noise.
-
-    Fits a network to the image, the image with noise, its pixels in random order, and
-    white noise, and writes the error after every iteration.
-    """
-    from napari_dip.tasks import noise_impedance as task
-
-    kind = output.suffix.lower()
-    if kind not in (".csv", ".png", ".svg", ".pdf"):
-        raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")
-    check_place(output, [file], overwrite)
-    figure = None if kind == ".csv" else task.new_figure(figsize=(6, 4))
-    image = files.read(file)
-    found = task.noise_impedance(
-        image.data,
-        iterations=iterations,
-        sigma=sigma,
-        channel_axis=image.header.channel_axis,
-        device=device,
-        seed=seed,
-    )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(output, overwrite=overwrite) as partial:
-        if figure is None:
-            rows = np.column_stack([found.steps, *found.curves.values()])
-            names = ",".join(["iteration", *found.curves])
-            form = ["%d", *["%.8g"] * len(found.curves)]
-            np.savetxt(partial, rows, form, ",", header=names, comments="")
-        else:
-            found.plot(figure.subplots())
-            figure.savefig(partial, format=kind[1:], dpi=150)
-    if not quiet:
-        put(f"{output}: {iterations} iterations of each of {len(found.curves)} fits")
-    return 0
 
 
 def info(

@@ -11,13 +11,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.cli.output import STOPPED, put, say
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import Task, run
+from napari_dip.tasks.run import run
+from napari_dip.tasks.task import Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
@@ -88,13 +90,7 @@ class Job:
             for name, image in images.items()
         }
         self.made = provenance.describe(recipe, fit, arrays, from_file, self.objects)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        image = fit.image
-        if like is None and self.target.suffix.lower() == ".png":
-            # Made from nothing, in [0, 1]: PNG has integers only.
-            image = cast(255 * image, np.dtype(np.uint8))
-        files.write(self.target, image, like, self.made, overwrite=self.overwrite)
-        self.result = {"shape": list(image.shape), "dtype": str(image.dtype)}
+        self.result = save(self.target, fit.image, like, self.made, self.overwrite)
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
@@ -142,6 +138,22 @@ class Job:
             f"{made['seconds']:.1f} s on {made['device']}, ended by "
             f"{made['stopped_by']}"
         )
+
+
+def save(
+    target: Path,
+    image: NDArray[Any],
+    like: Image | None,
+    made: dict[str, Any],
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Write a result and return its shape and type."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if like is None and target.suffix.lower() == ".png":
+        # Made from nothing, in [0, 1]: PNG has integers only.
+        image = cast(255 * image, np.dtype(np.uint8))
+    files.write(target, image, like, made, overwrite=overwrite)
+    return {"shape": list(image.shape), "dtype": str(image.dtype)}
 
 
 def report(job: Job, json: bool, quiet: bool) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from cyclopts import Parameter as Option
 
 from napari_dip.errors import InputError
 from napari_dip.io import files
-from napari_dip.tasks.recipe import Parameter
+from napari_dip.tasks.recipe import Parameter, Parameters
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -52,6 +53,44 @@ Quiet = Annotated[
 ]
 
 
+def command_of(
+    function: Callable[..., int],
+    kind: type[Parameters],
+    inputs: Sequence[inspect.Parameter] = (),
+) -> Callable[..., int]:
+    """Return a function as a command: its options are the fields of `kind`.
+
+    Parameters
+    ----------
+    function : callable
+        Takes what the command was given, by the same names.
+    kind : type of Parameters
+        Has the defaults: None stands for an option that was not given.
+    inputs : sequence of inspect.Parameter
+        What the command takes beside the output.
+    """
+    parameters = [
+        *inputs,
+        keyword("output", Output),
+        keyword("overwrite", Overwrite, False),
+        keyword("json", Json, False),
+        keyword("quiet", Quiet, False),
+        *(keyword(p.name, annotation(p), None) for p in kind.parameters()),
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    function.__name__ = kind.task
+    return function
+
+
+def keyword(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """Return an argument that is given by name."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+
 def annotation(p: Parameter) -> Any:
     """Return the type of a parameter's option.
 
@@ -83,6 +122,13 @@ def value_of(p: Parameter, text: Any) -> Any:
         text = tuple(_number(part) for part in text.split(","))
         return p.check(text)
     return p.check(_number(text))
+
+
+def values_of(kind: type[Parameters], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of `kind` that were given, as it accepts them."""
+    return {
+        p.name: value_of(p, given[p.name]) for p in kind.parameters() if p.name in given
+    }
 
 
 def _number(text: str) -> int | float | str:

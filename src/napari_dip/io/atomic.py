@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 @contextmanager
 def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary name to write to, which becomes `path` at the end.
+    """Yield a temporary name to write to, which becomes `path` at the end.
 
-    The temporary file lies in the same folder, since only there can it be renamed
-    in one piece.  Whatever goes wrong, Ctrl-C included, it is removed, and a file
-    that was at `path` before is untouched.
+    The temporary file is in the same folder, since only within a file system is
+    renaming atomic.  After any error, Ctrl-C included, it is removed, and a file that
+    was at `path` before is unchanged.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        # By hand rather than with tempfile, whose files only their owner may read.
+        # Files of tempfile can be read by their owner only, so it is not used.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         _sync(temporary)
@@ -50,11 +50,11 @@ def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary name to make a folder at, which becomes `path` at the end.
+    """Yield a temporary name for a folder, which becomes `path` at the end.
 
-    As `replacing`, but for a moment between two renamings nothing is at `path`: no
-    system replaces a folder that holds something.  What was there before is put
-    back when the second renaming fails.
+    As `replacing`, but for a moment between two renamings nothing is at `path`, since
+    a folder that is not empty cannot be replaced.  What was there before is put back
+    when the second renaming fails.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     refuse_existing(path, overwrite, folder=True)
     path = path.resolve()
-    mark = f".{path.name}.{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{mark}.part")
-    before = path.with_name(f"{mark}.old")
+    prefix = f".{path.name}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{prefix}.part")
+    previous = path.with_name(f"{prefix}.old")
     try:
         yield temporary
         for part in temporary.rglob("*"):
@@ -75,16 +75,16 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 _sync(part)
         refuse_existing(path, overwrite, folder=True)
         if path.exists():
-            os.replace(path, before)
+            os.replace(path, previous)
         try:
             os.replace(temporary, path)
         except OSError:
-            if before.exists():
-                os.replace(before, path)
+            if previous.exists():
+                os.replace(previous, path)
             raise
         if os.name == "posix":
             _sync(path.parent, os.O_RDONLY)
-        shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
     except OSError as error:
         raise FileError(
             f"{path.name} cannot be written: {error.strerror or error}"
@@ -103,8 +103,8 @@ def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> Non
     overwrite : bool
         Whether it may be replaced.
     folder : bool
-        Whether the output is a folder: that of a Zarr store, which nothing but
-        another store may give way to.
+        Whether the output is the folder of a Zarr store; it may replace nothing but
+        another store.
     """
     if not folder and path.is_dir():
         raise InputError(f"output must be a file; got the folder {path}")

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import atomic, provenance, raster, tiff, zarr
+from napari_dip.io import atomic, raster, tiff, zarr
 from napari_dip.io.image import Header, Image, plain_header
+from napari_dip.io.provenance import dumps
 
 _READERS = {
     ".tif": tiff,
@@ -28,7 +29,7 @@ OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png
 """Endings of files that can be written."""
 
 FOLDERS = (".ome.zarr", ".zarr")
-"""Those that are folders; an OME-Zarr that is read can have any name."""
+"""Endings of folders; an OME-Zarr that is read can have any name."""
 
 
 def read(path: str | Path) -> Image:
@@ -71,14 +72,14 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
         The header of the image at its full resolution, and dask arrays: the image at
         its full resolution, then at every lower one that the file has.  None where
         pixels can only be read at once: from a PNG or JPEG, or from a TIFF without
-        the libraries zarr and tifffile of 2025 or later.
+        the extra zarr and tifffile of 2025 or later.
     """
     path = Path(path)
     reader = _reader(path)
     if reader is raster:
         return None
-    found: tuple[Header, list[Any]] | None = reader.open_levels(path)
-    return found
+    header_and_levels: tuple[Header, list[Any]] | None = reader.open_levels(path)
+    return header_and_levels
 
 
 def _reader(path: Path) -> ModuleType:
@@ -120,9 +121,9 @@ def check_output(
     path : Path
         The output.
     header : Header
-        Of the input; the result has its axes.
+        Header of the input; the result has its axes.
     dtype : numpy.dtype
-        Of the result.
+        Type of the result.
     overwrite : bool
         Whether the output may replace a file.
     """
@@ -140,7 +141,7 @@ def write(
     path: str | Path,
     data: NDArray[Any],
     like: Image | None = None,
-    made: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -149,14 +150,14 @@ def write(
     Parameters
     ----------
     path : str or Path
-        Ends in one of `OUTPUTS`.
+        The file to write; its name ends in one of `OUTPUTS`.
     data : ndarray
         The pixels.
     like : Image, optional
-        What it was made from: gives axes, scale, units, channel names, colour
-        profile and opacity.
-    made : dict, optional
-        How it was made, from `napari_dip.io.provenance.describe`.
+        The input: gives axes, scale, units, channel names, colour profile and
+        opacity.
+    provenance : dict, optional
+        How the image was made, from `napari_dip.io.provenance.describe`.
     overwrite : bool, default False
         Replace a file that is there.
     """
@@ -169,7 +170,7 @@ def write(
         else plain_header(data.shape, data.dtype)
     )
     alpha = like.alpha if like is not None else None
-    text = None if made is None else provenance.dumps(made)
+    text = None if provenance is None else dumps(provenance)
     check_output(path, header, data.dtype, overwrite=overwrite)
     if ending in FOLDERS:
         with atomic.replacing_folder(path, overwrite=overwrite) as temporary:

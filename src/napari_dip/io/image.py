@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 
-SPATIAL = "ZYX"
+_SPATIAL = "ZYX"
 
 
 @dataclass(frozen=True)
 class JpegTables:
-    """How coarsely a JPEG file was rounded: what its decoder knows of the damage.
+    """How coarsely a JPEG file was rounded, as the file says.
 
     Attributes
     ----------
@@ -44,29 +44,29 @@ class Header:
         "TIFF", "OME-TIFF", "ImageJ TIFF", "OME-Zarr" with its version, "Zarr",
         "PNG" or "JPEG".
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     dtype : numpy.dtype
-        Of the array.
+        Type of the array.
     axes : str
         A letter for each axis: T, Z, C, Y, X, S for the samples of a colour, and
         whatever else a file names; Y and X are the last but for S.
     scale : tuple of float or None
-        For each axis the distance of two pixels, None where not known.
+        Distance of two pixels along each axis, None where not known.
     units : tuple of str or None
-        For each axis the unit of its scale.
+        Unit of the scale of each axis.
     channel_names : tuple of str
-        For the axis C, empty where the file has none.
+        Names along the axis C, empty where the file has none.
     channel_colours : tuple of str
-        What channels are shown in, such as "#00ff00"; empty where the file has none.
+        Colours along the axis C, such as "#00ff00"; empty where the file has none.
     provenance : dict or None
         How napari-dip made the image, if it did.
     profile : bytes or None
         ICC colour profile.
     notes : tuple of str
-        What of the file was left out.
+        What was left out of the file, as sentences for the user.
     jpeg : JpegTables or None
-        Of a JPEG with brightness and colour kept apart, pixels in the order of the
-        file; None for all others.
+        Rounding of a JPEG that stores brightness and colour apart and is not to be
+        turned; None for all others.
     """
 
     format: str
@@ -83,9 +83,9 @@ class Header:
     jpeg: JpegTables | None = None
 
     def __post_init__(self) -> None:
-        nothing = (None,) * len(self.shape)
-        object.__setattr__(self, "scale", self.scale or nothing)
-        object.__setattr__(self, "units", self.units or nothing)
+        unknown = (None,) * len(self.shape)
+        object.__setattr__(self, "scale", self.scale or unknown)
+        object.__setattr__(self, "units", self.units or unknown)
 
     @property
     def channel_axis(self) -> int | None:
@@ -99,7 +99,7 @@ class Header:
         """Return the header for a result: other pixels over the same field."""
         scale = tuple(
             step * old / new
-            if step is not None and letter in SPATIAL and new != old
+            if step is not None and letter in _SPATIAL and new != old
             else step
             for step, letter, old, new in zip(
                 self.scale, self.axes, self.shape, data.shape, strict=True
@@ -126,8 +126,8 @@ class Image:
     header : Header
         What the file says about them.
     alpha : ndarray or None
-        Opacity, (Y, X), of a PNG that is not opaque everywhere: it is no
-        brightness to restore, so it is kept apart.
+        Opacity, (Y, X), of a PNG that is not opaque everywhere. It is not restored,
+        so it is kept apart.
     """
 
     data: NDArray[Any]
@@ -136,7 +136,7 @@ class Image:
 
 
 def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:
-    """Return the header of an array of which nothing is known."""
+    """Return the header of an array without metadata."""
     axes = "YXS" if len(shape) > 2 and shape[-1] in (3, 4) else "YX"
     if len(shape) < len(axes):
         raise InputError(f"data must be an image; got shape {shape}")
@@ -144,7 +144,7 @@ def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:
 
 
 def sort_axes(header: Header) -> tuple[Header, tuple[int, ...]]:
-    """Move Y, X and the samples to the end; return the order of the axes, too."""
+    """Move Y, X and the samples to the end; also return the order of the axes."""
     last = [header.axes.index(letter) for letter in "YXS" if letter in header.axes]
     order = (*(i for i in range(len(header.shape)) if i not in last), *last)
     return reorder(header, order), order

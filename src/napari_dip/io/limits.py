@@ -8,8 +8,8 @@ from napari_dip.errors import FileError
 from napari_dip.io.image import Header
 from napari_dip.machine import free_memory
 
-COPIES = 8
-"""Bytes for every value besides the file's own: a float32 copy and the result."""
+_BYTES_PER_VALUE = 8
+"""Bytes for every value besides those of the file: a float32 copy and the result."""
 
 
 def nbytes(header: Header) -> int:
@@ -21,7 +21,7 @@ def check_size(header: Header, name: str) -> None:
     """Raise if an image has no pixels or more than memory can hold."""
     if math.prod(header.shape) == 0:
         raise FileError(f"{name} holds an empty image of shape {header.shape}")
-    needed = nbytes(header) + math.prod(header.shape) * COPIES
+    needed = nbytes(header) + math.prod(header.shape) * _BYTES_PER_VALUE
     free = free_memory()
     if free is not None and needed > free:
         raise FileError(

@@ -13,14 +13,25 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
-from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.recipe import Parameters, Recipe
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit
 
 SOFTWARE = "napari-dip"
 
-_OF_ALL_PLANES = ("device", "precision", "torch")
+_COMMON_KEYS = ("device", "precision", "torch")
+"""Settings that are the same for all planes."""
+
+
+def origin(parameters: Parameters) -> dict[str, Any]:
+    """Return what made an image: this software, a task and its parameters."""
+    return {
+        "software": SOFTWARE,
+        "version": __version__,
+        "task": parameters.task,
+        "recipe": parameters.to_dict(),
+    }
 
 
 def describe(
@@ -30,14 +41,14 @@ def describe(
     from_file: Sequence[str] = (),
     objects: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Say how a result was made.
+    """Describe how a result was made.
 
     Parameters
     ----------
     recipe : Recipe
-        As it was run.
+        The recipe as it was run.
     fit : Fit
-        From `napari_dip.tasks.run.run`.
+        The fit, from `napari_dip.tasks.run.run`.
     arrays : mapping
         For each array of the task the name of its file, without folders, and the
         array.
@@ -48,15 +59,12 @@ def describe(
         What else the task was given, as text, such as the import path of a model.
     """
     planes = [dict(plane) for plane in fit.settings["planes"]]
-    common = {key: planes[0].get(key) for key in _OF_ALL_PLANES}
+    common = {key: planes[0].get(key) for key in _COMMON_KEYS}
     for plane in planes:
-        for key in _OF_ALL_PLANES:
+        for key in _COMMON_KEYS:
             plane.pop(key, None)
-    made = {
-        "software": SOFTWARE,
-        "version": __version__,
-        "task": recipe.task,
-        "recipe": recipe.to_dict(),
+    provenance = {
+        **origin(recipe),
         "from_file": list(from_file),
         "inputs": {
             name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
@@ -72,8 +80,8 @@ def describe(
         "warnings": fit.warnings,
         "planes": planes,
     }
-    cleaned: dict[str, Any] = _jsonable(made)
-    return cleaned
+    jsonable: dict[str, Any] = _jsonable(provenance)
+    return jsonable
 
 
 def digest(array: NDArray[Any]) -> str:
@@ -91,14 +99,14 @@ def loads(text: Any) -> dict[str, Any] | None:
     if not isinstance(text, str) or SOFTWARE not in text:
         return None
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    ours = isinstance(found, dict) and found.get("software") == SOFTWARE
-    return found if ours else None
+    ours = isinstance(value, dict) and value.get("software") == SOFTWARE
+    return value if ours else None
 
 
-def recipe_of(provenance: Mapping[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+def recipe_of(provenance: Mapping[str, Any], kind: type[Parameters]) -> dict[str, Any]:
     """Return the parameters to run a result's recipe on another file.
 
     What the first file decided is left out.
@@ -107,12 +115,12 @@ def recipe_of(provenance: Mapping[str, Any], kind: type[Recipe]) -> dict[str, An
     left_out = provenance.get("from_file", [])
     if not isinstance(stored, dict) or not isinstance(left_out, list):
         raise InputError("the provenance of the result holds no recipe")
-    kind.from_dict(stored)  # complains of unknown keys and values
+    kind.from_dict(stored)  # raises for unknown keys and values
     return {k: v for k, v in stored.items() if k not in ("task", *left_out)}
 
 
 def _jsonable(value: Any) -> Any:
-    """Return `value` in what strict JSON knows; numbers that are none become null."""
+    """Return `value` as strict JSON holds it; NaN and infinities become None."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

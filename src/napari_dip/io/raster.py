@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -10,46 +9,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+from PIL.PngImagePlugin import PngInfo, putchunk
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
 from napari_dip.io.image import Header, Image, JpegTables
+from napari_dip.io.reading import one_line_errors
 
-FORMATS = ("PNG", "JPEG")
-"""All that Pillow may open: its other decoders are not asked to be safe."""
+_FORMATS = ("PNG", "JPEG")
+"""Formats that Pillow may open: its other decoders are never run."""
 
 KEYWORD = "napari-dip"
-"""Of the text chunk that holds the provenance."""
+"""Keyword of the text chunk that holds the provenance."""
 
 _ORIENTATION = 0x0112
 
 _SUBSAMPLING = {0: (1, 1), 1: (2, 1), 2: (2, 2)}
-"""Pillow's numbers for pixels along x and y to one value of colour."""
+"""Pillow's numbers to the pixels along x and y that share one value of colour."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-# Modes of Pillow to what is read, channels and depth; others are converted.
-_MODES = {
-    "L": ("L", 1, 8),
-    "LA": ("LA", 2, 8),
-    "RGB": ("RGB", 3, 8),
-    "RGBA": ("RGBA", 4, 8),
-    "1": ("L", 1, 8),
-    "CMYK": ("RGB", 3, 8),
-    "YCbCr": ("RGB", 3, 8),
-    "I;16": ("I;16", 1, 16),
-    "I;16B": ("I;16", 1, 16),
-    "I": ("I", 1, 16),
-}
-
-_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""Channels to the colour type of the PNG specification."""
+_HEADER_END = 33
+"""Bytes of a PNG's signature and of its first chunk, IHDR; others may follow."""
 
 
 def read_header(path: Path) -> Header:
@@ -75,44 +61,50 @@ def read(path: Path) -> Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile]:
-    try:
-        with warnings.catch_warnings():
-            # Sizes are checked against the memory there is.
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            with Pillow.open(path, formats=FORMATS) as image:
-                yield image
-    except (FileError, InputError):
-        raise
-    except Exception as error:
-        # Decoders fail in many ways on broken files.
-        told = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            told = f"it is not a {' or '.join(FORMATS)} file"
-        raise FileError(f"{path.name} cannot be read: {told}") from error
+    with one_line_errors(path), warnings.catch_warnings():
+        # Sizes are checked against the free memory.
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        try:
+            image = Pillow.open(path, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise FileError(
+                f"{path.name} cannot be read: it is not a {' or '.join(_FORMATS)} file"
+            ) from error
+        with image:
+            yield image
 
 
 def _header(image: ImageFile, path: Path) -> Header:
-    mode, channels, depth = _target(image, path)
     width, height = image.size
     if _orientation(image) in (5, 6, 7, 8):
         width, height = height, width
-    colour = channels > 2
-    made = provenance.loads(image.info.get(KEYWORD))
-    notes = []
+    if isinstance(image, JpegImageFile):
+        bits, gray = 8, image.mode == "L"
+    else:
+        bits, gray = _png_layout(path)
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"{path.name} holds {frames} images; the first was read")
+    notes = [f"{path.name} holds {frames} images; the first was read"]
     return Header(
-        format="JPEG" if isinstance(image, JpegImageFile) else str(image.format),
-        shape=(height, width, 3) if colour else (height, width),
-        dtype=np.dtype(np.uint16 if depth == 16 else np.uint8),
-        axes="YXS" if colour else "YX",
-        provenance=made,
-        # The profile of a converted image does not fit the result.
-        profile=image.info.get("icc_profile") if mode == image.mode else None,
-        notes=tuple(notes),
+        format="JPEG" if isinstance(image, JpegImageFile) else "PNG",
+        shape=(height, width) if gray else (height, width, 3),
+        dtype=np.dtype(np.uint16 if bits == 16 else np.uint8),
+        axes="YX" if gray else "YXS",
+        provenance=provenance.loads(image.info.get(KEYWORD)),
+        # CMYK is converted to RGB, which its profile does not describe.
+        profile=image.info.get("icc_profile") if image.mode != "CMYK" else None,
+        notes=tuple(notes) if frames > 1 else (),
         jpeg=jpeg_tables(image),
     )
+
+
+def _png_layout(path: Path) -> tuple[int, bool]:
+    """Return the bits of a value, and whether there is no colour.
+
+    Pillow has no mode for 16 bits and more than one channel.
+    """
+    with open(path, "rb") as file:
+        bits, colour_type = file.read(_HEADER_END)[24:26]
+    return bits, not colour_type & 2  # the bit for "colour used"
 
 
 def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
@@ -157,68 +149,21 @@ def _components_are_rgb(image: JpegImageFile) -> bool:
     return bytes(name for name, _, _, _ in image.layer) == b"RGB"
 
 
-def _target(image: ImageFile, path: Path) -> tuple[str, int, int]:
-    """Return the mode to convert to, its channels and its bits."""
-    if image.mode == "P":
-        transparent = "transparency" in image.info
-        return ("RGBA", 4, 8) if transparent else ("RGB", 3, 8)
-    found = _MODES.get(image.mode)
-    if found is None:
-        raise FileError(f"{path.name} has pixels of the kind {image.mode}, not known")
-    if found[2] == 8 and _deep(image):
-        return found[0], found[1], 16
-    return found
-
-
 def _orientation(image: Pillow.Image) -> int | None:
     """Return how a JPEG says it is to be turned; asking a PNG would read its pixels."""
     if not isinstance(image, JpegImageFile):
         return None
-    found: int | None = image.getexif().get(_ORIENTATION)
-    return found
-
-
-def _deep(image: ImageFile) -> bool:
-    """Whether the file has 16 bits per colour, of which Pillow keeps the upper 8."""
-    tiles = image.tile
-    return bool(tiles) and ";16B" in str(tiles[0][3])
+    orientation: int | None = image.getexif().get(_ORIENTATION)
+    return orientation
 
 
 def _pixels(image: ImageFile, path: Path) -> NDArray[Any]:
-    mode, _, depth = _target(image, path)
-    if _deep(image) and image.mode in ("RGB", "RGBA"):
-        return _deep_pixels(image, path)
-    if _deep(image) and image.mode == "LA":
-        raise FileError(
-            f"{path.name} is a 16-bit gray PNG with opacity, which is not read; "
-            "save it without opacity or as TIFF"
-        )
-    upright: Pillow.Image = image
-    if _orientation(image) is not None:
+    """Return pixels with 1 to 4 channels, palettes resolved."""
+    if isinstance(image, JpegImageFile):
         upright = ImageOps.exif_transpose(image)
-    if upright.mode != mode:
-        upright = upright.convert(mode)
-    data = np.asarray(upright)
-    return data.astype(np.uint16 if depth == 16 else np.uint8, copy=False)
-
-
-def _deep_pixels(image: ImageFile, path: Path) -> NDArray[Any]:
-    """Read 16-bit colours.
-
-    Pillow has no mode for them and keeps one byte of two.  Told that the bytes are
-    in the other order, it keeps the other one.
-    """
-    with Pillow.open(path, formats=FORMATS) as again:
-        codec, extent, offset, _ = again.tile[0]
-        swapped = again.tile[0].__class__
-        raw = f"{image.mode};16L"
-        values = (codec, extent, offset, raw)
-        again.tile = [
-            swapped(*values) if hasattr(swapped, "_fields") else values  # type: ignore[list-item]
-        ]
-        low = np.asarray(again).astype(np.uint16)
-    high = np.asarray(image).astype(np.uint16)
-    return high << 8 | low
+        return np.asarray(upright.convert("L" if image.mode == "L" else "RGB"))
+    pixels: NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
+    return pixels
 
 
 def check_png(header: Header, dtype: np.dtype[Any]) -> None:
@@ -244,10 +189,9 @@ def write_png(
     alpha: NDArray[Any] | None,
     text: str | None,
 ) -> None:
-    """Write a PNG of 8 or 16 bits, colours included, which Pillow cannot."""
+    """Write a PNG of 8 or 16 bits."""
     if data.dtype == np.bool_:
         data = data.astype(np.uint8) * 255
-    data = data.reshape(*data.shape[:2], -1)
     if alpha is not None:
         # On finer pixels each repeats the opacity of the one it lies in.
         for axis, (new, old) in enumerate(
@@ -256,29 +200,15 @@ def write_png(
             alpha = alpha.repeat(max(new // old, 1), axis=axis)
         if alpha.shape == data.shape[:2]:
             data = np.dstack([data, alpha])
-    height, width, channels = data.shape
-    bits = 8 * data.dtype.itemsize
-    head = struct.pack(
-        ">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0
-    )
-    rows = data.astype(data.dtype.newbyteorder(">")).view(np.uint8)
-    rows = rows.reshape(height, -1)
-    # Filter 2 of the specification, the difference to the row above.
-    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)
-    filtered[:, 1:] = rows
-    filtered[1:, 1:] -= rows[:-1]
+    metadata = PngInfo()
+    if header.profile:
+        profile = b"ICC profile\0\0" + zlib.compress(header.profile)
+        metadata.add(b"iCCP", profile)
+    if text:
+        metadata.add_itxt(KEYWORD, text)
+    content = imagecodecs.png_encode(np.ascontiguousarray(data))
     with open(path, "wb") as file:
-        file.write(_SIGNATURE + _chunk(b"IHDR", head))
-        if header.profile:
-            profile = b"ICC profile\0\0" + zlib.compress(header.profile)
-            file.write(_chunk(b"iCCP", profile))
-        if text:
-            words = text.encode()
-            file.write(_chunk(b"iTXt", KEYWORD.encode() + b"\0" * 5 + words))
-        file.write(_chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)))
-        file.write(_chunk(b"IEND", b""))
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+        file.write(content[:_HEADER_END])
+        for kind, chunk, *_ in metadata.chunks:
+            putchunk(file, kind, chunk)
+        file.write(content[_HEADER_END:])

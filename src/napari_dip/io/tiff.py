@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
 from napari_dip.io.image import Header, Image, name_axes, sort_axes
+from napari_dip.io.reading import one_line, one_line_errors
 
-MICROMETRES = {
+_MICROMETRES = {
     "Å": 1e-4,
     "pm": 1e-6,
     "nm": 1e-3,
@@ -29,7 +30,7 @@ MICROMETRES = {
     "m": 1e6,
     "in": 25400.0,
 }
-"""Units of length by the names that OME gives them."""
+"""Micrometres in a unit of length, by the name that OME gives it."""
 
 _OTHER_NAMES = {
     "um": "µm",
@@ -55,15 +56,15 @@ def read_header(path: Path) -> Header:
 
 def read(path: Path) -> Image:
     """Read the first image of a TIFF."""
-    with _opened(path) as (tif, complaints):
-        found = _header(tif, path)
-        limits.check_size(found, path.name)
+    with _opened(path) as (tif, log_messages):
+        stored = _header(tif, path)
+        limits.check_size(stored, path.name)
         _check_whole(tif.series[0], path)
         data = tif.series[0].asarray()
-        if complaints:
-            # tifffile makes do with what it can decode, and logs the rest.
-            raise FileError(f"{path.name} is damaged: {complaints[0]}")
-    header, order = sort_axes(found)
+        if log_messages:
+            # tifffile returns what it can decode, and logs what it cannot.
+            raise FileError(f"{path.name} is damaged: {log_messages[0]}")
+    header, order = sort_axes(stored)
     native = data.dtype.newbyteorder("=")
     data = np.ascontiguousarray(data.transpose(order), native)
     return Image(data, header)
@@ -80,14 +81,13 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
         the arrays live.
     """
     try:
+        import dask.array
         import zarr
         from tifffile.zarr import ZarrTiffStore
     except ImportError:
         return None
-    if inspect.isabstract(ZarrTiffStore):  # they are there, but do not fit each other
+    if inspect.isabstract(ZarrTiffStore):  # versions that do not work together
         return None
-    import dask.array
-
     with _opened(path) as (tif, _):
         header, order = sort_axes(_header(tif, path))
         _check_whole(tif.series[0], path)
@@ -104,8 +104,8 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
     return header, levels
 
 
-class _Complaints(logging.Handler):
-    """Collects what tifffile finds wrong without raising."""
+class _ErrorLog(logging.Handler):
+    """Collects the errors that tifffile logs and does not raise."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -113,7 +113,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = " ".join(record.getMessage().split())
-        # A vendor's odd tag is no damage to the pixels.
+        # A private tag that cannot be read does not affect the pixels.
         if "TiffTag.fromfile" not in text:
             self.messages.append(text)
 
@@ -121,19 +121,13 @@ class _Complaints(logging.Handler):
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[str]]]:
     log = logging.getLogger("tifffile")
-    handler = _Complaints()
+    handler = _ErrorLog()
     propagate = log.propagate
     log.addHandler(handler)
     log.propagate = False
     try:
-        with tifffile.TiffFile(path) as tif:
+        with one_line_errors(path), tifffile.TiffFile(path) as tif:
             yield tif, handler.messages
-    except (FileError, InputError):
-        raise
-    except Exception as error:
-        # Decoders fail in many ways on broken files.
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise FileError(f"{path.name} cannot be read: {told}") from error
     finally:
         log.propagate = propagate
         log.removeHandler(handler)
@@ -215,22 +209,22 @@ def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
 
 
 def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
-    told = tif.imagej_metadata or {}
-    unit = _unit(told.get("unit"))
+    metadata = tif.imagej_metadata or {}
+    unit = _unit(metadata.get("unit"))
     x, y = _resolution(tif)
     sizes: dict[str, tuple[float | None, str | None]] = {
-        "T": (_positive(told.get("finterval")), _unit(told.get("tunit", "s")))
+        "T": (_positive(metadata.get("finterval")), _unit(metadata.get("tunit", "s")))
     }
     if unit is not None:
-        z = _positive(told.get("spacing"))
+        z = _positive(metadata.get("spacing"))
         sizes |= {"X": (x, unit), "Y": (y, unit), "Z": (z, unit)}
-    # A label for every plane: names of channels where planes are channels.
-    labels = told.get("Labels") or []
+    # There is a label for every plane; where planes are channels, it is their name.
+    labels = metadata.get("Labels") or []
     names = tuple(str(label) for label in labels) if header.axes == "CYX" else ()
-    # A table of colours for every channel, of which the brightest tells.
+    # There is a table of colours for every channel; its last entry is the brightest.
     colours = tuple(
         "#" + table[:, -1].tobytes().hex()
-        for table in told.get("LUTs") or []
+        for table in metadata.get("LUTs") or []
         if table.shape == (3, 256)
     )
     return _scaled(
@@ -239,7 +233,7 @@ def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
 
 
 def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
-    # Pixels per inch are a wish for printing; per centimetre somebody measured.
+    # Per inch it is the size for printing; per centimetre it is taken as measured.
     if tif.pages.first.tags.valueof("ResolutionUnit") != 3:
         return header
     x, y = (None if v is None else v * 1e4 for v in _resolution(tif))
@@ -269,7 +263,7 @@ def _resolution(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
     for name in ("XResolution", "YResolution"):
         value = tif.pages.first.tags.valueof(name)
         pair = isinstance(value, tuple) and len(value) == 2 and 0 not in value
-        # Rounded since a ratio of two integers is not the number that was meant.
+        # Rounded, since a ratio of two integers only approximates the size.
         sizes.append(float(f"{value[1] / value[0]:.7g}") if pair else None)
     return sizes[0], sizes[1]
 
@@ -347,10 +341,9 @@ def write(
             options |= _centimetres(header)
         tifffile.imwrite(path, data, ome=False, metadata=metadata, **options)
     except (ValueError, TypeError, tifffile.OmeXmlError) as error:
-        told = " ".join(str(error).split())
         raise FileError(
             f"a TIFF cannot hold {data.dtype} of shape {data.shape} with the axes "
-            f"{header.axes}: {told}"
+            f"{header.axes}: {one_line(error)}"
         ) from error
 
 
@@ -403,7 +396,7 @@ def _imagej_metadata(
     x, y, unit = sizes["X"], sizes["Y"], units["X"]
     if x is not None and y is not None:
         resolution = (1 / x, 1 / y)
-        # ImageJ's own word; its header is ASCII.
+        # The header of ImageJ is ASCII, so it names the micrometre otherwise.
         metadata["unit"] = "micron" if unit == "µm" else str(unit or "pixel")
     if sizes.get("Z") is not None:
         metadata["spacing"] = sizes["Z"]
@@ -427,7 +420,7 @@ def _centimetres(header: Header) -> dict[str, Any]:
     for axis in "XY":
         i = header.axes.index(axis)
         size, unit = header.scale[i], header.units[i]
-        if size is None or unit not in MICROMETRES:
+        if size is None or unit not in _MICROMETRES:
             return {}
-        per_centimetre.append(1e4 / (size * MICROMETRES[unit]))
+        per_centimetre.append(1e4 / (size * _MICROMETRES[unit]))
     return {"resolution": tuple(per_centimetre), "resolutionunit": "CENTIMETER"}

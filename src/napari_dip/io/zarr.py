@@ -1,7 +1,9 @@
-"""OME-Zarr 0.4 and 0.5, through the zarr library.
+"""OME-Zarr 0.4 and 0.5, through the libraries zarr and yaozarrs.
 
-The library is an extra, imported when a store is met.  The metadata are those of
-https://ngff.openmicroscopy.org/0.4/ and /0.5/; the provenance is one attribute more.
+Both come with an extra, so they are imported when a store is met.  Metadata follow
+https://ngff.openmicroscopy.org/0.4/ and /0.5/: yaozarrs makes and checks what is
+written.  What is read need not be valid: older versions and other programs leave
+things out.  The provenance is an attribute of its own.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +32,21 @@ from napari_dip.io.image import (
     reorder,
     sort_axes,
 )
+from napari_dip.io.reading import one_line_errors
 
-VERSIONS = ("0.4", "0.5")
-"""Of OME-Zarr that can be written: on version 2 and on version 3 of Zarr."""
+if TYPE_CHECKING:
+    from yaozarrs import DimSpec
 
-KEY = "napari-dip"
-"""Of the attribute that holds the provenance."""
+_KEY = "napari-dip"
+"""Attribute that holds the provenance."""
 
-CHUNK = 1024
-"""Longest side of a chunk in pixels: a megabyte or so."""
+_CHUNK = 1024
+"""Longest side of a chunk in pixels, which makes about a megabyte."""
 
 _FORMAT = "OME-Zarr "
 
 _ORDER = "TCZYX"
-"""Of the axes; both versions demand it."""
-
-_KINDS = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+"""Order of the axes, which both versions demand."""
 
 _UNITS = {
     "Å": "angstrom",
@@ -61,16 +65,16 @@ _UNITS = {
     "h": "hour",
     "d": "day",
 }
-"""Our units to the names that OME-Zarr takes from UDUNITS-2."""
+"""Our units, and their names in OME-Zarr, which are those of UDUNITS-2."""
 
 _SYMBOLS = {name: symbol for symbol, name in _UNITS.items()}
 
 _RGB = ("Red", "Green", "Blue", "Alpha")
 _RGB_COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffffff")
-"""Channels that are the colours of a photograph: OME-Zarr has no other way."""
+"""Names and colours of the channels of an RGB image; OME-Zarr knows only channels."""
 
 _COLOURS = ("#ff00ff", "#00ff00", "#00ffff", "#ffff00", "#ff0000", "#0000ff")
-"""For channels without a colour of their own, which OME-Zarr does not allow."""
+"""Colours for channels that have none, since OME-Zarr demands one."""
 
 
 # -- reading ----------------------------------------------------------------------
@@ -78,33 +82,23 @@ _COLOURS = ("#ff00ff", "#00ff00", "#00ffff", "#ffff00", "#ff0000", "#0000ff")
 
 def read_header(path: Path) -> Header:
     """Read what an OME-Zarr says about its image."""
-    with _opened(path) as node:
-        return _Stored(node, path).header
+    with _opened(path) as stored:
+        return stored.header
 
 
 def read(path: Path) -> Image:
     """Read the first image of an OME-Zarr at its full resolution."""
-    with _opened(path) as node:
-        stored = _Stored(node, path)
+    with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
         data = np.asarray(stored.levels[0][...]).transpose(stored.order)
     return Image(np.ascontiguousarray(data, stored.header.dtype), stored.header)
 
 
 def open_levels(path: Path) -> tuple[Header, list[Any]]:
-    """Open an image without reading its pixels.
+    """Open an image without its pixels, as `napari_dip.io.files.open_levels`."""
+    with _opened(path) as stored:
+        import dask.array
 
-    Returns
-    -------
-    header : Header
-        Of the image at its full resolution.
-    levels : list of dask.array.Array
-        The image at its full resolution, then at every lower one.
-    """
-    import dask.array
-
-    with _opened(path) as node:
-        stored = _Stored(node, path)
         levels = [
             dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
             .transpose(stored.order)
@@ -116,58 +110,86 @@ def open_levels(path: Path) -> tuple[Header, list[Any]]:
 
 def label_paths(path: Path) -> dict[str, Path]:
     """Return where the labels of an image are: images themselves, for `read`."""
-    with _opened(path) as node:
-        group, inside, _ = _find_image(node, path)
-        if hasattr(group, "shape") or "labels" not in group:
+    with _opened(path) as stored:
+        group = stored.node
+        if _is_array(group) or "labels" not in group:
             return {}
-        found = _ome(group["labels"].attrs.asdict()).get("labels", [])
-        return {str(name): path / inside / "labels" / str(name) for name in found}
+        names = _ome(group["labels"].attrs.asdict()).get("labels", [])
+        folder = path / group.path / "labels"
+        return {str(name): folder / str(name) for name in names}
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The first image in a store.
+
+    Attributes
+    ----------
+    node : zarr.Group or zarr.Array
+        The group of the image, or an array without metadata.
+    levels : list of zarr.Array
+        The image from the highest resolution to the lowest, with the axes as stored.
+    header : Header
+        Header of the first level; Y, X and the colours are its last axes.
+    order : tuple of int
+        How to transpose a level to have the axes of the header.
+    """
+
+    node: Any
+    levels: list[Any]
+    header: Header
+    order: tuple[int, ...]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stored]:
+    zarr = _library()
+    with one_line_errors(path):
+        node, notes = _first_image(zarr.open(path, mode="r"), path)
+        describe = _describe_array if _is_array(node) else _describe_image
+        levels, header = describe(node)
+        for level in levels:
+            _check_values(level, path)
+        header, order = sort_axes(dataclasses.replace(header, notes=notes))
+        yield _Stored(node, levels, header, order)
 
 
 def _library() -> Any:
+    """Return zarr if all that the extra brings is there."""
     try:
+        import yaozarrs  # noqa: F401
         import zarr
     except ImportError as error:
         raise FileError(
-            'OME-Zarr needs the library zarr; pip install "napari-dip[zarr]" brings it'
+            f'OME-Zarr needs more libraries ({error}); pip install "napari-dip[zarr]" '
+            "brings them"
         ) from error
     return zarr
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Give the group or array at a path, and name the file when something fails."""
-    library = _library()
-    try:
-        yield library.open(path, mode="r")
-    except (FileError, InputError):
-        raise
-    except Exception as error:
-        # Metadata can be wrong, and chunks broken, in many ways.
-        told = " ".join(str(error).split())
-        kind = type(error).__name__
-        raise FileError(f"{path.name} cannot be read: {kind}: {told}") from error
+def _is_array(node: Any) -> bool:
+    return hasattr(node, "shape")
 
 
 def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the metadata, which version 0.5 keeps under a key of their own."""
-    found: Mapping[str, Any] = attributes.get("ome", attributes)
-    return found
+    ome: Mapping[str, Any] = attributes.get("ome", attributes)
+    return ome
 
 
-def _find_image(node: Any, path: Path) -> tuple[Any, str, list[str]]:
-    """Return the group of the first image, where it is in the store, and notes."""
-    if hasattr(node, "shape"):
-        return node, "", []
+def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Return the node of the first image, and notes on what else there is."""
+    if _is_array(node):
+        return node, ()
     ome = _ome(node.attrs.asdict())
     if "multiscales" in ome:
         count = len(ome["multiscales"])
-        notes = [f"{path.name} holds {count} images; the first was read"]
-        return node, "", notes if count > 1 else []
+        note = f"{path.name} holds {count} images; the first was read"
+        return node, (note,) if count > 1 else ()
     if "bioformats2raw.layout" in ome:
         # Images are in groups that are numbered.
-        others = ["1" in node and f"{path.name} holds more images; the first was read"]
-        return node["0"], "0", [note for note in others if note]
+        note = f"{path.name} holds more images; the first was read"
+        return node["0"], (note,) if "1" in node else ()
     if "plate" in ome or "well" in ome:
         raise FileError(
             f"{path.name} holds the wells of a plate; name one image in it, such as "
@@ -176,104 +198,98 @@ def _find_image(node: Any, path: Path) -> tuple[Any, str, list[str]]:
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
 
 
-class _Stored:
-    """An image in a store.
-
-    Attributes
-    ----------
-    header : Header
-        Y, X and the colours are its last axes.
-    levels : list of zarr.Array
-        From the highest resolution to the lowest, their axes as they are stored.
-    order : tuple of int
-        How to transpose a level to have the axes of the header.
-    """
-
-    def __init__(self, node: Any, path: Path) -> None:
-        group, _, notes = _find_image(node, path)
-        if hasattr(group, "shape"):
-            self.levels = [group]
-            header = _plain(group)
-        else:
-            attributes = group.attrs.asdict()
-            ome = _ome(attributes)
-            image = ome["multiscales"][0]
-            self.levels = [group[d["path"]] for d in image["datasets"]]
-            version = ome.get("version", image.get("version", "0.4"))
-            header = _header(self.levels[0], image, f"{_FORMAT}{version}")
-            header = _with_channels(header, ome.get("omero", {}))
-            header = dataclasses.replace(
-                header, provenance=provenance.loads(json.dumps(attributes.get(KEY)))
-            )
-        for level in self.levels:
-            _refuse_odd(level, path)
-        header = dataclasses.replace(header, notes=tuple(notes))
-        self.header, self.order = sort_axes(header)
-
-
-def _plain(array: Any) -> Header:
+def _describe_array(array: Any) -> tuple[list[Any], Header]:
     """Describe an array without metadata; version 3 of Zarr can name its axes."""
-    dtype = np.dtype(array.dtype).newbyteorder("=")
-    header = dataclasses.replace(plain_header(array.shape, dtype), format="Zarr")
+    from yaozarrs import DimSpec
+
     names = getattr(array.metadata, "dimension_names", None) or ()
-    letters = _letters([{"name": str(name)} for name in names])
-    if len(letters) == array.ndim and {"Y", "X"} <= set(letters):
-        header = dataclasses.replace(header, axes=letters)
-    return header
+    header = _header(array, [DimSpec(name=str(name)) for name in names])
+    if header is None:
+        header = plain_header(array.shape, np.dtype(array.dtype).newbyteorder("="))
+    return [array], dataclasses.replace(header, format="Zarr")
 
 
-def _header(array: Any, image: Mapping[str, Any], kind: str) -> Header:
-    """Describe the array of a multi-resolution image."""
-    # Before version 0.4 axes were names only, and before 0.3 always these.
-    axes = image.get("axes") or list("tczyx")
-    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
-    letters = _letters(axes)
-    if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
+def _describe_image(group: Any) -> tuple[list[Any], Header]:
+    """Return the levels of the first image of a group, and describe it."""
+    attributes = group.attrs.asdict()
+    ome = _ome(attributes)
+    multiscale = ome["multiscales"][0]
+    levels = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    dims = _dims(multiscale)
+    header = _header(levels[0], dims)
+    if header is None:
         raise FileError(
-            f"an OME-Zarr image must have the axes y and x, and one for every "
-            f"dimension; got {letters} for an array of shape {array.shape}"
+            "an OME-Zarr image must have the axes y and x, and one for every "
+            f"dimension; got {', '.join(dim.name for dim in dims)} for an array of "
+            f"shape {levels[0].shape}"
         )
-    scale = np.ones(array.ndim)
-    for holder in (image["datasets"][0], image):
-        for change in holder.get("coordinateTransformations", []):
-            if change.get("type") == "scale" and "scale" in change:
-                scale = scale * np.asarray(change["scale"], float)
-    units = [_symbol(axis.get("unit")) for axis in axes]
-    # Everything must have a scale; one without a unit says nothing.
-    known = [
-        letter != "C" and math.isfinite(s) and s > 0 and (unit is not None or s != 1)
-        for letter, s, unit in zip(letters, scale, units, strict=True)
+    version = ome.get("version", multiscale.get("version", "0.4"))
+    header = dataclasses.replace(
+        _with_channels(header, ome.get("omero") or {}),
+        format=f"{_FORMAT}{version}",
+        provenance=provenance.loads(json.dumps(attributes.get(_KEY))),
+    )
+    return levels, header
+
+
+def _dims(multiscale: Mapping[str, Any]) -> list[DimSpec]:
+    """Return the axes of an image with the scale of its full resolution.
+
+    Other programs leave out types of axes, and the scale of a level.
+    """
+    from yaozarrs import DimSpec
+
+    # Before version 0.4 axes were names only, and before 0.3 always these.
+    axes = multiscale.get("axes") or list("tczyx")
+    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
+    scale = np.ones(len(axes))
+    for holder in (multiscale["datasets"][0], multiscale):
+        for transformation in holder.get("coordinateTransformations") or []:
+            if transformation.get("type") == "scale" and "scale" in transformation:
+                scale = scale * np.asarray(transformation["scale"], float)
+    return [
+        DimSpec(
+            name=str(axis["name"]),
+            type=axis.get("type"),
+            unit=axis.get("unit"),
+            scale=step,
+        )
+        for axis, step in zip(axes, scale.tolist(), strict=True)
     ]
+
+
+def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
+    """Describe an array; None if it has no Y and X, or other axes than `dims`."""
+    letters = ""
+    for dim in dims:
+        letter = {"time": "T", "channel": "C"}.get(dim.infer_type() or "", dim.name[:1])
+        usable = letter.isalpha() and letter.upper() not in letters + "S"
+        letters += letter.upper() if usable else "Q"
+    if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
+        return None
+    scale: list[float | None] = []
+    units: list[str | None] = []
+    for letter, dim in zip(letters, dims, strict=True):
+        # Every axis must have a scale; a scale of 1 without a unit says nothing.
+        says = dim.unit is not None or dim.scale != 1
+        known = says and letter != "C" and 0 < dim.scale < math.inf
+        scale.append(dim.scale if known else None)
+        units.append(_SYMBOLS.get(dim.unit, dim.unit) if known and dim.unit else None)
     return Header(
-        format=kind,
+        format=_FORMAT,
         shape=tuple(array.shape),
         dtype=np.dtype(array.dtype).newbyteorder("="),
         axes=letters,
-        scale=tuple(float(s) if k else None for s, k in zip(scale, known, strict=True)),
-        units=tuple(u if k else None for u, k in zip(units, known, strict=True)),
+        scale=tuple(scale),
+        units=tuple(units),
     )
 
 
-def _letters(axes: list[dict[str, Any]]) -> str:
-    """Return a letter for every axis; Q stands for what is neither known nor free."""
-    letters = ""
-    for axis in axes:
-        letter = {"time": "T", "channel": "C"}.get(axis.get("type", ""), "")
-        letter = letter or str(axis["name"]).upper()[:1]
-        usable = letter.isalpha() and letter not in letters and letter != "S"
-        letters += letter if usable else "Q"
-    return letters
-
-
-def _symbol(name: Any) -> str | None:
-    return None if name is None else _SYMBOLS.get(str(name), str(name))
-
-
 def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
-    channels = omero.get("channels", [])
+    channels = omero.get("channels") or []
     if "C" not in header.axes or len(channels) != header.shape[header.axes.index("C")]:
         return header
-    names = tuple(str(channel.get("label", "")) for channel in channels)
+    names = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(_colour(channel.get("color")) for channel in channels)
     count = len(channels)
     if count in (3, 4) and (names, colours) == (_RGB[:count], _RGB_COLOURS[:count]):
@@ -286,17 +302,19 @@ def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
 
 
 def _colour(text: Any) -> str:
+    """Return a colour of OME-Zarr as ours; "" if it is none."""
     text = str(text).lower()
-    right = len(text) == 6 and set(text) <= set("0123456789abcdef")
-    return f"#{text}" if right else ""
+    return f"#{text}" if re.fullmatch("[0-9a-f]{6}", text) else ""
 
 
-def _refuse_odd(array: Any, path: Path) -> None:
-    """Raise if values are no numbers, or if reading them could run a program."""
+def _check_values(array: Any, path: Path) -> None:
+    """Raise if values are not numbers, or if reading them could run a program."""
     if np.dtype(array.dtype).kind not in "buif":
-        raise FileError(f"{path.name} holds {array.dtype}, which is no kind of image")
-    told = array.metadata.to_dict()
-    codecs = [told.get(key) for key in ("filters", "compressor", "codecs")]
+        raise FileError(
+            f"{path.name} holds values of type {array.dtype}, which are not an image"
+        )
+    metadata = array.metadata.to_dict()
+    codecs = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
     if "pickle" in json.dumps(codecs, default=str).lower():
         raise FileError(f"{path.name} holds pickled values, which are never read")
 
@@ -336,36 +354,37 @@ def write(
     Parameters
     ----------
     path : Path
-        A folder that is not there.
+        A folder that does not exist.
     data : ndarray
         The pixels.
     header : Header
-        What they are.
+        Header of the pixels.
     text : str, optional
-        The provenance, from `napari_dip.io.provenance.dumps`.
+        Provenance, from `napari_dip.io.provenance.dumps`.
     version : {"0.4", "0.5"}, optional
-        Of OME-Zarr; by default that of the header's format, or else 0.4, which most
-        programs read.
+        Version of OME-Zarr; by default that of the header's format, or else 0.4,
+        which most programs read.
     labels : mapping, optional
-        By their names, label images on the pixels of the image with their headers
-        and provenances.
+        Label images on the pixels of the image: for each name the pixels, their
+        header and their provenance.
     """
-    library = _library()
+    zarr = _library()
     if version is None:
         version = header.format.removeprefix(_FORMAT)
-        version = version if version in VERSIONS else VERSIONS[0]
-    group = library.create_group(path, zarr_format=3 if version == "0.5" else 2)
-    _write_image(group, data, header, text, version)
-    if not labels:
-        return
-    folder = group.create_group("labels")
-    _put(folder, {"labels": list(labels)}, version)
-    source = {"image": "../../"}
-    for name, (values, of, made) in labels.items():
-        told: dict[str, Any] = {"image-label": {"version": version, "source": source}}
-        if version == "0.5":
-            del told["image-label"]["version"]
-        _write_image(folder.create_group(name), values, of, made, version, told)
+    group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    _write_image(group, data, header, text)
+    if labels:
+        folder = group.create_group("labels")
+        _put(folder, _models(group).LabelsGroup(labels=list(labels)))
+        for name, label in labels.items():
+            _write_image(folder.create_group(name), *label, is_label=True)
+
+
+def _models(group: Any) -> Any:
+    """Return the metadata of the version of OME-Zarr that a group is for."""
+    import yaozarrs
+
+    return yaozarrs.v05 if group.metadata.zarr_format == 3 else yaozarrs.v04
 
 
 def _write_image(
@@ -373,52 +392,52 @@ def _write_image(
     data: NDArray[Any],
     header: Header,
     text: str | None,
-    version: str,
-    more: Mapping[str, Any] | None = None,
+    is_label: bool = False,
 ) -> None:
-    data, header = _as_stored(data, header)
-    names = [letter.lower() for letter in header.axes]
-    sides = [1] * (data.ndim - 2) + [min(CHUNK, side) for side in data.shape[-2:]]
-    options: dict[str, Any] = {"dimension_names": names}
-    if version == "0.4":
-        from numcodecs import Blosc
+    from yaozarrs import DimSpec
 
-        # What every reader of Zarr 2 knows.
-        options = {
-            "compressors": Blosc("lz4", 5),
-            "chunk_key_encoding": {"name": "v2", "separator": "/"},
-        }
+    data, header = _as_stored(data, header)
+    names = list(header.axes.lower())
+    units = [unit and _UNITS.get(unit, unit) for unit in header.units]
+    dims = [
+        DimSpec(name=name, unit=unit, scale=step or 1.0)
+        for name, unit, step in zip(names, units, header.scale, strict=True)
+    ]
+    _write_array(group, data, names)
+    models = _models(group)
+    with warnings.catch_warnings():
+        # Units beyond those that OME-Zarr lists are allowed.
+        warnings.simplefilter("ignore")
+        metadata = {"multiscales": [models.Multiscale.from_dims(dims)]}
+    if "C" in header.axes:
+        metadata["omero"] = models.Omero(channels=_channels(data, header, models))
+    if is_label:
+        label = models.ImageLabel(source=models.LabelSource(image="../../"))
+        _put(group, models.LabelImage(**metadata, image_label=label), text)
+    else:
+        _put(group, models.Image(**metadata), text)
+
+
+def _write_array(group: Any, data: NDArray[Any], names: list[str]) -> None:
+    """Write pixels as the level "0" of a group."""
+    options: dict[str, Any] = {"dimension_names": names}
+    if group.metadata.zarr_format == 2:
+        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    sides = (1,) * (data.ndim - 2) + tuple(min(_CHUNK, n) for n in data.shape[-2:])
     array = group.create_array(
-        "0", shape=data.shape, dtype=data.dtype, chunks=tuple(sides), **options
+        "0", shape=data.shape, dtype=data.dtype, chunks=sides, **options
     )
     array[...] = data
-    axes = []
-    for letter, name, unit in zip(header.axes, names, header.units, strict=True):
-        axis = {"name": name, "type": _KINDS[letter]}
-        if unit is not None and letter != "C":
-            axis["unit"] = _UNITS.get(unit, unit)
-        axes.append(axis)
-    scale = {"type": "scale", "scale": [step or 1.0 for step in header.scale]}
-    image: dict[str, Any] = {
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
-    }
-    if version == "0.4":
-        image["version"] = version
-    told = {"multiscales": [image], **(more or {})}
-    if "C" in header.axes:
-        told["omero"] = {"channels": _channels(data, header)}
-    _put(group, told, version, text)
 
 
-def _put(
-    group: Any, told: Mapping[str, Any], version: str, text: str | None = None
-) -> None:
-    """Write the metadata of a group."""
-    ours = {} if text is None else {KEY: json.loads(text)}
-    if version == "0.5":
-        told = {"ome": {"version": version, **told}}
-    group.attrs.put({**told, **ours})
+def _put(group: Any, metadata: Any, text: str | None = None) -> None:
+    """Write the metadata and the provenance of a group."""
+    attributes = metadata.model_dump(exclude_none=True)
+    if group.metadata.zarr_format == 3:
+        attributes = {"ome": attributes}
+    if text is not None:
+        attributes[_KEY] = json.loads(text)
+    group.attrs.put(attributes)
 
 
 def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header]:
@@ -437,26 +456,21 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
     return data.transpose(order), reorder(header, order)
 
 
-def _channels(data: NDArray[Any], header: Header) -> list[dict[str, Any]]:
-    """Describe the channels; version 0.4 wants a colour and a range for each."""
-    axis = header.axes.index("C")
-    count = data.shape[axis]
+def _channels(data: NDArray[Any], header: Header, models: Any) -> list[Any]:
+    """Describe the channels; each must have a colour and a range of values."""
+    channels = np.moveaxis(data, header.axes.index("C"), 0)
+    count = len(channels)
     names = header.channel_names or [f"C{i}" for i in range(count)]
-    colours = header.channel_colours or (
-        ["#ffffff"] if count == 1 else [*_COLOURS] * (count // len(_COLOURS) + 1)
-    )
-    channels = []
-    for i in range(count):
-        values = data.take(i, axis)
-        values = values[np.isfinite(values)]
-        ends = (values.min(), values.max()) if values.size else (0, 1)
-        low, high = map(float, ends)
-        channels.append(
-            {
-                "label": names[i],
-                "color": colours[i].removeprefix("#").upper(),
-                "window": {"start": low, "end": high, "min": low, "max": high},
-                "active": True,
-            }
+    palette = _COLOURS if count > 1 else ("#ffffff",)
+    colours = header.channel_colours or [
+        palette[i % len(palette)] for i in range(count)
+    ]
+    described = []
+    for values, name, colour in zip(channels, names, colours, strict=True):
+        finite = values[np.isfinite(values)]
+        low, high = map(float, (finite.min(), finite.max()) if finite.size else (0, 1))
+        window = models.OmeroWindow(start=low, end=high, min=low, max=high)
+        described.append(
+            models.OmeroChannel(label=name, color=colour, window=window, active=True)
         )
-    return channels
+    return described

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
+from napari_dip.prior import resampling
 from napari_dip.prior.layers import memory_format, normalize, pad, upsample
+from napari_dip.prior.operators import convolve_axis
 
 UPSAMPLING = ("bilinear", "nearest")
 DOWNSAMPLING = ("stride", "average", "max", "lanczos")
@@ -309,37 +311,22 @@ class NormAct(nn.Module):
 
 
 class Lanczos(nn.Module):
-    """Fixed low-pass and decimation by two with the Lanczos-2 kernel.
+    """Low-pass filter and decimation by two, fixed, with the Lanczos-2 kernel.
 
-    Turkowski (1990), the kernel of the first paper's downsampler: support of 4
-    output pixels, sampled at half-pixel phase, normalised to sum to one.
+    What `resampling.lanczos` does to images, along the axes whose stride is two.
     """
 
-    def __init__(self, channels: int, stride: tuple[int, ...]) -> None:
+    def __init__(self, stride: tuple[int, ...]) -> None:
         super().__init__()
-        x = (torch.arange(8, dtype=torch.float32) - 3.5) / 2
-        taps = torch.sinc(x) * torch.sinc(x / 2)
         self.taps: Tensor
-        self.register_buffer("taps", taps / taps.sum(), persistent=False)
-        self.channels, self.stride = channels, stride
+        self.register_buffer("taps", resampling.lanczos(2).taps, persistent=False)
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Filter and decimate the axes whose stride is two."""
-        ndim = x.ndim - 2
-        convolve = F.conv2d if ndim == 2 else F.conv3d
-        taps = self.taps.to(x.dtype)
-        for axis, factor in enumerate(self.stride):
-            if factor == 1:
-                continue
-            margin = [0] * (2 * ndim)
-            margin[2 * (ndim - 1 - axis)] = margin[2 * (ndim - 1 - axis) + 1] = 3
-            shape = [1] * ndim
-            shape[axis] = taps.numel()
-            stride = [1] * ndim
-            stride[axis] = 2
-            kernel = taps.reshape(1, 1, *shape).expand(self.channels, -1, *[-1] * ndim)
-            x = F.pad(x, margin, mode="replicate")
-            x = convolve(x, kernel, stride=stride, groups=self.channels)
+        """Filter and decimate."""
+        for axis, factor in enumerate(self.stride, start=2):
+            if factor == 2:
+                x = convolve_axis(x, axis, self.taps, margin=3, stride=2)
         return x
 
 
@@ -377,7 +364,7 @@ class _Scale(nn.Module):
         if a.downsampling == "stride":
             shrink = [conv(cin, width, kernel, self.stride)]
         elif a.downsampling == "lanczos":
-            shrink = [conv(cin, width, kernel), Lanczos(width, self.stride)]
+            shrink = [conv(cin, width, kernel), Lanczos(self.stride)]
         else:
             shrink = [conv(cin, width, kernel), _Pool(a.downsampling, self.stride)]
         self.down = nn.Sequential(

@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.operators import luma
 from napari_dip.prior.terms import Term
 
 SCALES = (1, 2, 4)
-"""Of the gradient term; the paper leaves S open and has these for inpainting."""
+"""Scales of the gradient term; the paper leaves S open and has these for inpainting."""
 
+# Sides of boxes, from the published program.
 LOW_PASS = 31
-"""Side of the box that takes the low frequencies (published program)."""
+"""Side of the box that leaves the low frequencies."""
 
 ILLUMINATION = 61
-"""Side of the box that takes the illumination of the gray image (the same)."""
+"""Side of the box that leaves the illumination of the gray image."""
 
 TENSOR = 7
-"""Side of the box over which the structure tensor is averaged (the same)."""
+"""Side of the box over which the structure tensor is averaged."""
 
 SOFTENING = (3, 51, 51, 51, 51)
-"""Sides of the boxes that make the soft map of a mask (the same)."""
+"""Sides of the boxes that make the soft map of a mask."""
 
 FACTORS = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
 """Weights of pixel, low frequency, illumination, gradient, direction, gradient
 blending and texture (appendix A3)."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 EPSILON = 1e-3
 """Gradients below this have no direction."""
@@ -101,10 +101,7 @@ def tangent(image: Tensor) -> Tensor:
 
 def gray(image: Tensor) -> Tensor:
     """Return the luma of three channels, the mean of any other number."""
-    if image.shape[1] != 3:
-        return image.mean(1, keepdim=True)
-    weights = image.new_tensor(LUMA).reshape(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
+    return luma(image) if image.shape[1] == 3 else image.mean(1, keepdim=True)
 
 
 class Blending(Term):
@@ -123,7 +120,7 @@ class Blending(Term):
         (1 - t / T), begins with a narrow foreground and ends with alpha itself;
         the paper's prose says the opposite, and is followed if this is False.
     scale : float
-        Of the boxes of the soft map, the low frequencies and the illumination,
+        Scale of the boxes of the soft map, the low frequencies and the illumination,
         whose published sides are for images of some 670 pixels.
     cut : bool
         Whether the foreground ends at the mask: gradients that reach beyond it are
@@ -167,7 +164,7 @@ class Blending(Term):
         self.now.copy_(self.alpha.clamp(0, 1) ** (1 + 4 * left))
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
-        """Return what a pixel differs from the background, where that counts."""
+        """Return how much a pixel differs from the background, where that counts."""
         return (1 - self.now) * (prediction - self.background).square()
 
     def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
@@ -189,9 +186,9 @@ class Blending(Term):
         gradient = sobel(fused)
         multiscale = fused.new_zeros(())
         for scale, wanted in zip(SCALES, self.gradients, strict=True):
-            found = gradient if scale == 1 else sobel(_shrink(fused, scale))
-            where = _shrink(inside, scale)
-            multiscale = multiscale + (where * _length(found - wanted)).mean()
+            coarse = gradient if scale == 1 else sobel(_shrink(fused, scale))
+            weight = _shrink(inside, scale)
+            multiscale = multiscale + (weight * _length(coarse - wanted)).mean()
         # 1 - cos of the angle, as half the squared distance of the unit vectors: at
         # a perfect match its gradient is exactly zero.
         apart = direction(gradient) - self.directions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -171,7 +172,7 @@ def richardson_lucy(
     measurement: Tensor,
     weight: Tensor,
     iterations: int,
-    variance: float = 0.0,
+    variance: Sequence[float] = (),
     start: Tensor | None = None,
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
@@ -190,30 +191,38 @@ def richardson_lucy(
         w, (1, 1, *sides), 0 where the measurement is missing.
     iterations : int
         How many at most.
-    variance : float
-        Of the noise: the estimate is complete once the mean of ``(A(x) - y)^2``
-        is no more than that (Morozov's discrepancy principle).
+    variance : sequence of float
+        Of the noise of every channel: a channel is complete once its mean of
+        ``(A(x) - y)^2`` is no more than that (Morozov's discrepancy principle).
     start : Tensor, optional
         Where to begin, (1, C, *canvas); a constant image where not given.
     """
     y = measurement.clamp(min=0) * weight
-    level = float(y.sum() / (weight.sum() * y.shape[1]))
+    spatial = tuple(range(2, y.ndim))
+    total = weight.sum()
+    level = y.sum(spatial, keepdim=True) / total
     tiny = 1e-6 * level + 1e-12
     seen = blur.adjoint(weight)
     # Of what is hardly seen nothing can be said: it keeps what it has.
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
-    x = y.new_full((1, y.shape[1], *blur.canvas), max(level, tiny))
+    x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
     if start is not None:
         # Zero would stay zero for ever.
-        x = start.clamp(min=1e-3 * level)
-    allowed = variance * float(weight.sum()) * y.shape[1]
+        x = torch.maximum(start, 1e-3 * level)
+    allowed = y.new_tensor(list(variance) or [0.0] * y.shape[1]) * total
     for _ in range(iterations):
         blurred = blur(x)
-        if float((weight * (blurred - y)).square().sum()) <= allowed:
+        residual = (weight * (blurred - y)).square().sum(spatial)[0]
+        going = residual > allowed
+        if not bool(going.any()):
             break
-        ratio = y / blurred.clamp(min=tiny)
-        x = torch.where(enough, x * blur.adjoint(ratio).clamp(min=0) / seen, x)
+        ratio = y / torch.maximum(blurred, tiny)
+        better = torch.where(enough, x * blur.adjoint(ratio).clamp(min=0) / seen, x)
+        if bool(going.all()):
+            x = better
+        else:
+            x = torch.where(going.reshape(1, -1, *[1] * len(spatial)), better, x)
     return x
 
 

@@ -386,17 +386,27 @@ class _Run:
         if self.history and self.history[-1]["step"] == self.step:
             return None
         average = self.average.value()
-        score = self.watch.score(average, self._error)
-        self.read_loss, self.read_score = torch.stack([self.loss, score]).tolist()
+        scores = self.watch.score(average, self._error)
+        if len(scores) not in (1, average.shape[1]):
+            # The measurement has other channels than the image.
+            scores = scores.mean().reshape(1)
+        self.read_loss, *judged = torch.cat([self.loss[None], scores]).tolist()
+        self.read_score = sum(judged) / len(judged)
         self.history.append(
             {"step": self.step, "loss": self.read_loss, "score": self.read_score}
         )
         if self._diverged():
             return self._roll_back()
         self.recent.append(self.read_loss)
-        verdict = self.watch.judge(self.step, self.read_score)
-        if verdict.best or self.best is None:
-            self.best, self.best_step = average, self.step
+        verdict = self.watch.judge(self.step, judged)
+        if self.best is None or all(verdict.best):
+            self.best = average
+        elif any(verdict.best):
+            shape = (1, -1, *[1] * (average.ndim - 2))
+            chosen = torch.tensor(verdict.best, device=self.device).reshape(shape)
+            self.best = torch.where(chosen, average, self.best)
+        if self.best is average or any(verdict.best):
+            self.best_step = self.step
             self.best_learned = [p.detach().clone() for p in self.learned]
         if self.step % (5 * self.settings.check_every) == 0:
             self.saved = self._tensors_now()

@@ -1,4 +1,4 @@
-"""What a JPEG file says about the image it was made from: a set of constraints.
+"""Constraints that a JPEG file puts on the image it was made from.
 
 A JPEG holds the 8 x 8 cosine transform of brightness and colour, rounded to multiples
 of its quantisation tables (ITU-T T.81, 1992, A.3).  The image before compression is
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.operators import LUMA, cosines
 from napari_dip.prior.terms import Term, weighted_mean
 
 SIDE = 8
@@ -35,10 +36,10 @@ coefficient at: half a level for the components and half for the colours, all of
 sign over the 64 pixels of a block."""
 
 FINEST = 6
-"""Smallest step whose multiples are told from other values after decoding."""
+"""Smallest step whose multiples can be recognised after decoding."""
 
 _YCBCR = (
-    (0.299, 0.587, 0.114),
+    LUMA,
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
@@ -67,11 +68,8 @@ def to_rgb(components: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the orthonormal cosine transform of 8 values as a matrix."""
-    n = torch.arange(SIDE, dtype=torch.float64)
-    rows = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
-    rows[0] *= math.sqrt(0.5)
-    return rows.to(device, dtype)
+    """Return the cosine transform of the values along a block as a matrix."""
+    return cosines(SIDE).to(device, dtype)
 
 
 def transform(plane: Tensor) -> Tensor:
@@ -89,16 +87,15 @@ def transform(plane: Tensor) -> Tensor:
     """
     n, height, width = plane.shape
     blocks = plane.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)
-    cosines = _cosines(plane.device, plane.dtype)
-    return torch.einsum("vy,naybx,ux->navbu", cosines, blocks, cosines)
+    rows = _cosines(plane.device, plane.dtype)
+    return torch.einsum("vy,naybx,ux->navbu", rows, blocks, rows)
 
 
 def inverse_transform(coefficients: Tensor) -> Tensor:
     """Undo `transform`."""
-    cosines = _cosines(coefficients.device, coefficients.dtype)
-    blocks = torch.einsum("vy,navbu,ux->naybx", cosines, coefficients, cosines)
-    n, rows, _, columns, _ = blocks.shape
-    return blocks.reshape(n, rows * SIDE, columns * SIDE)
+    rows = _cosines(coefficients.device, coefficients.dtype)
+    blocks = torch.einsum("vy,navbu,ux->naybx", rows, coefficients, rows)
+    return blocks.flatten(3, 4).flatten(1, 2)
 
 
 def _extend(plane: Tensor, multiples: tuple[int, int]) -> Tensor:
@@ -140,12 +137,12 @@ def _before_interpolation(plane: Tensor, factors: tuple[int, int]) -> Tensor:
     """
     if factors == (1, 1):
         return plane
-    found = subsample(plane, factors)
+    coarse = subsample(plane, factors)
     height, width = plane.shape[1:]
     for _ in range(60):
-        again = interpolate(found, factors)[:, :height, :width]
-        found = found + subsample(plane - again, factors)
-    return found
+        again = interpolate(coarse, factors)[:, :height, :width]
+        coarse = coarse + subsample(plane - again, factors)
+    return coarse
 
 
 def reapplied(
@@ -301,7 +298,7 @@ def cells(
     planes = to_ycbcr(image.double())
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()
-    found, counts = [], torch.zeros(4, dtype=torch.float64)
+    components, counts = [], torch.zeros(4, dtype=torch.float64)
     for i, plane in enumerate(planes.unbind(1)):
         size = factors if i else (1, 1)
         table = torch.tensor(tables[min(i, 1)], dtype=torch.float64)
@@ -319,10 +316,10 @@ def cells(
         sums = [t.sum().cpu() for t in (right, telling, exact * unclipped, unclipped)]
         counts += torch.stack(sums)
         half = steps / 2 + ROUNDING
-        found.append(Component(size, centre.float(), half.float(), exact.float()))
+        components.append(Component(size, centre.float(), half.float(), exact.float()))
     right, telling, fitting, fair = counts.tolist()
     return Cells(
-        tuple(found),
+        tuple(components),
         right / telling if telling else 1.0,
         fitting / fair if fair else 1.0,
     )

@@ -3,10 +3,84 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma (ITU-R BT.601)."""
+
+
+def luma(image: Tensor) -> Tensor:
+    """Return the luma, (N, 1, ...), of red, green and blue, (N, 3, ...)."""
+    weights = image.new_tensor(LUMA).reshape(1, 3, *[1] * (image.ndim - 2))
+    return (image * weights).sum(1, keepdim=True)
+
+
+def cosines(side: int) -> Tensor:
+    """Return the orthonormal cosine transform (DCT-II) as a float64 matrix.
+
+    Row k holds the cosine of frequency k; the first row is constant.
+    """
+    n = torch.arange(side, dtype=torch.float64)
+    rows = torch.cos(math.pi / side * (n + 0.5) * n[:, None]) * math.sqrt(2 / side)
+    rows[0] *= math.sqrt(0.5)
+    return rows
+
+
+def convolve_axis(
+    image: Tensor,
+    axis: int,
+    taps: Tensor,
+    *,
+    margin: int,
+    mode: str = "replicate",
+    stride: int = 1,
+    transposed: bool = False,
+) -> Tensor:
+    """Convolve one axis of (N, C, ...), the same for all channels.
+
+    Parameters
+    ----------
+    image : Tensor
+        (N, C, Y, X) or (N, C, Z, Y, X).
+    axis : int
+        2 or more.
+    taps : Tensor
+        Weights along the axis; not flipped.
+    margin : int
+        Pixels that the axis is extended by at both ends before.
+    mode : str
+        How it is extended, as in `torch.nn.functional.pad`.
+    stride : int
+        Which values are kept: every `stride`-th.
+    transposed : bool
+        Whether to apply the transpose of the strided convolution, which puts
+        `stride` - 1 zeros between the values first.
+
+    Returns
+    -------
+    Tensor
+        (N, C, ...), another length along the axis.
+    """
+    ndim, channels = image.ndim - 2, image.shape[1]
+    convolve: Callable[..., Tensor]
+    if transposed:
+        convolve = F.conv_transpose2d if ndim == 2 else F.conv_transpose3d
+    else:
+        convolve = F.conv2d if ndim == 2 else F.conv3d
+    shape, strides, margins = [1] * ndim, [1] * ndim, [0] * (2 * ndim)
+    shape[axis - 2], strides[axis - 2] = -1, stride
+    # F.pad counts from the last axis.
+    last = 2 * (image.ndim - 1 - axis)
+    margins[last] = margins[last + 1] = margin
+    kernel = taps.to(image).reshape(1, 1, *shape)
+    kernel = kernel.expand(channels, *[-1] * (ndim + 1))
+    return convolve(
+        F.pad(image, margins, mode), kernel, stride=strides, groups=channels
+    )
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
@@ -14,23 +88,11 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 
     Borders are mirrored; an axis shorter than the kernel takes a shorter kernel.
     """
-    ndim = image.ndim - 2
-    convolve = F.conv2d if ndim == 2 else F.conv3d
-    channels = image.shape[1]
-    for axis in range(ndim):
-        radius = min(math.ceil(3 * sigma), image.shape[2 + axis] - 1)
+    for axis in range(2, image.ndim):
+        radius = min(math.ceil(3 * sigma), image.shape[axis] - 1)
         x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
         taps = torch.exp(-0.5 * (x / sigma).square())
-        shape = [1] * ndim
-        shape[axis] = -1
-        kernel = (taps / taps.sum()).reshape(1, 1, *shape)
-        margin = [0, 0] * ndim
-        last_first = 2 * (ndim - 1 - axis)
-        margin[last_first] = margin[last_first + 1] = radius
+        # An axis of one pixel has nothing to be mirrored.
         mode = "reflect" if radius else "constant"
-        image = convolve(
-            F.pad(image, margin, mode=mode),
-            kernel.expand(channels, *[-1] * (ndim + 1)),
-            groups=channels,
-        )
+        image = convolve_axis(image, axis, taps / taps.sum(), margin=radius, mode=mode)
     return image

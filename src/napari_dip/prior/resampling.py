@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
+from napari_dip.prior.operators import convolve_axis
 
 
 class Downsampling(nn.Module):
@@ -52,35 +53,10 @@ class Downsampling(nn.Module):
             )
         margin = (len(self.taps) - self.factor) // 2
         for axis in range(2, image.ndim):
-            image = _along(image, axis, self.taps, self.factor, margin)
+            image = convolve_axis(
+                image, axis, self.taps, margin=margin, stride=self.factor
+            )
         return image
-
-
-def _along(
-    image: Tensor,
-    axis: int,
-    taps: Tensor,
-    stride: int,
-    margin: int,
-    *,
-    transposed: bool = False,
-) -> Tensor:
-    """Convolve one axis, borders repeated by `margin`, with a stride."""
-    ndim = image.ndim - 2
-    convolve: Callable[..., Tensor]
-    if transposed:
-        convolve = F.conv_transpose2d if ndim == 2 else F.conv_transpose3d
-    else:
-        convolve = F.conv2d if ndim == 2 else F.conv3d
-    shape, strides, margins = [1] * ndim, [1] * ndim, [0] * (2 * ndim)
-    shape[axis - 2], strides[axis - 2] = -1, stride
-    # F.pad counts from the last axis.
-    last = 2 * (image.ndim - 1 - axis)
-    margins[last] = margins[last + 1] = margin
-    kernel = taps.to(image).reshape(1, 1, *shape)
-    kernel = kernel.expand(image.shape[1], *[-1] * (ndim + 1))
-    image = F.pad(image, margins, mode="replicate")
-    return convolve(image, kernel, stride=strides, groups=image.shape[1])
 
 
 def _sampled(kernel: Callable[[Tensor], Tensor], radius: float, factor: int) -> Tensor:
@@ -173,6 +149,8 @@ def upsample(image: Tensor, factor: int) -> Tensor:
     # Coarse pixel 2 of the extended image is the first of the image itself.
     first = 2 * factor + (len(taps) - factor) // 2
     for axis in range(2, image.ndim):
-        fine = _along(image, axis, taps, factor, 2, transposed=True)
+        fine = convolve_axis(
+            image, axis, taps, margin=2, stride=factor, transposed=True
+        )
         image = fine.narrow(axis, first, image.shape[axis] * factor)
     return image

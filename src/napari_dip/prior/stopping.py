@@ -1,12 +1,13 @@
 """When to stop, and which image to keep: small rules with one interface.
 
-A rule gives every checked iteration a score (lower is better).  The fit keeps
-the averaged image of the best score and ends when the rule says so.
+A rule gives every checked iteration a score (lower is better), or one for every
+channel.  The fit keeps of every channel the averaged image of its best score and ends
+when the rule says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.terms import weighted_mean
+from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
 """Maps an image x to the pointwise error of A(x), (1, C, ...)."""
@@ -24,8 +25,8 @@ Error = Callable[[Tensor], Tensor]
 class Verdict(NamedTuple):
     """What a rule makes of one check."""
 
-    best: bool
-    """Whether this is the image to keep so far."""
+    best: tuple[bool, ...]
+    """For every score, whether this is the image to keep so far."""
     reason: str | None
     """Why to stop now, or None to go on."""
 
@@ -41,11 +42,11 @@ class Watch(Protocol):
         ...
 
     def score(self, average: Tensor, error: Error) -> Tensor:
-        """Return the score of the averaged image, a scalar on the device."""
+        """Return the scores of the averaged image, (1,) or (C,), on the device."""
         ...
 
-    def judge(self, step: int, score: float) -> Verdict:
-        """Decide on the score of a checked iteration."""
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        """Decide on the scores of a checked iteration."""
         ...
 
 
@@ -63,21 +64,26 @@ class Rule(Protocol):
 
 
 class _Patient:
-    """Keep the lowest score; give up when it has not fallen for long enough."""
+    """Keep the lowest scores; give up when their mean has not fallen for long."""
 
     def __init__(self, patience: int, fraction: float, name: str) -> None:
         self.patience, self.fraction, self.name = patience, fraction, name
-        self.lowest = float("inf")
+        self.lowest: list[float] = []
+        self.lowest_mean = float("inf")
         self.step = 0
 
-    def judge(self, step: int, score: float) -> Verdict:
-        if score < self.lowest:
-            self.lowest, self.step = score, step
-            return Verdict(True, None)
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        lowest = self.lowest or [float("inf")] * len(scores)
+        best = tuple(s < low for s, low in zip(scores, lowest, strict=True))
+        self.lowest = [min(s, low) for s, low in zip(scores, lowest, strict=True)]
+        mean = sum(scores) / len(scores)
+        if mean < self.lowest_mean:
+            self.lowest_mean, self.step = mean, step
+            return Verdict(best, None)
         waited = step - self.step
         if waited >= max(self.patience, self.fraction * self.step):
-            return Verdict(False, f"{self.name} has not fallen for {waited} iterations")
-        return Verdict(False, None)
+            return Verdict(best, f"{self.name} has not fallen for {waited} iterations")
+        return Verdict(best, None)
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,10 @@ class _Counting:
         pass
 
     def score(self, average: Tensor, error: Error) -> Tensor:
-        return weighted_mean(error(average), self.weight)
+        return weighted_mean(error(average), self.weight).reshape(1)
 
-    def judge(self, step: int, score: float) -> Verdict:
-        return Verdict(True, None)
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        return Verdict((True,), None)
 
 
 @dataclass(frozen=True)
@@ -132,12 +138,13 @@ class HeldOut:
         Iterations without improvement after which to stop.
     relative_patience : float
         The same as a part of the best iteration; the larger one counts.
-    variance : float, optional
-        Mean error of the truth under the data term, if known.  The pixels that
+    variance : tuple of float, optional
+        Mean error of the truth in every channel, if known.  The pixels that
         *are* fitted are then judged too: what separates their error L from the
         held-out error V is the part h of their own noise that they have taken up,
         ``L = (1 - h)^2 V`` as at the points of a linear smoother, and their error
-        against the truth is ``(1 - h)^2 (V - variance) + h^2 variance``.
+        against the truth is ``(1 - h)^2 (V - variance) + h^2 variance``.  When to
+        stop is decided by the mean over the channels, each relative to its variance.
 
     Notes
     -----
@@ -152,7 +159,7 @@ class HeldOut:
     radius: int = 0
     patience: int = 200
     relative_patience: float = 0.3
-    variance: float | None = None
+    variance: tuple[float, ...] | None = None
 
     def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Draw the held-out pixels; see `Rule.start`."""
@@ -196,12 +203,14 @@ class _HoldingOut(_Patient):
 
     def score(self, average: Tensor, error: Error) -> Tensor:
         errors = error(average)
-        held_out = weighted_mean(errors, self.held)
+        held_out = channel_means(errors, self.held)
         if self.variance is None:
             return held_out
-        kept = (weighted_mean(errors, self.weight) / held_out).clamp(max=1)
+        variance = errors.new_tensor(self.variance)
+        kept = (channel_means(errors, self.weight) / held_out).clamp(max=1)
         taken = 1 - kept.sqrt()
-        return kept * (held_out - self.variance) + taken.square() * self.variance
+        score = kept * (held_out - variance) + taken.square() * variance
+        return score * (variance.mean() / variance)
 
 
 @dataclass(frozen=True)
@@ -235,7 +244,7 @@ class _Falling(_Patient):
         pass
 
     def score(self, average: Tensor, error: Error) -> Tensor:
-        return weighted_mean(error(average), self.weight)
+        return weighted_mean(error(average), self.weight).reshape(1)
 
 
 @dataclass(frozen=True)
@@ -287,12 +296,12 @@ class _Steadying(_Patient):
         self.variance.add_(spread).mul_(1 - self.rule.memory)
 
     def score(self, average: Tensor, error: Error) -> Tensor:
-        return self.variance.clone()
+        return self.variance.clone().reshape(1)
 
-    def judge(self, step: int, score: float) -> Verdict:
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
         if step < self.rule.warmup:
-            return Verdict(True, None)
-        return super().judge(step, score)
+            return Verdict((True,), None)
+        return super().judge(step, scores)
 
 
 @dataclass(frozen=True)
@@ -321,11 +330,11 @@ class _Discrepant(_Counting):
         super().__init__(weight)
         self.level = rule.level
 
-    def judge(self, step: int, score: float) -> Verdict:
-        if score > self.level:
-            return Verdict(True, None)
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        if scores[0] > self.level:
+            return Verdict((True,), None)
         return Verdict(
-            True, f"the residual has reached the noise level {self.level:.3g}"
+            (True,), f"the residual has reached the noise level {self.level:.3g}"
         )
 
 
@@ -360,13 +369,13 @@ class GoingOn:
         self.watch.see(output)
 
     def score(self, average: Tensor, error: Error) -> Tensor:
-        """Return the score of the averaged image."""
+        """Return the scores of the averaged image."""
         return self.watch.score(average, error)
 
-    def judge(self, step: int, score: float) -> Verdict:
-        """Decide on the score of a checked iteration."""
+    def judge(self, step: int, scores: Sequence[float]) -> Verdict:
+        """Decide on the scores of a checked iteration."""
         if self.stopped is None:
-            verdict = self.watch.judge(step, score)
+            verdict = self.watch.judge(step, scores)
             reason = verdict.reason
             if reason is None and step >= self.maximum:
                 reason = ended(step)
@@ -374,9 +383,10 @@ class GoingOn:
                 return verdict
             self.stopped = step, reason
         at, reason = self.stopped
+        last = (True,) * len(scores)
         if step < at + self.extra:
-            return Verdict(True, None)
-        return Verdict(True, f"{reason}; {step - at} more iterations were asked for")
+            return Verdict(last, None)
+        return Verdict(last, f"{reason}; {step - at} more iterations were asked for")
 
 
 def ended(step: int) -> str:

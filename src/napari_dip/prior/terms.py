@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,6 +23,22 @@ def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of `error` under `weight`, which broadcasts over channels."""
     total = weight.sum() * (error.shape[1] // weight.shape[1])
     return (error * weight).sum() / total.clamp(min=1e-12)
+
+
+def channel_means(error: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of every channel, (C,), under a weight as in `weighted_mean`."""
+    spatial = tuple(range(2, error.ndim))
+    total = weight.sum(spatial).clamp(min=1e-12)
+    return ((error * weight).sum(spatial) / total)[0]
+
+
+@cache
+def _per_channel(
+    values: float | tuple[float, ...], ndim: int, device: torch.device
+) -> Tensor:
+    """Return constants as a tensor (1, C, 1, ...), once: a CUDA graph copies none."""
+    tensor = torch.tensor(values, dtype=torch.float32, device=device)
+    return tensor.reshape(1, -1, *[1] * (ndim - 2))
 
 
 class Term(ABC):
@@ -49,11 +66,26 @@ class Pointwise(Term):
 
 @dataclass(frozen=True)
 class Squared(Term):
-    """Squared error, the papers' data term (first paper, Eqs. 3 to 5)."""
+    """Squared error, the papers' data term (first paper, Eqs. 3 to 5).
+
+    Parameters
+    ----------
+    weights : tuple of float
+        Of every channel, for channels of unlike noise; empty for equal ones.
+    """
+
+    weights: tuple[float, ...] = ()
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
-        """Return the error per value."""
+        """Return the error per value, without the channels' weights."""
         return (prediction - measurement).square()
+
+    def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        error = self(prediction, measurement)
+        if self.weights:
+            error = error * _per_channel(self.weights, error.ndim, error.device)
+        return weighted_mean(error, weight)
 
 
 @dataclass(frozen=True)
@@ -88,20 +120,21 @@ class PoissonGaussian(Term):
 
     Parameters
     ----------
-    gain : float
-        Variance per unit of signal above `offset`, in the measurement's units.
-    variance : float
+    gain : float or tuple of float
+        Variance per unit of signal above `offset`, in the measurement's units; one
+        for all channels or one for each, as are the others.
+    variance : float or tuple of float
         Variance where there is no signal.
-    level : float
+    level : float or tuple of float
         Variance at which the weight is one, such as the image's mean variance.
-    offset : float
+    offset : float or tuple of float
         Value of the measurement where there is no signal.
     """
 
-    gain: float
-    variance: float
-    level: float
-    offset: float = 0.0
+    gain: float | tuple[float, ...]
+    variance: float | tuple[float, ...]
+    level: float | tuple[float, ...]
+    offset: float | tuple[float, ...] = 0.0
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, scaled to weights of about one."""
@@ -109,9 +142,13 @@ class PoissonGaussian(Term):
 
     def weight(self, prediction: Tensor) -> Tensor:
         """Return the weight per value."""
-        signal = (prediction.detach() - self.offset).clamp(min=0)
-        spread = self.gain * signal + self.variance
-        weight = self.level / spread.clamp(min=1e-12)
+        gain, variance, level, offset = (
+            _per_channel(v, prediction.ndim, prediction.device)
+            for v in (self.gain, self.variance, self.level, self.offset)
+        )
+        signal = (prediction.detach() - offset).clamp(min=0)
+        spread = gain * signal + variance
+        weight = level / spread.clamp(min=1e-12)
         # The bounds keep single dark pixels from deciding the fit.
         return weight.clamp(0.05, 20)
 

@@ -1,15 +1,15 @@
-"""An empirical Wiener filter: a noisy image, with a good estimate of it to guide."""
+"""An empirical Wiener filter: a good estimate of the image guides it."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.operators import cosines
+
 SIDE = 8
-"""Of the blocks: as in JPEG and BM3D; 12 and 16 are as good, 4 is worse."""
+"""Pixels along a block, as in JPEG and BM3D; 12 and 16 are as good, 4 is worse."""
 
 STEP = 2
 """Pixels from block to block: a fifth of the time of 1 for 0.03 dB, which lets a fit be
@@ -34,7 +34,8 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
         float32, (1, C, Y, X) or (1, C, Z, Y, X), of which every plane is filtered
         by itself; `SIDE` pixels a side or more along Y and X.
     variance : Tensor
-        Of the noise, independent between pixels and channels; of the same shape.
+        Variance of the noise, of the same shape; the noise must be independent between
+        pixels and channels.
 
     Returns
     -------
@@ -49,52 +50,61 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     empirical Wiener filtering (1997).
     """
     channels = noisy.shape[1]
+    if channels > 1:
+        # Components keep the noise apart only where it is alike in all channels.
+        spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
+        unit = spread.clamp(min=1e-20).sqrt()
+        unit = unit / unit.mean()
+        noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
     flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
     # The CPU's eigenvectors, in double, which not every device has.
-    turn = torch.linalg.eigh((flat @ flat.T).cpu().double())[1].T.to(noisy)
-    filtered = _filtered(
-        _turned(noisy, turn), _turned(pilot, turn), _turned(variance, turn.square())
+    rotation = torch.linalg.eigh((flat @ flat.T).cpu().double())[1].T.to(noisy)
+    filtered = _filter_planes(
+        _mix_channels(noisy, rotation),
+        _mix_channels(pilot, rotation),
+        _mix_channels(variance, rotation.square()),
     )
-    return _turned(filtered, turn.T)
+    restored = _mix_channels(filtered, rotation.T)
+    return restored * unit if channels > 1 else restored
 
 
-def _turned(image: Tensor, matrix: Tensor) -> Tensor:
+def _mix_channels(image: Tensor, matrix: Tensor) -> Tensor:
     """Apply a matrix to the channels."""
     return torch.einsum("ij,nj...->ni...", matrix, image)
 
 
-def _filtered(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
+def _filter_planes(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     """Filter every plane of every channel by itself."""
     height, width = noisy.shape[-2:]
-    # One pixel more than a block reaches, where the last step falls short.
+    # With this margin the last step still covers the last pixel.
     margin = SIDE - 1
 
     def planes(image: Tensor) -> Tensor:
         flat = image.reshape(-1, 1, height, width)
         return F.pad(flat, [margin] * 4, mode="reflect")
 
-    wide = torch.stack([planes(noisy), planes(pilot), planes(variance)])
+    padded = torch.stack([planes(noisy), planes(pilot), planes(variance)])
     rows = max(STRIP // width // STEP * STEP, SIDE)
     result = torch.empty_like(noisy).reshape(-1, 1, height, width)
-    for plane, out in zip(wide.unbind(1), result, strict=True):
+    for plane, out in zip(padded.unbind(1), result, strict=True):
         for top in range(0, height, rows):
             count = min(rows, height - top)
             strip = plane[..., top : top + count + 2 * margin, :]
-            found = _averages(strip)[0, :, margin:, margin:]
-            out[:, top : top + count] = found[:, :count, :width]
+            averages = _filter_blocks(strip)[0, :, margin:, margin:]
+            out[:, top : top + count] = averages[:, :count, :width]
     return result.reshape(noisy.shape)
 
 
-def _averages(images: Tensor) -> Tensor:
-    """Filter (3, 1, H, W): noisy image, pilot and variance."""
+def _filter_blocks(images: Tensor) -> Tensor:
+    """Filter the blocks of (3, 1, H, W): noisy image, pilot and variance."""
     basis = _basis(images)
     noisy, pilot = F.conv2d(images[:2], basis, stride=STEP).split(1)
     area = torch.ones_like(basis[:1])
     level = F.conv2d(images[2:], area / SIDE**2, stride=STEP)
     power = pilot.square()
     gain = power / (power + level).clamp(min=1e-20)
-    # Otherwise an offset of the image would change what is left of its noise.
+    # Otherwise an offset of the image would change how much of its noise remains.
     gain[:, 0] = 1
     weight = 1 / gain.square().sum(dim=1, keepdim=True)
     total = F.conv_transpose2d(weight * gain * noisy, basis, stride=STEP)
@@ -102,9 +112,7 @@ def _averages(images: Tensor) -> Tensor:
 
 
 def _basis(like: Tensor) -> Tensor:
-    """Return the orthonormal cosines, (SIDE^2, 1, SIDE, SIDE), the constant first."""
-    n = torch.arange(SIDE, dtype=torch.float64)
-    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None])
-    cosines = cosines / cosines.square().sum(dim=1, keepdim=True).sqrt()
-    products = torch.einsum("ai,bj->abij", cosines, cosines)
+    """Return the cosines of a block, (SIDE^2, 1, SIDE, SIDE), the constant first."""
+    rows = cosines(SIDE)
+    products = torch.einsum("ai,bj->abij", rows, rows)
     return products.reshape(-1, 1, SIDE, SIDE).to(like)

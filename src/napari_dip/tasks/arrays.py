@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_dip.errors import InputError
 
@@ -159,7 +160,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One image or volume, cleaned and scaled for a fit.
+    """One image or volume, cleaned and scaled for a fit, every channel by itself.
 
     Attributes
     ----------
@@ -167,21 +168,44 @@ class Plane:
         float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
     known : ndarray
         float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
-    offset, span : float
-        ``input = offset + span * values``.
+    constant : ndarray
+        bool, of the shape of `values`, true in regions of one value; see
+        `constant_regions`.
+    offset, span : ndarray
+        float64, one per channel: ``input = offset + span * values``.
     """
 
     values: Float
     known: Float
-    offset: float
-    span: float
+    constant: NDArray[np.bool_]
+    offset: NDArray[np.float64]
+    span: NDArray[np.float64]
+
+    @property
+    def noisy(self) -> NDArray[np.bool_]:
+        """Values that can tell something about the noise, of the shape of `values`."""
+        return (self.known > 0) & ~self.constant
 
     def restore(self, values: Float) -> Float:
         """Return `values` in the units of the input."""
-        return values * np.float32(self.span) + np.float32(self.offset)
+        span, offset = (per_channel(v, values) for v in (self.span, self.offset))
+        return values * span.astype(np.float32) + offset.astype(np.float32)
 
 
-def prepare(plane: NDArray[Any], name: str, *, unit: bool = False) -> Plane:
+def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:
+    """Return one number per channel in a shape that broadcasts over `values`."""
+    return np.reshape(numbers, (-1, *[1] * (values.ndim - 1)))
+
+
+def prepare(
+    plane: NDArray[Any],
+    name: str,
+    *,
+    unit: bool = False,
+    skip_constant: bool = False,
+    together: bool = False,
+    scale: tuple[Any, Any] | None = None,
+) -> Plane:
     """Clean and scale one plane.
 
     Parameters
@@ -194,6 +218,12 @@ def prepare(plane: NDArray[Any], name: str, *, unit: bool = False) -> Plane:
         Map minimum and maximum to 0 and 1, as the papers' images are, in place
         of the 0.1 and 99.9 percentiles to 0.05 and 0.95, which leave outliers
         and a sigmoid's ends room.
+    skip_constant : bool
+        Leave constant regions out of the percentiles, where something else is there.
+    together : bool
+        Scale all channels alike, for colours of one kind.
+    scale : tuple of sequence of float, optional
+        Offset and span of every channel, where they are known already.
 
     Raises
     ------
@@ -210,17 +240,133 @@ def prepare(plane: NDArray[Any], name: str, *, unit: bool = False) -> Plane:
     known = np.isfinite(plane).all(axis=0)
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
-    seen = plane[:, known]
-    if unit:
-        low, high = seen.min(), seen.max()
-        scale, shift = (high - low) or 1.0, low
-    else:
-        low, high = np.percentile(seen, [0.1, 99.9])
-        scale = ((high - low) or 1.0) / 0.9
-        shift = low - 0.05 * scale
-    values = np.asarray((plane - shift) / scale, np.float32)
+    constant = np.stack([constant_regions(channel) for channel in plane])
+    if scale is None:
+        scale = _scale(plane, known, constant, unit, skip_constant, together)
+    offset, span = (np.asarray(v, np.float64) for v in scale)
+    scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
+    values = np.asarray(scaled, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    return Plane(values, np.asarray(known, np.float32), float(shift), float(scale))
+    return Plane(values, np.asarray(known, np.float32), constant, offset, span)
+
+
+def _scale(
+    plane: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    constant: NDArray[np.bool_],
+    unit: bool,
+    skip_constant: bool,
+    together: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return offset and span of every channel; see `prepare`."""
+    seen_in, varying_in = (
+        plane[:, known],
+        [
+            channel[known & ~still]
+            for channel, still in zip(plane, constant, strict=True)
+        ],
+    )
+    if together:
+        seen_in = seen_in.reshape(1, -1).repeat(len(plane), axis=0)
+        varying_in = [np.concatenate(varying_in)] * len(plane)
+    offset, span = np.empty(len(plane)), np.empty(len(plane))
+    for c, (seen, varying) in enumerate(zip(seen_in, varying_in, strict=True)):
+        if unit:
+            low, high = seen.min(), seen.max()
+            span[c] = (high - low) or 1.0
+            offset[c] = low
+        else:
+            part = varying if skip_constant and varying.size else seen
+            low, high = np.percentile(part, [0.1, 99.9])
+            span[c] = ((high - low) or 1.0) / 0.9
+            offset[c] = low - 0.05 * span[c]
+    return offset, span
+
+
+def keeping(
+    restore: Callable[[Float], Float], pixels: NDArray[Any], kept: NDArray[np.bool_]
+) -> Callable[[Float], Float]:
+    """Return the way back to units that leaves some pixels as they came.
+
+    Parameters
+    ----------
+    restore : callable
+        Way back to the units of the input.
+    pixels : ndarray
+        The input, (C, ...).
+    kept : ndarray
+        bool, of the same shape.
+    """
+    if not kept.any():
+        return restore
+    given = np.where(kept, pixels, 0).astype(np.float32)
+    return lambda values: np.where(kept, given, restore(values))
+
+
+LEAST_CONSTANT = 5
+"""Side of the smallest square of one value that counts as constant."""
+
+LARGE_CONSTANT = 15
+"""Side of squares that are hardly ever of one value by chance."""
+
+BY_CHANCE = 1e-6
+"""Probability below which a square of one value is no accident of the noise."""
+
+
+def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Find regions of exactly one value, which hold no noise.
+
+    Borders left by registration, stitching and round fields of view, saturation, and
+    what was cut away are like this.  In images of few photons, or with a background
+    that was clipped, small squares of one value arise by chance: a value that takes
+    a part p of the other pixels fills a square of side k with probability
+    ``p ** (k * k)``, and only squares with a probability below `BY_CHANCE` count.
+
+    Parameters
+    ----------
+    channel : ndarray
+        float, (Y, X) or (Z, Y, X), in which every plane is looked at by itself; NaN
+        is never constant.
+
+    Returns
+    -------
+    ndarray
+        bool, of the same shape.
+    """
+    region = np.zeros(channel.shape, bool)
+    squares = _uniform_squares(channel, LEAST_CONSTANT)
+    if not squares.any():
+        return region
+    large = channel[_uniform_squares(channel, LARGE_CONSTANT)]
+    present, counts = np.unique(channel[np.isfinite(channel)], return_counts=True)
+    in_large = np.zeros(len(present), int)
+    values, counts_large = np.unique(large, return_counts=True)
+    in_large[np.searchsorted(present, values)] = counts_large
+    elsewhere = np.maximum(counts.sum() - in_large, 1)
+    part = np.clip((counts - in_large) / elsewhere, 1e-12, 1 - 1e-12)
+    sides = np.ceil(np.sqrt(math.log(BY_CHANCE) / np.log(part)))
+    sides = np.maximum(sides, LEAST_CONSTANT)
+    if len(present) == 1:
+        sides[:] = LEAST_CONSTANT  # nothing but one value, whatever the size
+    for side in range(LEAST_CONSTANT, LARGE_CONSTANT + 1):
+        chosen = present[sides == side]
+        if chosen.size:
+            region |= _uniform_squares(channel, side) & np.isin(channel, chosen)
+    return region
+
+
+def _uniform_squares(channel: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
+    """Return where a pixel lies in a square of one value."""
+    size = (*[1] * (channel.ndim - 2), side, side)
+    # There is no square beyond the border, nor where pixels are missing.
+    low = np.nan_to_num(channel, nan=-np.inf)
+    high = np.nan_to_num(channel, nan=np.inf)
+    low = ndimage.minimum_filter(low, size, mode="constant", cval=-np.inf)
+    high = ndimage.maximum_filter(high, size, mode="constant", cval=np.inf)
+    uniform = (low == high) & (low == channel)
+    shift = -1 if side % 2 == 0 else 0
+    origin = [*[0] * (channel.ndim - 2), shift, shift]
+    return np.asarray(ndimage.maximum_filter(uniform, size, origin=origin))
 
 
 def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:

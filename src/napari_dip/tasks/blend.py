@@ -1,35 +1,25 @@
-"""Blending: a part of one image set into another so that no seam shows."""
+"""Blending: a part of one image is set into another so that no seam shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks import compositing
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
-PAPER_ITERATIONS = 1001
-"""Of the published program; the paper names no number."""
+if TYPE_CHECKING:
+    from napari_dip.tasks.presets import Preset
 
 PAPER_SIDE = 672
-"""Longer side of the paper's pairs, which its boxes are made for."""
-
-ITERATIONS = {"fast": 200, "best": 600}
-"""Of our presets.  There is no noise to stop at, and the soft map's course needs an
-end that is known from the start."""
-
-CLASSICAL: dict[str, Callable[..., NDArray[Any]]] = {
-    "alpha": compositing.alpha,
-    "laplacian": compositing.laplacian,
-    "poisson": compositing.poisson,
-}
+"""Longer side of the paper's pairs, which the sides of its boxes are chosen for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +28,6 @@ class BlendRecipe(Recipe):
 
     task: ClassVar[str] = "blend"
 
-    method: Literal["dip", "poisson", "laplacian", "alpha"] = parameter(
-        "dip",
-        "dip fits a network; poisson, laplacian and alpha are the classical methods, "
-        "done in a moment.",
-    )
     offset: tuple[int, ...] = parameter(
         (0, 0),
         "Row and column of the background where the foreground's first pixel lies; "
@@ -64,82 +49,6 @@ class BlendRecipe(Recipe):
     )
 
 
-def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
-    back = as_array(background, "background")
-    layout = Layout.of(back, recipe.channel_axis, 2, "background")
-    if layout.planes != 1 or recipe.spatial_dims != 2:
-        raise InputError(
-            f"background must be one image, (Y, X) or with channels; got shape "
-            f"{back.shape} with spatial_dims={recipe.spatial_dims}"
-        )
-    behind = layout.take(back, next(layout.indices()))
-    if not np.isfinite(behind).all():
-        raise InputError("background must be finite; got NaN or infinite values")
-    below = prepare(behind, "background", unit=True)
-    front = as_array(foreground, "foreground")
-    over = Layout.of(front, recipe.channel_axis, 2, "foreground")
-    if (over.planes, over.channels) != (1, layout.channels):
-        raise InputError(
-            f"foreground must be one image with as many channels as the background "
-            f"({layout.channels}); got shape {front.shape}"
-        )
-    above = over.take(front, next(over.indices())).astype(np.float64)
-    chosen = np.asarray(as_array(mask, "mask"))
-    if chosen.shape != over.sides:
-        raise InputError(
-            f"mask must have the foreground's sides {over.sides}; got {chosen.shape}"
-        )
-    if not np.isfinite(above).all():
-        raise InputError("foreground must be finite; got NaN or infinite values")
-    if len(recipe.offset) != 2:
-        raise InputError(f"offset must be a row and a column; got {recipe.offset}")
-    if len(recipe.factors) != 7:
-        raise InputError(f"factors must be seven weights; got {recipe.factors}")
-
-    # Both in the units of the background, in which 0 and 1 are its ends.
-    scaled = np.asarray((above - below.offset) / below.span, np.float32)
-    placed, inside = _placed(scaled, chosen != 0, below.values, recipe.offset)
-    pair = _Pair(placed, below, inside)
-    ready = None
-    if recipe.method != "dip":
-        ready = layout.arrange(below.restore(pair.classical(recipe.method)))
-
-    def plan(*_: Any) -> Plan:
-        return _plan(recipe, pair)
-
-    return Job(layout, layout.sides, plan, recipe.fits(), ready)
-
-
-def _placed(
-    foreground: Float, mask: Any, background: Float, offset: tuple[int, ...]
-) -> tuple[Float, Float]:
-    """Return foreground and mask on the background's sides.
-
-    Outside the foreground lies the background: gradients at its edge would be
-    those of a frame.
-    """
-    full, inside = background.copy(), np.zeros(background.shape[1:], np.float32)
-    where, part = [], []
-    for first, length, side in zip(
-        offset, foreground.shape[1:], background.shape[1:], strict=True
-    ):
-        start, stop = max(first, 0), min(first + length, side)
-        where.append(slice(start, stop))
-        part.append(slice(start - first, stop - first))
-        if start >= stop:
-            raise InputError(
-                f"offset must place the foreground on the background; got {offset}"
-            )
-    full[:, *where] = foreground[:, *part]
-    inside[*where] = mask[*part]
-    if not 0 < inside.sum() < inside.size:
-        raise InputError(
-            "mask must mark a part of the background's pixels as foreground; got "
-            + ("none" if not inside.any() else "all of them")
-        )
-    return full, inside
-
-
 @dataclass(frozen=True, eq=False)
 class _Pair:
     """Foreground, (C, Y, X), background and mask, (Y, X), on the same pixels."""
@@ -148,23 +57,108 @@ class _Pair:
     background: Plane
     mask: Float
 
-    def classical(self, method: str) -> Float:
-        """Return the blend of a method that fits nothing."""
-        images = [
-            np.moveaxis(a, 0, -1) for a in (self.foreground, self.background.values)
-        ]
-        result = CLASSICAL[method](*images, self.mask)
-        return np.asarray(np.moveaxis(result, -1, 0), np.float32)
+
+def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
+    if len(recipe.factors) != 7:
+        raise InputError(f"factors must be seven weights; got {recipe.factors}")
+    layout, front, back, inside = place(recipe, foreground, background, mask)
+    below = prepare(back, "background", unit=True, together=True)
+    # Both in the units of the background, in which 0 and 1 are its ends.
+    offset, span = (per_channel(v, front) for v in (below.offset, below.span))
+    scaled = np.asarray((front - offset) / span, np.float32)
+    pair = _Pair(scaled, below, inside.astype(np.float32))
+
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
+
+        return fixed(presets.choose(presets.BLEND, recipe.preset), recipe)
+
+    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+        return _plan(recipe, pair)
+
+    return Job(layout, preset, plan)
+
+
+def place(
+    recipe: BlendRecipe, foreground: Any, background: Any, mask: Any
+) -> tuple[Layout, NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Lay a foreground and its mask over a background.
+
+    Outside the foreground lies the background: gradients at its edge would be those of
+    a frame.
+
+    Returns
+    -------
+    layout : Layout
+        Of the background.
+    foreground, background : ndarray
+        (C, Y, X), on the pixels of the background.
+    mask : ndarray
+        (Y, X), true where the foreground is wanted.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not finite images that fit each other and the recipe.
+    """
+    back = as_array(background, "background")
+    layout = Layout.of(back, recipe.channel_axis, 2, "background")
+    if layout.planes != 1 or recipe.spatial_dims != 2:
+        raise InputError(
+            f"background must be one image, (Y, X) or with channels; got shape "
+            f"{back.shape} with spatial_dims={recipe.spatial_dims}"
+        )
+    behind = layout.take(back, next(layout.indices())).astype(np.float64)
+    if not np.isfinite(behind).all():
+        raise InputError("background must be finite; got NaN or infinite values")
+    front = as_array(foreground, "foreground")
+    front_layout = Layout.of(front, recipe.channel_axis, 2, "foreground")
+    if (front_layout.planes, front_layout.channels) != (1, layout.channels):
+        raise InputError(
+            f"foreground must be one image with as many channels as the background "
+            f"({layout.channels}); got shape {front.shape}"
+        )
+    above = front_layout.take(front, next(front_layout.indices())).astype(np.float64)
+    wanted = np.asarray(as_array(mask, "mask")) != 0
+    if wanted.shape != front_layout.sides:
+        raise InputError(
+            f"mask must have the foreground's sides {front_layout.sides}; got "
+            f"{wanted.shape}"
+        )
+    if not np.isfinite(above).all():
+        raise InputError("foreground must be finite; got NaN or infinite values")
+    if len(recipe.offset) != 2:
+        raise InputError(f"offset must be a row and a column; got {recipe.offset}")
+
+    placed, inside = behind.copy(), np.zeros(layout.sides, bool)
+    target, part = [], []
+    for first, length, side in zip(
+        recipe.offset, front_layout.sides, layout.sides, strict=True
+    ):
+        start, stop = max(first, 0), min(first + length, side)
+        if start >= stop:
+            raise InputError(
+                f"offset must place the foreground on the background; got "
+                f"{recipe.offset}"
+            )
+        target.append(slice(start, stop))
+        part.append(slice(start - first, stop - first))
+    placed[:, *target] = above[:, *part]
+    inside[*target] = wanted[*part]
+    if inside.all() or not inside.any():
+        raise InputError(
+            "mask must mark a part of the background's pixels as foreground; got "
+            + ("all of them" if inside.any() else "none")
+        )
+    return layout, placed, behind, inside
 
 
 def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     import torch
 
-    from napari_dip.prior import runtime, stopping
-    from napari_dip.prior.architecture import Architecture
+    from napari_dip.prior import runtime
     from napari_dip.prior.blending import Blending
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
     device = runtime.pick_device(recipe.device)
     front = torch.from_numpy(pair.foreground)[None].to(device)
@@ -180,43 +174,23 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         scale=1.0 if paper else max(back.shape[2:]) / PAPER_SIDE,
         cut=not paper,
     )
-    # Ours correct a soft composite: a start that only colours and the seam are
-    # missing from.  Written so that equal images leave exactly themselves.  The soft
-    # map is about a half along the outline; beyond it nothing of the foreground is
-    # wanted.
+    # Our presets correct a soft composite, which lacks only the colours and the seam.
+    # It is written so that equal images come back exactly.  The soft map is about a
+    # half along the outline; beyond it nothing of the foreground is wanted.
     soft = mask * (2 * term.alpha - 1).clamp(0, 1)
     composite = back + soft * (front - back)
 
     def fused(output: torch.Tensor) -> torch.Tensor:
         return output if paper else composite + 2 * (output - 0.5)
 
-    if paper:
-        shape = Architecture(skip=(128,) * 5, upsampling="nearest")
-        prior = Prior(shape, Noise(32, perturbation=0.02))
-        iterations, optimizer, rate = PAPER_ITERATIONS, "adam", 0.006
-    else:
-        width = 32 if recipe.preset == "fast" else 48
-        shape = Architecture.uniform(width, 5, skip=16, silent=True)
-        prior = Prior(shape, Noise(16, perturbation=0.02))
-        iterations, optimizer, rate = ITERATIONS[recipe.preset], "muon", 0.02
-    if recipe.iterations != "auto":
-        iterations = int(recipe.iterations)
     problem = Problem(
         back,
         term=term,
         operator=fused,
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
-        finish=fused,
     )
-    settings = Settings(
-        stopping.Iterations(iterations),
-        optimizer=optimizer,
-        rate=rate,
-        schedule="constant" if paper else "cosine",
-        decay=0.99,
-    )
-    return Plan(problem, prior, settings, pair.background.restore)
+    return Plan(problem, pair.background.restore, fused)
 
 
 TASK = Task(
@@ -245,4 +219,7 @@ soft composite; their boxes are as large relative to the image as the paper's to
 images, and the foreground counts within the mask only.""",
 )
 
-blend = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import blend as blend
+else:
+    blend = function(TASK)

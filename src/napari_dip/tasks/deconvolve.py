@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.terms import Term
+    from napari_dip.tasks.presets import Preset
 
 RICHARDSON_LUCY = 100
 """Most iterations of the estimate that a fit starts from."""
 
 POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
-
-START = 100
-"""Iterations spent on fitting that estimate."""
-
-MOST = {"fast": 800, "best": 2000}
-"""Most iterations of our presets."""
-
-PAPER_ITERATIONS = 5000
-"""Of the program of Ren et al. (2020)."""
 
 FLOOR = 0.1
 """Power of the transfer function below which the data term holds nothing back."""
@@ -100,10 +94,27 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
     )
 
-    def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-        return _plan(recipe, layout.take(image, index), kernel, seed, warnings)
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+        chosen = presets.choose(presets.DECONVOLVE, recipe.preset)
+        if recipe.blind:
+            # With a PSF that is still unknown the residual means something else.
+            chosen = replace(chosen, finish=())
+        return fixed(chosen, recipe)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        return _plan(recipe, pixels, kernel, analysis, preset(analysis), warnings)
+
+    extend = recipe.boundary == "extend"
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        lambda pixels, block: _analyse(recipe, pixels, block.channels),
+        canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
+    )
 
 
 def kernel_for(
@@ -190,18 +201,51 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return trimmed
 
 
+def _analyse(
+    recipe: DeconvolveRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
+) -> Analysis:
+    """Find out scale, noise and background."""
+    plane = prepare(pixels, "image")
+    background = floors(recipe.background, plane)
+    scaled = _above(plane, background)
+    noise = noises.model(
+        scaled,
+        recipe.noise,
+        None if recipe.sigma is None else recipe.sigma / plane.span,
+        usable=plane.noisy,
+        span=plane.span,
+        offset=background,
+    )
+    return Analysis.of(
+        plane,
+        channels,
+        noise=noise,
+        levels=tuple(noise.level(scaled).tolist()),
+        background=tuple(background.tolist()),
+    )
+
+
+def _above(plane: Plane, background: Any) -> Float:
+    """Return the image above the background, over the span of every channel."""
+    values = plane.restore(plane.values)
+    shift, size = (
+        per_channel(v, values).astype(np.float32) for v in (background, plane.span)
+    )
+    above: Float = (values - shift) / size
+    return above
+
+
 def _plan(
     recipe: DeconvolveRecipe,
-    plane: np.ndarray[Any, Any],
-    kernel: np.ndarray[Any, Any],
-    seed: int,
+    pixels: NDArray[Any],
+    kernel: NDArray[Any],
+    analysis: Analysis,
+    preset: Preset,
     warnings: list[str],
 ) -> Plan:
     import torch
 
-    from napari_dip.prior import stopping, terms
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
+    from napari_dip.prior import terms
     from napari_dip.prior.convolution import (
         Convolution,
         KernelNet,
@@ -209,12 +253,11 @@ def _plan(
         UnknownConvolution,
         richardson_lucy,
     )
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
-    cleaned = prepare(plane, "image")
-    values, known = cleaned.restore(cleaned.values), cleaned.known
-    seen = values[:, known > 0]
-    floor = floor_of(recipe.background, values, seen)
+    plane = prepare(pixels, "image", scale=analysis.scale)
+    known, floor = plane.known, np.asarray(analysis.background)
+    scaled = _above(plane, floor)
 
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32))[None]
@@ -222,31 +265,31 @@ def _plan(
     psf = torch.from_numpy(kernel.astype(np.float32))
     blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
     weight = tensor(known[None])
-    scaled = (values - np.float32(floor)) / np.float32(cleaned.span)
-    sigma = None if recipe.sigma is None else recipe.sigma / cleaned.span
-    found = noises.model(scaled, recipe.noise, sigma)
     estimate = richardson_lucy(
-        blur, tensor(scaled), weight, RICHARDSON_LUCY, found.level(scaled)
+        blur, tensor(scaled), weight, RICHARDSON_LUCY, analysis.levels
     )
     # Sharp images have brighter peaks than blurred ones: these are to be about one.
-    top = max(float(np.percentile(x, 99.9)) for x in (scaled[:, known > 0], estimate))
-    unit = top / 0.9 if top > 0 else 1.0
-    span = unit * cleaned.span
-    measurement = tensor(scaled / np.float32(unit))
-    found = dataclasses.replace(
-        found,
-        variance=found.variance / unit**2,
-        gain=found.gain / unit,
-        offset=found.offset / unit,
+    tops = np.array(
+        [
+            max(float(np.percentile(x, 99.9)) for x in (one[known > 0], sharp))
+            for one, sharp in zip(scaled, estimate[0], strict=True)
+        ]
     )
-    level = found.level(measurement[0].numpy())
+    unit = np.where(tops > 0, tops / 0.9, 1.0)
+    span = unit * plane.span
+    measurement = tensor(scaled / per_channel(unit, scaled).astype(np.float32))
+    noise = analysis.noise.rescaled(unit)
+    levels = noise.level(measurement[0].numpy())
+    level = float(levels.mean())
 
     weighted = None
-    if found.kind == "poisson-gaussian":
+    if noise.kind == "poisson-gaussian":
         weighted = terms.PoissonGaussian(
-            found.gain, found.variance, level, found.offset
+            noise.gain, noise.variance, tuple(levels.tolist()), noise.offset
         )
     term: Term = Sharpened(blur, FLOOR, weighted)
+    if recipe.preset == "paper":
+        term = terms.Squared()
     penalty: Callable[[Tensor], Tensor] | None = None
     if recipe.tv:
         factor = recipe.tv * level**0.5
@@ -255,27 +298,8 @@ def _plan(
             variation: Tensor = factor * terms.total_variation(x)
             return variation
 
-    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
-    stop: stopping.Rule
-    if recipe.preset == "paper":
-        prior = Prior(Architecture(skip=(16,) * 5), Noise(8, perturbation=0.001))
-        term = terms.Squared()
-        stop = stopping.Iterations(fixed or PAPER_ITERATIONS)
-        optimizer, rate, decay, schedule = "adam", 0.01, 0.0, "halving"
-        started, polished = 0, False
-    else:
-        width = 64 if recipe.preset == "best" else 32
-        network = Architecture.uniform(width, 4, skip=4, output="softplus")
-        prior = Prior(network, Noise())
-        stop = stopping.HeldOut(MOST[recipe.preset], patience=100)
-        if fixed is not None:
-            stop = stopping.Iterations(fixed)
-        optimizer, rate, decay, schedule = "muon", 0.02, 0.98, "constant"
-        # With a PSF that is still unknown the residual means something else.
-        started, polished = START, not recipe.blind
-
     def finish(average: Tensor) -> Tensor:
-        if not polished:
+        if "richardson-lucy" not in preset.finish:
             return average[blur.crop]
         # What the network has not got to yet: more than noise is left of the
         # measurement.
@@ -284,55 +308,74 @@ def _plan(
             measurement.to(average.device),
             weight.to(average.device),
             POLISH,
-            level,
+            levels.tolist(),
             average,
         )
         return sharper[blur.crop]
 
-    operator: Any = blur
-    if recipe.blind:
-        operator = UnknownConvolution(blur, KernelNet(psf, seed))
     problem = Problem(
         measurement,
         term=term,
-        operator=operator,
-        operator_rate=KERNEL_RATE[recipe.preset] if recipe.blind else None,
+        operator=blur,
         weight=weight,
-        shape=(len(values), *blur.canvas),
+        shape=(len(scaled), *blur.canvas),
         penalty=penalty,
-        start=estimate / unit,
-        finish=finish,
+        start=estimate / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
     )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        schedule=schedule,
-        decay=decay,
-        start_iterations=started,
-    )
+
+    def blind(seed: int) -> Problem:
+        return replace(
+            problem,
+            operator=UnknownConvolution(blur, KernelNet(psf, seed)),
+            operator_rate=KERNEL_RATE[recipe.preset],
+        )
 
     def restore(image: Float) -> Float:
-        return image * np.float32(span) + np.float32(floor)
+        span_of, floor_of = (
+            per_channel(v, image).astype(np.float32) for v in (span, floor)
+        )
+        return image * span_of + floor_of
 
     details = {
-        "noise": found.kind,
-        "sigma": level**0.5 * span,
-        "gain": found.gain * span,
-        "background": floor,
+        "noise": noise.kind,
+        "sigma": noises.single_or_list(levels**0.5 * span),
+        "gain": noises.single_or_list(noise.gain * span),
+        "background": noises.single_or_list(floor),
         "psf": list(kernel.shape),
     }
-    return Plan(problem, prior, settings, restore, details, list(warnings))
+    return Plan(
+        problem,
+        restore,
+        finish,
+        details,
+        list(warnings),
+        seeded=blind if recipe.blind else None,
+    )
 
 
-def floor_of(background: float | str | None, values: Float, seen: Float) -> float:
-    """Return the value of the image that zero stands for: no light, or no limit."""
+def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
+    """Return the value of every channel that zero stands for: no light, or no limit."""
+    values = plane.restore(plane.values)
+    return np.array(
+        [
+            _floor(background, v[None], u, v[plane.known > 0])
+            for v, u in zip(values, plane.noisy, strict=True)
+        ]
+    )
+
+
+def _floor(
+    background: float | str | None,
+    values: Float,
+    usable: NDArray[np.bool_],
+    seen: Float,
+) -> float:
     low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
     # One range below the darkest there is no limit to speak of, and it follows
     # the image's own offset.
     free = low - ((high - low) or 1.0)
     if background == "auto":
-        noise = noises.gaussian_variance(values) ** 0.5
+        noise = noises.gaussian_variance(values, usable) ** 0.5
         background = None if np.percentile(seen, 1) < -4 * noise else 0.0
     return free if background is None else max(float(background), free)
 
@@ -363,4 +406,7 @@ error to structural similarity after 1000 iterations, ours keeps the squared err
 begins the kernel at the PSF that is given.""",
 )
 
-deconvolve = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import deconvolve as deconvolve
+else:
+    deconvolve = function(TASK)

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping, prepare
+from napari_dip.tasks.finishing import (
+    Step,
+    channel_weights,
+    fitted_pixels,
+    in_turn,
+    posterior_mean,
+    wiener_mean,
+)
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_dip.prior.terms import Term
-
-PAPER_ITERATIONS = 1800
-"""Of the paper's text (section 4, Denoising); its published program runs 3000."""
-
-MEMBERS = 3
-"""Fits that the best preset averages."""
-
-BLOCK = 5
-"""Half-width of the blocks held out under correlated noise: as far as the noise of
-camera JPEGs reaches (0.1 at a distance of 5 pixels)."""
-
-FILTERED = 0.5
-"""Part of the Wiener filter in the result."""
-
-TAKEN_UP = 2.0
-"""Noise over what a fit of correlated noise leaves of it where the image is smooth:
-part has been taken up, and it is often weakest there."""
-
-SAMPLE = 1_000_000
-"""Pixels that are enough for a quantile."""
-
-POOLING = 4.0
-"""Standard deviation in pixels of the window that judges a pixel's reliability."""
+    from napari_dip.tasks.presets import Preset, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,154 +53,115 @@ class DenoiseRecipe(Recipe):
 def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
+    return Job(
+        layout,
+        preset=lambda analysis: preset_of(recipe, analysis),
+        plan=lambda pixels, block, analysis: plan_of(recipe, pixels, analysis),
+        image=image,
+        analyse=lambda pixels, block: analyse(recipe, pixels, block.channels),
+    )
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        return plan_of(recipe, plane)
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+def analyse(
+    recipe: DenoiseRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
+) -> Analysis:
+    """Find out scale and noise."""
+    unit = recipe.preset == "paper"
+    plane = prepare(pixels, "image", unit=unit, skip_constant=True)
+    usable = plane.noisy
+    together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
+    return Analysis.of(
+        plane,
+        channels,
+        noise=noises.plane_model(plane, recipe.noise, recipe.sigma),
+        correlated=noises.correlation(plane.values, usable) > noises.CORRELATED,
+        shared=together > noises.SHARED,
+    )
 
 
-def plan_of(recipe: DenoiseRecipe, plane: Plane, *, guided: bool = False) -> Plan:
+def preset_of(
+    recipe: DenoiseRecipe, analysis: Analysis, table: Table | None = None
+) -> Preset:
+    """Return the preset for an image, from the table of `denoise` or another."""
+    from napari_dip.prior.codes import BlindSpot
+    from napari_dip.prior.stopping import HeldOut, Iterations
+    from napari_dip.tasks import presets
+
+    case = "correlated" if analysis.correlated else ""
+    preset = presets.choose(table or presets.DENOISE, recipe.preset, case)
+    code, stop = preset.code, preset.stop
+    if isinstance(code, BlindSpot):
+        apart = len(analysis.channels) > 1 and not analysis.shared
+        code = replace(code, per_channel=apart)
+        if isinstance(stop, HeldOut) and recipe.noise != "impulse":
+            stop = replace(stop, variance=analysis.levels)
+    if analysis.constant:
+        stop = Iterations(1)
+    return fixed(replace(preset, code=code, stop=stop), recipe)
+
+
+def plan_of(
+    recipe: DenoiseRecipe,
+    pixels: NDArray[Any],
+    analysis: Analysis,
+    *,
+    guided: bool = False,
+) -> Plan:
     """Return the fit of one plane; `guided` if a second image shows what is in it."""
     # torch only now: command line and widget read recipes without it.
     import torch
 
-    from napari_dip.prior import stopping, terms
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import BlindSpot, Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior import terms
+    from napari_dip.prior.problem import Problem
 
-    sigma = None if recipe.sigma is None else recipe.sigma / plane.span
-    found = noises.model(plane.values, recipe.noise, sigma)
-    correlated = noises.correlation(plane.values) > noises.CORRELATED
-    shared = noises.channel_correlation(plane.values) > noises.SHARED
-    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
-
+    plane = prepare(pixels, "image", scale=analysis.scale)
+    variance = np.asarray(analysis.levels)
     # Squared for signal-dependent noise as well: weighting by the variance makes
     # the dark background decide, and cost 8 dB on fluorescence.
-    term: Term = terms.Squared()
-    level: float | None = found.level(plane.values)
-    if recipe.noise == "impulse":
-        term, level = terms.Huber(), None
-    stop: stopping.Rule
-    finish = None
+    term: Term = terms.Squared(channel_weights(variance))
     if recipe.preset == "paper":
-        prior = Prior(Architecture(), Noise())
-        stop = stopping.Iterations(fixed or PAPER_ITERATIONS)
-        optimizer, rate, decay = "adam", 0.01, 0.99
-    elif correlated:
-        # Hidden pixels could be told from their neighbours, noise and all.
-        prior = Prior(Architecture.uniform(64, 3), Noise())
-        stop = stopping.HeldOut(800, radius=BLOCK, patience=60, relative_patience=0)
-        optimizer, rate, decay = "muon", 0.03, 0.98
-        if not guided and recipe.noise != "impulse":
-            finish = posterior_mean(plane, None)
-    else:
-        code = BlindSpot(0.25, per_channel=len(plane.values) > 1 and not shared)
-        width = 48 if recipe.preset == "best" else 32
-        prior = Prior(Architecture.uniform(width, 4, skip=32, skip_kernel=3), code)
-        stop = stopping.HeldOut(800, patience=80, relative_patience=0.2, variance=level)
-        optimizer, rate, decay = "muon", 0.02, 0.99
-        if recipe.noise != "impulse":
-            finish = posterior_mean(plane, found)
-            if not (guided or shared):
-                finish = _filtered(plane, found, finish)
-    if fixed is not None:
-        stop = stopping.Iterations(fixed)
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(array)[None]
-
+        term = terms.Squared()
+    if recipe.noise == "impulse":
+        term = terms.Huber()
+    weight = fitted_pixels(plane)
+    if not weight.any():
+        # Nothing but constants: there is nothing to find out.
+        weight = plane.known
     problem = Problem(
-        tensor(plane.values),
+        torch.from_numpy(plane.values)[None],
         term=term,
-        weight=tensor(plane.known[None]),
-        finish=finish,
+        weight=torch.from_numpy(weight)[None, None],
     )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        decay=decay,
-    )
+    noise = analysis.noise
     details = {
-        "noise": found.kind,
-        "sigma": found.level(plane.values) ** 0.5 * plane.span,
-        "gain": found.gain * plane.span,
-        "correlated": bool(correlated),
-        "shared by channels": bool(shared),
+        "noise": noise.kind,
+        "sigma": noises.single_or_list(variance**0.5 * plane.span),
+        "gain": noises.single_or_list(noise.gain * plane.span),
+        "correlated": analysis.correlated,
+        "shared by channels": analysis.shared,
     }
-    return Plan(problem, prior, settings, plane.restore, details)
+    return Plan(
+        problem,
+        keeping(plane.restore, pixels, plane.constant),
+        in_turn(_steps(recipe, plane, analysis, guided)),
+        details,
+    )
 
 
-def posterior_mean(
-    plane: Plane, noise: noises.NoiseModel | None
-) -> Callable[[Tensor], Tensor]:
-    """Return the step that gives an average its pixels' own values back.
-
-    A pixel's prediction e was made without its noisy value y, which still says
-    something.  With v the local mean of (y - e)^2 and s^2 the noise variance, the
-    best linear estimate is ``e + max(v - s^2, 0) / v * (y - e)`` (the posterior
-    mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
-    Eq. 4, with the prior's variance taken from the image instead of a network).
-
-    Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
-    pixels is below: there the fit has missed nothing but noise.
-    """
-    import torch
-
-    from napari_dip.prior.operators import gaussian_blur
-
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
-
-    def finish(average: Tensor) -> Tensor:
-        y, weight = measurement.to(average.device), known.to(average.device)
-        excess = (y - average).square().mean(1, keepdim=True)
-        if noise is not None:
-            signal = (average - noise.offset).clamp(min=0)
-            variance = noise.gain * signal + noise.variance
-            # Relative to the noise, so that bright and dark pixels can be pooled.
-            excess = excess / variance.mean(1, keepdim=True)
-        local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
-            weight, POOLING
-        ).clamp(min=1e-6)
-        if noise is None:
-            some = local[weight > 0]
-            some = some[:: 1 + len(some) // SAMPLE]
-            local = local / (TAKEN_UP * some.quantile(0.1)).clamp(min=1e-12)
-        gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
-        return average + gain * (y - average)
-
-    return finish
-
-
-def _filtered(
-    plane: Plane, noise: noises.NoiseModel, restore: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """Return the step that averages a restored image with a Wiener filter's.
-
-    The filter takes the restored image for the spectrum of the true one; what it makes
-    of the noisy image errs in other ways, and the mean of both errs least.
-    """
-    import torch
-
-    from napari_dip.prior.wiener import wiener
-
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
-
-    def finish(average: Tensor) -> Tensor:
-        restored = restore(average)
-        weight = known.to(restored.device)
-        y = torch.lerp(restored, measurement.to(restored.device), weight)
-        signal = (restored - noise.offset).clamp(min=0)
-        filtered = wiener(y, restored, noise.gain * signal + noise.variance)
-        return torch.lerp(restored, filtered, FILTERED * weight)
-
-    return finish
+def _steps(
+    recipe: DenoiseRecipe, plane: Plane, analysis: Analysis, guided: bool
+) -> list[Step]:
+    """Return the steps of the preset that suit the noise."""
+    steps = preset_of(recipe, analysis).finish
+    if recipe.noise == "impulse" or (analysis.correlated and guided):
+        return []
+    noise = None if analysis.correlated else analysis.noise
+    chosen: list[Step] = []
+    if "posterior mean" in steps:
+        chosen.append(posterior_mean(plane, noise))
+    if "wiener" in steps and not (guided or analysis.shared):
+        chosen.append(wiener_mean(plane, analysis.noise))
+    return chosen
 
 
 TASK = Task(
@@ -235,4 +184,7 @@ reliability, and average with an empirical Wiener filter that the result guides;
 that reaches into neighbouring pixels is recognised and fitted without hiding.""",
 )
 
-denoise = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import denoise as denoise
+else:
+    denoise = function(TASK)

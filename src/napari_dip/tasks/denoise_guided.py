@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.function import function
+from napari_dip.tasks.task import Block, Job, Plan, Task
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Iterate
-
-PAPER_ITERATIONS = 601
-"""Of the published program; the paper names no parameters for this task."""
+    from napari_dip.prior.problem import Iterate, Problem
+    from napari_dip.tasks.presets import Preset
 
 LOOK_AT = (50, 100)
 """Iterations at which a fit is looked at for wrong colours: a stuck one gives up on its
@@ -42,13 +42,23 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        seen = prepare(guide_at(index), "guide", unit=unit)
-        return _plan(recipe, plane, seen.values)
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks.presets import DENOISE_GUIDED
 
-    return Job(layout, layout.sides, plan, recipe.fits(denoise.MEMBERS))
+        return denoise.preset_of(recipe, analysis, DENOISE_GUIDED)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        over = prepare(guide_at(block.index), "guide", unit=recipe.preset == "paper")
+        seen = over.values[(slice(None), *block.region())]
+        return _plan(recipe, pixels, analysis, seen, preset(analysis))
+
+    return Job(
+        layout,
+        preset,
+        plan,
+        image=image,
+        analyse=lambda pixels, block: denoise.analyse(recipe, pixels, block.channels),
+    )
 
 
 def planes_of(
@@ -95,48 +105,37 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
     )
 
 
-def _plan(recipe: DenoiseGuidedRecipe, plane: Plane, guide: Float) -> Plan:
+def _plan(
+    recipe: DenoiseGuidedRecipe,
+    pixels: NDArray[Any],
+    analysis: Analysis,
+    guide: Float,
+    preset: Preset,
+) -> Plan:
     import torch
 
-    from napari_dip.prior import stopping
-    from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import BlindSpot, Guide
-    from napari_dip.prior.problem import Prior
 
-    plan = denoise.plan_of(recipe, plane, guided=True)
-    image = torch.from_numpy(guide)[None]
-    code = plan.prior.code
-    if recipe.preset == "paper":
-        nearest, bilinear = "nearest", "bilinear"
-        upsampling = (nearest, nearest, bilinear, bilinear, bilinear)
-        prior = Prior(Architecture(upsampling=upsampling), Guide(image))
-        settings = dataclasses.replace(plan.settings, rate=0.1, decay=0.0)
-        if recipe.iterations == "auto":
-            stop = stopping.Iterations(PAPER_ITERATIONS)
-            settings = dataclasses.replace(settings, stop=stop)
-    else:
-        architecture, settings = plan.prior.architecture, plan.settings
-        if isinstance(code, BlindSpot):
-            code = dataclasses.replace(code, guide=image)
-        else:
-            # Noise that neighbours share.  Wide skips bring the guide's detail along.
-            architecture = Architecture.uniform(32, 4, skip=32, skip_kernel=3)
-            code = Guide(image, perturbation=1 / 30)
-        prior = Prior(architecture, code)
-    return dataclasses.replace(
-        plan, prior=prior, settings=settings, failed=_wrong_colour(plane)
-    )
+    plan = denoise.plan_of(recipe, pixels, analysis, guided=True)
+    image = torch.from_numpy(np.ascontiguousarray(guide))[None]
+    code = preset.code
+    if isinstance(code, BlindSpot):
+        code = dataclasses.replace(code, guide=image)
+    elif isinstance(code, Guide):
+        code = Guide(image, code.perturbation)
+    return dataclasses.replace(plan, code=code, failed=_wrong_colour(plan.problem))
 
 
-def _wrong_colour(plane: Plane) -> Callable[[Iterate], str | None]:
+def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:
     """Return the look for a fit that is stuck at a wrong colour.
 
     Some channels of the output are then black or white everywhere, where a sigmoid
     has no gradient to come back by (the published program warns of a "reddish"
     image).
     """
-    seen = plane.known > 0
-    wanted = plane.values[:, seen].mean(axis=1)
+    assert problem.weight is not None
+    seen = problem.weight[0, 0].numpy() > 0
+    wanted = problem.measurement[0].numpy()[:, seen].mean(axis=1)
 
     def failed(it: Iterate) -> str | None:
         if it.step not in LOOK_AT:
@@ -173,4 +172,7 @@ the guide beside the image of which pixels are hidden.  A fit that is stuck at a
 colour after 50 or 100 iterations begins again from another seed.""",
 )
 
-denoise_guided = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import denoise_guided as denoise_guided
+else:
+    denoise_guided = function(TASK)

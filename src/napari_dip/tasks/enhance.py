@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAXIMUM = 3000
-"""Most iterations, should the coarse image never come as close as asked."""
+    from napari_dip.tasks.presets import Preset
 
 FINE = 2.0
 """Standard deviation in pixels of the blur that `detail` is relative to."""
-
-LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of R, G and B (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,46 +60,42 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+    # Colours keep their hues.
+    together = recipe.detail_of == "luminance" and layout.channels == 3
+
+    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
         unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane)
+        plane = prepare(pixels, "image", unit=unit, together=together)
+        detail = recipe.detail * fine_energy(plane)
+        return Analysis.of(plane, block.channels, detail=detail)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.prior.stopping import Discrepancy
+        from napari_dip.tasks import presets
+
+        chosen = presets.choose(presets.ENHANCE, recipe.preset)
+        if isinstance(chosen.stop, Discrepancy):
+            stop = replace(chosen.stop, level=analysis.detail)
+            chosen = replace(chosen, stop=stop)
+        return fixed(chosen, recipe)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale), analysis)
+
+    return Job(layout, preset, plan, image, analyse, apart=not together)
 
 
-def _plan(recipe: EnhanceRecipe, plane: Plane) -> Plan:
+def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
     import torch
 
-    from napari_dip.prior import stopping
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
-    level = recipe.detail * fine_energy(plane)
-    stop: stopping.Rule = stopping.Discrepancy(MAXIMUM, level)
-    if recipe.iterations != "auto":
-        stop = stopping.Iterations(int(recipe.iterations))
-    if recipe.preset == "paper":
-        architecture, optimizer, rate, decay = Architecture(), "adam", 0.01, 0.99
-    else:
-        width = 48 if recipe.preset == "best" else 32
-        architecture = Architecture.uniform(width, 4)
-        optimizer, rate, decay = "muon", 0.02, 0.9
     problem = Problem(
         torch.from_numpy(plane.values)[None],
         weight=torch.from_numpy(plane.known)[None, None],
-        finish=_boost(recipe, plane),
     )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        decay=decay,
-    )
-    details = {"detail left out": level**0.5 * plane.span}
-    prior = Prior(architecture, Noise(perturbation=0.0))
-    return Plan(problem, prior, settings, plane.restore, details)
+    details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
+    return Plan(problem, plane.restore, _boost(recipe, plane), details)
 
 
 def fine_energy(plane: Plane) -> float:
@@ -117,6 +113,8 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
     """Return the step from the coarse image to the enhanced one."""
     import torch
 
+    from napari_dip.prior.operators import luma
+
     measurement = torch.from_numpy(plane.values)[None]
     known = torch.from_numpy(plane.known)[None, None]
     flat = not np.ptp(plane.values)
@@ -129,8 +127,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
         image = torch.lerp(coarse, image, seen)
         fine = image - coarse
         if together:
-            weights = fine.new_tensor(LUMINANCE).reshape(1, 3, *[1] * (fine.ndim - 2))
-            fine = (weights * fine).sum(1, keepdim=True)
+            fine = luma(fine)
         # An image of one value has no detail, whatever the fit still lacks.
         return image if flat else image + recipe.amount * fine
 
@@ -159,4 +156,7 @@ residual has fallen to `detail`, or after `iterations`.  Results of integer imag
 clipped at the very end only (dtype="input").""",
 )
 
-enhance = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import enhance as enhance
+else:
+    enhance = function(TASK)

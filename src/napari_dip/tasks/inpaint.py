@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,16 +11,24 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
-from napari_dip.tasks.denoise import posterior_mean
-from napari_dip.tasks.noise import NoiseModel, cut_blocks
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    Plane,
+    as_array,
+    keeping,
+    per_channel,
+    prepare,
+)
+from napari_dip.tasks.finishing import posterior_mean
+from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from napari_dip.prior.problem import Prior
+    from napari_dip.tasks.presets import Preset
 
 SCATTERED = 0.5
 """Lag-one autocorrelation of the mask below which its pixels are scattered: 0 for
@@ -38,9 +46,6 @@ NOISY = 0.02
 
 SHARED = 0.25
 """Lag-one autocorrelation above which what looks like noise is texture."""
-
-MEMBERS = 4
-"""Fits that the best preset averages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +89,21 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         )
     missing = missing_in(image, mask, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        pixels = layout.take(image, index)
-        return _plan(recipe, pixels, missing(index))
+    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
+        gone = block.cut(missing(block.index))
+        return _analyse(recipe, pixels, gone, block.channels)
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        gone = block.cut(missing(block.index))
+        return _plan(recipe, pixels, gone, analysis)
+
+    return Job(
+        layout,
+        lambda analysis: _preset(recipe, analysis),
+        plan,
+        image,
+        analyse,
+    )
 
 
 def missing_in(
@@ -143,101 +158,119 @@ def _planes_of(
     return take
 
 
-def _plan(recipe: InpaintRecipe, pixels: NDArray[Any], gone: NDArray[np.bool_]) -> Plan:
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
-    from napari_dip.prior import stopping, terms
-    from napari_dip.prior.problem import Problem, Settings
-
+def _analyse(
+    recipe: InpaintRecipe,
+    pixels: NDArray[Any],
+    gone: NDArray[np.bool_],
+    channels: tuple[int, ...],
+) -> Analysis:
+    """Find out scale, noise and geometry of the mask."""
     seen = np.where(gone, np.nan, pixels)
-    known = ~np.isnan(seen)
-    if not known.all(axis=0).any():
+    if not (~np.isnan(seen)).all(axis=0).any():
         raise InputError(
             "mask must leave known pixels that are not NaN in any channel; got none"
         )
     paper = recipe.preset == "paper"
     plane = prepare(seen, "image", unit=paper)
     missing = plane.known == 0
-    kind = geometry(missing) if recipe.kind == "auto" else recipe.kind
-    sigma, correlation = known_noise(plane.values, plane.known)
+    measured = [
+        known_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
+    ]
+    sigma, correlation = np.array(measured).T
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
-        noisy = sigma > NOISY and correlation < SHARED and not paper
+        noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
+    return Analysis.of(
+        plane,
+        channels,
+        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10)),
+        levels=tuple((sigma**2).tolist()),
+        noisy=noisy,
+        mask=geometry(missing) if recipe.kind == "auto" else recipe.kind,
+        missing=float(missing.mean()),
+    )
 
-    if paper:
-        fitting = _published(kind, float(missing.mean()))
-    else:
-        fitting = _ours(kind, recipe.preset)
-    maximum = fitting.iterations if recipe.iterations == "auto" else recipe.iterations
-    values = plane.values[:, ~missing]
-    flat = not np.ptp(values, axis=1).any()
-    if flat or not (missing.any() or (noisy and not recipe.keep_known)):
+
+def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
+    """Return the preset for a mask and known pixels."""
+    from napari_dip.prior.stopping import HeldOut, Iterations
+    from napari_dip.tasks import presets
+
+    case = analysis.mask or "random"
+    if recipe.preset == "paper" and case == "random" and analysis.missing > SPARSE:
+        case = "sparse"
+    preset = fixed(presets.choose(presets.INPAINT, recipe.preset, case), recipe)
+    if analysis.noisy:
+        preset = replace(preset, schedule="constant")
+    denoised = analysis.noisy and not recipe.keep_known
+    if analysis.constant or not (analysis.missing or denoised):
         # Nothing to find out, as in a plane of a stack with nothing missing.
-        maximum = 1
-    stop: stopping.Rule = stopping.Iterations(int(maximum))
-    if noisy and recipe.iterations == "auto" and maximum > 1:
-        stop = stopping.HeldOut(int(maximum), patience=100, relative_patience=0.2)
+        return replace(preset, stop=Iterations(1))
+    if analysis.noisy and recipe.iterations == "auto" and preset.stop.maximum > 1:
+        most = preset.stop.maximum
+        stop = HeldOut(most, patience=100, relative_patience=0.2)
+        preset = replace(preset, stop=stop)
+    return preset
 
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(array)[None]
 
+def _plan(
+    recipe: InpaintRecipe,
+    pixels: NDArray[Any],
+    gone: NDArray[np.bool_],
+    analysis: Analysis,
+) -> Plan:
+    # torch only now: command line and widget read recipes without it.
+    import torch
+
+    from napari_dip.prior import terms
+    from napari_dip.prior.problem import Problem
+
+    seen = np.where(gone, np.nan, pixels)
+    known = ~np.isnan(seen)
+    plane = prepare(seen, "image", scale=analysis.scale)
     scales = tuple(sorted(set(recipe.scales)))
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)
-    hides = fitting.hides and not recipe.keep_known
-    model = NoiseModel("gaussian", max(sigma**2, 1e-10) if noisy else 1e-10)
     problem = Problem(
-        tensor(plane.values),
+        torch.from_numpy(plane.values)[None],
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
-        weight=tensor(plane.known[None]),
-        # Where pixels are hidden they are predicted without their own values.
-        finish=posterior_mean(plane, model) if hides else None,
+        weight=torch.from_numpy(plane.known)[None, None],
     )
-    settings = Settings(
-        stop,
-        optimizer=fitting.optimizer,
-        rate=fitting.rate,
-        schedule="constant" if noisy else fitting.schedule,
-        decay=fitting.decay,
-    )
+    # Where pixels are hidden they are predicted without their own values.
+    hides = "posterior mean" in _preset(recipe, analysis).finish
+    finish = None
+    if hides and not recipe.keep_known:
+        finish = posterior_mean(plane, analysis.noise)
+    sigma = np.sqrt(analysis.levels) * plane.span
     warnings = []
-    if noisy and recipe.keep_known:
+    if analysis.noisy and recipe.keep_known:
         warnings.append(
-            f"the known pixels are noisy (sigma about {sigma * plane.span:.3g}) and "
-            f"were kept as they are; keep_known=False takes their noise away too"
+            f"the known pixels are noisy (sigma about {sigma.max():.3g}) and were kept "
+            f"as they are; keep_known=False takes their noise away too"
         )
     details = {
-        "kind": kind,
-        "missing": float(missing.mean()),
-        "noisy": bool(noisy),
-        "sigma": sigma * plane.span,
+        "kind": analysis.mask,
+        "missing": analysis.missing,
+        "noisy": analysis.noisy,
+        "sigma": single_or_list(sigma),
         "scale weights": list(factors),
     }
     restore: Callable[[Float], Float] = plane.restore
-    if flat:
+    if analysis.constant:
+        values = plane.values[:, plane.known > 0]
         restore = _constant(plane, values[:, 0])
     if recipe.keep_known:
-        restore = _keeping(restore, pixels, known)
-    return Plan(problem, fitting.prior, settings, restore, details, warnings)
+        restore = keeping(restore, pixels, known)
+    return Plan(problem, restore, finish, details, warnings)
 
 
 def _constant(plane: Plane, level: Float) -> Callable[[Float], Float]:
     """Return the way back to units that makes every channel one value."""
 
     def restore(values: Float) -> Float:
-        spread = level.reshape(-1, *[1] * (values.ndim - 1))
-        return plane.restore(np.broadcast_to(spread, values.shape))
+        return plane.restore(np.broadcast_to(per_channel(level, values), values.shape))
 
     return restore
-
-
-def _keeping(
-    restore: Callable[[Float], Float], pixels: NDArray[Any], known: NDArray[np.bool_]
-) -> Callable[[Float], Float]:
-    """Return the way back to units that leaves known pixels as they came."""
-    given = np.where(known, pixels, 0).astype(np.float32)
-    return lambda values: np.where(known, given, restore(values))
 
 
 # -- what the mask and the known pixels say ---------------------------------------
@@ -271,133 +304,6 @@ def geometry(missing: NDArray[np.bool_]) -> str:
     return "hole" if distance.max() > DEEP else "text"
 
 
-def known_noise(values: Float, known: Float) -> tuple[float, float]:
-    """Estimate the noise of the known pixels, wherever the others are.
-
-    A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
-    flattest tenth of the blocks are the noise.  Texture is told from noise by its
-    correlation between neighbours.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    known : ndarray
-        (Y, X) or (Z, Y, X), 0 where missing.
-
-    Returns
-    -------
-    tuple of float
-        Standard deviation in the units of `values`, and the lag-one autocorrelation.
-        Zeros where too little is known to tell.
-    """
-    side, fewest = 8, 16
-    axis = np.arange(side) - (side - 1) / 2
-    ones = np.ones((side, side))
-    basis = np.stack([ones, ones * axis, ones * axis[:, None]], -1).reshape(-1, 3)
-    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
-    masks = np.broadcast_to(known, values.shape).reshape(planes.shape)
-    weight = np.concatenate([cut_blocks(m.astype(np.float64), side) for m in masks])
-    value = np.concatenate([cut_blocks(p, side) for p in planes])
-    enough = weight.sum(axis=(1, 2)) >= fewest
-    if not enough.any():
-        return 0.0, 0.0
-    weight, value = weight[enough], value[enough]
-    flat, y = weight.reshape(len(weight), -1), value.reshape(len(value), -1)
-    normal = np.einsum("bp,pi,pj->bij", flat, basis, basis)
-    right = np.einsum("bp,bp,pi->bi", flat, y, basis)
-    # The ridge decides where all known pixels of a block lie on one line.
-    normal += 1e-6 * np.eye(3)
-    slopes = np.linalg.solve(normal, right[..., None])[..., 0]
-    rest = ((y - slopes @ basis.T) * flat).reshape(value.shape)
-    freedom = weight.sum(axis=(1, 2)) - 3
-    variance = (rest**2).sum(axis=(1, 2)) / freedom
-    flattest = np.argsort(variance)[: max(len(variance) // 10, 4)]
-    # The lowest tenth of white noise's variances is 1.75 of their standard
-    # deviations, (2 / freedom)^0.5 each, below their mean.
-    low = 1 - 1.75 * (2 / freedom[flattest].mean()) ** 0.5
-    power = float(variance[flattest].mean())
-    if power == 0:
-        return 0.0, 0.0
-    rest, weight = rest[flattest], weight[flattest]
-    pairs = [
-        ((rest[:, 1:] * rest[:, :-1]).sum(), (weight[:, 1:] * weight[:, :-1]).sum()),
-        (
-            (rest[..., 1:] * rest[..., :-1]).sum(),
-            (weight[..., 1:] * weight[..., :-1]).sum(),
-        ),
-    ]
-    together = np.mean([product / max(count, 1) for product, count in pairs]) / power
-    # Taking out a plane leaves white noise slightly anticorrelated.
-    correlation = together + 3 / (freedom[flattest].mean() + 3)
-    return float((power / max(low, 0.1)) ** 0.5), float(correlation)
-
-
-# -- how to fit -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """One preset for one kind of mask."""
-
-    prior: Prior
-    iterations: int
-    optimizer: str
-    rate: float
-    schedule: str
-    decay: float
-    hides: bool = False
-    """Whether the network sees the image, less hidden pixels."""
-
-
-def _published(kind: str, part: float) -> Fitting:
-    """Return the first paper's setting for a kind of mask.
-
-    Its published program's, where the paper's text (section 4) differs: text has
-    skips of 4 and bilinear upsampling there.  The last output is the result.
-    """
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Meshgrid, Noise
-    from napari_dip.prior.problem import Prior
-
-    noise = Noise(32, 0.1, 0.03)
-    if kind == "text":
-        network = Architecture.uniform(128, 5, skip=128, upsampling="nearest")
-        return Fitting(Prior(network, noise), 6001, "adam", 0.01, "constant", 0.0)
-    if kind == "hole":
-        network = Architecture.uniform(128, 5, skip=0, upsampling="nearest")
-        prior = Prior(network, Meshgrid(0.03))
-        return Fitting(prior, 5001, "adam", 0.01, "constant", 0.0)
-    if part > SPARSE:
-        widths = (16, 32, 64, 128, 128)
-        network = Architecture(widths, widths, (0,) * 5, downsampling="average")
-        prior = Prior(network, Noise(32, 0.1, 0.0))
-        return Fitting(prior, 1000, "adam", 0.01, "constant", 0.0)
-    prior = Prior(Architecture(), noise)
-    return Fitting(prior, 11000, "adam", 0.001, "constant", 0.0)
-
-
-def _ours(kind: str, preset: str) -> Fitting:
-    """Return our setting for a kind of mask; docs/development/experiments.md."""
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import BlindSpot, Noise
-    from napari_dip.prior.problem import Prior
-
-    best = preset == "best"
-    width = 48 if best else 32
-    if kind == "hole":
-        prior = Prior(Architecture.uniform(width, 6, skip=0), Noise(32, 0.1, 0.01))
-        return Fitting(prior, 1000 if best else 500, "muon", 0.02, "cosine", 0.98)
-    network = Architecture.uniform(width, 4, skip=32, skip_kernel=3)
-    if kind == "text":
-        # Hidden single pixels teach nothing about strokes: 1 to 3 dB worse.
-        prior = Prior(network, Noise(32, 0.1, 0.03))
-        return Fitting(prior, 1000 if best else 500, "muon", 0.02, "cosine", 0.98)
-    prior = Prior(network, BlindSpot(0.3))
-    iterations = 1500 if best else 800
-    return Fitting(prior, iterations, "muon", 0.02, "cosine", 0.99, hides=True)
-
-
 TASK = Task(
     recipe=InpaintRecipe,
     arrays={
@@ -429,4 +335,7 @@ The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1
 nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.""",
 )
 
-inpaint = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import inpaint as inpaint
+else:
+    inpaint = function(TASK)

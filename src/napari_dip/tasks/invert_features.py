@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
-PAPER_ITERATIONS = 3100
-ITERATIONS = {"fast": 500, "best": 1500}
-WIDTH, SCALES = 48, 5
-"""Of our presets' network."""
+if TYPE_CHECKING:
+    from napari_dip.tasks.presets import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,19 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         image = layout.take(array, next(layout.indices())) / white
     features = models.features(recipe, model, preprocess)
 
-    def plan(*_: Any) -> Plan:
+    channels = 3 if image is None else layout.channels
+
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
+
+        case = "" if recipe.prior == "deep" else "pixels"
+        chosen = presets.choose(presets.INVERT_FEATURES, recipe.preset, case)
+        return fixed(chosen, recipe)
+
+    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
         import torch
 
-        from napari_dip.prior import stopping
-        from napari_dip.prior.codes import Noise
-        from napari_dip.prior.problem import Prior, Problem, Settings
+        from napari_dip.prior.problem import Problem
 
         with torch.no_grad():
             if image is None:
@@ -73,8 +80,6 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
         # every layer, and Adam does not mind.
         power = wanted.square().mean().clamp(min=1e-12).sqrt()
 
-        channels = 3 if image is None else layout.channels
-
         def seen(x: torch.Tensor) -> torch.Tensor:
             row = features.flat(x)
             if row.shape[2] != wanted.shape[2]:
@@ -84,59 +89,15 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
                 )
             return row / power.to(row.device)
 
-        paper = recipe.preset == "paper"
-        if recipe.prior != "deep":
-            prior = models.without_network()
-        else:
-            prior = Prior(_network(recipe.preset), Noise(32, perturbation=0))
-        if paper or recipe.iterations != "auto":
-            count = (
-                PAPER_ITERATIONS if recipe.iterations == "auto" else recipe.iterations
-            )
-            stop: stopping.Rule = stopping.Iterations(int(count))
-        else:
-            stop = stopping.Plateau(ITERATIONS[recipe.preset])
-        pixels = recipe.prior != "deep"
-        settings = Settings(
-            stop,
-            optimizer="adam" if paper or pixels else "muon",
-            rate=0.001
-            if paper and not pixels
-            else models.PIXEL_RATE
-            if pixels
-            else 0.02,
-            schedule="constant" if paper else "cosine",
-            decay=0.9 if paper else 0.95,
-        )
         problem = Problem(
             wanted / power,
             operator=seen,
             shape=(channels, *layout.sides),
             penalty=models.penalty(recipe),
         )
-        return Plan(problem, prior, settings, lambda values: values * np.float32(white))
+        return Plan(problem, lambda values: values * np.float32(white))
 
-    return Job(layout, layout.sides, plan, recipe.fits())
-
-
-def _network(preset: str) -> Any:
-    """Return the network of a preset."""
-    from napari_dip.prior.architecture import Architecture
-
-    if preset != "paper":
-        return Architecture.uniform(WIDTH, SCALES)
-    widths = (16, 32, 64, 128, 128, 128)
-    kernels = (7, 7, 5, 5, 3, 3)
-    return Architecture(
-        down=widths,
-        up=widths,
-        skip=(4,) * 6,
-        down_kernel=kernels,
-        up_kernel=kernels,
-        upsampling="nearest",
-        downsampling="average",
-        padding="zero",
-    )
+    return Job(layout, preset, plan)
 
 
 def _white(image: np.ndarray[Any, Any]) -> float:
@@ -162,7 +123,7 @@ TASK = Task(
         "1; or activations of the layer.",
         "model": models.MODEL,
     },
-    objects=("model",),
+    objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer",),
     start=_start,
@@ -179,4 +140,7 @@ the program has six); the result is the averaged output with a decay of 0.9.  Th
 none priors fit pixels with Adam at 0.2.""",
 )
 
-invert_features = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import invert_features as invert_features
+else:
+    invert_features = function(TASK)

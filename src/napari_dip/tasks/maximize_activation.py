@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
-PAPER_ITERATIONS = 3100
+if TYPE_CHECKING:
+    from napari_dip.tasks.presets import Preset
+
 PAPER_GOAL = 300.0
 """Activation of a class that the published program aims at."""
-
-ITERATIONS = {"fast": 400, "best": 1200}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +63,33 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
     features = models.features(recipe, model, preprocess)
 
-    def plan(*_: Any) -> Plan:
+    def is_map() -> bool:
+        """Return whether the layer gives maps, by running the model once."""
         import torch
 
-        from napari_dip.prior import stopping
-        from napari_dip.prior.architecture import Architecture
-        from napari_dip.prior.codes import Noise
-        from napari_dip.prior.features import centre_unit
-        from napari_dip.prior.problem import Prior, Problem, Settings
-        from napari_dip.prior.terms import Pointwise
-
-        paper, pixels = recipe.preset == "paper", recipe.prior != "deep"
         with torch.no_grad():
             device = next(features.model.parameters()).device
             sides = (1, recipe.channels, *recipe.shape)
-            is_map = features(torch.full(sides, 0.5, device=device)).ndim == 4
+            return features(torch.full(sides, 0.5, device=device)).ndim == 4
+
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
+
+        case = "pixels" if recipe.prior != "deep" else ""
+        if recipe.preset == "paper" and not case and is_map():
+            case = "map"
+        chosen = presets.choose(presets.MAXIMIZE_ACTIVATION, recipe.preset, case)
+        return fixed(chosen, recipe)
+
+    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+        import torch
+
+        from napari_dip.prior.features import centre_unit
+        from napari_dip.prior.problem import Problem
+        from napari_dip.prior.terms import Pointwise
+
         goal = recipe.goal
-        if goal is None and paper and not is_map:
+        if goal is None and recipe.preset == "paper" and not is_map():
             goal = PAPER_GOAL
 
         def activation(x: torch.Tensor) -> torch.Tensor:
@@ -88,36 +100,9 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
                 probability=recipe.objective == "probability",
             )
 
-        def lacking(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return -found if goal is None else (wanted - found).abs()
+        def lacking(reached: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            return -reached if goal is None else (wanted - reached).abs()
 
-        if pixels:
-            prior = models.without_network()
-        else:
-            widths = (16, 32, 64, 128, 128, 128)
-            shape = Architecture(
-                down=widths,
-                up=widths,
-                skip=(0, 4, 4, 4, 4, 4),
-                down_kernel=(5, 3, 5, 5, 3, 5) if paper else 3,
-                up_kernel=(5, 3, 5, 3, 5, 3) if paper else 3,
-                downsampling="average" if paper else "stride",
-            )
-            prior = Prior(shape, Noise(32, perturbation=0.03))
-        if paper or recipe.iterations != "auto":
-            count = (
-                PAPER_ITERATIONS if recipe.iterations == "auto" else recipe.iterations
-            )
-            stop: stopping.Rule = stopping.Iterations(int(count))
-        else:
-            stop = stopping.Plateau(ITERATIONS[recipe.preset])
-        settings = Settings(
-            stop,
-            optimizer="adam",
-            rate=models.PIXEL_RATE if pixels else 0.001 if paper and is_map else 0.01,
-            schedule="constant" if paper else "cosine",
-            decay=0.9,
-        )
         problem = Problem(
             torch.full((1, 1, 1), goal or 0.0),
             term=Pointwise(lacking),
@@ -125,15 +110,15 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
             shape=(recipe.channels, *recipe.shape),
             penalty=models.penalty(recipe),
         )
-        return Plan(problem, prior, settings, lambda values: values)
+        return Plan(problem, lambda values: values)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(layout, preset, plan)
 
 
 TASK = Task(
     recipe=MaximizeRecipe,
     arrays={"model": models.MODEL},
-    objects=("model",),
+    objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer", "unit"),
     start=_start,
@@ -150,4 +135,7 @@ For classes that program minimises ``abs(300 - activation)`` at a rate of 0.01, 
 output with a decay of 0.9.""",
 )
 
-maximize_activation = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import maximize_activation as maximize_activation
+else:
+    maximize_activation = function(TASK)

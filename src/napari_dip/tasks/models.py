@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_dip.prior.features import Features
-    from napari_dip.prior.problem import Prior
 
 MODEL = (
     "A torch.nn.Module, which is copied and not changed; or the import path of a "
@@ -31,9 +30,6 @@ PREPROCESS = (
 TV_WEIGHT = 1.0
 """Of the total variation, whose gradients are of the order of the features' at the
 start of a fit; see `ModelRecipe.tv`."""
-
-PIXEL_RATE = 0.2
-"""Of Adam on the pixels' logits, where no network makes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,15 +145,6 @@ def features(
     )
     device = pick_device(recipe.device)
     return Features(resolve(model), recipe.layer, preprocess or usual, device)
-
-
-def without_network() -> Prior:
-    """Return the prior of pixels that are fitted themselves."""
-    from napari_dip.prior.architecture import Pixels
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior
-
-    return Prior(Pixels(), Noise(1, perturbation=0))
 
 
 def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:

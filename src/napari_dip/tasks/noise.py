@@ -1,15 +1,21 @@
-"""What an image says about its own noise: level, kind and correlation."""
+"""What an image says about its own noise: level, kind, correlation, channels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.arrays import Float, Plane, per_channel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Mask = NDArray[np.bool_]
 
 CORRELATED = 0.25
 """Lag-one autocorrelation of the noise above which neighbours share it.
@@ -26,6 +32,25 @@ Texture under weak noise reads up to 0.6, gray noise on colours 0.95 and more.
 FLATTER_HALF = 0.744
 """Mean variance of the flatter half of 8 x 8 blocks of white noise of variance 1."""
 
+SAMPLES = 100_000
+"""Patches that are enough for a covariance."""
+
+FEWEST_PATCHES = 100
+"""Patches below which the masked pixels are looked at, too."""
+
+ENOUGH_BLOCKS = 64
+"""Large blocks among which some are flat."""
+
+LIKE_SPANS = 3.0
+"""Ratio of the spans of two channels up to which they are measured together."""
+
+LIKE_VARIANCES = 4.0
+"""The same of the variances of their noise."""
+
+
+SMOOTHEST = 2.55
+"""White noise over what the quantile of `sharp_noise` says of it (measured)."""
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -33,44 +58,85 @@ class NoiseModel:
 
     Attributes
     ----------
-    kind : str
-        "gaussian" or "poisson-gaussian".
-    variance : float
-        Variance without signal; of everything for Gaussian noise.
-    gain : float
+    variance : tuple of float
+        Of every channel: variance without signal; of everything for Gaussian noise.
+    gain : tuple of float
         Variance per unit of signal, 0 for Gaussian noise.
-    offset : float
+    offset : tuple of float
         Signal at which `variance` holds.
     """
 
-    kind: str
-    variance: float
-    gain: float = 0.0
-    offset: float = 0.0
+    variance: tuple[float, ...]
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
 
-    def level(self, values: Float) -> float:
-        """Return the mean variance over an image."""
-        signal = max(float(values.mean()) - self.offset, 0.0)
-        return self.gain * signal + self.variance
+    @classmethod
+    def gaussian(cls, variance: Any) -> NoiseModel:
+        """Return the model of Gaussian noise with a variance for every channel."""
+        variances = tuple(float(v) for v in np.atleast_1d(variance))
+        zeros = (0.0,) * len(variances)
+        return cls(variances, zeros, zeros)
+
+    @property
+    def kind(self) -> str:
+        """Kind of noise, "gaussian" or "poisson-gaussian"."""
+        return "poisson-gaussian" if any(self.gain) else "gaussian"
+
+    def level(self, values: Float) -> NDArray[np.float64]:
+        """Return the mean variance of every channel of an image, (C, ...)."""
+        means = values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
+        signal = np.maximum(means - self.offset, 0)
+        level: NDArray[np.float64] = np.asarray(self.gain) * signal + self.variance
+        return level
+
+    def at(self, image: Tensor) -> Tensor:
+        """Return the variance at every value of an image, a tensor (1, C, ...)."""
+        gain, offset, variance = (
+            image.new_tensor(v).reshape(1, -1, *[1] * (image.ndim - 2))
+            for v in (self.gain, self.offset, self.variance)
+        )
+        return gain * (image - offset).clamp(min=0) + variance
+
+    def rescaled(self, factor: Any, shift: Any = 0.0) -> NoiseModel:
+        """Return the model of ``(image - shift) / factor``, one of each per channel."""
+        factor = np.asarray(factor, float)
+        return NoiseModel(
+            tuple((np.asarray(self.variance) / factor**2).tolist()),
+            tuple((np.asarray(self.gain) / factor).tolist()),
+            tuple(((np.asarray(self.offset) - shift) / factor).tolist()),
+        )
 
 
-def _patches(values: Float, side: int) -> NDArray[np.float64]:
-    """Return up to 100 000 patches spread over an image, (n, channels, side ** 2)."""
+def _patches(values: Float, side: int, usable: Mask | None) -> NDArray[np.float64]:
+    """Return up to `SAMPLES` patches spread over an image, (n, channels, side ** 2).
+
+    Patches with pixels that are not `usable`, (Y, X) or (Z, Y, X), are left out,
+    unless hardly any others are there.
+    """
     channels = values.shape[0]
     # Planes of a volume are samples of the same patch statistics.
     planes = values.reshape(channels, -1, *values.shape[-2:])
-    window = (side, side)
-    rows = []
-    for z in range(planes.shape[1]):
-        views = sliding_window_view(planes[:, z], window, axis=(1, 2))
-        rows.append(np.moveaxis(views, 0, 2).reshape(-1, channels, side * side))
-        if sum(len(r) for r in rows) > 1_000_000:
-            break
-    patches = np.concatenate(rows)
-    return patches[:: -(-len(patches) // 100_000)].astype(np.float64)
+    rows, columns = (n - side + 1 for n in planes.shape[-2:])
+    many = 1_000_000
+    depth = min(planes.shape[1], -(-many // (rows * columns)))
+    places = np.arange(depth * rows * columns)
+    if usable is not None and not usable.all():
+        masks = usable.reshape(-1, *usable.shape[-2:])[:depth]
+        whole = sliding_window_view(masks, side, axis=1).all(axis=-1)
+        whole = sliding_window_view(whole, side, axis=2).all(axis=-1)
+        clear = np.flatnonzero(whole)
+        if len(clear) >= FEWEST_PATCHES:
+            places = clear
+    places = places[:: -(-len(places) // SAMPLES)]
+    views = sliding_window_view(planes, (side, side), axis=(2, 3))
+    z, y, x = np.unravel_index(places, (depth, rows, columns))
+    chosen = np.moveaxis(views[:, z, y, x], 0, 1)
+    return chosen.reshape(len(places), channels, side * side).astype(np.float64)
 
 
-def channel_correlation(values: Float, patch: int = 7) -> float:
+def channel_correlation(
+    values: Float, usable: Mask | None = None, patch: int = 7
+) -> float:
     """Estimate the largest correlation of the noise between two channels.
 
     Looks at the patterns that the image itself has least of: the directions of
@@ -80,12 +146,14 @@ def channel_correlation(values: Float, patch: int = 7) -> float:
     ----------
     values : ndarray
         (C, Y, X) or (C, Z, Y, X).
+    usable : ndarray, optional
+        bool, of the same shape without the channels; pixels that hold noise.
     patch : int
         Side of the patches.
     """
     if values.shape[0] == 1:
         return 0.0
-    samples = _patches(values, patch)
+    samples = _patches(values, patch, usable)
     samples -= samples.mean(axis=0)
     together = np.einsum("nci,ncj->ij", samples, samples)
     _, directions = np.linalg.eigh(together)
@@ -96,7 +164,9 @@ def channel_correlation(values: Float, patch: int = 7) -> float:
     return float(np.abs(between - np.diag(np.diag(between))).max())
 
 
-def gaussian_variance(values: Float, patch: int = 7) -> float:
+def gaussian_variance(
+    values: Float, usable: Mask | None = None, patch: int = 7
+) -> float:
     """Estimate the variance of independent Gaussian noise.
 
     Patches of a clean image lie in a subspace, so the smallest eigenvalues of
@@ -108,11 +178,13 @@ def gaussian_variance(values: Float, patch: int = 7) -> float:
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        (C, Y, X) or (C, Z, Y, X), of one level of noise.
+    usable : ndarray, optional
+        bool, of the same shape without the channels; pixels that hold noise.
     patch : int
         Side of the patches.
     """
-    samples = _patches(values, patch).reshape(-1, patch * patch)
+    samples = _patches(values, patch, usable).reshape(-1, patch * patch)
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):
         smallest = eigenvalues[:count]
@@ -132,16 +204,131 @@ def _residual(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     return residual
 
 
-def cut_blocks(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def cut_blocks(plane: NDArray[Any], side: int) -> NDArray[Any]:
     """Cut an image into (n, side, side) blocks, leaving incomplete ones out."""
     height, width = (n // side * side for n in plane.shape)
-    cut: NDArray[np.float64] = plane[:height, :width].reshape(
+    cut: NDArray[Any] = plane[:height, :width].reshape(
         height // side, side, width // side, side
     )
     return cut.swapaxes(1, 2).reshape(-1, side, side)
 
 
-def signal_dependence(values: Float) -> tuple[float, float] | None:
+def _planes(
+    values: Float, usable: Mask | None
+) -> list[tuple[NDArray[np.float64], Mask]]:
+    """Return every plane of every channel, and where it holds noise."""
+    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
+    if usable is None:
+        usable = np.ones(values.shape, bool)
+    masks = np.broadcast_to(usable, values.shape).reshape(planes.shape)
+    return list(zip(planes, masks, strict=True))
+
+
+def known_noise(values: Float, known: Float) -> tuple[float, float]:
+    """Estimate the noise of the known pixels, wherever the others are.
+
+    A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
+    flattest tenth of the blocks are the noise.  Texture is told from noise by its
+    correlation between neighbours.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    known : ndarray
+        (Y, X) or (Z, Y, X), 0 where missing.
+
+    Returns
+    -------
+    tuple of float
+        Standard deviation in the units of `values`, and the lag-one autocorrelation.
+        Zeros where too little is known to tell.
+    """
+    side, fewest = 8, 16
+    axis = np.arange(side) - (side - 1) / 2
+    ones = np.ones((side, side))
+    basis = np.stack([ones, ones * axis, ones * axis[:, None]], -1).reshape(-1, 3)
+    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
+    masks = np.broadcast_to(known, values.shape).reshape(planes.shape)
+    weight = np.concatenate([cut_blocks(m.astype(np.float64), side) for m in masks])
+    value = np.concatenate([cut_blocks(p, side) for p in planes])
+    enough = weight.sum(axis=(1, 2)) >= fewest
+    if not enough.any():
+        return 0.0, 0.0
+    weight, value = weight[enough], value[enough]
+    flat, y = weight.reshape(len(weight), -1), value.reshape(len(value), -1)
+    normal = np.einsum("bp,pi,pj->bij", flat, basis, basis)
+    right = np.einsum("bp,bp,pi->bi", flat, y, basis)
+    # The ridge decides where all known pixels of a block lie on one line.
+    normal += 1e-6 * np.eye(3)
+    slopes = np.linalg.solve(normal, right[..., None])[..., 0]
+    rest = ((y - slopes @ basis.T) * flat).reshape(value.shape)
+    freedom = weight.sum(axis=(1, 2)) - 3
+    variance = (rest**2).sum(axis=(1, 2)) / freedom
+    flattest = np.argsort(variance)[: max(len(variance) // 10, 4)]
+    # The lowest tenth of white noise's variances is 1.75 of their standard
+    # deviations, (2 / freedom)^0.5 each, below their mean.
+    low = 1 - 1.75 * (2 / freedom[flattest].mean()) ** 0.5
+    power = float(variance[flattest].mean())
+    if power == 0:
+        return 0.0, 0.0
+    rest, weight = rest[flattest], weight[flattest]
+    pairs = [
+        ((rest[:, 1:] * rest[:, :-1]).sum(), (weight[:, 1:] * weight[:, :-1]).sum()),
+        (
+            (rest[..., 1:] * rest[..., :-1]).sum(),
+            (weight[..., 1:] * weight[..., :-1]).sum(),
+        ),
+    ]
+    together = np.mean([product / max(count, 1) for product, count in pairs]) / power
+    # Taking out a plane leaves white noise slightly anticorrelated.
+    correlation = together + 3 / (freedom[flattest].mean() + 3)
+    return float((power / max(low, 0.1)) ** 0.5), float(correlation)
+
+
+def sharp_noise(values: Float, usable: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the noise as the smoothest places show it.
+
+    Sharp coarse pixels are full of steps that estimators of noise take for it, so only
+    the smoothest blocks of 3 x 3 pixels are asked: the 2 % quantile of the darker and
+    of the brighter half, whichever is larger.  Blocks without any variation are
+    saturated.
+
+    Parameters
+    ----------
+    values : ndarray
+        One channel, (Y, X) or (Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; blocks with pixels that are not do not count.
+
+    Returns
+    -------
+    float
+        In units of ``values``; 0 where nothing varies.
+    """
+    side = 3
+    variances, levels = [], []
+    height, width = values.shape[-2:]
+    for plane, valid in zip(
+        values.reshape(-1, height, width).astype(np.float64),
+        usable.reshape(-1, height, width),
+        strict=True,
+    ):
+        # The kernel sees the neighbours, too.
+        inner = cut_blocks(ndimage.minimum_filter(valid, 3), side)
+        variance = cut_blocks(_residual(plane), side).var(axis=(1, 2))
+        use = inner.all(axis=(1, 2)) & (variance > 1e-10)
+        variances.append(variance[use])
+        levels.append(cut_blocks(plane, side).mean(axis=(1, 2))[use])
+    found = np.concatenate(variances)
+    halves = np.array_split(found[np.argsort(np.concatenate(levels))], 2)
+    smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]
+    return SMOOTHEST * float(max(smoothest, default=0.0) ** 0.5)
+
+
+def signal_dependence(
+    values: Float, usable: Mask | None = None
+) -> tuple[float, float] | None:
     """Fit variance against signal; None where it does not depend on it.
 
     Variances of a high-pass residual are taken over 8 x 8 blocks and the flatter
@@ -149,18 +336,27 @@ def signal_dependence(values: Float) -> tuple[float, float] | None:
     dependence counts if it explains the variances and at least doubles them from
     the dark to the bright end.
 
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), in units that all channels share.
+    usable : ndarray, optional
+        bool, of the same shape, with or without the channels; values that hold noise.
+
     Returns
     -------
     tuple of float or None
         Gain and the variance at signal 0, in the units of `values`.
     """
     levels, variances = [], []
-    for plane in values.reshape(-1, *values.shape[-2:]).astype(np.float64):
-        blocks = cut_blocks(plane, 8)
-        if len(blocks) < 32:
-            return None
-        levels.append(blocks.mean(axis=(1, 2)))
-        variances.append(cut_blocks(_residual(plane), 8).var(axis=(1, 2)))
+    for plane, mask in _planes(values, usable):
+        # The high-pass sees the neighbours, too.
+        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+        whole = cut_blocks(inner, 8).all(axis=(1, 2))
+        levels.append(cut_blocks(plane, 8).mean(axis=(1, 2))[whole])
+        variances.append(cut_blocks(_residual(plane), 8).var(axis=(1, 2))[whole])
+    if min(map(len, levels)) < 32:
+        return None
     level, variance = np.concatenate(levels), np.concatenate(variances)
     order = np.argsort(level)
     x, y = [], []
@@ -180,13 +376,15 @@ def signal_dependence(values: Float) -> tuple[float, float] | None:
     return float(gain), float(intercept)
 
 
-def correlation(values: Float) -> float:
+def correlation(values: Float, usable: Mask | None = None) -> float:
     """Estimate the noise's lag-one autocorrelation from the flattest blocks.
 
     Parameters
     ----------
     values : ndarray
         (C, Y, X) or (C, Z, Y, X).
+    usable : ndarray, optional
+        bool, of the same shape, with or without the channels; values that hold noise.
 
     Returns
     -------
@@ -194,8 +392,11 @@ def correlation(values: Float) -> float:
         Mean over both axes; about 0 for independent noise.
     """
     found = []
-    for plane in values.reshape(-1, *values.shape[-2:]).astype(np.float64):
+    for plane, mask in _planes(values, usable):
+        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
         side = 16 if min(plane.shape) >= 64 else 8
+        if np.count_nonzero(inner) < min(ENOUGH_BLOCKS * side**2, inner.size):
+            side = 8
         blocks = cut_blocks(plane, side)
         coordinates = np.arange(side) - (side - 1) / 2
         power = (coordinates**2).mean()
@@ -208,11 +409,15 @@ def correlation(values: Float) -> float:
         # The flattest blocks are those whose variance is that of their finest
         # detail.  Saturated ones have no noise to look at.
         fine = cut_blocks(_residual(plane), side).var(axis=(1, 2))
-        usable = np.flatnonzero(fine > 1e-2 * np.median(fine))
-        if len(usable) == 0:
+        whole = cut_blocks(inner, side).all(axis=(1, 2))
+        if not whole.any():
             continue
-        order = np.argsort(spread[usable] / fine[usable])
-        flattest = usable[order[: max(len(usable) // 10, 4)]]
+        usual = np.median(fine[whole])
+        chosen = np.flatnonzero(whole & (fine > 1e-2 * usual))
+        if len(chosen) == 0:
+            continue
+        order = np.argsort(spread[chosen] / fine[chosen])
+        flattest = chosen[order[: max(len(chosen) // 10, 4)]]
         rest = rest[flattest]
         power_here = (rest**2).mean()
         if power_here == 0:
@@ -226,33 +431,119 @@ def correlation(values: Float) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def model(values: Float, noise: str, sigma: float | None) -> NoiseModel:
-    """Return the noise model to fit with.
+def model(
+    values: Float,
+    noise: str,
+    sigma: Any = None,
+    *,
+    usable: Mask | None = None,
+    span: Any = None,
+    offset: Any = None,
+) -> NoiseModel:
+    """Return the noise model to fit with, every channel with its own level.
 
     Parameters
     ----------
     values : ndarray
-        The scaled image.
+        The scaled image, (C, Y, X) or (C, Z, Y, X).
     noise : str
         "auto", or the kind to assume.
-    sigma : float or None
+    sigma : float or sequence of float, optional
         Standard deviation, if known, in the units of `values`.
+    usable : ndarray, optional
+        bool, of the shape of `values`; values that hold noise.
+    span, offset : sequence of float, optional
+        Of every channel, such that ``offset + span * values`` has one unit; 1 and 0
+        where not given.  Channels of like span and noise then share the estimate of
+        how noise grows with the signal.
     """
-    dependence = None
-    if noise in ("auto", "poisson-gaussian", "poisson") and sigma is None:
-        dependence = signal_dependence(values)
+    count = len(values)
+    if usable is None:
+        usable = np.ones(values.shape, bool)
+    spans = np.ones(count) if span is None else np.asarray(span, float)
+    offsets = np.zeros(count) if offset is None else np.asarray(offset, float)
+    if sigma is not None:
+        return NoiseModel.gaussian(np.maximum(np.broadcast_to(sigma, count), 1e-5) ** 2)
+    variances = np.array(
+        [gaussian_variance(values[c : c + 1], usable[c]) for c in range(count)]
+    )
+    dependence: list[tuple[float, float] | None] = [None] * count
+    if noise in ("auto", "poisson", "poisson-gaussian"):
+        dependence = _dependence(values, usable, variances, spans, offsets)
+    models = [
+        _channel(values[c][usable[c]], noise, variances[c], dependence[c])
+        if usable[c].any()
+        else (max(variances[c], 1e-10), 0.0, 0.0)
+        for c in range(count)
+    ]
+    return NoiseModel(*(tuple(map(float, row)) for row in zip(*models, strict=True)))
+
+
+def _dependence(
+    values: Float,
+    usable: Mask,
+    variances: NDArray[np.float64],
+    spans: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+) -> list[tuple[float, float] | None]:
+    """Return gain and variance at zero of every channel, in its own units."""
+    power = variances * spans**2
+    alike = spans.max() <= LIKE_SPANS * spans.min()
+    alike = alike and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
+    if not alike:
+        return [
+            signal_dependence(v[None], u[None])
+            for v, u in zip(values, usable, strict=True)
+        ]
+    # In the units of the first channel.
+    scale, shift = spans / spans[0], (offsets - offsets[0]) / spans[0]
+    common = values * per_channel(scale, values) + per_channel(shift, values)
+    together = signal_dependence(common.astype(np.float32), usable)
+    if together is None:
+        return [None] * len(values)
+    gain, intercept = together
+    return [
+        (gain / k, (intercept + gain * s) / k**2)
+        for k, s in zip(scale, shift, strict=True)
+    ]
+
+
+def _channel(
+    values: NDArray[Any],
+    noise: str,
+    variance: float,
+    dependence: tuple[float, float] | None,
+) -> tuple[float, float, float]:
+    """Return variance, gain and offset of one channel."""
     if dependence is not None:
         gain, intercept = dependence
         low = float(np.percentile(values, 0.1))
         floor = gain * low + intercept
         # Below the darkest signal seen the line means nothing.
         smallest = 0.02 * (gain * float(values.mean()) + intercept)
-        return NoiseModel("poisson-gaussian", max(floor, smallest), gain, low)
-    variance = gaussian_variance(values) if sigma is None else sigma**2
+        return max(floor, smallest), gain, low
     if noise in ("poisson", "poisson-gaussian"):
         # Asked for, though the image does not show it: the noise there is, grown
         # in proportion to the signal.
         low = float(np.percentile(values, 0.1))
         gain = variance / max(float(values.mean()) - low, 1e-6)
-        return NoiseModel("poisson-gaussian", max(0.02 * variance, 1e-10), gain, low)
-    return NoiseModel("gaussian", max(variance, 1e-10))
+        return max(0.02 * variance, 1e-10), gain, low
+    return max(variance, 1e-10), 0.0, 0.0
+
+
+def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
+    """Return the noise model of a plane, `sigma` in the units of the image."""
+    return model(
+        plane.values,
+        noise,
+        None if sigma is None else sigma / plane.span,
+        usable=plane.noisy,
+        span=plane.span,
+        offset=plane.offset,
+    )
+
+
+def single_or_list(numbers: Any) -> float | list[float]:
+    """Return one number, or a list of one per channel, for the provenance."""
+    values: list[float] = np.atleast_1d(numbers).tolist()
+    return values[0] if len(values) == 1 else values

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
 
+if TYPE_CHECKING:
+    from napari_dip.prior.architecture import Generates
+    from napari_dip.prior.problem import Iterate, Prior, Settings
+
 KINDS = ("natural", "natural + noise", "shuffled", "white noise")
+
+FORMATS = ("csv", "png", "svg", "pdf")
+"""Kinds of file that `Impedance.save` writes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,28 @@ class Impedance:
         axes.legend()
         return axes
 
+    def save(self, path: str | Path, kind: str) -> None:
+        """Write the curves to a file: as a table, or as a plot by matplotlib.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its ending does not matter.
+        kind : {"csv", "png", "svg", "pdf"}
+            What to write.
+        """
+        if kind not in FORMATS:
+            raise InputError(f"kind must be one of {', '.join(FORMATS)}; got {kind!r}")
+        if kind != "csv":
+            self.plot().figure.savefig(path, format=kind, dpi=150)
+            return
+        columns = [self.steps, *self.curves.values()]
+        numbers = ["%d", *["%.8g"] * len(self.curves)]
+        names = ",".join(["iteration", *self.curves])
+        np.savetxt(
+            path, np.column_stack(columns), numbers, ",", header=names, comments=""
+        )
+
 
 def new_figure(**options: Any) -> Any:
     """Return a figure of matplotlib, which is not a requirement of the package."""
@@ -73,17 +103,17 @@ def new_figure(**options: Any) -> Any:
 
 
 def noise_impedance(
-    image: Any,
+    image: ArrayLike,
     *,
     iterations: int = 1000,
     sigma: float = 25 / 255,
-    channel_axis: int | str | None = "auto",
-    architecture: Any = None,
+    channel_axis: int | Literal["auto"] | None = "auto",
+    architecture: Generates | None = None,
     rate: float = 0.01,
     device: str = "auto",
-    precision: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
-    callback: Callable[[str, Any], Any] | None = None,
+    callback: Callable[[str, Iterate], Any] | None = None,
 ) -> Impedance:
     """Compare how fast a network fits an image and three kinds of noise.
 
@@ -105,7 +135,9 @@ def noise_impedance(
         Network; the hourglass of the paper where not given.
     rate : float, default 0.01
         Of Adam, as in the paper.
-    device, precision : str
+    device : str, default "auto"
+        auto, cpu, cuda, cuda:N or mps.
+    precision : {"auto", "float32", "bfloat16"}
         As in every task.
     seed : int, default 0
         Of weights, noise and order.
@@ -167,7 +199,7 @@ def noise_impedance(
     )
 
 
-def _network() -> Any:
+def _network() -> Generates:
     """Return the network of the paper's figure."""
     from napari_dip.prior.architecture import Architecture
 
@@ -190,10 +222,10 @@ def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:
 
 def _curve(
     target: Float,
-    prior: Any,
-    settings: Any,
+    prior: Prior,
+    settings: Settings,
     kind: str,
-    callback: Callable[[str, Any], Any] | None,
+    callback: Callable[[str, Iterate], Any] | None,
 ) -> tuple[NDArray[np.float64], Float]:
     """Fit one target and return its losses and its last image."""
     import torch

@@ -142,10 +142,44 @@ def parameter(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Parameters that every fit has."""
+class Parameters:
+    """Parameters of a function, checked when they are put together."""
 
     task: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for p in self.parameters():
+            object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """Return the fields, described."""
+        return _parameters(cls)  # type: ignore[arg-type]  # classes are hashable
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as a JSON-able dict that names the task."""
+        return {"task": self.task, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the parameters of `to_dict`; unknown keys are an error."""
+        values = dict(values)
+        task = values.pop("task", cls.task)
+        if task != cls.task:
+            raise InputError(f"recipe is of the task {task!r}; expected {cls.task!r}")
+        known = [p.name for p in cls.parameters()]
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"recipe has an unknown parameter {key!r}; known are "
+                    f"{', '.join(known)}"
+                )
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Parameters):
+    """Parameters that every fit has."""
 
     preset: Literal["fast", "best", "paper"] = parameter(
         "fast",
@@ -208,44 +242,9 @@ class Recipe:
         advanced=True,
     )
 
-    def __post_init__(self) -> None:
-        for p in self.parameters():
-            object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
-
-    def fits(self, members: int = 1) -> int:
-        """Return how many fits to average; left open, `members` with "best", else 1."""
-        if self.restarts != "auto":
-            return self.restarts
-        return members if self.preset == "best" else 1
-
-    @classmethod
-    def parameters(cls) -> tuple[Parameter, ...]:
-        """Return the fields, described."""
-        return _parameters(cls)  # type: ignore[arg-type]  # classes are hashable
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as a JSON-able dict that names its task."""
-        return {"task": self.task, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the recipe of `to_dict`; unknown keys are an error."""
-        values = dict(values)
-        task = values.pop("task", cls.task)
-        if task != cls.task:
-            raise InputError(f"recipe is of the task {task!r}; expected {cls.task!r}")
-        known = [p.name for p in cls.parameters()]
-        for key in values:
-            if key not in known:
-                raise InputError(
-                    f"recipe has an unknown parameter {key!r}; known are "
-                    f"{', '.join(known)}"
-                )
-        return cls(**values)
-
 
 @cache
-def _parameters(cls: type[Recipe]) -> tuple[Parameter, ...]:
+def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
     hints = get_type_hints(cls)
     found = []
     for f in dataclasses.fields(cls):

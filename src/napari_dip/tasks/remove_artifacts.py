@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.jpeg import Cells
-
-PAPER_ITERATIONS = 2400
-"""Of the paper's text (Fig. 6) and of its published program alike."""
-
-MEMBERS = 4
-"""Fits that the best preset averages."""
+    from napari_dip.tasks.presets import Preset
 
 FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Names of subsampling to pixels along y and x that share a colour, coarsest first."""
@@ -66,12 +64,24 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane)
+    tables = recipe.quantization is not None
 
-    return Job(layout, layout.sides, plan, recipe.fits(MEMBERS))
+    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
+        unit = recipe.preset == "paper"
+        plane = prepare(pixels, "image", unit=unit, together=tables)
+        return Analysis.of(plane, block.channels)
+
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
+
+        case = "jpeg" if tables else ""
+        chosen = presets.choose(presets.REMOVE_ARTIFACTS, recipe.preset, case)
+        return fixed(chosen, recipe)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale))
+
+    return Job(layout, preset, plan, image, analyse, apart=not tables)
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
@@ -95,52 +105,27 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
 def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     import torch
 
-    from napari_dip.prior import stopping, terms
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import BlindSpot, Noise
+    from napari_dip.prior import terms
     from napari_dip.prior.jpeg import Constraints
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
-    paper = recipe.preset == "paper"
     measurement = torch.from_numpy(plane.values)[None]
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
-    if paper:
-        widths = (8, 16, 32, 64, 128)
-        architecture = Architecture(down=widths, up=widths, skip=(0, 0, 0, 4, 4))
-        prior = Prior(architecture, Noise(features=3))
-        iterations, optimizer, rate = PAPER_ITERATIONS, "adam", 0.01
-    elif recipe.quantization is not None:
-        width = 48 if recipe.preset == "best" else 32
-        architecture = Architecture.uniform(width, 4, skip=32, skip_kernel=3)
-        prior = Prior(architecture, BlindSpot(0.5))
-        iterations, optimizer, rate = 400, "muon", 0.02
+    if recipe.quantization is not None and recipe.preset != "paper":
         cells, measurement, details = _cells(recipe, plane)
-        term = Constraints(cells, plane.offset, plane.span, NARROW)
+        offset, span = float(plane.offset[0]), float(plane.span[0])
+        term = Constraints(cells, offset, span, NARROW)
         finish = _projection(plane, cells)
-    else:
-        prior = Prior(Architecture.uniform(32, 4), Noise())
-        iterations, optimizer, rate = 400, "muon", 0.02
     if not np.ptp(plane.values):
         # Nothing to fit; the network's own unevenness would be all there is.
         measurement = torch.from_numpy(plane.values)[None]
         finish = _unchanged(measurement)
-    if recipe.iterations != "auto":
-        iterations = int(recipe.iterations)
     problem = Problem(
-        measurement,
-        term=term,
-        weight=torch.from_numpy(plane.known)[None, None],
-        finish=finish,
+        measurement, term=term, weight=torch.from_numpy(plane.known)[None, None]
     )
-    settings = Settings(
-        stopping.Iterations(iterations),
-        optimizer=optimizer,
-        rate=rate,
-        decay=0.99,
-    )
-    return Plan(problem, prior, settings, plane.restore, details)
+    return Plan(problem, plane.restore, finish, details)
 
 
 def _cells(
@@ -176,7 +161,7 @@ def _cells(
             f"file's own tables and subsampling"
         )
     first = jpeg.reapplied(image, tables, FACTORS[name])
-    measurement = (first - plane.offset) / plane.span
+    measurement = (first - float(plane.offset[0])) / float(plane.span[0])
     return (
         cells,
         measurement,
@@ -186,10 +171,11 @@ def _cells(
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
     """Return the step that moves a result into the set of possible images."""
+    offset, span = float(plane.offset[0]), float(plane.span[0])
 
     def finish(average: Tensor) -> Tensor:
-        image = average * plane.span + plane.offset
-        return (cells.to(average.device).project(image) - plane.offset) / plane.span
+        image = average * span + offset
+        return (cells.to(average.device).project(image) - offset) / span
 
     return finish
 
@@ -220,4 +206,7 @@ stored one.  The stored coefficients are found again from the pixels; where they
 be (blocks that are clipped or cut off by the border) the published term remains.""",
 )
 
-remove_artifacts = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import remove_artifacts as remove_artifacts
+else:
+    remove_artifacts = function(TASK)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PAPER_ITERATIONS = 2000
-"""Of the published program for super-resolution, its nearest application."""
+    from napari_dip.tasks.presets import Preset
 
 SOUNDINGS = 30
 """Steps of the least-squares estimate that the range of the image is read from."""
@@ -68,10 +69,20 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     layout = _layout(recipe, measured[0])
     operators = _operators(operator, len(measured))
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.prior.architecture import Architecture
+        from napari_dip.tasks import presets
+
+        chosen = presets.choose(presets.RESTORE, recipe.preset)
+        output = "linear" if recipe.value_range is None else "sigmoid"
+        assert isinstance(chosen.architecture, Architecture)
+        architecture = replace(chosen.architecture, output=output)
+        return fixed(replace(chosen, architecture=architecture), recipe)
+
+    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
         return _plan(recipe, layout, measured, operators)
 
-    return Job(layout, layout.sides, plan, recipe.fits())
+    return Job(layout, preset, plan)
 
 
 def _is_list(value: Any) -> bool:
@@ -152,10 +163,8 @@ def _plan(
 ) -> Plan:
     import torch
 
-    from napari_dip.prior import runtime, stopping, terms
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior import runtime, terms
+    from napari_dip.prior.problem import Problem
 
     device = runtime.pick_device(recipe.device)
     shape = (layout.channels, *layout.sides)
@@ -199,19 +208,6 @@ def _plan(
             variation: Tensor = recipe.tv * terms.total_variation(image)
             return variation
 
-    fixed = None if recipe.iterations == "auto" else int(recipe.iterations)
-    output = "linear" if recipe.value_range is None else "sigmoid"
-    if recipe.preset == "paper":
-        prior = Prior(Architecture(output=output), Noise())
-        stop: stopping.Rule = stopping.Iterations(fixed or PAPER_ITERATIONS)
-        optimizer, rate, decay = "adam", 0.01, 0.99
-    else:
-        width = 64 if recipe.preset == "best" else 32
-        prior = Prior(Architecture.uniform(width, 4, output=output), Noise())
-        stop = stopping.HeldOut(1500, patience=150, relative_patience=0.2)
-        if fixed is not None:
-            stop = stopping.Iterations(fixed)
-        optimizer, rate, decay = "muon", 0.02, 0.98
     problem = Problem(
         data / units,
         term=term,
@@ -219,12 +215,6 @@ def _plan(
         weight=weight,
         shape=shape,
         penalty=penalty,
-    )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        decay=decay,
     )
 
     def restore(image: Float) -> Float:
@@ -235,7 +225,7 @@ def _plan(
         "units of the errors": spreads,
         "values measured": [m.size for m in measured],
     }
-    return Plan(problem, prior, settings, restore, details)
+    return Plan(problem, restore, details=details)
 
 
 class _Measure:
@@ -418,7 +408,10 @@ in the units of the user.  Held-out values of the measurement tell when to stop.
 paper preset is the published network and optimiser for super-resolution (Ulyanov,
 Vedaldi, Lempitsky, Deep Image Prior, IJCV 2020, section 4) around your operator.""",
     from_files=False,
-    objects=("operator",),
+    objects={"operator": "Callable[..., Any] | Sequence[Callable[..., Any]]"},
 )
 
-restore = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import restore as restore
+else:
+    restore = function(TASK)

@@ -1,10 +1,9 @@
-"""What turns a recipe and arrays into fits, for every task alike."""
+"""The scheduler: the blocks of a job, one after the other, put together."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, cast
+from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Block, Job, Overrides, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
-    from napari_dip.prior.runtime import Estimate
-
-ATTEMPTS = 3
-"""Fits begun for one image before a stuck one is kept."""
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
 
 TASKS = {
     "denoise": "napari_dip.tasks.denoise",
@@ -37,137 +33,8 @@ TASKS = {
     "restore": "napari_dip.tasks.restore",
     "invert_features": "napari_dip.tasks.invert_features",
     "maximize_activation": "napari_dip.tasks.maximize_activation",
-    "sample_prior": "napari_dip.tasks.sample_prior",
 }
 """Name of every task and the module whose `TASK` it is."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One fit of a task, ready to run.
-
-    Attributes
-    ----------
-    problem, prior, settings
-        For `napari_dip.prior.fit.fit`.
-    restore : callable
-        Brings the result, float32 (C, ...), back to the units of the input.
-    details : dict
-        What was found out about the image, JSON-able, for the provenance.
-    warnings : list of str
-        What the user should know about the input.
-    failed : callable, optional
-        Looks at an iterate and says, with a reason, that the fit is stuck and
-        should begin again from another seed; None goes on.
-    """
-
-    problem: Problem
-    prior: Prior
-    settings: Settings
-    restore: Callable[[Float], Float]
-    details: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    failed: Callable[[Iterate], str | None] | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A task with its arrays checked.
-
-    Attributes
-    ----------
-    layout : Layout
-        Of the first array.
-    sides : tuple of int
-        Spatial sides of the result, multiples of the input's.
-    plan : callable
-        Maps the index of a plane and a seed to its `Plan`.
-    restarts : int
-        Fits of every plane, averaged.
-    ready : ndarray, optional
-        The result, where the parameters ask for a method that fits nothing.
-    """
-
-    layout: Layout
-    sides: tuple[int, ...]
-    plan: Callable[[tuple[int | slice, ...], int], Plan]
-    restarts: int = 1
-    ready: Float | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task: its parameters, its arrays and how to begin.
-
-    Attributes
-    ----------
-    recipe : type of Recipe
-        The parameters.
-    arrays : dict of str to str
-        Names of the array arguments and what they are, for the documentation.
-    start : callable
-        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`; the device,
-        the precision and the seed of its plans are left to `begin`.
-    summary : str
-        What it does: one line, then paragraphs.
-    notes : str
-        Sources, for the documentation.
-    from_files : bool
-        Whether its arguments can come from files: the command line needs that.
-    objects : tuple of str
-        Those of `arrays` that are no arrays but something else, such as a model;
-        the command line passes them on as text.
-    functions : dict of str to str
-        Names of optional keyword arguments that are functions, and what they are;
-        `start` gets them after the arrays, None where not given.
-    positional : tuple of str
-        Parameters that may also be given by position, after the arrays.
-    like : str
-        Name of the array that the result is like, if not the first.
-    """
-
-    recipe: type[Recipe]
-    arrays: dict[str, str]
-    start: Callable[..., Job]
-    summary: str
-    notes: str = ""
-    from_files: bool = True
-    objects: tuple[str, ...] = ()
-    functions: dict[str, str] = field(default_factory=dict)
-    positional: tuple[str, ...] = ()
-    like: str = ""
-
-    def begin(self, recipe: Recipe, *arrays: Any) -> Job:
-        """Return the job of `start`, with what every recipe says about its fits."""
-        job = self.start(recipe, *arrays)
-
-        def plan(index: tuple[int | slice, ...], seed: int) -> Plan:
-            made = job.plan(index, seed)
-            settings = dataclasses.replace(
-                made.settings,
-                extra_iterations=recipe.extra_iterations,
-                device=recipe.device,
-                precision=recipe.precision,
-                seed=seed,
-            )
-            return dataclasses.replace(made, settings=settings)
-
-        return dataclasses.replace(job, plan=plan)
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return self.recipe.task
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of the arguments that are arrays."""
-        return tuple(name for name in self.arrays if name not in self.objects)
-
-    @property
-    def subject(self) -> str:
-        """Name of the array whose units, scale and axes the result has."""
-        return self.like or next(iter(self.files), "")
 
 
 def get(name: str) -> Task:
@@ -184,6 +51,7 @@ def run(
     recipe: Recipe,
     arrays: Sequence[Any],
     *,
+    overrides: Overrides | None = None,
     threads: int | None = None,
     resumable: bool = False,
 ) -> Fitting:
@@ -197,11 +65,13 @@ def run(
         Its parameters.
     arrays : sequence of array_like
         Its arrays.
+    overrides : Overrides, optional
+        Network, stopping rule and analysis in place of those of the preset.
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     resumable : bool
         Whether to keep what is needed to go on later, in `Fit.resume`.  A job of
-        several fits, for planes or restarts, cannot: each would have to.
+        several fits, for planes, channels or restarts, cannot: each would have to.
 
     Yields
     ------
@@ -216,363 +86,205 @@ def run(
         With arrays for tensors.
     """
     # Checked at the call, before the first iteration is asked for.
-    job = task.begin(recipe, *arrays)
-    resumable = resumable and job.layout.planes * job.restarts == 1
-    more = {"threads": threads, "resumable": resumable}
-    return _run(job, recipe, next(iter(arrays), None), more)
+    job = task.start(recipe, *arrays)
+    more = {
+        "overrides": overrides or Overrides(),
+        "threads": threads,
+        "resumable": resumable and job.layout.planes == 1,
+    }
+    return _run(job, recipe, more)
 
 
-def _run(job: Job, recipe: Recipe, image: Any, more: dict[str, Any]) -> Fitting:
-    from napari_dip.prior.fit import STOPPED, fit
+@dataclass
+class _Result:
+    """What has been put together so far."""
 
+    image: Float
+    deviation: Float | None = None
+    blocks: list[BlockFit] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the last fit."""
+        from napari_dip.prior.fit import STOPPED
+
+        return bool(self.blocks) and self.blocks[-1].fits[-1].stopped_by == STOPPED
+
+    def add(self, done: BlockFit) -> None:
+        """Take the fit of a block."""
+        self.blocks.append(done)
+        self.warnings += [w for w in done.warnings if w not in self.warnings]
+
+
+def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
     layout = job.layout
-    if job.ready is not None:
-        return _summary(recipe, layout, job.ready, None, [], [{}], [])
-    result = np.empty(layout.resized(job.sides), np.float32)
-    spread = np.zeros_like(result) if job.restarts > 1 else None
-    fits: list[Fit] = []
-    details: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    for plane, index in enumerate(layout.indices()):
-        if fits and fits[-1].stopped_by == STOPPED:
-            result[index] = _untouched(layout, image, index, job.sides)
-            warnings.append(f"plane {plane} was not fitted before the stop")
+    sides = tuple(job.factor * side for side in layout.sides)
+    image = np.empty(layout.resized(sides), np.float32)
+    result = _Result(image)
+    for number, index in enumerate(layout.indices()):
+        pixels = job.pixels(index)
+        plane = _Plane(_untouched(layout, pixels, job.factor), job.factor)
+        if result.stopped:
+            result.warnings.append(f"plane {number} was not fitted before the stop")
+        else:
+            yield from _fit_plane(
+                job, recipe, number, index, pixels, plane, result, more
+            )
+        image[index] = layout.arrange(plane.image)
+    last = result.blocks[-1]
+    summary = _summary(recipe, layout, result)
+    return summary if last.resume is None else _resumable(summary, recipe, job, last)
+
+
+def _fit_plane(
+    job: Job,
+    recipe: Recipe,
+    number: int,
+    index: tuple[int | slice, ...],
+    pixels: NDArray[Any] | None,
+    plane: _Plane,
+    result: _Result,
+    more: dict[str, Any],
+) -> Any:
+    """Fit the blocks of a plane, which is changed in place."""
+    layout, known = job.layout, more["overrides"].analysis
+    if known:
+        blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
+    else:
+        blocks = job.blocks(number, index, pixels)
+    analyses: Sequence[Analysis | None] = known or [None] * len(blocks)
+    deviation = _Plane(np.zeros_like(plane.image), job.factor)
+    for count, (block, analysis) in enumerate(zip(blocks, analyses, strict=True)):
+        if result.stopped:
+            which = ", ".join(map(str, block.channels))
+            result.warnings.append(
+                f"channels {which} of plane {number} were not fitted before the stop"
+            )
             continue
-        averages: list[Tensor] = []
-        for restart in range(job.restarts):
-            number = plane * job.restarts + restart
-            for attempt in range(ATTEMPTS):
-                seed = recipe.seed + 104729 * number + 15485863 * attempt
-                plan = job.plan(index, seed % 2**31)
-                part = _Part(
-                    plan,
-                    layout,
-                    index,
-                    number,
-                    layout.planes * job.restarts,
-                    sum(f.seconds for f in fits),
-                    tuple(averages),
-                )
-                settings = dataclasses.replace(plan.settings, **more)
-                fitting = fit(plan.problem, plan.prior, settings)
-                failed = plan.failed if attempt < ATTEMPTS - 1 else None
-                done, reason = yield from _relay(fitting, part.adapt, failed)
-                if reason is None:
-                    break
-                warnings.append(f"{reason}: begun again from another seed")
-            fits.append(done)
-            averages.append(done.average)
-            warnings += [w for w in plan.warnings + done.warnings if w not in warnings]
-            if done.stopped_by == STOPPED:
-                break
-        details.append({**plan.details, **done.settings})
-        result[index] = part.array(averages)
-        if spread is not None:
-            spread[index] = np.std([part.array([a]) for a in averages], axis=0)
-    summary = _summary(recipe, layout, result, spread, fits, details, warnings)
-    if not done.resume:
-        return summary
-    return _resumable(summary, recipe, part, done)
+        seconds = sum(f.seconds for b in result.blocks for f in b.fits)
+
+        def adapt(
+            it: Iterate,
+            block: Block = block,
+            count: int = count,
+            seconds: float = seconds,
+        ) -> Iterate:
+            def render() -> NDArray[Any]:
+                shown = plane.copy()
+                shown.put(block, it.image)
+                return layout.arrange(shown.image)
+
+            return dataclasses.replace(
+                it,
+                render=render,
+                index=index,
+                part=(number * len(blocks) + count) * it.parts + it.part,
+                parts=layout.planes * len(blocks) * it.parts,
+                seconds=it.seconds + seconds,
+            )
+
+        single = dict(more, resumable=more["resumable"] and len(blocks) == 1)
+        fitting = fit_block(job, recipe, block, analysis, pixels=pixels, **single)
+        done, _ = yield from relay(fitting, adapt, None)
+        result.add(done)
+        plane.put(block, done.image)
+        if done.deviation is not None:
+            deviation.put(block, done.deviation)
+            if result.deviation is None:
+                result.deviation = np.zeros_like(result.image)
+    if result.deviation is not None:
+        result.deviation[index] = layout.arrange(deviation.image)
 
 
-def _resumable(summary: Fit, recipe: Recipe, part: _Part, done: Fit) -> Fit:
+class _Plane:
+    """A plane that blocks are put into, blended where their halos meet."""
+
+    def __init__(self, image: Float, factor: int) -> None:
+        self.image, self.factor = image, factor
+        self.weight = np.zeros_like(image)
+
+    def copy(self) -> _Plane:
+        """Return a plane of its own."""
+        copy = _Plane(self.image.copy(), self.factor)
+        copy.weight = self.weight.copy()
+        return copy
+
+    def put(self, block: Block, image: Float) -> None:
+        """Put the image of a block in its place, weighted by its window."""
+        region = block.region(self.factor)
+        if not any(map(any, block.halo)):
+            for channel, values in zip(block.channels, image, strict=True):
+                self.image[channel][region] = values
+            return
+        window = block.window(self.factor)
+        for channel, values in zip(block.channels, image, strict=True):
+            place: Any = (channel, *region)
+            self.weight[place] += window
+            share = window / self.weight[place]
+            self.image[place] += share * (values - self.image[place])
+
+
+def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
     """Return the summary of the only fit of a job, with a way to go on."""
     from napari_dip.prior.fit import STOPPED
 
-    resume = done.resume
+    resume, layout = last.resume, job.layout
     assert resume is not None
+    (index,) = layout.indices()
+
+    def adapt(it: Iterate) -> Iterate:
+        return dataclasses.replace(
+            it, render=lambda: layout.arrange(it.image), index=index
+        )
 
     def further(extra: int) -> Fitting:
         changed = recipe
-        if done.stopped_by != STOPPED:
+        if last.fits[-1].stopped_by != STOPPED:
             total = recipe.extra_iterations + extra
             changed = dataclasses.replace(recipe, extra_iterations=total)
-        longer, _ = yield from _relay(resume(extra), part.adapt, None)
-        result = np.empty_like(summary.image, np.float32)
-        result[part.index] = part.array([longer.average])
-        again = _summary(
-            changed,
-            part.layout,
-            result,
-            None,
-            [longer],
-            summary.settings["planes"],
-            list(dict.fromkeys([*summary.warnings, *longer.warnings])),
-        )
-        return _resumable(again, changed, part, longer)
+        longer, _ = yield from relay(resume(extra), adapt, None)
+        image = np.empty(summary.image.shape, np.float32)
+        image[index] = layout.arrange(longer.image)
+        result = _Result(image, warnings=list(summary.warnings))
+        result.add(longer)
+        return _resumable(_summary(changed, layout, result), changed, job, longer)
 
     return dataclasses.replace(summary, resume=further)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """One of the fits of a job."""
-
-    plan: Plan
-    layout: Layout
-    index: tuple[int | slice, ...]
-    number: int
-    total: int
-    seconds: float
-    """Spent on the fits before it."""
-    before: tuple[Tensor, ...]
-    """Averaged outputs of the same plane from other seeds."""
-
-    def array(self, averages: Sequence[Tensor]) -> NDArray[Any]:
-        """Return the image of several averaged outputs, in the units of the input."""
-        mean = sum(averages[1:], start=averages[0]) / len(averages)
-        finish = self.plan.problem.finish
-        values = mean if finish is None else finish(mean)
-        return self.layout.arrange(self.plan.restore(values[0].cpu().numpy()))
-
-    def adapt(self, it: Iterate) -> Iterate:
-        """Return an iterate of this fit as one of the whole job."""
-        return dataclasses.replace(
-            it,
-            render=lambda: self.array([*self.before, it.average]),
-            index=self.index,
-            part=self.number,
-            parts=self.total,
-            seconds=it.seconds + self.seconds,
-        )
-
-
-def _relay(
-    fitting: Fitting,
-    adapt: Callable[[Iterate], Iterate],
-    failed: Callable[[Iterate], str | None] | None,
-) -> Generator[Iterate, bool | None, tuple[Fit, str | None]]:
-    """Pass iterates on, adapted, and what is sent back; close what was opened.
-
-    Returns the fit, and why it was given up where `failed` said so.
-    """
-    reason: str | None = None
-    stop: bool | None = None
-    try:
-        while True:
-            # A generator that has not begun takes nothing but None.
-            iterate = fitting.send(bool(stop or reason) or None)
-            reason = failed(iterate) if failed is not None and not stop else None
-            stop = yield adapt(iterate)
-    except StopIteration as end:
-        done: Fit = end.value
-        return done, None if stop else reason
-    finally:
-        fitting.close()
-
-
-def _untouched(
-    layout: Layout, image: Any, index: tuple[int | slice, ...], sides: tuple[int, ...]
-) -> NDArray[Any]:
+def _untouched(layout: Layout, pixels: NDArray[Any] | None, factor: int) -> Float:
     """Return a plane as it came, repeated to the size of the result."""
-    plane = layout.take(image, index)
-    for axis, (new, old) in enumerate(zip(sides, layout.sides, strict=True), start=1):
-        plane = plane.repeat(new // old, axis=axis)
-    return layout.arrange(plane)
+    sides = layout.sides
+    if pixels is None:
+        return np.zeros((layout.channels, *(factor * n for n in sides)), np.float32)
+    for axis in range(1, 1 + len(sides)) if factor > 1 else ():
+        pixels = pixels.repeat(factor, axis=axis)
+    return pixels.astype(np.float32)
 
 
-def _summary(
-    recipe: Recipe,
-    layout: Layout,
-    result: Float,
-    spread: Float | None,
-    fits: Sequence[Fit],
-    details: Sequence[dict[str, Any]],
-    warnings: list[str],
-) -> Fit:
-    """Put the fits of all planes together into one."""
+def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
+    """Put the fits of all blocks together into one."""
     from napari_dip.prior.problem import Fit
 
-    reasons = list(dict.fromkeys(f.stopped_by for f in fits)) or ["no fit needed"]
+    fits = [f for block in result.blocks for f in block.fits]
     history = [
         {**entry, "part": part} for part, f in enumerate(fits) for entry in f.history
     ]
+    as_input = recipe.dtype == "input"
     return Fit(
-        image=cast(result, layout.dtype) if recipe.dtype == "input" else result,
+        image=cast(result.image, layout.dtype) if as_input else result.image,
         average=None,
-        stopped_by="; ".join(reasons),
+        stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)),
         iterations=sum(f.iterations for f in fits),
         best_iteration=fits[0].best_iteration if len(fits) == 1 else -1,
         seconds=sum(f.seconds for f in fits),
         history=history,
-        settings={"recipe": recipe.to_dict(), "planes": list(details)},
-        warnings=warnings,
-        uncertainty=spread,
+        settings={
+            "recipe": recipe.to_dict(),
+            "planes": [block.details for block in result.blocks],
+        },
+        warnings=result.warnings,
+        uncertainty=result.deviation,
         operator=fits[0].operator if len(fits) == 1 else None,
     )
-
-
-def function(task: Task) -> Callable[..., Any]:
-    """Return the public function of a task, documented from its recipe."""
-
-    def call(
-        *arrays: Any,
-        progress: bool = False,
-        callback: Callable[[Iterate], Any] | None = None,
-        full_output: bool = False,
-        **parameters: Any,
-    ) -> Any:
-        fitting = run(task, *_bind(task, arrays, parameters))
-        from napari_dip.prior.fit import finish
-
-        if progress:
-            from napari_dip.tasks.progress import Bar
-
-            with Bar(task.name) as bar:
-                fit = finish(fitting, _both(bar, callback))
-        else:
-            fit = finish(fitting, callback)
-        return fit if full_output else fit.image
-
-    call.__name__ = call.__qualname__ = task.name
-    call.__module__ = TASKS[task.name]
-    call.__doc__ = _document(task)
-    call.__signature__ = _signature(task)  # type: ignore[attr-defined]
-    return call
-
-
-def iterate(task: str, *arrays: Any, **parameters: Any) -> Fitting:
-    """Run a task step by step.
-
-    Parameters
-    ----------
-    task : str
-        Name of a task function, such as "denoise".
-    *arrays : array_like
-        Its arrays.
-    **parameters
-        Its keywords, but for progress, callback and full_output.
-
-    Yields
-    ------
-    Iterate
-        After every iteration; its `image` is computed when asked for.  Send True
-        to end the fit and keep its best image.
-
-    Returns
-    -------
-    Fit
-        As the value of the generator.
-
-    Examples
-    --------
-    >>> from napari_dip import iterate
-    >>> for it in iterate("denoise", noisy, iterations=200):  # doctest: +SKIP
-    ...     print(it.step, it.loss)
-    """
-    found = get(task)
-    return run(found, *_bind(found, arrays, parameters))
-
-
-def estimate(task: str, *arrays: Any, **parameters: Any) -> Estimate:
-    """Estimate what a task will take before running it.
-
-    Parameters
-    ----------
-    task : str
-        Name of a task function, such as "denoise".
-    *arrays : array_like
-        Its arrays.
-    **parameters
-        Its keywords, but for progress, callback and full_output.
-
-    Returns
-    -------
-    Estimate
-        Peak memory in bytes, what is available, and seconds per iteration, from a
-        trial on a small piece, of one plane.
-    """
-    from napari_dip.prior.fit import estimate as measure
-
-    found = get(task)
-    recipe, given = _bind(found, arrays, parameters)
-    job = found.begin(recipe, *given)
-    plan = job.plan(next(job.layout.indices()), recipe.seed)
-    return measure(plan.problem, plan.prior, plan.settings, trial=True)
-
-
-def _bind(
-    task: Task, arrays: Sequence[Any], parameters: dict[str, Any]
-) -> tuple[Recipe, list[Any]]:
-    """Match arguments as a written-out function would: recipe and arrays."""
-    try:
-        bound = _signature(task).bind(*arrays, **parameters)
-    except TypeError as error:
-        raise TypeError(f"{task.name}() {error}") from None
-    keywords = dict(bound.arguments)
-    given = [keywords.pop(name) for name in task.arrays]
-    given += [keywords.pop(name, None) for name in task.functions]
-    return task.recipe(**keywords), given
-
-
-def _signature(task: Task) -> inspect.Signature:
-    array = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for name in task.arrays
-    ]
-    run_keywords = {"progress": False, "callback": None, "full_output": False}
-    defaults = {p.name: p.default for p in task.recipe.parameters()}
-    array += [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=defaults.pop(name),
-        )
-        for name in task.positional
-    ]
-    defaults |= dict.fromkeys(task.functions) | run_keywords
-    keywords = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-        for name, default in defaults.items()
-    ]
-    return inspect.Signature(array + keywords)
-
-
-def _document(task: Task) -> str:
-    """Write the numpydoc docstring of a task."""
-    lines = [task.summary.strip(), "", "Parameters", "----------"]
-    for name, text in task.arrays.items():
-        kind = "object" if name in task.objects else "array_like"
-        lines += [f"{name} : {kind}", f"    {text}"]
-    for p in task.recipe.parameters():
-        lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
-    for name, text in task.functions.items():
-        lines += [f"{name} : callable, optional", f"    {text}"]
-    lines += [
-        "progress : bool, default False",
-        "    Show a progress bar on standard error.",
-        "callback : callable, optional",
-        "    Called with every `Iterate`; returning True stops the fit, which keeps",
-        "    its best image.",
-        "full_output : bool, default False",
-        "    Return a `Fit` in place of the image.",
-        "",
-        "Returns",
-        "-------",
-        "ndarray or Fit",
-        "    The image in the units of the input, float32 unless `dtype` says",
-        "    otherwise, or the whole `Fit`.",
-        "",
-        "Raises",
-        "------",
-        "InputError",
-        "    If an argument is not acceptable; a ValueError.",
-        "OutOfMemory",
-        "    If the fit is too large for the device; the message says what fits.",
-    ]
-    if task.notes:
-        lines += ["", "Notes", "-----", task.notes.strip()]
-    return "\n".join(lines) + "\n"
-
-
-def _both(
-    first: Callable[[Iterate], Any], second: Callable[[Iterate], Any] | None
-) -> Callable[[Iterate], Any]:
-    if second is None:
-        return first
-
-    def both(it: Iterate) -> Any:
-        first(it)
-        return second(it)
-
-    return both

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Layout
-from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.recipe import Parameters, parameter
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleRecipe(Recipe):
-    """Parameters of `sample_prior`."""
+class SampleParameters(Parameters):
+    """What `sample_prior` accepts, for the panel and the command line too."""
 
     task: ClassVar[str] = "sample_prior"
 
@@ -47,37 +46,116 @@ class SampleRecipe(Recipe):
         "Stretch every channel of the sample over the whole range: before a fit its "
         "contrast is low.",
     )
+    device: str = parameter("auto", "auto, cpu, cuda, cuda:N or mps.", advanced=True)
+    seed: int = parameter(
+        0,
+        "Start of the random numbers: the same seed on the same machine gives the "
+        "same image.",
+        low=0,
+        high=2**31 - 1,
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shape) != 2:
+            raise InputError(f"shape must be rows and columns; got {self.shape}")
 
 
-def _start(recipe: SampleRecipe) -> Job:
-    if len(recipe.shape) != 2:
-        raise InputError(f"shape must be rows and columns; got {recipe.shape}")
-    single = recipe.channels == 1
-    full = recipe.shape if single else (*recipe.shape, recipe.channels)
-    layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
-    image = layout.arrange(_sample(recipe, _architecture(recipe)))
+def sample_prior(
+    shape: Sequence[int] = (256, 256),
+    *,
+    channels: int = 3,
+    architecture: Literal["hourglass", "unet", "resnet"] = "hourglass",
+    scales: int = 5,
+    width: int = 128,
+    skip: int = 0,
+    upsampling: Literal["bilinear", "nearest"] = "bilinear",
+    spread: bool = True,
+    device: str = "auto",
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Draw an image from the untrained prior.
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        raise AssertionError("a sample is ready without a fit")
+    What a network with random weights makes of random numbers, before it has seen any
+    image: the structures that it will prefer in every fit.
 
-    return Job(layout, layout.sides, plan, ready=np.ascontiguousarray(image))
+    Parameters
+    ----------
+    shape : tuple of int, default (256, 256)
+        Rows and columns of the image.
+    channels : int, default 3
+        Channels of the image.
+    architecture : {"hourglass", "unet", "resnet"}
+        Kind of network: that of the papers, or what they compare with.
+    scales : int, default 5
+        How often the network halves the resolution.
+    width : int, default 128
+        Channels at every scale of an hourglass.
+    skip : int, default 0
+        Channels of an hourglass's skip connections; 0 is none.
+    upsampling : {"bilinear", "nearest"}
+        How an hourglass doubles the resolution.
+    spread : bool, default True
+        Stretch every channel of the sample over the whole range: before a fit its
+        contrast is low.
+    device : str, default "auto"
+        auto, cpu, cuda, cuda:N or mps.
+    seed : int, default 0
+        Start of the random numbers: the same seed on the same machine gives the same
+        image.
+
+    Returns
+    -------
+    ndarray
+        float32 in [0, 1], (Y, X, C), or (Y, X) with one channel.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
+    Notes
+    -----
+    First paper, section 2.2 and Fig. 5: (a) one scale, (b) three, (c) five, (d) five
+    with skips of 4, (e) the same as c with nearest upsampling; codes of 32 channels,
+    uniform in [0, 0.1].
+    """
+    parameters = SampleParameters(
+        shape=shape,  # type: ignore[arg-type]  # checked, and a tuple then
+        channels=channels,
+        architecture=architecture,
+        scales=scales,
+        width=width,
+        skip=skip,
+        upsampling=upsampling,
+        spread=spread,
+        device=device,
+        seed=seed,
+    )
+    planes = _draw(parameters, _network(parameters))
+    image = planes[0] if parameters.channels == 1 else np.moveaxis(planes, 0, -1)
+    return np.ascontiguousarray(image)
 
 
-def _architecture(recipe: SampleRecipe) -> Generates:
+def _network(parameters: SampleParameters) -> Generates:
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.generators import ResNet, UNet
 
-    if recipe.architecture == "resnet":
+    if parameters.architecture == "resnet":
         return ResNet()
-    if recipe.architecture == "unet":
+    if parameters.architecture == "unet":
         widths = (8, 16, 32, 64, 128, 128, 128, 128, 128)
-        return UNet(widths[: recipe.scales + 1])
+        return UNet(widths[: parameters.scales + 1])
     return Architecture.uniform(
-        recipe.width, recipe.scales, recipe.skip, upsampling=recipe.upsampling
+        parameters.width,
+        parameters.scales,
+        parameters.skip,
+        upsampling=parameters.upsampling,
     )
 
 
-def _sample(recipe: SampleRecipe, architecture: Generates) -> NDArray[Any]:
+def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.float32]:
     """Return one output, (C, Y, X), of a network nobody has fitted."""
     import torch
 
@@ -85,41 +163,26 @@ def _sample(recipe: SampleRecipe, architecture: Generates) -> NDArray[Any]:
     from napari_dip.prior.codes import Noise
     from napari_dip.prior.problem import Problem
 
-    device = runtime.pick_device(recipe.device)
+    device = runtime.pick_device(parameters.device)
     multiples = architecture.multiple(2)
     canvas = tuple(
-        max(2, -(-n // m)) * m for n, m in zip(recipe.shape, multiples, strict=True)
+        max(2, -(-n // m)) * m for n, m in zip(parameters.shape, multiples, strict=True)
     )
     code = Noise(perturbation=0)
-    first = runtime.generator(recipe.seed, torch.device("cpu"))
-    network = architecture.build(code.features, recipe.channels, canvas, first)
+    first = runtime.generator(parameters.seed, torch.device("cpu"))
+    network = architecture.build(code.features, parameters.channels, canvas, first)
     network.to(device)
-    problem = Problem(torch.zeros(1, recipe.channels, *recipe.shape, device=device))
-    random = runtime.generator(recipe.seed + 1, device)
+    problem = Problem(
+        torch.zeros(1, parameters.channels, *parameters.shape, device=device)
+    )
+    random = runtime.generator(parameters.seed + 1, device)
     known = torch.ones_like(problem.measurement[:, :1])
     draw = code.start(canvas, problem.measurement, known, random)
     with runtime.step_context(None), torch.no_grad():
         output = network(draw(random).code)[0]
-    output = output[:, : recipe.shape[0], : recipe.shape[1]]
-    if recipe.spread:
+    output = output[:, : parameters.shape[0], : parameters.shape[1]]
+    if parameters.spread:
         low, high = output.amin((1, 2), True), output.amax((1, 2), True)
         output = (output - low) / (high - low).clamp(min=1e-12)
-    found: NDArray[Any] = output.cpu().numpy().astype(np.float32)
-    return found
-
-
-TASK = Task(
-    recipe=SampleRecipe,
-    arrays={},
-    start=_start,
-    summary="""Draw an image from the untrained prior.
-
-What a network with random weights makes of random numbers, before it has seen any
-image: the structures that it will prefer in every fit.
-""",
-    notes="""First paper, section 2.2 and Fig. 5: (a) one scale, (b) three, (c) five,
-(d) five with skips of 4, (e) the same as c with nearest upsampling; codes of 32
-channels, uniform in [0, 0.1].""",
-)
-
-sample_prior = function(TASK)
+    values: NDArray[np.float32] = output.cpu().numpy().astype(np.float32)
+    return values

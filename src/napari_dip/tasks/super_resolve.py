@@ -9,25 +9,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.run import Job, Plan, Task, function
+from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.resampling import Downsampling
-    from napari_dip.prior.stopping import Rule
-
-MEMBERS = 3
-"""Fits that the best preset averages."""
+    from napari_dip.tasks.presets import Preset
 
 NOISY = 0.026
 """Noise above which an image counts as noisy, as a part of its range.
 
-On the 14 photographs of Set5 and Set14, reduced by 4 and by 8, `noise_level` reads up
+On the 14 photographs of Set5 and Set14, reduced by 4 and by 8, `sharp_noise` reads up
 to 0.025 as they are where they keep `ENOUGH` pixels, and 0.036 or more with Gaussian
 noise of 10 gray levels, 0.039 of the range, on them.
 """
@@ -35,20 +34,9 @@ noise of 10 gray levels, 0.039 of the range, on them.
 ENOUGH = 2000
 """Pixels below which steps between coarse pixels pass for more noise.
 
-`noise_level` has few smooth blocks to choose from then: the same photographs, without
+`sharp_noise` has few smooth blocks to choose from then: the same photographs, without
 noise, read up to 0.025 at 32 x 32 pixels and 0.052 at 20 x 20.
 """
-
-PERTURBATION = {4: 0.08, 8: 0.05}
-"""Of the code in the presets of our own, up to a factor: text and other small
-structures need more than the paper's 0.03 up to 4, and no more than its 1/20 above."""
-
-SCALES = {4: 3, 8: 5}
-"""Of the network, up to a factor: what one coarse pixel covers must be seen as a
-whole."""
-
-SMOOTHEST = 2.55
-"""White noise over what the quantile of `noise_level` says of it (measured)."""
 
 BACK_PROJECTIONS = 10
 """Steps after which a result agrees with a clean image to about its rounding."""
@@ -93,72 +81,76 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
-    def plan(index: tuple[int | slice, ...], _: int) -> Plan:
-        unit = recipe.preset == "paper"
-        plane = prepare(layout.take(image, index), "image", unit=unit)
-        return _plan(recipe, plane)
+    def preset(analysis: Analysis) -> Preset:
+        from napari_dip.tasks import presets
 
-    sides = tuple(recipe.factor * side for side in layout.sides)
-    return Job(layout, sides, plan, recipe.fits(MEMBERS))
+        case = "4" if recipe.factor <= 4 else "8"
+        case += " noisy" if analysis.noisy else ""
+        return fixed(presets.choose(presets.SUPER_RESOLVE, recipe.preset, case), recipe)
+
+    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+        plane = prepare(pixels, "image", scale=analysis.scale)
+        return _plan(recipe, plane, analysis, preset(analysis))
+
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        lambda pixels, block: _analyse(recipe, pixels, block),
+        factor=recipe.factor,
+    )
 
 
-def _plan(recipe: SuperResolveRecipe, plane: Plane) -> Plan:
+def _analyse(
+    recipe: SuperResolveRecipe, pixels: NDArray[Any], block: Block
+) -> Analysis:
+    """Find out scale and noise, and which channels are clean."""
+    plane = prepare(pixels, "image", unit=recipe.preset == "paper")
+    levels = np.array(
+        [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
+    )
+    clean = levels <= noisy_above(plane)
+    if recipe.noisy != "auto":
+        clean[:] = recipe.noisy == "no"
+    return Analysis.of(
+        plane,
+        block.channels,
+        levels=tuple((levels**2).tolist()),
+        clean=tuple(clean.tolist()),
+        noisy=not clean.all(),
+    )
+
+
+def _plan(
+    recipe: SuperResolveRecipe, plane: Plane, analysis: Analysis, preset: Preset
+) -> Plan:
     # torch only now: command line and widget read recipes without it.
     import torch
 
-    from napari_dip.prior import stopping
-    from napari_dip.prior.architecture import Architecture
-    from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.problem import Problem
 
-    factor = recipe.factor
     operator = _operator(recipe)
     measurement = torch.from_numpy(plane.values)[None]
     weight = torch.from_numpy(plane.known)[None, None]
-    level = noise_level(plane)
-    noisy = recipe.noisy == "yes" or (
-        recipe.noisy == "auto" and level > noisy_above(plane)
-    )
-    stop: Rule
     finish = None
-    if recipe.preset == "paper":
-        coarse = factor <= 4
-        prior = Prior(Architecture(), Noise(perturbation=0.03 if coarse else 0.05))
-        stop = stopping.Iterations(2000 if coarse else 4000)
-        optimizer, rate, decay = "adam", 0.01, 0.0
-    else:
-        up_to = 4 if factor <= 4 else 8
-        network = Architecture.uniform(48, SCALES[up_to])
-        prior = Prior(network, Noise(perturbation=PERTURBATION[up_to]))
-        optimizer, rate, decay = "muon", 0.02, 0.98
-        most = 1500 if recipe.preset == "best" else 700
-        if noisy:
-            # Not judged with the variance: the level is too rough for that.
-            stop = stopping.HeldOut(most, fewest=300, patience=80)
-        else:
-            stop = stopping.Iterations(most)
-            finish = _back_projection(measurement, weight, operator)
-    if recipe.iterations != "auto":
-        stop = stopping.Iterations(int(recipe.iterations))
-    if not np.ptp(plane.values[:, plane.known > 0], axis=1).any():
+    if "back-projection" in preset.finish and any(analysis.clean):
+        exact = torch.tensor(analysis.clean, dtype=torch.float32)
+        weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
+        finish = _back_projection(measurement, weighted, operator)
+    if analysis.constant:
         # Nothing to fit; the network's own unevenness would be all there is.
-        finish = _interpolation(measurement, factor)
+        finish = _interpolation(measurement, recipe.factor)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
         operator=operator,
         weight=weight,
-        shape=(channels, *(factor * side for side in sides)),
-        finish=finish,
+        shape=(channels, *(recipe.factor * side for side in sides)),
     )
-    settings = Settings(
-        stop,
-        optimizer=optimizer,
-        rate=rate,
-        decay=decay,
-    )
-    details = {"noise": level * plane.span, "noisy": noisy}
-    return Plan(problem, prior, settings, plane.restore, details)
+    level = np.sqrt(analysis.levels)
+    details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
+    return Plan(problem, plane.restore, finish, details)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:
@@ -171,57 +163,9 @@ def _operator(recipe: SuperResolveRecipe) -> Downsampling:
 
 
 def noisy_above(plane: Plane) -> float:
-    """Return the `noise_level` that a plane of so many clean pixels does not reach."""
+    """Return the `sharp_noise` that a plane of so many clean pixels does not reach."""
     pixels = int((plane.known > 0).sum())
     return NOISY * math.sqrt(max(1.0, ENOUGH / max(pixels, 1)))
-
-
-def noise_level(plane: Plane) -> float:
-    """Return the standard deviation of the noise as the smoothest places show it.
-
-    Sharp coarse pixels are full of steps that estimators of noise take for it, so only
-    the smoothest blocks of 3 x 3 pixels are asked: the 2 % quantile of the darker and
-    of the brighter half, whichever is larger.  Blocks without any variation are
-    saturated.  The high-pass is Immerkaer's (Fast noise variance estimation, 1996).
-
-    Parameters
-    ----------
-    plane : Plane
-        The image; blocks with missing pixels do not count.
-
-    Returns
-    -------
-    float
-        In units of ``plane.values``; 0 where nothing varies.
-    """
-    side = 3
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
-    variances, levels = [], []
-    known = np.broadcast_to(plane.known, plane.values.shape)
-    height, width = plane.values.shape[-2:]
-    for values, valid in zip(
-        plane.values.reshape(-1, height, width).astype(np.float64),
-        known.reshape(-1, height, width),
-        strict=True,
-    ):
-        residual = ndimage.convolve(values, kernel, mode="reflect")
-        # The kernel sees the neighbours, too.
-        whole = _blocks(ndimage.minimum_filter(valid, 3), side).min(axis=1) > 0
-        variance = _blocks(residual, side).var(axis=1)
-        use = whole & (variance > 1e-10)
-        variances.append(variance[use])
-        levels.append(_blocks(values, side).mean(axis=1)[use])
-    found = np.concatenate(variances)
-    halves = np.array_split(found[np.argsort(np.concatenate(levels))], 2)
-    smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]
-    return SMOOTHEST * float(max(smoothest, default=0.0) ** 0.5)
-
-
-def _blocks(image: NDArray[Any], side: int) -> NDArray[Any]:
-    """Cut an image into (n, side * side) blocks, leaving incomplete ones out."""
-    height, width = (n // side for n in image.shape)
-    cut = image[: height * side, : width * side].reshape(height, side, width, side)
-    return cut.swapaxes(1, 2).reshape(-1, side * side)
 
 
 def _back_projection(
@@ -277,4 +221,7 @@ A measured point spread function needs no operator here: `restore` takes any for
 model, `deconvolve` a measured blur at the pixels there are.""",
 )
 
-super_resolve = function(TASK)
+if TYPE_CHECKING:
+    from napari_dip.tasks.signatures import super_resolve as super_resolve
+else:
+    super_resolve = function(TASK)

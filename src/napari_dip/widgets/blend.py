@@ -38,7 +38,7 @@ class CutInput(MaskInput):
         layer, foreground = self.layer, self.foreground.layer
         assert layer is not None
         assert foreground is not None
-        shift(layer, foreground)  # complains here, before anything runs
+        shift(layer, foreground)  # raises here, before anything runs
         return partial(mask_of, layer, foreground, labels, moved=True)
 
     def code(self, source: Layer, crop: Crop) -> str:
@@ -75,13 +75,13 @@ class BlendWidget(TaskWidget):
     }
     takes_away = False
     about = (
-        "What the mask marks of the foreground is set into the background: inside, "
-        "the foreground's edges and texture are kept, its colours follow those "
-        "around it, and between the two a network finds a passage without a seam. "
-        "The result is a new layer of the background's size.\n\n"
+        "The part of the foreground that the mask marks is set into the background. "
+        "Inside, the foreground's edges and texture are kept, and its colours follow "
+        "those around it. Between the two a network makes a transition without a "
+        "seam. The result is a new layer of the background's size.\n\n"
         "Move the foreground's layer, or the mask's, to where it should be; pixels "
-        "must be of one size. Leave a margin around the object: in it the images "
-        "go over into each other. The result is a picture, not a measurement."
+        "must be of one size. Leave a margin around the object for the transition. "
+        "The result is a picture, not a measurement."
     )
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
@@ -91,7 +91,7 @@ class BlendWidget(TaskWidget):
         mask.foreground = self.inputs["foreground"]
         mask.new.changed.connect(lambda _: self.new_mask())
         mask.labels.changed.connect(self._changed)
-        # Where the layers lie says it.
+        # The positions of the layers give the offset.
         offset = self.fields.fields["offset"].widget.native
         self.fields.form.setRowVisible(offset, False)
 

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dip.tasks.recipe import Parameter, Recipe
+from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
 from napari_dip.widgets.parts import folded
 
 FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
@@ -198,28 +198,28 @@ def _devices() -> list[str]:
 
 
 class Fields(QWidget):
-    """The parameters of a recipe, the advanced ones folded away.
+    """Parameters to fill in, the advanced ones folded away.
 
     Parameters
     ----------
-    recipe : type of Recipe
-        Whose parameters.
+    kind : type of Parameters
+        Which.
     parent : QWidget, optional
         Where to live.
     """
 
     changed = Signal()
 
-    def __init__(self, recipe: type[Recipe], parent: QWidget | None = None) -> None:
+    def __init__(self, kind: type[Parameters], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.kind = recipe
+        self.kind = kind
         self.fields: dict[str, Field] = {}
         basic, inside = QWidget(), QWidget()
         self.form = make_form(basic)
         forms = {False: self.form, True: make_form(inside)}
         # A task's own parameters come first: they are what it is about.
         shared = {p.name for p in Recipe.parameters()}
-        for p in sorted(recipe.parameters(), key=lambda p: p.name in shared):
+        for p in sorted(kind.parameters(), key=lambda p: p.name in shared):
             field = self.fields[p.name] = make_field(p)
             forms[p.advanced].addRow(*row(label_of(p.name), field.widget, p.help))
             field.widget.changed.connect(lambda *_: self.changed.emit())
@@ -228,18 +228,18 @@ class Fields(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(basic)
         layout.addWidget(self.advanced)
-        self.advanced.setVisible(any(p.advanced for p in recipe.parameters()))
+        self.advanced.setVisible(any(p.advanced for p in kind.parameters()))
 
     def values(self) -> dict[str, Any]:
-        """Return what is filled in, as keywords of the recipe."""
+        """Return what is filled in, as keywords of `kind`."""
         return {name: field.value for name, field in self.fields.items()}
 
-    def recipe(self) -> Recipe:
-        """Return what is filled in."""
+    def recipe(self) -> Any:
+        """Return what is filled in, checked: an instance of `kind`."""
         return self.kind(**self.values())
 
-    def load(self, recipe: Recipe) -> None:
-        """Fill in the values of a recipe."""
+    def load(self, recipe: Parameters) -> None:
+        """Fill in values."""
         for name, field in self.fields.items():
             field.value = getattr(recipe, name)
 

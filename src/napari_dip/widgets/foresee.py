@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_dip.errors import DipError
 from napari_dip.tasks.run import get
+from napari_dip.tasks.task import outline
 from napari_dip.widgets.controller import Work
 from napari_dip.widgets.layers import array_of
 
@@ -96,9 +97,8 @@ def _reckon(work: Work) -> str:
     from napari_dip.prior.fit import estimate
 
     task: Any = get(work.recipe.task)
-    job = task.begin(work.recipe, *(array() for array in work.arrays.values()))
-    plan = job.plan(next(job.layout.indices()), work.recipe.seed)
-    needed = estimate(plan.problem, plan.prior, plan.settings)
+    job = task.start(work.recipe, *(array() for array in work.arrays.values()))
+    needed = estimate(*outline(job, work.recipe))
     text = f"Memory: about {size(needed.memory)}"
     if needed.available is not None:
         text += f" of {size(needed.available)} free"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from napari_dip.errors import InputError
-from napari_dip.widgets.blank import functions
 from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.models import ModelInput
+from napari_dip.widgets.models import ModelInput, no_functions
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -39,5 +38,5 @@ class InvertFeaturesWidget(TaskWidget):
         crop = self.crop(recipe)
         arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
         return Work(
-            recipe, source, crop, arrays | functions(self.task), {"image": source}
+            recipe, source, crop, arrays | no_functions(self.task), {"image": source}
         )

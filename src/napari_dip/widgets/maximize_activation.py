@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import dataclasses
+from typing import Any, ClassVar
 
-from napari_dip.tasks.maximize_activation import MaximizeRecipe
+import numpy as np
+from napari.layers import Image
+from qtpy.QtWidgets import QWidget
+
+from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.blank import BlankWidget
+from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.models import ModelInput
+from napari_dip.widgets.layers import whole
+from napari_dip.widgets.models import ModelInput, no_functions
+from napari_dip.widgets.task import TaskWidget
+
+MEANINGLESS = ("channel_axis", "spatial_dims", "dtype")
+"""Parameters that say how to take an image: there is none."""
 
 
-class MaximizeActivationWidget(BlankWidget):
+class MaximizeActivationWidget(TaskWidget):
     """Make an image that excites one unit of a network of yours."""
 
     task = "maximize_activation"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"model": ModelInput}
+    takes_away = False
     about = (
         "Looks inside a PyTorch model of yours, which is not changed: an image is "
         "fitted that makes one class, or one map of a layer, respond as strongly as "
@@ -26,7 +37,34 @@ class MaximizeActivationWidget(BlankWidget):
         "another seed gives another one."
     )
 
-    def title(self, recipe: Recipe) -> str:
-        """Return what the result is to be called after."""
-        assert isinstance(recipe, MaximizeRecipe)
-        return f"{recipe.layer} {recipe.unit}"
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        self.compare_section.hide()
+        for name in MEANINGLESS:
+            field = self.fields.fields[name].widget.native
+            field.parentWidget().layout().setRowVisible(field, False)
+
+    @property
+    def source(self) -> Image:
+        """A layer without an image, never shown, that the result looks like."""
+        try:
+            recipe = self.fields.recipe()
+        except InputError:  # Run says it
+            recipe = self.fields.kind()
+        channels = recipe.channels
+        shape = recipe.shape if channels == 1 else (*recipe.shape, channels)
+        empty = np.broadcast_to(np.float32(0), shape)
+        rgb = channels in (3, 4)
+        limits = {} if rgb else {"contrast_limits": (0, 1)}
+        return Image(empty, name=f"{recipe.layer} {recipe.unit}", rgb=rgb, **limits)
+
+    def recipe(self) -> Recipe:
+        """Return what is filled in; there is no input whose type could be kept."""
+        return dataclasses.replace(self.fields.recipe(), dtype="float32")
+
+    def work(self) -> Work:
+        """Return what Run would do now; see `TaskWidget.work`."""
+        recipe, source = self.recipe(), self.source
+        crop = whole(source)
+        arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
+        return Work(recipe, source, crop, arrays | no_functions(self.task), {})

@@ -9,6 +9,7 @@ from magicgui.widgets import LineEdit
 from napari.layers import Layer
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.run import get
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import Crop
 
@@ -98,3 +99,8 @@ class ModelInput(ImageInput):
                 "function@weights; this one is in memory only. Copy Python instead."
             )
         return self.text
+
+
+def no_functions(task: str) -> dict[str, Callable[[], None]]:
+    """Return the optional functions of a task, none of which a panel can give."""
+    return dict.fromkeys(get(task).functions, lambda: None)

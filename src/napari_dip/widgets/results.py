@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Layer
 
-from napari_dip import __version__
-from napari_dip.io.provenance import SOFTWARE
+from napari_dip.io.provenance import origin
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot
@@ -74,11 +73,8 @@ class ResultLayer:
         ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
         self.shape = tuple(len(range(*r)) for r in ranges)
         self.provenance: dict[str, Any] = {
-            "software": SOFTWARE,
-            "version": __version__,
+            **origin(recipe),
             "run_id": uuid.uuid4().hex,
-            "task": recipe.task,
-            "recipe": recipe.to_dict(),
             "source": source.name,
             "layers": {name: layer.name for name, layer in inputs.items()},
             "crop": [[start, stop] for start, stop, _ in ranges],

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import dataclasses
+from functools import partial
+from typing import Any
 
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.blank import BlankWidget
-from napari_dip.widgets.inputs import ImageInput
+import numpy as np
+from napari.layers import Image
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QWidget
+
+from napari_dip.errors import FitError, InputError
+from napari_dip.io.provenance import origin
+from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
+from napari_dip.widgets import scripting, settings, turns
+from napari_dip.widgets.layers import KEY
+from napari_dip.widgets.panel import ParameterPanel, changed, copy
+from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.results import insert
+from napari_dip.widgets.worker import threads
 
 
-class SamplePriorWidget(BlankWidget):
+class SamplePriorWidget(ParameterPanel):
     """Draw what an untrained network makes of random numbers."""
 
-    task = "sample_prior"
-    arrays: ClassVar[dict[str, type[ImageInput]]] = {}
-    meaningless = (
-        *BlankWidget.meaningless,
-        *("preset", "iterations", "extra_iterations", "restarts"),  # no fit
-    )
     about = (
         "Nothing is restored here. A network with random weights is given random "
         "numbers, and what comes out is a new layer: the kind of structure that "
@@ -27,6 +36,95 @@ class SamplePriorWidget(BlankWidget):
         "give large smooth shapes, few of them fine grain."
     )
 
-    def title(self, recipe: Recipe) -> str:
-        """Return what the result is to be called after."""
-        return f"seed {recipe.seed}"
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, SampleParameters, parent)
+        self.run_button = button("Run", "Draw a sample; it is a new layer.")
+        self.message = wrapped()
+        self.message.hide()
+        self._fill_dock(self.run_button, self.message)
+        self._restore()
+        self.run_button.clicked.connect(self.run)
+        self.turn = object()
+        """Stands for this panel among the fits that wait for each other."""
+        self.destroyed.connect(partial(turns.leave, self.turn))
+
+    def run(self) -> None:
+        """Draw what is filled in, once no fit runs, or say what is wrong."""
+        try:
+            parameters = self.fields.recipe()
+        except InputError as error:
+            self._say(str(error))
+            return
+        settings.remember(parameters.task, changed(parameters))
+        self.run_button.setEnabled(False)
+        self._say("Waiting for a fit to end")
+        turns.take(self.turn, partial(self._begin, parameters))
+
+    def _begin(self, parameters: SampleParameters) -> None:
+        self._say("Drawing")
+        slots = {"returned": self._show, "errored": self._failed}
+        create_worker(_draw, parameters, _connect=slots)
+
+    def _show(self, drawn: tuple[SampleParameters, NDArray[np.float32]]) -> None:
+        parameters, image = drawn
+        rgb = parameters.channels in (3, 4)
+        layer = Image(
+            image,
+            name=f"{_title(parameters)} [DIP sample prior]",
+            rgb=rgb,
+            contrast_limits=None if rgb else (0, 1),
+            metadata={KEY: origin(parameters)},
+        )
+        insert(self.viewer.layers, [], layer)
+        self._end("Finished.")
+
+    def _failed(self, error: Exception) -> None:
+        show_error(str(error))
+        self._end(f"Failed: {error}")
+
+    def _end(self, text: str) -> None:
+        self.run_button.setEnabled(True)
+        self._say(text)
+        turns.leave(self.turn)
+
+    def _say(self, text: str) -> None:
+        self.message.setText(text)
+        self.message.show()
+
+    def copy_python(self) -> None:
+        """Copy code that draws this sample again."""
+        self._copy(lambda p: scripting.python(p, {}, scripting.Ending()))
+
+    def copy_command(self) -> None:
+        """Copy the command line that writes this sample to a file."""
+        self._copy(lambda p: scripting.command(p, {}, f"{_title(p)}-{p.task}.tif"))
+
+    def _copy(self, write: Any) -> None:
+        try:
+            text = write(self.fields.recipe())
+        except InputError as error:
+            self._tell(str(error))
+            return
+        copy(text)
+        self._tell("Copied.")
+
+
+def _title(parameters: SampleParameters) -> str:
+    """Return what a sample is called."""
+    return f"seed {parameters.seed}"
+
+
+def _draw(
+    parameters: SampleParameters,
+) -> tuple[SampleParameters, NDArray[np.float32]]:
+    """Draw a sample in a thread, with as many cores as the copied code sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads())
+        return parameters, sample_prior(**dataclasses.asdict(parameters))
+    except RuntimeError as error:  # of torch; napari's workers swallow it
+        raise FitError(f"{type(error).__name__}: {error}") from error
+    finally:
+        torch.set_num_threads(before)

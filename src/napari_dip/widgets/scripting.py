@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import get
 from napari_dip.widgets.worker import threads
 
@@ -43,12 +43,12 @@ class Ending:
         return cls(None if stopped is None else tuple(stopped), tuple(kept))
 
 
-def python(recipe: Recipe, arrays: Mapping[str, str], ending: Ending) -> str:
+def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str:
     """Return Python that does a run again, in napari's console.
 
     Parameters
     ----------
-    recipe : Recipe
+    recipe : Parameters
         As it was run.
     arrays : mapping of str to str
         For each array of the task its expression.
@@ -89,25 +89,27 @@ def python(recipe: Recipe, arrays: Mapping[str, str], ending: Ending) -> str:
     return "\n".join(lines) + "\n"
 
 
-def command(recipe: Recipe, files: Mapping[str, str], output: str) -> str:
+def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
     """Return the command line that does a run again, from files to a file.
 
     Parameters
     ----------
-    recipe : Recipe
+    recipe : Parameters
         As it was run.
     files : mapping of str to str
         For each array of the task its file.
     output : str
         The file to write.
     """
+    # The first file has no name on the command line.
+    first = get(recipe.task).files[:1] if files else ()
     words = ["napari-dip", recipe.task.replace("_", "-")]
-    words += [files[name] for name in get(recipe.task).files[:1]]
+    words += [files[name] for name in first]
     words += ["--output", output]
     for name, file in files.items():
-        if name not in get(recipe.task).files[:1]:
+        if name not in first:
             words += [_option(name), file]
-    known = {p.name for p in get(recipe.task).recipe.parameters()}
+    known = {p.name for p in recipe.parameters()}
     given = dict(_changed(recipe))
     given |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}
     for name, value in given.items():
@@ -117,9 +119,9 @@ def command(recipe: Recipe, files: Mapping[str, str], output: str) -> str:
     return f"OMP_NUM_THREADS={threads()} {shlex.join(words)}\n"
 
 
-def _changed(recipe: Recipe) -> Iterable[tuple[str, Any]]:
+def _changed(recipe: Parameters) -> Iterable[tuple[str, Any]]:
     """Yield the parameters that are not at their defaults."""
-    for p in get(recipe.task).recipe.parameters():
+    for p in recipe.parameters():
         value = getattr(recipe, p.name)
         if value != p.default or type(value) is not type(p.default):
             yield p.name, value

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import InputError
@@ -16,7 +16,7 @@ from napari_dip.tasks.run import get
 from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController, Work
-from napari_dip.widgets.fields import Fields, row
+from napari_dip.widgets.fields import row
 from napari_dip.widgets.foresee import Foresight, load_torch
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import (
@@ -28,14 +28,15 @@ from napari_dip.widgets.layers import (
     shown_plane,
     whole,
 )
-from napari_dip.widgets.parts import VerticalArea, button, folded, wrapped
+from napari_dip.widgets.panel import ParameterPanel, changed, copy
+from napari_dip.widgets.parts import folded
 from napari_dip.widgets.run_panel import RunPanel
 from napari_dip.widgets.scrubber import Scrubber
 
 ALL, SHOWN = "all of them", "the one shown"
 
 
-class TaskWidget(QWidget):
+class TaskWidget(ParameterPanel):
     """The dock widget of one task.
 
     A subclass says which task, which layers are its arrays, and what it does.
@@ -54,9 +55,6 @@ class TaskWidget(QWidget):
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"image": ImageInput}
     """Where every array of the task comes from; the first is what is restored."""
 
-    about: ClassVar[str]
-    """What it does to an image, honestly, in a few sentences."""
-
     holds_out: ClassVar[bool] = False
     """Whether a fit that stops by itself watches pixels held out of it."""
 
@@ -67,16 +65,14 @@ class TaskWidget(QWidget):
     """What there is early and late in a fit."""
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
-        self.controller = RunController(napari_viewer, self)
         task = get(self.task)
+        super().__init__(napari_viewer, task.recipe, parent)
+        self.controller = RunController(napari_viewer, self)
         self.inputs = {
             name: kind(name, napari_viewer, task.arrays[name])
             for name, kind in self.arrays.items()
         }
         self.planes = ComboBox(choices=(ALL, SHOWN))
-        self.fields = Fields(task.recipe)
         self.panel = RunPanel(self.controller)
         self.scrubber = Scrubber(self.controller, self.ends)
         self.comparison = Comparison(
@@ -87,8 +83,9 @@ class TaskWidget(QWidget):
         )
         self.foresight = Foresight(self.work, self)
 
+        self.compare_section = folded("Compare", self.comparison)
         self._fill_form()
-        self._fill_dock()
+        self._fill_dock(self.panel, self.scrubber, self.compare_section)
         self._restore()
         self.panel.run_button.clicked.connect(self.run)
         self.fields.changed.connect(self._changed)
@@ -107,71 +104,6 @@ class TaskWidget(QWidget):
         rows.append(("Planes", self.planes, tip))
         for i, (label, widget, tip) in enumerate(rows):
             self.fields.form.insertRow(i, *row(label, widget, tip))
-
-    def _fill_dock(self) -> None:
-        """Put everything below each other, in an area that scrolls."""
-        inside = QWidget()
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self.fields)
-        layout.addWidget(self.panel)
-        layout.addWidget(self.scrubber)
-        self.about_section = folded(
-            "What will this do to my image?", wrapped(self.about)
-        )
-        self.compare_section = folded("Compare", self.comparison)
-        layout.addWidget(self.compare_section)
-        layout.addWidget(folded("Script and recipe", self._scripts()))
-        layout.addWidget(self.about_section)
-        layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(VerticalArea(inside))
-
-    def _scripts(self) -> QWidget:
-        """Return the buttons that turn a run into text, and a recipe into fields."""
-        self.python_button = button(
-            "Copy as Python",
-            "Copy code that does this run again in napari's console: the last run if "
-            "nothing was changed since, with where it was stopped.",
-        )
-        self.command_button = button(
-            "Copy as command", "Copy the command line that does this run on files."
-        )
-        self.load_button = button(
-            "Load from layer",
-            "Fill in the parameters that a result was made with: select its layer "
-            "first.",
-        )
-        self.defaults_button = button("Defaults", "Go back to the defaults.")
-        self.told = wrapped()
-        self.told.hide()
-        self.python_button.clicked.connect(self.copy_python)
-        self.command_button.clicked.connect(self.copy_command)
-        self.load_button.clicked.connect(self.load_recipe)
-        self.defaults_button.clicked.connect(
-            lambda: self.fields.load(get(self.task).recipe())
-        )
-        widget = QWidget()
-        grid = QGridLayout(widget)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.python_button, 0, 0)
-        grid.addWidget(self.command_button, 0, 1)
-        grid.addWidget(self.load_button, 1, 0)
-        grid.addWidget(self.defaults_button, 1, 1)
-        grid.addWidget(self.told, 2, 0, 1, 2)
-        return widget
-
-    def _restore(self) -> None:
-        """Fill in what was used last; unfold the text for who is new here."""
-        used = settings.last_used(self.task)
-        if not used:
-            self.about_section.expand(animate=False)
-            return
-        try:
-            self.fields.load(get(self.task).recipe.from_dict(used))
-        except InputError:  # of another version
-            settings.remember(self.task, {})
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers there are now; napari calls this when they change."""
@@ -326,38 +258,3 @@ class TaskWidget(QWidget):
         ]
         save = f" It reads files: save {', '.join(missing)} first." if missing else ""
         self._tell(f"Copied.{save}")
-
-    def load_recipe(self) -> None:
-        """Fill in the recipe of the selected layer."""
-        layer = self.viewer.layers.selection.active
-        made = {} if layer is None else layer.metadata.get(KEY, {})
-        try:
-            if not isinstance(made.get("recipe"), dict):
-                raise InputError("Select a result first: this layer has no recipe.")
-            recipe = get(self.task).recipe.from_dict(made["recipe"])
-        except InputError as error:
-            self._tell(str(error))
-            return
-        for name, layer_name in made.get("layers", {}).items():
-            if name in self.inputs:
-                self.inputs[name].choose(layer_name)
-        self.fields.load(recipe)
-        self._tell(f"The parameters of {layer.name} are filled in.")
-
-    def _tell(self, text: str) -> None:
-        self.told.setText(text)
-        self.told.show()
-
-
-def changed(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe's dict without what is at its default."""
-    default = type(recipe)().to_dict()
-    values = recipe.to_dict()
-    return {k: v for k, v in values.items() if k == "task" or v != default[k]}
-
-
-def copy(text: str) -> None:
-    """Put a text on the clipboard."""
-    clipboard = QApplication.clipboard()
-    assert clipboard is not None
-    clipboard.setText(text)

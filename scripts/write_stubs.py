@@ -1,0 +1,86 @@
+"""Write the types of the task functions, which are made at run time, into a stub.
+
+    python scripts/write_stubs.py
+
+Run it when a recipe changes: a test compares the stub with the recipes.
+"""
+
+import inspect
+import subprocess
+import sys
+import textwrap
+from importlib import import_module
+from pathlib import Path
+
+from napari_dip.tasks.run import TASKS
+
+STUB = Path(__file__).resolve().parents[1] / "src/napari_dip/tasks/signatures.pyi"
+
+HEAD = '''"""The task functions as type checkers and editors see them.
+
+Written by scripts/write_stubs.py from the recipes; there is no such module at run time.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import Module
+
+from napari_dip.prior.architecture import Generates
+from napari_dip.prior.problem import Fit, Iterate
+from napari_dip.prior.stopping import Rule
+from napari_dip.tasks.analysis import Analysis
+
+'''
+
+OVERLOADS = (
+    ("Literal[False] = False", "NDArray[Any]"),
+    ("Literal[True]", "Fit"),
+    ("bool", "NDArray[Any] | Fit"),
+)
+"""What `full_output` is, and what the function then returns."""
+
+
+def stub() -> str:
+    """Return the text of the stub."""
+    names = ", ".join(f'"{name}"' for name in TASKS)
+    functions = [getattr(import_module(home), name) for name, home in TASKS.items()]
+    return "\n".join([HEAD, f"TaskName = Literal[{names}]", *map(overloads, functions)])
+
+
+def overloads(function) -> str:
+    """Return the definitions of a function, the first with its documentation."""
+    signature = inspect.signature(function)
+    text = textwrap.indent(function.__doc__.strip(), "    ").strip()
+    body = f'r"""{text}\n    """'
+    definitions = []
+    for full_output, returned in OVERLOADS:
+        arguments = ",\n    ".join(arguments_of(signature, full_output))
+        definitions.append(
+            f"@overload\ndef {function.__name__}(\n    {arguments},\n) -> {returned}:\n"
+            f"    {body}\n"
+        )
+        body = "..."
+    return "\n".join(definitions)
+
+
+def arguments_of(signature: inspect.Signature, full_output: str):
+    """Yield the arguments of a function as they are written."""
+    star = False
+    for p in signature.parameters.values():
+        if p.kind is p.KEYWORD_ONLY and not star:
+            star = True
+            yield "*"
+        if p.name == "full_output":
+            yield f"full_output: {full_output}"
+        elif p.default is p.empty:
+            yield f"{p.name}: {p.annotation}"
+        else:
+            yield f"{p.name}: {p.annotation} = {p.default!r}"
+
+
+if __name__ == "__main__":
+    STUB.write_text(stub())
+    subprocess.run([sys.executable, "-m", "ruff", "format", STUB], check=True)

@@ -1,0 +1,111 @@
+"""The commands that show the prior itself and restore no image."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter as Option
+
+from napari_dip.cli.job import save
+from napari_dip.cli.options import (
+    FILES,
+    Overwrite,
+    Quiet,
+    check_place,
+    check_target,
+    command_of,
+    values_of,
+)
+from napari_dip.cli.output import put
+from napari_dip.errors import InputError
+from napari_dip.io import atomic, files, provenance
+from napari_dip.tasks import noise_impedance as impedance
+from napari_dip.tasks import sample_prior as sampling
+from napari_dip.tasks.sample_prior import SampleParameters
+
+
+def sample_prior(
+    *,
+    output: Path,
+    overwrite: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+    **given: Any,
+) -> int:
+    """Draw an image from the untrained prior.
+
+    What a network with random weights makes of random numbers, before it has seen any
+    image: the structures that it will prefer in every fit.
+    """
+    parameters = SampleParameters(**values_of(SampleParameters, given))
+    check_target(output, [], overwrite)
+    return draw(parameters, output, overwrite, json, quiet)
+
+
+command_of(sample_prior, SampleParameters)
+
+
+def draw(
+    parameters: SampleParameters, output: Path, overwrite: bool, json: bool, quiet: bool
+) -> int:
+    """Write a sample of the prior to a file and say so."""
+    made = provenance.origin(parameters)
+    image = sampling.sample_prior(**dataclasses.asdict(parameters))
+    result = save(output, image, None, made, overwrite)
+    if json:
+        facts = {"output": str(output), "inputs": {}, **result, "provenance": made}
+        put(provenance.dumps(facts))
+    elif not quiet:
+        put(f"{output}: a sample of the prior from seed {parameters.seed}")
+    return 0
+
+
+def noise_impedance(  # noqa: D103  # see below
+    file: Annotated[
+        Path, Option(name="INPUT", group=FILES, help="An image file of any kind.")
+    ],
+    /,
+    *,
+    output: Annotated[
+        Path,
+        Option(
+            name=["--output", "-o"],
+            group=FILES,
+            help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
+            "which needs matplotlib.",
+        ),
+    ],
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    iterations: int = 1000,
+    sigma: float = 25 / 255,
+    device: str = "auto",
+    seed: int = 0,
+) -> int:
+    kind = output.suffix.lower().removeprefix(".")
+    if kind not in impedance.FORMATS:
+        raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")
+    check_place(output, [file], overwrite)
+    if kind != "csv":
+        impedance.new_figure()  # raises before the fits where matplotlib is missing
+    image = files.read(file)
+    curves = impedance.noise_impedance(
+        image.data,
+        iterations=iterations,
+        sigma=sigma,
+        channel_axis=image.header.channel_axis,
+        device=device,
+        seed=seed,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(output, overwrite=overwrite) as partial:
+        curves.save(partial, kind)
+    if not quiet:
+        put(f"{output}: {iterations} iterations of each of the four fits")
+    return 0
+
+
+# The help of the command and its options is that of the function.
+noise_impedance.__doc__ = impedance.noise_impedance.__doc__

@@ -1,0 +1,40 @@
+"""Errors of decoders as messages for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_dip.errors import FileError, InputError
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Turn an error while a file is read into one line that names the file.
+
+    Decoders fail in many ways on broken files, so any exception is taken.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is read.
+
+    Raises
+    ------
+    FileError
+        In place of any exception but those of napari-dip.
+    """
+    try:
+        yield
+    except (FileError, InputError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise FileError(f"{path.name} cannot be read: {reason}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error without line breaks and pydantic's link."""
+    text = " ".join(str(error).split())
+    return text.partition(" For further information visit")[0]

@@ -1,0 +1,234 @@
+"""The fit of one block: a pure function of recipe, arrays, block and analysis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
+
+ATTEMPTS = 3
+"""Fits begun for one block before a stuck one is kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFit:
+    """What came of the fits of a block.
+
+    Attributes
+    ----------
+    image : ndarray
+        float32, (C, Y, X) or (C, Z, Y, X), in the units of the input.
+    deviation : ndarray, optional
+        Standard deviation over the restarts, of the same shape, where several were
+        asked for.
+    fits : list of Fit
+        Of every restart.
+    details : dict
+        For the provenance, JSON-able.
+    warnings : list of str
+        What the user should know.
+    resume : callable, optional
+        Goes on with the fit, where it was single and that was asked for:
+        ``resume(extra)`` is a generator like that of `fit_block`.
+    """
+
+    image: Float
+    deviation: Float | None
+    fits: list[Fit]
+    details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    resume: Callable[[int], BlockFitting] | None = None
+
+
+BlockFitting = Generator["Iterate", "bool | None", BlockFit]
+
+
+def fit_block(
+    job: Job,
+    recipe: Recipe,
+    block: Block,
+    analysis: Analysis | None = None,
+    *,
+    overrides: Overrides | None = None,
+    pixels: Any = None,
+    threads: int | None = None,
+    resumable: bool = False,
+) -> BlockFitting:
+    """Fit one block, yielding every iteration.
+
+    Parameters
+    ----------
+    job : Job
+        The task with its arrays.
+    recipe : Recipe
+        Its parameters.
+    block : Block
+        What is fitted.
+    analysis : Analysis, optional
+        What is known about it; found out where not given.
+    overrides : Overrides, optional
+        What the user sets in place of the preset.
+    pixels : ndarray, optional
+        The block's plane, where it has been read already.
+    threads : int, optional
+        CPU threads during a step.
+    resumable : bool
+        Whether to keep what is needed to go on later.
+
+    Yields
+    ------
+    Iterate
+        `image` is that of the block, (C, ...), in the units of the input.
+
+    Returns
+    -------
+    BlockFit
+        The result.
+    """
+    from napari_dip.prior.fit import STOPPED, fit
+
+    overrides = overrides or Overrides()
+    if pixels is None:
+        pixels = job.pixels(block.index)
+    part = None if pixels is None else block.cut(pixels)
+    analysis = analysis or job.analyse(part, block)
+    preset = job.preset(analysis)
+    plan = job.plan(part, block, analysis)
+    count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
+    fits: list[Fit] = []
+    warnings = list(plan.warnings)
+    for restart in range(count):
+        earlier = tuple(f.average for f in fits)
+        seconds = sum(f.seconds for f in fits)
+
+        def adapt(
+            it: Iterate,
+            earlier: tuple[Tensor, ...] = earlier,
+            seconds: float = seconds,
+            restart: int = restart,
+        ) -> Iterate:
+            return dataclasses.replace(
+                it,
+                render=lambda: _restored(plan, [*earlier, it.average]),
+                seconds=it.seconds + seconds,
+                part=restart,
+                parts=count,
+            )
+
+        for attempt in range(ATTEMPTS):
+            seed = recipe.seed + 104729 * (block.plane * count + restart)
+            seed = (seed + 15485863 * attempt) % 2**31
+            problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
+            settings = dataclasses.replace(
+                settings, threads=threads, resumable=resumable and count == 1
+            )
+            failed = plan.failed if attempt < ATTEMPTS - 1 else None
+            done, reason = yield from relay(
+                fit(problem, prior, settings), adapt, failed
+            )
+            if reason is None:
+                break
+            warnings.append(f"{reason}: begun again from another seed")
+        fits.append(done)
+        warnings += [w for w in done.warnings if w not in warnings]
+        if done.stopped_by == STOPPED:
+            break
+    averages = [f.average for f in fits]
+    image = _restored(plan, averages)
+    deviation = None
+    if count > 1:
+        deviation = np.std([_restored(plan, [a]) for a in averages], axis=0)
+    details = {**plan.details, **done.settings, "analysis": analysis.to_dict()}
+    result = BlockFit(image, deviation, fits, details, warnings)
+    return _resumable(result, plan, done, adapt)
+
+
+def _resumable(
+    result: BlockFit, plan: Plan, done: Fit, adapt: Callable[[Iterate], Iterate]
+) -> BlockFit:
+    """Return the result of a single fit with a way to go on, if there is one."""
+    resume = done.resume
+    if resume is None:
+        return result
+
+    def further(extra: int) -> BlockFitting:
+        longer, _ = yield from relay(resume(extra), adapt, None)
+        warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
+        again = dataclasses.replace(
+            result,
+            image=_restored(plan, [longer.average]),
+            fits=[longer],
+            warnings=warnings,
+        )
+        return _resumable(again, plan, longer, adapt)
+
+    return dataclasses.replace(result, resume=further)
+
+
+def fit_alone(
+    task: Task,
+    recipe: Recipe,
+    arrays: Sequence[Any],
+    block: Block,
+    analysis: Analysis | None = None,
+    overrides: Overrides | None = None,
+) -> BlockFit:
+    """Fit one block to its end, in a process of its own if need be.
+
+    All arguments can be pickled, but for tasks that take functions or models.
+    """
+    job = task.start(recipe, *arrays)
+    running = fit_block(job, recipe, block, analysis, overrides=overrides)
+    try:
+        while True:
+            next(running)
+    except StopIteration as end:
+        result: BlockFit = end.value
+        return dataclasses.replace(result, resume=None)
+
+
+def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
+    """Return the image of several averaged outputs, in the units of the input."""
+    import torch
+
+    mean = sum(averages[1:], start=averages[0]) / len(averages)
+    if plan.finish is not None:
+        with torch.no_grad():
+            mean = plan.finish(mean)
+    return plan.restore(mean[0].cpu().numpy())
+
+
+def relay(
+    fitting: Fitting | BlockFitting,
+    adapt: Callable[[Iterate], Iterate],
+    failed: Callable[[Iterate], str | None] | None,
+) -> Generator[Iterate, bool | None, tuple[Any, str | None]]:
+    """Pass iterates on, adapted, and what is sent back; close what was opened.
+
+    Returns what the generator returns, and why it was given up where `failed` said so.
+    """
+    reason: str | None = None
+    stop: bool | None = None
+    try:
+        while True:
+            # A generator that has not begun takes nothing but None.
+            iterate = fitting.send(bool(stop or reason) or None)
+            reason = failed(iterate) if failed is not None and not stop else None
+            stop = yield adapt(iterate)
+    except StopIteration as end:
+        return end.value, None if stop else reason
+    finally:
+        fitting.close()

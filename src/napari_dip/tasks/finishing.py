@@ -1,0 +1,135 @@
+"""Steps from the averaged output of a network to the result of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dip.tasks.arrays import Float, Plane
+from napari_dip.tasks.noise import NoiseModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Step = Callable[["Tensor"], "Tensor"]
+"""Maps an averaged output, (1, C, ...) in scaled units, to a better image."""
+
+FILTERED = 0.5
+"""Part of the Wiener filter in the result."""
+
+TAKEN_UP = 2.0
+"""Noise over what a fit of correlated noise leaves of it where the image is smooth:
+part has been taken up, and it is often weakest there."""
+
+SAMPLE = 1_000_000
+"""Pixels that are enough for a quantile."""
+
+POOLING = 4.0
+"""Standard deviation in pixels of the window that judges a pixel's reliability."""
+
+
+def fitted_pixels(plane: Plane) -> Float:
+    """Return 1 where a pixel is fitted: not missing, nor constant in all channels."""
+    weight: Float = plane.known * ~plane.constant.all(axis=0)
+    return weight
+
+
+def in_turn(steps: Sequence[Step]) -> Step | None:
+    """Return the steps as one, None where there are none."""
+    if not steps:
+        return None
+
+    def finish(average: Tensor) -> Tensor:
+        for step in steps:
+            average = step(average)
+        return average
+
+    return finish
+
+
+def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
+    """Return the step that gives an average its pixels' own values back.
+
+    A pixel's prediction e was made without its noisy value y, which still says
+    something.  With v the local mean of (y - e)^2 and s^2 the noise variance, the
+    best linear estimate is ``e + max(v - s^2, 0) / v * (y - e)`` (the posterior
+    mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
+    Eq. 4, with the prior's variance taken from the image instead of a network).
+
+    Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
+    pixels is below: there the fit has missed nothing but noise.  Channels miss the same
+    structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
+    """
+    import torch
+
+    from napari_dip.prior.operators import gaussian_blur
+
+    measurement = torch.from_numpy(plane.values)[None]
+    known = torch.from_numpy(fitted_pixels(plane))[None, None]
+
+    def step(average: Tensor) -> Tensor:
+        y, weight = measurement.to(average.device), known.to(average.device)
+        excess = (y - average).square()
+        level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
+        if noise is not None:
+            variance = noise.at(average)
+            # Relative to the noise, so that bright and dark pixels can be pooled.
+            excess = excess / variance
+            level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
+        local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
+            weight, POOLING
+        ).clamp(min=1e-6)
+        if noise is None:
+            values = local.flatten(2)[..., weight.flatten() > 0]
+            values = values[..., :: 1 + values.shape[-1] // SAMPLE]
+            lowest = values.quantile(0.1, dim=-1).reshape(level.shape)
+            level = (TAKEN_UP * lowest).clamp(min=1e-12)
+            local = local / level
+        if len(plane.values) > 1:
+            certainty = level.square().reciprocal()
+            missed = ((local - 1) * level * certainty).sum(1, keepdim=True)
+            local = 1 + missed / certainty.sum(1, keepdim=True) / level
+        gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
+        return average + gain * (y - average)
+
+    return step
+
+
+def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that averages a restored image with a Wiener filter's.
+
+    The filter takes the restored image for the spectrum of the true one; what it makes
+    of the noisy image errs in other ways, and the mean of both errs least.
+    """
+    import torch
+
+    from napari_dip.prior.wiener import wiener
+
+    measurement = torch.from_numpy(plane.values)[None]
+    known = torch.from_numpy(fitted_pixels(plane))[None, None]
+
+    def step(restored: Tensor) -> Tensor:
+        weight = known.to(restored.device)
+        y = torch.lerp(restored, measurement.to(restored.device), weight)
+        filtered = wiener(y, restored, noise.at(restored))
+        return torch.lerp(restored, filtered, FILTERED * weight)
+
+    return step
+
+
+def channel_weights(variance: np.ndarray, least: float = 0.02) -> tuple[float, ...]:
+    """Return weights of the channels' errors: the noisier, the less.
+
+    Parameters
+    ----------
+    variance : ndarray
+        Of the noise of every channel, in scaled units.
+    least : float
+        Noise, as a part of a channel's range, below which less gives no more weight.
+    """
+    if len(variance) == 1:
+        return ()
+    weights = 1 / (variance + least**2)
+    return tuple((weights / weights.mean()).tolist())

@@ -1,0 +1,238 @@
+"""The public functions, made from the recipes of their tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis, read
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import TASKS, get, run
+from napari_dip.tasks.task import Overrides, Task, outline
+
+if TYPE_CHECKING:
+    from napari_dip.prior.architecture import Generates
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
+    from napari_dip.prior.runtime import Estimate
+    from napari_dip.prior.stopping import Rule
+    from napari_dip.tasks.signatures import TaskName
+
+
+def function(task: Task) -> Callable[..., Any]:
+    """Return the public function of a task, documented from its recipe."""
+
+    def call(
+        *arrays: Any,
+        architecture: Generates | None = None,
+        stop: Rule | None = None,
+        analysis: Analysis | Sequence[Any] | None = None,
+        progress: bool = False,
+        callback: Callable[[Iterate], Any] | None = None,
+        full_output: bool = False,
+        **parameters: Any,
+    ) -> NDArray[Any] | Fit:
+        recipe, given = _bind(task, arrays, parameters)
+        overrides = overriding(architecture, stop, analysis)
+        fitting = run(task, recipe, given, overrides=overrides)
+        from napari_dip.prior.fit import finish
+
+        if progress:
+            from napari_dip.tasks.progress import Bar
+
+            with Bar(task.name) as bar:
+                fit = finish(fitting, _both(bar, callback))
+        else:
+            fit = finish(fitting, callback)
+        image: NDArray[Any] = fit.image
+        return fit if full_output else image
+
+    own, arguments = inspect.signature(call), _arguments(task)
+    arguments += [p for p in own.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    call.__name__ = call.__qualname__ = task.name
+    call.__module__ = TASKS[task.name]
+    call.__doc__ = _document(task)
+    call.__signature__ = own.replace(parameters=arguments)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in arguments}
+    call.__annotations__["return"] = own.return_annotation
+    return call
+
+
+def overriding(architecture: Any, stop: Any, analysis: Any) -> Overrides:
+    """Return what the user sets in place of the preset, checked."""
+    for name, value, method in (
+        ("architecture", architecture, "build"),
+        ("stop", stop, "start"),
+    ):
+        if value is not None and not hasattr(value, method):
+            raise InputError(
+                f"{name} must be a value of napari_dip.prior, or None; got {value!r}"
+            )
+    return Overrides(architecture, stop, () if analysis is None else read(analysis))
+
+
+def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
+    """Run a task step by step.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task function, such as "denoise".
+    *arrays : array_like
+        Its arrays.
+    **parameters
+        Its keywords, but for progress, callback and full_output.
+
+    Yields
+    ------
+    Iterate
+        After every iteration; its `image` is computed when asked for.  Send True
+        to end the fit and keep its best image.
+
+    Returns
+    -------
+    Fit
+        As the value of the generator.
+
+    Examples
+    --------
+    >>> from napari_dip import iterate
+    >>> for it in iterate("denoise", noisy, iterations=200):  # doctest: +SKIP
+    ...     print(it.step, it.loss)
+    """
+    found = get(task)
+    names = ("architecture", "stop", "analysis")
+    overrides = overriding(*(parameters.pop(name, None) for name in names))
+    recipe, given = _bind(found, arrays, parameters)
+    return run(found, recipe, given, overrides=overrides)
+
+
+def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
+    """Estimate what a task will take before running it.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task function, such as "denoise".
+    *arrays : array_like
+        Its arrays.
+    **parameters
+        Its keywords, but for progress, callback and full_output.
+
+    Returns
+    -------
+    Estimate
+        Peak memory in bytes, what is available, and seconds per iteration, from a
+        trial on a small piece, of one plane.
+    """
+    from napari_dip.prior.fit import estimate as measure
+
+    found = get(task)
+    recipe, given = _bind(found, arrays, parameters)
+    return measure(*outline(found.start(recipe, *given), recipe), trial=True)
+
+
+def _bind(
+    task: Task, arrays: Sequence[Any], parameters: dict[str, Any]
+) -> tuple[Recipe, list[Any]]:
+    """Match arguments as a written-out function would: recipe and arrays."""
+    try:
+        bound = inspect.Signature(_arguments(task)).bind(*arrays, **parameters)
+    except TypeError as error:
+        raise TypeError(f"{task.name}() {error}") from None
+    keywords = dict(bound.arguments)
+    given = [keywords.pop(name) for name in task.arrays]
+    given += [keywords.pop(name, None) for name in task.functions]
+    return task.recipe(**keywords), given
+
+
+def _arguments(task: Task) -> list[inspect.Parameter]:
+    """Return the arrays and parameters of a task as arguments of its function.
+
+    Types are text, as wherever annotations are postponed: what they name is imported
+    for type checkers only, since some of it would bring torch.
+    """
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments = [
+        inspect.Parameter(
+            name, positional, annotation=task.objects.get(name, "ArrayLike")
+        )
+        for name in task.arrays
+    ]
+    fields = dataclasses.fields(task.recipe)
+    for f in sorted(fields, key=lambda f: f.name not in task.positional):
+        kind = positional if f.name in task.positional else keyword
+        # Any sequence becomes a tuple.
+        text = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", str(f.type))
+        arguments.append(
+            inspect.Parameter(f.name, kind, annotation=text, default=f.default)
+        )
+    text = "Callable[[Tensor], Tensor] | None"
+    arguments += [
+        inspect.Parameter(name, keyword, annotation=text, default=None)
+        for name in task.functions
+    ]
+    return arguments
+
+
+def _document(task: Task) -> str:
+    """Write the numpydoc docstring of a task."""
+    lines = [task.summary.strip(), "", "Parameters", "----------"]
+    for name, text in task.arrays.items():
+        kind = "object" if name in task.objects else "array_like"
+        lines += [f"{name} : {kind}", f"    {text}"]
+    for p in task.recipe.parameters():
+        lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
+    for name, text in task.functions.items():
+        lines += [f"{name} : callable, optional", f"    {text}"]
+    lines += [
+        "architecture : Architecture, optional",
+        "    Network in place of the preset's; see `napari_dip.prior.architecture`.",
+        "stop : Rule, optional",
+        "    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.",
+        "analysis : dict or sequence of dict, optional",
+        "    What was found out about another image of the same kind, one for every",
+        "    group of channels: ``fit.settings['planes'][0]['analysis']``.",
+        "progress : bool, default False",
+        "    Show a progress bar on standard error.",
+        "callback : callable, optional",
+        "    Called with every `Iterate`; returning True stops the fit, which keeps",
+        "    its best image.",
+        "full_output : bool, default False",
+        "    Return a `Fit` in place of the image.",
+        "",
+        "Returns",
+        "-------",
+        "ndarray or Fit",
+        "    The image in the units of the input, float32 unless `dtype` says",
+        "    otherwise, or the whole `Fit`.",
+        "",
+        "Raises",
+        "------",
+        "InputError",
+        "    If an argument is not acceptable; a ValueError.",
+        "OutOfMemory",
+        "    If the fit is too large for the device; the message says what fits.",
+    ]
+    if task.notes:
+        lines += ["", "Notes", "-----", task.notes.strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _both(
+    first: Callable[[Iterate], Any], second: Callable[[Iterate], Any] | None
+) -> Callable[[Iterate], Any]:
+    if second is None:
+        return first
+
+    def both(it: Iterate) -> Any:
+        first(it)
+        return second(it)
+
+    return both

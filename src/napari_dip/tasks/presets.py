@@ -1,0 +1,395 @@
+"""How every task is fitted: one table of presets per task.
+
+A table maps the name of a preset and the case, which the task tells from the image, to
+a `Preset`.  An empty case stands for all that are not listed.  What was measured to
+choose them is in docs/development/experiments.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from napari_dip.prior.architecture import Architecture, Generates, Pixels
+from napari_dip.prior.codes import BlindSpot, Code, Guide, Meshgrid, Noise
+from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau, Rule
+
+hourglass = Architecture.uniform
+
+NO_IMAGE = torch.empty(1, 1, 1, 1)
+"""Stands for a guide, which the task puts in its place."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a task is fitted.
+
+    Attributes
+    ----------
+    architecture : Generates
+        The network.
+    code : Code
+        What it sees.
+    stop : Rule
+        When the fit ends.
+    optimizer : {"muon", "adam"}
+        See `napari_dip.prior.optimizers`.
+    rate : float
+        Learning rate.
+    schedule : {"constant", "cosine", "halving"}
+        How the learning rate falls.
+    decay : float
+        Decay of the exponential moving average of the outputs; 0 keeps the last one.
+    restarts : int
+        Fits that are averaged.
+    start_iterations : int
+        Iterations on a first estimate.
+    finish : tuple of str
+        Steps from the average to the result; see `napari_dip.tasks.finishing`.
+    """
+
+    architecture: Generates
+    code: Code
+    stop: Rule
+    optimizer: str = "muon"
+    rate: float = 0.02
+    schedule: str = "constant"
+    decay: float = 0.99
+    restarts: int = 1
+    start_iterations: int = 0
+    finish: tuple[str, ...] = ()
+
+
+Table = Mapping[tuple[str, str], Preset]
+
+
+def choose(table: Table, preset: str, case: str = "") -> Preset:
+    """Return the preset of a case, or else that of all cases."""
+    return table.get((preset, case)) or table[preset, ""]
+
+
+NARROW = hourglass(32, 4, skip=32, skip_kernel=3)
+WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
+"""Networks whose wide skips carry what the hidden pixels' neighbours show."""
+
+# "paper": the paper's text, section 4 (1800 iterations; its program runs 3000).
+# "correlated": hidden pixels could be told from their neighbours, noise and all, so
+# none are hidden; held-out blocks reach as far as the noise of camera JPEGs (0.1 at a
+# distance of 5 pixels).
+HIDING = Preset(
+    NARROW,
+    BlindSpot(0.25),
+    HeldOut(800, patience=80, relative_patience=0.2),
+    finish=("posterior mean", "wiener"),
+)
+CORRELATED = Preset(
+    hourglass(64, 3),
+    Noise(),
+    HeldOut(800, radius=5, patience=60, relative_patience=0),
+    rate=0.03,
+    decay=0.98,
+    finish=("posterior mean",),
+)
+DENOISE: Table = {
+    ("fast", ""): HIDING,
+    ("best", ""): replace(HIDING, architecture=WIDE, restarts=3),
+    ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
+    ("fast", "correlated"): CORRELATED,
+    ("best", "correlated"): replace(CORRELATED, restarts=3),
+}
+
+# "paper": the published program's, since the paper names no parameters for this task.
+# Under correlated noise wide skips bring the guide's detail along.
+GUIDED = replace(
+    CORRELATED, architecture=NARROW, code=Guide(NO_IMAGE, perturbation=1 / 30)
+)
+DENOISE_GUIDED: Table = {
+    ("fast", ""): DENOISE["fast", ""],
+    ("best", ""): DENOISE["best", ""],
+    ("paper", ""): Preset(
+        Architecture(upsampling=("nearest",) * 2 + ("bilinear",) * 3),
+        Guide(NO_IMAGE),
+        Iterations(601),
+        "adam",
+        0.1,
+        decay=0,
+    ),
+    ("fast", "correlated"): GUIDED,
+    ("best", "correlated"): replace(GUIDED, restarts=3),
+}
+
+# "paper": section 3.3 with the settings of the published program, where the paper's
+# text (section 4) differs: text has skips of 4 and bilinear upsampling there.  The last
+# output is the result.  "sparse" is the setting of the example with 98 % missing.
+# Hidden single pixels teach nothing about strokes: text is 1 to 3 dB worse with them.
+RANDOM = Preset(
+    NARROW,
+    BlindSpot(0.3),
+    Iterations(800),
+    schedule="cosine",
+    finish=("posterior mean",),
+)
+TEXT = Preset(
+    NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", decay=0.98
+)
+HOLE = replace(
+    TEXT, architecture=hourglass(32, 6, skip=0), code=Noise(perturbation=0.01)
+)
+PUBLISHED_TEXT = Preset(
+    hourglass(128, 5, skip=128, upsampling="nearest"),
+    Noise(perturbation=0.03),
+    Iterations(6001),
+    "adam",
+    0.01,
+    decay=0,
+)
+SPARSE_WIDTHS = (16, 32, 64, 128, 128)
+INPAINT: Table = {
+    ("fast", "random"): RANDOM,
+    ("fast", "text"): TEXT,
+    ("fast", "hole"): HOLE,
+    ("best", "random"): replace(
+        RANDOM, architecture=WIDE, stop=Iterations(1500), restarts=4
+    ),
+    ("best", "text"): replace(
+        TEXT, architecture=WIDE, stop=Iterations(1000), restarts=4
+    ),
+    ("best", "hole"): replace(
+        HOLE,
+        architecture=hourglass(48, 6, skip=0),
+        stop=Iterations(1000),
+        restarts=4,
+    ),
+    ("paper", "random"): replace(
+        PUBLISHED_TEXT,
+        architecture=Architecture(),
+        stop=Iterations(11000),
+        rate=0.001,
+    ),
+    ("paper", "sparse"): replace(
+        PUBLISHED_TEXT,
+        architecture=Architecture(
+            SPARSE_WIDTHS, SPARSE_WIDTHS, (0,) * 5, downsampling="average"
+        ),
+        code=Noise(perturbation=0.0),
+        stop=Iterations(1000),
+    ),
+    ("paper", "text"): PUBLISHED_TEXT,
+    ("paper", "hole"): replace(
+        PUBLISHED_TEXT,
+        architecture=hourglass(128, 5, skip=0, upsampling="nearest"),
+        code=Meshgrid(0.03),
+        stop=Iterations(5001),
+    ),
+}
+
+# The cases are the factors, "4" (up to 4) and "8" (above), and whether the image is
+# noisy.  What one coarse pixel covers must be seen as a whole, so 8 takes more scales;
+# text and other small structures need a stronger perturbation up to 4.  A noisy image
+# is not judged with the variance, of which `sharp_noise` is too rough a measure.
+UP_TO_4 = Preset(
+    hourglass(48, 3),
+    Noise(perturbation=0.08),
+    Iterations(700),
+    decay=0.98,
+    finish=("back-projection",),
+)
+UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
+PUBLISHED_4 = Preset(
+    Architecture(), Noise(perturbation=0.03), Iterations(2000), "adam", 0.01, decay=0
+)
+PUBLISHED_8 = replace(PUBLISHED_4, code=Noise(perturbation=0.05), stop=Iterations(4000))
+QUICK, LONG = (HeldOut(n, fewest=300, patience=80) for n in (700, 1500))
+SUPER_RESOLVE: Table = {
+    ("fast", "4"): UP_TO_4,
+    ("fast", "8"): UP_TO_8,
+    ("fast", "4 noisy"): replace(UP_TO_4, stop=QUICK),
+    ("fast", "8 noisy"): replace(UP_TO_8, stop=QUICK),
+    ("best", "4"): replace(UP_TO_4, stop=Iterations(1500), restarts=3),
+    ("best", "8"): replace(UP_TO_8, stop=Iterations(1500), restarts=3),
+    ("best", "4 noisy"): replace(UP_TO_4, stop=LONG, restarts=3),
+    ("best", "8 noisy"): replace(UP_TO_8, stop=LONG, restarts=3),
+    ("paper", "4"): PUBLISHED_4,
+    ("paper", "8"): PUBLISHED_8,
+    ("paper", "4 noisy"): PUBLISHED_4,
+    ("paper", "8 noisy"): PUBLISHED_8,
+}
+
+# "paper": the paper's text (Fig. 6) and its published program alike.  "jpeg": with the
+# quantisation tables of the file.
+UNKNOWN_ARTIFACTS = Preset(hourglass(32, 4), Noise(), Iterations(400))
+JPEG = Preset(NARROW, BlindSpot(0.5), Iterations(400))
+ARTIFACTS_WIDTHS = (8, 16, 32, 64, 128)
+REMOVE_ARTIFACTS: Table = {
+    ("fast", ""): UNKNOWN_ARTIFACTS,
+    ("best", ""): replace(UNKNOWN_ARTIFACTS, restarts=4),
+    ("fast", "jpeg"): JPEG,
+    ("best", "jpeg"): replace(JPEG, architecture=WIDE, restarts=4),
+    ("paper", ""): Preset(
+        Architecture(ARTIFACTS_WIDTHS, ARTIFACTS_WIDTHS, (0, 0, 0, 4, 4)),
+        Noise(features=3),
+        Iterations(2400),
+        "adam",
+        0.01,
+    ),
+}
+
+# "paper": section 4 (Image enhancement).  The level of the rule is the image's own
+# detail, which the task sets; 3000 is the most, should it never be reached.
+COARSE = Preset(
+    hourglass(32, 4), Noise(perturbation=0.0), Discrepancy(3000, 0), decay=0.9
+)
+ENHANCE: Table = {
+    ("fast", ""): COARSE,
+    ("best", ""): replace(COARSE, architecture=hourglass(48, 4)),
+    ("paper", ""): Preset(Architecture(), COARSE.code, COARSE.stop, "adam", 0.01),
+}
+
+# "paper": the program of Ren et al., Neural Blind Deconvolution Using Deep Priors
+# (CVPR 2020).
+DEBLUR = Preset(
+    hourglass(32, 4, skip=4, output="softplus"),
+    Noise(),
+    HeldOut(800, patience=100),
+    decay=0.98,
+    start_iterations=100,
+    finish=("richardson-lucy",),
+)
+DECONVOLVE: Table = {
+    ("fast", ""): DEBLUR,
+    ("best", ""): replace(
+        DEBLUR,
+        architecture=hourglass(64, 4, skip=4, output="softplus"),
+        stop=HeldOut(2000, patience=100),
+    ),
+    ("paper", ""): Preset(
+        Architecture(skip=(16,) * 5),
+        Noise(8, perturbation=0.001),
+        Iterations(5000),
+        "adam",
+        0.01,
+        schedule="halving",
+        decay=0.0,
+    ),
+}
+
+# "paper": the published network and optimiser for super-resolution, the nearest
+# application (first paper, section 4).
+FORWARD_MODEL = Preset(
+    hourglass(32, 4),
+    Noise(),
+    HeldOut(1500, patience=150, relative_patience=0.2),
+    decay=0.98,
+)
+RESTORE: Table = {
+    ("fast", ""): FORWARD_MODEL,
+    ("best", ""): replace(FORWARD_MODEL, architecture=hourglass(64, 4)),
+    ("paper", ""): Preset(Architecture(), Noise(), Iterations(2000), "adam", 0.01),
+}
+
+# "paper": the published program; the paper names no number of iterations.  There is no
+# noise to stop at, and the course of the soft map needs an end that is known.
+COMPOSITE = Preset(
+    hourglass(32, 5, skip=16, silent=True),
+    Noise(16, perturbation=0.02),
+    Iterations(200),
+    schedule="cosine",
+)
+BLEND: Table = {
+    ("fast", ""): COMPOSITE,
+    ("best", ""): replace(
+        COMPOSITE,
+        architecture=hourglass(48, 5, skip=16, silent=True),
+        stop=Iterations(600),
+    ),
+    ("paper", ""): Preset(
+        Architecture(skip=(128,) * 5, upsampling="nearest"),
+        Noise(32, perturbation=0.02),
+        Iterations(1001),
+        "adam",
+        0.006,
+    ),
+}
+
+# "pixels": without a network, what the papers compare with; Adam at 0.2 on the logits.
+# "paper": the published program (first paper, section 3.4).
+INVERSION = Preset(
+    hourglass(48, 5),
+    Noise(perturbation=0),
+    Plateau(500),
+    schedule="cosine",
+    decay=0.95,
+)
+INVERTED_PIXELS = replace(
+    INVERSION,
+    architecture=Pixels(),
+    code=Noise(1, perturbation=0),
+    optimizer="adam",
+    rate=0.2,
+)
+PUBLISHED_WIDTHS = (16, 32, 64, 128, 128, 128)
+INVERT_FEATURES: Table = {
+    ("fast", ""): INVERSION,
+    ("best", ""): replace(INVERSION, stop=Plateau(1500)),
+    ("paper", ""): Preset(
+        Architecture(
+            PUBLISHED_WIDTHS,
+            PUBLISHED_WIDTHS,
+            (4,) * 6,
+            down_kernel=(7, 7, 5, 5, 3, 3),
+            up_kernel=(7, 7, 5, 5, 3, 3),
+            upsampling="nearest",
+            downsampling="average",
+            padding="zero",
+        ),
+        Noise(perturbation=0),
+        Iterations(3100),
+        "adam",
+        0.001,
+        decay=0.9,
+    ),
+    ("fast", "pixels"): INVERTED_PIXELS,
+    ("best", "pixels"): replace(INVERTED_PIXELS, stop=Plateau(1500)),
+    ("paper", "pixels"): replace(
+        INVERTED_PIXELS, stop=Iterations(3100), schedule="constant", decay=0.9
+    ),
+}
+
+# "paper": the published program, 0.01 for classes and 0.001 for a "map" inside (first
+# paper, section 3.5).
+EXCITING = Preset(
+    Architecture(PUBLISHED_WIDTHS, PUBLISHED_WIDTHS, (0, 4, 4, 4, 4, 4)),
+    Noise(perturbation=0.03),
+    Plateau(400),
+    "adam",
+    0.01,
+    schedule="cosine",
+    decay=0.9,
+)
+PUBLISHED_EXCITING = replace(
+    EXCITING,
+    architecture=Architecture(
+        PUBLISHED_WIDTHS,
+        PUBLISHED_WIDTHS,
+        (0, 4, 4, 4, 4, 4),
+        down_kernel=(5, 3, 5, 5, 3, 5),
+        up_kernel=(5, 3, 5, 3, 5, 3),
+        downsampling="average",
+    ),
+    stop=Iterations(3100),
+    schedule="constant",
+)
+EXCITED_PIXELS = replace(INVERTED_PIXELS, stop=Plateau(400), decay=0.9)
+MAXIMIZE_ACTIVATION: Table = {
+    ("fast", ""): EXCITING,
+    ("best", ""): replace(EXCITING, stop=Plateau(1200)),
+    ("paper", ""): PUBLISHED_EXCITING,
+    ("paper", "map"): replace(PUBLISHED_EXCITING, rate=0.001),
+    ("fast", "pixels"): EXCITED_PIXELS,
+    ("best", "pixels"): replace(EXCITED_PIXELS, stop=Plateau(1200)),
+    ("paper", "pixels"): replace(
+        EXCITED_PIXELS, stop=Iterations(3100), schedule="constant"
+    ),
+}

@@ -1,0 +1,311 @@
+"""What a task is: its parameters, its arrays, and how its fits are set up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Float, Layout, prepare
+from napari_dip.tasks.channels import groups
+from napari_dip.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from napari_dip.prior.architecture import Generates
+    from napari_dip.prior.codes import Code
+    from napari_dip.prior.problem import Iterate, Prior, Problem, Settings
+    from napari_dip.prior.stopping import Rule
+    from napari_dip.tasks.presets import Preset
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of an image that is fitted by itself.
+
+    A plane, or volume, is the block without a halo.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane, of which the seed of the fit is made.
+    index : tuple
+        Index of the plane in the array.
+    channels : tuple of int
+        Channels that are fitted together.
+    start, stop : tuple of int
+        Pixels of the plane that are fitted, halo included, along every spatial axis.
+    halo : tuple of tuple of int
+        Pixels at either end of every spatial axis that neighbouring blocks share.
+    """
+
+    plane: int
+    index: tuple[int | slice, ...]
+    channels: tuple[int, ...]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    halo: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def whole(
+        cls,
+        plane: int,
+        index: tuple[int | slice, ...],
+        channels: tuple[int, ...],
+        sides: tuple[int, ...],
+    ) -> Block:
+        """Return the block of a whole plane."""
+        ends = ((0, 0),) * len(sides)
+        return cls(plane, index, channels, (0,) * len(sides), sides, ends)
+
+    def cut(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """Return the block's part of a plane, (C, ...) or (1, ...)."""
+        if len(plane) > 1:
+            plane = plane[list(self.channels)]
+        return plane[(slice(None), *self.region())]
+
+    def region(self, factor: int = 1) -> tuple[slice, ...]:
+        """Return the spatial index of the block, in pixels that are `factor` finer."""
+        return tuple(
+            slice(factor * a, factor * b)
+            for a, b in zip(self.start, self.stop, strict=True)
+        )
+
+    def window(self, factor: int = 1) -> Float:
+        """Return the weights with which the block is blended in, (Y, X) or (Z, Y, X).
+
+        They rise across the halo so that those of two neighbours sum to one.
+        """
+        weights = np.ones((), np.float32)
+        for a, b, ends in zip(self.start, self.stop, self.halo, strict=True):
+            ramp = np.ones(factor * (b - a), np.float32)
+            first, last = (factor * n for n in ends)
+            ramp[:first] = (np.arange(first) + 0.5) / max(first, 1)
+            ramp[len(ramp) - last :] = 1 - (np.arange(last) + 0.5) / max(last, 1)
+            weights = weights[..., np.newaxis] * ramp
+        return weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a task makes of a block.
+
+    Attributes
+    ----------
+    problem : Problem
+        What is fitted.
+    restore : callable
+        Brings the result, float32 (C, ...), back to the units of the input.
+    finish : callable, optional
+        Step from the averaged output of the network to the result, in scaled units.
+    details : dict
+        What the user should find in the provenance, JSON-able.
+    warnings : list of str
+        What the user should know about the input.
+    code : Code, optional
+        What the network sees, in place of the preset's: for codes made of the image.
+    failed : callable, optional
+        Looks at an iterate and says, with a reason, that the fit is stuck and
+        should begin again from another seed; None goes on.
+    seeded : callable, optional
+        Maps a seed to the problem, where it holds something random.
+    """
+
+    problem: Problem
+    restore: Callable[[Float], Float]
+    finish: Callable[[Any], Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    code: Code | None = None
+    failed: Callable[[Iterate], str | None] | None = None
+    seeded: Callable[[int], Problem] | None = None
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a user of the Python functions sets in place of the preset.
+
+    Attributes
+    ----------
+    architecture : Generates, optional
+        The network.
+    stop : Rule, optional
+        When the fit ends.
+    analysis : tuple of Analysis
+        What is known about the image already, one for each group of channels; empty
+        where it is to be found out.
+    """
+
+    architecture: Generates | None = None
+    stop: Rule | None = None
+    analysis: tuple[Analysis, ...] = ()
+
+
+def _nothing_known(pixels: Any, block: Block) -> Analysis:
+    return Analysis.unknown(len(block.channels))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task with its arrays checked.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the result, and of `image`.
+    preset : callable
+        Maps an `Analysis` to the `Preset` of its case.
+    plan : callable
+        Maps the pixels of a block, channels first (None without an image), the
+        `Block` and its `Analysis` to a `Plan`.
+    image : array, optional
+        That the blocks are cut from, if any.
+    analyse : callable
+        Maps the pixels of a block and the `Block` to an `Analysis`.
+    factor : int
+        How many times finer the pixels of the result are.
+    canvas : tuple of int
+        Pixels that are added to the sides of a block for the fit.
+    apart : bool
+        Whether channels that have nothing in common are fitted one by one.
+    """
+
+    layout: Layout
+    preset: Callable[[Analysis], Preset]
+    plan: Callable[[Any, Block, Analysis], Plan]
+    image: Any = None
+    analyse: Callable[[Any, Block], Analysis] = _nothing_known
+    factor: int = 1
+    canvas: tuple[int, ...] = ()
+    apart: bool = True
+
+    def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        """Return a plane as it came, channels first."""
+        return None if self.image is None else self.layout.take(self.image, index)
+
+    def blocks(
+        self, plane: int, index: tuple[int | slice, ...], pixels: NDArray[Any] | None
+    ) -> list[Block]:
+        """Return the blocks of a plane: one for every group of channels."""
+        together: tuple[tuple[int, ...], ...] = (tuple(range(self.layout.channels)),)
+        if pixels is not None and len(pixels) > 1 and self.apart:
+            together = groups(prepare(pixels, "image"))
+        sides = self.layout.sides
+        return [Block.whole(plane, index, group, sides) for group in together]
+
+    def image_shape(self, channels: int) -> tuple[int, ...]:
+        """Return channels and sides of what the network makes for a plane."""
+        sides = self.layout.sides
+        more = self.canvas or (0,) * len(sides)
+        fitted = (self.factor * n + k for n, k in zip(sides, more, strict=True))
+        return (channels, *fitted)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its parameters, its arrays and how to begin.
+
+    Attributes
+    ----------
+    recipe : type of Recipe
+        The parameters.
+    arrays : dict of str to str
+        Names of the array arguments and what they are, for the documentation.
+    start : callable
+        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`.
+    summary : str
+        What it does: one line, then paragraphs.
+    notes : str
+        Sources, for the documentation.
+    from_files : bool
+        Whether its arguments can come from files: the command line needs that.
+    objects : dict of str to str
+        Those of `arrays` that are no arrays but something else, such as a model, and
+        their types; the command line passes them on as text.
+    functions : dict of str to str
+        Names of optional keyword arguments that are functions, and what they are;
+        `start` gets them after the arrays, None where not given.
+    positional : tuple of str
+        Parameters that may also be given by position, after the arrays.
+    like : str
+        Name of the array that the result is like, if not the first.
+    """
+
+    recipe: type[Recipe]
+    arrays: dict[str, str]
+    start: Callable[..., Job]
+    summary: str
+    notes: str = ""
+    from_files: bool = True
+    objects: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)
+    positional: tuple[str, ...] = ()
+    like: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.recipe.task
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the arguments that are arrays."""
+        return tuple(name for name in self.arrays if name not in self.objects)
+
+    @property
+    def subject(self) -> str:
+        """Name of the array whose units, scale and axes the result has."""
+        return self.like or next(iter(self.files), "")
+
+
+def set_up(
+    plan: Plan, preset: Preset, recipe: Recipe, overrides: Overrides, seed: int
+) -> tuple[Problem, Prior, Settings]:
+    """Return what `napari_dip.prior.fit.fit` takes, of a plan and a preset."""
+    from napari_dip.prior.problem import Prior, Settings
+
+    problem = plan.problem if plan.seeded is None else plan.seeded(seed)
+    architecture = overrides.architecture or preset.architecture
+    settings = Settings(
+        overrides.stop or preset.stop,
+        optimizer=preset.optimizer,
+        rate=preset.rate,
+        schedule=preset.schedule,
+        decay=preset.decay,
+        start_iterations=preset.start_iterations,
+        extra_iterations=recipe.extra_iterations,
+        device=recipe.device,
+        precision=recipe.precision,
+        seed=seed,
+    )
+    return problem, Prior(architecture, plan.code or preset.code), settings
+
+
+def fixed(preset: Preset, recipe: Recipe) -> Preset:
+    """Return a preset that ends after the number of iterations of a recipe, if any."""
+    from napari_dip.prior.stopping import Iterations
+
+    if recipe.iterations == "auto":
+        return preset
+    return dataclasses.replace(preset, stop=Iterations(int(recipe.iterations)))
+
+
+def outline(job: Job, recipe: Recipe) -> tuple[Problem, Prior, Settings]:
+    """Return the fit of a plane as far as shapes and recipe say, for estimates.
+
+    Nothing is found out about the image, whose pixels are not looked at.
+    """
+    import torch
+
+    from napari_dip.prior.problem import Problem
+
+    channels = job.layout.channels
+    preset = job.preset(Analysis.unknown(channels))
+    shape = job.image_shape(channels)
+    empty = torch.empty(1, *shape, device="meta")
+    plan = Plan(Problem(empty, shape=shape), lambda image: image)
+    return set_up(plan, preset, recipe, Overrides(), recipe.seed)

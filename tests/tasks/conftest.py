@@ -1,0 +1,43 @@
+"""What the tests of the tasks share."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from napari_dip.prior.architecture import Architecture
+from napari_dip.tasks.task import Overrides, set_up
+
+
+@pytest.fixture
+def first_fit():
+    """Return a function that sets up the first fit of a task without running it."""
+
+    def make(task, recipe, *arrays, seed=0):
+        job = task.start(recipe, *arrays)
+        index = next(job.layout.indices())
+        pixels = job.pixels(index)
+        block = job.blocks(0, index, pixels)[0]
+        part = None if pixels is None else block.cut(pixels)
+        analysis = job.analyse(part, block)
+        preset = job.preset(analysis)
+        plan = job.plan(part, block, analysis)
+        problem, prior, settings = set_up(plan, preset, recipe, Overrides(), seed)
+        return SimpleNamespace(
+            problem=problem,
+            prior=prior,
+            settings=settings,
+            finish=plan.finish,
+            restore=plan.restore,
+            details=plan.details,
+            warnings=plan.warnings,
+            failed=plan.failed,
+            analysis=analysis,
+        )
+
+    return make
+
+
+@pytest.fixture
+def narrow(changed_presets):
+    """Make every network a small one, so that all presets are quick."""
+    changed_presets(architecture=Architecture.uniform(8, 2))

@@ -1,0 +1,183 @@
+"""Blocks: what is cut out, how it is put together, and the fit of one by itself."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from napari_dip import denoise, estimate, inpaint
+from napari_dip.errors import InputError
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.stopping import Iterations, MovingVariance
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.block import fit_alone
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.run import TASKS, _Plane, get
+from napari_dip.tasks.task import Block, Job
+
+FIXED = {"device": "cpu", "precision": "float32"}
+
+
+@pytest.fixture
+def noisy():
+    y, x = np.mgrid[0:32, 0:30] / 30
+    noise = np.random.default_rng(0).normal(0, 40, (2, 32, 30))
+    return (1000 + 300 * np.sin(4 * y + 2 * x) + noise).astype(np.float32)
+
+
+def overlapping(side=40, halo=8):
+    """Return two blocks that share `halo` pixels across the middle of a plane."""
+    middle = side // 2
+    common = {"plane": 0, "index": (slice(None),) * 2, "channels": (0,)}
+    ends = middle + halo // 2, middle - halo // 2
+    first = Block(
+        **common, start=(0, 0), stop=(ends[0], side), halo=((0, halo), (0, 0))
+    )
+    last = Block(
+        **common, start=(ends[1], 0), stop=(side, side), halo=((halo, 0), (0, 0))
+    )
+    return first, last
+
+
+def test_windows_of_neighbours_sum_to_one():
+    total = np.zeros((40, 40))
+    for block in overlapping():
+        total[block.region()] += block.window()
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_blocks_of_an_image_put_together_are_the_image(factor):
+    image = np.random.default_rng(0).normal(size=(1, 40 * factor, 40 * factor))
+    plane = _Plane(np.full(image.shape, 9, np.float32), factor)
+    for block in overlapping():
+        plane.put(block, image[(slice(None), *block.region(factor))])
+    np.testing.assert_allclose(plane.image, image, atol=1e-5)
+
+
+def test_where_blocks_differ_one_goes_over_into_the_other():
+    plane = _Plane(np.zeros((1, 40, 40), np.float32), 1)
+    for value, block in enumerate(overlapping()):
+        plane.put(block, np.full((1, 24, 40), value, np.float32))
+    profile = plane.image[0, :, 0]
+    assert (profile[:16] == 0).all()
+    assert (profile[24:] == 1).all()
+    assert (np.diff(profile[15:25]) > 0).all()
+
+
+def test_a_block_cuts_its_channels_and_pixels():
+    plane = np.arange(3 * 40 * 40).reshape(3, 40, 40)
+    _, last = overlapping()
+    two = Block(0, last.index, (0, 2), last.start, last.stop, last.halo)
+    np.testing.assert_array_equal(two.cut(plane), plane[[0, 2], 16:])
+    np.testing.assert_array_equal(two.cut(plane[:1]), plane[:1, 16:])
+
+
+def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
+    recipe = DenoiseRecipe(iterations=3, **FIXED)
+    both = denoise(noisy, iterations=3, **FIXED)
+    job: Job = TASK.start(recipe, noisy)
+    for number, index in enumerate(job.layout.indices()):
+        (block,) = job.blocks(number, index, job.pixels(index))
+        arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))
+        done = fit_alone(TASK, arguments[0], [arguments[1]], arguments[2])
+        np.testing.assert_array_equal(done.image[0], both[number])
+
+
+# -- the analysis ------------------------------------------------------------------
+
+
+def test_an_analysis_goes_through_json_and_makes_the_same_fit(noisy):
+    fit = denoise(noisy[0], iterations=3, full_output=True, **FIXED)
+    stored = json.loads(json.dumps(fit.settings["planes"][0]["analysis"]))
+    again = denoise(noisy[0], analysis=stored, iterations=3, **FIXED)
+    np.testing.assert_array_equal(again, fit.image)
+    kept = Analysis.from_dict(fit.settings["planes"][0]["analysis"])
+    assert Analysis.from_dict(stored) == kept
+
+
+def test_a_given_analysis_is_used_and_nothing_found_out(noisy, monkeypatch):
+    fit = denoise(noisy[0], iterations=3, full_output=True, **FIXED)
+    known = Analysis.from_dict(fit.settings["planes"][0]["analysis"])
+    monkeypatch.setattr("napari_dip.tasks.denoise.analyse", None)
+    np.testing.assert_array_equal(
+        denoise(noisy[0], analysis=known, iterations=3, **FIXED), fit.image
+    )
+    louder = Analysis(**{**vars(known), "noise": NoiseModel.gaussian([0.3])})
+    changed = denoise(noisy[0], analysis=[louder], iterations=3, **FIXED)
+    assert not np.array_equal(changed, fit.image)
+
+
+@pytest.mark.parametrize("value", [{"span": 1}, 3, {"noise": {}}, ["text"]])
+def test_what_is_no_analysis_is_refused(noisy, value):
+    with pytest.raises(InputError, match="analysis must be one of a fit"):
+        denoise(noisy[0], analysis=value, **FIXED)
+
+
+def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
+    from napari_dip.tasks import noise
+
+    calls = []
+    measure = noise.gaussian_variance
+    monkeypatch.setattr(
+        noise, "gaussian_variance", lambda *a, **k: calls.append(1) or measure(*a, **k)
+    )
+    denoise(noisy[0], iterations=2, restarts=3, **FIXED)
+    assert len(calls) == 1
+
+
+# -- what a user sets in place of the preset ---------------------------------------
+
+
+def test_architecture_and_stop_take_the_place_of_the_presets(noisy):
+    fit = denoise(
+        noisy[0],
+        architecture=Architecture.uniform(4, 2, upsampling="nearest"),
+        stop=Iterations(7),
+        full_output=True,
+        **FIXED,
+    )
+    assert fit.iterations == 7
+    assert fit.stopped_by == "the maximum of 7 iterations"
+    mask = np.zeros(noisy[0].shape, bool)
+    mask[4:9] = True
+    rule = MovingVariance(40, patience=10, warmup=5)
+    fit = inpaint(noisy[0], mask, stop=rule, full_output=True, **FIXED)
+    assert fit.iterations <= 40
+
+
+@pytest.mark.parametrize("name", ["architecture", "stop"])
+def test_other_values_are_refused_in_their_place(noisy, name):
+    with pytest.raises(InputError, match=f"{name} must be a value of napari_dip.prior"):
+        denoise(noisy[0], **{name: 3}, **FIXED)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_preset_of_every_task_is_in_its_table(name):
+    from napari_dip.tasks import presets
+
+    table = getattr(presets, name.upper())
+    assert {preset for preset, _ in table} == {"fast", "best", "paper"}
+    cases = {preset: {c for p, c in table if p == preset} for preset, _ in table}
+    assert cases["fast"] == cases["best"]
+    assert get(name).recipe.task == name
+
+
+# -- the estimate ------------------------------------------------------------------
+
+
+class Unread:
+    """An array of which nothing but the shape may be asked."""
+
+    shape, dtype, ndim = (500, 512, 512), np.dtype("uint16"), 3
+
+    def __getitem__(self, index):
+        raise AssertionError("an estimate must not read the image")
+
+
+def test_an_estimate_reads_no_pixel():
+    found = estimate("denoise", Unread(), **FIXED)
+    assert found.memory > 2**20
+    assert found.seconds > 0

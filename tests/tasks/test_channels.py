@@ -1,0 +1,158 @@
+"""Channels of unlike brightness, and regions without noise."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
+from napari_dip.tasks.arrays import constant_regions, prepare
+from napari_dip.tasks.channels import groups
+from napari_dip.tasks.noise import plane_model
+
+FIXED = {"device": "cpu", "precision": "float32"}
+
+
+def cells(seed, side=64, count=10):
+    """Return a made-up picture of round cells, (side, side), in [0, 1]."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    image = np.zeros((side, side))
+    for _ in range(count):
+        centre_y, centre_x = random.uniform(0, side, 2)
+        inside = np.hypot(y - centre_y, x - centre_x) < random.uniform(4, 9)
+        image = np.maximum(image, random.uniform(0.3, 1) * inside)
+    return ndimage.gaussian_filter(image, 0.8)
+
+
+@pytest.fixture
+def unlike():
+    """Return two noisy channels without a relation, the first 100 times brighter."""
+    random = np.random.default_rng(0)
+    bright = 1e4 * (1 + 2 * cells(1)) + random.normal(0, 800, (64, 64))
+    dim = 100 * (1 + 2 * cells(2)) + random.normal(0, 12, (64, 64))
+    return np.stack([bright, dim])
+
+
+BLUR = np.outer(*[np.exp(-(np.arange(-3, 4) ** 2) / 2)] * 2)
+HOLES = np.random.default_rng(3).random((64, 64)) < 0.3
+TASKS = {
+    "denoise": lambda image, **k: denoise(image, **k),
+    "deconvolve": lambda image, **k: deconvolve(image, BLUR, **k),
+    "inpaint": lambda image, **k: inpaint(image, HOLES, **k),
+    "super_resolve": lambda image, **k: super_resolve(image, 2, **k),
+    "remove_artifacts": lambda image, **k: remove_artifacts(image, **k),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
+    settings = {"iterations": 4, **FIXED}
+    both = TASKS[task](unlike, channel_axis=0, **settings)
+    for channel, alone in zip(both, unlike, strict=True):
+        np.testing.assert_array_equal(channel, TASKS[task](alone, **settings))
+
+
+def test_planes_of_unlike_brightness_are_restored_as_alone(unlike):
+    settings = {"iterations": 4, **FIXED}
+    stack = denoise(unlike, **settings)
+    np.testing.assert_array_equal(stack[0], denoise(unlike[0], **settings))
+    # A plane has a seed of its own.
+    assert np.std(stack[1] - denoise(unlike[1], **settings)) < 40
+
+
+def test_related_channels_are_fitted_together(unlike):
+    random = np.random.default_rng(5)
+    same = 10 * (1 + 2 * cells(1)) + random.normal(0, 0.8, (64, 64))
+    many = np.stack([unlike[0], unlike[1], same])
+    assert groups(prepare(many, "image")) == ((0, 2), (1,))
+    assert groups(prepare(unlike[:1], "image")) == ((0,),)
+
+
+def test_related_channels_of_unlike_brightness_help_each_other():
+    random = np.random.default_rng(0)
+    truth = 1 + 2 * cells(1, 96, 25)
+    noisy = np.stack([30 * truth, truth])
+    noisy += random.normal(0, 1, noisy.shape) * np.reshape([6, 0.2], (2, 1, 1))
+    settings = {"iterations": 120, **FIXED}
+    together = denoise(noisy, channel_axis=0, **settings)
+    error = np.square(together[1] - truth).mean()
+    alone = np.square(denoise(noisy[1], **settings) - truth).mean()
+    assert error < alone
+
+
+def test_every_channel_has_its_own_noise(unlike):
+    plane = prepare(unlike, "image")
+    levels = plane_model(plane, "auto", None).level(plane.values) ** 0.5 * plane.span
+    np.testing.assert_allclose(levels, [800, 12], rtol=0.1)
+
+
+def test_thirty_channels_keep_their_levels():
+    random = np.random.default_rng(0)
+    brightness = 10 ** random.uniform(0, 3, 30).reshape(-1, 1, 1)
+    image = brightness * (1 + cells(1)) * (1 + random.normal(0, 0.03, (30, 64, 64)))
+    result = denoise(image, channel_axis=0, iterations=60, **FIXED)
+    error = np.square(result / brightness - (1 + cells(1))).mean(axis=(1, 2)) ** 0.5
+    assert error.max() < 0.2
+
+
+# -- regions without noise ---------------------------------------------------------
+
+
+@pytest.fixture
+def field():
+    """Return a noisy field of cells, sigma 200, and the same without noise."""
+    truth = 3000 + 4000 * cells(4, 96, 20)
+    return truth + np.random.default_rng(0).normal(0, 200, truth.shape), truth
+
+
+@pytest.mark.parametrize("value", [0, np.nan, 65535], ids=["zero", "nan", "saturated"])
+@pytest.mark.parametrize("width", [16, 32])
+def test_borders_take_no_part_in_the_noise(field, value, width):
+    noisy, _ = field
+    framed = np.pad(noisy, width, constant_values=value)
+    fit = denoise(framed, full_output=True, iterations=1, **FIXED)
+    assert fit.settings["planes"][0]["sigma"] == pytest.approx(200, rel=0.1)
+
+
+def test_a_border_costs_nothing_and_stays_as_it_was(field):
+    noisy, truth = field
+    framed = np.pad(noisy, 16)
+    settings = {"iterations": 150, **FIXED}
+    with_border, without = denoise(framed, **settings), denoise(noisy, **settings)
+    outside = np.pad(np.zeros_like(noisy, bool), 16, constant_values=True)
+    assert (with_border[outside] == 0).all()
+    inside = with_border[16:-16, 16:-16]
+    errors = [np.square(a - truth).mean() for a in (inside, without)]
+    assert errors[0] < 1.25 * errors[1]
+
+
+def test_constant_regions_are_found():
+    random = np.random.default_rng(0)
+    image = random.normal(100, 10, (80, 90))
+    image[:7] = image[30:35, 40:45] = 0
+    image[60:70, 10:30] = 255
+    expected = (image == 0) | (image == 255)
+    np.testing.assert_array_equal(constant_regions(image), expected)
+    image[:7] = np.nan
+    assert not constant_regions(image)[:7].any()
+    assert constant_regions(np.full((20, 20), 3.0)).all()
+
+
+@pytest.mark.parametrize("photons", [0.01, 0.05, 0.3, 1, 5])
+def test_few_photons_are_not_taken_for_constant(photons):
+    counts = np.random.default_rng(0).poisson(photons, (128, 128)).astype(float)
+    assert constant_regions(counts).mean() < 0.01
+
+
+def test_a_clipped_background_is_not_taken_for_constant_but_its_border_is():
+    image = np.random.default_rng(0).normal(0, 10, (128, 128)).clip(0)
+    image[:16] = 0
+    region = constant_regions(image)
+    assert region[:16].all()
+    assert region[16:].mean() < 0.01
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
+def test_a_constant_image_comes_back_to_the_bit(value):
+    result = denoise(np.full((20, 20), value), **FIXED)
+    assert (result == value).all()
