@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 # More for pytest, as in: make test PYTEST_ARGS="-k manifest"
 PYTEST_ARGS ?=
+# What precision="auto" stands for in tests, as in: make test PRECISION=float32
+PRECISION ?= auto
+PYTEST := $(BIN)/python -m pytest --precision $(PRECISION)
 
 export PYTHON
 
@@ -19,10 +22,10 @@ demo: $(VENV)/.headless ## restore a sample image without napari and say where i
 	$(BIN)/python -m napari_dip.demo
 
 test: system $(VENV)/.dev ## run the tests, with napari in a virtual display
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-slow: system $(VENV)/.dev ## run the tests that take long
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting and the direction of imports
 	$(BIN)/ruff check .

@@ -1,7 +1,10 @@
 """What all tests share."""
 
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # One thread, set before torch is first imported: threads that wait in a spin make
 # small fits many times slower on a busy machine, and results depend on their number.
@@ -10,7 +13,48 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from napari_dip.prior import runtime
+from napari_dip.tasks import presets
+
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that makes one machine compute as another would."""
+    parser.addoption(
+        "--precision",
+        choices=runtime.PRECISIONS,
+        default="auto",
+        help='what precision="auto" stands for in every test '
+        "(default: what the machine has)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give precision="auto" the meaning that ``--precision`` asks for."""
+    chosen = request.config.getoption("precision")
+    pick = runtime.pick_dtype
+
+    def pick_chosen(precision: str, device: torch.device) -> torch.dtype:
+        return pick(chosen if precision == "auto" else precision, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "pick_dtype", pick_chosen)
+        yield chosen
+
+
+@pytest.fixture
+def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that changes something in every preset of every task."""
+    choose = presets.choose
+
+    def change(**changes: Any) -> None:
+        monkeypatch.setattr(
+            presets, "choose", lambda *case: replace(choose(*case), **changes)
+        )
+
+    return change
 
 
 @pytest.fixture(scope="session")

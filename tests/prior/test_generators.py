@@ -96,14 +96,20 @@ def test_volumes_are_refused(kind, random):
         KINDS[kind].build(2, 1, (8, 8, 8), random)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_fit_takes_them(kind):
-    target = torch.rand(1, 1, 19, 21, generator=torch.Generator().manual_seed(2))
+# Over seeds: 0.02 +- 0.02, 0.64 +- 0.13, 0.06 +- 0.01.
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("unet", 0.3), ("resnet", 0.95), ("pixels", 0.3)]
+)
+def test_the_fit_takes_them(kind, bound):
+    y, x = torch.linspace(0, 3, 19)[:, None], torch.linspace(0, 4, 21)
+    target = 0.5 + 0.4 * torch.sin(x + y)[None, None]
     prior = Prior(KINDS[kind], Noise(4, perturbation=0))
-    settings = Settings(stopping.Iterations(30), rate=0.05, device="cpu", decay=0)
+    settings = Settings(
+        stopping.Iterations(30), rate=0.05, device="cpu", precision="float32", decay=0
+    )
     done = finish(fit(Problem(target), prior, settings))
     assert done.image.shape == target.shape
-    assert done.history[-1]["loss"] < 0.8 * done.history[0]["loss"]
+    assert done.history[-1]["loss"] < bound * done.history[0]["loss"]
 
 
 def test_pixels_do_not_depend_on_the_code(random):

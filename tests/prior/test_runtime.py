@@ -9,6 +9,9 @@ import torch
 from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.codes import Noise
+from napari_dip.prior.fit import finish, fit
+from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.runtime import (
     Estimate,
     kept_pages,
@@ -17,6 +20,7 @@ from napari_dip.prior.runtime import (
     pick_dtype,
     step_context,
 )
+from napari_dip.prior.stopping import Iterations
 
 CPU = torch.device("cpu")
 
@@ -63,6 +67,15 @@ def test_auto_precision_needs_no_private_name(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert pick_dtype("auto", CPU) is torch.float32
+
+
+def test_the_precision_that_tests_force_reaches_a_fit(precision):
+    auto = runtime.pick_dtype("auto", CPU)
+    assert precision == "auto" or auto is getattr(torch, precision)
+    settings = Settings(Iterations(1), device="cpu")
+    prior = Prior(Architecture.uniform(4, 1), Noise(2))
+    result = finish(fit(Problem(torch.rand(1, 1, 16, 16)), prior, settings))
+    assert result.settings["precision"] == str(auto).removeprefix("torch.")
 
 
 def test_generator_is_seeded_and_our_own():

@@ -1,12 +1,10 @@
 """What the tests of the tasks share."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from napari_dip.prior.architecture import Architecture
-from napari_dip.tasks import presets
 from napari_dip.tasks.task import Overrides, set_up
 
 
@@ -37,19 +35,6 @@ def first_fit():
         )
 
     return make
-
-
-@pytest.fixture
-def changed_presets(monkeypatch):
-    """Return a function that changes something in every preset of every task."""
-    choose = presets.choose
-
-    def change(**changes):
-        monkeypatch.setattr(
-            presets, "choose", lambda *case: replace(choose(*case), **changes)
-        )
-
-    return change
 
 
 @pytest.fixture

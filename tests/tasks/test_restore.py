@@ -53,7 +53,7 @@ def test_a_smaller_image_is_enlarged(truth):
         return halve(x)
 
     small = halve(torch.from_numpy(truth)[None, None])[0, 0].numpy()
-    found = restore(small, operator, shape=(32, 36), **SHORT | {"iterations": 150})
+    found = restore(small, operator, shape=(32, 36), **SHORT | {"iterations": 100})
     assert found.shape == (32, 36)
     assert found.dtype == np.float32
     again = halve(torch.from_numpy(found)[None, None])[0, 0].numpy()
@@ -72,7 +72,7 @@ def test_a_nonlinear_operator_is_given_its_units(truth):
         measured,
         lambda x: x.clamp(min=0).sqrt(),
         value_range=(400, 1000),
-        **SHORT | {"iterations": 120},
+        **SHORT | {"iterations": 60},
     )
     assert np.abs(found - truth).mean() < 0.3 * truth.std()
     assert found.min() >= 400
@@ -116,7 +116,7 @@ def test_units_scale_with_the_measurement(truth):
 
 
 def test_a_constant_comes_back_constant():
-    found = restore(np.full((16, 16), 40.0), identity, **SHORT | {"iterations": 150})
+    found = restore(np.full((16, 16), 40.0), identity, **SHORT | {"iterations": 60})
     np.testing.assert_allclose(found, 40, atol=3)
 
 
@@ -169,7 +169,7 @@ def test_sigma_weighs_measurements(truth):
     """Of two that disagree the one with less noise wins."""
     both = [truth, truth + 300]
     found = restore(
-        both, [identity, identity], sigma=(1, 30), **SHORT | {"iterations": 150}
+        both, [identity, identity], sigma=(1, 30), **SHORT | {"iterations": 60}
     )
     assert abs(found.mean() - truth.mean()) < 60
 
@@ -216,10 +216,10 @@ def test_total_variation_smooths(truth):
     noisy = truth + np.random.default_rng(0).normal(0, 100, truth.shape)
 
     def roughness(tv):
-        found = restore(noisy, identity, tv=tv, **SHORT | {"iterations": 60})
+        found = restore(noisy, identity, tv=tv, **SHORT | {"iterations": 40})
         return np.abs(np.diff(found, axis=1)).mean()
 
-    assert roughness(5.0) < 0.7 * roughness(0.0)
+    assert roughness(5.0) < 0.75 * roughness(0.0)  # over seeds: 0.63 +- 0.02
 
 
 def test_modules_are_left_where_and_as_they_are(truth):

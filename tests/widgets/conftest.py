@@ -1,9 +1,17 @@
 """A viewer with the denoising widget docked, and no thread left behind."""
 
+import gc
 import time
+from functools import partial
 
+import napari
 import numpy as np
 import pytest
+from napari._qt.qt_viewer import QtViewer
+from napari._qt.threads.status_checker import StatusChecker
+from napari.settings import get_settings
+from napari.utils._proxies import PublicOnlyProxy
+from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
@@ -57,12 +65,50 @@ def messages():
     notification_manager.notification_ready.disconnect(collect)
 
 
-@pytest.fixture
-def open_widget(make_napari_viewer_proxy):
-    """Return a function that opens a viewer with an image and the widget."""
+@pytest.fixture(scope="session")
+def shared_viewer(qapp):
+    """Open the viewer of all tests that do not close it.
 
-    def open_it(data=None, *, iterations=8, kind=DenoiseWidget, **layer):
-        viewer = make_napari_viewer_proxy()
+    To open and to close one takes longer than most tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StatusChecker, "start", lambda self: None)
+        get_settings().reset()
+        viewer = napari.Viewer(show=False, show_welcome_screen=False)
+        # Or make_napari_viewer would take it for one that its test leaked.
+        QtViewer._instances.clear()
+        gc.collect()
+        yield viewer
+        gc.unfreeze()
+        patch.setattr(
+            viewer.window._qt_window, "_save_current_window_settings", lambda: None
+        )
+        viewer.close()
+
+
+@pytest.fixture
+def empty_viewer(shared_viewer):
+    """Return the shared viewer; what a test puts into it goes when the test ends."""
+    # napari looks for garbage whenever a layer is removed. Everything from before the
+    # test, all modules and the viewer, is left out of that: it is many times faster.
+    gc.freeze()
+    yield shared_viewer
+    window, layers = shared_viewer.window, shared_viewer.layers
+    for widget in list(window.dock_widgets.values()):
+        window.remove_dock_widget(widget)
+        if hasattr(widget, "reset_choices"):
+            layers.events.disconnect(widget.reset_choices)
+        widget.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    layers.clear()
+    get_settings().reset()
+
+
+@pytest.fixture
+def dock():
+    """Return a function that puts an image and a widget into a viewer."""
+
+    def dock_it(viewer, data=None, *, iterations=8, kind=DenoiseWidget, **layer):
         if data is not None:
             viewer.add_image(data, **{"name": "raw", **layer})
         widget = kind(viewer)
@@ -72,7 +118,23 @@ def open_widget(make_napari_viewer_proxy):
                 widget.fields.fields[name].value = value
         return viewer, widget
 
-    return open_it
+    return dock_it
+
+
+@pytest.fixture
+def open_widget(empty_viewer, dock, monkeypatch):
+    """Return a function that opens an image and the widget, as napari's plugins do.
+
+    They may use what is public in the viewer, and only from the main thread.
+    """
+    monkeypatch.setenv("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "True")
+    return partial(dock, PublicOnlyProxy(empty_viewer))
+
+
+@pytest.fixture
+def open_own_viewer(make_napari_viewer_proxy, dock):
+    """Return what `open_widget` does, in a viewer that the test may close."""
+    return partial(dock, make_napari_viewer_proxy())
 
 
 @pytest.fixture

@@ -191,9 +191,9 @@ def runs(monkeypatch):
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_closing_the_viewer_ends_the_fit_and_frees_it(
-    open_widget, until, qtbot, noisy, slow, runs, paused
+    open_own_viewer, until, qtbot, noisy, slow, runs, paused
 ):
-    viewer, widget = open_widget(noisy, iterations=100_000)
+    viewer, widget = open_own_viewer(noisy, iterations=100_000)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     if paused:
@@ -232,9 +232,9 @@ def test_closing_the_dock_stops_the_fit_and_keeps_the_result(
 
 
 def test_a_widget_that_is_destroyed_takes_its_fit_along(
-    open_widget, until, noisy, slow
+    open_own_viewer, until, noisy, slow
 ):
-    viewer, widget = open_widget(noisy, iterations=100_000)
+    viewer, widget = open_own_viewer(noisy, iterations=100_000)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     control = widget.controller.control

@@ -53,7 +53,7 @@ def claimants(path):
 
 @pytest.mark.gui
 @pytest.mark.parametrize("name", ["cells.ome.tif", "cells.OME.TIFF", "cells.ome.zarr"])
-def test_channels_scale_units_and_colours(make_napari_viewer, tmp_path, rng, name):
+def test_channels_scale_units_and_colours(empty_viewer, tmp_path, rng, name):
     data = rng.integers(0, 4096, (2, 3, 2, 32, 40)).astype("u2")
     path = write(
         tmp_path / name.lower(),
@@ -66,8 +66,7 @@ def test_channels_scale_units_and_colours(make_napari_viewer, tmp_path, rng, nam
         channel_colours=("#0000ff", "#00ff7f"),
     )
     path = path.rename(tmp_path / name)
-    viewer = make_napari_viewer()
-    layers = viewer.open(path, plugin="napari-dip")
+    layers = empty_viewer.open(path, plugin="napari-dip")
     assert [layer.name for layer in layers] == ["DAPI", "GFP"]
     assert [layer.colormap.name for layer in layers] == ["blue", "#00ff7f"]
     for i, layer in enumerate(layers):
@@ -80,13 +79,12 @@ def test_channels_scale_units_and_colours(make_napari_viewer, tmp_path, rng, nam
 
 
 @pytest.mark.gui
-def test_stack_of_other_programs(make_napari_viewer, tmp_path, rng):
+def test_stack_of_other_programs(empty_viewer, tmp_path, rng):
     data = rng.integers(0, 4096, (5, 32, 40)).astype("u2")
     metadata = {"axes": "ZYX", "PhysicalSizeX": 65, "PhysicalSizeXUnit": "nm"}
     metadata |= {"PhysicalSizeY": 0.065, "PhysicalSizeZ": 0.2}
     tifffile.imwrite(tmp_path / "a.ome.tif", data, metadata=metadata)
-    viewer = make_napari_viewer()
-    (layer,) = viewer.open(tmp_path / "a.ome.tif", plugin="napari-dip")
+    (layer,) = empty_viewer.open(tmp_path / "a.ome.tif", plugin="napari-dip")
     assert layer.name == "a"
     np.testing.assert_allclose(layer.scale, (0.2, 0.065, 65))
     assert units(layer) == ["micrometer", "micrometer", "nanometer"]
@@ -95,7 +93,7 @@ def test_stack_of_other_programs(make_napari_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
-def test_labels_beside_an_image(make_napari_viewer, tmp_path, rng):
+def test_labels_beside_an_image(empty_viewer, tmp_path, rng):
     data = rng.normal(size=(32, 40)).astype("f4")
     cells = (data > 0).astype("u1")
     scale = {"scale": (0.5, 0.5), "units": ("µm", "µm")}
@@ -103,8 +101,7 @@ def test_labels_beside_an_image(make_napari_viewer, tmp_path, rng):
     of = Header("", cells.shape, cells.dtype, "YX", **scale)
     labels = {"cells": (cells, of, None)}
     zarr.write(tmp_path / "a.ome.zarr", data, header, labels=labels)
-    viewer = make_napari_viewer()
-    image, found = viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
+    image, found = empty_viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
     assert (image.name, found.name) == ("a", "cells")
     assert isinstance(found, napari.layers.Labels)
     np.testing.assert_array_equal(found.data, cells)
@@ -112,19 +109,16 @@ def test_labels_beside_an_image(make_napari_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
-def test_photograph(make_napari_viewer, tmp_path, rng):
+def test_photograph(empty_viewer, tmp_path, rng):
     data = rng.integers(0, 255, (12, 14, 3)).astype("u1")
     path = write(tmp_path / "a.ome.tif", data, "YXS")
-    viewer = make_napari_viewer()
-    (layer,) = viewer.open(path, plugin="napari-dip")
+    (layer,) = empty_viewer.open(path, plugin="napari-dip")
     assert layer.rgb
     np.testing.assert_array_equal(layer.data, data)
 
 
 @pytest.mark.gui
-def test_command_opens_any_file(
-    make_napari_viewer, tmp_path, rng, monkeypatch, messages
-):
+def test_command_opens_any_file(empty_viewer, tmp_path, rng, monkeypatch, messages):
     data = rng.normal(size=(3, 32, 40)).astype("f4")
     scale = {"scale": (0.3, 0.1, 0.1), "units": ("µm",) * 3}
     paths = [write(tmp_path / "result.tif", data, "ZYX", MADE, **scale)]
@@ -136,9 +130,8 @@ def test_command_opens_any_file(
     monkeypatch.setattr(
         QFileDialog, "getOpenFileNames", lambda *_: ([str(p) for p in paths], "")
     )
-    viewer = make_napari_viewer()
     PluginManager.instance().commands.execute("napari-dip.open_files")
-    stack, photo = viewer.layers
+    stack, photo = empty_viewer.layers
     assert stack.metadata[KEY]["task"] == "denoise"
     np.testing.assert_allclose(stack.scale, (0.3, 0.1, 0.1))
     assert stack.source.path == str(paths[0])
@@ -149,22 +142,20 @@ def test_command_opens_any_file(
 
 
 @pytest.mark.gui
-def test_open_shows_file_and_panel(make_napari_viewer, tmp_path, monkeypatch):
+def test_open_shows_file_and_panel(empty_viewer, tmp_path, monkeypatch):
     path = write(tmp_path / "result.tif", np.eye(32, dtype="f4"), made=MADE)
-    viewer = make_napari_viewer()
-    monkeypatch.setattr(napari, "Viewer", lambda: viewer)
+    monkeypatch.setattr(napari, "Viewer", lambda: empty_viewer)
     monkeypatch.setattr(napari, "run", lambda: None)
     monkeypatch.setattr(sys, "argv", ["napari-dip", str(path)])
     __main__.main()
-    assert viewer.layers["result"].metadata[KEY] == MADE
-    assert any("Denoise" in name for name in viewer.window.dock_widgets)
+    assert empty_viewer.layers["result"].metadata[KEY] == MADE
+    assert any("Denoise" in name for name in empty_viewer.window.dock_widgets)
 
 
 @pytest.mark.gui
-def test_command_is_in_the_menu(make_napari_viewer):
+def test_command_is_in_the_menu(empty_viewer):
     from napari._app_model import get_app_model
 
-    make_napari_viewer()
     items = get_app_model().menus.get_menu("napari/file/io_utilities")
     assert "napari-dip.open_files" in [item.command.id for item in items]
 
@@ -174,31 +165,29 @@ def test_command_is_in_the_menu(make_napari_viewer):
 
 @pytest.mark.gui
 @pytest.mark.parametrize("name", ["a.tif", "a.tiff", "a.png", "a.jpg"])
-def test_nobody_is_asked_about_ordinary_files(make_napari_viewer, tmp_path, name):
-    viewer = make_napari_viewer()
+def test_nobody_is_asked_about_ordinary_files(empty_viewer, tmp_path, name):
     Pillow.new("L", (20, 20)).save(tmp_path / name)
     assert claimants(tmp_path / name) == {"napari"}
     # What drag and drop does; it raises where there is a choice.
-    viewer._open_or_raise_error([str(tmp_path / name)])
-    assert viewer.layers[0].data.shape == (20, 20)
+    empty_viewer._open_or_raise_error([str(tmp_path / name)])
+    assert empty_viewer.layers[0].data.shape == (20, 20)
 
 
 @pytest.mark.gui
 @pytest.mark.parametrize(
     ("name", "pattern"), [("a.ome.tif", "*.ome.tif"), ("a.ome.zarr", "*.ome.zarr/")]
 )
-def test_choice_can_be_made_for_good(make_napari_viewer, tmp_path, name, pattern):
+def test_choice_can_be_made_for_good(empty_viewer, tmp_path, name, pattern):
     path = str(write(tmp_path / name, np.eye(32, dtype="f4")))
-    viewer = make_napari_viewer()
     with pytest.raises(MultipleReaderError):
-        viewer._open_or_raise_error([path])
+        empty_viewer._open_or_raise_error([path])
     assert "napari-dip" in get_readers(pattern)  # what Preferences offer
     get_settings().plugins.extension2reader = {pattern: "napari-dip"}
-    viewer._open_or_raise_error([path])
-    assert viewer.layers[0].source.reader_plugin == "napari-dip"
+    empty_viewer._open_or_raise_error([path])
+    assert empty_viewer.layers[0].source.reader_plugin == "napari-dip"
     plain = str(write(tmp_path / "b.tif", np.eye(32, dtype="f4")))
-    viewer._open_or_raise_error([plain])
-    assert viewer.layers[1].source.reader_plugin == "napari"
+    empty_viewer._open_or_raise_error([plain])
+    assert empty_viewer.layers[1].source.reader_plugin == "napari"
 
 
 def test_what_is_not_for_us(tmp_path):
@@ -225,9 +214,7 @@ def test_large_files_are_not_read(tmp_path, rng, monkeypatch):
 
 
 @pytest.mark.gui
-def test_large_image_with_several_resolutions(
-    make_napari_viewer, tmp_path, rng, monkeypatch
-):
+def test_large_image_with_several_resolutions(empty_viewer, tmp_path, rng, monkeypatch):
     monkeypatch.setattr(readers, "EAGER", 10_000)
     data = rng.integers(0, 4096, (2, 128, 128)).astype("u2")
     group = library.create_group(tmp_path / "a.ome.zarr", zarr_format=2)
@@ -236,8 +223,7 @@ def test_large_image_with_several_resolutions(
     axes = [{"name": name} for name in "cyx"]
     datasets = [{"path": "0"}, {"path": "1"}]
     group.attrs.put({"multiscales": [{"axes": axes, "datasets": datasets}]})
-    viewer = make_napari_viewer()
-    layers = viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
+    layers = empty_viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
     assert [layer.name for layer in layers] == ["a C0", "a C1"]
     for i, layer in enumerate(layers):
         assert layer.multiscale

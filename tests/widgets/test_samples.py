@@ -40,16 +40,15 @@ def layers(key):
 
 
 @pytest.mark.gui
-def test_all_open_in_the_viewer(make_napari_viewer):
-    viewer = make_napari_viewer()
+def test_all_open_in_the_viewer(empty_viewer):
     declared = dict(PluginManager.instance().iter_sample_data())["napari-dip"]
     assert [sample.key for sample in declared] == list(KINDS)
     for key, kinds in KINDS.items():
-        opened = viewer.open_sample("napari-dip", key)
+        opened = empty_viewer.open_sample("napari-dip", key)
         assert [type(layer).__name__ for layer in opened] == kinds
         images = [layer for layer in opened if isinstance(layer, napari.layers.Image)]
         assert images[-1].visible
-        viewer.layers.clear()
+        empty_viewer.layers.clear()
 
 
 @pytest.mark.parametrize("key", KINDS)

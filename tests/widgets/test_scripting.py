@@ -49,7 +49,7 @@ def test_python_stops_where_the_user_did(
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 25)
+    until(lambda: bool(reports) and reports[-1].step > 12)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     monkeypatch.undo()
@@ -66,15 +66,15 @@ def test_python_and_command_go_on_as_long_as_the_user_did(
     open_widget, finish, until, execute, noisy, slow, every_image, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    viewer, widget = open_widget(noisy, iterations=20)
+    viewer, widget = open_widget(noisy, iterations=10)
     finish(widget)
-    for extra in (10, 20):
+    for extra in (10, 10):
         widget.scrubber.more.setValue(extra)
         widget.scrubber.go_on_button.click()
         until(lambda: widget.controller.state == "idle")
     result = viewer.layers[RESULT].data
     widget.python_button.click()
-    assert "extra_iterations=30" in QApplication.clipboard().text()
+    assert "extra_iterations=20" in QApplication.clipboard().text()
     assert np.array_equal(execute(viewer), result)
     viewer.layers["raw"].save("raw.tif")
     widget.command_button.click()
@@ -89,7 +89,7 @@ def test_python_keeps_what_the_user_kept(
 ):
     image = np.clip(noisy, 0, 255).astype(np.uint8)
     colours = np.stack([image, image // 2, image], axis=-1)
-    viewer, widget = open_widget(np.stack([colours] * 2), rgb=True, iterations=20)
+    viewer, widget = open_widget(np.stack([colours] * 2), rgb=True, iterations=10)
     finish(widget)
     viewer.dims.set_current_step(0, 1)
     widget.scrubber.slider.setValue(1)

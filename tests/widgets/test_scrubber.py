@@ -10,7 +10,7 @@ RESULT = "raw [DIP denoise]"
 
 @pytest.fixture
 def done(open_widget, finish, noisy, slow, every_image):
-    viewer, widget = open_widget(noisy, iterations=40)
+    viewer, widget = open_widget(noisy, iterations=20)
     finish(widget)
     return viewer, widget
 
@@ -80,7 +80,7 @@ def test_every_plane_has_moments_of_its_own(
     open_widget, finish, noisy, slow, every_image
 ):
     stack = np.stack([noisy, noisy + 500])
-    viewer, widget = open_widget(stack, iterations=25)
+    viewer, widget = open_widget(stack, iterations=12)
     finish(widget)
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]
     result = layer.data.copy()
@@ -115,21 +115,21 @@ def test_going_on_makes_the_same_layer_and_slider_longer(done, until):
     result, names = layer.data.copy(), [each.name for each in viewer.layers]
     scrubber.slider.setValue(0)
     assert scrubber.go_on_button.isEnabled()
-    scrubber.more.setValue(30)
+    scrubber.more.setValue(15)
     scrubber.go_on_button.click()
     assert widget.controller.state == "running"
     assert not scrubber.go_on_button.isEnabled()
     until(lambda: widget.controller.state == "idle")
     assert [each.name for each in viewer.layers] == names
     assert not np.array_equal(layer.data, result)
-    assert made(layer)["iterations"] == 70
-    assert made(layer)["recipe"]["extra_iterations"] == 30
+    assert made(layer)["iterations"] == 35
+    assert made(layer)["recipe"]["extra_iterations"] == 15
     assert "kept" not in made(layer)
     steps = [m.step for m in scrubber.moments if m is not None]
     assert steps == sorted(steps)
-    assert steps[0] < 40 < steps[-1]
+    assert steps[0] < 20 < steps[-1]
     assert scrubber.moments[scrubber.slider.value()] is None
-    assert widget.panel.curve.checks[-1][1] > 40
+    assert widget.panel.curve.checks[-1][1] > 20
     assert widget.panel.curve.checks[0][1] == 1
     assert scrubber.go_on_button.isEnabled()
 
@@ -137,7 +137,7 @@ def test_going_on_makes_the_same_layer_and_slider_longer(done, until):
 def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
     open_widget, until, finish, noisy, slow, every_image
 ):
-    viewer, widget = open_widget(noisy, iterations=30)
+    viewer, widget = open_widget(noisy, iterations=15)
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
@@ -147,7 +147,7 @@ def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
     stopped = viewer.layers[RESULT]
-    assert made(stopped)["iterations"] == 30
+    assert made(stopped)["iterations"] == 15
     assert made(stopped)["ended_at"] is None
     assert made(stopped)["recipe"]["extra_iterations"] == 0
     finish(widget)

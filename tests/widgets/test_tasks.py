@@ -77,8 +77,11 @@ def test_it_takes_every_array_of_its_task_and_says_what_it_does(kind):
     assert kind.__doc__
 
 
-def test_it_runs_and_says_how_it_was_made(open_widget, finish, noisy, kind, others):
-    viewer, widget = open_widget(noisy, kind=kind, iterations=2)
+def test_it_runs_and_says_how_it_was_made(
+    open_own_viewer, finish, noisy, kind, others, changed_presets
+):
+    changed_presets(start_iterations=0)
+    viewer, widget = open_own_viewer(noisy, kind=kind, iterations=2)
     others(viewer, widget)
     before = set(viewer.layers)
     finish(widget)
@@ -286,9 +289,9 @@ def test_a_waiting_widget_that_is_closed_gives_up_its_place(
 
 
 def test_closing_the_viewer_ends_what_runs_and_what_waits(
-    open_widget, until, qtbot, noisy, slow
+    open_own_viewer, until, qtbot, noisy, slow
 ):
-    viewer, widget = open_widget(noisy, iterations=100_000)
+    viewer, widget = open_own_viewer(noisy, iterations=100_000)
     second = EnhanceWidget(viewer)
     viewer.window.add_dock_widget(second, name="Enhance")
     widget.panel.run_button.click()
@@ -330,10 +333,9 @@ def test_a_base_class_is_no_widget_of_a_task():
 
 
 @pytest.mark.gui
-def test_menus_and_command_palette_have_every_widget(make_napari_viewer):
+def test_menus_and_command_palette_have_every_widget(empty_viewer):
     from napari._app_model import get_app_model
 
-    make_napari_viewer()
     menus = get_app_model().menus
     names = {f"napari-dip.{kind.task}_widget" for kind in WIDGETS}
     for menu in ("napari_dip", menus.COMMAND_PALETTE_ID):
@@ -344,10 +346,9 @@ def test_menus_and_command_palette_have_every_widget(make_napari_viewer):
 
 
 @pytest.mark.gui
-def test_the_command_palette_offers_nothing_that_cannot_be_run(make_napari_viewer):
+def test_the_command_palette_offers_nothing_that_cannot_be_run(empty_viewer):
     from napari._app_model import get_app_model
 
-    make_napari_viewer()
     menus = get_app_model().menus
     for item in menus.get_menu(menus.COMMAND_PALETTE_ID):
         name = item.command.id.removeprefix("napari-dip.")

@@ -59,12 +59,13 @@ def placement(layer):
 
 @pytest.mark.gui
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.tiff", "a.ome.zarr"])
-def test_result_comes_back(make_napari_viewer, tmp_path, rng, name):
-    viewer = make_napari_viewer()
+def test_result_comes_back(empty_viewer, tmp_path, rng, name):
     data = rng.normal(size=(3, 32, 40)).astype("f4")
-    layer = viewer.add_image(data, **PLACED, metadata={KEY: MADE, "other": object()})
+    layer = empty_viewer.add_image(
+        data, **PLACED, metadata={KEY: MADE, "other": object()}
+    )
     assert save(tmp_path / name, layer) == [str(tmp_path / name)]
-    (back,) = viewer.open(tmp_path / name, plugin="napari-dip")
+    (back,) = empty_viewer.open(tmp_path / name, plugin="napari-dip")
     np.testing.assert_array_equal(back.data, data)
     assert placement(back) == placement(layer)
     assert back.metadata.keys() == {KEY}
@@ -76,21 +77,20 @@ def test_result_comes_back(make_napari_viewer, tmp_path, rng, name):
 
 @pytest.mark.gui
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr"])
-def test_channels_come_back(make_napari_viewer, tmp_path, rng, name):
-    viewer = make_napari_viewer()
+def test_channels_come_back(empty_viewer, tmp_path, rng, name):
     one = rng.integers(0, 4096, (3, 32, 40)).astype("u2")
     two = rng.normal(size=(3, 32, 40)).astype("f4")
     layers = [
-        viewer.add_image(one, name="DAPI", colormap="blue", **PLACED),
-        viewer.add_image(
+        empty_viewer.add_image(one, name="DAPI", colormap="blue", **PLACED),
+        empty_viewer.add_image(
             two, name="GFP µ", colormap="#00ff7f", metadata={KEY: MADE}, **PLACED
         ),
-        viewer.add_image(two + 1, name="other", colormap="viridis", **PLACED),
+        empty_viewer.add_image(two + 1, name="other", colormap="viridis", **PLACED),
     ]
     save(tmp_path / name, *layers)
     header = files.read_header(tmp_path / name)
     assert (header.axes, header.dtype) == ("TCYX", np.float32)
-    back = viewer.open(tmp_path / name, plugin="napari-dip")
+    back = empty_viewer.open(tmp_path / name, plugin="napari-dip")
     for old, new in zip(layers, back, strict=True):
         assert new.name in (old.name, f"{old.name} [1]")
         np.testing.assert_array_equal(new.data, old.data)
@@ -101,31 +101,31 @@ def test_channels_come_back(make_napari_viewer, tmp_path, rng, name):
 
 
 @pytest.mark.gui
-def test_labels_come_back(make_napari_viewer, tmp_path, rng):
-    viewer = make_napari_viewer()
+def test_labels_come_back(empty_viewer, tmp_path, rng):
     cells = rng.integers(0, 9, (32, 40))
     assert cells.dtype == np.int64
-    layer = viewer.add_labels(cells, scale=(0.5, 0.5), units=("µm", "µm"))
+    layer = empty_viewer.add_labels(cells, scale=(0.5, 0.5), units=("µm", "µm"))
     save(tmp_path / "a.ome.tif", layer)
     save(tmp_path / "a.ome.zarr", layer)
     for name in ("a.ome.tif", "a.ome.zarr"):
-        (back,) = viewer.open(tmp_path / name, plugin="napari-dip")
+        (back,) = empty_viewer.open(tmp_path / name, plugin="napari-dip")
         assert isinstance(back, napari.layers.Labels)
         np.testing.assert_array_equal(back.data, cells)
         assert placement(back)[:2] == placement(layer)[:2]
 
 
 @pytest.mark.gui
-def test_images_and_their_labels_come_back(make_napari_viewer, tmp_path, rng):
-    viewer = make_napari_viewer()
+def test_images_and_their_labels_come_back(empty_viewer, tmp_path, rng):
     layers = [
-        viewer.add_image(rng.normal(size=(3, 32, 40)), name="a/b", **PLACED),
-        viewer.add_image(rng.normal(size=(3, 32, 40)), name="c", **PLACED),
-        viewer.add_labels(rng.integers(0, 9, (3, 32, 40)), name="cells/1", **PLACED),
+        empty_viewer.add_image(rng.normal(size=(3, 32, 40)), name="a/b", **PLACED),
+        empty_viewer.add_image(rng.normal(size=(3, 32, 40)), name="c", **PLACED),
+        empty_viewer.add_labels(
+            rng.integers(0, 9, (3, 32, 40)), name="cells/1", **PLACED
+        ),
     ]
     save(tmp_path / "a.ome.zarr", *layers)
     assert list(zarr.label_paths(tmp_path / "a.ome.zarr")) == ["cells_1"]
-    back = viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
+    back = empty_viewer.open(tmp_path / "a.ome.zarr", plugin="napari-dip")
     assert [type(layer).__name__ for layer in back] == ["Image", "Image", "Labels"]
     for old, new in zip(layers, back, strict=True):
         np.testing.assert_array_equal(new.data, old.data)
@@ -133,10 +133,9 @@ def test_images_and_their_labels_come_back(make_napari_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
-def test_photograph_comes_back(make_napari_viewer, tmp_path, rng):
-    viewer = make_napari_viewer()
+def test_photograph_comes_back(empty_viewer, tmp_path, rng):
     data = rng.integers(0, 255, (32, 40, 3)).astype("u1")
-    layer = viewer.add_image(data, rgb=True, metadata={KEY: MADE})
+    layer = empty_viewer.add_image(data, rgb=True, metadata={KEY: MADE})
     for name in ("a.ome.tif", "a.ome.zarr", "a.png"):
         save(tmp_path / name, layer)
         ((back, keywords, kind),) = readers.read_layers(tmp_path / name)
