@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dip.prior.codes import BlindSpot, Fourier, Guide, Meshgrid, Noise, extend
+from napari_dip.prior.codes import BlindSpot, Guide, Meshgrid, Noise, extend
 
 CANVAS = (32, 48)
 
@@ -32,7 +32,6 @@ EVERY_CODE = [
     Noise(features=5, perturbation=0),
     Meshgrid(),
     Meshgrid(perturbation=0.1),
-    Fourier(octaves=3),
     Guide(torch.rand((1, 2, *CANVAS), generator=seeded(4))),
     BlindSpot(),
     BlindSpot(per_channel=True),
@@ -53,7 +52,7 @@ def test_codes_have_the_channels_they_promise_and_own_their_randomness(code, sta
 
 @pytest.mark.parametrize(
     ("code", "channels"),
-    [(Noise(), 32), (Meshgrid(), 3), (Fourier(4), 24), (BlindSpot(), 2)],
+    [(Noise(), 32), (Meshgrid(), 3), (BlindSpot(), 2)],
 )
 def test_codes_of_volumes(code, channels, start):
     volume = torch.rand((1, 1, 4, 6, 8), generator=seeded())
@@ -86,7 +85,6 @@ def test_fixed_noise_stays_and_differs_between_seeds(start):
     [
         (Noise(), 1 / 30),
         (Noise(perturbation=0.2), 0.2),
-        (Fourier(), 1 / 30),
         (Meshgrid(0.3), 0.3),
         (Guide(torch.zeros((1, 8, *CANVAS)), 0.05), 0.05),
     ],
@@ -113,14 +111,6 @@ def test_meshgrid_holds_the_coordinates(start):
     y, x = np.mgrid[0:1:32j, 0:1:48j]
     np.testing.assert_allclose(code[0, 0], y, atol=1e-6)
     np.testing.assert_allclose(code[0, 1], x, atol=1e-6)
-
-
-def test_fourier_holds_octaves_of_the_coordinates(start):
-    code = start(Fourier(octaves=3, perturbation=0)).draw(seeded()).code[0].numpy()
-    y, x = np.mgrid[0:1:32j, 0:1:48j]
-    phases = [2 * np.pi * f * axis for f in (1, 2, 4) for axis in (y, x)]
-    expected = [np.sin(p) for p in phases] + [np.cos(p) for p in phases]
-    np.testing.assert_allclose(code, expected, atol=1e-5)
 
 
 def test_guide_is_the_image_extended_to_the_canvas(start):

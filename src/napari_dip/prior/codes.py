@@ -179,33 +179,6 @@ class Meshgrid(Perturbed):
         return _coordinates(canvas, measurement)
 
 
-@dataclass(frozen=True)
-class Fourier(Perturbed):
-    """Sines and cosines of the coordinates at octaves (Shabtay et al., PIP, 2022).
-
-    Parameters
-    ----------
-    octaves : int
-        Frequencies 1, 2, 4, ... cycles over the image along every axis.
-    perturbation : float
-        As in `Noise`.
-    """
-
-    octaves: int = 8
-    perturbation: float = 1 / 30
-
-    def channels(self, shape: tuple[int, ...]) -> int:
-        """Return two channels per octave and spatial dimension."""
-        return 2 * self.octaves * (len(shape) - 1)
-
-    def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
-        """Evaluate the features."""
-        phase = 2 * torch.pi * _coordinates(canvas, measurement)
-        angles = [2**k * phase for k in range(self.octaves)]
-        waves = [torch.sin(a) for a in angles] + [torch.cos(a) for a in angles]
-        return torch.cat(waves, dim=1)
-
-
 @dataclass(frozen=True, eq=False)
 class Guide(Perturbed):
     """A second image of the same scene as the code (first paper, section 3.6).
