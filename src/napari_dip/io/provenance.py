@@ -53,7 +53,7 @@ def describe(
         For each array of the task the name of its file, without folders, and the
         array.
     from_file : sequence of str
-        Parameters that nobody gave and the input file decided; another file may
+        Parameters that were not given and that the input file decided; another file may
         decide them otherwise.
     objects : mapping, optional
         What else the task was given, as text, such as the import path of a model.

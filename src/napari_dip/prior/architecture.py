@@ -76,7 +76,7 @@ class Architecture:
         Whether the last convolution starts at zero: the first output is the same
         everywhere, 0.5 after a sigmoid, for networks that correct another image.
     flat_scales : int
-        Of the finest scales, how many leave the first spatial axis of a volume
+        How many of the finest scales leave the first spatial axis of a volume
         at full resolution: for stacks whose planes are further apart than
         their pixels.
 
@@ -197,7 +197,7 @@ class Architecture:
         inputs, outputs : int
             Channels of the code and of the image.
         sides : tuple of int
-            Of the code and the image, two or three.
+            Spatial shape of the code and the image, 2-D or 3-D.
         generator : torch.Generator, optional
             Source of the weights; the global generator is not touched.  Without
             one the weights are left as allocated.
@@ -256,8 +256,8 @@ def to_dict(architecture: Generates) -> dict[str, Any]:
 
 def from_dict(data: Mapping[str, Any]) -> Generates:
     """Return the architecture that `to_dict` has written."""
-    made: Generates = registry.from_dict(data, ARCHITECTURES, "architecture")
-    return made
+    architecture: Generates = registry.from_dict(data, ARCHITECTURES, "architecture")
+    return architecture
 
 
 class _Canvas(nn.Module):

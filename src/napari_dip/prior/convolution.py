@@ -45,7 +45,7 @@ class Convolution(nn.Module):
     psf : Tensor
         (Y, X) or (Z, Y, X), used as it is; scale it to sum to one.
     sides : tuple of int
-        Of the measurement.
+        Spatial shape of the measurement.
     periodic : bool
         Whether the image repeats itself beyond its border.
     """
@@ -103,16 +103,16 @@ class Convolution(nn.Module):
 
     def blur(self, image: Tensor, spectrum: Tensor) -> Tensor:
         """Blur a canvas with a PSF of which the transform is given."""
-        found = torch.fft.rfftn(image, s=self.lengths, dim=self.axes) * spectrum
-        blurred: Tensor = torch.fft.irfftn(found, s=self.lengths, dim=self.axes)
+        product = torch.fft.rfftn(image, s=self.lengths, dim=self.axes) * spectrum
+        blurred: Tensor = torch.fft.irfftn(product, s=self.lengths, dim=self.axes)
         return blurred[self.crop]
 
     def adjoint(self, measurement: Tensor) -> Tensor:
         """Return the transpose: (1, C, *sides) spread over (1, C, *canvas)."""
         placed = measurement.new_zeros((*measurement.shape[:2], *self.lengths))
         placed[self.crop] = measurement
-        found = torch.fft.rfftn(placed, dim=self.axes) * self.spectrum.conj()
-        spread: Tensor = torch.fft.irfftn(found, s=self.lengths, dim=self.axes)
+        product = torch.fft.rfftn(placed, dim=self.axes) * self.spectrum.conj()
+        spread: Tensor = torch.fft.irfftn(product, s=self.lengths, dim=self.axes)
         return spread[corner(self.canvas)]
 
 
@@ -161,8 +161,8 @@ class Sharpened(Term):
         if self.gain.device != residual.device:
             self.gain = self.gain.to(residual.device)
         lengths, axes = self.blur.lengths, self.blur.axes
-        found = torch.fft.rfftn(residual, s=lengths, dim=axes) * self.gain
-        filtered: Tensor = torch.fft.irfftn(found, s=lengths, dim=axes)
+        product = torch.fft.rfftn(residual, s=lengths, dim=axes) * self.gain
+        filtered: Tensor = torch.fft.irfftn(product, s=lengths, dim=axes)
         total = weight.sum() * (residual.shape[1] // weight.shape[1])
         return filtered.square().sum() / total.clamp(min=1e-12)
 
@@ -192,7 +192,7 @@ def richardson_lucy(
     iterations : int
         How many at most.
     variance : sequence of float
-        Of the noise of every channel: a channel is complete once its mean of
+        Variance of the noise of every channel: a channel is complete once its mean of
         ``(A(x) - y)^2`` is no more than that (Morozov's discrepancy principle).
     start : Tensor, optional
         Where to begin, (1, C, *canvas); a constant image where not given.
@@ -239,7 +239,7 @@ class KernelNet(nn.Module):
     guess : Tensor
         First guess of the PSF, (Y, X) or (Z, Y, X), non-negative.
     seed : int
-        Of the code and the weights.
+        Seed of the code and the weights.
     """
 
     def __init__(self, guess: Tensor, seed: int, inputs: int = 200, hidden: int = 1000):
@@ -270,7 +270,7 @@ class UnknownConvolution(nn.Module):
     Parameters
     ----------
     blur : Convolution
-        Of the first guess.
+        Convolution with the first guess.
     kernel : KernelNet
         Makes the PSF.
     """

@@ -102,10 +102,10 @@ class Features:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the activations for an image (1, C, Y, X), as the layer has them."""
-        found: list[Any] = []
+        outputs: list[Any] = []
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            found.append(output)
+            outputs.append(output)
             raise _Reached
 
         handle = self.model.get_submodule(self.layer).register_forward_hook(keep)
@@ -115,12 +115,12 @@ class Features:
             pass
         finally:
             handle.remove()
-        if not found:
+        if not outputs:
             raise InputError(f"layer {self.layer!r} takes no part in the model's pass")
-        if not isinstance(found[0], Tensor):
-            kind = type(found[0]).__name__
+        if not isinstance(outputs[0], Tensor):
+            kind = type(outputs[0]).__name__
             raise InputError(f"layer {self.layer!r} must give a tensor; got {kind}")
-        activations: Tensor = found[0]
+        activations: Tensor = outputs[0]
         return activations.float()
 
     def flat(self, image: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ HALVINGS = (0.4, 0.6, 0.8)
 3000 and 4000 of 5000 iterations in the program of Ren et al. (CVPR 2020)."""
 
 AFTERWARDS = 0.1
-"""Of the first learning rate, for extra iterations after a cosine has brought it to
-zero; where that cosine is at four fifths of its way."""
+"""Part of the first learning rate for extra iterations, after a cosine has brought it
+to zero: where that cosine is at four fifths of its way."""
 
 
 def schedule_factor(schedule: str, done: float) -> float:
@@ -142,7 +142,7 @@ class Run:
     problem, prior, settings
         As for `napari_dip.prior.fit.fit`.
     weights : dict of str to Tensor, optional
-        Of the network, to begin from.
+        Weights of the network to begin from.
     saved : dict, optional
         State of another run of the same problem, to go on from.
     """

@@ -206,7 +206,7 @@ def make(
         With "muon", large kernels take Muon steps at `learning_rate` and everything
         else Adam steps at 0.01.
     learning_rate : float
-        Of the optimiser that is named.
+        Learning rate of the optimiser that is named.
     on_gpu : bool
         Whether the steps must be fit for CUDA graphs.
     """

@@ -161,9 +161,9 @@ class Iterate:
     maximum : int
         Most iterations the fit may take.
     loss : float
-        Of the fit, as last read.
+        Loss of the fit, as last read.
     score : float
-        Of the stopping rule, as last read; lower is better.
+        Score of the stopping rule, as last read; lower is better.
     best_step : int
         The iteration whose image would be returned now.
     seconds : float
@@ -238,7 +238,7 @@ class Fit:
     uncertainty : Tensor or ndarray, optional
         Standard deviation over restarts.
     weights : dict of str to Tensor, optional
-        Of the network after the last iteration, on the CPU, where
+        Weights of the network after the last iteration, on the CPU, where
         `Settings.keep_weights` asked for them.
     operator : nn.Module, optional
         The operator of the best iteration, where it was fitted along.

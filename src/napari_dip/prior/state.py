@@ -96,7 +96,7 @@ class Best:
     Parameters
     ----------
     device : torch.device
-        Of the fit.
+        Device of the fit.
     operator : nn.Module, optional
         That is fitted along.
     """

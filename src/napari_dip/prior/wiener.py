@@ -40,7 +40,7 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `noisy`.
+        Filtered image, of the shape of `noisy`.
 
     Notes
     -----

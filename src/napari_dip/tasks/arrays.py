@@ -50,9 +50,9 @@ class Layout:
     Attributes
     ----------
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     dtype : numpy.dtype
-        Of the array.
+        Data type of the array.
     channel_axis : int or None
         Counted from the front.
     spatial_dims : int
@@ -213,7 +213,7 @@ def prepare(
     plane : ndarray
         From `Layout.take`.
     name : str
-        Of the argument, for errors.
+        Name of the argument, for errors.
     unit : bool
         Map minimum and maximum to 0 and 1, as the papers' images are, in place
         of the 0.1 and 99.9 percentiles to 0.05 and 0.95, which leave outliers
@@ -376,8 +376,8 @@ def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind in "ui":
         limits = np.iinfo(dtype)
         # In float64: float32 cannot hold the ends of the wider integers.
-        wide = np.rint(array.astype(np.float64))
-        inside = np.clip(wide, float(limits.min), float(limits.max))
+        rounded = np.rint(array.astype(np.float64))
+        inside = np.clip(rounded, float(limits.min), float(limits.max))
         # The largest int64 rounds up to 2**63 as a float, which would wrap.
         with np.errstate(invalid="ignore"):
             out = inside.astype(dtype)

@@ -90,7 +90,7 @@ def place(
     Returns
     -------
     layout : Layout
-        Of the background.
+        Layout of the background.
     foreground, background : ndarray
         (C, Y, X), on the pixels of the background.
     mask : ndarray

@@ -101,12 +101,12 @@ def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
 def fine_energy(plane: Plane) -> float:
     """Return the mean square of what a blur takes out of the known pixels."""
     weight = ndimage.gaussian_filter(plane.known, FINE)
-    found = 0.0
+    energy = 0.0
     for values in plane.values:
         blurred = ndimage.gaussian_filter(values * plane.known, FINE)
         rest = values - blurred / np.maximum(weight, 1e-6)
-        found += float((rest**2 * plane.known).sum() / plane.known.sum())
-    return found / len(plane.values)
+        energy += float((rest**2 * plane.known).sum() / plane.known.sum())
+    return energy / len(plane.values)
 
 
 def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:

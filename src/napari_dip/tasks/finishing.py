@@ -125,7 +125,7 @@ def channel_weights(variance: np.ndarray, least: float = 0.02) -> tuple[float, .
     Parameters
     ----------
     variance : ndarray
-        Of the noise of every channel, in scaled units.
+        Variance of the noise of every channel, in scaled units.
     least : float
         Noise, as a part of a channel's range, below which less gives no more weight.
     """

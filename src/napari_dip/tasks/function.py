@@ -105,11 +105,11 @@ def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
     >>> for it in iterate("denoise", noisy, iterations=200):  # doctest: +SKIP
     ...     print(it.step, it.loss)
     """
-    found = get(task)
+    chosen = get(task)
     names = ("architecture", "stop", "analysis")
     overrides = overriding(*(parameters.pop(name, None) for name in names))
-    recipe, given = _bind(found, arrays, parameters)
-    return run(found, recipe, given, overrides=overrides)
+    recipe, given = _bind(chosen, arrays, parameters)
+    return run(chosen, recipe, given, overrides=overrides)
 
 
 def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
@@ -132,9 +132,9 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     """
     from napari_dip.prior.estimate import estimate as measure
 
-    found = get(task)
-    recipe, given = _bind(found, arrays, parameters)
-    return measure(*outline(found.start(recipe, *given), recipe), trial=True)
+    chosen = get(task)
+    recipe, given = _bind(chosen, arrays, parameters)
+    return measure(*outline(chosen.start(recipe, *given), recipe), trial=True)
 
 
 def _bind(

@@ -77,7 +77,7 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
                 wanted = features(torch.from_numpy(values)[None].to(device)).cpu()
         wanted = wanted.reshape(1, 1, -1)
         # Over the power of the target: the penalty's weight then means the same in
-        # every layer, and Adam does not mind.
+        # every layer; the steps of Adam do not depend on the scale of the loss.
         power = wanted.square().mean().clamp(min=1e-12).sqrt()
 
         def seen(x: torch.Tensor) -> torch.Tensor:

@@ -28,8 +28,8 @@ PREPROCESS = (
     "place of mean, std, size, scale and order."
 )
 TV_WEIGHT = 1.0
-"""Of the total variation, whose gradients are of the order of the features' at the
-start of a fit; see `ModelRecipe.tv`."""
+"""Weight of the total variation, whose gradients are of the order of the features' at
+the start of a fit; see `ModelRecipe.tv`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +78,17 @@ def resolve(model: Any) -> nn.Module:
     path, _, weights = model.partition("@")
     home, _, name = path.partition(":")
     try:
-        made = getattr(importlib.import_module(home), name)()
+        module = getattr(importlib.import_module(home), name)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"model must be package.module:function that makes a module without "
             f"arguments; got {path!r}: {error}"
         ) from error
-    if not isinstance(made, nn.Module):
-        raise InputError(f"model {path!r} gave {type(made).__name__}, not a module")
+    if not isinstance(module, nn.Module):
+        raise InputError(f"model {path!r} gave {type(module).__name__}, not a module")
     if weights:
-        load_weights(made, Path(weights))
-    return made
+        load_weights(module, Path(weights))
+    return module
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -320,8 +320,8 @@ def sharp_noise(values: Float, usable: NDArray[np.bool_]) -> float:
         use = inner.all(axis=(1, 2)) & (variance > 1e-10)
         variances.append(variance[use])
         levels.append(cut_blocks(plane, side).mean(axis=(1, 2))[use])
-    found = np.concatenate(variances)
-    halves = np.array_split(found[np.argsort(np.concatenate(levels))], 2)
+    all_variances = np.concatenate(variances)
+    halves = np.array_split(all_variances[np.argsort(np.concatenate(levels))], 2)
     smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]
     return SMOOTHEST * float(max(smoothest, default=0.0) ** 0.5)
 
@@ -391,7 +391,7 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
     float
         Mean over both axes; about 0 for independent noise.
     """
-    found = []
+    correlations = []
     for plane, mask in _planes(values, usable):
         inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
         side = 16 if min(plane.shape) >= 64 else 8
@@ -427,8 +427,8 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
             (rest[..., 1:] * rest[..., :-1]).mean(),
         ]
         # Taking out mean and slopes leaves white noise slightly anticorrelated.
-        found.append(np.mean(along) / power_here + 3 / side**2)
-    return float(np.mean(found)) if found else 0.0
+        correlations.append(np.mean(along) / power_here + 3 / side**2)
+    return float(np.mean(correlations)) if correlations else 0.0
 
 
 def model(

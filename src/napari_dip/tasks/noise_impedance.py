@@ -213,10 +213,10 @@ def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:
     pixels = image.reshape(len(image), -1)
     shuffled = pixels[:, random.permutation(pixels.shape[1])].reshape(image.shape)
     white = random.uniform(0, 1, image.shape)
-    found = (image, np.clip(noisy, 0, 1), shuffled, white)
+    targets = (image, np.clip(noisy, 0, 1), shuffled, white)
     return {
         kind: np.asarray(target, np.float32)
-        for kind, target in zip(KINDS, found, strict=True)
+        for kind, target in zip(KINDS, targets, strict=True)
     }
 
 

@@ -36,7 +36,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            # Written to a file, a bar would be a heap of lines.
+            # In a file every update of a bar would be a line of its own.
             disable=not console.is_terminal,
         )
         self.bar = self.progress.add_task(

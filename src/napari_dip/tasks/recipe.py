@@ -246,7 +246,7 @@ class Recipe(Parameters):
 @cache
 def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
     hints = get_type_hints(cls)
-    found = []
+    parameters = []
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
         union = get_origin(hint) in (Union, types.UnionType)
@@ -258,7 +258,7 @@ def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
         inside = [get_args(m)[0] for m in members if get_origin(m) is tuple]
         if inside:
             kinds.append(tuple)
-        found.append(
+        parameters.append(
             Parameter(
                 name=f.name,
                 default=f.default,
@@ -268,4 +268,4 @@ def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
                 **f.metadata,
             )
         )
-    return tuple(found)
+    return tuple(parameters)

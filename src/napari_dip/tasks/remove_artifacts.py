@@ -148,11 +148,11 @@ def _cells(
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
     if len(plane.values) == 1:
         names = ["4:4:4"]
-    found = {n: jpeg.cells(image, known, tables, FACTORS[n]) for n in names}
+    cells_of = {n: jpeg.cells(image, known, tables, FACTORS[n]) for n in names}
     # Where colours hardly change all three fit, and most encoders take the coarsest.
-    enough = max(cells.blocks for cells in found.values()) - 0.02
-    name = next(n for n in names if found[n].blocks >= enough)
-    cells = found[name]
+    enough = max(cells.blocks for cells in cells_of.values()) - 0.02
+    name = next(n for n in names if cells_of[n].blocks >= enough)
+    cells = cells_of[name]
     if cells.share < FITTING:
         raise InputError(
             f"quantization does not fit image: only {cells.share:.0%} of its "

@@ -236,13 +236,13 @@ class _Measure:
 
         self.forwards = []
         for operator in operators:
-            found, module = _forward(operator)
+            forward, module = _forward(operator)
             if module is not None:
                 tensors = [*module.parameters(), *module.buffers()]
                 if any(t.device != device for t in tensors):
                     # A copy: the caller's own stays where it is.
-                    found, _ = _forward(copy.deepcopy(module).to(device))
-            self.forwards.append(found)
+                    forward, _ = _forward(copy.deepcopy(module).to(device))
+            self.forwards.append(forward)
 
     def parts(self, image: Tensor) -> list[Any]:
         """Return the predictions of all measurements."""

@@ -256,7 +256,7 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
 
 
 def _untouched(layout: Layout, pixels: NDArray[Any] | None, factor: int) -> Float:
-    """Return a plane as it came, repeated to the size of the result."""
+    """Return a plane of the input, repeated to the size of the result."""
     sides = layout.sides
     if pixels is None:
         return np.zeros((layout.channels, *(factor * n for n in sides)), np.float32)

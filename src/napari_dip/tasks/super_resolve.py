@@ -158,8 +158,8 @@ def _operator(recipe: SuperResolveRecipe) -> Downsampling:
 
     if recipe.operator == "gaussian":
         return resampling.gaussian(recipe.factor, recipe.sigma)
-    made: Callable[[int], Downsampling] = getattr(resampling, recipe.operator)
-    return made(recipe.factor)
+    build: Callable[[int], Downsampling] = getattr(resampling, recipe.operator)
+    return build(recipe.factor)
 
 
 def noisy_above(plane: Plane) -> float:

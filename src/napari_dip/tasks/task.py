@@ -156,7 +156,7 @@ class Job:
     Attributes
     ----------
     layout : Layout
-        Of the result, and of `image`.
+        Layout of the result, and of `image`.
     preset : callable
         Maps an `Analysis` to the `Preset` of its case.
     plan : callable
@@ -184,7 +184,7 @@ class Job:
     apart: bool = True
 
     def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
-        """Return a plane as it came, channels first."""
+        """Return a plane of the input, channels first."""
         return None if self.image is None else self.layout.take(self.image, index)
 
     def blocks(
