@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         settings = Settings(
             stopping.Iterations(iterations),
-            rate=rate,
-            decay=0.9,
+            learning_rate=rate,
+            ema_decay=0.9,
             device=arguments.device,
         )
         prior = Prior(architecture, Noise(1, perturbation=0))

@@ -62,7 +62,7 @@ class Failing:
 
 
 def test_a_fit_approaches_the_measurement_and_reports_itself(problem, smooth):
-    settings = replace(SETTINGS, stop=Iterations(150), decay=0.9)
+    settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
     result = finish(fit(problem, PRIOR, settings))
     assert result.image.shape == smooth.shape
     assert result.image.dtype == torch.float32
@@ -105,7 +105,7 @@ def test_image_is_the_average_of_the_outputs(problem):
             watch.see = lambda output: outputs.append(output.clone())
             return watch
 
-    settings = replace(SETTINGS, stop=Looking(12), decay=0.7)
+    settings = replace(SETTINGS, stop=Looking(12), ema_decay=0.7)
     image = finish(fit(problem, PRIOR, settings)).image
     powers = torch.tensor([0.7 ** (11 - t) for t in range(12)])
     weights = (powers / powers.sum()).reshape(-1, 1, 1, 1, 1)
@@ -129,7 +129,7 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
             masks.append(drawn.hidden)
             return drawn
 
-    settings = replace(SETTINGS, stop=Looking(30), decay=0.8)
+    settings = replace(SETTINGS, stop=Looking(30), ema_decay=0.8)
     image = finish(fit(problem, Prior(SMALL, Noting()), settings)).image
     powers = torch.tensor([0.8 ** (29 - t) for t in range(30)])
     weights = powers.reshape(-1, 1, 1, 1, 1) * torch.stack(masks)
@@ -171,7 +171,7 @@ def test_the_best_score_is_kept_not_the_last(problem):
 
 def test_a_rule_ends_the_fit_with_its_reason(problem):
     settings = replace(SETTINGS, stop=HeldOut(500, patience=20, relative_patience=0))
-    settings = replace(settings, optimizer="muon", rate=0.05)
+    settings = replace(settings, optimizer="muon", learning_rate=0.05)
     result = finish(fit(problem, Prior(SMALL, BlindSpot()), settings))
     assert result.iterations < 500
     assert result.iterations == result.best_iteration + 20
@@ -195,9 +195,9 @@ def test_settings_matter(problem):
 
     base = image()
     for changes in (
-        {"rate": 0.02},
+        {"learning_rate": 0.02},
         {"optimizer": "muon"},
-        {"decay": 0.5},
+        {"ema_decay": 0.5},
         {"precision": "bfloat16"},
         {"seed": 1},
     ):
@@ -210,7 +210,7 @@ def test_operator_and_shape(smooth):
     truth = F.interpolate(smooth, size=(32, 24), mode="bilinear")
     halve = torch.nn.AvgPool2d(2)
     problem = Problem(halve(truth), operator=halve, shape=(1, 32, 24))
-    settings = replace(SETTINGS, stop=Iterations(150), decay=0.9)
+    settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
     result = finish(fit(problem, PRIOR, settings))
     assert result.image.shape == (1, 1, 32, 24)
     assert (halve(result.image) - halve(truth)).square().mean() < 1e-3
@@ -238,7 +238,7 @@ def test_weights_weigh(smooth):
         fit(
             Problem(y, weight=left),
             PRIOR,
-            replace(SETTINGS, stop=Iterations(60), decay=0.8),
+            replace(SETTINGS, stop=Iterations(60), ema_decay=0.8),
         )
     ).image
     assert (image[..., :8] - 0.2).abs().mean() < 0.1
@@ -645,7 +645,9 @@ def test_estimate_allocates_nothing_of_the_images_size():
 def test_a_start_is_fitted_before_the_measurement_and_not_counted():
     start = torch.full((1, 1, 32, 32), 0.8)
     problem = Problem(torch.full((1, 1, 32, 32), 0.2), start=start)
-    settings = replace(SETTINGS, stop=Iterations(1), start_iterations=60, rate=0.02)
+    settings = replace(
+        SETTINGS, stop=Iterations(1), start_iterations=60, learning_rate=0.02
+    )
     seen = []
     result = finish(fit(problem, PRIOR, settings), lambda it: seen.append(it.step))
     assert seen == [0] * 60 + [1]
@@ -656,7 +658,7 @@ def test_a_start_is_fitted_before_the_measurement_and_not_counted():
 def test_a_cosine_lowers_the_rate_to_nothing():
     y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     settings = replace(
-        SETTINGS, stop=Iterations(40), schedule="cosine", decay=0.0, check_every=1
+        SETTINGS, stop=Iterations(40), schedule="cosine", ema_decay=0.0, check_every=1
     )
     outputs = []
     finish(
@@ -739,9 +741,9 @@ def test_an_operators_parameters_are_fitted_where_asked(smooth):
             2 * smooth,
             operator=operator,
             penalty=lambda x: 100 * (x.mean() - smooth.mean()).square(),
-            operator_rate=rate,
+            operator_learning_rate=rate,
         )
-        settings = replace(SETTINGS, stop=Iterations(150), decay=0.9)
+        settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
         return finish(fit(problem, PRIOR, settings))
 
     assert result(None).operator is None
@@ -759,7 +761,7 @@ def test_the_operator_of_the_best_iteration_is_kept(smooth):
             watch.score = lambda average, error: torch.tensor([next(scores)])
             return watch
 
-    problem = Problem(2 * smooth, operator=Gain(), operator_rate=0.01)
+    problem = Problem(2 * smooth, operator=Gain(), operator_learning_rate=0.01)
     short, long = (
         finish(fit(problem, PRIOR, replace(SETTINGS, stop=stop)))
         for stop in (Iterations(10), First(30))
@@ -776,7 +778,7 @@ def test_a_divergence_rolls_the_operator_back(smooth):
     problem = Problem(
         2 * smooth,
         operator=Gain(),
-        operator_rate=0.01,
+        operator_learning_rate=0.01,
         term=Pointwise(Failing([], (55,))),
     )
     result = finish(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(90))))

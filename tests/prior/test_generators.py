@@ -105,7 +105,11 @@ def test_the_fit_takes_them(kind, bound):
     target = 0.5 + 0.4 * torch.sin(x + y)[None, None]
     prior = Prior(KINDS[kind], Noise(4, perturbation=0))
     settings = Settings(
-        stopping.Iterations(30), rate=0.05, device="cpu", precision="float32", decay=0
+        stopping.Iterations(30),
+        learning_rate=0.05,
+        device="cpu",
+        precision="float32",
+        ema_decay=0,
     )
     done = finish(fit(Problem(target), prior, settings))
     assert done.image.shape == target.shape

@@ -111,7 +111,7 @@ class Gain(torch.nn.Module):
 
 
 def test_an_operator_that_is_fitted_along_is_part_of_the_state(problem):
-    blind = replace(problem, operator=Gain(), operator_rate=0.01)
+    blind = replace(problem, operator=Gain(), operator_learning_rate=0.01)
     whole = finish(fit(blind, PRIOR, SETTINGS))
     _, state = broken_off(blind, PRIOR, SETTINGS, 13)
     longer = finish(fit(blind, PRIOR, SETTINGS, state=state))

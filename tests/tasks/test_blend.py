@@ -108,7 +108,7 @@ def test_paper_is_the_published_program(images, mask, first_fit):
     plan = first_fit(TASK, BlendRecipe(preset="paper"), *images, mask)
     assert plan.prior.architecture.skip == (128,) * 5
     assert plan.prior.architecture.upsampling == "nearest"
-    assert (plan.settings.optimizer, plan.settings.rate) == ("adam", 0.006)
+    assert (plan.settings.optimizer, plan.settings.learning_rate) == ("adam", 0.006)
     assert plan.settings.stop.maximum == 1001
     assert plan.problem.term.factors == (50, 25, 20, 6, 4, 12, 18)
 

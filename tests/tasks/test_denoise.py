@@ -224,7 +224,11 @@ def test_paper_preset_is_the_published_setting(plan, noisy):
     assert found.prior.code == Noise(features=32, scale=0.1, perturbation=1 / 30)
     settings = found.settings
     assert settings.stop == Iterations(1800)
-    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0.99)
+    assert (settings.optimizer, settings.learning_rate, settings.ema_decay) == (
+        "adam",
+        0.01,
+        0.99,
+    )
     assert found.problem.term == Squared()
     assert found.problem.operator is None
     assert found.finish is None

@@ -158,7 +158,11 @@ def test_paper_preset_is_the_published_setting(plan, noisy, clean):
     assert (code.image.min(), code.image.max()) == (0, 1)
     settings = found.settings
     assert settings.stop == Iterations(601)
-    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.1, 0)
+    assert (settings.optimizer, settings.learning_rate, settings.ema_decay) == (
+        "adam",
+        0.1,
+        0,
+    )
     assert found.problem.term == Squared()
     assert found.finish is None
 

@@ -158,7 +158,7 @@ def test_paper_preset_is_the_published_setting(plan, image):
     assert found.prior.architecture == Architecture()
     assert found.prior.code == Noise(features=32, scale=0.1, perturbation=0)
     settings = found.settings
-    assert (settings.optimizer, settings.rate) == ("adam", 0.01)
+    assert (settings.optimizer, settings.learning_rate) == ("adam", 0.01)
     assert isinstance(settings.stop, Discrepancy)
     assert found.problem.term == Squared()
 

@@ -452,8 +452,8 @@ def test_paper_presets_are_the_published_settings(plan, image, random):
         assert found.prior.code == code
         settings = found.settings
         assert settings.stop == stopping.Iterations(iterations)
-        assert (settings.optimizer, settings.rate) == ("adam", rate)
-        assert (settings.decay, settings.schedule) == (0, "constant")
+        assert (settings.optimizer, settings.learning_rate) == ("adam", rate)
+        assert (settings.ema_decay, settings.schedule) == (0, "constant")
         assert found.problem.term == terms.Squared()
 
 

@@ -142,7 +142,7 @@ def test_paper_is_the_published_program(model, image, first_fit):
     assert (shape.padding, shape.upsampling) == ("zero", "nearest")
     assert shape.downsampling == "average"
     assert plan.settings.stop.maximum == 3100
-    assert (plan.settings.optimizer, plan.settings.rate) == ("adam", 0.001)
+    assert (plan.settings.optimizer, plan.settings.learning_rate) == ("adam", 0.001)
 
 
 # -- the user's model ---------------------------------------------------------------

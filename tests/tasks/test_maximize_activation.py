@@ -115,7 +115,7 @@ def test_paper_is_the_published_program(model, first_fit):
     assert shape.skip == (0, 4, 4, 4, 4, 4)
     assert shape.down_kernel == (5, 3, 5, 5, 3, 5)
     assert shape.up_kernel == (5, 3, 5, 3, 5, 3)
-    assert [p.settings.rate for p in plans.values()] == [0.01, 0.001]
+    assert [p.settings.learning_rate for p in plans.values()] == [0.01, 0.001]
     assert plans["classes"].problem.measurement.item() == 300
     assert plans["classes"].settings.stop.maximum == 3100
 

@@ -207,7 +207,11 @@ def test_paper_preset_is_the_published_setting(plan, photo):
     assert found.prior.code == Noise(features=3, scale=0.1, perturbation=1 / 30)
     settings = found.settings
     assert settings.stop == Iterations(2400)
-    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0.99)
+    assert (settings.optimizer, settings.learning_rate, settings.ema_decay) == (
+        "adam",
+        0.01,
+        0.99,
+    )
     assert found.problem.term == Squared()
     assert found.finish is None
 

@@ -214,7 +214,11 @@ def test_paper_preset_is_the_published_setting(
     assert found.prior.code == Noise(32, 0.1, perturbation)
     settings = found.settings
     assert settings.stop == Iterations(iterations)
-    assert (settings.optimizer, settings.rate, settings.decay) == ("adam", 0.01, 0)
+    assert (settings.optimizer, settings.learning_rate, settings.ema_decay) == (
+        "adam",
+        0.01,
+        0,
+    )
     assert settings.schedule == "constant"
     assert found.finish is None
     assert len(found.problem.operator.taps) == 4 * factor

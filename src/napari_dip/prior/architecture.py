@@ -72,7 +72,7 @@ class Architecture:
         Border of the convolutions.
     output : {"sigmoid", "softplus", "linear"}
         Last activation; softplus is non-negative without an upper end.
-    silent : bool
+    zero_init : bool
         Whether the last convolution starts at zero: the first output is the same
         everywhere, 0.5 after a sigmoid, for networks that correct another image.
     flat_scales : int
@@ -100,7 +100,7 @@ class Architecture:
     pointwise: bool = True
     padding: str = "reflection"
     output: str = "sigmoid"
-    silent: bool = False
+    zero_init: bool = False
     flat_scales: int = 0
 
     def __post_init__(self) -> None:
@@ -209,7 +209,7 @@ class Architecture:
             for module in network.modules():
                 if isinstance(module, Conv):
                     module.reset(generator)
-            if self.silent:
+            if self.zero_init:
                 for parameter in network.head.parameters():
                     parameter.zero_()
         return network

@@ -38,7 +38,7 @@ class Objective:
         self.operator: Callable[[Tensor], Tensor] | None = problem.operator
         self.fitted: nn.Module | None = None
         if isinstance(problem.operator, nn.Module):
-            self._take(problem.operator, device, fitted=problem.operator_rate)
+            self._take(problem.operator, device, fitted=problem.operator_learning_rate)
 
     def _take(
         self, operator: nn.Module, device: torch.device, *, fitted: float | None

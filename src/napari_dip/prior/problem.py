@@ -41,7 +41,7 @@ class Problem:
     start : Tensor, optional
         Image, (1, C, ...), that the network is fitted to for the first
         `Settings.start_iterations`, before it sees the measurement.
-    operator_rate : float, optional
+    operator_learning_rate : float, optional
         Learning rate (Adam) of the operator's own parameters, which are then
         fitted along, in a copy of the module: `Fit.operator`.  Where not given
         they stay as they are.
@@ -55,7 +55,7 @@ class Problem:
     anneal: Callable[[float], None] | None = None
     penalty: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
-    operator_rate: float | None = None
+    operator_learning_rate: float | None = None
 
     @property
     def ndim(self) -> int:
@@ -104,7 +104,7 @@ class Settings:
         Stopping rule; see `napari_dip.prior.stopping`.
     optimizer : {"adam", "muon"}
         See `napari_dip.prior.optimizers`.
-    rate : float
+    learning_rate : float
         Learning rate.
     schedule : {"constant", "cosine", "halving"}
         Whether the learning rate falls over the most iterations that the stopping
@@ -119,7 +119,7 @@ class Settings:
         Whether the fit keeps what it needs to go on later: `Fit.resume`.
     keep_weights : bool
         Whether the fit gives the weights of its network: `Fit.weights`.
-    decay : float
+    ema_decay : float
         EMA decay: the weight of the past in the averaged output, per iteration.
     check_every : int
         Iterations between readings of loss and score.
@@ -135,13 +135,13 @@ class Settings:
 
     stop: Rule
     optimizer: str = "adam"
-    rate: float = 0.01
+    learning_rate: float = 0.01
     schedule: str = "constant"
     start_iterations: int = 0
     extra_iterations: int = 0
     resumable: bool = False
     keep_weights: bool = False
-    decay: float = 0.99
+    ema_decay: float = 0.99
     check_every: int = 10
     device: str = "auto"
     precision: str = "auto"

@@ -239,7 +239,7 @@ def begin(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
     average = Average(
-        (1, channels, *sides), settings.decay, place.device, per_channel=per_channel
+        (1, channels, *sides), settings.ema_decay, place.device, per_channel=per_channel
     )
     maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.start is None else settings.start_iterations
@@ -266,8 +266,12 @@ def _optimizers(
 ) -> Optimizers:
     """Return the optimisers of the network and of an operator that is fitted along."""
     on_gpu = place.on_gpu
-    members = optimizers.make(network, settings.optimizer, settings.rate, on_gpu=on_gpu)
-    if operator is not None and problem.operator_rate is not None:
+    members = optimizers.make(
+        network, settings.optimizer, settings.learning_rate, on_gpu=on_gpu
+    )
+    if operator is not None and problem.operator_learning_rate is not None:
         learned = [p for p in operator.parameters() if p.requires_grad]
-        members.append(optimizers.adam(learned, problem.operator_rate, on_gpu=on_gpu))
+        members.append(
+            optimizers.adam(learned, problem.operator_learning_rate, on_gpu=on_gpu)
+        )
     return Optimizers(members, on_gpu=on_gpu)

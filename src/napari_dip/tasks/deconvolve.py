@@ -327,7 +327,7 @@ def _plan(
         return replace(
             problem,
             operator=UnknownConvolution(blur, KernelNet(psf, seed)),
-            operator_rate=KERNEL_RATE[recipe.preset],
+            operator_learning_rate=KERNEL_RATE[recipe.preset],
         )
 
     def restore(image: Float) -> Float:

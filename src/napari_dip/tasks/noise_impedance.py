@@ -109,7 +109,7 @@ def noise_impedance(
     sigma: float = 25 / 255,
     channel_axis: int | Literal["auto"] | None = "auto",
     architecture: Generates | None = None,
-    rate: float = 0.01,
+    learning_rate: float = 0.01,
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -133,7 +133,7 @@ def noise_impedance(
         Axis of the channels; a last axis of 3 or 4 by itself.
     architecture : Generates, optional
         Network; the hourglass of the paper where not given.
-    rate : float, default 0.01
+    learning_rate : float, default 0.01
         Of Adam, as in the paper.
     device : str, default "auto"
         auto, cpu, cuda, cuda:N or mps.
@@ -174,9 +174,9 @@ def noise_impedance(
     prior = Prior(architecture or _network(), Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
-        rate=rate,
+        learning_rate=learning_rate,
         check_every=1,
-        decay=0,
+        ema_decay=0,
         device=device,
         precision=precision,
         seed=seed,

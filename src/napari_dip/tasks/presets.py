@@ -36,11 +36,11 @@ class Preset:
         When the fit ends.
     optimizer : {"muon", "adam"}
         See `napari_dip.prior.optimizers`.
-    rate : float
+    learning_rate : float
         Learning rate.
     schedule : {"constant", "cosine", "halving"}
         How the learning rate falls.
-    decay : float
+    ema_decay : float
         Decay of the exponential moving average of the outputs; 0 keeps the last one.
     restarts : int
         Fits that are averaged.
@@ -54,9 +54,9 @@ class Preset:
     code: Code
     stop: Rule
     optimizer: str = "muon"
-    rate: float = 0.02
+    learning_rate: float = 0.02
     schedule: str = "constant"
-    decay: float = 0.99
+    ema_decay: float = 0.99
     restarts: int = 1
     start_iterations: int = 0
     finish: tuple[str, ...] = ()
@@ -88,8 +88,8 @@ CORRELATED = Preset(
     hourglass(64, 3),
     Noise(),
     HeldOut(800, radius=5, patience=60, relative_patience=0),
-    rate=0.03,
-    decay=0.98,
+    learning_rate=0.03,
+    ema_decay=0.98,
     finish=("posterior mean",),
 )
 DENOISE: Table = {
@@ -114,7 +114,7 @@ DENOISE_GUIDED: Table = {
         Iterations(601),
         "adam",
         0.1,
-        decay=0,
+        ema_decay=0,
     ),
     ("fast", "correlated"): GUIDED,
     ("best", "correlated"): replace(GUIDED, restarts=3),
@@ -132,7 +132,7 @@ RANDOM = Preset(
     finish=("posterior mean",),
 )
 TEXT = Preset(
-    NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", decay=0.98
+    NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )
 HOLE = replace(
     TEXT, architecture=hourglass(32, 6, skip=0), code=Noise(perturbation=0.01)
@@ -143,7 +143,7 @@ PUBLISHED_TEXT = Preset(
     Iterations(6001),
     "adam",
     0.01,
-    decay=0,
+    ema_decay=0,
 )
 SPARSE_WIDTHS = (16, 32, 64, 128, 128)
 INPAINT: Table = {
@@ -166,7 +166,7 @@ INPAINT: Table = {
         PUBLISHED_TEXT,
         architecture=Architecture(),
         stop=Iterations(11000),
-        rate=0.001,
+        learning_rate=0.001,
     ),
     ("paper", "sparse"): replace(
         PUBLISHED_TEXT,
@@ -193,12 +193,17 @@ UP_TO_4 = Preset(
     hourglass(48, 3),
     Noise(perturbation=0.08),
     Iterations(700),
-    decay=0.98,
+    ema_decay=0.98,
     finish=("back-projection",),
 )
 UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
 PUBLISHED_4 = Preset(
-    Architecture(), Noise(perturbation=0.03), Iterations(2000), "adam", 0.01, decay=0
+    Architecture(),
+    Noise(perturbation=0.03),
+    Iterations(2000),
+    "adam",
+    0.01,
+    ema_decay=0,
 )
 PUBLISHED_8 = replace(PUBLISHED_4, code=Noise(perturbation=0.05), stop=Iterations(4000))
 QUICK, LONG = (HeldOut(n, fewest=300, patience=80) for n in (700, 1500))
@@ -239,7 +244,7 @@ REMOVE_ARTIFACTS: Table = {
 # "paper": section 4 (Image enhancement).  The level of the rule is the image's own
 # detail, which the task sets; 3000 is the most, should it never be reached.
 COARSE = Preset(
-    hourglass(32, 4), Noise(perturbation=0.0), Discrepancy(3000, 0), decay=0.9
+    hourglass(32, 4), Noise(perturbation=0.0), Discrepancy(3000, 0), ema_decay=0.9
 )
 ENHANCE: Table = {
     ("fast", ""): COARSE,
@@ -253,7 +258,7 @@ DEBLUR = Preset(
     hourglass(32, 4, skip=4, output="softplus"),
     Noise(),
     HeldOut(800, patience=100),
-    decay=0.98,
+    ema_decay=0.98,
     start_iterations=100,
     finish=("richardson-lucy",),
 )
@@ -271,7 +276,7 @@ DECONVOLVE: Table = {
         "adam",
         0.01,
         schedule="halving",
-        decay=0.0,
+        ema_decay=0.0,
     ),
 }
 
@@ -281,7 +286,7 @@ FORWARD_MODEL = Preset(
     hourglass(32, 4),
     Noise(),
     HeldOut(1500, patience=150, relative_patience=0.2),
-    decay=0.98,
+    ema_decay=0.98,
 )
 RESTORE: Table = {
     ("fast", ""): FORWARD_MODEL,
@@ -292,7 +297,7 @@ RESTORE: Table = {
 # "paper": the published program; the paper names no number of iterations.  There is no
 # noise to stop at, and the course of the soft map needs an end that is known.
 COMPOSITE = Preset(
-    hourglass(32, 5, skip=16, silent=True),
+    hourglass(32, 5, skip=16, zero_init=True),
     Noise(16, perturbation=0.02),
     Iterations(200),
     schedule="cosine",
@@ -301,7 +306,7 @@ BLEND: Table = {
     ("fast", ""): COMPOSITE,
     ("best", ""): replace(
         COMPOSITE,
-        architecture=hourglass(48, 5, skip=16, silent=True),
+        architecture=hourglass(48, 5, skip=16, zero_init=True),
         stop=Iterations(600),
     ),
     ("paper", ""): Preset(
@@ -320,14 +325,14 @@ INVERSION = Preset(
     Noise(perturbation=0),
     Plateau(500),
     schedule="cosine",
-    decay=0.95,
+    ema_decay=0.95,
 )
 INVERTED_PIXELS = replace(
     INVERSION,
     architecture=Pixels(),
     code=Noise(1, perturbation=0),
     optimizer="adam",
-    rate=0.2,
+    learning_rate=0.2,
 )
 PUBLISHED_WIDTHS = (16, 32, 64, 128, 128, 128)
 INVERT_FEATURES: Table = {
@@ -348,12 +353,12 @@ INVERT_FEATURES: Table = {
         Iterations(3100),
         "adam",
         0.001,
-        decay=0.9,
+        ema_decay=0.9,
     ),
     ("fast", "pixels"): INVERTED_PIXELS,
     ("best", "pixels"): replace(INVERTED_PIXELS, stop=Plateau(1500)),
     ("paper", "pixels"): replace(
-        INVERTED_PIXELS, stop=Iterations(3100), schedule="constant", decay=0.9
+        INVERTED_PIXELS, stop=Iterations(3100), schedule="constant", ema_decay=0.9
     ),
 }
 
@@ -366,7 +371,7 @@ EXCITING = Preset(
     "adam",
     0.01,
     schedule="cosine",
-    decay=0.9,
+    ema_decay=0.9,
 )
 PUBLISHED_EXCITING = replace(
     EXCITING,
@@ -381,12 +386,12 @@ PUBLISHED_EXCITING = replace(
     stop=Iterations(3100),
     schedule="constant",
 )
-EXCITED_PIXELS = replace(INVERTED_PIXELS, stop=Plateau(400), decay=0.9)
+EXCITED_PIXELS = replace(INVERTED_PIXELS, stop=Plateau(400), ema_decay=0.9)
 MAXIMIZE_ACTIVATION: Table = {
     ("fast", ""): EXCITING,
     ("best", ""): replace(EXCITING, stop=Plateau(1200)),
     ("paper", ""): PUBLISHED_EXCITING,
-    ("paper", "map"): replace(PUBLISHED_EXCITING, rate=0.001),
+    ("paper", "map"): replace(PUBLISHED_EXCITING, learning_rate=0.001),
     ("fast", "pixels"): EXCITED_PIXELS,
     ("best", "pixels"): replace(EXCITED_PIXELS, stop=Plateau(1200)),
     ("paper", "pixels"): replace(

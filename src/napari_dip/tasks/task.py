@@ -273,9 +273,9 @@ def set_up(
     settings = Settings(
         overrides.stop or preset.stop,
         optimizer=preset.optimizer,
-        rate=preset.rate,
+        learning_rate=preset.learning_rate,
         schedule=preset.schedule,
-        decay=preset.decay,
+        ema_decay=preset.ema_decay,
         start_iterations=preset.start_iterations,
         extra_iterations=recipe.extra_iterations,
         device=recipe.device,
