@@ -45,7 +45,10 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
+def test_a_channel_without_relation_to_others_is_restored_as_alone(
+    unlike, task, changed_presets
+):
+    changed_presets(start_iterations=0)
     settings = {"iterations": 4, **FIXED}
     both = TASKS[task](unlike, channel_axis=0, **settings)
     for channel, alone in zip(both, unlike, strict=True):
@@ -73,11 +76,11 @@ def test_related_channels_of_unlike_brightness_help_each_other():
     truth = 1 + 2 * cells(1, 96, 25)
     noisy = np.stack([30 * truth, truth])
     noisy += random.normal(0, 1, noisy.shape) * np.reshape([6, 0.2], (2, 1, 1))
-    settings = {"iterations": 120, **FIXED}
+    settings = {"iterations": 60, **FIXED}
     together = denoise(noisy, channel_axis=0, **settings)
     error = np.square(together[1] - truth).mean()
     alone = np.square(denoise(noisy[1], **settings) - truth).mean()
-    assert error < alone
+    assert error < 0.85 * alone  # over seeds: 0.69 +- 0.02
 
 
 def test_every_channel_has_its_own_noise(unlike):
@@ -89,10 +92,11 @@ def test_every_channel_has_its_own_noise(unlike):
 def test_thirty_channels_keep_their_levels():
     random = np.random.default_rng(0)
     brightness = 10 ** random.uniform(0, 3, 30).reshape(-1, 1, 1)
-    image = brightness * (1 + cells(1)) * (1 + random.normal(0, 0.03, (30, 64, 64)))
-    result = denoise(image, channel_axis=0, iterations=60, **FIXED)
-    error = np.square(result / brightness - (1 + cells(1))).mean(axis=(1, 2)) ** 0.5
-    assert error.max() < 0.2
+    truth = 1 + cells(1, 32)
+    image = brightness * truth * (1 + random.normal(0, 0.03, (30, 32, 32)))
+    result = denoise(image, channel_axis=0, iterations=30, **FIXED)
+    error = np.square(result / brightness - truth).mean(axis=(1, 2)) ** 0.5
+    assert error.max() < 0.2  # over seeds: 0.065 +- 0.002
 
 
 # -- regions without noise ---------------------------------------------------------
@@ -115,15 +119,15 @@ def test_borders_take_no_part_in_the_noise(field, value, width):
 
 
 def test_a_border_costs_nothing_and_stays_as_it_was(field):
-    noisy, truth = field
+    noisy, truth = (image[:48, :48] for image in field)
     framed = np.pad(noisy, 16)
-    settings = {"iterations": 150, **FIXED}
+    settings = {"iterations": 60, **FIXED}
     with_border, without = denoise(framed, **settings), denoise(noisy, **settings)
     outside = np.pad(np.zeros_like(noisy, bool), 16, constant_values=True)
     assert (with_border[outside] == 0).all()
     inside = with_border[16:-16, 16:-16]
     errors = [np.square(a - truth).mean() for a in (inside, without)]
-    assert errors[0] < 1.25 * errors[1]
+    assert errors[0] < 1.25 * errors[1]  # over seeds: 1.04 +- 0.05
 
 
 def test_constant_regions_are_found():
