@@ -20,6 +20,7 @@ from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_dip.prior.convolution import Convolution
     from napari_dip.prior.terms import Term
     from napari_dip.tasks.presets import Preset
 
@@ -249,7 +250,6 @@ def _plan(
     from napari_dip.prior.convolution import (
         Convolution,
         KernelNet,
-        Sharpened,
         UnknownConvolution,
         richardson_lucy,
     )
@@ -268,54 +268,23 @@ def _plan(
     estimate = richardson_lucy(
         blur, tensor(scaled), weight, RICHARDSON_LUCY, analysis.levels
     )
-    # Sharp images have brighter peaks than blurred ones: these are to be about one.
-    tops = np.array(
-        [
-            max(float(np.percentile(x, 99.9)) for x in (one[known > 0], sharp))
-            for one, sharp in zip(scaled, estimate[0], strict=True)
-        ]
-    )
-    unit = np.where(tops > 0, tops / 0.9, 1.0)
+    unit = _unit(scaled[:, known > 0], estimate[0].numpy())
     span = unit * plane.span
     measurement = tensor(scaled / per_channel(unit, scaled).astype(np.float32))
     noise = analysis.noise.rescaled(unit)
     levels = noise.level(measurement[0].numpy())
-    level = float(levels.mean())
 
-    weighted = None
-    if noise.kind == "poisson-gaussian":
-        weighted = terms.PoissonGaussian(
-            noise.gain, noise.variance, tuple(levels.tolist()), noise.offset
-        )
-    term: Term = Sharpened(blur, FLOOR, weighted)
-    if recipe.preset == "paper":
-        term = terms.Squared()
     penalty: Callable[[Tensor], Tensor] | None = None
     if recipe.tv:
-        factor = recipe.tv * level**0.5
+        factor = recipe.tv * float(levels.mean()) ** 0.5
 
         def penalty(x: Tensor) -> Tensor:
             variation: Tensor = factor * terms.total_variation(x)
             return variation
 
-    def finish(average: Tensor) -> Tensor:
-        if "richardson-lucy" not in preset.finish:
-            return average[blur.crop]
-        # What the network has not got to yet: more than noise is left of the
-        # measurement.
-        sharper = richardson_lucy(
-            blur.to(average.device),
-            measurement.to(average.device),
-            weight.to(average.device),
-            POLISH,
-            levels.tolist(),
-            average,
-        )
-        return sharper[blur.crop]
-
     problem = Problem(
         measurement,
-        term=term,
+        term=_term(recipe, blur, noise, levels),
         operator=blur,
         weight=weight,
         shape=(len(scaled), *blur.canvas),
@@ -343,14 +312,76 @@ def _plan(
         "background": noises.single_or_list(floor),
         "psf": list(kernel.shape),
     }
+    polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
         restore,
-        finish,
+        _polishing(blur, measurement, weight, levels.tolist(), polish),
         details,
         list(warnings),
         seeded=blind if recipe.blind else None,
     )
+
+
+def _unit(blurred: Float, sharp: Float) -> NDArray[np.float64]:
+    """Return what every channel is divided by so that its brightest peaks are near one.
+
+    Sharp images have brighter peaks than blurred ones.
+    """
+    tops = [
+        max(float(np.percentile(values, 99.9)) for values in pair)
+        for pair in zip(blurred, sharp, strict=True)
+    ]
+    return np.array([top / 0.9 if top > 0 else 1.0 for top in tops])
+
+
+def _term(
+    recipe: DeconvolveRecipe,
+    blur: Convolution,
+    noise: noises.NoiseModel,
+    levels: NDArray[np.float64],
+) -> Term:
+    """Return the data fidelity for a noise model of given mean variances."""
+    from napari_dip.prior import terms
+    from napari_dip.prior.convolution import Sharpened
+
+    if recipe.preset == "paper":
+        return terms.Squared()
+    weighted = None
+    if noise.kind == "poisson-gaussian":
+        weighted = terms.PoissonGaussian(
+            noise.gain, noise.variance, tuple(levels.tolist()), noise.offset
+        )
+    return Sharpened(blur, FLOOR, weighted)
+
+
+def _polishing(
+    blur: Convolution,
+    measurement: Tensor,
+    weight: Tensor,
+    variance: list[float],
+    iterations: int,
+) -> Callable[[Tensor], Tensor]:
+    """Return the step from an average on the canvas to the image.
+
+    What the network has not got to yet comes back by Richardson-Lucy, as far as more
+    than noise is left of the measurement.
+    """
+    from napari_dip.prior.convolution import richardson_lucy
+
+    def finish(average: Tensor) -> Tensor:
+        if iterations:
+            average = richardson_lucy(
+                blur.to(average.device),
+                measurement.to(average.device),
+                weight.to(average.device),
+                iterations,
+                variance,
+                average,
+            )
+        return average[blur.crop]
+
+    return finish
 
 
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
