@@ -274,7 +274,6 @@ def test_runs_where_gradients_are_off(truth):
         (np.ones((16, 16)), identity, {"value_range": 1}, "must be two numbers"),
         (np.ones((16, 16)), identity, {"term": "l2"}, "term must be squared, abs"),
     ],
-    ids=str,
 )
 def test_refused(measurement, operator, parameters, words):
     with pytest.raises(InputError, match=words):
