@@ -8,7 +8,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 PYTEST_ARGS ?=
 # What precision="auto" stands for in tests, as in: make test PRECISION=float32
 PRECISION ?= auto
-PYTEST := $(BIN)/python -m pytest --precision $(PRECISION)
+# Processes that share the tests, each on one thread; 0 for none beside pytest's own.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
 
 export PYTHON
 
