@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
+from napari_dip.tasks import channels
 from napari_dip.tasks.arrays import constant_regions, prepare
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.noise import plane_model
@@ -69,6 +70,37 @@ def test_related_channels_are_fitted_together(unlike):
     many = np.stack([unlike[0], unlike[1], same])
     assert groups(prepare(many, "image")) == ((0, 2), (1,))
     assert groups(prepare(unlike[:1], "image")) == ((0,),)
+
+
+@pytest.mark.parametrize("missing", [0.1, 0.5])
+def test_channels_with_missing_pixels_are_told_apart(missing):
+    random = np.random.default_rng(6)
+    holes = random.random((96, 96)) < missing
+    one, other = cells(1, 96, 25), cells(2, 96, 25)
+    image = np.stack([100 * one, other, 7 * one]) + random.normal(0, 0.02, (3, 96, 96))
+    image[:, holes] = np.nan
+    assert groups(prepare(image, "image")) == ((0, 2), (1,))
+
+
+def test_values_under_a_mask_do_not_group_channels():
+    truth = np.stack([1e4 * cells(1), cells(2)])
+    settings = {"iterations": 3, "channel_axis": 0, **FIXED}
+    results = []
+    for value in (0, 1e5):
+        image = np.where(HOLES, value, truth)
+        fit = inpaint(image, HOLES, full_output=True, **settings)
+        parts = fit.settings["planes"]
+        assert [part["analysis"]["channels"] for part in parts] == [(0,), (1,)]
+        results.append(fit.image)
+    np.testing.assert_array_equal(*results)
+
+
+def test_the_rest_of_a_large_channel_is_found_strip_by_strip(monkeypatch):
+    random = np.random.default_rng(0)
+    image, usable = random.normal(size=(2, 50, 40)), random.random((2, 50, 40)) < 0.9
+    whole = channels._rest(image, usable)
+    monkeypatch.setattr(channels, "STRIP", 40 * 7)
+    np.testing.assert_allclose(channels._rest(image, usable), whole, atol=1e-10)
 
 
 def test_related_channels_of_unlike_brightness_help_each_other():

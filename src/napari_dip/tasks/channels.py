@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -16,6 +18,12 @@ TILE = 8
 
 FEWEST = 12
 """Squares below which nothing can be said."""
+
+FILLING = 1.5
+"""Standard deviation in pixels of the mean that missing pixels are filled with."""
+
+STRIP = 1 << 18
+"""Pixels that are looked at at once."""
 
 TOGETHER = 0.02
 """Correlation of what two channels hold beyond their own surroundings that counts."""
@@ -43,17 +51,22 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
         Channels of every group, in their order.  All in one where too little is known
         to tell.
     """
-    count = len(plane.values)
-    rests = np.stack(
-        [_rest(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
-    )
-    joined = np.arange(count)
-    for one in range(count):
+    known = plane.known > 0
+    # Surroundings may hold scattered missing pixels, which are filled, but no holes.
+    holes = ndimage.binary_opening(~known, _square(plane.known.ndim, 3))
+    whole = ~plane.constant & ~holes
+    rests = [
+        _rest(_filled(values, known), usable & known)
+        for values, usable in zip(plane.values, whole, strict=True)
+    ]
+    joined = np.arange(len(rests))
+    for one in range(len(rests)):
         for other in range(one):
             if joined[one] == joined[other]:
                 continue
-            both = plane.noisy[one] & plane.noisy[other]
-            if _related(rests[one], rests[other], both):
+            around = _square(plane.known.ndim, 2 * REACH + 1)
+            inner = ndimage.binary_erosion(whole[one] & whole[other], around) & known
+            if _related(rests[one], rests[other], inner):
                 joined[joined == joined[one]] = joined[other]
     return tuple(
         tuple(np.flatnonzero(joined == label).tolist())
@@ -61,43 +74,88 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def _rest(
-    values: NDArray[np.float32], usable: NDArray[np.bool_]
+def _square(ndim: int, side: int) -> NDArray[np.bool_]:
+    """Return a square along the last two of `ndim` axes."""
+    return np.ones((*[1] * (ndim - 2), side, side), bool)
+
+
+def _filled(
+    values: NDArray[np.float32], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return what is left of a channel after linear prediction from surroundings."""
+    """Return a channel, its missing pixels filled with the mean of those nearby."""
     image = values.astype(np.float64)
+    if known.all():
+        return image
+    sigma = (*[0] * (image.ndim - 2), FILLING, FILLING)
+    near = ndimage.gaussian_filter(image * known, sigma)
+    weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+    return np.where(known, image, near / np.maximum(weight, 1e-3))
+
+
+def _rest(image: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return what is left of a channel after linear prediction from surroundings.
+
+    The prediction is the least-squares one at the usable values.  Those at opposite
+    places around a value count alike, and beyond the border the image is repeated.
+    """
+    if not usable.any():
+        return np.zeros_like(image)
+    image = image - image[usable].mean()
     shifts = [
         (y, x)
         for y in range(-REACH, REACH + 1)
         for x in range(-REACH, REACH + 1)
         if (y, x) > (0, 0)
     ]
-    # A value's surroundings are alike in every direction and its opposite.
-    features = np.stack(
-        [
-            np.roll(image, (y, x), (-2, -1)) + np.roll(image, (-y, -x), (-2, -1))
+    total, moments = np.zeros(1 + len(shifts)), np.zeros((1 + len(shifts),) * 2)
+    for part, chosen in _strips(image, usable):
+        # The values themselves, then the sums of their opposite surroundings.
+        height, width = chosen.shape
+        rows = [
+            part[REACH + y : REACH + y + height, REACH + x : REACH + x + width]
+            + part[REACH - y : REACH - y + height, REACH - x : REACH - x + width]
             for y, x in shifts
         ]
-    ).reshape(len(shifts), -1)
-    target = image.reshape(-1)
-    chosen = usable.reshape(-1)
-    if chosen.any():
-        target = target - target[chosen].mean()
-        features = features - features[:, chosen].mean(axis=1, keepdims=True)
-    gram = features[:, chosen] @ features[:, chosen].T
+        centre = part[REACH : REACH + height, REACH : REACH + width]
+        flat = np.stack([row[chosen] for row in (centre, *rows)])
+        total += flat.sum(axis=1)
+        moments += flat @ flat.T
+    mean = total / np.count_nonzero(usable)
+    moments -= np.outer(total, mean)
+    gram = moments[1:, 1:]
     gram[np.diag_indices(len(gram))] += 1e-6 * np.trace(gram) / len(gram) + 1e-12
-    weights = np.linalg.solve(gram, features[:, chosen] @ target[chosen])
-    rest: NDArray[np.float64] = (target - weights @ features).reshape(image.shape)
+    weights = np.linalg.solve(gram, moments[1:, 0])
+    kernel = np.zeros((2 * REACH + 1,) * 2)
+    for (y, x), weight in zip(shifts, weights, strict=True):
+        kernel[REACH + y, REACH + x] = kernel[REACH - y, REACH - x] = weight
+    kernel = kernel.reshape(*[1] * (image.ndim - 2), *kernel.shape)
+    constant = mean[0] - weights @ mean[1:]
+    rest: NDArray[np.float64] = (
+        image - ndimage.correlate(image, kernel, mode="wrap") - constant
+    )
     return rest
 
 
+def _strips(
+    image: NDArray[np.float64], usable: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Yield strips of every plane, `REACH` pixels wider, and which values are usable.
+
+    The features of a whole plane would take twelve times its memory.
+    """
+    height, width = image.shape[-2:]
+    rows = max(STRIP // width, 1)
+    planes = image.reshape(-1, height, width)
+    for plane, chosen in zip(planes, usable.reshape(planes.shape), strict=True):
+        padded = np.pad(plane, REACH, mode="wrap")
+        for top in range(0, height, rows):
+            yield padded[top : top + rows + 2 * REACH], chosen[top : top + rows]
+
+
 def _related(
-    one: NDArray[np.float64], other: NDArray[np.float64], usable: NDArray[np.bool_]
+    one: NDArray[np.float64], other: NDArray[np.float64], inner: NDArray[np.bool_]
 ) -> bool:
     """Return whether two rests are correlated, judged from square to square."""
-    inner = ndimage.binary_erosion(
-        usable, np.ones((*[1] * (usable.ndim - 2), 2 * REACH + 1, 2 * REACH + 1))
-    )
     product, powers = (_sums(a * inner) for a in (one * other, np.abs(one * other)))
     power = ((one**2) * inner).sum() * ((other**2) * inner).sum()
     product, powers = product[powers > 0], powers[powers > 0]

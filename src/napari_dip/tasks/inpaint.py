@@ -103,6 +103,7 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         plan,
         image,
         analyse,
+        missing=missing,
     )
 
 

@@ -172,6 +172,9 @@ class Job:
         Pixels that are added to the sides of a block for the fit.
     apart : bool
         Whether channels that have nothing in common are fitted one by one.
+    missing : callable, optional
+        Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
+        beside what is NaN.
     """
 
     layout: Layout
@@ -182,6 +185,7 @@ class Job:
     factor: int = 1
     canvas: tuple[int, ...] = ()
     apart: bool = True
+    missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
 
     def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
         """Return a plane of the input, channels first."""
@@ -193,7 +197,12 @@ class Job:
         """Return the blocks of a plane: one for every group of channels."""
         together: tuple[tuple[int, ...], ...] = (tuple(range(self.layout.channels)),)
         if pixels is not None and len(pixels) > 1 and self.apart:
-            together = groups(prepare(pixels, "image"))
+            seen = pixels
+            if self.missing is not None:
+                seen = np.where(self.missing(index), np.nan, pixels)
+            # A plane without a known pixel is refused by its task.
+            if not np.isnan(seen).any(axis=0).all():
+                together = groups(prepare(seen, "image"))
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
 
