@@ -20,7 +20,7 @@ def first_fit():
         part = None if pixels is None else block.cut(pixels)
         analysis = job.analyse(part, block)
         preset = job.preset(analysis)
-        plan = job.plan(part, block, analysis)
+        plan = job.plan(part, block, analysis, preset)
         problem, prior, settings = set_up(plan, preset, recipe, Overrides(), seed)
         return SimpleNamespace(
             problem=problem,

@@ -158,7 +158,7 @@ def test_other_values_are_refused_in_their_place(noisy, name):
 def test_every_preset_of_every_task_is_in_its_table(name):
     from napari_dip.tasks import presets
 
-    table = getattr(presets, name.upper())
+    table = presets.TABLES[name]
     assert {preset for preset, _ in table} == {"fast", "best", "paper"}
     cases = {preset: {c for p, c in table if p == preset} for preset, _ in table}
     assert cases["fast"] == cases["best"]

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -68,15 +68,10 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     scaled = np.asarray((front - offset) / span, np.float32)
     pair = _Pair(scaled, below, inside.astype(np.float32))
 
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
-        return fixed(presets.choose(presets.BLEND, recipe.preset), recipe)
-
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, pair)
 
-    return Job(layout, preset, plan)
+    return Job(layout, lambda analysis: preset_for(recipe), plan)
 
 
 def place(

@@ -106,7 +106,7 @@ def fit_block(
     part = None if pixels is None else block.cut(pixels)
     analysis = analysis or job.analyse(part, block)
     preset = job.preset(analysis)
-    plan = job.plan(part, block, analysis)
+    plan = job.plan(part, block, analysis, preset)
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = list(plan.warnings)

@@ -15,7 +15,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,16 +96,14 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     )
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
+        chosen = preset_for(recipe)
+        # With a PSF that is still unknown the residual means something else.
+        return replace(chosen, finish=()) if recipe.blind else chosen
 
-        chosen = presets.choose(presets.DECONVOLVE, recipe.preset)
-        if recipe.blind:
-            # With a PSF that is still unknown the residual means something else.
-            chosen = replace(chosen, finish=())
-        return fixed(chosen, recipe)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        return _plan(recipe, pixels, kernel, analysis, preset(analysis), warnings)
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
+        return _plan(recipe, pixels, kernel, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
     return Job(

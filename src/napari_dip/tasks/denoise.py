@@ -21,11 +21,11 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Job, Plan, Task, fixed
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
-    from napari_dip.tasks.presets import Preset, Table
+    from napari_dip.tasks.presets import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     return Job(
         layout,
         preset=lambda analysis: preset_of(recipe, analysis),
-        plan=lambda pixels, block, analysis: plan_of(recipe, pixels, analysis),
+        plan=lambda pixels, block, *known: plan_of(recipe, pixels, *known),
         image=image,
         analyse=lambda pixels, block: analyse(recipe, pixels, block.channels),
     )
@@ -79,31 +79,28 @@ def analyse(
     )
 
 
-def preset_of(
-    recipe: DenoiseRecipe, analysis: Analysis, table: Table | None = None
-) -> Preset:
-    """Return the preset for an image, from the table of `denoise` or another."""
+def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
+    """Return the preset for an image."""
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.stopping import HeldOut, Iterations
-    from napari_dip.tasks import presets
 
-    case = "correlated" if analysis.correlated else ""
-    preset = presets.choose(table or presets.DENOISE, recipe.preset, case)
+    preset = preset_for(recipe, "correlated" if analysis.correlated else "")
     code, stop = preset.code, preset.stop
     if isinstance(code, BlindSpot):
         apart = len(analysis.channels) > 1 and not analysis.shared
         code = replace(code, per_channel=apart)
         if isinstance(stop, HeldOut) and recipe.noise != "impulse":
             stop = replace(stop, variance=analysis.levels)
-    if analysis.constant:
+    if analysis.constant and recipe.iterations == "auto":
         stop = Iterations(1)
-    return fixed(replace(preset, code=code, stop=stop), recipe)
+    return replace(preset, code=code, stop=stop)
 
 
 def plan_of(
     recipe: DenoiseRecipe,
     pixels: NDArray[Any],
     analysis: Analysis,
+    preset: Preset,
     *,
     guided: bool = False,
 ) -> Plan:
@@ -143,23 +140,26 @@ def plan_of(
     return Plan(
         problem,
         keeping(plane.restore, pixels, plane.constant),
-        in_turn(_steps(recipe, plane, analysis, guided)),
+        in_turn(_steps(recipe, plane, analysis, preset, guided)),
         details,
     )
 
 
 def _steps(
-    recipe: DenoiseRecipe, plane: Plane, analysis: Analysis, guided: bool
+    recipe: DenoiseRecipe,
+    plane: Plane,
+    analysis: Analysis,
+    preset: Preset,
+    guided: bool,
 ) -> list[Step]:
     """Return the steps of the preset that suit the noise."""
-    steps = preset_of(recipe, analysis).finish
     if recipe.noise == "impulse" or (analysis.correlated and guided):
         return []
     noise = None if analysis.correlated else analysis.noise
     chosen: list[Step] = []
-    if "posterior mean" in steps:
+    if "posterior mean" in preset.finish:
         chosen.append(posterior_mean(plane, noise))
-    if "wiener" in steps and not (guided or analysis.shared):
+    if "wiener" in preset.finish and not (guided or analysis.shared):
         chosen.append(wiener_mean(plane, analysis.noise))
     return chosen
 

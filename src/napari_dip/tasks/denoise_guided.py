@@ -42,20 +42,17 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks.presets import DENOISE_GUIDED
-
-        return denoise.preset_of(recipe, analysis, DENOISE_GUIDED)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
         over = prepare(guide_at(block.index), "guide", unit=recipe.preset == "paper")
         seen = over.values[(slice(None), *block.region())]
-        return _plan(recipe, pixels, analysis, seen, preset(analysis))
+        return _plan(recipe, pixels, analysis, preset, seen)
 
     return Job(
         layout,
-        preset,
-        plan,
+        preset=lambda analysis: denoise.preset_of(recipe, analysis),
+        plan=plan,
         image=image,
         analyse=lambda pixels, block: denoise.analyse(recipe, pixels, block.channels),
     )
@@ -109,14 +106,14 @@ def _plan(
     recipe: DenoiseGuidedRecipe,
     pixels: NDArray[Any],
     analysis: Analysis,
-    guide: Float,
     preset: Preset,
+    guide: Float,
 ) -> Plan:
     import torch
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
-    plan = denoise.plan_of(recipe, pixels, analysis, guided=True)
+    plan = denoise.plan_of(recipe, pixels, analysis, preset, guided=True)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):

@@ -15,7 +15,7 @@ from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,15 +71,16 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
 
     def preset(analysis: Analysis) -> Preset:
         from napari_dip.prior.stopping import Discrepancy
-        from napari_dip.tasks import presets
 
-        chosen = presets.choose(presets.ENHANCE, recipe.preset)
+        chosen = preset_for(recipe)
         if isinstance(chosen.stop, Discrepancy):
             stop = replace(chosen.stop, level=analysis.detail)
             chosen = replace(chosen, stop=stop)
-        return fixed(chosen, recipe)
+        return chosen
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
         return _plan(recipe, prepare(pixels, "image", scale=analysis.scale), analysis)
 
     return Job(layout, preset, plan, image, analyse, apart=not together)

@@ -25,7 +25,7 @@ from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -93,9 +93,11 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         gone = block.cut(missing(block.index))
         return _analyse(recipe, pixels, gone, block.channels)
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
         gone = block.cut(missing(block.index))
-        return _plan(recipe, pixels, gone, analysis)
+        return _plan(recipe, pixels, gone, analysis, preset)
 
     return Job(
         layout,
@@ -195,12 +197,11 @@ def _analyse(
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
-    from napari_dip.tasks import presets
 
     case = analysis.mask or "random"
     if recipe.preset == "paper" and case == "random" and analysis.missing > SPARSE:
         case = "sparse"
-    preset = fixed(presets.choose(presets.INPAINT, recipe.preset, case), recipe)
+    preset = preset_for(recipe, case)
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
     denoised = analysis.noisy and not recipe.keep_known
@@ -219,6 +220,7 @@ def _plan(
     pixels: NDArray[Any],
     gone: NDArray[np.bool_],
     analysis: Analysis,
+    preset: Preset,
 ) -> Plan:
     # torch only now: command line and widget read recipes without it.
     import torch
@@ -238,9 +240,8 @@ def _plan(
         weight=torch.from_numpy(plane.known)[None, None],
     )
     # Where pixels are hidden they are predicted without their own values.
-    hides = "posterior mean" in _preset(recipe, analysis).finish
     finish = None
-    if hides and not recipe.keep_known:
+    if "posterior mean" in preset.finish and not recipe.keep_known:
         finish = posterior_mean(plane, analysis.noise)
     sigma = np.sqrt(analysis.levels) * plane.span
     warnings = []

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -73,15 +73,12 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
             return features(torch.full(sides, 0.5, device=device)).ndim == 4
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
         case = "pixels" if recipe.prior != "deep" else ""
         if recipe.preset == "paper" and not case and is_map():
             case = "map"
-        chosen = presets.choose(presets.MAXIMIZE_ACTIVATION, recipe.preset, case)
-        return fixed(chosen, recipe)
+        return preset_for(recipe, case)
 
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         import torch
 
         from napari_dip.prior.features import centre_unit

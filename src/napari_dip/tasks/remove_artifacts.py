@@ -14,7 +14,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,13 +72,11 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         return Analysis.of(plane, block.channels)
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
+        return preset_for(recipe, "jpeg" if tables else "")
 
-        case = "jpeg" if tables else ""
-        chosen = presets.choose(presets.REMOVE_ARTIFACTS, recipe.preset, case)
-        return fixed(chosen, recipe)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
         return _plan(recipe, prepare(pixels, "image", scale=analysis.scale))
 
     return Job(layout, preset, plan, image, analyse, apart=not tables)

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,15 +71,14 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
 
     def preset(analysis: Analysis) -> Preset:
         from napari_dip.prior.architecture import Architecture
-        from napari_dip.tasks import presets
 
-        chosen = presets.choose(presets.RESTORE, recipe.preset)
+        chosen = preset_for(recipe)
         output = "linear" if recipe.value_range is None else "sigmoid"
         assert isinstance(chosen.architecture, Architecture)
         architecture = replace(chosen.architecture, output=output)
-        return fixed(replace(chosen, architecture=architecture), recipe)
+        return replace(chosen, architecture=architecture)
 
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, layout, measured, operators)
 
     return Job(layout, preset, plan)

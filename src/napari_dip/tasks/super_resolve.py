@@ -15,7 +15,7 @@ from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,15 +82,15 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
         case = "4" if recipe.factor <= 4 else "8"
         case += " noisy" if analysis.noisy else ""
-        return fixed(presets.choose(presets.SUPER_RESOLVE, recipe.preset, case), recipe)
+        return preset_for(recipe, case)
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(
+        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
+    ) -> Plan:
         plane = prepare(pixels, "image", scale=analysis.scale)
-        return _plan(recipe, plane, analysis, preset(analysis))
+        return _plan(recipe, plane, analysis, preset)
 
     return Job(
         layout,

@@ -161,7 +161,7 @@ class Job:
         Maps an `Analysis` to the `Preset` of its case.
     plan : callable
         Maps the pixels of a block, channels first (None without an image), the
-        `Block` and its `Analysis` to a `Plan`.
+        `Block`, its `Analysis` and its `Preset` to a `Plan`.
     image : array, optional
         That the blocks are cut from, if any.
     analyse : callable
@@ -179,7 +179,7 @@ class Job:
 
     layout: Layout
     preset: Callable[[Analysis], Preset]
-    plan: Callable[[Any, Block, Analysis], Plan]
+    plan: Callable[[Any, Block, Analysis, Preset], Plan]
     image: Any = None
     analyse: Callable[[Any, Block], Analysis] = _nothing_known
     factor: int = 1
@@ -294,10 +294,16 @@ def set_up(
     return problem, Prior(architecture, plan.code or preset.code), settings
 
 
-def fixed(preset: Preset, recipe: Recipe) -> Preset:
-    """Return a preset that ends after the number of iterations of a recipe, if any."""
-    from napari_dip.prior.stopping import Iterations
+def preset_for(recipe: Recipe, case: str = "") -> Preset:
+    """Return the preset of a recipe for a case of its task, or else for all cases.
 
+    It ends after the number of iterations that the recipe asks for, if any.
+    """
+    from napari_dip.prior.stopping import Iterations
+    from napari_dip.tasks.presets import TABLES
+
+    table = TABLES[recipe.task]
+    preset = table.get((recipe.preset, case)) or table[recipe.preset, ""]
     if recipe.iterations == "auto":
         return preset
     return dataclasses.replace(preset, stop=Iterations(int(recipe.iterations)))
