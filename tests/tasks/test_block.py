@@ -116,6 +116,33 @@ def test_what_is_no_analysis_is_refused(noisy, value):
         denoise(noisy[0], analysis=value, **FIXED)
 
 
+@pytest.mark.parametrize(
+    ("fitted", "given", "message"),
+    [
+        ((32, 30, 3), (32, 30), r"each of the 1 channels .* got channels \[0, 1, 2\]"),
+        ((32, 30), (32, 30, 3), r"each of the 3 channels .* got channels \[0\]"),
+    ],
+)
+def test_an_analysis_of_other_channels_is_refused(fitted, given, message):
+    random = np.random.default_rng(0)
+    fit = denoise(random.random(fitted), iterations=1, full_output=True, **FIXED)
+    known = [plane["analysis"] for plane in fit.settings["planes"]]
+    with pytest.raises(InputError, match=message):
+        denoise(random.random(given), analysis=known, **FIXED)
+
+
+def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough():
+    image = np.random.default_rng(0).random((64, 64, 3))
+    options = {"iterations": 2, "full_output": True, **FIXED}
+    fit = denoise(image, **options)
+    known = [plane["analysis"] for plane in fit.settings["planes"]]
+    assert len(known) == 3
+    again = denoise(image, analysis=known, **options)
+    np.testing.assert_array_equal(again.image, fit.image)
+    with pytest.raises(InputError, match=r"got channels \[0, 1\]"):
+        denoise(image, analysis=known[:2], **options)
+
+
 def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
     from napari_dip.tasks import noise
 
@@ -146,6 +173,53 @@ def test_architecture_and_stop_take_the_place_of_the_presets(noisy):
     rule = MovingVariance(40, patience=10, warmup=5)
     fit = inpaint(noisy[0], mask, stop=rule, full_output=True, **FIXED)
     assert fit.iterations <= 40
+
+
+def test_the_provenance_tells_what_took_the_place_of_the_preset(noisy):
+    options = {"full_output": True, **FIXED}
+    network = Architecture.uniform(4, 2)
+    fit = denoise(noisy[0], architecture=network, stop=Iterations(3), **options)
+    plane = json.loads(json.dumps(fit.settings["planes"][0]))
+    assert plane["stop"] == {"name": "iterations", "maximum": 3}
+    again = denoise(
+        noisy[0], architecture=plane["architecture"], stop=plane["stop"], **options
+    )
+    np.testing.assert_array_equal(again.image, fit.image)
+    plain = denoise(noisy[0], iterations=1, **options).settings["planes"][0]
+    assert not {"architecture", "stop", "began from weights"} & plain.keys()
+
+
+def test_a_fit_starts_from_the_weights_of_another(noisy):
+    options = {"stop": Iterations(1), "full_output": True, **FIXED}
+    fit = denoise(noisy[0], iterations=60, full_output=True, **FIXED)
+    cold = denoise(noisy[1], **options)
+    warm = denoise(noisy[1], weights=fit.weights, **options)
+    assert warm.history[0]["loss"] < 0.8 * cold.history[0]["loss"]
+    assert warm.settings["planes"][0]["began from weights"]
+
+
+def test_only_a_single_fit_gives_its_weights(noisy):
+    options = {"iterations": 1, "full_output": True, **FIXED}
+    assert denoise(noisy[0], **options).weights
+    assert denoise(noisy[0], restarts=2, **options).weights is None
+    assert denoise(noisy, **options).weights is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(3, "weights must be those of a fit"), ({"a": 3}, "weights: must have the names")],
+)
+def test_other_weights_are_refused(noisy, weights, message):
+    with pytest.raises(InputError, match=message):
+        denoise(noisy[0], weights=weights, **FIXED)
+
+
+def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy):
+    small, large = (
+        estimate("denoise", noisy, architecture=Architecture.uniform(n, 2), **FIXED)
+        for n in (4, 64)
+    )
+    assert large.memory > 2 * small.memory
 
 
 @pytest.mark.parametrize("name", ["architecture", "stop"])

@@ -66,6 +66,7 @@ def fit_block(
     pixels: Any = None,
     threads: int | None = None,
     resumable: bool = False,
+    keep_weights: bool = False,
 ) -> BlockFitting:
     """Fit one block, yielding every iteration.
 
@@ -86,7 +87,9 @@ def fit_block(
     threads : int, optional
         CPU threads during a step.
     resumable : bool
-        Whether to keep what is needed to go on later.
+        Whether to keep what is needed to go on later, if there is only one fit.
+    keep_weights : bool
+        The same for the weights of the network.
 
     Yields
     ------
@@ -133,12 +136,14 @@ def fit_block(
             seed = (seed + 15485863 * attempt) % 2**31
             problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
             settings = dataclasses.replace(
-                settings, threads=threads, resumable=resumable and count == 1
+                settings,
+                threads=threads,
+                resumable=resumable and count == 1,
+                keep_weights=keep_weights and count == 1,
             )
             failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            done, reason = yield from relay(
-                fit(problem, prior, settings), adapt, failed
-            )
+            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            done, reason = yield from relay(fitting, adapt, failed)
             if reason is None:
                 break
             warnings.append(f"{reason}: begun again from another seed")
@@ -151,7 +156,12 @@ def fit_block(
     deviation = None
     if count > 1:
         deviation = np.std([_restored(plan, [a]) for a in averages], axis=0)
-    details = {**plan.details, **done.settings, "analysis": analysis.to_dict()}
+    details = {
+        **plan.details,
+        **done.settings,
+        **overrides.to_dict(),
+        "analysis": analysis.to_dict(),
+    }
     result = BlockFit(image, deviation, fits, details, warnings)
     return _resumable(result, plan, done, adapt)
 

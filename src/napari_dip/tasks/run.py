@@ -66,7 +66,7 @@ def run(
     arrays : sequence of array_like
         Its arrays.
     overrides : Overrides, optional
-        Network, stopping rule and analysis in place of those of the preset.
+        What the user sets in place of the preset.
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     resumable : bool
@@ -87,12 +87,19 @@ def run(
     """
     # Checked at the call, before the first iteration is asked for.
     job = task.start(recipe, *arrays)
-    more = {
-        "overrides": overrides or Overrides(),
-        "threads": threads,
-        "resumable": resumable and job.layout.planes == 1,
-    }
-    return _run(job, recipe, more)
+    overrides = overrides or Overrides()
+    _check_analysis(overrides.analysis, job.layout.channels)
+    return _run(job, recipe, overrides, threads, resumable)
+
+
+def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
+    """Raise unless analyses, if any, are of every channel of the image once."""
+    described = [c for analysis in given for c in analysis.channels]
+    if given and sorted(described) != list(range(channels)):
+        raise InputError(
+            f"analysis must describe each of the {channels} channels of the image "
+            f"once; got channels {described}"
+        )
 
 
 @dataclass
@@ -117,7 +124,13 @@ class _Result:
         self.warnings += [w for w in done.warnings if w not in self.warnings]
 
 
-def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
+def _run(
+    job: Job,
+    recipe: Recipe,
+    overrides: Overrides,
+    threads: int | None,
+    resumable: bool,
+) -> Fitting:
     layout = job.layout
     sides = tuple(job.factor * side for side in layout.sides)
     image = np.empty(layout.resized(sides), np.float32)
@@ -129,7 +142,16 @@ def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
             result.warnings.append(f"plane {number} was not fitted before the stop")
         else:
             yield from _fit_plane(
-                job, recipe, number, index, pixels, plane, result, more
+                job,
+                recipe,
+                number,
+                index,
+                pixels,
+                plane,
+                result,
+                overrides=overrides,
+                threads=threads,
+                resumable=resumable,
             )
         image[index] = layout.arrange(plane.image)
     last = result.blocks[-1]
@@ -145,10 +167,13 @@ def _fit_plane(
     pixels: NDArray[Any] | None,
     plane: _Plane,
     result: _Result,
-    more: dict[str, Any],
+    *,
+    overrides: Overrides,
+    threads: int | None,
+    resumable: bool,
 ) -> Any:
     """Fit the blocks of a plane, which is changed in place."""
-    layout, known = job.layout, more["overrides"].analysis
+    layout, known = job.layout, overrides.analysis
     if known:
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
     else:
@@ -186,8 +211,18 @@ def _fit_plane(
                 seconds=it.seconds + sum(f.seconds for f in fits),
             )
 
-        single = dict(more, resumable=more["resumable"] and len(blocks) == 1)
-        fitting = fit_block(job, recipe, block, analysis, pixels=pixels, **single)
+        only = layout.planes == len(blocks) == 1
+        fitting = fit_block(
+            job,
+            recipe,
+            block,
+            analysis,
+            overrides=overrides,
+            pixels=pixels,
+            threads=threads,
+            resumable=resumable and only,
+            keep_weights=only,
+        )
         done, _ = yield from relay(fitting, adapt, None)
         result.add(done)
         plane.put(block, done.image)
@@ -288,5 +323,6 @@ def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
         },
         warnings=result.warnings,
         uncertainty=result.deviation,
+        weights=fits[0].weights if len(fits) == 1 else None,
         operator=fits[0].operator if len(fits) == 1 else None,
     )

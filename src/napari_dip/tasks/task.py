@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.architecture import Generates
     from napari_dip.prior.codes import Code
     from napari_dip.prior.problem import Iterate, Prior, Problem, Settings
@@ -135,6 +137,8 @@ class Overrides:
         The network.
     stop : Rule, optional
         When the fit ends.
+    weights : dict of str to Tensor, optional
+        Weights of the network that every fit begins from.
     analysis : tuple of Analysis
         What is known about the image already, one for each group of channels; empty
         where it is to be found out.
@@ -142,7 +146,21 @@ class Overrides:
 
     architecture: Generates | None = None
     stop: Rule | None = None
+    weights: Mapping[str, Tensor] | None = None
     analysis: tuple[Analysis, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is set, for the provenance; JSON-able."""
+        from napari_dip.prior import architecture, stopping
+
+        given: dict[str, Any] = {}
+        if self.architecture is not None:
+            given["architecture"] = architecture.to_dict(self.architecture)
+        if self.stop is not None:
+            given["stop"] = stopping.to_dict(self.stop)
+        if self.weights is not None:
+            given["began from weights"] = True
+        return given
 
 
 def _nothing_known(pixels: Any, block: Block) -> Analysis:
@@ -279,13 +297,15 @@ def set_up(
 
     problem = plan.problem if plan.seeded is None else plan.seeded(seed)
     architecture = overrides.architecture or preset.architecture
+    warm = overrides.weights is not None
     settings = Settings(
         overrides.stop or preset.stop,
         optimizer=preset.optimizer,
         learning_rate=preset.learning_rate,
         schedule=preset.schedule,
         ema_decay=preset.ema_decay,
-        start_iterations=preset.start_iterations,
+        # Given weights are a first estimate already.
+        start_iterations=0 if warm else preset.start_iterations,
         extra_iterations=recipe.extra_iterations,
         device=recipe.device,
         precision=recipe.precision,
@@ -309,7 +329,9 @@ def preset_for(recipe: Recipe, case: str = "") -> Preset:
     return dataclasses.replace(preset, stop=Iterations(int(recipe.iterations)))
 
 
-def outline(job: Job, recipe: Recipe) -> tuple[Problem, Prior, Settings]:
+def outline(
+    job: Job, recipe: Recipe, overrides: Overrides | None = None
+) -> tuple[Problem, Prior, Settings]:
     """Return the fit of a plane as far as shapes and recipe say, for estimates.
 
     Nothing is found out about the image, whose pixels are not looked at.
@@ -323,4 +345,4 @@ def outline(job: Job, recipe: Recipe) -> tuple[Problem, Prior, Settings]:
     shape = job.image_shape(channels)
     empty = torch.empty(1, *shape, device="meta")
     plan = Plan(Problem(empty, shape=shape), lambda image: image)
-    return set_up(plan, preset, recipe, Overrides(), recipe.seed)
+    return set_up(plan, preset, recipe, overrides or Overrides(), recipe.seed)
