@@ -15,12 +15,12 @@ def first_fit():
     def make(task, recipe, *arrays, seed=0):
         job = task.start(recipe, *arrays)
         index = next(job.layout.indices())
-        pixels = job.pixels(index)
+        pixels = job.pixels(index, job.take(index))
         block = job.blocks(0, index, pixels)[0]
-        part = None if pixels is None else block.cut(pixels)
-        analysis = job.analyse(part, block)
+        plane = None if pixels is None else job.scaled(pixels, block, None)
+        analysis = job.analyse(plane, block)
         preset = job.preset(analysis)
-        plan = job.plan(part, block, analysis, preset)
+        plan = job.plan(plane, block, analysis, preset)
         problem, prior, settings = set_up(plan, preset, recipe, Overrides(), seed)
         return SimpleNamespace(
             problem=problem,

@@ -11,6 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Pixels
 from napari_dip.tasks.block import fit_alone
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
@@ -71,8 +72,9 @@ def test_a_block_cuts_its_channels_and_pixels():
     plane = np.arange(3 * 40 * 40).reshape(3, 40, 40)
     _, last = overlapping()
     two = Block(0, last.index, (0, 2), last.start, last.stop, last.halo)
-    np.testing.assert_array_equal(two.cut(plane), plane[[0, 2], 16:])
-    np.testing.assert_array_equal(two.cut(plane[:1]), plane[:1, 16:])
+    cut = two.cut(Pixels(plane, plane > 9))
+    np.testing.assert_array_equal(cut.values, plane[[0, 2], 16:])
+    np.testing.assert_array_equal(cut.constant, plane[[0, 2], 16:] > 9)
 
 
 def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
@@ -80,7 +82,7 @@ def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     both = denoise(noisy, iterations=3, **FIXED)
     job: Job = TASK.start(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
-        (block,) = job.blocks(number, index, job.pixels(index))
+        (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
         arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))
         done = fit_alone(TASK, arguments[0], [arguments[1]], arguments[2])
         np.testing.assert_array_equal(done.image[0], both[number])

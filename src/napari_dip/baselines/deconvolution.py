@@ -15,7 +15,6 @@ from napari_dip.baselines.common import (
     check_noise,
     each_plane,
     filled_plane,
-    noise_model,
 )
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, as_array, per_channel, prepare
@@ -178,7 +177,7 @@ def wiener(
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
         restored = np.empty_like(plane.values)
-        levels = noise_model(plane, noise, sigma).level(plane.values)
+        levels = noises.plane_model(plane, noise, sigma).level(plane.values)
         for c, variance in enumerate(levels):
             deconvolve = _Wiener(plane.values[c : c + 1], kernel, periodic)
             weight = balance

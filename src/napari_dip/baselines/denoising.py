@@ -15,11 +15,10 @@ from napari_dip.baselines.common import (
     check_noise,
     each_plane,
     filled_plane,
-    noise_model,
     read,
 )
 from napari_dip.tasks.arrays import Float, per_channel
-from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise import NoiseModel, plane_model
 
 
 def nlm(
@@ -210,7 +209,7 @@ def _denoise(
 
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
-        model = noise_model(plane, noise, sigma)
+        model = plane_model(plane, noise, sigma)
         if model.kind == "gaussian":
             # The methods know one level: relative to the mean, all channels have it.
             levels = np.sqrt(model.variance)

@@ -14,7 +14,6 @@ from napari_dip.baselines.common import (
     check,
     each_plane,
     filled_plane,
-    noise_model,
     read,
 )
 from napari_dip.tasks import noise as noises
@@ -77,7 +76,9 @@ def guided_filter(
         guiding = filled_plane(guide_at(index), "guide").values
         window, ridge = radius, eps
         if window is None:
-            variance = noise_model(plane, "auto", None).level(plane.values).mean()
+            variance = (
+                noises.plane_model(plane, "auto", None).level(plane.values).mean()
+            )
             window = int(np.clip(round(30 * variance**0.5), 1, 16))
         if ridge is None:
             ridge = max(noises.gaussian_variance(guiding), 1e-4)

@@ -45,7 +45,7 @@ def from_dict(
         raise InputError(
             f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
         )
-    fields = {key: _frozen(v) for key, v in data.items() if key != "name"}
+    fields = {key: frozen(v) for key, v in data.items() if key != "name"}
     try:
         return classes[name](**fields)
     except TypeError as error:
@@ -53,5 +53,6 @@ def from_dict(
         raise InputError(f"{what}: {name} has {known}; {error}") from None
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return a list, which JSON has made of a tuple, as a tuple."""
     return tuple(value) if isinstance(value, list) else value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.arrays import Float, Pixels
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
 
@@ -63,7 +63,7 @@ def fit_block(
     analysis: Analysis | None = None,
     *,
     overrides: Overrides | None = None,
-    pixels: Any = None,
+    pixels: Pixels | None = None,
     threads: int | None = None,
     resumable: bool = False,
     keep_weights: bool = False,
@@ -82,7 +82,7 @@ def fit_block(
         What is known about it; found out where not given.
     overrides : Overrides, optional
         What the user sets in place of the preset.
-    pixels : ndarray, optional
+    pixels : Pixels, optional
         The block's plane, where it has been read already.
     threads : int, optional
         CPU threads during a step.
@@ -105,11 +105,12 @@ def fit_block(
 
     overrides = overrides or Overrides()
     if pixels is None:
-        pixels = job.pixels(block.index)
-    part = None if pixels is None else block.cut(pixels)
-    analysis = analysis or job.analyse(part, block)
+        pixels = job.pixels(block.index, job.take(block.index))
+    plane = None if pixels is None else job.scaled(pixels, block, analysis)
+    if analysis is None:
+        analysis = job.analyse(plane, block)
     preset = job.preset(analysis)
-    plan = job.plan(part, block, analysis, preset)
+    plan = job.plan(plane, block, analysis, preset)
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = list(plan.warnings)
@@ -200,14 +201,10 @@ def fit_alone(
 
     All arguments can be pickled, but for tasks that take functions or models.
     """
+    from napari_dip.prior.fit import finish
+
     job = task.start(recipe, *arrays)
-    running = fit_block(job, recipe, block, analysis, overrides=overrides)
-    try:
-        while True:
-            next(running)
-    except StopIteration as end:
-        result: BlockFit = end.value
-        return dataclasses.replace(result, resume=None)
+    return finish(fit_block(job, recipe, block, analysis, overrides=overrides))
 
 
 def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:

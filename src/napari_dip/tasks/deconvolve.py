@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
@@ -100,10 +100,8 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         # With a PSF that is still unknown the residual means something else.
         return replace(chosen, finish=()) if recipe.blind else chosen
 
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
-        return _plan(recipe, pixels, kernel, analysis, preset, warnings)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, kernel, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
     return Job(
@@ -111,7 +109,7 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         preset,
         plan,
         image,
-        lambda pixels, block: _analyse(recipe, pixels, block.channels),
+        lambda plane, block: _analyse(recipe, plane, block),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
     )
 
@@ -200,11 +198,8 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return trimmed
 
 
-def _analyse(
-    recipe: DeconvolveRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
-) -> Analysis:
+def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and background."""
-    plane = prepare(pixels, "image")
     background = floors(recipe.background, plane)
     scaled = _above(plane, background)
     noise = noises.model(
@@ -217,7 +212,7 @@ def _analyse(
     )
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=noise,
         levels=tuple(noise.level(scaled).tolist()),
         background=tuple(background.tolist()),
@@ -236,7 +231,7 @@ def _above(plane: Plane, background: Any) -> Float:
 
 def _plan(
     recipe: DeconvolveRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     kernel: NDArray[Any],
     analysis: Analysis,
     preset: Preset,
@@ -253,7 +248,6 @@ def _plan(
     )
     from napari_dip.prior.problem import Problem
 
-    plane = prepare(pixels, "image", scale=analysis.scale)
     known, floor = plane.known, np.asarray(analysis.background)
     scaled = _above(plane, floor)
 

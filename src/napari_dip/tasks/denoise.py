@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
     channel_weights,
@@ -21,7 +20,7 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
@@ -56,23 +55,21 @@ def _start(recipe: DenoiseRecipe, image: Any) -> Job:
     return Job(
         layout,
         preset=lambda analysis: preset_of(recipe, analysis),
-        plan=lambda pixels, block, *known: plan_of(recipe, pixels, *known),
+        plan=lambda plane, block, *known: plan_of(recipe, plane, *known),
         image=image,
-        analyse=lambda pixels, block: analyse(recipe, pixels, block.channels),
+        analyse=lambda plane, block: analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
+        skip_constant=True,
     )
 
 
-def analyse(
-    recipe: DenoiseRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
-) -> Analysis:
+def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
-    unit = recipe.preset == "paper"
-    plane = prepare(pixels, "image", unit=unit, skip_constant=True)
     usable = plane.noisy
     together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=noises.plane_model(plane, recipe.noise, recipe.sigma),
         correlated=noises.correlation(plane.values, usable) > noises.CORRELATED,
         shared=together > noises.SHARED,
@@ -98,7 +95,7 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
 
 def plan_of(
     recipe: DenoiseRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     analysis: Analysis,
     preset: Preset,
     *,
@@ -111,7 +108,6 @@ def plan_of(
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    plane = prepare(pixels, "image", scale=analysis.scale)
     variance = np.asarray(analysis.levels)
     # Squared for signal-dependent noise as well: weighting by the variance makes
     # the dark background decide, and cost 8 dB on fluorescence.
@@ -139,7 +135,7 @@ def plan_of(
     }
     return Plan(
         problem,
-        keeping(plane.restore, pixels, plane.constant),
+        keeping(plane, plane.restore, plane.constant),
         in_turn(_steps(recipe, plane, analysis, preset, guided)),
         details,
     )

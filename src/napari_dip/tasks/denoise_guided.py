@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.task import Block, Job, Plan, Task
 
@@ -42,19 +42,19 @@ def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         over = prepare(guide_at(block.index), "guide", unit=recipe.preset == "paper")
         seen = over.values[(slice(None), *block.region())]
-        return _plan(recipe, pixels, analysis, preset, seen)
+        return _plan(recipe, plane, analysis, preset, seen)
 
     return Job(
         layout,
         preset=lambda analysis: denoise.preset_of(recipe, analysis),
         plan=plan,
         image=image,
-        analyse=lambda pixels, block: denoise.analyse(recipe, pixels, block.channels),
+        analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
+        skip_constant=True,
     )
 
 
@@ -104,7 +104,7 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
 
 def _plan(
     recipe: DenoiseGuidedRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     analysis: Analysis,
     preset: Preset,
     guide: Float,
@@ -113,7 +113,7 @@ def _plan(
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
-    plan = denoise.plan_of(recipe, pixels, analysis, preset, guided=True)
+    plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):

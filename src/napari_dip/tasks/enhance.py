@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -63,9 +62,7 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
     # Colours keep their hues.
     together = recipe.detail_of == "luminance" and layout.channels == 3
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        unit = recipe.preset == "paper"
-        plane = prepare(pixels, "image", unit=unit, together=together)
+    def analyse(plane: Plane, block: Block) -> Analysis:
         detail = recipe.detail * fine_energy(plane)
         return Analysis.of(plane, block.channels, detail=detail)
 
@@ -78,12 +75,18 @@ def _start(recipe: EnhanceRecipe, image: Any) -> Job:
             chosen = replace(chosen, stop=stop)
         return chosen
 
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
-        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale), analysis)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, analysis)
 
-    return Job(layout, preset, plan, image, analyse, apart=not together)
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        analyse,
+        unit=recipe.preset == "paper",
+        together=together,
+    )
 
 
 def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:

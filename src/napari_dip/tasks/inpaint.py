@@ -19,7 +19,6 @@ from napari_dip.tasks.arrays import (
     as_array,
     keeping,
     per_channel,
-    prepare,
 )
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import function
@@ -89,22 +88,16 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         )
     missing = missing_in(image, mask, layout)
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        gone = block.cut(missing(block.index))
-        return _analyse(recipe, pixels, gone, block.channels)
-
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
-        gone = block.cut(missing(block.index))
-        return _plan(recipe, pixels, gone, analysis, preset)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, analysis, preset)
 
     return Job(
         layout,
         lambda analysis: _preset(recipe, analysis),
         plan,
         image,
-        analyse,
+        lambda plane, block: _analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
         missing=missing,
     )
 
@@ -161,20 +154,9 @@ def _planes_of(
     return take
 
 
-def _analyse(
-    recipe: InpaintRecipe,
-    pixels: NDArray[Any],
-    gone: NDArray[np.bool_],
-    channels: tuple[int, ...],
-) -> Analysis:
+def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and geometry of the mask."""
-    seen = np.where(gone, np.nan, pixels)
-    if not (~np.isnan(seen)).all(axis=0).any():
-        raise InputError(
-            "mask must leave known pixels that are not NaN in any channel; got none"
-        )
     paper = recipe.preset == "paper"
-    plane = prepare(seen, "image", unit=paper)
     missing = plane.known == 0
     measured = [
         known_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
@@ -185,7 +167,7 @@ def _analyse(
         noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10)),
         levels=tuple((sigma**2).tolist()),
         noisy=noisy,
@@ -217,8 +199,7 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
 
 def _plan(
     recipe: InpaintRecipe,
-    pixels: NDArray[Any],
-    gone: NDArray[np.bool_],
+    plane: Plane,
     analysis: Analysis,
     preset: Preset,
 ) -> Plan:
@@ -228,9 +209,6 @@ def _plan(
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    seen = np.where(gone, np.nan, pixels)
-    known = ~np.isnan(seen)
-    plane = prepare(seen, "image", scale=analysis.scale)
     scales = tuple(sorted(set(recipe.scales)))
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)
@@ -262,7 +240,7 @@ def _plan(
         values = plane.values[:, plane.known > 0]
         restore = _constant(plane, values[:, 0])
     if recipe.keep_known:
-        restore = keeping(restore, pixels, known)
+        restore = keeping(plane, restore, ~np.isnan(plane.pixels))
     return Plan(problem, restore, finish, details, warnings)
 
 

@@ -47,7 +47,6 @@ LIKE_SPANS = 3.0
 LIKE_VARIANCES = 4.0
 """The same of the variances of their noise."""
 
-
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
@@ -97,13 +96,12 @@ class NoiseModel:
         )
         return gain * (image - offset).clamp(min=0) + variance
 
-    def rescaled(self, factor: Any, shift: Any = 0.0) -> NoiseModel:
-        """Return the model of ``(image - shift) / factor``, one of each per channel."""
-        factor = np.asarray(factor, float)
+    def rescaled(self, factor: NDArray[np.float64]) -> NoiseModel:
+        """Return the model of ``image / factor``, one factor per channel."""
         return NoiseModel(
             tuple((np.asarray(self.variance) / factor**2).tolist()),
             tuple((np.asarray(self.gain) / factor).tolist()),
-            tuple(((np.asarray(self.offset) - shift) / factor).tolist()),
+            tuple((np.asarray(self.offset) / factor).tolist()),
         )
 
 
@@ -224,7 +222,13 @@ def _planes(
     return list(zip(planes, masks, strict=True))
 
 
-def known_noise(values: Float, known: Float) -> tuple[float, float]:
+def _inner(mask: Mask) -> Mask:
+    """Return where a high-pass of 3 x 3 pixels sees nothing but usable ones."""
+    inner: Mask = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+    return inner
+
+
+def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     """Estimate the noise of the known pixels, wherever the others are.
 
     A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
@@ -236,7 +240,7 @@ def known_noise(values: Float, known: Float) -> tuple[float, float]:
     values : ndarray
         (C, Y, X) or (C, Z, Y, X).
     known : ndarray
-        (Y, X) or (Z, Y, X), 0 where missing.
+        bool, (Y, X) or (Z, Y, X), false where missing.
 
     Returns
     -------
@@ -248,10 +252,9 @@ def known_noise(values: Float, known: Float) -> tuple[float, float]:
     axis = np.arange(side) - (side - 1) / 2
     ones = np.ones((side, side))
     basis = np.stack([ones, ones * axis, ones * axis[:, None]], -1).reshape(-1, 3)
-    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
-    masks = np.broadcast_to(known, values.shape).reshape(planes.shape)
-    weight = np.concatenate([cut_blocks(m.astype(np.float64), side) for m in masks])
-    value = np.concatenate([cut_blocks(p, side) for p in planes])
+    planes = _planes(values, known)
+    weight = np.concatenate([cut_blocks(m, side) for _, m in planes]).astype(np.float64)
+    value = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
     enough = weight.sum(axis=(1, 2)) >= fewest
     if not enough.any():
         return 0.0, 0.0
@@ -308,14 +311,8 @@ def sharp_noise(values: Float, usable: NDArray[np.bool_]) -> float:
     """
     side = 3
     variances, levels = [], []
-    height, width = values.shape[-2:]
-    for plane, valid in zip(
-        values.reshape(-1, height, width).astype(np.float64),
-        usable.reshape(-1, height, width),
-        strict=True,
-    ):
-        # The kernel sees the neighbours, too.
-        inner = cut_blocks(ndimage.minimum_filter(valid, 3), side)
+    for plane, mask in _planes(values, usable):
+        inner = cut_blocks(_inner(mask), side)
         variance = cut_blocks(_residual(plane), side).var(axis=(1, 2))
         use = inner.all(axis=(1, 2)) & (variance > 1e-10)
         variances.append(variance[use])
@@ -350,9 +347,7 @@ def signal_dependence(
     """
     levels, variances = [], []
     for plane, mask in _planes(values, usable):
-        # The high-pass sees the neighbours, too.
-        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
-        whole = cut_blocks(inner, 8).all(axis=(1, 2))
+        whole = cut_blocks(_inner(mask), 8).all(axis=(1, 2))
         levels.append(cut_blocks(plane, 8).mean(axis=(1, 2))[whole])
         variances.append(cut_blocks(_residual(plane), 8).var(axis=(1, 2))[whole])
     if min(map(len, levels)) < 32:
@@ -393,7 +388,7 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
     """
     correlations = []
     for plane, mask in _planes(values, usable):
-        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+        inner = _inner(mask)
         side = 16 if min(plane.shape) >= 64 else 8
         if np.count_nonzero(inner) < min(ENOUGH_BLOCKS * side**2, inner.size):
             side = 8

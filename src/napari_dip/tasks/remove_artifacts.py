@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
@@ -66,20 +65,24 @@ def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
 
     tables = recipe.quantization is not None
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        unit = recipe.preset == "paper"
-        plane = prepare(pixels, "image", unit=unit, together=tables)
+    def analyse(plane: Plane, block: Block) -> Analysis:
         return Analysis.of(plane, block.channels)
 
     def preset(analysis: Analysis) -> Preset:
         return preset_for(recipe, "jpeg" if tables else "")
 
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
-        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale))
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane)
 
-    return Job(layout, preset, plan, image, analyse, apart=not tables)
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        analyse,
+        unit=recipe.preset == "paper",
+        together=tables,
+    )
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:

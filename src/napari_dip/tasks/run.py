@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, cast
+from napari_dip.tasks.arrays import Float, Layout, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Task
@@ -136,8 +136,8 @@ def _run(
     image = np.empty(layout.resized(sides), np.float32)
     result = _Result(image)
     for number, index in enumerate(layout.indices()):
-        pixels = job.pixels(index)
-        plane = _Plane(_untouched(layout, pixels, job.factor), job.factor)
+        taken = job.take(index)
+        plane = _Plane(_untouched(layout, taken, job.factor), job.factor)
         if result.stopped:
             result.warnings.append(f"plane {number} was not fitted before the stop")
         else:
@@ -146,7 +146,7 @@ def _run(
                 recipe,
                 number,
                 index,
-                pixels,
+                job.pixels(index, taken),
                 plane,
                 result,
                 overrides=overrides,
@@ -164,7 +164,7 @@ def _fit_plane(
     recipe: Recipe,
     number: int,
     index: tuple[int | slice, ...],
-    pixels: NDArray[Any] | None,
+    pixels: Pixels | None,
     plane: _Plane,
     result: _Result,
     *,

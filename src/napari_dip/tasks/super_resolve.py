@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -86,10 +85,7 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
         case += " noisy" if analysis.noisy else ""
         return preset_for(recipe, case)
 
-    def plan(
-        pixels: NDArray[Any], block: Block, analysis: Analysis, preset: Preset
-    ) -> Plan:
-        plane = prepare(pixels, "image", scale=analysis.scale)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, plane, analysis, preset)
 
     return Job(
@@ -97,16 +93,14 @@ def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
         preset,
         plan,
         image,
-        lambda pixels, block: _analyse(recipe, pixels, block),
+        lambda plane, block: _analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
         factor=recipe.factor,
     )
 
 
-def _analyse(
-    recipe: SuperResolveRecipe, pixels: NDArray[Any], block: Block
-) -> Analysis:
+def _analyse(recipe: SuperResolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise, and which channels are clean."""
-    plane = prepare(pixels, "image", unit=recipe.preset == "paper")
     levels = np.array(
         [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, prepare
+from napari_dip.tasks.arrays import Float, Layout, Pixels, Plane, prepare
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
 
@@ -64,11 +64,11 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
-    def cut(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """Return the block's part of a plane, (C, ...) or (1, ...)."""
-        if len(plane) > 1:
-            plane = plane[list(self.channels)]
-        return plane[(slice(None), *self.region())]
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Return the block's part of a plane."""
+        index = (slice(None), *self.region())
+        chosen = list(self.channels)
+        return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -163,7 +163,7 @@ class Overrides:
         return given
 
 
-def _nothing_known(pixels: Any, block: Block) -> Analysis:
+def _nothing_known(plane: Any, block: Block) -> Analysis:
     return Analysis.unknown(len(block.channels))
 
 
@@ -178,18 +178,19 @@ class Job:
     preset : callable
         Maps an `Analysis` to the `Preset` of its case.
     plan : callable
-        Maps the pixels of a block, channels first (None without an image), the
-        `Block`, its `Analysis` and its `Preset` to a `Plan`.
+        Maps the `Plane` of a block (None without an image), the `Block`, its
+        `Analysis` and its `Preset` to a `Plan`.
     image : array, optional
         That the blocks are cut from, if any.
     analyse : callable
-        Maps the pixels of a block and the `Block` to an `Analysis`.
+        Maps the `Plane` of a block and the `Block` to an `Analysis`.
+    unit, skip_constant, together : bool
+        How a block is scaled; see `prepare`.  Where channels are not scaled together,
+        those that have nothing in common are fitted one by one.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
         Pixels that are added to the sides of a block for the fit.
-    apart : bool
-        Whether channels that have nothing in common are fitted one by one.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
@@ -200,29 +201,53 @@ class Job:
     plan: Callable[[Any, Block, Analysis, Preset], Plan]
     image: Any = None
     analyse: Callable[[Any, Block], Analysis] = _nothing_known
+    unit: bool = False
+    skip_constant: bool = False
+    together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
-    apart: bool = True
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
 
-    def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
+    def take(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
         """Return a plane of the input, channels first."""
         return None if self.image is None else self.layout.take(self.image, index)
 
+    def pixels(
+        self, index: tuple[int | slice, ...], plane: NDArray[Any] | None
+    ) -> Pixels | None:
+        """Return what is known of a plane, which has been taken from the input."""
+        if plane is None:
+            return None
+        if self.missing is not None:
+            plane = np.where(self.missing(index), np.nan, plane)
+        return Pixels.of(plane)
+
     def blocks(
-        self, plane: int, index: tuple[int | slice, ...], pixels: NDArray[Any] | None
+        self, plane: int, index: tuple[int | slice, ...], pixels: Pixels | None
     ) -> list[Block]:
         """Return the blocks of a plane: one for every group of channels."""
         together: tuple[tuple[int, ...], ...] = (tuple(range(self.layout.channels)),)
-        if pixels is not None and len(pixels) > 1 and self.apart:
-            seen = pixels
-            if self.missing is not None:
-                seen = np.where(self.missing(index), np.nan, pixels)
-            # A plane without a known pixel is refused by its task.
-            if not np.isnan(seen).any(axis=0).all():
-                together = groups(prepare(seen, "image"))
+        if (
+            pixels is not None
+            and len(pixels.values) > 1
+            and not self.together
+            # A plane without a known pixel is refused when it is scaled.
+            and not np.isnan(pixels.values).any(axis=0).all()
+        ):
+            together = groups(prepare(pixels, "image"))
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
+
+    def scaled(self, pixels: Pixels, block: Block, known: Analysis | None) -> Plane:
+        """Return the scaled pixels of a block of a plane."""
+        return prepare(
+            block.cut(pixels),
+            "image" if self.missing is None else "image outside the mask",
+            unit=self.unit,
+            skip_constant=self.skip_constant,
+            together=self.together,
+            scale=None if known is None else known.scale,
+        )
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
