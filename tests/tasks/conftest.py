@@ -13,11 +13,11 @@ def first_fit():
     """Return a function that sets up the first fit of a task without running it."""
 
     def make(task, recipe, *arrays, seed=0):
-        job = task.start(recipe, *arrays)
+        job = task.make_job(recipe, *arrays)
         index = next(job.layout.indices())
         pixels = job.pixels(index, job.take(index))
         block = job.blocks(0, index, pixels)[0]
-        plane = None if pixels is None else job.scaled(pixels, block, None)
+        plane = None if pixels is None else job.scaled(pixels, block)
         analysis = job.analyse(plane, block)
         preset = job.preset(analysis)
         plan = job.plan(plane, block, analysis, preset)
@@ -27,7 +27,7 @@ def first_fit():
             prior=prior,
             settings=settings,
             finish=plan.finish,
-            restore=plan.restore,
+            to_units=plan.to_units,
             details=plan.details,
             warnings=plan.warnings,
             failed=plan.failed,

@@ -80,7 +80,7 @@ def test_a_block_cuts_its_channels_and_pixels():
 def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     recipe = DenoiseRecipe(iterations=3, **FIXED)
     both = denoise(noisy, iterations=3, **FIXED)
-    job: Job = TASK.start(recipe, noisy)
+    job: Job = TASK.make_job(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
         (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
         arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))

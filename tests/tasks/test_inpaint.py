@@ -299,7 +299,7 @@ def test_infinite_values_are_refused_only_where_they_count(image, mask):
     image[mask != 0] = np.inf
     assert np.isfinite(inpaint(image, mask, **SHORT)).all()
     image[mask == 0] = np.inf
-    with pytest.raises(InputError, match="image must be finite"):
+    with pytest.raises(InputError, match="image outside the mask must be finite"):
         inpaint(image, mask, **SHORT)
 
 

@@ -94,7 +94,7 @@ def richardson_lucy(
 
     def work(index: Index) -> Float:
         plane = prepare(layout.take(image, index), "image")
-        values = plane.restore(plane.values)
+        values = plane.to_units(plane.values)
         zero = floors(background, plane)
         shift, size = (
             per_channel(v, values).astype(np.float32) for v in (zero, plane.span)
@@ -184,7 +184,7 @@ def wiener(
             if weight is None:
                 weight = deconvolve.balance(float(variance))
             restored[c] = deconvolve(weight)[0]
-        return plane.restore(restored)
+        return plane.to_units(restored)
 
     return each_plane(layout, work)
 

@@ -218,7 +218,7 @@ def _denoise(
             denoised = method(even, float(levels.mean())) * unit
         else:
             denoised = _unstabilised(method(_stabilised(plane.values, model), 1), model)
-        return plane.restore(denoised.astype(np.float32))
+        return plane.to_units(denoised.astype(np.float32))
 
     return each_plane(layout, work)
 

@@ -82,7 +82,7 @@ def guided_filter(
             window = int(np.clip(round(30 * variance**0.5), 1, 16))
         if ridge is None:
             ridge = max(noises.gaussian_variance(guiding), 1e-4)
-        return plane.restore(_guided(plane.values, guiding, window, ridge))
+        return plane.to_units(_guided(plane.values, guiding, window, ridge))
 
     return each_plane(layout, work)
 

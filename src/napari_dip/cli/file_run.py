@@ -98,7 +98,7 @@ class FileRun:
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
-        from napari_dip.prior.fit import finish
+        from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
         inputs: dict[str, Any] = {n: image.data for n, image in images.items()}
@@ -109,7 +109,7 @@ class FileRun:
             fitting = run(self.task, recipe, arrays)
             # A log file gets no progress bar.
             if not (self.talk and sys.stderr.isatty()):
-                fit = finish(fitting, stop)
+                fit = run_to_end(fitting, stop)
             else:
                 with Bar(self.target.name) as bar:
 
@@ -117,7 +117,7 @@ class FileRun:
                         bar(it)
                         return stop(it)
 
-                    fit = finish(fitting, both)
+                    fit = run_to_end(fitting, both)
         return fit, stop.asked
 
     def _warn(self, text: str) -> None:
@@ -195,8 +195,8 @@ def _completed(
 class Stop:
     """Stops the fit at the first Ctrl-C and the program at the second.
 
-    This is a callback for `napari_dip.prior.fit.finish`.  Before the first iteration
-    there is no image to save, so the first Ctrl-C already ends the program.
+    This is a callback for `napari_dip.prior.fit.run_to_end`.  Before the first
+    iteration there is no image to save, so the first Ctrl-C already ends the program.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ STOPPED = "stopped by the user"
 """Why a fit ended that was sent True."""
 
 
-def finish(
+def run_to_end(
     fitting: Generator[Iterate, bool | None, Result],
     callback: Callable[[Iterate], Any] | None = None,
 ) -> Result:

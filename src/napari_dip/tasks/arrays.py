@@ -210,7 +210,7 @@ class Plane:
         """Values that can tell something about the noise, of the shape of `values`."""
         return (self.known > 0) & ~self.constant
 
-    def restore(self, values: Float) -> Float:
+    def to_units(self, values: Float) -> Float:
         """Return `values` in the units of the input."""
         span, offset = (per_channel(v, values) for v in (self.span, self.offset))
         return values * span.astype(np.float32) + offset.astype(np.float32)
@@ -303,7 +303,7 @@ def _scale(
 
 
 def keeping(
-    plane: Plane, restore: Callable[[Float], Float], kept: NDArray[np.bool_]
+    plane: Plane, to_units: Callable[[Float], Float], kept: NDArray[np.bool_]
 ) -> Callable[[Float], Float]:
     """Return the way back to units that leaves some pixels as they came.
 
@@ -311,15 +311,15 @@ def keeping(
     ----------
     plane : Plane
         The image.
-    restore : callable
+    to_units : callable
         Way back to the units of the input.
     kept : ndarray
         bool, (C, ...).
     """
     if not kept.any():
-        return restore
+        return to_units
     given = np.where(kept, plane.pixels, 0).astype(np.float32)
-    return lambda values: np.where(kept, given, restore(values))
+    return lambda values: np.where(kept, given, to_units(values))
 
 
 LEAST_CONSTANT = 5

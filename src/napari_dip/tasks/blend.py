@@ -58,7 +58,7 @@ class _Pair:
     mask: Float
 
 
-def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
+def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
     if len(recipe.factors) != 7:
         raise InputError(f"factors must be seven weights; got {recipe.factors}")
     layout, front, back, inside = place(recipe, foreground, background, mask)
@@ -185,7 +185,7 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
     )
-    return Plan(problem, pair.background.restore, fused)
+    return Plan(problem, pair.background.to_units, fused)
 
 
 TASK = Task(
@@ -197,7 +197,7 @@ TASK = Task(
         "mask": "Nonzero where the foreground is wanted; sides of the foreground.",
     },
     like="background",
-    start=_start,
+    make_job=_make_job,
     summary="""Blend a part of one image into another.
 
 A network is fitted so that inside the mask the gradients are the foreground's, outside

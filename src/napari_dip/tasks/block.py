@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Pixels
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
@@ -60,7 +59,6 @@ def fit_block(
     job: Job,
     recipe: Recipe,
     block: Block,
-    analysis: Analysis | None = None,
     *,
     overrides: Overrides | None = None,
     pixels: Pixels | None = None,
@@ -78,8 +76,6 @@ def fit_block(
         Its parameters.
     block : Block
         What is fitted.
-    analysis : Analysis, optional
-        What is known about it; found out where not given.
     overrides : Overrides, optional
         What the user sets in place of the preset.
     pixels : Pixels, optional
@@ -106,9 +102,10 @@ def fit_block(
     overrides = overrides or Overrides()
     if pixels is None:
         pixels = job.pixels(block.index, job.take(block.index))
-    plane = None if pixels is None else job.scaled(pixels, block, analysis)
-    if analysis is None:
-        analysis = job.analyse(plane, block)
+    known = [a for a in overrides.analysis if a.channels == block.channels]
+    scale = known[0].scale if known else None
+    plane = None if pixels is None else job.scaled(pixels, block, scale)
+    analysis = known[0] if known else job.analyse(plane, block)
     preset = job.preset(analysis)
     plan = job.plan(plane, block, analysis, preset)
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
@@ -194,17 +191,16 @@ def fit_alone(
     recipe: Recipe,
     arrays: Sequence[Any],
     block: Block,
-    analysis: Analysis | None = None,
     overrides: Overrides | None = None,
 ) -> BlockFit:
     """Fit one block to its end, in a process of its own if need be.
 
     All arguments can be pickled, but for tasks that take functions or models.
     """
-    from napari_dip.prior.fit import finish
+    from napari_dip.prior.fit import run_to_end
 
-    job = task.start(recipe, *arrays)
-    return finish(fit_block(job, recipe, block, analysis, overrides=overrides))
+    job = task.make_job(recipe, *arrays)
+    return run_to_end(fit_block(job, recipe, block, overrides=overrides))
 
 
 def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
@@ -215,7 +211,7 @@ def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
     if plan.finish is not None:
         with torch.no_grad():
             mean = plan.finish(mean)
-    return plan.restore(mean[0].cpu().numpy())
+    return plan.to_units(mean[0].cpu().numpy())
 
 
 def relay(

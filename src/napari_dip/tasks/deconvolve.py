@@ -89,7 +89,7 @@ class DeconvolveRecipe(Recipe):
     )
 
 
-def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
+def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     image = as_array(image, "image")
     layout, kernel, warnings = kernel_for(
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
@@ -221,7 +221,7 @@ def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
 
 def _above(plane: Plane, background: Any) -> Float:
     """Return the image above the background, over the span of every channel."""
-    values = plane.restore(plane.values)
+    values = plane.to_units(plane.values)
     shift, size = (
         per_channel(v, values).astype(np.float32) for v in (background, plane.span)
     )
@@ -281,7 +281,8 @@ def _plan(
         weight=weight,
         shape=(len(scaled), *blur.canvas),
         penalty=penalty,
-        start=estimate / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
+        first_estimate=estimate
+        / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
     )
 
     def blind(seed: int) -> Problem:
@@ -291,7 +292,7 @@ def _plan(
             operator_learning_rate=KERNEL_RATE[recipe.preset],
         )
 
-    def restore(image: Float) -> Float:
+    def to_units(image: Float) -> Float:
         span_of, floor_of = (
             per_channel(v, image).astype(np.float32) for v in (span, floor)
         )
@@ -307,7 +308,7 @@ def _plan(
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
-        restore,
+        to_units,
         _polishing(blur, measurement, weight, levels.tolist(), polish),
         details,
         list(warnings),
@@ -378,7 +379,7 @@ def _polishing(
 
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
-    values = plane.restore(plane.values)
+    values = plane.to_units(plane.values)
     return np.array(
         [
             _floor(background, v[None], u, v[plane.known > 0])
@@ -412,7 +413,7 @@ TASK = Task(
         "larger than the image, of any positive sum, its centre at the pixel side // 2 "
         "of every axis, its background subtracted.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove a known blur, and the noise, from an image or a volume.
 
 A network is fitted so that its image, blurred with the PSF, becomes the measurement.

@@ -49,7 +49,7 @@ class DenoiseRecipe(Recipe):
     )
 
 
-def _start(recipe: DenoiseRecipe, image: Any) -> Job:
+def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     return Job(
@@ -135,7 +135,7 @@ def plan_of(
     }
     return Plan(
         problem,
-        keeping(plane, plane.restore, plane.constant),
+        keeping(plane, plane.to_units, plane.constant),
         in_turn(_steps(recipe, plane, analysis, preset, guided)),
         details,
     )
@@ -166,7 +166,7 @@ TASK = Task(
         "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

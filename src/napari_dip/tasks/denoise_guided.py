@@ -37,7 +37,7 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
     task: ClassVar[str] = "denoise_guided"
 
 
-def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
+def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     image, guide = as_array(image, "image"), as_array(guide, "guide")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
@@ -155,7 +155,7 @@ TASK = Task(
         "a brighter channel. Any real dtype and number of channels, one guide for all "
         "planes or one for each.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove the noise from an image with the help of another.
 
 The guide, such as a photograph with flash or a bright channel of a microscope, shows

@@ -55,7 +55,7 @@ class EnhanceRecipe(Recipe):
     )
 
 
-def _start(recipe: EnhanceRecipe, image: Any) -> Job:
+def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
@@ -99,7 +99,7 @@ def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
         weight=torch.from_numpy(plane.known)[None, None],
     )
     details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-    return Plan(problem, plane.restore, _boost(recipe, plane), details)
+    return Plan(problem, plane.to_units, _boost(recipe, plane), details)
 
 
 def fine_energy(plane: Plane) -> float:
@@ -144,7 +144,7 @@ TASK = Task(
         "image": "Image to enhance: (Y, X), (Y, X, C) or any leading axes over those, "
         "any real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     positional=("amount",),
     summary="""Make the fine detail of an image stronger.
 

@@ -44,15 +44,15 @@ def function(task: Task) -> Callable[..., Any]:
         parameters |= {"weights": weights, "analysis": analysis}
         recipe, given, overrides = _bind(task, arrays, parameters)
         fitting = run(task, recipe, given, overrides=overrides)
-        from napari_dip.prior.fit import finish
+        from napari_dip.prior.fit import run_to_end
 
         if progress:
             from napari_dip.tasks.progress import Bar
 
             with Bar(task.name) as bar:
-                fit = finish(fitting, _both(bar, callback))
+                fit = run_to_end(fitting, _both(bar, callback))
         else:
-            fit = finish(fitting, callback)
+            fit = run_to_end(fitting, callback)
         image: NDArray[Any] = fit.image
         return fit if full_output else image
 
@@ -83,7 +83,7 @@ def overriding(
         stop = stopping.from_dict(stop)
     for name, value, method in (
         ("architecture", architecture, "build"),
-        ("stop", stop, "start"),
+        ("stop", stop, "watch"),
     ):
         if value is not None and not hasattr(value, method):
             raise InputError(
@@ -155,7 +155,7 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
 
     chosen = get(task)
     recipe, given, overrides = _bind(chosen, arrays, parameters)
-    job = chosen.start(recipe, *given)
+    job = chosen.make_job(recipe, *given)
     return measure(*outline(job, recipe, overrides), trial=True)
 
 

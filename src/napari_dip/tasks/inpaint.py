@@ -78,7 +78,7 @@ class InpaintRecipe(Recipe):
     )
 
 
-def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
+def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
     image, mask = as_array(image, "image"), as_array(mask, "mask")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     if max(recipe.scales) > min(layout.sides):
@@ -235,22 +235,22 @@ def _plan(
         "sigma": single_or_list(sigma),
         "scale weights": list(factors),
     }
-    restore: Callable[[Float], Float] = plane.restore
+    to_units: Callable[[Float], Float] = plane.to_units
     if analysis.constant:
         values = plane.values[:, plane.known > 0]
-        restore = _constant(plane, values[:, 0])
+        to_units = _constant(plane, values[:, 0])
     if recipe.keep_known:
-        restore = keeping(plane, restore, ~np.isnan(plane.pixels))
-    return Plan(problem, restore, finish, details, warnings)
+        to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
+    return Plan(problem, to_units, finish, details, warnings)
 
 
 def _constant(plane: Plane, level: Float) -> Callable[[Float], Float]:
     """Return the way back to units that makes every channel one value."""
 
-    def restore(values: Float) -> Float:
-        return plane.restore(np.broadcast_to(per_channel(level, values), values.shape))
+    def to_units(values: Float) -> Float:
+        return plane.to_units(np.broadcast_to(per_channel(level, values), values.shape))
 
-    return restore
+    return to_units
 
 
 # -- what the mask and the known pixels say ---------------------------------------
@@ -294,7 +294,7 @@ TASK = Task(
         "image's shape, or of that of its last axes without channels, (Y, X) for "
         "every plane alike.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Fill in missing pixels, text, scratches or holes, without training data.
 
 A network is fitted to the known pixels of this one image and asked for the others.

@@ -38,7 +38,7 @@ class InvertRecipe(models.ModelRecipe):
     )
 
 
-def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
+def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
     array = as_array(target, "image")
     if recipe.target == "activations":
         if len(recipe.shape) != 2:
@@ -122,7 +122,7 @@ TASK = Task(
     objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer",),
-    start=_start,
+    make_job=_make_job,
     summary="""Find an image with the same activations inside a network.
 
 Shows what a layer of a classifier still knows of an image: a network that was trained

@@ -55,7 +55,7 @@ class MaximizeRecipe(models.ModelRecipe):
     )
 
 
-def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
+def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     if len(recipe.shape) != 2:
         raise InputError(f"shape must be rows and columns; got {recipe.shape}")
     single = recipe.channels == 1
@@ -118,7 +118,7 @@ TASK = Task(
     objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer", "unit"),
-    start=_start,
+    make_job=_make_job,
     summary="""Make an image that excites one unit of a network.
 
 Shows what a class, or a map inside a classifier, stands for: a network that was trained

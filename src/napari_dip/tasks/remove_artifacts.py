@@ -58,7 +58,7 @@ class RemoveArtifactsRecipe(Recipe):
     )
 
 
-def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
+def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
@@ -126,7 +126,7 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     problem = Problem(
         measurement, term=term, weight=torch.from_numpy(plane.known)[None, None]
     )
-    return Plan(problem, plane.restore, finish, details)
+    return Plan(problem, plane.to_units, finish, details)
 
 
 def _cells(
@@ -142,7 +142,7 @@ def _cells(
     from napari_dip.prior import jpeg
 
     assert recipe.quantization is not None
-    image = torch.from_numpy(plane.restore(plane.values))[None]
+    image = torch.from_numpy(plane.to_units(plane.values))[None]
     known = torch.from_numpy(plane.known)[None, None]
     steps = recipe.quantization
     tables = [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
@@ -191,7 +191,7 @@ TASK = Task(
         "image": "Image with artifacts: (Y, X), (Y, X, C) or any leading axes over "
         "those, any real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove blocks and halos of compression, and unknown degradations.
 
 A network is fitted to this one image and stopped before it learns the artifacts.  With

@@ -59,7 +59,7 @@ class RestoreRecipe(Recipe):
     )
 
 
-def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
+def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     # A list of numbers is an array, one of arrays is several.
     several = _is_list(measurement) and all(hasattr(m, "shape") for m in measurement)
     given = list(measurement) if several else [measurement]
@@ -216,7 +216,7 @@ def _plan(
         penalty=penalty,
     )
 
-    def restore(image: Float) -> Float:
+    def to_units(image: Float) -> Float:
         return image * np.float32(span) + np.float32(low)
 
     details = {
@@ -224,7 +224,7 @@ def _plan(
         "units of the errors": spreads,
         "values measured": [m.size for m in measured],
     }
-    return Plan(problem, restore, details=details)
+    return Plan(problem, to_units, details=details)
 
 
 class _Measure:
@@ -397,7 +397,7 @@ TASK = Task(
         "operations; a physics object of deepinv; or, for several measurements, a "
         "callable that returns as many tensors, or a list of callables.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Restore an image from measurements of any kind with their forward model.
 
 A network is fitted so that the operator turns its image into the measurement.

@@ -76,7 +76,7 @@ class SuperResolveRecipe(Recipe):
     )
 
 
-def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
+def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
@@ -144,7 +144,7 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    return Plan(problem, plane.restore, finish, details)
+    return Plan(problem, plane.to_units, finish, details)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:
@@ -195,7 +195,7 @@ TASK = Task(
         "image": "Coarse image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     positional=("factor",),
     summary="""Put an image on finer pixels, without training data.
 

@@ -100,7 +100,7 @@ class Plan:
     ----------
     problem : Problem
         What is fitted.
-    restore : callable
+    to_units : callable
         Brings the result, float32 (C, ...), back to the units of the input.
     finish : callable, optional
         Step from the averaged output of the network to the result, in scaled units.
@@ -118,7 +118,7 @@ class Plan:
     """
 
     problem: Problem
-    restore: Callable[[Float], Float]
+    to_units: Callable[[Float], Float]
     finish: Callable[[Any], Any] | None = None
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -238,15 +238,17 @@ class Job:
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
 
-    def scaled(self, pixels: Pixels, block: Block, known: Analysis | None) -> Plane:
-        """Return the scaled pixels of a block of a plane."""
+    def scaled(
+        self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
+    ) -> Plane:
+        """Return the pixels of a block of a plane, scaled as `scale` or they say."""
         return prepare(
             block.cut(pixels),
             "image" if self.missing is None else "image outside the mask",
             unit=self.unit,
             skip_constant=self.skip_constant,
             together=self.together,
-            scale=None if known is None else known.scale,
+            scale=scale,
         )
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
@@ -267,8 +269,8 @@ class Task:
         The parameters.
     arrays : dict of str to str
         Names of the array arguments and what they are, for the documentation.
-    start : callable
-        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`.
+    make_job : callable
+        ``make_job(recipe, *arrays)`` checks the arrays and returns a `Job`.
     summary : str
         What it does: one line, then paragraphs.
     notes : str
@@ -280,7 +282,7 @@ class Task:
         their types; the command line passes them on as text.
     functions : dict of str to str
         Names of optional keyword arguments that are functions, and what they are;
-        `start` gets them after the arrays, None where not given.
+        `make_job` gets them after the arrays, None where not given.
     positional : tuple of str
         Parameters that may also be given by position, after the arrays.
     like : str
@@ -289,7 +291,7 @@ class Task:
 
     recipe: type[Recipe]
     arrays: dict[str, str]
-    start: Callable[..., Job]
+    make_job: Callable[..., Job]
     summary: str
     notes: str = ""
     from_files: bool = True
