@@ -250,3 +250,8 @@ def total_variation(image: Tensor) -> Tensor:
     return sum(
         (image.diff(dim=axis).abs().mean() for axis in axes), image.new_zeros(())
     )
+
+
+def variation_penalty(weight: float) -> Callable[[Tensor], Tensor] | None:
+    """Return the weighted total variation as a penalty; None without weight."""
+    return (lambda image: weight * total_variation(image)) if weight else None

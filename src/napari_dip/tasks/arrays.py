@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float = NDArray[np.float32]
 SMALLEST = 16
@@ -214,6 +217,22 @@ class Plane:
         """Return `values` in the units of the input."""
         span, offset = (per_channel(v, values) for v in (self.span, self.offset))
         return values * span.astype(np.float32) + offset.astype(np.float32)
+
+    def above(self, background: NDArray[np.float64]) -> Plane:
+        """Return the plane with another value of every channel as zero."""
+        values = self.to_units(self.values)
+        span, offset = (
+            per_channel(v, values).astype(np.float32) for v in (self.span, background)
+        )
+        return replace(self, values=(values - offset) / span, offset=background)
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
+        # torch only now: command line and widget read recipes without it.
+        import torch
+
+        values, known = torch.from_numpy(self.values), torch.from_numpy(self.known)
+        return values[None], known[None, None]
 
 
 def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:

@@ -201,32 +201,15 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and background."""
     background = floors(recipe.background, plane)
-    scaled = _above(plane, background)
-    noise = noises.model(
-        scaled,
-        recipe.noise,
-        None if recipe.sigma is None else recipe.sigma / plane.span,
-        usable=plane.noisy,
-        span=plane.span,
-        offset=background,
-    )
+    above = plane.above(background)
+    noise = noises.plane_model(above, recipe.noise, recipe.sigma)
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
-        levels=tuple(noise.level(scaled).tolist()),
+        levels=tuple(noise.level(above.values).tolist()),
         background=tuple(background.tolist()),
     )
-
-
-def _above(plane: Plane, background: Any) -> Float:
-    """Return the image above the background, over the span of every channel."""
-    values = plane.to_units(plane.values)
-    shift, size = (
-        per_channel(v, values).astype(np.float32) for v in (background, plane.span)
-    )
-    above: Float = (values - shift) / size
-    return above
 
 
 def _plan(
@@ -239,7 +222,6 @@ def _plan(
 ) -> Plan:
     import torch
 
-    from napari_dip.prior import terms
     from napari_dip.prior.convolution import (
         Convolution,
         KernelNet,
@@ -247,42 +229,28 @@ def _plan(
         richardson_lucy,
     )
     from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import variation_penalty
 
-    known, floor = plane.known, np.asarray(analysis.background)
-    scaled = _above(plane, floor)
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(array, np.float32))[None]
-
+    above = plane.above(np.asarray(analysis.background))
+    scaled, weight = above.tensors()
     psf = torch.from_numpy(kernel.astype(np.float32))
-    blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
-    weight = tensor(known[None])
-    estimate = richardson_lucy(
-        blur, tensor(scaled), weight, RICHARDSON_LUCY, analysis.levels
-    )
-    unit = _unit(scaled[:, known > 0], estimate[0].numpy())
-    span = unit * plane.span
-    measurement = tensor(scaled / per_channel(unit, scaled).astype(np.float32))
+    sides = weight.shape[2:]
+    blur = Convolution(psf, sides, periodic=recipe.boundary == "periodic")
+    estimate = richardson_lucy(blur, scaled, weight, RICHARDSON_LUCY, analysis.levels)
+    unit = _unit(above.values[:, above.known > 0], estimate[0].numpy())
+    above = replace(above, span=unit * above.span)
+    divisor = torch.from_numpy(per_channel(unit, above.values).astype(np.float32))
+    measurement = scaled / divisor
     noise = analysis.noise.rescaled(unit)
     levels = noise.level(measurement[0].numpy())
-
-    penalty: Callable[[Tensor], Tensor] | None = None
-    if recipe.tv:
-        factor = recipe.tv * float(levels.mean()) ** 0.5
-
-        def penalty(x: Tensor) -> Tensor:
-            variation: Tensor = factor * terms.total_variation(x)
-            return variation
-
     problem = Problem(
         measurement,
         term=_term(recipe, blur, noise, levels),
         operator=blur,
         weight=weight,
-        shape=(len(scaled), *blur.canvas),
-        penalty=penalty,
-        first_estimate=estimate
-        / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
+        shape=(len(above.values), *blur.canvas),
+        penalty=variation_penalty(recipe.tv * float(levels.mean()) ** 0.5),
+        first_estimate=estimate / divisor,
     )
 
     def blind(seed: int) -> Problem:
@@ -292,23 +260,17 @@ def _plan(
             operator_learning_rate=KERNEL_RATE[recipe.preset],
         )
 
-    def to_units(image: Float) -> Float:
-        span_of, floor_of = (
-            per_channel(v, image).astype(np.float32) for v in (span, floor)
-        )
-        return image * span_of + floor_of
-
     details = {
         "noise": noise.kind,
-        "sigma": noises.single_or_list(levels**0.5 * span),
-        "gain": noises.single_or_list(noise.gain * span),
-        "background": noises.single_or_list(floor),
+        "sigma": noises.single_or_list(levels**0.5 * above.span),
+        "gain": noises.single_or_list(noise.gain * above.span),
+        "background": noises.single_or_list(above.offset),
         "psf": list(kernel.shape),
     }
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
-        to_units,
+        above.to_units,
         _polishing(blur, measurement, weight, levels.tolist(), polish),
         details,
         list(warnings),

@@ -90,15 +90,11 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
 
 
 def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
-    import torch
-
     from napari_dip.prior.problem import Problem
 
-    problem = Problem(
-        torch.from_numpy(plane.values)[None],
-        weight=torch.from_numpy(plane.known)[None, None],
-    )
+    measurement, known = plane.tensors()
     details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
+    problem = Problem(measurement, weight=known)
     return Plan(problem, plane.to_units, _boost(recipe, plane), details)
 
 
@@ -119,8 +115,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
 
     from napari_dip.prior.operators import luma
 
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    measurement, known = plane.tensors()
     flat = not np.ptp(plane.values)
     together = recipe.detail_of == "luminance" and len(plane.values) == 3
 

@@ -203,19 +203,17 @@ def _plan(
     analysis: Analysis,
     preset: Preset,
 ) -> Plan:
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
     scales = tuple(sorted(set(recipe.scales)))
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)
+    measurement, known = plane.tensors()
     problem = Problem(
-        torch.from_numpy(plane.values)[None],
+        measurement,
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
-        weight=torch.from_numpy(plane.known)[None, None],
+        weight=known,
     )
     # Where pixels are hidden they are predicted without their own values.
     finish = None

@@ -426,45 +426,31 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
     return float(np.mean(correlations)) if correlations else 0.0
 
 
-def model(
-    values: Float,
-    noise: str,
-    sigma: Any = None,
-    *,
-    usable: Mask | None = None,
-    span: Any = None,
-    offset: Any = None,
-) -> NoiseModel:
+def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     """Return the noise model to fit with, every channel with its own level.
+
+    Channels of like span and noise share the estimate of how noise grows with the
+    signal.
 
     Parameters
     ----------
-    values : ndarray
-        The scaled image, (C, Y, X) or (C, Z, Y, X).
+    plane : Plane
+        The image.
     noise : str
         "auto", or the kind to assume.
-    sigma : float or sequence of float, optional
-        Standard deviation, if known, in the units of `values`.
-    usable : ndarray, optional
-        bool, of the shape of `values`; values that hold noise.
-    span, offset : sequence of float, optional
-        Of every channel, such that ``offset + span * values`` has one unit; 1 and 0
-        where not given.  Channels of like span and noise then share the estimate of
-        how noise grows with the signal.
+    sigma : float, optional
+        Standard deviation, if known, in the units of the image.
     """
-    count = len(values)
-    if usable is None:
-        usable = np.ones(values.shape, bool)
-    spans = np.ones(count) if span is None else np.asarray(span, float)
-    offsets = np.zeros(count) if offset is None else np.asarray(offset, float)
+    values, usable = plane.values, plane.noisy
     if sigma is not None:
-        return NoiseModel.gaussian(np.maximum(np.broadcast_to(sigma, count), 1e-5) ** 2)
+        return NoiseModel.gaussian(np.maximum(sigma / plane.span, 1e-5) ** 2)
+    count = len(values)
     variances = np.array(
         [gaussian_variance(values[c : c + 1], usable[c]) for c in range(count)]
     )
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):
-        dependence = _dependence(values, usable, variances, spans, offsets)
+        dependence = _dependence(plane, variances)
     models = [
         _channel(values[c][usable[c]], noise, variances[c], dependence[c])
         if usable[c].any()
@@ -475,13 +461,10 @@ def model(
 
 
 def _dependence(
-    values: Float,
-    usable: Mask,
-    variances: NDArray[np.float64],
-    spans: NDArray[np.float64],
-    offsets: NDArray[np.float64],
+    plane: Plane, variances: NDArray[np.float64]
 ) -> list[tuple[float, float] | None]:
     """Return gain and variance at zero of every channel, in its own units."""
+    values, usable, spans = plane.values, plane.noisy, plane.span
     power = variances * spans**2
     alike = spans.max() <= LIKE_SPANS * spans.min()
     alike = alike and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
@@ -491,7 +474,7 @@ def _dependence(
             for v, u in zip(values, usable, strict=True)
         ]
     # In the units of the first channel.
-    scale, shift = spans / spans[0], (offsets - offsets[0]) / spans[0]
+    scale, shift = spans / spans[0], (plane.offset - plane.offset[0]) / spans[0]
     common = values * per_channel(scale, values) + per_channel(shift, values)
     together = signal_dependence(common.astype(np.float32), usable)
     if together is None:
@@ -524,18 +507,6 @@ def _channel(
         gain = variance / max(float(values.mean()) - low, 1e-6)
         return max(0.02 * variance, 1e-10), gain, low
     return max(variance, 1e-10), 0.0, 0.0
-
-
-def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
-    """Return the noise model of a plane, `sigma` in the units of the image."""
-    return model(
-        plane.values,
-        noise,
-        None if sigma is None else sigma / plane.span,
-        usable=plane.noisy,
-        span=plane.span,
-        offset=plane.offset,
-    )
 
 
 def single_or_list(numbers: Any) -> float | list[float]:

@@ -104,13 +104,12 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
 
 
 def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.jpeg import Constraints
     from napari_dip.prior.problem import Problem
 
-    measurement = torch.from_numpy(plane.values)[None]
+    image, known = plane.tensors()
+    measurement = image
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
@@ -121,11 +120,8 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
         finish = _projection(plane, cells)
     if not np.ptp(plane.values):
         # Nothing to fit; the network's own unevenness would be all there is.
-        measurement = torch.from_numpy(plane.values)[None]
-        finish = _unchanged(measurement)
-    problem = Problem(
-        measurement, term=term, weight=torch.from_numpy(plane.known)[None, None]
-    )
+        measurement, finish = image, _unchanged(image)
+    problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
 
 
@@ -143,7 +139,7 @@ def _cells(
 
     assert recipe.quantization is not None
     image = torch.from_numpy(plane.to_units(plane.values))[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    _, known = plane.tensors()
     steps = recipe.quantization
     tables = [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]

@@ -184,15 +184,10 @@ def _plan(
             low, high = _limits(recipe.value_range)
     span = high - low
 
+    units_there = units.to(device)
+
     def forward(image: Tensor) -> Tensor:
-        return measure(low + span * image) / units_there(image)
-
-    there: dict[torch.device, Tensor] = {}
-
-    def units_there(image: Tensor) -> Tensor:
-        if image.device not in there:
-            there[image.device] = units.to(image.device)
-        return there[image.device]
+        return measure(low + span * image) / units_there
 
     term = {
         "squared": terms.Squared(),
@@ -200,20 +195,13 @@ def _plan(
         "huber": terms.Huber(),
         "poisson": terms.Poisson(1 / spreads[0]),
     }[recipe.term]
-    penalty: Callable[[Tensor], Tensor] | None = None
-    if recipe.tv:
-
-        def penalty(image: Tensor) -> Tensor:
-            variation: Tensor = recipe.tv * terms.total_variation(image)
-            return variation
-
     problem = Problem(
         data / units,
         term=term,
         operator=forward,
         weight=weight,
         shape=shape,
-        penalty=penalty,
+        penalty=terms.variation_penalty(recipe.tv),
     )
 
     def to_units(image: Float) -> Float:

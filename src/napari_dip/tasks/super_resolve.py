@@ -125,8 +125,7 @@ def _plan(
     from napari_dip.prior.problem import Problem
 
     operator = _operator(recipe)
-    measurement = torch.from_numpy(plane.values)[None]
-    weight = torch.from_numpy(plane.known)[None, None]
+    measurement, weight = plane.tensors()
     finish = None
     if "back-projection" in preset.finish and any(analysis.clean):
         exact = torch.tensor(analysis.clean, dtype=torch.float32)
