@@ -13,10 +13,10 @@ from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
     channel_weights,
-    fitted_pixels,
     in_turn,
     posterior_mean,
     wiener_mean,
+    without_constant,
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -102,9 +102,6 @@ def plan_of(
     guided: bool = False,
 ) -> Plan:
     """Return the fit of one plane; `guided` if a second image shows what is in it."""
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
@@ -116,15 +113,11 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    weight = fitted_pixels(plane)
+    measurement, weight = without_constant(plane).tensors()
     if not weight.any():
         # Nothing but constants: there is nothing to find out.
-        weight = plane.known
-    problem = Problem(
-        torch.from_numpy(plane.values)[None],
-        term=term,
-        weight=torch.from_numpy(weight)[None, None],
-    )
+        _, weight = plane.tensors()
+    problem = Problem(measurement, term=term, weight=weight)
     noise = analysis.noise
     details = {
         "noise": noise.kind,
