@@ -31,7 +31,7 @@ POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
 FLOOR = 0.1
-"""Power of the transfer function below which the data term holds nothing back."""
+"""Power of the transfer function below which the data fidelity holds nothing back."""
 
 TAIL = 1e-3
 """Part of the PSF's light that may be cut away along an axis where there is none to

@@ -197,10 +197,10 @@ image before it was compressed.
     notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
 2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
 perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
-data term is the distance from the set of images that compress to this file, and the
+data fidelity is the distance from the set of images that compress to this file, and the
 result is projected into that set: every cosine coefficient is within half a step of the
 stored one.  The stored coefficients are found again from the pixels; where they cannot
-be (blocks that are clipped or cut off by the border) the published term remains.""",
+be (blocks that are clipped or cut off by the border) the squared error remains.""",
 )
 
 if TYPE_CHECKING:

@@ -38,8 +38,8 @@ class RestoreRecipe(Recipe):
     )
     term: Literal["squared", "absolute", "huber", "poisson"] = parameter(
         "squared",
-        "Data term: squared error, absolute error or huber for outliers, poisson for "
-        "counts of photons.",
+        "Data fidelity: squared error, absolute error or huber for outliers, poisson "
+        "for counts of photons.",
     )
     sigma: tuple[float, ...] | None = parameter(
         None,

@@ -584,10 +584,10 @@ def remove_artifacts(
     The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
     2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
     perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
-    data term is the distance from the set of images that compress to this file, and the
+    data fidelity is the distance from the set of images that compress to this file, and the
     result is projected into that set: every cosine coefficient is within half a step of the
     stored one.  The stored coefficients are found again from the pixels; where they cannot
-    be (blocks that are clipped or cut off by the border) the published term remains.
+    be (blocks that are clipped or cut off by the border) the squared error remains.
     """
 
 @overload
@@ -1366,7 +1366,7 @@ def restore(
     shape : one or more integers of 1 or more, such as (1, 2, 4) or None, default None
         Shape of the image, such as (256, 256), (256, 256, 3) for colours or (32, 256, 256) with spatial_dims=3; None takes the measurement's.
     term : squared, absolute, huber or poisson, default 'squared'
-        Data term: squared error, absolute error or huber for outliers, poisson for counts of photons.
+        Data fidelity: squared error, absolute error or huber for outliers, poisson for counts of photons.
     sigma : one or more finite numbers of 0 or more, such as (1, 2, 4) or None, default None
         Standard deviation of the noise, of every measurement or one for all: errors are compared in its units. None takes every measurement's own spread.
     value_range : one or more finite numbers, such as (1, 2, 4) or None, default None
