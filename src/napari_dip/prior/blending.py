@@ -176,7 +176,7 @@ class Blending(Term):
         return total
 
     def parts(self, fused: Tensor) -> list[Tensor]:
-        """Return the seven terms of a fused image, each a mean over its pixels."""
+        """Return the seven parts of the loss, each a mean over pixels."""
         inside, outside = self.now, 1 - self.now
         between = 4 * inside * outside
         pixel = (outside * (fused - self.background).square()).mean()
