@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from napari_dip.errors import InputError
 from napari_dip.prior import registry, resampling
 from napari_dip.prior.generators import ResNet, UNet
-from napari_dip.prior.layers import memory_format, normalize, pad, upsample
+from napari_dip.prior.layers import Conv, memory_format, normalize, upsample
+from napari_dip.prior.local import Local
 from napari_dip.prior.operators import convolve_axis
 
 UPSAMPLING = ("bilinear", "nearest")
@@ -242,6 +243,7 @@ class Pixels:
 
 ARCHITECTURES: dict[str, type[Any]] = {
     "hourglass": Architecture,
+    "local": Local,
     "unet": UNet,
     "resnet": ResNet,
     "pixels": Pixels,
@@ -272,47 +274,6 @@ class _Canvas(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         return torch.sigmoid(self.logits)
-
-
-class Conv(nn.Module):
-    """Convolution over 2 or 3 dimensions that keeps the size (over the stride)."""
-
-    def __init__(
-        self,
-        cin: int,
-        cout: int,
-        kernel: int,
-        ndim: int,
-        *,
-        stride: tuple[int, ...] | None = None,
-        padding: str = "reflection",
-        bias: bool = False,
-    ) -> None:
-        super().__init__()
-        # float32 whatever the default dtype: that is the caller's, not ours.
-        single = torch.float32
-        self.weight = nn.Parameter(
-            torch.empty(cout, cin, *[kernel] * ndim, dtype=single)
-        )
-        self.bias = nn.Parameter(torch.empty(cout, dtype=single)) if bias else None
-        self.stride = stride or (1,) * ndim
-        self.padding = padding
-        self.margin = kernel // 2
-        self.convolve: Callable[..., Tensor] = F.conv2d if ndim == 2 else F.conv3d
-
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw the weights as ``torch.nn.Conv2d`` does: U(-b, b), b = fan_in^-1/2."""
-        bound = self.weight[0].numel() ** -0.5
-        self.weight.uniform_(-bound, bound, generator=generator)
-        if self.bias is not None:
-            self.bias.uniform_(-bound, bound, generator=generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pad and convolve."""
-        weight = self.weight.to(x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        x = pad(x, self.margin, self.padding)
-        return self.convolve(x, weight, bias, self.stride)
 
 
 class NormAct(nn.Module):

@@ -1,4 +1,4 @@
-"""The exponential moving average of the outputs, which is the result of a fit."""
+"""Exponential moving averages of outputs or weights: the result of a fit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from napari_dip.prior import runtime
+from napari_dip.prior.codes import Drawing
+from napari_dip.prior.layers import corner
 from napari_dip.prior.snapshot import overwrite
 
 
@@ -78,4 +81,81 @@ class Average:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the two sums."""
+        overwrite(self.state_dict(), state, "state: average")
+
+
+class WeightAverage:
+    """Bias-corrected exponential moving average of the weights of a network.
+
+    The image is what the averaged weights make of every pixel.  Where the code hides
+    pixels, each is predicted in a pass in which it is hidden.
+
+    Parameters
+    ----------
+    network : nn.Module
+        That is fitted.
+    code : Drawing
+        What it sees.
+    channels : int
+        Of the outputs.
+    decay : float
+        EMA decay: the weight of the past, in [0, 1).
+    place : Place
+        Where it computes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        code: Drawing,
+        channels: int,
+        decay: float,
+        place: runtime.Place,
+    ) -> None:
+        self.network, self.code, self.place = network, code, place
+        self.channels, self.decay = channels, decay
+        self.current = {n: p.detach() for n, p in network.named_parameters()}
+        self.sums = {name: torch.zeros_like(p) for name, p in self.current.items()}
+        self.weight = torch.zeros((), device=place.device, dtype=torch.float32)
+
+    def update(self, output: Tensor, weight: Tensor | None = None) -> None:
+        """Add the weights as they are; the output says nothing that they do not."""
+        sums = list(self.sums.values())
+        torch._foreach_mul_(sums, self.decay)
+        torch._foreach_add_(sums, list(self.current.values()))
+        self.weight.mul_(self.decay).add_(1)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the averaged weights."""
+        scale = self.weight.clamp(min=1e-12)
+        return {name: total / scale for name, total in self.sums.items()}
+
+    def value(self) -> Tensor:
+        """Return the image of the averaged weights, a new tensor."""
+        sides = self.code.sides
+        total = torch.zeros(1, self.channels, *sides, device=self.place.device)
+        seen = torch.zeros_like(total)
+        # A generator of its own: looking at a fit does not change it.
+        random = runtime.generator(0, self.place.device)
+        weights = self.weights()
+        with runtime.step_context(self.place.threads), torch.no_grad():
+            for view, hidden in self.code.cover(random):
+                output = torch.func.functional_call(
+                    self.network, weights, (view.to(self.place.dtype),)
+                )[corner(sides)]
+                weight = torch.ones_like(output) if hidden is None else hidden
+                total.addcmul_(output, weight)
+                seen.add_(weight)
+        return total / seen
+
+    def reset(self) -> None:
+        """Forget all weights."""
+        torch._foreach_zero_([*self.sums.values(), self.weight])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums of the weights and of their factors."""
+        return {**self.sums, "weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the sums."""
         overwrite(self.state_dict(), state, "state: average")

@@ -9,7 +9,7 @@ hides nothing).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -62,6 +62,10 @@ class Code(ABC):
     def draw(self, drawing: Drawing, generator: Random) -> Draw:
         """Return what the network sees in one iteration."""
 
+    @abstractmethod
+    def cover(self, drawing: Drawing, generator: Random) -> Iterator[Draw]:
+        """Yield what the network sees so as to predict every pixel."""
+
 
 class Drawing:
     """A code prepared for one fit.
@@ -82,6 +86,10 @@ class Drawing:
     def draw(self, generator: Random) -> Draw:
         """Return what the network sees in one iteration."""
         return self.code.draw(self, generator)
+
+    def cover(self, generator: Random) -> Iterator[Draw]:
+        """Yield what the network sees so as to predict every pixel."""
+        return self.code.cover(self, generator)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fixed tensors."""
@@ -131,6 +139,10 @@ class Perturbed(Code):
         noise = torch.empty(shape, device=z.device, dtype=torch.float32)
         noise.normal_(std=self.perturbation, generator=generator)
         return Draw(noise.movedim(-1, 1).add_(z), None)
+
+    def cover(self, drawing: Drawing, generator: Random) -> Iterator[Draw]:
+        """Yield the code without noise."""
+        yield Draw(drawing.tensors["z"], None)
 
 
 @dataclass(frozen=True)
@@ -248,18 +260,37 @@ class BlindSpot(Code):
 
     def draw(self, drawing: Drawing, generator: Random) -> Draw:
         """Choose the hidden pixels and fill them in."""
-        image, known = drawing.tensors["image"], drawing.tensors["known"]
-        canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
-        pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
+        return self._hide(drawing, self._uniform(drawing, generator) < self.fraction)
+
+    def cover(self, drawing: Drawing, generator: Random) -> Iterator[Draw]:
+        """Yield as many views as it takes to hide every pixel once.
+
+        Pixels are divided into classes at random, as large as the hidden part.
+        """
+        count = max(round(1 / self.fraction), 2)
+        uniform = self._uniform(drawing, generator)
+        for lowest in range(count):
+            above = uniform >= lowest / count
+            yield self._hide(drawing, above & (uniform < (lowest + 1) / count))
+
+    def _uniform(self, drawing: Drawing, generator: Random) -> Tensor:
+        """Draw a random number in [0, 1) for everything that can be hidden."""
+        image = drawing.tensors["image"]
         masks = image.shape[1] if self.per_channel else 1
-        uniform = torch.rand(
+        return torch.rand(
             (1, masks, *drawing.sides),
             generator=generator,
             device=image.device,
             dtype=torch.float32,
         )
+
+    def _hide(self, drawing: Drawing, chosen: Tensor) -> Draw:
+        """Hide the chosen pixels, and those that are not known, and fill them in."""
+        image, known = drawing.tensors["image"], drawing.tensors["known"]
+        canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
+        pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
         # A pixel and its mirror images beyond the far side hide together.
-        visible = (extend(uniform, canvas) >= self.fraction) * known
+        visible = ~extend(chosen, canvas) * known
         hidden = 1 - visible
         around = pool(visible, 3, 1, 1)
         shown = image * visible

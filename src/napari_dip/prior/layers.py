@@ -9,11 +9,11 @@ All of them take (N, C, Y, X) or (N, C, Z, Y, X).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -165,3 +165,44 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     if x.shape[0] == 1:
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     return F.instance_norm(x, None, None, weight, bias, eps=eps)
+
+
+class Conv(nn.Module):
+    """Convolution over 2 or 3 dimensions that keeps the size (over the stride)."""
+
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: int,
+        ndim: int,
+        *,
+        stride: tuple[int, ...] | None = None,
+        padding: str = "reflection",
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        # float32 whatever the default dtype: that is the caller's, not ours.
+        single = torch.float32
+        self.weight = nn.Parameter(
+            torch.empty(cout, cin, *[kernel] * ndim, dtype=single)
+        )
+        self.bias = nn.Parameter(torch.empty(cout, dtype=single)) if bias else None
+        self.stride = stride or (1,) * ndim
+        self.padding = padding
+        self.margin = kernel // 2
+        self.convolve: Callable[..., Tensor] = F.conv2d if ndim == 2 else F.conv3d
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the weights as ``torch.nn.Conv2d`` does: U(-b, b), b = fan_in^-1/2."""
+        bound = self.weight[0].numel() ** -0.5
+        self.weight.uniform_(-bound, bound, generator=generator)
+        if self.bias is not None:
+            self.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad and convolve."""
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        x = pad(x, self.margin, self.padding)
+        return self.convolve(x, weight, bias, self.stride)

@@ -87,7 +87,7 @@ class Step:
     ) -> None:
         self.objective, self.state, self.place = objective, state, place
         self.capture = graph and place.on_gpu
-        self.crop = corner(state.average.sum.shape[2:])
+        self.crop = corner(objective.problem.image_shape[1:])
         self.parameters = state.optimizers.parameters
         self.loss = torch.zeros((), device=place.device, dtype=torch.float32)
         self.release()
@@ -286,7 +286,8 @@ class Run:
         warnings, best = list(progress.warnings), state.best.image
         if best is None or not bool(torch.isfinite(best).all()):
             level = float(self.objective.measurement.mean())
-            best = torch.full_like(state.average.sum, level)
+            shape = (1, *self.objective.problem.image_shape)
+            best = torch.full(shape, level, device=self.place.device)
             warnings.append("no iteration gave a finite image")
         operator = copy.deepcopy(state.operator)
         if operator is not None and state.best.operator:

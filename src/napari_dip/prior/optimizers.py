@@ -194,7 +194,13 @@ class Optimizers:
 
 
 def make(
-    network: nn.Module, kind: str, learning_rate: float, *, on_gpu: bool
+    network: nn.Module,
+    kind: str,
+    learning_rate: float,
+    *,
+    momentum: float = 0.95,
+    adam_learning_rate: float = 0.01,
+    on_gpu: bool,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimisers of a network.
 
@@ -204,9 +210,13 @@ def make(
         The generator.
     kind : {"adam", "muon"}
         With "muon", large kernels take Muon steps at `learning_rate` and everything
-        else Adam steps at 0.01.
+        else Adam steps at `adam_learning_rate`.
     learning_rate : float
         Learning rate of the optimiser that is named.
+    momentum : float
+        Momentum of Muon.
+    adam_learning_rate : float
+        Learning rate of what Muon does not step.
     on_gpu : bool
         Whether the steps must be fit for CUDA graphs.
     """
@@ -220,9 +230,9 @@ def make(
         (kernels if large else others).append(p)
     optimizers: list[torch.optim.Optimizer] = []
     if kernels:
-        optimizers.append(Muon(kernels, lr=learning_rate))
+        optimizers.append(Muon(kernels, learning_rate, momentum))
     if others:
-        optimizers.append(adam(others, 0.01, on_gpu=on_gpu))
+        optimizers.append(adam(others, adam_learning_rate, on_gpu=on_gpu))
     return optimizers
 
 

@@ -119,8 +119,15 @@ class Settings:
         Whether the fit keeps what it needs to go on later: `Fit.resume`.
     keep_weights : bool
         Whether the fit gives the weights of its network: `Fit.weights`.
+    momentum : float
+        Momentum of Muon.
+    adam_learning_rate : float
+        With "muon", learning rate of the parameters that are no large kernels.
+    average : {"outputs", "weights"}
+        Of what an exponential moving average is the result: the outputs, or the
+        weights, which then make the image.
     ema_decay : float
-        EMA decay: the weight of the past in the averaged output, per iteration.
+        EMA decay: the weight of the past in that average, per iteration.
     check_every : int
         Iterations between readings of loss and score.
     device, precision : str
@@ -136,11 +143,14 @@ class Settings:
     stop: Rule
     optimizer: str = "adam"
     learning_rate: float = 0.01
+    momentum: float = 0.95
+    adam_learning_rate: float = 0.01
     schedule: str = "constant"
     start_iterations: int = 0
     extra_iterations: int = 0
     resumable: bool = False
     keep_weights: bool = False
+    average: str = "outputs"
     ema_decay: float = 0.99
     check_every: int = 10
     device: str = "auto"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_dip.errors import InputError
 from napari_dip.prior import optimizers, runtime
-from napari_dip.prior.averaging import Average
+from napari_dip.prior.averaging import Average, WeightAverage
 from napari_dip.prior.codes import Drawing
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.optimizers import Optimizers
@@ -151,7 +151,7 @@ class State:
     network: nn.Module
     operator: nn.Module | None
     optimizers: Optimizers
-    average: Average
+    average: Average | WeightAverage
     random: torch.Generator
     watch: Watch
     code: Drawing
@@ -192,8 +192,10 @@ class State:
         overwrite(self.network.state_dict(), weights, "weights")
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights of the network, copied to the CPU."""
-        own = self.network.state_dict()
+        """Return the weights of the network on the CPU, averaged where those count."""
+        own = dict(self.network.state_dict())
+        if isinstance(self.average, WeightAverage):
+            own |= self.average.weights()
         return {name: copied(value).cpu() for name, value in own.items()}
 
 
@@ -238,9 +240,16 @@ def begin(
     code = prior.code.drawing(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
-    average = Average(
-        (1, channels, *sides), settings.ema_decay, place.device, per_channel=per_channel
-    )
+    average: Average | WeightAverage
+    if settings.average == "weights":
+        average = WeightAverage(network, code, channels, settings.ema_decay, place)
+    else:
+        average = Average(
+            (1, channels, *sides),
+            settings.ema_decay,
+            place.device,
+            per_channel=per_channel,
+        )
     maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.first_estimate is None else settings.start_iterations
     return State(
@@ -267,7 +276,12 @@ def _optimizers(
     """Return the optimisers of the network and of an operator that is fitted along."""
     on_gpu = place.on_gpu
     members = optimizers.make(
-        network, settings.optimizer, settings.learning_rate, on_gpu=on_gpu
+        network,
+        settings.optimizer,
+        settings.learning_rate,
+        momentum=settings.momentum,
+        adam_learning_rate=settings.adam_learning_rate,
+        on_gpu=on_gpu,
     )
     if operator is not None and problem.operator_learning_rate is not None:
         learned = [p for p in operator.parameters() if p.requires_grad]

@@ -49,13 +49,10 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     for aggregation; before it Ghael, Sayeed, Baraniuk, Improved wavelet denoising via
     empirical Wiener filtering (1997).
     """
+    # Components keep the noise apart only where it is alike in all channels.
+    unit = noise_units(variance)
+    noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
     channels = noisy.shape[1]
-    if channels > 1:
-        # Components keep the noise apart only where it is alike in all channels.
-        spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
-        unit = spread.clamp(min=1e-20).sqrt()
-        unit = unit / unit.mean()
-        noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
     flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
     # The CPU's eigenvectors, in double, which not every device has.
@@ -65,8 +62,17 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
         _mix_channels(pilot, rotation),
         _mix_channels(variance, rotation.square()),
     )
-    restored = _mix_channels(filtered, rotation.T)
-    return restored * unit if channels > 1 else restored
+    return _mix_channels(filtered, rotation.T) * unit
+
+
+def noise_units(variance: Tensor) -> Tensor:
+    """Return units, one for every channel, in which the noise of all is alike.
+
+    Their mean is one.
+    """
+    spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
+    unit = spread.clamp(min=1e-20).sqrt()
+    return unit / unit.mean()
 
 
 def _mix_channels(image: Tensor, matrix: Tensor) -> Tensor:

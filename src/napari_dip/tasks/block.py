@@ -123,7 +123,9 @@ def fit_block(
         ) -> Iterate:
             return dataclasses.replace(
                 it,
-                render=lambda: _restored(plan, [*earlier, it.average]),
+                render=lambda: _restored(
+                    plan, [*earlier, it.average], plan.preview or plan.finish
+                ),
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
@@ -150,10 +152,12 @@ def fit_block(
         if done.stopped_by == STOPPED:
             break
     averages = [f.average for f in fits]
-    image = _restored(plan, averages)
+    image = _restored(plan, averages, plan.finish)
     deviation = None
     if count > 1:
-        deviation = np.std([_restored(plan, [a]) for a in averages], axis=0)
+        deviation = np.std(
+            [_restored(plan, [a], plan.finish) for a in averages], axis=0
+        )
     details = {
         **plan.details,
         **done.settings,
@@ -177,7 +181,7 @@ def _resumable(
         warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
         again = dataclasses.replace(
             result,
-            image=_restored(plan, [longer.average]),
+            image=_restored(plan, [longer.average], plan.finish),
             fits=[longer],
             warnings=warnings,
         )
@@ -203,14 +207,18 @@ def fit_alone(
     return run_to_end(fit_block(job, recipe, block, overrides=overrides))
 
 
-def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
-    """Return the image of several averaged outputs, in the units of the input."""
+def _restored(
+    plan: Plan,
+    averages: Sequence[Tensor],
+    finish: Callable[[Tensor], Tensor] | None,
+) -> Float:
+    """Return the finished image of several averages, in the units of the input."""
     import torch
 
     mean = sum(averages[1:], start=averages[0]) / len(averages)
-    if plan.finish is not None:
+    if finish is not None:
         with torch.no_grad():
-            mean = plan.finish(mean)
+            mean = finish(mean)
     return plan.to_units(mean[0].cpu().numpy())
 
 

@@ -13,6 +13,7 @@ from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
     channel_weights,
+    collaborative,
     in_turn,
     posterior_mean,
     wiener_mean,
@@ -118,6 +119,7 @@ def plan_of(
         # Nothing but constants: there is nothing to find out.
         _, weight = plane.tensors()
     problem = Problem(measurement, term=term, weight=weight)
+    quick, slow = _steps(recipe, plane, analysis, preset, guided)
     noise = analysis.noise
     details = {
         "noise": noise.kind,
@@ -129,8 +131,9 @@ def plan_of(
     return Plan(
         problem,
         keeping(plane, plane.to_units, plane.constant),
-        in_turn(_steps(recipe, plane, analysis, preset, guided)),
+        in_turn([*quick, *slow]),
         details,
+        preview=in_turn(quick),
     )
 
 
@@ -140,17 +143,22 @@ def _steps(
     analysis: Analysis,
     preset: Preset,
     guided: bool,
-) -> list[Step]:
-    """Return the steps of the preset that suit the noise."""
+) -> tuple[list[Step], list[Step]]:
+    """Return the quick and the slow steps of the preset that suit the noise."""
     if recipe.noise == "impulse" or (analysis.correlated and guided):
-        return []
+        return [], []
     noise = None if analysis.correlated else analysis.noise
-    chosen: list[Step] = []
+    quick: list[Step] = []
+    slow: list[Step] = []
     if "posterior mean" in preset.finish:
-        chosen.append(posterior_mean(plane, noise))
-    if "wiener" in preset.finish and not (guided or analysis.shared):
-        chosen.append(wiener_mean(plane, analysis.noise))
-    return chosen
+        quick.append(posterior_mean(plane, noise))
+    if guided or analysis.shared:
+        return quick, slow
+    if "wiener" in preset.finish:
+        quick.append(wiener_mean(plane, analysis.noise))
+    if "collaborative" in preset.finish:
+        slow.append(collaborative(plane, analysis.noise))
+    return quick, slow
 
 
 TASK = Task(

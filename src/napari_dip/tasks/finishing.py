@@ -100,17 +100,40 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
     The filter takes the restored image for the spectrum of the true one; what it makes
     of the noisy image errs in other ways, and the mean of both errs least.
     """
-    import torch
-
     from napari_dip.prior.wiener import wiener
+
+    return _filtered(plane, noise, wiener, FILTERED)
+
+
+def collaborative(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that estimates similar patches of the noisy image together.
+
+    The restored image tells which patches are similar, and what they have in common.
+    """
+    from napari_dip.prior.collaborative import collaborative_filter
+
+    return _filtered(plane, noise, collaborative_filter, 1)
+
+
+def _filtered(
+    plane: Plane,
+    noise: NoiseModel,
+    filter_noisy: Callable[[Tensor, Tensor, Tensor], Tensor],
+    part: float,
+) -> Step:
+    """Return the step that takes in so much of a filter of the noisy image.
+
+    Missing pixels are left as they have been restored.
+    """
+    import torch
 
     measurement, known = without_constant(plane).tensors()
 
     def step(restored: Tensor) -> Tensor:
         weight = known.to(restored.device)
         y = torch.lerp(restored, measurement.to(restored.device), weight)
-        filtered = wiener(y, restored, noise.at(restored))
-        return torch.lerp(restored, filtered, FILTERED * weight)
+        filtered = filter_noisy(y, restored, noise.at(restored))
+        return torch.lerp(restored, filtered, part * weight)
 
     return step
 

@@ -14,6 +14,7 @@ import torch
 
 from napari_dip.prior.architecture import Architecture, Generates, Pixels
 from napari_dip.prior.codes import BlindSpot, Code, Guide, Meshgrid, Noise
+from napari_dip.prior.local import Local
 from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau, Rule
 
 hourglass = Architecture.uniform
@@ -40,8 +41,14 @@ class Preset:
         Learning rate.
     schedule : {"constant", "cosine", "halving"}
         How the learning rate falls.
+    momentum, adam_learning_rate : float
+        See `napari_dip.prior.problem.Settings`.
+    average : {"outputs", "weights"}
+        What is averaged.
     ema_decay : float
-        Decay of the exponential moving average of the outputs; 0 keeps the last one.
+        Decay of that exponential moving average; 0 keeps the last one.
+    check_every : int
+        Iterations from one look at the stopping rule to the next.
     restarts : int
         Fits that are averaged.
     start_iterations : int
@@ -55,8 +62,12 @@ class Preset:
     stop: Rule
     optimizer: str = "muon"
     learning_rate: float = 0.02
+    momentum: float = 0.95
+    adam_learning_rate: float = 0.01
     schedule: str = "constant"
+    average: str = "outputs"
     ema_decay: float = 0.99
+    check_every: int = 10
     restarts: int = 1
     start_iterations: int = 0
     finish: tuple[str, ...] = ()
@@ -73,10 +84,16 @@ WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
 # none are hidden; held-out blocks reach as far as the noise of camera JPEGs (0.1 at a
 # distance of 5 pixels).
 HIDING = Preset(
-    NARROW,
+    Local(),
     BlindSpot(0.25),
-    HeldOut(800, patience=80, relative_patience=0.2),
-    finish=("posterior mean", "wiener"),
+    HeldOut(120, patience=40, relative_patience=0),
+    learning_rate=0.03,
+    momentum=0.85,
+    adam_learning_rate=0.02,
+    average="weights",
+    ema_decay=0.95,
+    check_every=20,
+    finish=("posterior mean", "wiener", "collaborative"),
 )
 CORRELATED = Preset(
     hourglass(64, 3),
@@ -88,7 +105,7 @@ CORRELATED = Preset(
 )
 DENOISE: Table = {
     ("fast", ""): HIDING,
-    ("best", ""): replace(HIDING, architecture=WIDE, restarts=3),
+    ("best", ""): replace(HIDING, architecture=Local((48,) * 4), restarts=3),
     ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
     ("fast", "correlated"): CORRELATED,
     ("best", "correlated"): replace(CORRELATED, restarts=3),

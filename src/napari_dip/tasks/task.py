@@ -115,6 +115,8 @@ class Plan:
         should begin again from another seed; None goes on.
     seeded : callable, optional
         Maps a seed to the problem, where it holds something random.
+    preview : callable, optional
+        A quicker `finish`, for images that are shown during the fit.
     """
 
     problem: Problem
@@ -125,6 +127,7 @@ class Plan:
     code: Code | None = None
     failed: Callable[[Iterate], str | None] | None = None
     seeded: Callable[[int], Problem] | None = None
+    preview: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -329,8 +332,12 @@ def set_up(
         overrides.stop or preset.stop,
         optimizer=preset.optimizer,
         learning_rate=preset.learning_rate,
+        momentum=preset.momentum,
+        adam_learning_rate=preset.adam_learning_rate,
         schedule=preset.schedule,
+        average=preset.average,
         ema_decay=preset.ema_decay,
+        check_every=preset.check_every,
         # Given weights are a first estimate already.
         start_iterations=0 if warm else preset.start_iterations,
         extra_iterations=recipe.extra_iterations,

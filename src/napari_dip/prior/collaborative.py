@@ -1,0 +1,169 @@
+"""Collaborative filtering: similar patches of an image are estimated together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior.wiener import noise_units
+
+VALUES = 49
+"""Values of a patch, about: 7 x 7 pixels of one channel, 4 x 4 of three.  Larger
+patches blur colour texture, smaller ones find the wrong partners in gray noise."""
+
+SMALLEST = 3
+"""Pixels along a patch at least."""
+
+ALIKE = 64
+"""Patches of a group: 100 are as good, 32 are worse."""
+
+WINDOW = 15
+"""Pixels that a patch may be away from its reference, along each axis."""
+
+STEP = 4
+"""Pixels from reference to reference: half of the time of 3 for 0.01 dB."""
+
+STRIP = 1 << 14
+"""References that are compared at once: each with a thousand candidates."""
+
+CHUNK = 1 << 21
+"""Numbers of the groups that are estimated at once."""
+
+
+def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
+    """Estimate groups of similar patches, found in an estimate of the image.
+
+    Around every fourth pixel the most similar patches of the pilot are taken as a
+    group.  With X and Y the groups of the pilot and of the noisy image less the mean
+    patch of the pilot's, one patch a row, k patches of n values, and s^2 the variance
+    of the noise, two estimates are made and averaged, each patch weighted by the
+    inverse of the noise left in it:
+
+    - every patch as a combination of all, ``A^T Y`` with
+      ``A = (X X^T + n s^2 I)^-1 X X^T``;
+    - every value as a combination of all of its patch, ``Y B`` with
+      ``B = (X^T X + k s^2 I)^-1 X^T X``.
+
+    Parameters
+    ----------
+    noisy, pilot : Tensor
+        float32, (1, C, Y, X) or (1, C, Z, Y, X), of which every plane is filtered
+        by itself; 16 pixels a side or more along Y and X.
+    variance : Tensor
+        Variance of the noise, of the same shape; the noise must be independent between
+        pixels and channels.  In a group its mean counts.
+
+    Returns
+    -------
+    Tensor
+        Filtered image, of the shape of `noisy`.
+
+    Notes
+    -----
+    The first estimate is the second step of NL-Ridge (Herbreteau, Kervrann, Towards a
+    unified view of unsupervised non-local methods for image denoising: the NL-Ridge
+    approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
+    Bayesian image denoising algorithm, 2013).  Their mean is better than either.
+    """
+    unit = noise_units(variance)
+    noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
+    channels, *sides = noisy.shape[1:]
+    images = torch.stack([noisy, pilot, variance])
+    planes = images.reshape(3, channels, -1, *sides[-2:]).unbind(2)
+    filtered = torch.stack([_filter_plane(plane) for plane in planes], dim=1)
+    return filtered.reshape(noisy.shape) * unit
+
+
+def _filter_plane(images: Tensor) -> Tensor:
+    """Filter (3, C, Y, X): noisy image, pilot and variance."""
+    channels, *sides = images.shape[1:]
+    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
+    step = min(STEP, side)
+    # References up to the far border.
+    below, right = (-(n - side) % step for n in sides)
+    images = F.pad(images, [0, right, 0, below], mode="reflect")
+    height, width = images.shape[2:]
+    line = torch.arange(side, device=images.device)
+    within = (line[:, None] * width + line).flatten()
+    values = images[:2].permute(2, 3, 1, 0).reshape(-1, channels, 2)
+    level = images[2].mean(dim=0).flatten()
+    totals = images.new_zeros(2, height * width, channels)
+    weights = images.new_zeros(2, height * width, 1)
+    for corners in _groups(images[1], side, step):
+        chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
+        for part in corners.split(chunk):
+            pixels = part[..., None] + within
+            y, x = values[pixels].flatten(2, 3).unbind(-1)
+            noise = level[pixels].mean(dim=(1, 2))[:, None, None]
+            index = pixels.flatten()
+            for total, weight, (estimate, certainty) in zip(
+                totals, weights, _estimates(y, x, noise), strict=True
+            ):
+                total.index_add_(0, index, (estimate * certainty).reshape(-1, channels))
+                certainty = certainty.expand(pixels.shape).reshape(-1, 1)
+                weight.index_add_(0, index, certainty)
+    # Every pixel is in a reference patch, so that no weight is zero.
+    image = (totals / weights).mean(dim=0)
+    return image.T.reshape(channels, height, width)[:, : sides[0], : sides[1]]
+
+
+def _groups(pilot: Tensor, side: int, step: int) -> Iterator[Tensor]:
+    """Yield the first pixels of the patches of every group, (references, patches)."""
+    _, height, width = pilot.shape
+    down, right = height - side, width - side
+    reach = min(WINDOW, max(down, right))
+    offsets = torch.arange(-reach, reach + 1, device=pilot.device)
+    columns = torch.arange(0, right + 1, step, device=pilot.device)
+    alike = min(ALIKE, (down + 1) * (right + 1))
+    padded = F.pad(pilot, [reach] * 4)
+    lines = max(STRIP // len(columns), 1) * step
+    for top in range(0, down + 1, lines):
+        rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
+        high = (len(rows) - 1) * step + side
+        references = pilot[:, top : top + high]
+        distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
+        for y in range(len(offsets)):
+            for x in range(len(offsets)):
+                there = padded[:, top + y : top + y + high, x : x + width]
+                # Column sums first: they are shared by the patches of a row.
+                error = (there - references).square_().sum(dim=0)[None, None]
+                error = F.avg_pool2d(error, (side, 1), (step, 1))
+                distance[y, x] = F.avg_pool2d(error, (1, side), (1, step))[0, 0]
+        at_y = offsets[:, None] + rows
+        at_x = offsets[:, None] + columns
+        inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]
+        inside = inside & ((at_x >= 0) & (at_x <= right))[:, None]
+        distance.masked_fill_(~inside, torch.inf)
+        # The reference itself is always in its group.
+        distance[reach, reach] = -1
+        nearest = distance.flatten(0, 1).topk(alike, dim=0, largest=False, sorted=False)
+        first = rows[:, None] + offsets[nearest.indices // len(offsets)]
+        second = columns + offsets[nearest.indices % len(offsets)]
+        yield (first * width + second).flatten(1).T
+
+
+def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield both estimates, (groups, k, n), with their certainties, (groups, k, 1)."""
+    count, values = x.shape[1:]
+    mean = x.mean(dim=1, keepdim=True)
+    y, x = y - mean, x - mean
+    power = x.mT @ x
+    # A = Z inverse: the k x k matrices are never made.
+    inverse = _regularised_solve(power, values * noise, x.mT)
+    left = (inverse * (power @ inverse)).sum(dim=1)[..., None]
+    yield mean + inverse.mT @ (x.mT @ y), 1 / left.clamp(min=1e-3)
+    gain = _regularised_solve(power, count * noise, power)
+    left = gain.square().sum(dim=(1, 2), keepdim=True)
+    yield mean + y @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
+
+
+def _regularised_solve(power: Tensor, level: Tensor, right: Tensor) -> Tensor:
+    """Return ``(power + level I)^-1 right`` of symmetric matrices."""
+    # A floor for images without noise, whose patches may be all alike.
+    floor = 1e-6 * power.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None] + 1e-12
+    identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
+    factor = torch.linalg.cholesky(power + (level + floor) * identity)
+    return torch.cholesky_solve(right, factor)
