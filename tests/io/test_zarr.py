@@ -112,7 +112,9 @@ def test_colours_are_colours_again(tmp_path, rng, count):
     data = numbers(rng, (2, 20, 33, count), "u1")
     files.write(tmp_path / "image.zarr", data, Image(data, header(data, "TYXS")))
     back = files.read(tmp_path / "image.zarr")
-    np.testing.assert_array_equal(back.data, data)
+    np.testing.assert_array_equal(back.data, data[..., :3])
+    if count == 4:
+        np.testing.assert_array_equal(back.alpha, data[..., 3])
     assert back.header.axes == "TYXS"
     stored = library.open_array(tmp_path / "image.zarr" / "0", mode="r")
     assert stored.shape == (2, count, 20, 33)

@@ -92,9 +92,11 @@ class FileRun:
         self.provenance = provenance.describe(
             recipe, fit, arrays, from_file, self.objects
         )
-        self.result = save(
+        self.result, not_kept = save(
             self.target, fit.image, like, self.provenance, self.overwrite
         )
+        for note in not_kept:
+            self._warn(note)
         return stopped
 
     def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
@@ -150,14 +152,14 @@ def save(
     like: Image | None,
     provenance: dict[str, Any],
     overwrite: bool,
-) -> dict[str, Any]:
-    """Write a result and return its shape and type."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Write a result; return its shape and type, and what the file does not keep."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if like is None and target.suffix.lower() == ".png":
         # Images without an input have values in [0, 1]; PNG has integers only.
         image = cast(255 * image, np.dtype(np.uint8))
-    files.write(target, image, like, provenance, overwrite=overwrite)
-    return {"shape": list(image.shape), "dtype": str(image.dtype)}
+    not_kept = files.write(target, image, like, provenance, overwrite=overwrite)
+    return {"shape": list(image.shape), "dtype": str(image.dtype)}, not_kept
 
 
 def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
@@ -181,8 +183,10 @@ def _completed(
     if values.get("channel_axis", "auto") == "auto":
         known["channel_axis"] = header.channel_axis
     if "dtype" not in values:
-        # Photographs stay 8-bit images; measurements keep every digit.
-        photo = header.format in ("PNG", "JPEG")
+        # Photographs stay integers, which other programs show; measurements keep every
+        # digit.
+        colours = "S" in header.axes and header.dtype.kind in "ui"
+        photo = header.format in ("PNG", "JPEG") or colours
         known["dtype"] = "input" if photo else "float32"
     jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
     if jpeg is not None and "quantization" in fields and "quantization" not in values:

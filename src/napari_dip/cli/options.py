@@ -24,7 +24,7 @@ FLAG: dict[str, Any] = {"negative": "", "show_default": False}
 
 _FILE_DECIDES = {
     "channel_axis": "the file's axis of colours or channels",
-    "dtype": "input for PNG and JPEG, else float32",
+    "dtype": "input for PNG, JPEG and integer colours, else float32",
     "quantization": "the tables of a JPEG file",
     "subsampling": "that of a JPEG file, else auto",
 }

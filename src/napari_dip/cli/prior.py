@@ -53,7 +53,7 @@ def draw(
     """Draw a sample of the prior, write it to a file and report it."""
     origin = provenance.origin(parameters)
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
-    result = save(output, image, None, origin, overwrite)
+    result, _ = save(output, image, None, origin, overwrite)
     if json:
         facts = {"output": str(output), "inputs": {}, **result, "provenance": origin}
         put(provenance.dumps(facts))

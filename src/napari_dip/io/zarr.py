@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance
+from napari_dip.io import limits, provenance, units
 from napari_dip.io.image import (
     Header,
     Image,
@@ -31,6 +31,8 @@ from napari_dip.io.image import (
     plain_header,
     reorder,
     sort_axes,
+    split_opacity,
+    without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
 
@@ -48,30 +50,15 @@ _FORMAT = "OME-Zarr "
 _ORDER = "TCZYX"
 """Order of the axes, which both versions demand."""
 
-_UNITS = {
-    "Å": "angstrom",
-    "pm": "picometer",
-    "nm": "nanometer",
-    "µm": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "m": "meter",
-    "in": "inch",
-    "ns": "nanosecond",
-    "µs": "microsecond",
-    "ms": "millisecond",
-    "s": "second",
-    "min": "minute",
-    "h": "hour",
-    "d": "day",
+_SAMPLES: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    2: (("Gray", "Alpha"), ("#ffffff", "#ffffff")),
+    3: (("Red", "Green", "Blue"), ("#ff0000", "#00ff00", "#0000ff")),
+    4: (
+        ("Red", "Green", "Blue", "Alpha"),
+        ("#ff0000", "#00ff00", "#0000ff", "#ffffff"),
+    ),
 }
-"""Our units, and their names in OME-Zarr, which are those of UDUNITS-2."""
-
-_SYMBOLS = {name: symbol for symbol, name in _UNITS.items()}
-
-_RGB = ("Red", "Green", "Blue", "Alpha")
-_RGB_COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffffff")
-"""Names and colours of the channels of an RGB image; OME-Zarr knows only channels."""
+"""Names and colours of the samples of a pixel; OME-Zarr knows only channels."""
 
 _COLOURS = ("#ff00ff", "#00ff00", "#00ffff", "#ffff00", "#ff0000", "#0000ff")
 """Colours for channels that have none, since OME-Zarr demands one."""
@@ -91,7 +78,10 @@ def read(path: Path) -> Image:
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
         data = np.asarray(stored.levels[0][...]).transpose(stored.order)
-    return Image(np.ascontiguousarray(data, stored.header.dtype), stored.header)
+        data = np.ascontiguousarray(data, stored.header.dtype)
+    if stored.opacity:
+        return split_opacity(data, stored.samples)
+    return Image(data, stored.header)
 
 
 def open_levels(path: Path) -> tuple[Header, list[Any]]:
@@ -105,6 +95,9 @@ def open_levels(path: Path) -> tuple[Header, list[Any]]:
             .astype(stored.header.dtype)
             for level in stored.levels
         ]
+        if stored.opacity:
+            colours = 0 if stored.samples.shape[-1] == 2 else slice(-1)
+            levels = [level[..., colours] for level in levels]
     return stored.header, levels
 
 
@@ -129,16 +122,26 @@ class _Stored:
         The group of the image, or an array without metadata.
     levels : list of zarr.Array
         The image from the highest resolution to the lowest, with the axes as stored.
-    header : Header
-        Header of the first level; Y, X and the colours are its last axes.
+    samples : Header
+        Header of the first level; Y, X and the samples are its last axes.
     order : tuple of int
-        How to transpose a level to have the axes of the header.
+        How to transpose a level to have these axes.
     """
 
     node: Any
     levels: list[Any]
-    header: Header
+    samples: Header
     order: tuple[int, ...]
+
+    @property
+    def opacity(self) -> bool:
+        """Whether the last sample is the opacity."""
+        return self.samples.axes[-1] == "S" and self.samples.shape[-1] in (2, 4)
+
+    @property
+    def header(self) -> Header:
+        """Header of the image, whose opacity is apart."""
+        return without_opacity(self.samples) if self.opacity else self.samples
 
 
 @contextmanager
@@ -268,31 +271,30 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
     if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
         return None
     scale: list[float | None] = []
-    units: list[str | None] = []
+    names: list[str | None] = []
     for letter, dim in zip(letters, dims, strict=True):
         # Every axis must have a scale; a scale of 1 without a unit says nothing.
         says = dim.unit is not None or dim.scale != 1
         known = says and letter != "C" and 0 < dim.scale < math.inf
         scale.append(dim.scale if known else None)
-        units.append(_SYMBOLS.get(dim.unit, dim.unit) if known and dim.unit else None)
+        names.append(units.symbol(dim.unit) if known else None)
     return Header(
         format=_FORMAT,
         shape=tuple(array.shape),
         dtype=np.dtype(array.dtype).newbyteorder("="),
         axes=letters,
         scale=tuple(scale),
-        units=tuple(units),
+        units=tuple(names),
     )
 
 
 def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
     channels = omero.get("channels") or []
-    if "C" not in header.axes or len(channels) != header.shape[header.axes.index("C")]:
+    if len(channels) != header.channels:
         return header
     names = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(_colour(channel.get("color")) for channel in channels)
-    count = len(channels)
-    if count in (3, 4) and (names, colours) == (_RGB[:count], _RGB_COLOURS[:count]):
+    if _SAMPLES.get(len(channels)) == (names, colours):
         return dataclasses.replace(header, axes=header.axes.replace("C", "S"))
     return dataclasses.replace(
         header,
@@ -348,7 +350,7 @@ def write(
     *,
     version: str | None = None,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
-) -> None:
+) -> list[str]:
     """Write an OME-Zarr with one resolution.
 
     Parameters
@@ -367,6 +369,11 @@ def write(
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
+
+    Returns
+    -------
+    list of str
+        What the store does not keep: nothing.
     """
     zarr = _library()
     if version is None:
@@ -378,6 +385,7 @@ def write(
         _put(folder, _models(group).LabelsGroup(labels=list(labels)))
         for name, label in labels.items():
             _write_image(folder.create_group(name), *label, is_label=True)
+    return []
 
 
 def _models(group: Any) -> Any:
@@ -398,10 +406,9 @@ def _write_image(
 
     data, header = _as_stored(data, header)
     names = list(header.axes.lower())
-    units = [unit and _UNITS.get(unit, unit) for unit in header.units]
     dims = [
-        DimSpec(name=name, unit=unit, scale=step or 1.0)
-        for name, unit, step in zip(names, units, header.scale, strict=True)
+        DimSpec(name=name, unit=unit and units.long_name(unit), scale=step or 1.0)
+        for name, unit, step in zip(names, header.units, header.scale, strict=True)
     ]
     _write_array(group, data, names)
     models = _models(group)
@@ -409,7 +416,7 @@ def _write_image(
         # Units beyond those that OME-Zarr lists are allowed.
         warnings.simplefilter("ignore")
         metadata = {"multiscales": [models.Multiscale.from_dims(dims)]}
-    if "C" in header.axes:
+    if "C" in header.axes or header.channel_names or header.channel_colours:
         metadata["omero"] = models.Omero(channels=_channels(data, header, models))
     if is_label:
         label = models.ImageLabel(source=models.LabelSource(image="../../"))
@@ -445,12 +452,12 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
     header = name_axes(header)
     if "S" in header.axes:
         count = header.shape[header.axes.index("S")]
-        rgb = count in (3, 4)
+        names, colours = _SAMPLES.get(count, ((), ()))
         header = dataclasses.replace(
             header,
             axes=header.axes.replace("S", "C"),
-            channel_names=_RGB[:count] if rgb else (),
-            channel_colours=_RGB_COLOURS[:count] if rgb else (),
+            channel_names=names,
+            channel_colours=colours,
         )
     order = [header.axes.index(letter) for letter in _ORDER if letter in header.axes]
     return data.transpose(order), reorder(header, order)
@@ -458,7 +465,9 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
 
 def _channels(data: NDArray[Any], header: Header, models: Any) -> list[Any]:
     """Describe the channels; each must have a colour and a range of values."""
-    channels = np.moveaxis(data, header.axes.index("C"), 0)
+    channels = (
+        np.moveaxis(data, header.axes.index("C"), 0) if "C" in header.axes else [data]
+    )
     count = len(channels)
     names = header.channel_names or [f"C{i}" for i in range(count)]
     palette = _COLOURS if count > 1 else ("#ffffff",)
