@@ -22,6 +22,9 @@ _COMPANION = 2**26
 """Largest size in bytes of a companion file, which holds nothing but XML."""
 
 
+_UNFIT = "the description of {} does not fit its planes; they were read as they lie"
+
+
 @dataclass
 class OpenTiff:
     """An open TIFF.
@@ -79,10 +82,7 @@ def opened(path: Path) -> Iterator[OpenTiff]:
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
         if any(" series " in text for text in log):
-            file.notes.append(
-                f"the description of {path.name} does not fit its planes; they were "
-                "read as they lie"
-            )
+            file.notes.append(_UNFIT.format(path.name))
         yield file
 
 
@@ -140,6 +140,8 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
             root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
+        file.notes.append(_UNFIT.format(path.name))
+        setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
         return
     names = {uuid.get("FileName") for uuid in root.iterfind(".//{*}TiffData/{*}UUID")}
     file.missing = sorted(name for name in names if name and not _exists(path, name))
@@ -185,6 +187,8 @@ def _arrange_imagej(file: OpenTiff, path: Path) -> None:
         file.notes.append(
             f"{path.name} speaks of {planes} planes and holds {pages}, which were read"
         )
+    else:
+        file.notes.append(_UNFIT.format(path.name))
     # Series are found once; what is asked later is what else ImageJ says.
     setattr(tif, "is_imagej", False)  # noqa: B010  # not known to type checkers
     _ = tif.series

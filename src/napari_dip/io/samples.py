@@ -7,6 +7,7 @@ what its samples stand for (TIFF 6.0, sections 3 to 8, 16, 18, 20 and 23).
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,7 +211,9 @@ class Samples:
             else:
                 lab[..., 1:] -= 2.0 ** (bits - 1)
             lab[..., 1:] /= 2 ** (bits - 8)
-        rgb = xyz2rgb(lab2xyz(lab, illuminant="D50") @ _D50_TO_D65.T)
+        with warnings.catch_warnings():  # about colours that no screen shows
+            warnings.simplefilter("ignore")
+            rgb = xyz2rgb(lab2xyz(lab, illuminant="D50") @ _D50_TO_D65.T)
         return _as_type(rgb * self.white, data.dtype)
 
 
@@ -235,6 +238,8 @@ def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
             photometric = PHOTOMETRIC.MINISBLACK
         else:
             tables = _tables(tif.series[0])
+    elif photometric == PHOTOMETRIC.MINISWHITE and _array_of_bits(tif):
+        photometric = PHOTOMETRIC.MINISBLACK
     elif photometric == PHOTOMETRIC.MINISWHITE and (tif.is_imagej or not integer):
         photometric = PHOTOMETRIC.MINISBLACK
         notes.append(f"{name} is shown with 0 as white; its values were read")
@@ -266,6 +271,12 @@ def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
         notes=tuple(notes),
         lossy=page.compression in _LOSSY,
     )
+
+
+def _array_of_bits(tif: tifffile.TiffFile) -> bool:
+    """Whether tifffile wrote an array of bool, which it declares to be 0 for white."""
+    page = tif.pages.first
+    return page.dtype == np.bool_ and str(page.software).startswith("tifffile")
 
 
 def _opacity(

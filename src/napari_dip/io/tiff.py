@@ -475,15 +475,14 @@ def _imagej_metadata(
             resolution = None
             left_out += [header.step_text(header.axes.index(a)) for a in "YX"]
     if resolution:
-        # The header of ImageJ is ASCII, so it names the micrometre otherwise.
-        metadata["unit"] = str(unit or "pixel").replace("µm", "micron")
+        metadata["unit"] = _ascii(unit or "pixel")
         if "Z" in steps:
             metadata["spacing"] = steps["Z"]
     elif "Z" in steps:  # with its unit, X and Y would have one too
         left_out.append(header.step_text(header.axes.index("Z")))
     if "T" in steps:
         metadata["finterval"] = steps["T"]
-        metadata["tunit"] = str(header.units[header.axes.index("T")]).replace("µ", "u")
+        metadata["tunit"] = _ascii(str(header.units[header.axes.index("T")]))
     if header.channel_names:
         metadata["Labels"] = _labels(header, axes)
     if header.channel_colours:
@@ -494,6 +493,14 @@ def _imagej_metadata(
             for c in header.channel_colours
         ]
     return metadata, resolution, _not_kept(left_out)
+
+
+def _ascii(unit: str) -> str:
+    """Return a unit as the header of ImageJ holds it, which is ASCII."""
+    if unit == "µm":
+        return "micron"
+    name = unit if unit.isascii() else units.long_name(unit)
+    return name.encode("ascii", "backslashreplace").decode()
 
 
 def _labels(header: Header, axes: str) -> list[str]:
