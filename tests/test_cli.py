@@ -12,11 +12,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 import napari_dip
 from napari_dip import cli
 from napari_dip.cli import commands, file_run
 from napari_dip.io import files
+from napari_dip.io.image import Header, Image
 from napari_dip.tasks import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import parameter
@@ -133,6 +135,115 @@ def test_type_of_the_input_on_request(call, tmp_path):
     options = ("--dtype", "input", "--overwrite")
     assert call("denoise", source, "-o", output, *SHORT, *options)[0] == 0
     assert files.read_header(output).dtype == np.uint16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+def test_colours_of_a_tiff_come_back_as_such(call, tmp_path, dtype, ending):
+    colours = np.random.default_rng(0).integers(0, 255, (32, 40, 3), dtype)
+    source, output = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
+    tifffile.imwrite(source, colours, photometric="rgb")
+    assert call("denoise", source, "-o", output, *SHORT)[0] == 0
+    assert files.read_header(output).dtype == dtype
+    with tifffile.TiffFile(output) as tif:
+        page = tif.pages[0]
+        assert (page.photometric.name, page.planarconfig.name) == ("RGB", "CONTIG")
+    if dtype == np.uint8:
+        with Pillow.open(output) as image:
+            assert (image.mode, image.size) == ("RGB", (40, 32))
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "ome.tif"])
+def test_opacity_comes_back_as_it_came(call, tmp_path, ending):
+    rng = np.random.default_rng(0)
+    colours, alpha = rng.integers(0, 255, (2, 32, 40, 3), np.uint8)
+    rgba = np.dstack([colours, alpha[..., 0]])
+    Pillow.fromarray(rgba).save(tmp_path / "in.tif")
+    output = tmp_path / f"out.{ending}"
+    assert call("denoise", tmp_path / "in.tif", "-o", output, *SHORT)[0] == 0
+    result = files.read(output)
+    np.testing.assert_array_equal(result.alpha, rgba[..., 3])
+    assert result.data.shape == (32, 40, 3)
+
+
+def test_what_a_file_does_not_keep_is_said(call, tmp_path):
+    data = np.random.default_rng(0).integers(0, 255, (32, 40), np.uint8)
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
+    tifffile.imwrite(tmp_path / "in.ome.tif", data, metadata=metadata)
+    options = (*SHORT, "--dtype", "input")
+    command = ("denoise", tmp_path / "in.ome.tif", "-o", tmp_path / "out.png")
+    code, _, err = call(*command, *options)
+    assert code == 0
+    assert "warning: a PNG has no place for the scale of Y (0.1 µm)" in err
+
+
+def store(path, data):
+    """Write an OME-Zarr of five axes."""
+    header = Header("", data.shape, data.dtype, "TCZYX")
+    files.write(path, data, Image(data, header))
+    return path
+
+
+def test_mask_and_psf_may_have_axes_of_one_element(call, noisy, tmp_path):
+    pytest.importorskip("zarr")
+    mask = np.zeros((1, 1, 1, 32, 32), np.uint8)
+    mask[..., 8:12, 8:12] = 1
+    path = store(tmp_path / "mask.ome.zarr", mask)
+    output = tmp_path / "filled.tif"
+    assert call("inpaint", noisy, "--mask", path, "-o", output, *SHORT)[0] == 0
+    psf = store(tmp_path / "psf.ome.zarr", np.ones((1, 1, 1, 3, 3), np.float32))
+    output = tmp_path / "sharp.tif"
+    assert call("deconvolve", noisy, "--psf", psf, "-o", output, *SHORT)[0] == 0
+    assert files.read(output).data.shape == (32, 32)
+
+
+def test_image_may_have_axes_of_one_element(call, tmp_path):
+    pytest.importorskip("zarr")
+    rng = np.random.default_rng(0)
+    image = store(tmp_path / "image.ome.zarr", rng.random((1, 1, 3, 32, 32), "f4"))
+    mask = np.zeros((3, 32, 32), np.uint8)
+    mask[1:, 8:12, 8:12] = 1
+    mask[0, 20:24, 8:12] = 1
+    files.write(tmp_path / "mask.tif", mask)
+    output = tmp_path / "filled.ome.zarr"
+    command = ("inpaint", image, "--mask", tmp_path / "mask.tif", "-o", output)
+    assert call(*command, *SHORT)[0] == 0
+    filled, known = files.read(output).data[0, 0], files.read(image).data[0, 0]
+    np.testing.assert_array_equal(filled != known, mask == 1)
+
+
+def test_mask_painted_on_a_transparent_layer(call, noisy, tmp_path):
+    painted = np.zeros((32, 32), np.uint8)
+    painted[8:12, 8:12] = 255
+    layer = np.dstack([painted * 0] * 3 + [painted])
+    Pillow.fromarray(layer).save(tmp_path / "mask.png")
+    output = tmp_path / "filled.tif"
+    command = ("inpaint", noisy, "--mask", tmp_path / "mask.png", "-o", output)
+    code, _, err = call(*command, *SHORT)
+    assert code == 0
+    assert "warning: mask.png: 1.6% of the pixels are marked" in err
+    changed = files.read(output).data != files.read(noisy).data
+    np.testing.assert_array_equal(changed, painted > 0)
+
+
+def test_several_files_of_which_some_are_bad(call, noisy, tmp_path):
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    files.write(tmp_path / "empty.tif", np.full((32, 32), np.inf, np.float32))
+    names = ["broken.tif", "noisy.tif", "empty.tif", "absent.tif", "other.tif"]
+    (tmp_path / "other.tif").write_bytes(noisy.read_bytes())
+    folder = tmp_path / "results"
+    inputs = [tmp_path / name for name in names]
+    code, out, err = call("denoise", *inputs, "-o", folder, *SHORT)
+    assert code == 1
+    assert out.count("\n") == 2
+    assert sorted(p.name for p in folder.iterdir()) == ["noisy.tif", "other.tif"]
+    errors = [line for line in err.splitlines() if "error: " in line]
+    assert [line.split()[2] for line in errors] == [
+        "broken.tif:",
+        "empty.tif:",
+        "absent.tif:",
+    ]
+    assert err.endswith("3 of 5 files failed; the others are done\n")
 
 
 def test_several_files_into_a_new_folder(call, noisy, tmp_path):

@@ -16,7 +16,7 @@ from cyclopts import Parameter as Option
 from napari_dip import __version__
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
-from napari_dip.cli.file_run import FileRun, run_and_report
+from napari_dip.cli.file_run import FileRun, run_all, run_and_report
 from napari_dip.cli.options import (
     FILES,
     FLAG,
@@ -84,13 +84,13 @@ def _command(task: Task) -> Callable[..., int]:
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
-        for sources, target in zip(sets, targets, strict=True):
-            file_run = FileRun(
-                task, values, sources, objects, target, overwrite, not quiet
-            )
-            if code := run_and_report(file_run, json, quiet):
-                return code
-        return 0
+        runs = [
+            FileRun(task, values, sources, objects, target, overwrite, not quiet)
+            for sources, target in zip(sets, targets, strict=True)
+        ]
+        if len(runs) == 1:
+            return run_and_report(runs[0], json, quiet)
+        return run_all(runs, json, quiet)
 
     command.__doc__ = task.summary.strip()
     parameters = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.cli.output import STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
+from napari_dip.io.masks import mask_of, without_single_axes
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
@@ -65,6 +67,11 @@ class FileRun:
         self.provenance: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
+    @property
+    def source(self) -> Path:
+        """The file that the result is of."""
+        return next(iter(self.sources.values()))
+
     def run(self) -> bool:
         """Fit and write the result; return whether the user stopped the fit."""
         images = {name: files.read(path) for name, path in self.sources.items()}
@@ -79,9 +86,11 @@ class FileRun:
                 self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
             )
         notes = [note for image in images.values() for note in image.header.notes]
+        inputs, about_masks = self._arrays(images, like)
+        notes += about_masks
         for note in notes:
             self._warn(note)
-        fit, stopped = self._fit(recipe, images)
+        fit, stopped = self._fit(recipe, inputs)
         for warning in fit.warnings:
             self._warn(warning)
         fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
@@ -99,12 +108,29 @@ class FileRun:
             self._warn(note)
         return stopped
 
-    def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
+    def _arrays(
+        self, images: dict[str, Image], like: Image | None
+    ) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """Return the arrays of the task, and how masks were understood."""
+        arrays, notes = {}, []
+        for name, image in images.items():
+            data, note = image.data, None
+            if name == "mask":
+                data, note = mask_of(image, self.sources[name].name)
+            if image is not like:
+                shape = None if like is None else like.data.shape
+                data = without_single_axes(data, shape)
+            arrays[name] = data
+            notes += [note] if note else []
+        return arrays, notes
+
+    def _fit(
+        self, recipe: Recipe, arrays_by_name: Mapping[str, Any]
+    ) -> tuple[Fit, bool]:
         from napari_dip.prior.fit import finish
         from napari_dip.tasks.progress import Bar
 
-        inputs: dict[str, Any] = {n: image.data for n, image in images.items()}
-        inputs.update(self.objects)
+        inputs = {**arrays_by_name, **self.objects}
         arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
         with Stop() as stop:
@@ -173,6 +199,24 @@ def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
         say(f"stopped; the best image so far was saved to {file_run.target}")
         return STOPPED
     return 0
+
+
+def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
+    """Run a task on several files, the others also where one fails.
+
+    When the user stops one, the others are not begun.
+    """
+    failed = 0
+    for file_run in file_runs:
+        try:
+            if run_and_report(file_run, json, quiet) == STOPPED:
+                return STOPPED
+        except (DipError, MemoryError) as error:
+            say(f"error: {file_run.source.name}: {error or 'not enough memory'}")
+            failed += 1
+    if failed:
+        say(f"{failed} of {len(file_runs)} files failed; the others are done")
+    return FAILED if failed else 0
 
 
 def _completed(

@@ -153,6 +153,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
         levels, header = describe(node)
         for level in levels:
             _check_values(level, path)
+        notes = (*header.notes, *notes)
         header, order = sort_axes(dataclasses.replace(header, notes=notes))
         yield _Stored(node, levels, header, order)
 
@@ -194,11 +195,24 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         note = f"{path.name} holds more images; the first was read"
         return node["0"], (note,) if "1" in node else ()
     if "plate" in ome or "well" in ome:
-        raise FileError(
-            f"{path.name} holds the wells of a plate; name one image in it, such as "
-            f"{path / 'A' / '1' / '0'}"
-        )
+        kind = "wells of a plate" if "plate" in ome else "fields of a well"
+        first = _first_field(node)
+        where = f", such as {path / first}" if first else ""
+        raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
+
+
+def _first_field(node: Any) -> str:
+    """Return the path of the first image in a plate or a well, "" if there is none."""
+    ome = _ome(node.attrs.asdict())
+    for well in (ome.get("plate") or {}).get("wells") or []:
+        within = _first_field(node[well["path"]]) if well["path"] in node else ""
+        if within:
+            return f"{well['path']}/{within}"
+    for field in (ome.get("well") or {}).get("images") or []:
+        if field["path"] in node:
+            return str(field["path"])
+    return ""
 
 
 def _describe_array(array: Any) -> tuple[list[Any], Header]:
@@ -275,8 +289,10 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
     for letter, dim in zip(letters, dims, strict=True):
         # Every axis must have a scale; a scale of 1 without a unit says nothing.
         says = dim.unit is not None or dim.scale != 1
-        known = says and letter != "C" and 0 < dim.scale < math.inf
-        scale.append(dim.scale if known else None)
+        # A negative scale says that the axis is flipped; the step is its size.
+        step = abs(dim.scale)
+        known = says and letter != "C" and 0 < step < math.inf
+        scale.append(step if known else None)
         names.append(units.symbol(dim.unit) if known else None)
     return Header(
         format=_FORMAT,
@@ -285,6 +301,9 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
         axes=letters,
         scale=tuple(scale),
         units=tuple(names),
+        notes=("an axis is flipped, which is not kept",)
+        if any(dim.scale < 0 for dim in dims)
+        else (),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.utils.notifications import show_error, show_info
 
 from napari_dip.errors import DipError
@@ -137,6 +138,8 @@ def _layer(path: Path, name: str, labels: bool = False) -> LayerData:
     if labels and header.dtype.kind in "bui":
         return data, _keywords(header, name, apart=""), "labels"
     keywords = {**_keywords(header, name), "rgb": "S" in header.axes}
+    if _shown_white(data, header):
+        keywords |= _colours(data, header, name)
     if "C" in header.axes:
         keywords |= _channels(header, name)
     else:
@@ -184,6 +187,25 @@ def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
     if header.jpeg is not None:
         keywords["metadata"][JPEG_KEY] = header.jpeg
     return keywords
+
+
+def _shown_white(data: Any, header: Header) -> bool:
+    """Whether colours go beyond 1 in floats, which napari shows from 0 to 1."""
+    floats = header.axes.endswith("S") and header.dtype.kind == "f"
+    read = isinstance(data, np.ndarray) and data.shape[-1] == 3
+    return floats and read and bool(data.max() > 1)
+
+
+def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
+    """Return the keywords of a layer for each colour."""
+    colours = ("red", "green", "blue")
+    return {
+        "rgb": False,
+        "channel_axis": header.axes.index("S"),
+        "name": [f"{name} {colour}" for colour in colours],
+        "colormap": list(colours),
+        "contrast_limits": [(min(0, float(data.min())), float(data.max()))] * 3,
+    }
 
 
 def _channel(header: Header) -> dict[str, Any]:
