@@ -88,6 +88,8 @@ def _reader(path: Path) -> ModuleType:
             return zarr
         if path.is_dir():
             raise FileError(f"{path} is a folder, neither a file nor an OME-Zarr")
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path} is no regular file")  # a pipe may never end
         with open(path, "rb") as file:
             empty = not file.read(1)
     except OSError as error:

@@ -47,6 +47,14 @@ _CHUNK = 1024
 
 _FORMAT = "OME-Zarr "
 
+_LEVELS = 32
+"""Resolutions that are looked at: more than halvings of any image."""
+
+_CHUNKS = 200_000
+"""Chunks of an array that are read, which take about a minute."""
+
+_COMPRESSORS = r'"(?:id|name)": "(?:numcodecs\.)?(?:blosc|bz2|gzip|lz4|lzma|zlib|zstd)"'
+
 _ORDER = "TCZYX"
 """Order of the axes, which both versions demand."""
 
@@ -77,6 +85,7 @@ def read(path: Path) -> Image:
     """Read the first image of an OME-Zarr at its full resolution."""
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
+        _check_chunks(stored.levels[0], path)
         data = np.asarray(stored.levels[0][...]).transpose(stored.order)
         data = np.ascontiguousarray(data, stored.header.dtype)
     if stored.opacity:
@@ -89,6 +98,8 @@ def open_levels(path: Path) -> tuple[Header, list[Any]]:
     with _opened(path) as stored:
         import dask.array
 
+        for level in stored.levels:
+            _check_chunks(level, path)
         levels = [
             dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
             .transpose(stored.order)
@@ -148,11 +159,16 @@ class _Stored:
 def _opened(path: Path) -> Iterator[_Stored]:
     zarr = _library()
     with one_line_errors(path):
-        node, notes = _first_image(zarr.open(path, mode="r"), path)
+        from napari_dip.io.zarr_store import BoundedStore
+
+        opened = BoundedStore(path, read_only=True)
+        node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = _describe_array if _is_array(node) else _describe_image
         levels, header = describe(node)
         for level in levels:
             _check_values(level, path)
+        # A filter may change the size of values.
+        opened.limit = 2**20 + 8 * max(map(_chunk_bytes, levels))
         notes = (*header.notes, *notes)
         header, order = sort_axes(dataclasses.replace(header, notes=notes))
         yield _Stored(node, levels, header, order)
@@ -231,7 +247,8 @@ def _describe_image(group: Any) -> tuple[list[Any], Header]:
     attributes = group.attrs.asdict()
     ome = _ome(attributes)
     multiscale = ome["multiscales"][0]
-    levels = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    datasets = multiscale["datasets"][:_LEVELS]
+    levels = [group[dataset["path"]] for dataset in datasets]
     dims = _dims(multiscale)
     header = _header(levels[0], dims)
     if header is None:
@@ -244,7 +261,7 @@ def _describe_image(group: Any) -> tuple[list[Any], Header]:
     header = dataclasses.replace(
         _with_channels(header, ome.get("omero") or {}),
         format=f"{_FORMAT}{version}",
-        provenance=provenance.loads(json.dumps(attributes.get(_KEY))),
+        provenance=provenance.checked(attributes.get(_KEY)),
     )
     return levels, header
 
@@ -336,8 +353,32 @@ def _check_values(array: Any, path: Path) -> None:
         )
     metadata = array.metadata.to_dict()
     codecs = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
-    if "pickle" in json.dumps(codecs, default=str).lower():
+    text = json.dumps(codecs, default=str).lower()
+    if "pickle" in text:
         raise FileError(f"{path.name} holds pickled values, which are never read")
+    if len(re.findall(_COMPRESSORS, text)) > 1:
+        raise FileError(f"{path.name} holds values that were compressed more than once")
+
+
+def _chunk_bytes(array: Any) -> int:
+    """Return the bytes of the pixels in a file of an array."""
+    sides = getattr(array, "shards", None) or array.chunks
+    size: int = math.prod(sides) * np.dtype(array.dtype).itemsize
+    return size
+
+
+def _check_chunks(array: Any, path: Path) -> None:
+    """Raise if an array is in too many files, or one of them in too much memory."""
+    count = math.prod(
+        -(-n // side) for n, side in zip(array.shape, array.chunks, strict=True)
+    )
+    if count > _CHUNKS:
+        raise FileError(
+            f"{path.name} is stored in {count} chunks of shape {array.chunks}; at most "
+            f"{_CHUNKS} are read; store it in larger ones"
+        )
+    what = f"{path.name} is stored in chunks of shape {array.chunks}"
+    limits.check_memory(_chunk_bytes(array), what)
 
 
 # -- writing ----------------------------------------------------------------------
