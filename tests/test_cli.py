@@ -463,7 +463,8 @@ def test_open(call, noisy, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
     output = tmp_path / "out.tif"
     program = (
         "import sys\n"
@@ -486,7 +487,7 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     ) as process:
         assert process.stdout.readline() == "fitting\n"
         assert not output.exists()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out.count("\n") == 1
@@ -495,6 +496,136 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     made = files.read_header(output).provenance
     assert made["stopped_by"] == "stopped by the user"
     assert 5 <= made["iterations"] < 100000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_before_the_fit_says_that_nothing_is_saved(
+    call, noisy, tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(files, "read", lambda path: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
+    assert (code, out) == (130, "")
+    assert err == "napari-dip: stopped; the result was not saved\n"
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_result_is_written(call, noisy, tmp_path, monkeypatch, number):
+    write = files.write
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(number)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(files, "write", interrupted)
+    output = tmp_path / "out.tif"
+    code, _, err = call("denoise", noisy, "-o", output, *SHORT)
+    assert code == 130
+    assert "was saved" in err
+    assert files.read(output).data.shape == (32, 32)
+
+
+# -- hostile and odd input --------------------------------------------------------
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+HOSTILE = {
+    "deep": {"deep": nested(900)},
+    "surrogate": {"software": "napari-dip", "a\ud800": "\udfff \x1b[2J"},
+    "recipe": {"recipe": [1, 2]},
+    "recipe text": {"recipe": "denoise"},
+    "task": {"task": ["denoise"]},
+    "unknown task": {"task": "nonesuch"},
+    "parameters": {"recipe": {"iterations": [3], "seed": {}, "noise": []}},
+    "unhashable": {"recipe": {"noise": {"a": 1}}},
+    "objects": {"objects": ["model"]},
+    "from_file": {"from_file": {"a": 1}},
+    "planes": {"planes": [1, {"a": 1}, [2]]},
+    "warnings": {"warnings": {"a": [1, {}]}},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_provenance_that_is_hostile(call, noisy, tmp_path, name):
+    made = {"software": "napari-dip", "task": "denoise", "recipe": {}} | HOSTILE[name]
+    path, output = tmp_path / "made.tif", tmp_path / "out.tif"
+    tifffile.imwrite(path, np.zeros((32, 32), "u1"), software=json.dumps(made))
+    for options in ((), ("--json",)):
+        code, out, err = call("info", path, *options)
+        assert (code, err) == (0, "")
+        assert "\x1b" not in out
+    code, _, err = call("replay", path, noisy, "-o", output, "--quiet")
+    if name not in ("surrogate", "planes", "warnings"):
+        assert code in (1, 2)
+        assert err.startswith("napari-dip: error: ")
+        assert err.count("\n") == 1
+        assert "line" not in err
+
+
+def test_output_without_a_name(call, noisy):
+    refused(call("denoise", noisy, "-o", ""), 2, "empty name")
+    refused(call("denoise", noisy, "-o", " "), 2, "empty name")
+    refused(call("sample-prior", "-o", ""), 2, "empty name")
+    refused(call("noise-impedance", noisy, "-o", ""), 2, "empty name")
+
+
+@pytest.mark.parametrize("name", ["/", "//", "/tmp/.."])
+def test_output_that_is_the_root_folder(call, noisy, name):
+    refused(call("denoise", noisy, "-o", name), 2, "root folder")
+
+
+def test_output_of_a_name_that_is_too_long(call, noisy, tmp_path):
+    for name in ("a" * 300 + ".tif", "a" * 300, "a" * 300 + ".ome.zarr"):
+        refused(call("denoise", noisy, "-o", tmp_path / name), 2, "too long")
+    output = tmp_path / ("a" * 250 + ".tif")
+    assert call("denoise", noisy, "-o", output, *SHORT, "--quiet")[0] == 0
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    "inside", ["a.zarr/sub.tif", "a.zarr/0/x.zarr", "a.zarr/new/sub.tif", "a.zarr/new"]
+)
+def test_output_inside_of_a_store(call, noisy, tmp_path, inside):
+    pytest.importorskip("zarr")
+    store(tmp_path / "a.zarr", np.zeros((1, 1, 1, 32, 32), np.uint8))
+    for source in (tmp_path / "a.zarr", noisy):
+        command = ("denoise", source, "-o", tmp_path / inside)
+        refused(call(*command, "--quiet"), 2, "inside of a Zarr store")
+
+
+def test_output_that_holds_the_input(call, tmp_path):
+    library = pytest.importorskip("zarr")
+    library.create_group(tmp_path / "plate.zarr", zarr_format=2)
+    (tmp_path / "plate.zarr" / "A").mkdir()
+    source = tmp_path / "plate.zarr" / "A" / "0"
+    store(tmp_path / "0.zarr", np.zeros((1, 1, 1, 32, 32), np.uint8)).rename(source)
+    command = ("denoise", source, "-o", tmp_path / "plate.zarr", "--overwrite")
+    refused(call(*command), 2, "nor hold one")
+    assert source.exists()
+
+
+def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "result", *SHORT)
+    assert code == 0
+    assert "has no ending, so it becomes a folder" in err
+    assert out.startswith(str(tmp_path / "result" / "noisy.tif"))
+
+
+def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
+    def fail(path):
+        raise ZeroDivisionError("one\ntwo")
+
+    monkeypatch.setattr(files, "read", fail)
+    refused(
+        call("denoise", noisy, "-o", tmp_path / "out.tif"), 1, "ZeroDivisionError: one"
+    )
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ from napari_dip.cli.options import (
     targets_of,
     values_of,
 )
-from napari_dip.cli.output import NAME, put
+from napari_dip.cli.output import NAME, put, say
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
 from napari_dip.tasks.run import TASKS, get
@@ -84,6 +84,8 @@ def _command(task: Task) -> Callable[..., int]:
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
+        if targets != [output] and not (output.suffix or output.exists() or quiet):
+            say(f"{output} has no ending, so it becomes a folder")
         runs = [
             FileRun(task, values, sources, objects, target, overwrite, not quiet)
             for sources, target in zip(sets, targets, strict=True)
@@ -159,7 +161,7 @@ def replay(
     sources = dict(zip(task.files, inputs, strict=True))
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
-        needed = stored.get("objects", {}).get("model")
+        needed = stored.get("objects", {}).get("model", "")
         raise InputError(
             f"replay must be given the model again, --model {needed}, if you trust it"
             if task.objects

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,12 @@ class FileRun:
 
     def run(self) -> bool:
         """Fit and write the result; return whether the user stopped the fit."""
+        stop = Stop()
+        with stop.listening():
+            self._run(stop)
+        return stop.asked
+
+    def _run(self, stop: Stop) -> None:
         images = {name: files.read(path) for name, path in self.sources.items()}
         like = images.get(self.task.subject)
         from_file: list[str] = []
@@ -90,7 +97,7 @@ class FileRun:
         notes += about_masks
         for note in notes:
             self._warn(note)
-        fit, stopped = self._fit(recipe, inputs)
+        fit = self._fit(recipe, inputs, stop)
         for warning in fit.warnings:
             self._warn(warning)
         fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
@@ -106,7 +113,6 @@ class FileRun:
         )
         for note in not_kept:
             self._warn(note)
-        return stopped
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None
@@ -124,29 +130,24 @@ class FileRun:
             notes += [note] if note else []
         return arrays, notes
 
-    def _fit(
-        self, recipe: Recipe, arrays_by_name: Mapping[str, Any]
-    ) -> tuple[Fit, bool]:
+    def _fit(self, recipe: Recipe, images: Mapping[str, Any], stop: Stop) -> Fit:
         from napari_dip.prior.fit import finish
         from napari_dip.tasks.progress import Bar
 
-        inputs = {**arrays_by_name, **self.objects}
+        inputs = {**images, **self.objects}
         arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
-        with Stop() as stop:
-            fitting = run(self.task, recipe, arrays)
-            # A log file gets no progress bar.
-            if not (self.talk and sys.stderr.isatty()):
-                fit = finish(fitting, stop)
-            else:
-                with Bar(self.target.name) as bar:
+        fitting = run(self.task, recipe, arrays)
+        # A log file gets no progress bar.
+        if not (self.talk and sys.stderr.isatty()):
+            return finish(fitting, stop)
+        with Bar(self.target.name) as bar:
 
-                    def both(it: Iterate) -> bool:
-                        bar(it)
-                        return stop(it)
+            def both(it: Iterate) -> bool:
+                bar(it)
+                return stop(it)
 
-                    fit = finish(fitting, both)
-        return fit, stop.asked
+            return finish(fitting, both)
 
     def _warn(self, text: str) -> None:
         if self.talk:
@@ -240,28 +241,50 @@ def _completed(
     return kind(**{**values, **known}), list(known)
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handled(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(
+    handler: Callable[[int, FrameType | None], None], *numbers: int
+) -> Iterator[None]:
+    before: dict[int, Any] = {}
+    try:
+        for number in numbers:
+            try:
+                before[number] = signal.signal(number, handler)
+            except ValueError:  # only the main thread can handle signals
+                break
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
 class Stop:
-    """Stops the fit at the first Ctrl-C and the program at the second.
+    """Stops the fit at the first Ctrl-C or SIGTERM and the program at the second.
 
     This is a callback for `napari_dip.prior.fit.finish`.  Before the first iteration
-    there is no image to save, so the first Ctrl-C already ends the program.
+    there is no image to save, so the first signal already ends the program.  After the
+    fit the first one waits until the result is saved.
     """
 
     def __init__(self) -> None:
         self.running = self.asked = False
-        self.before: dict[int, Any] = {}
 
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self.before[number] = signal.signal(number, self._handle)
-            except ValueError:  # only the main thread can handle signals
-                break
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals."""
+        with _handled(self._handle, signal.SIGINT, signal.SIGTERM):
+            yield
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked or not self.running:

@@ -16,6 +16,7 @@ from napari_dip.cli.options import (
     check_place,
     check_target,
     command_of,
+    output_path,
     values_of,
 )
 from napari_dip.cli.output import put
@@ -73,6 +74,7 @@ def noise_impedance(  # noqa: D103  # see below
         Option(
             name=["--output", "-o"],
             group=FILES,
+            converter=output_path,
             help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
             "which needs matplotlib.",
         ),

@@ -130,6 +130,7 @@ def check_output(
         Whether the output may replace a file.
     """
     ending = output_format(path)
+    atomic.refuse_inside_store(path)
     atomic.refuse_existing(path, overwrite, folder=ending in FOLDERS)
     if ending in FOLDERS:
         zarr.check(header, dtype)

@@ -127,7 +127,7 @@ def checked(value: Any) -> dict[str, Any] | None:
 
 
 def _depth(value: Any) -> int:
-    """Return how deep containers lie in each other, or somewhat more than `_DEEPEST`."""
+    """Return how deep containers lie in each other, up to `_DEEPEST` + 1."""
     depth, inside = 0, [value]
     while inside and depth <= _DEEPEST:
         items = [v.values() if isinstance(v, dict) else v for v in inside]
