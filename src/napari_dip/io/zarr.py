@@ -35,6 +35,7 @@ from napari_dip.io.image import (
     without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
+from napari_dip.io.zarr_store import bounded_store
 
 if TYPE_CHECKING:
     from yaozarrs import DimSpec
@@ -159,9 +160,7 @@ class _Stored:
 def _opened(path: Path) -> Iterator[_Stored]:
     zarr = _library()
     with one_line_errors(path):
-        from napari_dip.io.zarr_store import BoundedStore
-
-        opened = BoundedStore(path, read_only=True)
+        opened = bounded_store(path)
         node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = _describe_array if _is_array(node) else _describe_image
         levels, header = describe(node)
