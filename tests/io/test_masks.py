@@ -5,8 +5,10 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from napari_dip.errors import InputError
 from napari_dip.io import files
-from napari_dip.io.masks import mask_of, without_single_axes
+from napari_dip.io.image import Header, Image
+from napari_dip.io.masks import mask_of, psf_of, without_single_axes
 
 PAINTED = np.zeros((48, 56), bool)
 PAINTED[20:24, 10:40] = True
@@ -95,6 +97,17 @@ def test_nothing_painted_marks_nothing(tmp_path):
     mask, note = mask_of(files.read(tmp_path / "mask.png"), "mask.png")
     assert not mask.any()
     assert "0.0%" in note
+
+
+@pytest.mark.parametrize("axes", ["YXS", "CYX"])
+def test_psf_of_several_channels(axes):
+    gray = np.arange(25.0).reshape(5, 5)
+    stack = np.stack([gray] * 3, -1 if axes == "YXS" else 0)
+    image = Image(stack, Header("", stack.shape, stack.dtype, axes))
+    np.testing.assert_array_equal(psf_of(image, "psf.png"), gray)
+    image.data[0, 0, 0] += 1
+    with pytest.raises(InputError, match=f"psf must be one image.*psf.png.*{axes}"):
+        psf_of(image, "psf.png")
 
 
 @pytest.mark.parametrize(

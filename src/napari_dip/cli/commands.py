@@ -84,7 +84,8 @@ def _command(task: Task) -> Callable[..., int]:
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
-        if targets != [output] and not (output.suffix or output.exists() or quiet):
+        folder = not (output.suffix or output.exists())
+        if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
             FileRun(task, values, sources, objects, target, overwrite, not quiet)

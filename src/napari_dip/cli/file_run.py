@@ -18,7 +18,7 @@ from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
-from napari_dip.io.masks import mask_of, without_single_axes
+from napari_dip.io.masks import mask_of, psf_of, without_single_axes
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
@@ -123,6 +123,8 @@ class FileRun:
             data, note = image.data, None
             if name == "mask":
                 data, note = mask_of(image, self.sources[name].name)
+            elif name == "psf":
+                data = psf_of(image, self.sources[name].name)
             if image is not like:
                 shape = None if like is None else like.data.shape
                 data = without_single_axes(data, shape)
@@ -213,7 +215,8 @@ def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
             if run_and_report(file_run, json, quiet) == STOPPED:
                 return STOPPED
         except (DipError, MemoryError) as error:
-            say(f"error: {file_run.source.name}: {error or 'not enough memory'}")
+            text, name = str(error) or "not enough memory", file_run.source.name
+            say(f"error: {text if name in text else f'{name}: {text}'}")
             failed += 1
     if failed:
         say(f"{failed} of {len(file_runs)} files failed; the others are done")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dip.errors import InputError
 from napari_dip.io.image import Image
 
 
@@ -53,6 +54,27 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
         return values, None
     share = np.count_nonzero(values) / values.size
     return values, f"{name}: {share:.1%} of the pixels are marked: {how}"
+
+
+def psf_of(image: Image, name: str) -> NDArray[Any]:
+    """Return a PSF, without the colours of a file that stores gray as RGB.
+
+    Raises
+    ------
+    InputError
+        If colours or channels differ: a PSF is one image.
+    """
+    axis = image.header.channel_axis
+    if axis is None:
+        return image.data
+    channels = np.moveaxis(image.data, axis, 0)
+    if (channels != channels[0]).any():
+        raise InputError(
+            f"psf must be one image without channels; {name} has the axes "
+            f"{image.header.axes} and the shape {image.data.shape}"
+        )
+    psf: NDArray[Any] = channels[0]
+    return psf
 
 
 def without_single_axes(
