@@ -155,21 +155,53 @@ def test_very_many_resolutions(tmp_path):
     assert len(levels) < 100
 
 
-@pytest.mark.parametrize("name", ["zlib", "zstd"])
-def test_strip_that_expands_beyond_its_size(tmp_path, name):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.ones((64, 64), "u1"), compression=name)
-    bomb = COMPRESSIONS[name](bytes(2**27))
-    content = bytearray(path.read_bytes())
+def strip(path, content, **options):
+    """Write a TIFF of 64 x 64 pixels whose one strip is replaced."""
+    tifffile.imwrite(path, np.ones((64, 64), "u1"), **options)
+    stored = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as tif:
         tags = tif.pages[0].tags
-        for tag, value in (
-            ("StripOffsets", len(content)),
-            ("StripByteCounts", len(bomb)),
-        ):
+        values = {"StripOffsets": len(stored), "StripByteCounts": len(content)}
+        for tag, value in values.items():
             place = tags[tag].offset
-            content[place + 2 : place + 4] = (4).to_bytes(2, "little")  # LONG
-            content[place + 8 : place + 12] = value.to_bytes(4, "little")
-    path.write_bytes(content + bomb)
+            stored[place + 2 : place + 4] = (4).to_bytes(2, "little")  # LONG
+            stored[place + 8 : place + 12] = value.to_bytes(4, "little")
+    path.write_bytes(stored + content)
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd"])
+def test_strip_that_expands_beyond_its_size(tmp_path, name):
+    strip(tmp_path / "a.tif", COMPRESSIONS[name](bytes(2**27)), compression=name)
     with pytest.raises(FileError, match=r"cannot be read|damaged"):
-        files.read(path)
+        files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("png", 64),
+        ("png", 3000),
+        ("png", 15_000),
+        ("jpeg", 64),
+        ("jpeg", 3000),
+        ("jpeg2000", 64),
+        ("jpeg2000", 3000),
+        ("webp", 3000),
+    ],
+)
+def test_strip_that_is_a_larger_image(tmp_path, name, side):
+    encode = {
+        "png": imagecodecs.png_encode,
+        "jpeg": imagecodecs.jpeg_encode,
+        "jpeg2000": imagecodecs.jpeg2k_encode,
+        "webp": lambda gray: imagecodecs.webp_encode(np.dstack([gray] * 3)),
+    }[name]
+    strip(tmp_path / "a.tif", encode(np.zeros((side, side), "u1")), compression="png")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        compression = tif.pages[0].tags["Compression"]
+        compression.overwrite(int(tifffile.COMPRESSION[name.upper()]))
+    if side == 64:
+        assert files.read(tmp_path / "a.tif").data.shape == (64, 64)
+        return
+    with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+        files.read(tmp_path / "a.tif")

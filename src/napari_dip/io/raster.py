@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import warnings
 import zlib
@@ -57,6 +58,26 @@ def read(path: Path) -> Image:
         split = split_opacity(data, samples)
         return dataclasses.replace(split, header=header)
     return Image(np.ascontiguousarray(data), header)
+
+
+def pixels_in(content: bytes) -> int:
+    """Return how many pixels an image has by its first bytes, 0 if they do not say it.
+
+    Parameters
+    ----------
+    content : bytes
+        The beginning of a PNG, JPEG, JPEG 2000 or WebP.
+    """
+    formats = (*_FORMATS, "JPEG2000", "WEBP")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            with Pillow.open(io.BytesIO(content), formats=formats) as image:
+                return image.width * image.height
+    except Pillow.DecompressionBombError:
+        return 2 * (Pillow.MAX_IMAGE_PIXELS or 0)  # or more, which Pillow refuses
+    except (OSError, SyntaxError, ValueError):
+        return 0
 
 
 @contextmanager

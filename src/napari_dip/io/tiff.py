@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance, units
+from napari_dip.io import limits, provenance, raster, units
 from napari_dip.io.image import Header, Image, name_axes, sort_axes
 from napari_dip.io.open_tiff import OpenTiff, open_on, opened
 from napari_dip.io.reading import one_line
@@ -39,6 +39,21 @@ _OME_STEPS["T"] = "TimeIncrement", "time"
 _OME_UNIT = re.compile("([YZEPTGMkhdcmµnpfazy]|da)?[ms]|Å|in|ft|yd|mi|ly|pc|min|h|d")
 """Units of length and time in the OME schema of June 2016."""
 
+_IMAGES = (
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.JPEG_LOSSY,
+    tifffile.COMPRESSION.PNG,
+    tifffile.COMPRESSION.WEBP,
+    tifffile.COMPRESSION.JPEG2000,
+    tifffile.COMPRESSION.JPEG_2000_LOSSY,
+    tifffile.COMPRESSION.APERIO_JP2000_YCBC,
+    tifffile.COMPRESSION.APERIO_JP2000_RGB,
+)
+"""Compressions whose strips and tiles are images with a size of their own."""
+
+_HEAD = 2**20
+"""Bytes of a strip or tile in which its size stands."""
+
 _CLASSIC_TIFF = 2**32 - 2**25
 """Bytes that offsets of 32 bits reach, less some for the tags."""
 
@@ -57,6 +72,7 @@ def read(path: Path) -> Image:
         samples = samples_of(file.tif, path.name)
         limits.check_size(samples.header(header), path.name)
         _check_whole(file.series, path)
+        _check_segments(file.series, path)
         data = file.series.asarray()
         if file.damage:
             # tifffile returns what it can decode, and logs what it cannot.
@@ -169,6 +185,30 @@ def _check_whole(series: Any, path: Path) -> None:
             f"{path.name} is truncated: its pixels end at byte {max(ends)}, the file "
             f"at {size}"
         )
+
+
+def _check_segments(series: Any, path: Path) -> None:
+    """Raise if a strip or tile is an image of its own that is larger than it should be.
+
+    Other compressions are decoded into the memory of a strip or tile.
+    """
+    page = series.keyframe
+    if page.compression not in _IMAGES:
+        return
+    expected = math.prod((page.tile or (page.rowsperstrip, page.imagewidth))[-2:])
+    with open(path, "rb") as stream:
+        for page in series.pages:
+            if page is None or page.parent.filename != path.name:
+                continue
+            places = zip(page.dataoffsets, page.databytecounts, strict=False)
+            for offset, count in places:
+                stream.seek(offset)
+                pixels = raster.pixels_in(stream.read(min(count, _HEAD)))
+                if pixels > 4 * expected + _HEAD:
+                    raise FileError(
+                        f"{path.name} is damaged: a strip or tile of {expected} pixels "
+                        f"holds an image of {pixels}"
+                    )
 
 
 # -- what the formats say ---------------------------------------------------------
