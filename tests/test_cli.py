@@ -568,6 +568,18 @@ def test_provenance_that_is_hostile(call, noisy, tmp_path, name):
         assert "line" not in err
 
 
+@pytest.mark.parametrize(
+    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (5, "CYX")]
+)
+@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+def test_axes_of_a_sample(call, tmp_path, channels, axes, ending):
+    output = tmp_path / f"sample.{ending}"
+    options = ("--shape", "32,40", "--scales", "2", "--width", "4")
+    command = ("sample-prior", "--channels", channels, "-o", output, *options)
+    assert call(*command)[0] == 0
+    assert files.read_header(output).axes == axes
+
+
 def test_output_without_a_name(call, noisy):
     refused(call("denoise", noisy, "-o", ""), 2, "empty name")
     refused(call("denoise", noisy, "-o", " "), 2, "empty name")
