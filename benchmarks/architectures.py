@@ -27,7 +27,7 @@ from napari_dip import metrics
 from napari_dip.prior import stopping
 from napari_dip.prior.architecture import Architecture, Generates
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.fit import finish, fit
+from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.generators import ResNet, UNet
 from napari_dip.prior.problem import Prior, Problem, Settings
 
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
             device=arguments.device,
         )
         prior = Prior(architecture, Noise(1, perturbation=0))
-        found = finish(fit(Problem(target, weight=known), prior, settings))
+        found = run_to_end(fit(Problem(target, weight=known), prior, settings))
         image = np.moveaxis(found.image[0].cpu().numpy(), 0, -1) * 255
         drawn.append(np.where(case.missing[..., None], image, case.truth))
         if (case.name, network) in done:

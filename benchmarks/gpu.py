@@ -58,7 +58,7 @@ def _fit(image: np.ndarray, **changes: Any) -> Any:
     """Fit the published network with the engine directly."""
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.fit import finish, fit
+    from napari_dip.prior.fit import fit, run_to_end
     from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.prior.stopping import Iterations
 
@@ -67,7 +67,7 @@ def _fit(image: np.ndarray, **changes: Any) -> Any:
     )
     measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
     prior = Prior(Architecture(), Noise())
-    return finish(fit(Problem(measurement), prior, settings))
+    return run_to_end(fit(Problem(measurement), prior, settings))
 
 
 def _against_cpu() -> dict[str, Any]:

@@ -246,7 +246,7 @@ def ours(preset: str, scales: tuple[int, ...] = (1,)) -> Method:
         planes = np.moveaxis(np.atleast_3d(image), -1, 0)
         plane = prepare(planes, "image", unit=preset == "paper")
         mean = sum(a[0].cpu().numpy() for a in averages.values()) / len(averages)
-        raw = np.moveaxis(plane.restore(mean), 0, -1).reshape(case.truth.shape)
+        raw = np.moveaxis(plane.to_units(mean), 0, -1).reshape(case.truth.shape)
         assert np.allclose(raw[case.missing], fit.image[case.missing], atol=1e-2)
         return raw, {"seconds": fit.seconds, "iterations": fit.iterations}
 

@@ -49,12 +49,13 @@ def precision(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that changes something in every preset of every task."""
-    choose = presets.choose
 
     def change(**changes: Any) -> None:
-        monkeypatch.setattr(
-            presets, "choose", lambda *case: replace(choose(*case), **changes)
-        )
+        tables = {
+            task: {case: replace(preset, **changes) for case, preset in table.items()}
+            for task, table in presets.TABLES.items()
+        }
+        monkeypatch.setattr(presets, "TABLES", tables)
 
     return change
 

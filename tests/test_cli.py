@@ -19,7 +19,7 @@ from napari_dip import cli
 from napari_dip.cli import commands, file_run
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
-from napari_dip.tasks import denoise
+from napari_dip.tasks import denoise, presets
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.task import Task
@@ -274,12 +274,13 @@ class MaskedRecipe(DenoiseRecipe):
 def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
     seen = []
 
-    def start(recipe, image, mask):
+    def make_job(recipe, image, mask):
         seen.append((recipe.keep_known, mask.tolist()))
-        return denoise.TASK.start(recipe, image)
+        return denoise.TASK.make_job(recipe, image)
 
+    monkeypatch.setitem(presets.TABLES, "denoise_masked", presets.DENOISE)
     arrays = {"image": "An image.", "mask": "Another."}
-    task = Task(MaskedRecipe, arrays, start, "Do something.")
+    task = Task(MaskedRecipe, arrays, make_job, "Do something.")
     monkeypatch.setattr(commands, "TASKS", {"denoise_masked": ""})
     monkeypatch.setattr(commands, "get", lambda name: task)
     mask, output = tmp_path / "mask.png", tmp_path / "out.tif"

@@ -106,7 +106,7 @@ def test_terms_are_those_of_the_appendix(pair, done, widening):
     gamma = 1 + 4 * ((1 - done) if widening else done)
     alpha = soft_map(mask)[0, 0].numpy() ** gamma
     wanted = literal(*(t[0].numpy() for t in (fused, foreground, background)), alpha)
-    found = torch.stack(term.terms(fused)).numpy()
+    found = torch.stack(term.parts(fused)).numpy()
     # Half the squared distance of shortened unit vectors is 1 - cos but for
     # gradients near EPSILON, of which random images have next to none.
     np.testing.assert_allclose(found, wanted, rtol=2e-4)
@@ -122,7 +122,7 @@ def test_gradients_of_the_terms(pair):
     term.anneal(0.5)
     fused = fused.clone().requires_grad_()
     for number in range(7):
-        assert torch.autograd.gradcheck(lambda f, n=number: term.terms(f)[n], fused)
+        assert torch.autograd.gradcheck(lambda f, n=number: term.parts(f)[n], fused)
 
 
 def test_equal_images_ask_for_nothing(pair):
@@ -160,17 +160,17 @@ def test_boxes_follow_the_size_of_the_image(pair):
     light = [numpy_box(gray(i)[0, 0].numpy(), 13) for i in (fused, background)]
     outside = 1 - term.now[0, 0].numpy()
     wanted = (outside * (light[0] - light[1]) ** 2).mean()
-    assert term.terms(fused)[2].item() == pytest.approx(wanted)
+    assert term.parts(fused)[2].item() == pytest.approx(wanted)
 
 
 def test_what_lies_beyond_the_mask_does_not_count_when_cut(pair):
     fused, foreground, background, mask = pair
     other = torch.where(mask > 0, foreground, 9)
     terms = [
-        torch.stack(Blending(f, background, mask, cut=True).terms(fused))
+        torch.stack(Blending(f, background, mask, cut=True).parts(fused))
         for f in (foreground, other)
     ]
     torch.testing.assert_close(*terms)
-    whole = torch.stack(Blending(foreground, background, mask).terms(fused))
+    whole = torch.stack(Blending(foreground, background, mask).parts(fused))
     assert (whole[3:6] != terms[0][3:6]).all()
     torch.testing.assert_close(whole[:3], terms[0][:3])

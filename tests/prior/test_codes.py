@@ -22,7 +22,7 @@ def start():
             measurement = torch.rand((1, 3, *canvas), generator=seeded(9))
         if known is None:
             known = torch.ones_like(measurement[:, :1])
-        return code.start(canvas, measurement, known, seeded(seed))
+        return code.drawing(canvas, measurement, known, seeded(seed))
 
     return begin
 

@@ -17,7 +17,7 @@ from napari_dip.prior import loop, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
 from napari_dip.prior.estimate import estimate
-from napari_dip.prior.fit import STOPPED, finish, fit
+from napari_dip.prior.fit import STOPPED, fit, run_to_end
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
 from napari_dip.prior.terms import Pointwise, Squared
@@ -63,7 +63,7 @@ class Failing:
 
 def test_a_fit_approaches_the_measurement_and_reports_itself(problem, smooth):
     settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
-    result = finish(fit(problem, PRIOR, settings))
+    result = run_to_end(fit(problem, PRIOR, settings))
     assert result.image.shape == smooth.shape
     assert result.image.dtype == torch.float32
     assert not result.image.requires_grad
@@ -92,7 +92,7 @@ def test_iterates_come_one_by_one_with_live_images(problem):
     assert not any(
         torch.equal(a, b) for a, b in zip(images[1:], images[:-1], strict=True)
     )
-    assert torch.equal(images[-1], finish(fit(problem, PRIOR, SETTINGS)).image)
+    assert torch.equal(images[-1], run_to_end(fit(problem, PRIOR, SETTINGS)).image)
 
 
 def test_image_is_the_average_of_the_outputs(problem):
@@ -100,13 +100,13 @@ def test_image_is_the_average_of_the_outputs(problem):
 
     @dataclass(frozen=True)
     class Looking(Iterations):
-        def start(self, weight, generator):
-            watch = super().start(weight, generator)
+        def watch(self, weight, generator):
+            watch = super().watch(weight, generator)
             watch.see = lambda output: outputs.append(output.clone())
             return watch
 
     settings = replace(SETTINGS, stop=Looking(12), ema_decay=0.7)
-    image = finish(fit(problem, PRIOR, settings)).image
+    image = run_to_end(fit(problem, PRIOR, settings)).image
     powers = torch.tensor([0.7 ** (11 - t) for t in range(12)])
     weights = (powers / powers.sum()).reshape(-1, 1, 1, 1, 1)
     torch.testing.assert_close(image, (weights * torch.stack(outputs)).sum(0))
@@ -117,8 +117,8 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
 
     @dataclass(frozen=True)
     class Looking(Iterations):
-        def start(self, weight, generator):
-            watch = super().start(weight, generator)
+        def watch(self, weight, generator):
+            watch = super().watch(weight, generator)
             watch.see = lambda output: outputs.append(output.clone())
             return watch
 
@@ -130,7 +130,7 @@ def test_image_counts_predictions_of_hidden_pixels_only(problem):
             return drawn
 
     settings = replace(SETTINGS, stop=Looking(30), ema_decay=0.8)
-    image = finish(fit(problem, Prior(SMALL, Noting()), settings)).image
+    image = run_to_end(fit(problem, Prior(SMALL, Noting()), settings)).image
     powers = torch.tensor([0.8 ** (29 - t) for t in range(30)])
     weights = powers.reshape(-1, 1, 1, 1, 1) * torch.stack(masks)
     total = weights.sum(0)
@@ -143,15 +143,15 @@ def test_the_image_of_the_fit_itself_is_the_average(problem):
     running = fit(problem, PRIOR, SETTINGS)
     it = next(running)
     assert torch.equal(it.image, it.average)
-    result = finish(running)
+    result = run_to_end(running)
     assert torch.equal(result.image, result.average)
 
 
 def test_the_best_score_is_kept_not_the_last(problem):
     @dataclass(frozen=True)
     class Worse(Iterations):
-        def start(self, weight, generator):
-            watch = HeldOut(self.maximum, patience=999).start(weight, generator)
+        def watch(self, weight, generator):
+            watch = HeldOut(self.maximum, patience=999).watch(weight, generator)
             scores = iter([5.0, 3.0, 4.0, 6.0])
             watch.score = lambda average, error: torch.tensor([next(scores)])
             return watch
@@ -163,7 +163,7 @@ def test_the_best_score_is_kept_not_the_last(problem):
         images[it.step] = it.image
         assert it.best_step == (10 if it.step >= 10 else 1)
 
-    result = finish(running, remember)
+    result = run_to_end(running, remember)
     assert (result.best_iteration, result.iterations) == (10, 30)
     assert torch.equal(result.image, images[10])
     assert [h["score"] for h in result.history] == [5, 3, 4, 6]
@@ -172,7 +172,7 @@ def test_the_best_score_is_kept_not_the_last(problem):
 def test_a_rule_ends_the_fit_with_its_reason(problem):
     settings = replace(SETTINGS, stop=HeldOut(500, patience=20, relative_patience=0))
     settings = replace(settings, optimizer="muon", learning_rate=0.05)
-    result = finish(fit(problem, Prior(SMALL, BlindSpot()), settings))
+    result = run_to_end(fit(problem, Prior(SMALL, BlindSpot()), settings))
     assert result.iterations < 500
     assert result.iterations == result.best_iteration + 20
     assert result.stopped_by.startswith("the error at held-out pixels")
@@ -183,7 +183,7 @@ def test_a_rule_ends_the_fit_with_its_reason(problem):
 def test_optimisers_and_precisions(problem, optimizer, precision):
     settings = replace(SETTINGS, optimizer=optimizer, precision=precision)
     settings = replace(settings, stop=Iterations(40))
-    result = finish(fit(problem, PRIOR, settings))
+    result = run_to_end(fit(problem, PRIOR, settings))
     assert result.settings["precision"] == precision
     assert result.image.dtype == torch.float32
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
@@ -191,7 +191,7 @@ def test_optimisers_and_precisions(problem, optimizer, precision):
 
 def test_settings_matter(problem):
     def image(**changes):
-        return finish(fit(problem, PRIOR, replace(SETTINGS, **changes))).image
+        return run_to_end(fit(problem, PRIOR, replace(SETTINGS, **changes))).image
 
     base = image()
     for changes in (
@@ -211,7 +211,7 @@ def test_operator_and_shape(smooth):
     halve = torch.nn.AvgPool2d(2)
     problem = Problem(halve(truth), operator=halve, shape=(1, 32, 24))
     settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
-    result = finish(fit(problem, PRIOR, settings))
+    result = run_to_end(fit(problem, PRIOR, settings))
     assert result.image.shape == (1, 1, 32, 24)
     assert (halve(result.image) - halve(truth)).square().mean() < 1e-3
     assert (result.image - truth).square().mean() < 2e-3
@@ -223,7 +223,7 @@ def test_missing_values_change_no_bit(problem, code):
     known[..., 5:12, 3:9] = 0
     wild = torch.where(known > 0, problem.measurement, torch.tensor(50.0))
     one, other = (
-        finish(fit(Problem(y, weight=known), Prior(SMALL, code), SETTINGS)).image
+        run_to_end(fit(Problem(y, weight=known), Prior(SMALL, code), SETTINGS)).image
         for y in (problem.measurement, wild)
     )
     assert torch.equal(one, other)
@@ -234,7 +234,7 @@ def test_weights_weigh(smooth):
     left = torch.zeros_like(smooth)
     left[..., :9] = 1
     y = torch.where(left > 0, 0.2, 0.8)
-    image = finish(
+    image = run_to_end(
         fit(
             Problem(y, weight=left),
             PRIOR,
@@ -258,7 +258,7 @@ def test_volumes_and_channels(code):
     volume = torch.rand((1, 2, 5, 18, 17), generator=torch.Generator().manual_seed(0))
     architecture = Architecture.uniform(6, 2, flat_scales=1)
     settings = replace(SETTINGS, stop=HeldOut(6), optimizer="muon")
-    result = finish(fit(Problem(volume), Prior(architecture, code), settings))
+    result = run_to_end(fit(Problem(volume), Prior(architecture, code), settings))
     assert result.image.shape == volume.shape
     assert torch.isfinite(result.image).all()
 
@@ -267,7 +267,7 @@ def test_volumes_and_channels(code):
 def test_any_size_comes_back(sides):
     y = torch.full((1, 3, *sides), 0.4)
     prior = Prior(Architecture.uniform(4, 4), Noise(4))
-    result = finish(fit(Problem(y), prior, replace(SETTINGS, stop=Iterations(2))))
+    result = run_to_end(fit(Problem(y), prior, replace(SETTINGS, stop=Iterations(2))))
     assert result.image.shape == y.shape
 
 
@@ -278,7 +278,7 @@ def test_any_size_comes_back(sides):
 def test_same_seed_same_bits(problem, code):
     def image(seed):
         settings = replace(SETTINGS, seed=seed, stop=HeldOut(12))
-        return finish(fit(problem, Prior(SMALL, code), settings)).image
+        return run_to_end(fit(problem, Prior(SMALL, code), settings)).image
 
     first = image(3)
     torch.manual_seed(99)
@@ -288,14 +288,14 @@ def test_same_seed_same_bits(problem, code):
 
 def test_fits_side_by_side_do_not_disturb_each_other(problem):
     alone = [
-        finish(fit(problem, PRIOR, replace(SETTINGS, seed=s))).image for s in (1, 2)
+        run_to_end(fit(problem, PRIOR, replace(SETTINGS, seed=s))).image for s in (1, 2)
     ]
     running = [fit(problem, PRIOR, replace(SETTINGS, seed=s)) for s in (1, 2)]
     for _ in range(5):
         for one in running:
             next(one)
     for one, image in zip(running, alone, strict=True):
-        assert torch.equal(finish(one).image, image)
+        assert torch.equal(run_to_end(one).image, image)
 
 
 def global_state():
@@ -374,20 +374,20 @@ def test_runs_where_gradients_are_off(problem, mode, code):
         "blind spot": BlindSpot(),
         "guide": Guide(problem.measurement.clone()),
     }
-    expected = finish(fit(problem, Prior(SMALL, prior[code]), SETTINGS)).image
+    expected = run_to_end(fit(problem, Prior(SMALL, prior[code]), SETTINGS)).image
     with mode():
         inside = Problem(problem.measurement.clone(), weight=torch.ones(1, 1, 23, 18))
         prior["guide"] = Guide(problem.measurement.clone())
-        found = finish(fit(inside, Prior(SMALL, prior[code]), SETTINGS)).image
+        found = run_to_end(fit(inside, Prior(SMALL, prior[code]), SETTINGS)).image
         assert torch.equal(found, expected)
 
 
 def test_runs_under_another_default_dtype(problem):
-    expected = finish(fit(problem, PRIOR, SETTINGS)).image
+    expected = run_to_end(fit(problem, PRIOR, SETTINGS)).image
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        found = finish(fit(problem, PRIOR, SETTINGS)).image
+        found = run_to_end(fit(problem, PRIOR, SETTINGS)).image
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(before)
@@ -419,7 +419,7 @@ def test_a_callback_that_returns_true_stops(problem):
         seen.append(it.step)
         return it.step == 4
 
-    result = finish(fit(problem, PRIOR, SETTINGS), callback)
+    result = run_to_end(fit(problem, PRIOR, SETTINGS), callback)
     assert seen == [1, 2, 3, 4]
     assert (result.stopped_by, result.iterations) == (STOPPED, 4)
 
@@ -429,7 +429,7 @@ def test_a_callback_that_raises_ends_the_fit_cleanly(problem):
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        finish(fit(problem, PRIOR, SETTINGS), callback)
+        run_to_end(fit(problem, PRIOR, SETTINGS), callback)
     assert runtime.kept_pages.users == 0
 
 
@@ -462,7 +462,7 @@ def test_pages_are_kept_while_fits_run_only(problem):
     assert users.users == 2
     one.close()
     assert users.users == 1
-    finish(two)
+    run_to_end(two)
     assert users.users == 0
 
 
@@ -474,7 +474,7 @@ def test_pages_are_kept_while_fits_run_only(problem):
 def test_nan_is_rolled_back_and_the_fit_goes_on(problem, when, optimizer):
     term = Failing([], (when,))
     settings = replace(SETTINGS, stop=Iterations(90), optimizer=optimizer)
-    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
+    result = run_to_end(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert result.iterations == 90
     assert torch.isfinite(result.image).all()
     assert result.warnings == []
@@ -485,10 +485,10 @@ def test_nan_is_rolled_back_and_the_fit_goes_on(problem, when, optimizer):
 
 def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch):
     runs = []
-    start = loop.Run.__init__
+    init = loop.Run.__init__
 
     def remember(self, *args):
-        start(self, *args)
+        init(self, *args)
         runs.append(self)
 
     monkeypatch.setattr(loop.Run, "__init__", remember)
@@ -516,7 +516,7 @@ def test_a_roll_back_lowers_the_rate_and_restores_the_state(problem, monkeypatch
 def test_nan_that_stays_ends_with_a_finite_image_and_a_warning(problem):
     term = Failing([], None)
     settings = replace(SETTINGS, stop=Iterations(500))
-    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
+    result = run_to_end(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert torch.isfinite(result.image).all()
     assert result.iterations < 100
     assert result.stopped_by == "the loss kept diverging"
@@ -527,7 +527,7 @@ def test_nan_after_a_good_start_keeps_the_good_image(problem):
     term = Failing([], tuple(range(35, 1000)))
     settings = replace(SETTINGS, stop=Iterations(500))
     images = {}
-    result = finish(
+    result = run_to_end(
         fit(replace(problem, term=Pointwise(term)), PRIOR, settings),
         lambda it: images.setdefault(it.step, it.image) is None,
     )
@@ -545,7 +545,7 @@ def test_a_jump_of_the_loss_is_rolled_back(problem):
         return error * 100 if 80 <= len(calls) <= 90 else error
 
     settings = replace(SETTINGS, stop=Iterations(150))
-    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
+    result = run_to_end(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     losses = {h["step"]: h["loss"] for h in result.history}
     assert max(losses, key=losses.get) in (70, 80, 90)
     assert result.iterations == 150
@@ -555,7 +555,7 @@ def test_a_jump_of_the_loss_is_rolled_back(problem):
 def test_moving_variance_survives_a_roll_back(problem):
     term = Failing([], (55,))
     settings = replace(SETTINGS, stop=MovingVariance(200, warmup=10))
-    result = finish(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
+    result = run_to_end(fit(replace(problem, term=Pointwise(term)), PRIOR, settings))
     assert result.iterations == 200
     assert math.isfinite(result.history[-1]["score"])
 
@@ -576,7 +576,7 @@ def test_too_large_a_fit_is_refused_before_it_starts(problem, monkeypatch):
 
 def test_unknown_free_memory_is_no_reason_to_refuse(problem, monkeypatch):
     monkeypatch.setattr(runtime, "free_memory", lambda device: None)
-    assert finish(fit(problem, PRIOR, SETTINGS)).iterations == 12
+    assert run_to_end(fit(problem, PRIOR, SETTINGS)).iterations == 12
 
 
 def test_memory_that_runs_out_on_the_way_is_named(problem):
@@ -589,7 +589,7 @@ def test_memory_that_runs_out_on_the_way_is_named(problem):
         return Squared()(prediction, measurement)
 
     with pytest.raises(OutOfMemory, match="the fit needs about"):
-        finish(fit(replace(problem, term=Pointwise(term)), PRIOR, SETTINGS))
+        run_to_end(fit(replace(problem, term=Pointwise(term)), PRIOR, SETTINGS))
     assert runtime.kept_pages.users == 0
 
 
@@ -643,13 +643,13 @@ def test_estimate_allocates_nothing_of_the_images_size():
 
 
 def test_a_start_is_fitted_before_the_measurement_and_not_counted():
-    start = torch.full((1, 1, 32, 32), 0.8)
-    problem = Problem(torch.full((1, 1, 32, 32), 0.2), start=start)
+    estimate = torch.full((1, 1, 32, 32), 0.8)
+    problem = Problem(torch.full((1, 1, 32, 32), 0.2), first_estimate=estimate)
     settings = replace(
         SETTINGS, stop=Iterations(1), start_iterations=60, learning_rate=0.02
     )
     seen = []
-    result = finish(fit(problem, PRIOR, settings), lambda it: seen.append(it.step))
+    result = run_to_end(fit(problem, PRIOR, settings), lambda it: seen.append(it.step))
     assert seen == [0] * 60 + [1]
     assert result.iterations == 1
     assert abs(float(result.image.mean()) - 0.8) < 0.1
@@ -661,7 +661,7 @@ def test_a_cosine_lowers_the_rate_to_nothing():
         SETTINGS, stop=Iterations(40), schedule="cosine", ema_decay=0.0, check_every=1
     )
     outputs = []
-    finish(
+    run_to_end(
         fit(Problem(y), Prior(PRIOR.architecture, Noise(4, perturbation=0)), settings),
         lambda it: outputs.append(it.average),
     )
@@ -679,7 +679,7 @@ def test_halving_halves_the_rate(problem, monkeypatch):
 
     monkeypatch.setattr(loop.Step, "compute", noting)
     settings = replace(SETTINGS, stop=Iterations(10), schedule="halving")
-    finish(fit(problem, PRIOR, settings))
+    run_to_end(fit(problem, PRIOR, settings))
     expected = [0.01] * 4 + [0.005] * 2 + [0.0025] * 2 + [0.00125] * 2
     assert rates == pytest.approx(expected)
 
@@ -687,8 +687,8 @@ def test_halving_halves_the_rate(problem, monkeypatch):
 def test_a_penalty_pulls_the_image():
     y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     settings = replace(SETTINGS, stop=Iterations(30))
-    free = finish(fit(Problem(y), PRIOR, settings)).image
-    pulled = finish(
+    free = run_to_end(fit(Problem(y), PRIOR, settings)).image
+    pulled = run_to_end(
         fit(Problem(y, penalty=lambda x: 10 * x.square().mean()), PRIOR, settings)
     ).image
     assert pulled.mean() < 0.8 * free.mean()
@@ -700,8 +700,8 @@ def test_measurements_of_any_shape_can_be_compared():
     problem = Problem(
         y.reshape(1, 1, -1), operator=lambda x: x.reshape(1, 1, -1), shape=(1, 32, 32)
     )
-    one = finish(fit(problem, PRIOR, flat)).image
-    other = finish(fit(Problem(y), PRIOR, flat)).image
+    one = run_to_end(fit(problem, PRIOR, flat)).image
+    other = run_to_end(fit(Problem(y), PRIOR, flat)).image
     torch.testing.assert_close(one, other)
 
 
@@ -710,14 +710,14 @@ def test_a_loss_below_zero_is_no_divergence():
     # Falls to -1 by and by; three times the median of such losses is less than any.
     term = Pointwise(lambda prediction, measurement: -prediction)
     settings = replace(SETTINGS, stop=Iterations(40), check_every=1)
-    result = finish(fit(Problem(y, term=term), PRIOR, settings))
+    result = run_to_end(fit(Problem(y, term=term), PRIOR, settings))
     assert not result.warnings
     assert result.stopped_by == "the maximum of 40 iterations"
 
 
 def test_what_changes_is_told_how_much_is_done(problem):
     told = []
-    finish(fit(replace(problem, anneal=told.append), PRIOR, SETTINGS))
+    run_to_end(fit(replace(problem, anneal=told.append), PRIOR, SETTINGS))
     assert told == [step / 12 for step in range(12)]
 
 
@@ -744,7 +744,7 @@ def test_an_operators_parameters_are_fitted_where_asked(smooth):
             operator_learning_rate=rate,
         )
         settings = replace(SETTINGS, stop=Iterations(150), ema_decay=0.9)
-        return finish(fit(problem, PRIOR, settings))
+        return run_to_end(fit(problem, PRIOR, settings))
 
     assert result(None).operator is None
     found = result(0.02).operator
@@ -755,15 +755,15 @@ def test_an_operators_parameters_are_fitted_where_asked(smooth):
 def test_the_operator_of_the_best_iteration_is_kept(smooth):
     @dataclass(frozen=True)
     class First(Iterations):
-        def start(self, weight, generator):
-            watch = HeldOut(self.maximum, patience=999).start(weight, generator)
+        def watch(self, weight, generator):
+            watch = HeldOut(self.maximum, patience=999).watch(weight, generator)
             scores = iter([3.0, 1.0, 4.0, 6.0])
             watch.score = lambda average, error: torch.tensor([next(scores)])
             return watch
 
     problem = Problem(2 * smooth, operator=Gain(), operator_learning_rate=0.01)
     short, long = (
-        finish(fit(problem, PRIOR, replace(SETTINGS, stop=stop)))
+        run_to_end(fit(problem, PRIOR, replace(SETTINGS, stop=stop)))
         for stop in (Iterations(10), First(30))
     )
     assert long.best_iteration == 10
@@ -781,7 +781,7 @@ def test_a_divergence_rolls_the_operator_back(smooth):
         operator_learning_rate=0.01,
         term=Pointwise(Failing([], (55,))),
     )
-    result = finish(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(90))))
+    result = run_to_end(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(90))))
     assert torch.isfinite(result.image).all()
     assert math.isfinite(result.operator.gain.item())
 
@@ -802,26 +802,26 @@ def _same(one, other):
 )
 def test_going_on_is_a_longer_fit(problem, stop, schedule):
     settings = replace(SETTINGS, stop=stop, schedule=schedule, resumable=True)
-    first = finish(fit(problem, PRIOR, settings))
+    first = run_to_end(fit(problem, PRIOR, settings))
     end = first.iterations
     before = [dict(entry) for entry in first.history]
-    longer = finish(first.resume(25))
+    longer = run_to_end(first.resume(25))
     assert end + 25 <= longer.iterations < end + 25 + settings.check_every
     assert longer.best_iteration == longer.iterations
     assert "more iterations were asked for" in longer.stopped_by
     assert first.history == before == longer.history[: len(before)]
     assert not torch.equal(longer.image, first.image)
     extra = replace(settings, extra_iterations=25, resumable=False)
-    whole = finish(fit(problem, PRIOR, extra))
+    whole = run_to_end(fit(problem, PRIOR, extra))
     assert whole.resume is None
     _same(longer, whole)
 
 
 def test_going_on_twice(problem):
     settings = replace(SETTINGS, resumable=True)
-    fit_ = finish(fit(problem, PRIOR, settings))
+    fit_ = run_to_end(fit(problem, PRIOR, settings))
     for extra in (10, 20):
-        fit_ = finish(fit_.resume(extra))
+        fit_ = run_to_end(fit_.resume(extra))
     assert fit_.iterations == 42
 
 
@@ -833,25 +833,25 @@ def test_a_stopped_fit_goes_on_as_if_it_had_not_been(problem, at):
         stop=HeldOut(60, patience=20, relative_patience=0),
         resumable=True,
     )
-    whole = finish(fit(problem, PRIOR, settings))
-    stopped = finish(fit(problem, PRIOR, settings), lambda it: it.step == at)
+    whole = run_to_end(fit(problem, PRIOR, settings))
+    stopped = run_to_end(fit(problem, PRIOR, settings), lambda it: it.step == at)
     assert stopped.stopped_by == STOPPED
     assert stopped.iterations == at
-    _same(finish(stopped.resume(5)), whole)
+    _same(run_to_end(stopped.resume(5)), whole)
 
 
 def test_going_on_does_not_count_the_rest(problem, monkeypatch):
     settings = replace(SETTINGS, resumable=True)
-    first = finish(fit(problem, PRIOR, settings))
+    first = run_to_end(fit(problem, PRIOR, settings))
     now = loop.time.perf_counter
     monkeypatch.setattr(loop.time, "perf_counter", lambda: now() + 1000)
     # The rest began before the clock was put forward: all of it is not counted.
-    longer = finish(first.resume(10))
+    longer = run_to_end(first.resume(10))
     assert longer.seconds < 500
 
 
 def test_only_who_asks_keeps_a_fit(problem):
-    assert finish(fit(problem, PRIOR, SETTINGS)).resume is None
+    assert run_to_end(fit(problem, PRIOR, SETTINGS)).resume is None
 
 
 @pytest.mark.parametrize(
@@ -873,6 +873,6 @@ def test_iterates_say_what_their_score_is_and_how_long_it_takes(
 
 def test_a_fit_that_goes_on_takes_as_many_iterations_as_were_asked_for(problem):
     settings = replace(SETTINGS, stop=HeldOut(4), resumable=True)
-    first = finish(fit(problem, PRIOR, settings))
+    first = run_to_end(fit(problem, PRIOR, settings))
     longer = list(first.resume(5))
     assert {(it.fixed, it.maximum) for it in longer} == {(True, 9)}

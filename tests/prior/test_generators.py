@@ -7,7 +7,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior import stopping
 from napari_dip.prior.architecture import Pixels
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.fit import finish, fit
+from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.generators import ResNet, UNet
 from napari_dip.prior.problem import Prior, Problem, Settings
 
@@ -111,7 +111,7 @@ def test_the_fit_takes_them(kind, bound):
         precision="float32",
         ema_decay=0,
     )
-    done = finish(fit(Problem(target), prior, settings))
+    done = run_to_end(fit(Problem(target), prior, settings))
     assert done.image.shape == target.shape
     assert done.history[-1]["loss"] < bound * done.history[0]["loss"]
 

@@ -54,9 +54,11 @@ def test_what_is_no_rule_or_architecture_is_refused(module, data, message):
         module.from_dict(data)
 
 
-def test_a_class_of_ones_own_has_no_name():
+def test_a_class_of_ones_own_is_written_but_not_read():
     class Mine(Iterations):
         pass
 
-    with pytest.raises(InputError, match=r"only iterations, .* got Mine"):
-        stopping.to_dict(Mine(3))
+    data = json.loads(json.dumps(stopping.to_dict(Mine(3))))
+    assert data["name"].endswith("Mine")
+    with pytest.raises(InputError, match=r"must be one of iterations, .* got .*Mine"):
+        stopping.from_dict(data)

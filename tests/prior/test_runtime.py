@@ -10,7 +10,7 @@ from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
-from napari_dip.prior.fit import finish, fit
+from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.runtime import (
     Estimate,
@@ -74,7 +74,7 @@ def test_the_precision_that_tests_force_reaches_a_fit(precision):
     assert precision == "auto" or auto is getattr(torch, precision)
     settings = Settings(Iterations(1), device="cpu")
     prior = Prior(Architecture.uniform(4, 1), Noise(2))
-    result = finish(fit(Problem(torch.rand(1, 1, 16, 16)), prior, settings))
+    result = run_to_end(fit(Problem(torch.rand(1, 1, 16, 16)), prior, settings))
     assert result.settings["precision"] == str(auto).removeprefix("torch.")
 
 

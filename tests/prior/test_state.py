@@ -9,7 +9,7 @@ import torch
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture, Pixels
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
-from napari_dip.prior.fit import STOPPED, finish, fit
+from napari_dip.prior.fit import STOPPED, fit, run_to_end
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.state import FITTED, PARTS
@@ -43,7 +43,7 @@ def broken_off(problem, prior, settings, at):
             states.append(it.checkpoint())
         return bool(states)
 
-    stopped = finish(fit(problem, prior, settings), stop)
+    stopped = run_to_end(fit(problem, prior, settings), stop)
     assert stopped.stopped_by == STOPPED
     return stopped, through_files(states[0])
 
@@ -78,11 +78,11 @@ GUIDE = torch.rand((1, 1, 23, 18), generator=torch.Generator().manual_seed(5))
 @pytest.mark.parametrize("at", [3, 20])
 def test_a_fit_goes_on_from_its_state_to_the_same_bits(problem, code, changes, at):
     prior, settings = Prior(SMALL, code), replace(SETTINGS, **changes)
-    whole = finish(fit(problem, prior, settings))
+    whole = run_to_end(fit(problem, prior, settings))
     stopped, state = broken_off(problem, prior, settings, at)
     assert stopped.iterations == at
     before = through_files(state)
-    longer = finish(fit(problem, prior, settings, state=state))
+    longer = run_to_end(fit(problem, prior, settings, state=state))
     assert_same(longer, whole)
     # The state is a value: what the fit has done since has not changed it.
     for name, value in before.items():
@@ -95,10 +95,10 @@ def test_a_fit_goes_on_from_its_state_to_the_same_bits(problem, code, changes, a
 def test_a_state_of_another_seed_brings_its_masks_and_code_along(problem):
     prior = Prior(SMALL, BlindSpot())
     settings = replace(SETTINGS, stop=HeldOut(24))
-    whole = finish(fit(problem, prior, settings))
+    whole = run_to_end(fit(problem, prior, settings))
     _, state = broken_off(problem, prior, settings, 13)
     other = replace(settings, seed=9)
-    assert_same(finish(fit(problem, prior, other, state=state)), whole)
+    assert_same(run_to_end(fit(problem, prior, other, state=state)), whole)
 
 
 class Gain(torch.nn.Module):
@@ -112,51 +112,51 @@ class Gain(torch.nn.Module):
 
 def test_an_operator_that_is_fitted_along_is_part_of_the_state(problem):
     blind = replace(problem, operator=Gain(), operator_learning_rate=0.01)
-    whole = finish(fit(blind, PRIOR, SETTINGS))
+    whole = run_to_end(fit(blind, PRIOR, SETTINGS))
     _, state = broken_off(blind, PRIOR, SETTINGS, 13)
-    longer = finish(fit(blind, PRIOR, SETTINGS, state=state))
+    longer = run_to_end(fit(blind, PRIOR, SETTINGS, state=state))
     assert_same(longer, whole)
     assert torch.equal(longer.operator.gain, whole.operator.gain)
 
 
 def test_the_iterations_on_a_start_are_part_of_the_state(problem):
-    begun = replace(problem, start=torch.full((1, 2, 23, 18), 0.8))
+    begun = replace(problem, first_estimate=torch.full((1, 2, 23, 18), 0.8))
     settings = replace(SETTINGS, start_iterations=12)
-    whole = finish(fit(begun, PRIOR, settings))
+    whole = run_to_end(fit(begun, PRIOR, settings))
     running = fit(begun, PRIOR, settings)
     for _ in range(7):
         it = next(running)
     state = through_files(it.checkpoint())
     running.close()
     assert state["progress.step"] == -5
-    assert_same(finish(fit(begun, PRIOR, settings, state=state)), whole)
+    assert_same(run_to_end(fit(begun, PRIOR, settings, state=state)), whole)
 
 
 def test_a_state_made_in_inference_mode_can_be_gone_on_with(problem):
-    whole = finish(fit(problem, PRIOR, SETTINGS))
+    whole = run_to_end(fit(problem, PRIOR, SETTINGS))
     with torch.inference_mode():
         running = fit(problem, PRIOR, SETTINGS)
         for _ in range(7):
             it = next(running)
         state = it.checkpoint()
         running.close()
-        longer = finish(fit(problem, PRIOR, SETTINGS, state=state))
+        longer = run_to_end(fit(problem, PRIOR, SETTINGS, state=state))
         assert torch.equal(longer.image, whole.image)
 
 
 def test_a_fit_that_had_ended_takes_the_extra_iterations(problem):
     states = []
     settings = replace(SETTINGS, resumable=True)
-    first = finish(
+    first = run_to_end(
         fit(problem, PRIOR, settings),
         lambda it: states.append(it.checkpoint()) if it.step == 24 else None,
     )
     with pytest.raises(InputError, match=r"state: the fit has ended .*24 iterations"):
         next(fit(problem, PRIOR, SETTINGS, state=states[0]))
     extra = replace(SETTINGS, extra_iterations=11)
-    longer = finish(fit(problem, PRIOR, extra, state=states[0]))
+    longer = run_to_end(fit(problem, PRIOR, extra, state=states[0]))
     assert longer.iterations == 35
-    assert_same(longer, finish(first.resume(11)))
+    assert_same(longer, run_to_end(first.resume(11)))
 
 
 def test_the_state_is_flat_and_has_every_part(problem):
@@ -244,9 +244,9 @@ def test_a_state_that_does_not_fit_is_refused_by_name(problem, change, message):
 
 
 def test_a_fit_gives_its_weights_where_asked(problem):
-    assert finish(fit(problem, PRIOR, SETTINGS)).weights is None
+    assert run_to_end(fit(problem, PRIOR, SETTINGS)).weights is None
     settings = replace(SETTINGS, keep_weights=True)
-    weights = finish(fit(problem, PRIOR, settings)).weights
+    weights = run_to_end(fit(problem, PRIOR, settings)).weights
     network = SMALL.build(8, 2, (32, 32), torch.Generator().manual_seed(0))
     network.load_state_dict(weights)
     assert all(v.device.type == "cpu" for v in weights.values())
@@ -256,10 +256,12 @@ def test_a_fit_begins_from_the_weights_of_another(problem):
     """The first output of the second fit is what the last weights of the first give."""
     still = Prior(SMALL, Noise(8, perturbation=0))
     settings = replace(SETTINGS, stop=Iterations(80), keep_weights=True)
-    first = finish(fit(problem, still, settings))
+    first = run_to_end(fit(problem, still, settings))
     kept = {name: value.clone() for name, value in first.weights.items()}
     cold, warm = (
-        finish(fit(problem, still, replace(SETTINGS, stop=Iterations(1)), weights=w))
+        run_to_end(
+            fit(problem, still, replace(SETTINGS, stop=Iterations(1)), weights=w)
+        )
         for w in (None, first.weights)
     )
     assert warm.history[0]["loss"] < 1.1 * first.history[-1]["loss"]
@@ -271,7 +273,7 @@ def test_a_fit_begins_from_the_weights_of_another(problem):
 
 def test_weights_to_begin_from_are_what_a_divergence_is_rolled_back_to(problem):
     settings = replace(SETTINGS, keep_weights=True)
-    weights = finish(fit(problem, PRIOR, settings)).weights
+    weights = run_to_end(fit(problem, PRIOR, settings)).weights
     run = Run(problem, PRIOR, SETTINGS, weights)
     run.advance()
     run.roll_back()
@@ -289,6 +291,6 @@ def test_weights_to_begin_from_are_what_a_divergence_is_rolled_back_to(problem):
 )
 def test_weights_of_another_architecture_are_refused(problem, architecture, message):
     settings = replace(SETTINGS, stop=Iterations(1), keep_weights=True)
-    weights = finish(fit(problem, Prior(architecture, Noise(8)), settings)).weights
+    weights = run_to_end(fit(problem, Prior(architecture, Noise(8)), settings)).weights
     with pytest.raises(InputError, match=message):
         next(fit(problem, PRIOR, SETTINGS, weights=weights))

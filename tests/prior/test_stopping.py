@@ -44,7 +44,7 @@ def squared(truth):
 
 def test_iterations_keep_the_last_and_never_stop_by_themselves(follow, random):
     weight = torch.ones(1, 1, 8, 8)
-    watch = Iterations(70).start(weight, random)
+    watch = Iterations(70).watch(weight, random)
     assert watch.weight is weight
     assert follow(watch, [3, 1, 2, 5]) == (40, None, None)
     score = watch.score(torch.full((1, 2, 8, 8), 0.5), squared(0))
@@ -57,14 +57,14 @@ def test_iterations_score_counts_known_pixels_only(random):
     weight[..., 0, :] = 1
     image = torch.full((1, 1, 4, 4), 9.0)
     image[..., 0, :] = 2
-    assert float(Iterations(5).start(weight, random).score(image, squared(0))) == 4
+    assert float(Iterations(5).watch(weight, random).score(image, squared(0))) == 4
 
 
 # -- held-out pixels --------------------------------------------------------------
 
 
 def test_held_out_keeps_the_minimum_of_a_noisy_curve(follow, random):
-    watch = HeldOut(10_000, patience=100, relative_patience=0).start(
+    watch = HeldOut(10_000, patience=100, relative_patience=0).watch(
         torch.ones(1, 1, 64, 64), random
     )
     steps = torch.arange(10, 2000, 10)
@@ -80,22 +80,22 @@ def test_held_out_keeps_the_minimum_of_a_noisy_curve(follow, random):
 def test_patience_grows_with_the_best_iteration(follow, random):
     rule = HeldOut(10_000, patience=50, relative_patience=0.5)
     curve = [1 / step for step in range(1, 41)] + [1] * 100  # lowest at 400
-    watch = rule.start(torch.ones(1, 1, 64, 64), random)
+    watch = rule.watch(torch.ones(1, 1, 64, 64), random)
     assert follow(watch, curve)[:2] == (400, 600)
     early = [1.0] + [2] * 100
-    watch = rule.start(torch.ones(1, 1, 64, 64), random)
+    watch = rule.watch(torch.ones(1, 1, 64, 64), random)
     assert follow(watch, early)[:2] == (10, 60)
 
 
 def test_patience_starts_again_at_every_improvement(follow, random):
-    watch = HeldOut(10_000, patience=30, relative_patience=0).start(
+    watch = HeldOut(10_000, patience=30, relative_patience=0).watch(
         torch.ones(1, 1, 64, 64), random
     )
     assert follow(watch, [5, 6, 6, 4, 6, 6, 3, 6, 6, 6, 6])[:2] == (70, 100)
 
 
 def test_equal_scores_are_no_improvement(follow, random):
-    watch = HeldOut(10_000, patience=30, relative_patience=0).start(
+    watch = HeldOut(10_000, patience=30, relative_patience=0).watch(
         torch.ones(1, 1, 64, 64), random
     )
     assert follow(watch, [1] * 10)[:2] == (10, 40)
@@ -112,7 +112,7 @@ def test_equal_scores_are_no_improvement(follow, random):
 )
 def test_fraction_of_pixels_held_out(sides, fraction, fewest, expected, random):
     known = torch.ones(1, 1, *sides)
-    watch = HeldOut(9, fraction=fraction, fewest=fewest).start(known, random)
+    watch = HeldOut(9, fraction=fraction, fewest=fewest).watch(known, random)
     assert watch.tensors["held"].shape == watch.weight.shape == known.shape
     assert watch.tensors["held"].mean() == pytest.approx(expected, rel=0.12)
     assert torch.equal(watch.tensors["held"] + watch.weight, known)
@@ -121,7 +121,7 @@ def test_fraction_of_pixels_held_out(sides, fraction, fewest, expected, random):
 def test_only_known_pixels_are_held_out_and_keep_their_weight(random):
     known = torch.rand((1, 1, 100, 100), generator=random)
     known[..., :50] = 0
-    watch = HeldOut(9, fraction=0.05, fewest=0).start(known, random)
+    watch = HeldOut(9, fraction=0.05, fewest=0).watch(known, random)
     held = watch.tensors["held"] > 0
     assert not (held & (known == 0)).any()
     assert held[..., 50:].float().mean() == pytest.approx(0.05, rel=0.2)
@@ -131,7 +131,7 @@ def test_only_known_pixels_are_held_out_and_keep_their_weight(random):
 def test_few_known_pixels_raise_the_fraction(random):
     known = torch.zeros(1, 1, 200, 200)
     known[..., :100, :100] = 1
-    watch = HeldOut(9, fraction=0.02, fewest=800).start(known, random)
+    watch = HeldOut(9, fraction=0.02, fewest=800).watch(known, random)
     assert watch.tensors["held"].sum() == pytest.approx(800, rel=0.1)
 
 
@@ -141,7 +141,7 @@ def test_few_known_pixels_raise_the_fraction(random):
 def test_blocks_around_held_out_pixels_leave_the_loss(sides, radius, random):
     known = torch.ones(1, 1, *sides)
     rule = HeldOut(9, fraction=0.09, fewest=0, radius=radius)
-    watch = rule.start(known, random)
+    watch = rule.watch(known, random)
     held, weight = watch.tensors["held"] > 0, watch.weight > 0
     assert held.any()
     assert not (held & weight).any()
@@ -157,7 +157,7 @@ def test_blocks_around_held_out_pixels_leave_the_loss(sides, radius, random):
 def test_pixels_held_out_follow_the_generator():
     def held(seed):
         random = torch.Generator().manual_seed(seed)
-        return HeldOut(9).start(torch.ones(1, 1, 64, 64), random).tensors["held"]
+        return HeldOut(9).watch(torch.ones(1, 1, 64, 64), random).tensors["held"]
 
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -168,7 +168,7 @@ def test_pixels_held_out_follow_the_generator():
 
 def test_score_is_the_error_at_held_out_pixels(random):
     known = torch.ones(1, 1, 40, 40)
-    watch = HeldOut(9, fewest=100).start(known, random)
+    watch = HeldOut(9, fewest=100).watch(known, random)
     truth = torch.rand((1, 3, 40, 40), generator=random)
     image = torch.rand((1, 3, 40, 40), generator=random)
     held = (watch.tensors["held"] > 0).expand_as(image)
@@ -186,7 +186,7 @@ def test_score_is_the_error_at_held_out_pixels(random):
     ("inside", "outside"), [(0.04, 0.09), (0.01, 0.04), (0.05, 0.03)]
 )
 def test_known_variance_judges_fitted_pixels_too(inside, outside, random):
-    watch = HeldOut(9, fewest=100, variance=0.02).start(
+    watch = HeldOut(9, fewest=100, variance=0.02).watch(
         torch.ones(1, 1, 40, 40), random
     )
     errors = torch.where(
@@ -203,7 +203,7 @@ def test_known_variance_estimates_the_error_of_a_linear_smoother(random):
     truth = torch.linspace(0, 1, 200).outer(torch.linspace(1, 0, 200))[None, None]
     noisy = truth + 0.1 * torch.randn(truth.shape, generator=random)
     rule = HeldOut(9, fraction=0.1, fewest=0, variance=0.01)
-    watch = rule.start(torch.ones_like(truth), random)
+    watch = rule.watch(torch.ones_like(truth), random)
     kernel = torch.full((1, 1, 3, 3), 0.05)
     kernel[..., 1, 1] = 0
     around = F.conv2d(F.pad(noisy, [1] * 4, mode="replicate"), kernel) / 0.4
@@ -223,7 +223,7 @@ def test_known_variance_estimates_the_error_of_a_linear_smoother(random):
 def test_small_images_hold_out_some_pixel(sides, radius):
     for seed in range(20):
         random = torch.Generator().manual_seed(seed)
-        watch = HeldOut(9, radius=radius).start(torch.ones(1, 1, *sides), random)
+        watch = HeldOut(9, radius=radius).watch(torch.ones(1, 1, *sides), random)
         assert watch.tensors["held"].any()
 
 
@@ -232,7 +232,7 @@ def test_small_images_hold_out_some_pixel(sides, radius):
 
 def test_moving_variance_is_the_published_recursion(random):
     outputs = torch.rand((30, 1, 2, 6, 5), generator=random)
-    watch = MovingVariance(999, memory=0.2).start(torch.ones(1, 1, 6, 5), random)
+    watch = MovingVariance(999, memory=0.2).watch(torch.ones(1, 1, 6, 5), random)
     mean, variance = outputs[0].numpy(), 0.0
     watch.see(outputs[0])
     for output in outputs[1:]:
@@ -245,7 +245,7 @@ def test_moving_variance_is_the_published_recursion(random):
 
 
 def test_moving_variance_copies_what_it_sees(random):
-    watch = MovingVariance(999).start(torch.ones(1, 1, 4, 4), random)
+    watch = MovingVariance(999).watch(torch.ones(1, 1, 4, 4), random)
     output = torch.rand((1, 1, 4, 4), generator=random)
     kept = output.clone()
     watch.see(output)
@@ -256,7 +256,7 @@ def test_moving_variance_copies_what_it_sees(random):
 def test_moving_variance_waits_for_its_warmup(follow, random):
     rule = MovingVariance(9999, patience=50, warmup=100)
     curve = [0] * 9 + [5, 4, 3, 4, 5, 6, 7, 8, 9]  # from step 100 on; lowest at 120
-    watch = rule.start(torch.ones(1, 1, 4, 4), random)
+    watch = rule.watch(torch.ones(1, 1, 4, 4), random)
     kept, end, reason = follow(watch, curve)
     assert (kept, end) == (120, 170)
     assert reason == "the variance of the outputs has not fallen for 50 iterations"
@@ -264,13 +264,13 @@ def test_moving_variance_waits_for_its_warmup(follow, random):
 
 def test_plateau_keeps_the_lowest_error_and_waits_for_its_patience(follow, random):
     weight = torch.ones(1, 1, 4, 4)
-    watch = Plateau(999, patience=40).start(weight, random)
+    watch = Plateau(999, patience=40).watch(weight, random)
     assert watch.weight is weight
     kept, end, reason = follow(watch, [5, 4, 4, 3, 3.5, 3.2, 3, 2.9, *[4] * 9])
     # 30 steps without a lower error at step 70, and then again from step 80 on.
     assert (kept, end) == (80, 120)
     assert "the error" in reason
-    assert follow(Plateau(999, patience=40).start(weight, random), range(99, 0, -1))[
+    assert follow(Plateau(999, patience=40).watch(weight, random), range(99, 0, -1))[
         1:
     ] == (None, None)
 
@@ -280,12 +280,12 @@ def test_plateau_judges_the_error_of_the_average_at_known_pixels(random):
     weight[..., 0, :] = 1
     image = torch.full((1, 1, 4, 4), 9.0)
     image[..., 0, :] = 2
-    assert float(Plateau(5).start(weight, random).score(image, squared(0))) == 4
+    assert float(Plateau(5).watch(weight, random).score(image, squared(0))) == 4
 
 
 def test_discrepancy_stops_at_the_noise_level(follow, random):
     weight = torch.ones(1, 1, 4, 4)
-    watch = Discrepancy(999, level=0.01).start(weight, random)
+    watch = Discrepancy(999, level=0.01).watch(weight, random)
     assert watch.weight is weight
     kept, end, reason = follow(watch, [0.5, 0.1, 0.0101, 0.0099, 0.001])
     assert (kept, end) == (40, 40)

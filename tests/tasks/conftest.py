@@ -13,21 +13,21 @@ def first_fit():
     """Return a function that sets up the first fit of a task without running it."""
 
     def make(task, recipe, *arrays, seed=0):
-        job = task.start(recipe, *arrays)
+        job = task.make_job(recipe, *arrays)
         index = next(job.layout.indices())
-        pixels = job.pixels(index)
+        pixels = job.pixels(index, job.take(index))
         block = job.blocks(0, index, pixels)[0]
-        part = None if pixels is None else block.cut(pixels)
-        analysis = job.analyse(part, block)
+        plane = None if pixels is None else job.scaled(pixels, block)
+        analysis = job.analyse(plane, block)
         preset = job.preset(analysis)
-        plan = job.plan(part, block, analysis)
+        plan = job.plan(plane, block, analysis, preset)
         problem, prior, settings = set_up(plan, preset, recipe, Overrides(), seed)
         return SimpleNamespace(
             problem=problem,
             prior=prior,
             settings=settings,
             finish=plan.finish,
-            restore=plan.restore,
+            to_units=plan.to_units,
             details=plan.details,
             warnings=plan.warnings,
             failed=plan.failed,

@@ -165,7 +165,7 @@ def test_restore_undoes_prepare(plane, unit, factor, shift):
     assert prepared.values.dtype == prepared.known.dtype == np.float32
     assert prepared.known.shape == (30, 40)
     assert (prepared.known == 1).all()
-    restored = prepared.restore(prepared.values)
+    restored = prepared.to_units(prepared.values)
     assert restored.dtype == np.float32
     tolerance = 1e-6 * np.abs(plane).max()
     np.testing.assert_allclose(restored, plane, rtol=0, atol=tolerance)
@@ -197,7 +197,7 @@ def test_percentiles_keep_outliers_from_squeezing_the_image(plane):
 def test_a_constant_image_can_be_prepared(unit):
     prepared = prepare(np.full((1, 16, 16), 7, np.float32), "image", unit=unit)
     assert np.isfinite(prepared.values).all()
-    np.testing.assert_allclose(prepared.restore(prepared.values), 7, rtol=1e-6)
+    np.testing.assert_allclose(prepared.to_units(prepared.values), 7, rtol=1e-6)
 
 
 def test_nan_in_any_channel_is_missing_and_filled(plane):

@@ -11,6 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Pixels
 from napari_dip.tasks.block import fit_alone
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
@@ -71,16 +72,17 @@ def test_a_block_cuts_its_channels_and_pixels():
     plane = np.arange(3 * 40 * 40).reshape(3, 40, 40)
     _, last = overlapping()
     two = Block(0, last.index, (0, 2), last.start, last.stop, last.halo)
-    np.testing.assert_array_equal(two.cut(plane), plane[[0, 2], 16:])
-    np.testing.assert_array_equal(two.cut(plane[:1]), plane[:1, 16:])
+    cut = two.cut(Pixels(plane, plane > 9))
+    np.testing.assert_array_equal(cut.values, plane[[0, 2], 16:])
+    np.testing.assert_array_equal(cut.constant, plane[[0, 2], 16:] > 9)
 
 
 def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     recipe = DenoiseRecipe(iterations=3, **FIXED)
     both = denoise(noisy, iterations=3, **FIXED)
-    job: Job = TASK.start(recipe, noisy)
+    job: Job = TASK.make_job(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
-        (block,) = job.blocks(number, index, job.pixels(index))
+        (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
         arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))
         done = fit_alone(TASK, arguments[0], [arguments[1]], arguments[2])
         np.testing.assert_array_equal(done.image[0], both[number])
@@ -116,6 +118,33 @@ def test_what_is_no_analysis_is_refused(noisy, value):
         denoise(noisy[0], analysis=value, **FIXED)
 
 
+@pytest.mark.parametrize(
+    ("fitted", "given", "message"),
+    [
+        ((32, 30, 3), (32, 30), r"each of the 1 channels .* got channels \[0, 1, 2\]"),
+        ((32, 30), (32, 30, 3), r"each of the 3 channels .* got channels \[0\]"),
+    ],
+)
+def test_an_analysis_of_other_channels_is_refused(fitted, given, message):
+    random = np.random.default_rng(0)
+    fit = denoise(random.random(fitted), iterations=1, full_output=True, **FIXED)
+    known = [plane["analysis"] for plane in fit.settings["planes"]]
+    with pytest.raises(InputError, match=message):
+        denoise(random.random(given), analysis=known, **FIXED)
+
+
+def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough():
+    image = np.random.default_rng(0).random((64, 64, 3))
+    options = {"iterations": 2, "full_output": True, **FIXED}
+    fit = denoise(image, **options)
+    known = [plane["analysis"] for plane in fit.settings["planes"]]
+    assert len(known) == 3
+    again = denoise(image, analysis=known, **options)
+    np.testing.assert_array_equal(again.image, fit.image)
+    with pytest.raises(InputError, match=r"got channels \[0, 1\]"):
+        denoise(image, analysis=known[:2], **options)
+
+
 def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
     from napari_dip.tasks import noise
 
@@ -148,6 +177,53 @@ def test_architecture_and_stop_take_the_place_of_the_presets(noisy):
     assert fit.iterations <= 40
 
 
+def test_the_provenance_tells_what_took_the_place_of_the_preset(noisy):
+    options = {"full_output": True, **FIXED}
+    network = Architecture.uniform(4, 2)
+    fit = denoise(noisy[0], architecture=network, stop=Iterations(3), **options)
+    plane = json.loads(json.dumps(fit.settings["planes"][0]))
+    assert plane["stop"] == {"name": "iterations", "maximum": 3}
+    again = denoise(
+        noisy[0], architecture=plane["architecture"], stop=plane["stop"], **options
+    )
+    np.testing.assert_array_equal(again.image, fit.image)
+    plain = denoise(noisy[0], iterations=1, **options).settings["planes"][0]
+    assert not {"architecture", "stop", "began from weights"} & plain.keys()
+
+
+def test_a_fit_starts_from_the_weights_of_another(noisy):
+    options = {"stop": Iterations(1), "full_output": True, **FIXED}
+    fit = denoise(noisy[0], iterations=60, full_output=True, **FIXED)
+    cold = denoise(noisy[1], **options)
+    warm = denoise(noisy[1], weights=fit.weights, **options)
+    assert warm.history[0]["loss"] < 0.8 * cold.history[0]["loss"]
+    assert warm.settings["planes"][0]["began from weights"]
+
+
+def test_only_a_single_fit_gives_its_weights(noisy):
+    options = {"iterations": 1, "full_output": True, **FIXED}
+    assert denoise(noisy[0], **options).weights
+    assert denoise(noisy[0], restarts=2, **options).weights is None
+    assert denoise(noisy, **options).weights is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(3, "weights must be those of a fit"), ({"a": 3}, "weights: must have the names")],
+)
+def test_other_weights_are_refused(noisy, weights, message):
+    with pytest.raises(InputError, match=message):
+        denoise(noisy[0], weights=weights, **FIXED)
+
+
+def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy):
+    small, large = (
+        estimate("denoise", noisy, architecture=Architecture.uniform(n, 2), **FIXED)
+        for n in (4, 64)
+    )
+    assert large.memory > 2 * small.memory
+
+
 @pytest.mark.parametrize("name", ["architecture", "stop"])
 def test_other_values_are_refused_in_their_place(noisy, name):
     with pytest.raises(InputError, match=f"{name} must be a value of napari_dip.prior"):
@@ -158,7 +234,7 @@ def test_other_values_are_refused_in_their_place(noisy, name):
 def test_every_preset_of_every_task_is_in_its_table(name):
     from napari_dip.tasks import presets
 
-    table = getattr(presets, name.upper())
+    table = presets.TABLES[name]
     assert {preset for preset, _ in table} == {"fast", "best", "paper"}
     cases = {preset: {c for p, c in table if p == preset} for preset, _ in table}
     assert cases["fast"] == cases["best"]

@@ -12,7 +12,7 @@ from napari_dip import deconvolve, iterate
 from napari_dip.cli import main
 from napari_dip.errors import InputError
 from napari_dip.prior.convolution import UnknownConvolution
-from napari_dip.prior.fit import finish, fit
+from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe, _trim
 
@@ -115,8 +115,10 @@ def test_the_flip_is_that_of_measured_data(shared_data, first_fit):
 def test_a_start_is_sharper_than_the_measurement(plan, blurred, psf):
     image, truth = blurred
     made = plan(image, psf)
-    start = made.restore(made.problem.start[made.problem.operator.crop][0].numpy())[0]
-    assert np.mean((start - truth) ** 2) < 0.8 * np.mean((image - truth) ** 2)
+    estimate = made.to_units(
+        made.problem.first_estimate[made.problem.operator.crop][0].numpy()
+    )[0]
+    assert np.mean((estimate - truth) ** 2) < 0.8 * np.mean((image - truth) ** 2)
 
 
 def test_trimming_keeps_centre_and_light():
@@ -213,7 +215,9 @@ def test_missing_pixels_change_no_bit(blurred, psf, plan):
     known = problem.weight > 0
     wild = torch.where(known, problem.measurement, torch.tensor(50.0))
     one, other = (
-        finish(fit(replace(problem, measurement=y), made.prior, made.settings)).average
+        run_to_end(
+            fit(replace(problem, measurement=y), made.prior, made.settings)
+        ).average
         for y in (problem.measurement, wild)
     )
     assert torch.equal(one, other)
@@ -238,10 +242,12 @@ def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     image, truth = blurred
     found = deconvolve(image, psf, **SHORT | {"iterations": 150})
     made = plan(image, psf)
-    start = made.restore(made.problem.start[made.problem.operator.crop][0].numpy())[0]
+    estimate = made.to_units(
+        made.problem.first_estimate[made.problem.operator.crop][0].numpy()
+    )[0]
     # Over seeds: 0.47 +- 0.02, and 0.78 +- 0.03.
     assert error(found, truth) < 0.55 * error(image, truth)
-    assert error(found, truth) < 0.92 * error(start, truth)
+    assert error(found, truth) < 0.92 * error(estimate, truth)
 
 
 def test_with_a_delta_it_is_denoising(blurred, random):
@@ -274,7 +280,7 @@ def test_what_is_left_over_is_polished_to_the_level_of_the_noise(plan, blurred, 
     p, blur = made.problem, made.problem.operator
     variance = (
         made.details["sigma"]
-        / float(made.restore(np.ones((1, 1, 1), np.float32))[0, 0, 0])
+        / float(made.to_units(np.ones((1, 1, 1), np.float32))[0, 0, 0])
     ) ** 2
 
     def left(x):
@@ -283,12 +289,12 @@ def test_what_is_left_over_is_polished_to_the_level_of_the_noise(plan, blurred, 
     assert made.details["background"] == 0
     smooth = torch.full((1, 1, *blur.canvas), float(p.measurement.mean()))
     before, after = (
-        made.restore(x[0].numpy())[0] for x in (smooth[blur.crop], made.finish(smooth))
+        made.to_units(x[0].numpy())[0] for x in (smooth[blur.crop], made.finish(smooth))
     )
     assert left(smooth) > 10
     assert error(after, truth) < 0.7 * error(before, truth)
     # Where no more than noise is left nothing is done.
-    found = p.start
+    found = p.first_estimate
     assert left(found) <= 1.01
     torch.testing.assert_close(made.finish(found), found[blur.crop], atol=1e-2, rtol=0)
 

@@ -291,7 +291,7 @@ def test_a_plane_that_is_all_missing_is_named(image, mask):
 
 def test_mask_and_nan_may_not_cover_everything_together(image, mask):
     image[mask == 0] = np.nan
-    with pytest.raises(InputError, match="mask must leave known pixels that are not"):
+    with pytest.raises(InputError, match="image outside the mask must have known"):
         inpaint(image, mask, **SHORT)
 
 
@@ -299,7 +299,7 @@ def test_infinite_values_are_refused_only_where_they_count(image, mask):
     image[mask != 0] = np.inf
     assert np.isfinite(inpaint(image, mask, **SHORT)).all()
     image[mask == 0] = np.inf
-    with pytest.raises(InputError, match="image must be finite"):
+    with pytest.raises(InputError, match="image outside the mask must be finite"):
         inpaint(image, mask, **SHORT)
 
 

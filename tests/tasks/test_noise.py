@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_dip.tasks.arrays import Plane
 from napari_dip.tasks.noise import (
     CORRELATED,
     NoiseModel,
     channel_correlation,
     correlation,
     gaussian_variance,
-    model,
+    plane_model,
     signal_dependence,
 )
 
@@ -116,20 +117,30 @@ def test_level_is_the_mean_variance():
     )
 
 
+def plane_of(values):
+    """Return values, all of them known and noisy, as a plane without another scale."""
+    nothing = np.zeros(values.shape, bool)
+    return Plane(
+        values, values, np.ones(values.shape[1:]), nothing, np.zeros(1), np.ones(1)
+    )
+
+
 def test_model_follows_what_it_is_told(clean, random):
     gaussian = single(clean + random.normal(0, 0.1, clean.shape))
     counted = single(random.poisson(clean / 0.02) * 0.02)
-    assert model(gaussian, "auto", None).kind == "gaussian"
-    assert model(gaussian, "auto", None).variance == pytest.approx((0.01,), rel=0.05)
-    assert model(counted, "auto", None).kind == "poisson-gaussian"
-    assert model(counted, "gaussian", None).kind == "gaussian"
-    given = model(counted, "auto", 0.3)
+    assert plane_model(plane_of(gaussian), "auto", None).kind == "gaussian"
+    assert plane_model(plane_of(gaussian), "auto", None).variance == pytest.approx(
+        (0.01,), rel=0.05
+    )
+    assert plane_model(plane_of(counted), "auto", None).kind == "poisson-gaussian"
+    assert plane_model(plane_of(counted), "gaussian", None).kind == "gaussian"
+    given = plane_model(plane_of(counted), "auto", 0.3)
     assert (given.kind, given.variance) == ("gaussian", pytest.approx((0.09,)))
 
 
 def test_model_of_poisson_noise_gives_its_variance(clean, random):
     counted = single(random.poisson(clean / 0.02) * 0.02)
-    found = model(counted, "auto", None)
+    found = plane_model(plane_of(counted), "auto", None)
     signal = np.array([0.3, 0.5, 0.8])
     variance = found.gain[0] * (signal - found.offset[0]) + found.variance[0]
     np.testing.assert_allclose(variance, 0.02 * signal, rtol=0.15)
@@ -138,5 +149,5 @@ def test_model_of_poisson_noise_gives_its_variance(clean, random):
 
 def test_model_of_a_constant_has_some_variance():
     flat = np.full((1, 32, 32), 0.5, np.float32)
-    assert model(flat, "auto", None).variance[0] > 0
-    assert model(flat, "gaussian", 0.0).variance[0] > 0
+    assert plane_model(plane_of(flat), "auto", None).variance[0] > 0
+    assert plane_model(plane_of(flat), "gaussian", 0.0).variance[0] > 0

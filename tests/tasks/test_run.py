@@ -10,7 +10,7 @@ import pytest
 from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior import runtime
-from napari_dip.prior.fit import STOPPED, finish
+from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
@@ -172,7 +172,8 @@ def test_signature_and_help_name_every_parameter(name):
     assert function.__module__ == TASKS[name]
     fields = [p.name for p in task.recipe.parameters() if p.name not in task.positional]
     expected = [*task.arrays, *task.positional, *fields, *task.functions]
-    others = ("architecture", "stop", "analysis", "progress", "callback", "full_output")
+    others = ["architecture", "stop", "weights", "analysis"]
+    others += ["progress", "callback", "full_output"]
     expected += others
     assert list(signature.parameters) == expected
     for array in task.arrays:
@@ -236,12 +237,12 @@ def test_estimate_says_memory_and_time_before_a_fit():
 
 def _resumable(image, **changes):
     recipe = DenoiseRecipe(**{**SHORT, **changes})
-    return finish(run(get("denoise"), recipe, [image], resumable=True))
+    return run_to_end(run(get("denoise"), recipe, [image], resumable=True))
 
 
 def test_going_on_is_the_recipe_with_extra_iterations(stack):
     fit = _resumable(stack[0])
-    longer = finish(finish(fit.resume(10)).resume(20))
+    longer = run_to_end(run_to_end(fit.resume(10)).resume(20))
     recipe = DenoiseRecipe.from_dict(longer.settings["recipe"])
     assert recipe.extra_iterations == 30
     whole = denoise(stack[0], full_output=True, **dict_of(recipe))
@@ -253,9 +254,9 @@ def test_going_on_is_the_recipe_with_extra_iterations(stack):
 def test_going_on_after_a_stop_changes_no_recipe(stack):
     recipe = DenoiseRecipe(**{**SHORT, "iterations": 9})
     fitting = run(get("denoise"), recipe, [stack[0]], resumable=True)
-    stopped = finish(fitting, lambda it: it.step == 4)
+    stopped = run_to_end(fitting, lambda it: it.step == 4)
     assert stopped.stopped_by == STOPPED
-    whole = finish(stopped.resume(5))
+    whole = run_to_end(stopped.resume(5))
     assert whole.settings["recipe"] == recipe.to_dict()
     np.testing.assert_array_equal(whole.image, denoise(stack[0], **dict_of(recipe)))
 

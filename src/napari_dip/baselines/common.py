@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.baselines.filling import fill_inwards
-from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.recipe import Parameter
 
@@ -76,8 +75,3 @@ def filled_plane(pixels: Array, name: str = "image") -> Plane:
         return plane
     values = fill_inwards(plane.values, missing).astype(np.float32)
     return dataclasses.replace(plane, values=values)
-
-
-def noise_model(plane: Plane, noise: str, sigma: float | None) -> noises.NoiseModel:
-    """Return the noise of a plane, `sigma` being in the units of the image."""
-    return noises.plane_model(plane, noise, sigma)

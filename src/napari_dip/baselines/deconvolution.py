@@ -15,10 +15,9 @@ from napari_dip.baselines.common import (
     check_noise,
     each_plane,
     filled_plane,
-    noise_model,
 )
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, as_array, per_channel, prepare
+from napari_dip.tasks.arrays import Float, as_array, prepare
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` where their number is not given."""
@@ -95,31 +94,14 @@ def richardson_lucy(
 
     def work(index: Index) -> Float:
         plane = prepare(layout.take(image, index), "image")
-        values = plane.restore(plane.values)
-        zero = floors(background, plane)
-        shift, size = (
-            per_channel(v, values).astype(np.float32) for v in (zero, plane.span)
-        )
-        scaled = (values - shift) / size
+        above = plane.above(floors(background, plane))
         variance: Any = ()
         if iterations is None:
-            variance = noises.model(
-                scaled,
-                noise,
-                None if sigma is None else sigma / plane.span,
-                usable=plane.noisy,
-                span=plane.span,
-                offset=zero,
-            ).level(scaled)
-        estimate = convolution.richardson_lucy(
-            blur,
-            torch.from_numpy(scaled)[None],
-            torch.from_numpy(plane.known)[None, None],
-            iterations or RICHARDSON_LUCY,
-            variance,
-        )
-        inside: Float = estimate[blur.crop][0].numpy()
-        return inside * size + shift
+            model = noises.plane_model(above, noise, sigma)
+            variance = model.level(above.values)
+        most = iterations or RICHARDSON_LUCY
+        estimate = convolution.richardson_lucy(blur, *above.tensors(), most, variance)
+        return above.to_units(estimate[blur.crop][0].numpy())
 
     return each_plane(layout, work)
 
@@ -178,14 +160,14 @@ def wiener(
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
         restored = np.empty_like(plane.values)
-        levels = noise_model(plane, noise, sigma).level(plane.values)
+        levels = noises.plane_model(plane, noise, sigma).level(plane.values)
         for c, variance in enumerate(levels):
             deconvolve = _Wiener(plane.values[c : c + 1], kernel, periodic)
             weight = balance
             if weight is None:
                 weight = deconvolve.balance(float(variance))
             restored[c] = deconvolve(weight)[0]
-        return plane.restore(restored)
+        return plane.to_units(restored)
 
     return each_plane(layout, work)
 

@@ -15,11 +15,10 @@ from napari_dip.baselines.common import (
     check_noise,
     each_plane,
     filled_plane,
-    noise_model,
     read,
 )
 from napari_dip.tasks.arrays import Float, per_channel
-from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise import NoiseModel, plane_model
 
 
 def nlm(
@@ -210,7 +209,7 @@ def _denoise(
 
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
-        model = noise_model(plane, noise, sigma)
+        model = plane_model(plane, noise, sigma)
         if model.kind == "gaussian":
             # The methods know one level: relative to the mean, all channels have it.
             levels = np.sqrt(model.variance)
@@ -219,7 +218,7 @@ def _denoise(
             denoised = method(even, float(levels.mean())) * unit
         else:
             denoised = _unstabilised(method(_stabilised(plane.values, model), 1), model)
-        return plane.restore(denoised.astype(np.float32))
+        return plane.to_units(denoised.astype(np.float32))
 
     return each_plane(layout, work)
 

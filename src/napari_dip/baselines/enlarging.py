@@ -102,6 +102,6 @@ def _enlarge(
         values = plane.values
         for axis in range(1, values.ndim):
             values = enlarge_axis(values, axis)
-        return plane.restore(values)
+        return plane.to_units(values)
 
     return each_plane(layout, work, factor)

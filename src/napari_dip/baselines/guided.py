@@ -14,7 +14,6 @@ from napari_dip.baselines.common import (
     check,
     each_plane,
     filled_plane,
-    noise_model,
     read,
 )
 from napari_dip.tasks import noise as noises
@@ -77,11 +76,13 @@ def guided_filter(
         guiding = filled_plane(guide_at(index), "guide").values
         window, ridge = radius, eps
         if window is None:
-            variance = noise_model(plane, "auto", None).level(plane.values).mean()
+            variance = (
+                noises.plane_model(plane, "auto", None).level(plane.values).mean()
+            )
             window = int(np.clip(round(30 * variance**0.5), 1, 16))
         if ridge is None:
             ridge = max(noises.gaussian_variance(guiding), 1e-4)
-        return plane.restore(_guided(plane.values, guiding, window, ridge))
+        return plane.to_units(_guided(plane.values, guiding, window, ridge))
 
     return each_plane(layout, work)
 

@@ -141,7 +141,7 @@ def _inpaint(
             if hole.any():
                 plane = prepare(np.where(hole, np.nan, pixels[part]), "image")
                 filled = fill(plane.values, hole).astype(np.float32)
-                result[part] = np.where(hole, plane.restore(filled), result[part])
+                result[part] = np.where(hole, plane.to_units(filled), result[part])
         return result
 
     return each_plane(layout, work)

@@ -48,6 +48,6 @@ def unsharp_mask(
         sharpened = filters.unsharp_mask(
             plane.values, radius, amount, preserve_range=True, channel_axis=0
         )
-        return plane.restore(sharpened)
+        return plane.to_units(sharpened)
 
     return each_plane(layout, work)

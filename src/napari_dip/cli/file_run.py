@@ -133,7 +133,7 @@ class FileRun:
         return arrays, notes
 
     def _fit(self, recipe: Recipe, images: Mapping[str, Any], stop: Stop) -> Fit:
-        from napari_dip.prior.fit import finish
+        from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
         inputs = {**images, **self.objects}
@@ -142,14 +142,14 @@ class FileRun:
         fitting = run(self.task, recipe, arrays)
         # A log file gets no progress bar.
         if not (self.talk and sys.stderr.isatty()):
-            return finish(fitting, stop)
+            return run_to_end(fitting, stop)
         with Bar(self.target.name) as bar:
 
             def both(it: Iterate) -> bool:
                 bar(it)
                 return stop(it)
 
-            return finish(fitting, both)
+            return run_to_end(fitting, both)
 
     def _warn(self, text: str) -> None:
         if self.talk:
@@ -275,9 +275,9 @@ def _handled(
 class Stop:
     """Stops the fit at the first Ctrl-C or SIGTERM and the program at the second.
 
-    This is a callback for `napari_dip.prior.fit.finish`.  Before the first iteration
-    there is no image to save, so the first signal already ends the program.  After the
-    fit the first one waits until the result is saved.
+    This is a callback for `napari_dip.prior.fit.run_to_end`.  Before the first
+    iteration there is no image to save, so the first signal already ends the program.
+    After the fit the first one waits until the result is saved.
     """
 
     def __init__(self) -> None:

@@ -265,10 +265,10 @@ class _Canvas(nn.Module):
         self, channels: int, sides: tuple[int, ...], generator: torch.Generator | None
     ) -> None:
         super().__init__()
-        start = torch.zeros(1, channels, *sides, dtype=torch.float32)
+        logits = torch.zeros(1, channels, *sides, dtype=torch.float32)
         if generator is not None:
-            start.normal_(std=0.1, generator=generator)
-        self.logits = nn.Parameter(start)
+            logits.normal_(std=0.1, generator=generator)
+        self.logits = nn.Parameter(logits)
 
     def forward(self, code: Tensor) -> Tensor:
         return torch.sigmoid(self.logits)

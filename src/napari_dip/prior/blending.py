@@ -168,15 +168,15 @@ class Blending(Term):
         return (1 - self.now) * (prediction - self.background).square()
 
     def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
-        """Return the weighted sum of the seven terms."""
-        terms = self.terms(prediction)
+        """Return the weighted sum of the seven parts of the loss."""
+        parts = self.parts(prediction)
         total = prediction.new_zeros(())
-        for factor, term in zip(self.factors, terms, strict=True):
-            total = total + factor * term
+        for factor, part in zip(self.factors, parts, strict=True):
+            total = total + factor * part
         return total
 
-    def terms(self, fused: Tensor) -> list[Tensor]:
-        """Return the seven terms of a fused image, each a mean over its pixels."""
+    def parts(self, fused: Tensor) -> list[Tensor]:
+        """Return the seven parts of the loss, each a mean over pixels."""
         inside, outside = self.now, 1 - self.now
         between = 4 * inside * outside
         pixel = (outside * (fused - self.background).square()).mean()

@@ -1,6 +1,6 @@
 """What the network sees: fixed codes z, perturbed codes, and hidden pixels.
 
-A code is a small frozen dataclass.  ``code.start(...)`` prepares it for one fit and
+A code is a small frozen dataclass.  ``code.drawing(...)`` prepares it for one fit and
 returns a `Drawing`, whose `draw` is called once per iteration.  It returns what the
 network sees then: the input, and which pixels were hidden from it (None where a code
 hides nothing).
@@ -48,7 +48,7 @@ class Code(ABC):
         """Return the number of input channels for an image of shape (C, ...)."""
 
     @abstractmethod
-    def start(
+    def drawing(
         self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
         """Return the code prepared for one fit.
@@ -110,12 +110,12 @@ class Perturbed(Code):
 
     @abstractmethod
     def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
-        """Return the code without the noise; see `Code.start`."""
+        """Return the code without the noise; see `Code.drawing`."""
 
-    def start(
+    def drawing(
         self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
-        """Prepare the code for one fit; see `Code.start`."""
+        """Prepare the code for one fit; see `Code.drawing`."""
         z = self.fixed(canvas, measurement, generator)
         z = z.contiguous(memory_format=memory_format(z.ndim - 2))
         return Drawing(self, tuple(measurement.shape[2:]), z=z)
@@ -234,10 +234,10 @@ class BlindSpot(Code):
         guides = 0 if self.guide is None else self.guide.shape[1]
         return shape[0] + (shape[0] if self.per_channel else 1) + guides
 
-    def start(
+    def drawing(
         self, canvas: Sides, measurement: Tensor, known: Tensor, generator: Random
     ) -> Drawing:
-        """Extend the measurement to the canvas; see `Code.start`."""
+        """Extend the measurement to the canvas; see `Code.drawing`."""
         tensors = {
             "image": extend(measurement, canvas),
             "known": extend(known, canvas),

@@ -173,7 +173,7 @@ def richardson_lucy(
     weight: Tensor,
     iterations: int,
     variance: Sequence[float] = (),
-    start: Tensor | None = None,
+    first_estimate: Tensor | None = None,
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
 
@@ -194,7 +194,7 @@ def richardson_lucy(
     variance : sequence of float
         Variance of the noise of every channel: a channel is complete once its mean of
         ``(A(x) - y)^2`` is no more than that (Morozov's discrepancy principle).
-    start : Tensor, optional
+    first_estimate : Tensor, optional
         Where to begin, (1, C, *canvas); a constant image where not given.
     """
     y = measurement.clamp(min=0) * weight
@@ -207,9 +207,9 @@ def richardson_lucy(
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
     x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
-    if start is not None:
+    if first_estimate is not None:
         # Zero would stay zero for ever.
-        x = torch.maximum(start, 1e-3 * level)
+        x = torch.maximum(first_estimate, 1e-3 * level)
     allowed = y.new_tensor(list(variance) or [0.0] * y.shape[1]) * total
     for _ in range(iterations):
         blurred = blur(x)

@@ -57,7 +57,7 @@ def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     times = []
     with runtime.kept_pages():
         for _ in range(4):
-            start = time.perf_counter()
+            before = time.perf_counter()
             run.advance()
-            times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - before)
     return min(times) * math.prod(prior.canvas(sides)) / math.prod(prior.canvas(small))

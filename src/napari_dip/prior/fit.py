@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar
 
 from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.estimate import estimate
 from napari_dip.prior.loop import Run
-from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
+from napari_dip.prior.problem import Fitting, Iterate, Prior, Problem, Settings
+
+Result = TypeVar("Result")
 
 STOPPED = "stopped by the user"
 """Why a fit ended that was sent True."""
 
 
-def finish(fitting: Fitting, callback: Callable[[Iterate], Any] | None = None) -> Fit:
+def run_to_end(
+    fitting: Generator[Iterate, bool | None, Result],
+    callback: Callable[[Iterate], Any] | None = None,
+) -> Result:
     """Run a fit to its end.
 
     Parameters
     ----------
     fitting : generator
-        From `fit`.
+        From `fit`, or another that yields iterates.
     callback : callable, optional
         Called with every `Iterate`; a true return value stops the fit, which
         keeps its best image.
@@ -34,7 +39,7 @@ def finish(fitting: Fitting, callback: Callable[[Iterate], Any] | None = None) -
             iterate = fitting.send(stop)
             stop = bool(callback(iterate)) if callback is not None else None
     except StopIteration as end:
-        result: Fit = end.value
+        result: Result = end.value
         return result
     finally:
         fitting.close()

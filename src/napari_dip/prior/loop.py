@@ -127,7 +127,7 @@ class Step:
 
     def _loss(self, output: Tensor, hidden: Tensor | None) -> Tensor:
         if self.state.progress.step < 0:
-            return self.objective.start_loss(output)
+            return self.objective.first_estimate_loss(output)
         weight = self.state.watch.weight
         if hidden is not None:
             weight = weight * hidden
@@ -180,7 +180,7 @@ class Run:
     def advance(self) -> str | None:
         """Take one step, check it if it is time, and return why to stop, if so."""
         state, progress = self.state, self.state.progress
-        if progress.step == 0 and self.objective.start is not None:
+        if progress.step == 0 and self.objective.first_estimate is not None:
             # From here on the measurement counts, and only what is fitted to it.
             state.average.reset()
         self._schedule()

@@ -32,9 +32,11 @@ class Objective:
     def __init__(self, problem: Problem, device: torch.device) -> None:
         self.problem = problem
         self.measurement = problem.measurement.to(device, torch.float32, copy=True)
-        self.start: Tensor | None = None
-        if problem.start is not None:
-            self.start = problem.start.to(device, torch.float32, copy=True)
+        self.first_estimate: Tensor | None = None
+        if problem.first_estimate is not None:
+            self.first_estimate = problem.first_estimate.to(
+                device, torch.float32, copy=True
+            )
         self.operator: Callable[[Tensor], Tensor] | None = problem.operator
         self.fitted: nn.Module | None = None
         if isinstance(problem.operator, nn.Module):
@@ -67,10 +69,10 @@ class Objective:
         penalty = self.problem.penalty
         return loss if penalty is None else loss + penalty(image)
 
-    def start_loss(self, image: Tensor) -> Tensor:
+    def first_estimate_loss(self, image: Tensor) -> Tensor:
         """Return the loss of an image in the iterations before the first."""
-        assert self.start is not None  # the fit began there
-        return (image - self.start).square().mean()
+        assert self.first_estimate is not None  # the fit began there
+        return (image - self.first_estimate).square().mean()
 
     def error(self, image: Tensor) -> Tensor:
         """Return the data fidelity pixel by pixel."""

@@ -38,7 +38,7 @@ class Problem:
         for a data fidelity that changes; tensors they hold must be changed in place.
     penalty : callable, optional
         Maps the image to a scalar that is added to the loss, weighted already.
-    start : Tensor, optional
+    first_estimate : Tensor, optional
         Image, (1, C, ...), that the network is fitted to for the first
         `Settings.start_iterations`, before it sees the measurement.
     operator_learning_rate : float, optional
@@ -54,7 +54,7 @@ class Problem:
     shape: tuple[int, ...] | None = None
     anneal: Callable[[float], None] | None = None
     penalty: Callable[[Tensor], Tensor] | None = None
-    start: Tensor | None = None
+    first_estimate: Tensor | None = None
     operator_learning_rate: float | None = None
 
     @property
@@ -111,7 +111,7 @@ class Settings:
         rule allows: to zero with a half cosine, or by half at each of
         `napari_dip.prior.loop.HALVINGS`.
     start_iterations : int
-        Iterations spent on `Problem.start`, not counted by the stopping rule.
+        Iterations spent on `Problem.first_estimate`, not counted by the stopping rule.
     extra_iterations : int
         Iterations to go on for when the stopping rule says stop; the image of the
         last one is then kept.

@@ -15,16 +15,15 @@ def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
     Parameters
     ----------
     value : dataclass
-        An instance of one of `classes`.
+        An instance of one of `classes`, or of a class of the user's own.
     classes : dict of str to type
-        Every class that can be kept, by its name.
+        Every class that can be read again, by its name; of any other only the full
+        name of the class is written.
     """
     for name, cls in classes.items():
         if type(value) is cls:
             return {"name": name, **dataclasses.asdict(value)}
-    raise InputError(
-        f"only {', '.join(classes)} can be written as JSON; got {type(value).__name__}"
-    )
+    return {"name": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
 def from_dict(
@@ -46,7 +45,7 @@ def from_dict(
         raise InputError(
             f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
         )
-    fields = {key: _frozen(v) for key, v in data.items() if key != "name"}
+    fields = {key: frozen(v) for key, v in data.items() if key != "name"}
     try:
         return classes[name](**fields)
     except TypeError as error:
@@ -54,5 +53,6 @@ def from_dict(
         raise InputError(f"{what}: {name} has {known}; {error}") from None
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return a list, which JSON has made of a tuple, as a tuple."""
     return tuple(value) if isinstance(value, list) else value

@@ -48,7 +48,7 @@ class Progress(Values):
     Attributes
     ----------
     step : int
-        Iterations done; below zero while a start is fitted.
+        Iterations done; below zero while a first estimate is fitted.
     loss, score : float
         As last read.
     history : list of dict
@@ -231,18 +231,18 @@ def begin(
     network = prior.build(problem.image_shape, first).to(place.device)
     operator = objective.fitted
     per_channel = prior.code.per_channel
-    watch = settings.stop.start(objective.known(per_channel=per_channel), random)
+    watch = settings.stop.watch(objective.known(per_channel=per_channel), random)
     # A code made of the measurement must not show held-out pixels either: their
     # noise would find its way into the weights, and their error would look better
     # than it is.
-    code = prior.code.start(
+    code = prior.code.drawing(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
     average = Average(
         (1, channels, *sides), settings.ema_decay, place.device, per_channel=per_channel
     )
     maximum, extra = settings.stop.maximum, settings.extra_iterations
-    before = 0 if objective.start is None else settings.start_iterations
+    before = 0 if objective.first_estimate is None else settings.start_iterations
     return State(
         network=network,
         operator=operator,

@@ -44,7 +44,7 @@ class Rule:
     score_name: ClassVar[str] = "error"
     """What the score is, in words for the user."""
 
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
+    def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
         return Watch(self, weight)
 
@@ -200,8 +200,8 @@ class HeldOut(Rule):
     relative_patience: float = 0.3
     variance: tuple[float, ...] | None = None
 
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Draw the held-out pixels; see `Rule.start`."""
+    def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Draw the held-out pixels; see `Rule.watch`."""
         known = weight > 0
         total = int(known.sum())
         fraction = min(max(self.fraction, self.fewest / max(total, 1)), 0.1)
@@ -297,8 +297,8 @@ class MovingVariance(Rule):
     patience: int = 1000
     warmup: int = 100
 
-    def start(self, weight: Tensor, generator: torch.Generator) -> Watch:
-        """Begin a fit; see `Rule.start`."""
+    def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
+        """Begin a fit; see `Rule.watch`."""
         zero = torch.zeros((), device=weight.device, dtype=torch.float32)
         return Watch(self, weight, variance=zero)
 

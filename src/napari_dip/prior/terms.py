@@ -1,4 +1,4 @@
-"""Data terms E(A(x), y): how far a prediction is from the measurement.
+"""Data fidelities E(A(x), y): how far a prediction is from the measurement.
 
 A term maps prediction and measurement to a non-negative error per value; the
 fit takes the weighted mean.  Weights hold masks (0 = not compared), held-out
@@ -42,7 +42,7 @@ def _per_channel(
 
 
 class Term(ABC):
-    """What every data term can do."""
+    """What every data fidelity can do."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Pointwise(Term):
 
 @dataclass(frozen=True)
 class Squared(Term):
-    """Squared error, the papers' data term (first paper, Eqs. 3 to 5).
+    """Squared error, the papers' data fidelity (first paper, Eqs. 3 to 5).
 
     Parameters
     ----------
@@ -250,3 +250,8 @@ def total_variation(image: Tensor) -> Tensor:
     return sum(
         (image.diff(dim=axis).abs().mean() for axis in axes), image.new_zeros(())
     )
+
+
+def variation_penalty(weight: float) -> Callable[[Tensor], Tensor] | None:
+    """Return the weighted total variation as a penalty; None without weight."""
+    return (lambda image: weight * total_variation(image)) if weight else None

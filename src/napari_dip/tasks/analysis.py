@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_dip.errors import InputError
+from napari_dip.prior.registry import frozen
 from napari_dip.tasks.arrays import Plane
 from napari_dip.tasks.noise import NoiseModel
 
@@ -103,17 +104,13 @@ class Analysis:
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
         """Return the analysis of `to_dict`, or of the JSON made from it."""
         try:
-            fields = {k: _frozen(v) for k, v in values.items() if k != "noise"}
-            noise = NoiseModel(**{k: _frozen(v) for k, v in values["noise"].items()})
+            fields = {k: frozen(v) for k, v in values.items() if k != "noise"}
+            noise = NoiseModel(**{k: frozen(v) for k, v in values["noise"].items()})
             return cls(noise=noise, **fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"analysis must be one of a fit, as in its settings; got {values!r}"
             ) from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def read(given: Any) -> tuple[Analysis, ...]:

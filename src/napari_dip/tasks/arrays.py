@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float = NDArray[np.float32]
 SMALLEST = 16
@@ -159,22 +162,46 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class Pixels:
+    """One image or volume as it came.
+
+    Attributes
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), NaN where missing.
+    constant : ndarray
+        bool, of the same shape, true in regions of one value; see `constant_regions`.
+    """
+
+    values: NDArray[Any]
+    constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Pixels:
+        """Find the constant regions."""
+        channels = values.astype(np.float64)
+        return cls(values, np.stack([constant_regions(c) for c in channels]))
+
+
+@dataclass(frozen=True, eq=False)
 class Plane:
     """One image or volume, cleaned and scaled for a fit, every channel by itself.
 
     Attributes
     ----------
+    pixels : ndarray
+        The input, (C, Y, X) or (C, Z, Y, X), NaN where missing.
     values : ndarray
         float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
     known : ndarray
         float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
     constant : ndarray
-        bool, of the shape of `values`, true in regions of one value; see
-        `constant_regions`.
+        bool, of the shape of `values`, true in regions of one value.
     offset, span : ndarray
         float64, one per channel: ``input = offset + span * values``.
     """
 
+    pixels: NDArray[Any]
     values: Float
     known: Float
     constant: NDArray[np.bool_]
@@ -186,10 +213,26 @@ class Plane:
         """Values that can tell something about the noise, of the shape of `values`."""
         return (self.known > 0) & ~self.constant
 
-    def restore(self, values: Float) -> Float:
+    def to_units(self, values: Float) -> Float:
         """Return `values` in the units of the input."""
         span, offset = (per_channel(v, values) for v in (self.span, self.offset))
         return values * span.astype(np.float32) + offset.astype(np.float32)
+
+    def above(self, background: NDArray[np.float64]) -> Plane:
+        """Return the plane with another value of every channel as zero."""
+        values = self.to_units(self.values)
+        span, offset = (
+            per_channel(v, values).astype(np.float32) for v in (self.span, background)
+        )
+        return replace(self, values=(values - offset) / span, offset=background)
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
+        # torch only now: command line and widget read recipes without it.
+        import torch
+
+        values, known = torch.from_numpy(self.values), torch.from_numpy(self.known)
+        return values[None], known[None, None]
 
 
 def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:
@@ -198,7 +241,7 @@ def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def prepare(
-    plane: NDArray[Any],
+    pixels: Pixels | NDArray[Any],
     name: str,
     *,
     unit: bool = False,
@@ -210,8 +253,8 @@ def prepare(
 
     Parameters
     ----------
-    plane : ndarray
-        From `Layout.take`.
+    pixels : Pixels or ndarray
+        (C, Y, X) or (C, Z, Y, X).
     name : str
         Name of the argument, for errors.
     unit : bool
@@ -230,7 +273,9 @@ def prepare(
     InputError
         If there are infinities or nothing but NaN.
     """
-    plane = plane.astype(np.float64)
+    if not isinstance(pixels, Pixels):
+        pixels = Pixels.of(pixels)
+    constant, plane = pixels.constant, pixels.values.astype(np.float64)
     infinite = int(np.isinf(plane).sum())
     if infinite:
         raise InputError(
@@ -240,67 +285,60 @@ def prepare(
     known = np.isfinite(plane).all(axis=0)
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
-    constant = np.stack([constant_regions(channel) for channel in plane])
     if scale is None:
-        scale = _scale(plane, known, constant, unit, skip_constant, together)
+        used = np.broadcast_to(known, plane.shape)
+        if skip_constant and not unit:
+            varying = known & ~constant
+            some = varying.any(axis=tuple(range(1, varying.ndim)), keepdims=True)
+            used = np.where(some, varying, used)
+        scale = _scale(plane, used, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale)
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values = np.asarray(scaled, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    return Plane(values, np.asarray(known, np.float32), constant, offset, span)
+    known_weight = np.asarray(known, np.float32)
+    return Plane(pixels.values, values, known_weight, constant, offset, span)
 
 
 def _scale(
-    plane: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    constant: NDArray[np.bool_],
-    unit: bool,
-    skip_constant: bool,
-    together: bool,
+    plane: NDArray[np.float64], used: NDArray[np.bool_], unit: bool, together: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return offset and span of every channel; see `prepare`."""
-    seen_in, varying_in = (
-        plane[:, known],
-        [
-            channel[known & ~still]
-            for channel, still in zip(plane, constant, strict=True)
-        ],
+    """Return offset and span of every channel by the used values; see `prepare`."""
+    parts = (
+        [plane[used]]
+        if together
+        else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
     )
-    if together:
-        seen_in = seen_in.reshape(1, -1).repeat(len(plane), axis=0)
-        varying_in = [np.concatenate(varying_in)] * len(plane)
-    offset, span = np.empty(len(plane)), np.empty(len(plane))
-    for c, (seen, varying) in enumerate(zip(seen_in, varying_in, strict=True)):
-        if unit:
-            low, high = seen.min(), seen.max()
-            span[c] = (high - low) or 1.0
-            offset[c] = low
-        else:
-            part = varying if skip_constant and varying.size else seen
-            low, high = np.percentile(part, [0.1, 99.9])
-            span[c] = ((high - low) or 1.0) / 0.9
-            offset[c] = low - 0.05 * span[c]
-    return offset, span
+    ends = [
+        (part.min(), part.max()) if unit else np.percentile(part, [0.1, 99.9])
+        for part in parts
+    ]
+    low, high = np.broadcast_to(ends, (len(plane), 2)).T
+    span = np.where(high > low, high - low, 1.0)
+    if unit:
+        return low, span
+    span = span / 0.9
+    return low - 0.05 * span, span
 
 
 def keeping(
-    restore: Callable[[Float], Float], pixels: NDArray[Any], kept: NDArray[np.bool_]
+    plane: Plane, to_units: Callable[[Float], Float], kept: NDArray[np.bool_]
 ) -> Callable[[Float], Float]:
     """Return the way back to units that leaves some pixels as they came.
 
     Parameters
     ----------
-    restore : callable
+    plane : Plane
+        The image.
+    to_units : callable
         Way back to the units of the input.
-    pixels : ndarray
-        The input, (C, ...).
     kept : ndarray
-        bool, of the same shape.
+        bool, (C, ...).
     """
     if not kept.any():
-        return restore
-    given = np.where(kept, pixels, 0).astype(np.float32)
-    return lambda values: np.where(kept, given, restore(values))
+        return to_units
+    given = np.where(kept, plane.pixels, 0).astype(np.float32)
+    return lambda values: np.where(kept, given, to_units(values))
 
 
 LEAST_CONSTANT = 5
@@ -333,6 +371,7 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     ndarray
         bool, of the same shape.
     """
+    channel = np.where(np.isfinite(channel), channel, np.nan)
     region = np.zeros(channel.shape, bool)
     squares = _uniform_squares(channel, LEAST_CONSTANT)
     if not squares.any():

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -58,7 +58,7 @@ class _Pair:
     mask: Float
 
 
-def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
+def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
     if len(recipe.factors) != 7:
         raise InputError(f"factors must be seven weights; got {recipe.factors}")
     layout, front, back, inside = place(recipe, foreground, background, mask)
@@ -68,15 +68,10 @@ def _start(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> 
     scaled = np.asarray((front - offset) / span, np.float32)
     pair = _Pair(scaled, below, inside.astype(np.float32))
 
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
-        return fixed(presets.choose(presets.BLEND, recipe.preset), recipe)
-
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, pair)
 
-    return Job(layout, preset, plan)
+    return Job(layout, lambda analysis: preset_for(recipe), plan)
 
 
 def place(
@@ -190,7 +185,7 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
     )
-    return Plan(problem, pair.background.restore, fused)
+    return Plan(problem, pair.background.to_units, fused)
 
 
 TASK = Task(
@@ -202,7 +197,7 @@ TASK = Task(
         "mask": "Nonzero where the foreground is wanted; sides of the foreground.",
     },
     like="background",
-    start=_start,
+    make_job=_make_job,
     summary="""Blend a part of one image into another.
 
 A network is fitted so that inside the mask the gradients are the foreground's, outside

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.arrays import Float, Pixels
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
 
@@ -60,12 +59,12 @@ def fit_block(
     job: Job,
     recipe: Recipe,
     block: Block,
-    analysis: Analysis | None = None,
     *,
     overrides: Overrides | None = None,
-    pixels: Any = None,
+    pixels: Pixels | None = None,
     threads: int | None = None,
     resumable: bool = False,
+    keep_weights: bool = False,
 ) -> BlockFitting:
     """Fit one block, yielding every iteration.
 
@@ -77,16 +76,16 @@ def fit_block(
         Its parameters.
     block : Block
         What is fitted.
-    analysis : Analysis, optional
-        What is known about it; found out where not given.
     overrides : Overrides, optional
         What the user sets in place of the preset.
-    pixels : ndarray, optional
+    pixels : Pixels, optional
         The block's plane, where it has been read already.
     threads : int, optional
         CPU threads during a step.
     resumable : bool
-        Whether to keep what is needed to go on later.
+        Whether to keep what is needed to go on later, if there is only one fit.
+    keep_weights : bool
+        The same for the weights of the network.
 
     Yields
     ------
@@ -102,11 +101,13 @@ def fit_block(
 
     overrides = overrides or Overrides()
     if pixels is None:
-        pixels = job.pixels(block.index)
-    part = None if pixels is None else block.cut(pixels)
-    analysis = analysis or job.analyse(part, block)
+        pixels = job.pixels(block.index, job.take(block.index))
+    known = [a for a in overrides.analysis if a.channels == block.channels]
+    scale = known[0].scale if known else None
+    plane = None if pixels is None else job.scaled(pixels, block, scale)
+    analysis = known[0] if known else job.analyse(plane, block)
     preset = job.preset(analysis)
-    plan = job.plan(part, block, analysis)
+    plan = job.plan(plane, block, analysis, preset)
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = list(plan.warnings)
@@ -133,12 +134,14 @@ def fit_block(
             seed = (seed + 15485863 * attempt) % 2**31
             problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
             settings = dataclasses.replace(
-                settings, threads=threads, resumable=resumable and count == 1
+                settings,
+                threads=threads,
+                resumable=resumable and count == 1,
+                keep_weights=keep_weights and count == 1,
             )
             failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            done, reason = yield from relay(
-                fit(problem, prior, settings), adapt, failed
-            )
+            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            done, reason = yield from relay(fitting, adapt, failed)
             if reason is None:
                 break
             warnings.append(f"{reason}: begun again from another seed")
@@ -151,7 +154,12 @@ def fit_block(
     deviation = None
     if count > 1:
         deviation = np.std([_restored(plan, [a]) for a in averages], axis=0)
-    details = {**plan.details, **done.settings, "analysis": analysis.to_dict()}
+    details = {
+        **plan.details,
+        **done.settings,
+        **overrides.to_dict(),
+        "analysis": analysis.to_dict(),
+    }
     result = BlockFit(image, deviation, fits, details, warnings)
     return _resumable(result, plan, done, adapt)
 
@@ -183,21 +191,16 @@ def fit_alone(
     recipe: Recipe,
     arrays: Sequence[Any],
     block: Block,
-    analysis: Analysis | None = None,
     overrides: Overrides | None = None,
 ) -> BlockFit:
     """Fit one block to its end, in a process of its own if need be.
 
     All arguments can be pickled, but for tasks that take functions or models.
     """
-    job = task.start(recipe, *arrays)
-    running = fit_block(job, recipe, block, analysis, overrides=overrides)
-    try:
-        while True:
-            next(running)
-    except StopIteration as end:
-        result: BlockFit = end.value
-        return dataclasses.replace(result, resume=None)
+    from napari_dip.prior.fit import run_to_end
+
+    job = task.make_job(recipe, *arrays)
+    return run_to_end(fit_block(job, recipe, block, overrides=overrides))
 
 
 def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
@@ -208,7 +211,7 @@ def _restored(plan: Plan, averages: Sequence[Tensor]) -> Float:
     if plan.finish is not None:
         with torch.no_grad():
             mean = plan.finish(mean)
-    return plan.restore(mean[0].cpu().numpy())
+    return plan.to_units(mean[0].cpu().numpy())
 
 
 def relay(

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
 FLOOR = 0.1
-"""Power of the transfer function below which the data term holds nothing back."""
+"""Power of the transfer function below which the data fidelity holds nothing back."""
 
 TAIL = 1e-3
 """Part of the PSF's light that may be cut away along an axis where there is none to
@@ -89,23 +89,19 @@ class DeconvolveRecipe(Recipe):
     )
 
 
-def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
+def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     image = as_array(image, "image")
     layout, kernel, warnings = kernel_for(
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
     )
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
+        chosen = preset_for(recipe)
+        # With a PSF that is still unknown the residual means something else.
+        return replace(chosen, finish=()) if recipe.blind else chosen
 
-        chosen = presets.choose(presets.DECONVOLVE, recipe.preset)
-        if recipe.blind:
-            # With a PSF that is still unknown the residual means something else.
-            chosen = replace(chosen, finish=())
-        return fixed(chosen, recipe)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        return _plan(recipe, pixels, kernel, analysis, preset(analysis), warnings)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, kernel, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
     return Job(
@@ -113,7 +109,7 @@ def _start(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         preset,
         plan,
         image,
-        lambda pixels, block: _analyse(recipe, pixels, block.channels),
+        lambda plane, block: _analyse(recipe, plane, block),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
     )
 
@@ -202,43 +198,23 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return trimmed
 
 
-def _analyse(
-    recipe: DeconvolveRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
-) -> Analysis:
+def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and background."""
-    plane = prepare(pixels, "image")
     background = floors(recipe.background, plane)
-    scaled = _above(plane, background)
-    noise = noises.model(
-        scaled,
-        recipe.noise,
-        None if recipe.sigma is None else recipe.sigma / plane.span,
-        usable=plane.noisy,
-        span=plane.span,
-        offset=background,
-    )
+    above = plane.above(background)
+    noise = noises.plane_model(above, recipe.noise, recipe.sigma)
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=noise,
-        levels=tuple(noise.level(scaled).tolist()),
+        levels=tuple(noise.level(above.values).tolist()),
         background=tuple(background.tolist()),
     )
 
 
-def _above(plane: Plane, background: Any) -> Float:
-    """Return the image above the background, over the span of every channel."""
-    values = plane.restore(plane.values)
-    shift, size = (
-        per_channel(v, values).astype(np.float32) for v in (background, plane.span)
-    )
-    above: Float = (values - shift) / size
-    return above
-
-
 def _plan(
     recipe: DeconvolveRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     kernel: NDArray[Any],
     analysis: Analysis,
     preset: Preset,
@@ -246,7 +222,6 @@ def _plan(
 ) -> Plan:
     import torch
 
-    from napari_dip.prior import terms
     from napari_dip.prior.convolution import (
         Convolution,
         KernelNet,
@@ -254,42 +229,28 @@ def _plan(
         richardson_lucy,
     )
     from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import variation_penalty
 
-    plane = prepare(pixels, "image", scale=analysis.scale)
-    known, floor = plane.known, np.asarray(analysis.background)
-    scaled = _above(plane, floor)
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(array, np.float32))[None]
-
+    above = plane.above(np.asarray(analysis.background))
+    scaled, weight = above.tensors()
     psf = torch.from_numpy(kernel.astype(np.float32))
-    blur = Convolution(psf, known.shape, periodic=recipe.boundary == "periodic")
-    weight = tensor(known[None])
-    estimate = richardson_lucy(
-        blur, tensor(scaled), weight, RICHARDSON_LUCY, analysis.levels
-    )
-    unit = _unit(scaled[:, known > 0], estimate[0].numpy())
-    span = unit * plane.span
-    measurement = tensor(scaled / per_channel(unit, scaled).astype(np.float32))
+    sides = weight.shape[2:]
+    blur = Convolution(psf, sides, periodic=recipe.boundary == "periodic")
+    estimate = richardson_lucy(blur, scaled, weight, RICHARDSON_LUCY, analysis.levels)
+    unit = _unit(above.values[:, above.known > 0], estimate[0].numpy())
+    above = replace(above, span=unit * above.span)
+    divisor = torch.from_numpy(per_channel(unit, above.values).astype(np.float32))
+    measurement = scaled / divisor
     noise = analysis.noise.rescaled(unit)
     levels = noise.level(measurement[0].numpy())
-
-    penalty: Callable[[Tensor], Tensor] | None = None
-    if recipe.tv:
-        factor = recipe.tv * float(levels.mean()) ** 0.5
-
-        def penalty(x: Tensor) -> Tensor:
-            variation: Tensor = factor * terms.total_variation(x)
-            return variation
-
     problem = Problem(
         measurement,
         term=_term(recipe, blur, noise, levels),
         operator=blur,
         weight=weight,
-        shape=(len(scaled), *blur.canvas),
-        penalty=penalty,
-        start=estimate / torch.from_numpy(per_channel(unit, scaled).astype(np.float32)),
+        shape=(len(above.values), *blur.canvas),
+        penalty=variation_penalty(recipe.tv * float(levels.mean()) ** 0.5),
+        first_estimate=estimate / divisor,
     )
 
     def blind(seed: int) -> Problem:
@@ -299,23 +260,17 @@ def _plan(
             operator_learning_rate=KERNEL_RATE[recipe.preset],
         )
 
-    def restore(image: Float) -> Float:
-        span_of, floor_of = (
-            per_channel(v, image).astype(np.float32) for v in (span, floor)
-        )
-        return image * span_of + floor_of
-
     details = {
         "noise": noise.kind,
-        "sigma": noises.single_or_list(levels**0.5 * span),
-        "gain": noises.single_or_list(noise.gain * span),
-        "background": noises.single_or_list(floor),
+        "sigma": noises.single_or_list(levels**0.5 * above.span),
+        "gain": noises.single_or_list(noise.gain * above.span),
+        "background": noises.single_or_list(above.offset),
         "psf": list(kernel.shape),
     }
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
-        restore,
+        above.to_units,
         _polishing(blur, measurement, weight, levels.tolist(), polish),
         details,
         list(warnings),
@@ -386,7 +341,7 @@ def _polishing(
 
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
-    values = plane.restore(plane.values)
+    values = plane.to_units(plane.values)
     return np.array(
         [
             _floor(background, v[None], u, v[plane.known > 0])
@@ -420,7 +375,7 @@ TASK = Task(
         "larger than the image, of any positive sum, its centre at the pixel side // 2 "
         "of every axis, its background subtracted.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove a known blur, and the noise, from an image or a volume.
 
 A network is fitted so that its image, blurred with the PSF, becomes the measurement.

@@ -6,26 +6,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
     channel_weights,
-    fitted_pixels,
     in_turn,
     posterior_mean,
     wiener_mean,
+    without_constant,
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
-    from napari_dip.tasks.presets import Preset, Table
+    from napari_dip.tasks.presets import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,71 +49,62 @@ class DenoiseRecipe(Recipe):
     )
 
 
-def _start(recipe: DenoiseRecipe, image: Any) -> Job:
+def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     return Job(
         layout,
         preset=lambda analysis: preset_of(recipe, analysis),
-        plan=lambda pixels, block, analysis: plan_of(recipe, pixels, analysis),
+        plan=lambda plane, block, *known: plan_of(recipe, plane, *known),
         image=image,
-        analyse=lambda pixels, block: analyse(recipe, pixels, block.channels),
+        analyse=lambda plane, block: analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
+        skip_constant=True,
     )
 
 
-def analyse(
-    recipe: DenoiseRecipe, pixels: NDArray[Any], channels: tuple[int, ...]
-) -> Analysis:
+def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
-    unit = recipe.preset == "paper"
-    plane = prepare(pixels, "image", unit=unit, skip_constant=True)
     usable = plane.noisy
     together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=noises.plane_model(plane, recipe.noise, recipe.sigma),
         correlated=noises.correlation(plane.values, usable) > noises.CORRELATED,
         shared=together > noises.SHARED,
     )
 
 
-def preset_of(
-    recipe: DenoiseRecipe, analysis: Analysis, table: Table | None = None
-) -> Preset:
-    """Return the preset for an image, from the table of `denoise` or another."""
+def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
+    """Return the preset for an image."""
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.stopping import HeldOut, Iterations
-    from napari_dip.tasks import presets
 
-    case = "correlated" if analysis.correlated else ""
-    preset = presets.choose(table or presets.DENOISE, recipe.preset, case)
+    preset = preset_for(recipe, "correlated" if analysis.correlated else "")
     code, stop = preset.code, preset.stop
     if isinstance(code, BlindSpot):
         apart = len(analysis.channels) > 1 and not analysis.shared
         code = replace(code, per_channel=apart)
         if isinstance(stop, HeldOut) and recipe.noise != "impulse":
             stop = replace(stop, variance=analysis.levels)
-    if analysis.constant:
+    if analysis.constant and recipe.iterations == "auto":
         stop = Iterations(1)
-    return fixed(replace(preset, code=code, stop=stop), recipe)
+    return replace(preset, code=code, stop=stop)
 
 
 def plan_of(
     recipe: DenoiseRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     analysis: Analysis,
+    preset: Preset,
     *,
     guided: bool = False,
 ) -> Plan:
     """Return the fit of one plane; `guided` if a second image shows what is in it."""
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    plane = prepare(pixels, "image", scale=analysis.scale)
     variance = np.asarray(analysis.levels)
     # Squared for signal-dependent noise as well: weighting by the variance makes
     # the dark background decide, and cost 8 dB on fluorescence.
@@ -123,15 +113,11 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    weight = fitted_pixels(plane)
+    measurement, weight = without_constant(plane).tensors()
     if not weight.any():
         # Nothing but constants: there is nothing to find out.
-        weight = plane.known
-    problem = Problem(
-        torch.from_numpy(plane.values)[None],
-        term=term,
-        weight=torch.from_numpy(weight)[None, None],
-    )
+        _, weight = plane.tensors()
+    problem = Problem(measurement, term=term, weight=weight)
     noise = analysis.noise
     details = {
         "noise": noise.kind,
@@ -142,24 +128,27 @@ def plan_of(
     }
     return Plan(
         problem,
-        keeping(plane.restore, pixels, plane.constant),
-        in_turn(_steps(recipe, plane, analysis, guided)),
+        keeping(plane, plane.to_units, plane.constant),
+        in_turn(_steps(recipe, plane, analysis, preset, guided)),
         details,
     )
 
 
 def _steps(
-    recipe: DenoiseRecipe, plane: Plane, analysis: Analysis, guided: bool
+    recipe: DenoiseRecipe,
+    plane: Plane,
+    analysis: Analysis,
+    preset: Preset,
+    guided: bool,
 ) -> list[Step]:
     """Return the steps of the preset that suit the noise."""
-    steps = preset_of(recipe, analysis).finish
     if recipe.noise == "impulse" or (analysis.correlated and guided):
         return []
     noise = None if analysis.correlated else analysis.noise
     chosen: list[Step] = []
-    if "posterior mean" in steps:
+    if "posterior mean" in preset.finish:
         chosen.append(posterior_mean(plane, noise))
-    if "wiener" in steps and not (guided or analysis.shared):
+    if "wiener" in preset.finish and not (guided or analysis.shared):
         chosen.append(wiener_mean(plane, analysis.noise))
     return chosen
 
@@ -170,7 +159,7 @@ TASK = Task(
         "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.task import Block, Job, Plan, Task
 
@@ -37,27 +37,24 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
     task: ClassVar[str] = "denoise_guided"
 
 
-def _start(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
+def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     image, guide = as_array(image, "image"), as_array(guide, "guide")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks.presets import DENOISE_GUIDED
-
-        return denoise.preset_of(recipe, analysis, DENOISE_GUIDED)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         over = prepare(guide_at(block.index), "guide", unit=recipe.preset == "paper")
         seen = over.values[(slice(None), *block.region())]
-        return _plan(recipe, pixels, analysis, seen, preset(analysis))
+        return _plan(recipe, plane, analysis, preset, seen)
 
     return Job(
         layout,
-        preset,
-        plan,
+        preset=lambda analysis: denoise.preset_of(recipe, analysis),
+        plan=plan,
         image=image,
-        analyse=lambda pixels, block: denoise.analyse(recipe, pixels, block.channels),
+        analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
+        skip_constant=True,
     )
 
 
@@ -107,16 +104,16 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
 
 def _plan(
     recipe: DenoiseGuidedRecipe,
-    pixels: NDArray[Any],
+    plane: Plane,
     analysis: Analysis,
-    guide: Float,
     preset: Preset,
+    guide: Float,
 ) -> Plan:
     import torch
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
-    plan = denoise.plan_of(recipe, pixels, analysis, guided=True)
+    plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):
@@ -158,7 +155,7 @@ TASK = Task(
         "a brighter channel. Any real dtype and number of channels, one guide for all "
         "planes or one for each.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove the noise from an image with the help of another.
 
 The guide, such as a photograph with flash or a bright channel of a microscope, shows

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,46 +55,47 @@ class EnhanceRecipe(Recipe):
     )
 
 
-def _start(recipe: EnhanceRecipe, image: Any) -> Job:
+def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     # Colours keep their hues.
     together = recipe.detail_of == "luminance" and layout.channels == 3
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        unit = recipe.preset == "paper"
-        plane = prepare(pixels, "image", unit=unit, together=together)
+    def analyse(plane: Plane, block: Block) -> Analysis:
         detail = recipe.detail * fine_energy(plane)
         return Analysis.of(plane, block.channels, detail=detail)
 
     def preset(analysis: Analysis) -> Preset:
         from napari_dip.prior.stopping import Discrepancy
-        from napari_dip.tasks import presets
 
-        chosen = presets.choose(presets.ENHANCE, recipe.preset)
+        chosen = preset_for(recipe)
         if isinstance(chosen.stop, Discrepancy):
             stop = replace(chosen.stop, level=analysis.detail)
             chosen = replace(chosen, stop=stop)
-        return fixed(chosen, recipe)
+        return chosen
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale), analysis)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, analysis)
 
-    return Job(layout, preset, plan, image, analyse, apart=not together)
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        analyse,
+        unit=recipe.preset == "paper",
+        together=together,
+    )
 
 
 def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
-    import torch
-
     from napari_dip.prior.problem import Problem
 
-    problem = Problem(
-        torch.from_numpy(plane.values)[None],
-        weight=torch.from_numpy(plane.known)[None, None],
-    )
+    measurement, known = plane.tensors()
     details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-    return Plan(problem, plane.restore, _boost(recipe, plane), details)
+    problem = Problem(measurement, weight=known)
+    return Plan(problem, plane.to_units, _boost(recipe, plane), details)
 
 
 def fine_energy(plane: Plane) -> float:
@@ -115,8 +115,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
 
     from napari_dip.prior.operators import luma
 
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    measurement, known = plane.tensors()
     flat = not np.ptp(plane.values)
     together = recipe.detail_of == "luminance" and len(plane.values) == 3
 
@@ -140,7 +139,7 @@ TASK = Task(
         "image": "Image to enhance: (Y, X), (Y, X, C) or any leading axes over those, "
         "any real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     positional=("amount",),
     summary="""Make the fine detail of an image stronger.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dip.tasks.arrays import Float, Plane
+from napari_dip.tasks.arrays import Plane
 from napari_dip.tasks.noise import NoiseModel
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
 
-def fitted_pixels(plane: Plane) -> Float:
-    """Return 1 where a pixel is fitted: not missing, nor constant in all channels."""
-    weight: Float = plane.known * ~plane.constant.all(axis=0)
-    return weight
+def without_constant(plane: Plane) -> Plane:
+    """Return the plane with pixels that are constant in all channels as missing."""
+    return replace(plane, known=plane.known * ~plane.constant.all(axis=0))
 
 
 def in_turn(steps: Sequence[Step]) -> Step | None:
@@ -62,12 +62,9 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     pixels is below: there the fit has missed nothing but noise.  Channels miss the same
     structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
     """
-    import torch
-
     from napari_dip.prior.operators import gaussian_blur
 
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(fitted_pixels(plane))[None, None]
+    measurement, known = without_constant(plane).tensors()
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
@@ -107,8 +104,7 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     from napari_dip.prior.wiener import wiener
 
-    measurement = torch.from_numpy(plane.values)[None]
-    known = torch.from_numpy(fitted_pixels(plane))[None, None]
+    measurement, known = without_constant(plane).tensors()
 
     def step(restored: Tensor) -> Tensor:
         weight = known.to(restored.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from napari_dip.tasks.run import TASKS, get, run
 from napari_dip.tasks.task import Overrides, Task, outline
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.architecture import Generates
     from napari_dip.prior.problem import Fit, Fitting, Iterate
     from napari_dip.prior.runtime import Estimate
@@ -29,26 +31,28 @@ def function(task: Task) -> Callable[..., Any]:
 
     def call(
         *arrays: Any,
-        architecture: Generates | None = None,
-        stop: Rule | None = None,
+        architecture: Generates | dict[str, Any] | None = None,
+        stop: Rule | dict[str, Any] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
         analysis: Analysis | Sequence[Any] | None = None,
         progress: bool = False,
         callback: Callable[[Iterate], Any] | None = None,
         full_output: bool = False,
         **parameters: Any,
     ) -> NDArray[Any] | Fit:
-        recipe, given = _bind(task, arrays, parameters)
-        overrides = overriding(architecture, stop, analysis)
+        parameters |= {"architecture": architecture, "stop": stop}
+        parameters |= {"weights": weights, "analysis": analysis}
+        recipe, given, overrides = _bind(task, arrays, parameters)
         fitting = run(task, recipe, given, overrides=overrides)
-        from napari_dip.prior.fit import finish
+        from napari_dip.prior.fit import run_to_end
 
         if progress:
             from napari_dip.tasks.progress import Bar
 
             with Bar(task.name) as bar:
-                fit = finish(fitting, _both(bar, callback))
+                fit = run_to_end(fitting, _both(bar, callback))
         else:
-            fit = finish(fitting, callback)
+            fit = run_to_end(fitting, callback)
         image: NDArray[Any] = fit.image
         return fit if full_output else image
 
@@ -63,17 +67,36 @@ def function(task: Task) -> Callable[..., Any]:
     return call
 
 
-def overriding(architecture: Any, stop: Any, analysis: Any) -> Overrides:
+def overriding(
+    architecture: Any = None,
+    stop: Any = None,
+    weights: Any = None,
+    analysis: Any = None,
+) -> Overrides:
     """Return what the user sets in place of the preset, checked."""
+    from napari_dip.prior import architecture as architectures
+    from napari_dip.prior import stopping
+
+    if isinstance(architecture, Mapping):
+        architecture = architectures.from_dict(architecture)
+    if isinstance(stop, Mapping):
+        stop = stopping.from_dict(stop)
     for name, value, method in (
         ("architecture", architecture, "build"),
-        ("stop", stop, "start"),
+        ("stop", stop, "watch"),
     ):
         if value is not None and not hasattr(value, method):
             raise InputError(
-                f"{name} must be a value of napari_dip.prior, or None; got {value!r}"
+                f"{name} must be a value of napari_dip.prior, what a fit's settings "
+                f"say of one, or None; got {value!r}"
             )
-    return Overrides(architecture, stop, () if analysis is None else read(analysis))
+    if weights is not None and not isinstance(weights, Mapping):
+        raise InputError(
+            f"weights must be those of a fit, a dict of tensors, or None; got "
+            f"{type(weights).__name__}"
+        )
+    analyses = () if analysis is None else read(analysis)
+    return Overrides(architecture, stop, weights, analyses)
 
 
 def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
@@ -106,9 +129,7 @@ def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
     ...     print(it.step, it.loss)
     """
     chosen = get(task)
-    names = ("architecture", "stop", "analysis")
-    overrides = overriding(*(parameters.pop(name, None) for name in names))
-    recipe, given = _bind(chosen, arrays, parameters)
+    recipe, given, overrides = _bind(chosen, arrays, parameters)
     return run(chosen, recipe, given, overrides=overrides)
 
 
@@ -133,14 +154,17 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     from napari_dip.prior.estimate import estimate as measure
 
     chosen = get(task)
-    recipe, given = _bind(chosen, arrays, parameters)
-    return measure(*outline(chosen.start(recipe, *given), recipe), trial=True)
+    recipe, given, overrides = _bind(chosen, arrays, parameters)
+    job = chosen.make_job(recipe, *given)
+    return measure(*outline(job, recipe, overrides), trial=True)
 
 
 def _bind(
     task: Task, arrays: Sequence[Any], parameters: dict[str, Any]
-) -> tuple[Recipe, list[Any]]:
-    """Match arguments as a written-out function would: recipe and arrays."""
+) -> tuple[Recipe, list[Any], Overrides]:
+    """Match arguments as a written-out function would: recipe, arrays, overrides."""
+    names = [f.name for f in dataclasses.fields(Overrides) if f.name in parameters]
+    overrides = overriding(**{name: parameters.pop(name) for name in names})
     try:
         bound = inspect.Signature(_arguments(task)).bind(*arrays, **parameters)
     except TypeError as error:
@@ -148,7 +172,7 @@ def _bind(
     keywords = dict(bound.arguments)
     given = [keywords.pop(name) for name in task.arrays]
     given += [keywords.pop(name, None) for name in task.functions]
-    return task.recipe(**keywords), given
+    return task.recipe(**keywords), given, overrides
 
 
 def _arguments(task: Task) -> list[inspect.Parameter]:
@@ -192,10 +216,13 @@ def _document(task: Task) -> str:
     for name, text in task.functions.items():
         lines += [f"{name} : callable, optional", f"    {text}"]
     lines += [
-        "architecture : Architecture, optional",
+        "architecture : Architecture or dict, optional",
         "    Network in place of the preset's; see `napari_dip.prior.architecture`.",
-        "stop : Rule, optional",
+        "stop : Rule or dict, optional",
         "    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.",
+        "weights : dict of str to Tensor, optional",
+        "    Weights of the network to begin from, as `Fit.weights` of a fit with the",
+        "    same network and number of channels; a job of one fit gives them.",
         "analysis : dict or sequence of dict, optional",
         "    What was found out about another image of the same kind, one for every",
         "    group of channels: ``fit.settings['planes'][0]['analysis']``.",

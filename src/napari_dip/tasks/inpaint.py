@@ -19,13 +19,12 @@ from napari_dip.tasks.arrays import (
     as_array,
     keeping,
     per_channel,
-    prepare,
 )
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -79,7 +78,7 @@ class InpaintRecipe(Recipe):
     )
 
 
-def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
+def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
     image, mask = as_array(image, "image"), as_array(mask, "mask")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     if max(recipe.scales) > min(layout.sides):
@@ -89,20 +88,16 @@ def _start(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         )
     missing = missing_in(image, mask, layout)
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        gone = block.cut(missing(block.index))
-        return _analyse(recipe, pixels, gone, block.channels)
-
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        gone = block.cut(missing(block.index))
-        return _plan(recipe, pixels, gone, analysis)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, analysis, preset)
 
     return Job(
         layout,
         lambda analysis: _preset(recipe, analysis),
         plan,
         image,
-        analyse,
+        lambda plane, block: _analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
         missing=missing,
     )
 
@@ -159,20 +154,9 @@ def _planes_of(
     return take
 
 
-def _analyse(
-    recipe: InpaintRecipe,
-    pixels: NDArray[Any],
-    gone: NDArray[np.bool_],
-    channels: tuple[int, ...],
-) -> Analysis:
+def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and geometry of the mask."""
-    seen = np.where(gone, np.nan, pixels)
-    if not (~np.isnan(seen)).all(axis=0).any():
-        raise InputError(
-            "mask must leave known pixels that are not NaN in any channel; got none"
-        )
     paper = recipe.preset == "paper"
-    plane = prepare(seen, "image", unit=paper)
     missing = plane.known == 0
     measured = [
         known_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
@@ -183,7 +167,7 @@ def _analyse(
         noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
     return Analysis.of(
         plane,
-        channels,
+        block.channels,
         noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10)),
         levels=tuple((sigma**2).tolist()),
         noisy=noisy,
@@ -195,12 +179,11 @@ def _analyse(
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
-    from napari_dip.tasks import presets
 
     case = analysis.mask or "random"
     if recipe.preset == "paper" and case == "random" and analysis.missing > SPARSE:
         case = "sparse"
-    preset = fixed(presets.choose(presets.INPAINT, recipe.preset, case), recipe)
+    preset = preset_for(recipe, case)
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
     denoised = analysis.noisy and not recipe.keep_known
@@ -216,31 +199,25 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
 
 def _plan(
     recipe: InpaintRecipe,
-    pixels: NDArray[Any],
-    gone: NDArray[np.bool_],
+    plane: Plane,
     analysis: Analysis,
+    preset: Preset,
 ) -> Plan:
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    seen = np.where(gone, np.nan, pixels)
-    known = ~np.isnan(seen)
-    plane = prepare(seen, "image", scale=analysis.scale)
     scales = tuple(sorted(set(recipe.scales)))
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)
+    measurement, known = plane.tensors()
     problem = Problem(
-        torch.from_numpy(plane.values)[None],
+        measurement,
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
-        weight=torch.from_numpy(plane.known)[None, None],
+        weight=known,
     )
     # Where pixels are hidden they are predicted without their own values.
-    hides = "posterior mean" in _preset(recipe, analysis).finish
     finish = None
-    if hides and not recipe.keep_known:
+    if "posterior mean" in preset.finish and not recipe.keep_known:
         finish = posterior_mean(plane, analysis.noise)
     sigma = np.sqrt(analysis.levels) * plane.span
     warnings = []
@@ -256,22 +233,22 @@ def _plan(
         "sigma": single_or_list(sigma),
         "scale weights": list(factors),
     }
-    restore: Callable[[Float], Float] = plane.restore
+    to_units: Callable[[Float], Float] = plane.to_units
     if analysis.constant:
         values = plane.values[:, plane.known > 0]
-        restore = _constant(plane, values[:, 0])
+        to_units = _constant(plane, values[:, 0])
     if recipe.keep_known:
-        restore = keeping(restore, pixels, known)
-    return Plan(problem, restore, finish, details, warnings)
+        to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
+    return Plan(problem, to_units, finish, details, warnings)
 
 
 def _constant(plane: Plane, level: Float) -> Callable[[Float], Float]:
     """Return the way back to units that makes every channel one value."""
 
-    def restore(values: Float) -> Float:
-        return plane.restore(np.broadcast_to(per_channel(level, values), values.shape))
+    def to_units(values: Float) -> Float:
+        return plane.to_units(np.broadcast_to(per_channel(level, values), values.shape))
 
-    return restore
+    return to_units
 
 
 # -- what the mask and the known pixels say ---------------------------------------
@@ -315,7 +292,7 @@ TASK = Task(
         "image's shape, or of that of its last axes without channels, (Y, X) for "
         "every plane alike.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Fill in missing pixels, text, scratches or holes, without training data.
 
 A network is fitted to the known pixels of this one image and asked for the others.

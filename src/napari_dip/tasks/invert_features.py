@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -38,7 +38,7 @@ class InvertRecipe(models.ModelRecipe):
     )
 
 
-def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
+def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
     array = as_array(target, "image")
     if recipe.target == "activations":
         if len(recipe.shape) != 2:
@@ -56,13 +56,9 @@ def _start(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Jo
     channels = 3 if image is None else layout.channels
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
+        return preset_for(recipe, "" if recipe.prior == "deep" else "pixels")
 
-        case = "" if recipe.prior == "deep" else "pixels"
-        chosen = presets.choose(presets.INVERT_FEATURES, recipe.preset, case)
-        return fixed(chosen, recipe)
-
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         import torch
 
         from napari_dip.prior.problem import Problem
@@ -126,7 +122,7 @@ TASK = Task(
     objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer",),
-    start=_start,
+    make_job=_make_job,
     summary="""Find an image with the same activations inside a network.
 
 Shows what a layer of a classifier still knows of an image: a network that was trained

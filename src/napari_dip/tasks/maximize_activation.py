@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -55,7 +55,7 @@ class MaximizeRecipe(models.ModelRecipe):
     )
 
 
-def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
+def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     if len(recipe.shape) != 2:
         raise InputError(f"shape must be rows and columns; got {recipe.shape}")
     single = recipe.channels == 1
@@ -73,15 +73,12 @@ def _start(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
             return features(torch.full(sides, 0.5, device=device)).ndim == 4
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
         case = "pixels" if recipe.prior != "deep" else ""
         if recipe.preset == "paper" and not case and is_map():
             case = "map"
-        chosen = presets.choose(presets.MAXIMIZE_ACTIVATION, recipe.preset, case)
-        return fixed(chosen, recipe)
+        return preset_for(recipe, case)
 
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         import torch
 
         from napari_dip.prior.features import centre_unit
@@ -121,7 +118,7 @@ TASK = Task(
     objects={"model": "Module | str"},
     functions={"preprocess": models.PREPROCESS},
     positional=("layer", "unit"),
-    start=_start,
+    make_job=_make_job,
     summary="""Make an image that excites one unit of a network.
 
 Shows what a class, or a map inside a classifier, stands for: a network that was trained

@@ -149,8 +149,6 @@ def features(
 
 def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:
     """Return the penalty of the tv prior."""
-    from napari_dip.prior.terms import total_variation
+    from napari_dip.prior.terms import variation_penalty
 
-    if recipe.prior != "tv" or recipe.tv == 0:
-        return None
-    return lambda image: recipe.tv * total_variation(image)
+    return variation_penalty(recipe.tv if recipe.prior == "tv" else 0)

@@ -47,7 +47,6 @@ LIKE_SPANS = 3.0
 LIKE_VARIANCES = 4.0
 """The same of the variances of their noise."""
 
-
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
@@ -97,13 +96,12 @@ class NoiseModel:
         )
         return gain * (image - offset).clamp(min=0) + variance
 
-    def rescaled(self, factor: Any, shift: Any = 0.0) -> NoiseModel:
-        """Return the model of ``(image - shift) / factor``, one of each per channel."""
-        factor = np.asarray(factor, float)
+    def rescaled(self, factor: NDArray[np.float64]) -> NoiseModel:
+        """Return the model of ``image / factor``, one factor per channel."""
         return NoiseModel(
             tuple((np.asarray(self.variance) / factor**2).tolist()),
             tuple((np.asarray(self.gain) / factor).tolist()),
-            tuple(((np.asarray(self.offset) - shift) / factor).tolist()),
+            tuple((np.asarray(self.offset) / factor).tolist()),
         )
 
 
@@ -224,7 +222,13 @@ def _planes(
     return list(zip(planes, masks, strict=True))
 
 
-def known_noise(values: Float, known: Float) -> tuple[float, float]:
+def _inner(mask: Mask) -> Mask:
+    """Return where a high-pass of 3 x 3 pixels sees nothing but usable ones."""
+    inner: Mask = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+    return inner
+
+
+def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     """Estimate the noise of the known pixels, wherever the others are.
 
     A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
@@ -236,7 +240,7 @@ def known_noise(values: Float, known: Float) -> tuple[float, float]:
     values : ndarray
         (C, Y, X) or (C, Z, Y, X).
     known : ndarray
-        (Y, X) or (Z, Y, X), 0 where missing.
+        bool, (Y, X) or (Z, Y, X), false where missing.
 
     Returns
     -------
@@ -248,10 +252,9 @@ def known_noise(values: Float, known: Float) -> tuple[float, float]:
     axis = np.arange(side) - (side - 1) / 2
     ones = np.ones((side, side))
     basis = np.stack([ones, ones * axis, ones * axis[:, None]], -1).reshape(-1, 3)
-    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
-    masks = np.broadcast_to(known, values.shape).reshape(planes.shape)
-    weight = np.concatenate([cut_blocks(m.astype(np.float64), side) for m in masks])
-    value = np.concatenate([cut_blocks(p, side) for p in planes])
+    planes = _planes(values, known)
+    weight = np.concatenate([cut_blocks(m, side) for _, m in planes]).astype(np.float64)
+    value = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
     enough = weight.sum(axis=(1, 2)) >= fewest
     if not enough.any():
         return 0.0, 0.0
@@ -308,14 +311,8 @@ def sharp_noise(values: Float, usable: NDArray[np.bool_]) -> float:
     """
     side = 3
     variances, levels = [], []
-    height, width = values.shape[-2:]
-    for plane, valid in zip(
-        values.reshape(-1, height, width).astype(np.float64),
-        usable.reshape(-1, height, width),
-        strict=True,
-    ):
-        # The kernel sees the neighbours, too.
-        inner = cut_blocks(ndimage.minimum_filter(valid, 3), side)
+    for plane, mask in _planes(values, usable):
+        inner = cut_blocks(_inner(mask), side)
         variance = cut_blocks(_residual(plane), side).var(axis=(1, 2))
         use = inner.all(axis=(1, 2)) & (variance > 1e-10)
         variances.append(variance[use])
@@ -350,9 +347,7 @@ def signal_dependence(
     """
     levels, variances = [], []
     for plane, mask in _planes(values, usable):
-        # The high-pass sees the neighbours, too.
-        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
-        whole = cut_blocks(inner, 8).all(axis=(1, 2))
+        whole = cut_blocks(_inner(mask), 8).all(axis=(1, 2))
         levels.append(cut_blocks(plane, 8).mean(axis=(1, 2))[whole])
         variances.append(cut_blocks(_residual(plane), 8).var(axis=(1, 2))[whole])
     if min(map(len, levels)) < 32:
@@ -393,7 +388,7 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
     """
     correlations = []
     for plane, mask in _planes(values, usable):
-        inner = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+        inner = _inner(mask)
         side = 16 if min(plane.shape) >= 64 else 8
         if np.count_nonzero(inner) < min(ENOUGH_BLOCKS * side**2, inner.size):
             side = 8
@@ -431,45 +426,31 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
     return float(np.mean(correlations)) if correlations else 0.0
 
 
-def model(
-    values: Float,
-    noise: str,
-    sigma: Any = None,
-    *,
-    usable: Mask | None = None,
-    span: Any = None,
-    offset: Any = None,
-) -> NoiseModel:
+def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     """Return the noise model to fit with, every channel with its own level.
+
+    Channels of like span and noise share the estimate of how noise grows with the
+    signal.
 
     Parameters
     ----------
-    values : ndarray
-        The scaled image, (C, Y, X) or (C, Z, Y, X).
+    plane : Plane
+        The image.
     noise : str
         "auto", or the kind to assume.
-    sigma : float or sequence of float, optional
-        Standard deviation, if known, in the units of `values`.
-    usable : ndarray, optional
-        bool, of the shape of `values`; values that hold noise.
-    span, offset : sequence of float, optional
-        Of every channel, such that ``offset + span * values`` has one unit; 1 and 0
-        where not given.  Channels of like span and noise then share the estimate of
-        how noise grows with the signal.
+    sigma : float, optional
+        Standard deviation, if known, in the units of the image.
     """
-    count = len(values)
-    if usable is None:
-        usable = np.ones(values.shape, bool)
-    spans = np.ones(count) if span is None else np.asarray(span, float)
-    offsets = np.zeros(count) if offset is None else np.asarray(offset, float)
+    values, usable = plane.values, plane.noisy
     if sigma is not None:
-        return NoiseModel.gaussian(np.maximum(np.broadcast_to(sigma, count), 1e-5) ** 2)
+        return NoiseModel.gaussian(np.maximum(sigma / plane.span, 1e-5) ** 2)
+    count = len(values)
     variances = np.array(
         [gaussian_variance(values[c : c + 1], usable[c]) for c in range(count)]
     )
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):
-        dependence = _dependence(values, usable, variances, spans, offsets)
+        dependence = _dependence(plane, variances)
     models = [
         _channel(values[c][usable[c]], noise, variances[c], dependence[c])
         if usable[c].any()
@@ -480,13 +461,10 @@ def model(
 
 
 def _dependence(
-    values: Float,
-    usable: Mask,
-    variances: NDArray[np.float64],
-    spans: NDArray[np.float64],
-    offsets: NDArray[np.float64],
+    plane: Plane, variances: NDArray[np.float64]
 ) -> list[tuple[float, float] | None]:
     """Return gain and variance at zero of every channel, in its own units."""
+    values, usable, spans = plane.values, plane.noisy, plane.span
     power = variances * spans**2
     alike = spans.max() <= LIKE_SPANS * spans.min()
     alike = alike and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
@@ -496,7 +474,7 @@ def _dependence(
             for v, u in zip(values, usable, strict=True)
         ]
     # In the units of the first channel.
-    scale, shift = spans / spans[0], (offsets - offsets[0]) / spans[0]
+    scale, shift = spans / spans[0], (plane.offset - plane.offset[0]) / spans[0]
     common = values * per_channel(scale, values) + per_channel(shift, values)
     together = signal_dependence(common.astype(np.float32), usable)
     if together is None:
@@ -529,18 +507,6 @@ def _channel(
         gain = variance / max(float(values.mean()) - low, 1e-6)
         return max(0.02 * variance, 1e-10), gain, low
     return max(variance, 1e-10), 0.0, 0.0
-
-
-def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
-    """Return the noise model of a plane, `sigma` in the units of the image."""
-    return model(
-        plane.values,
-        noise,
-        None if sigma is None else sigma / plane.span,
-        usable=plane.noisy,
-        span=plane.span,
-        offset=plane.offset,
-    )
 
 
 def single_or_list(numbers: Any) -> float | list[float]:

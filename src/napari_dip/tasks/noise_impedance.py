@@ -230,11 +230,11 @@ def _curve(
     """Fit one target and return its losses and its last image."""
     import torch
 
-    from napari_dip.prior.fit import finish, fit
+    from napari_dip.prior.fit import fit, run_to_end
     from napari_dip.prior.problem import Problem
 
     fitting = fit(Problem(torch.from_numpy(target)[None]), prior, settings)
     watch = None if callback is None else lambda it: callback(kind, it)
-    done = finish(fitting, watch)
+    done = run_to_end(fitting, watch)
     losses = np.array([entry["loss"] for entry in done.history])
     return losses, done.image[0].cpu().numpy()

@@ -64,12 +64,6 @@ class Preset:
 
 Table = Mapping[tuple[str, str], Preset]
 
-
-def choose(table: Table, preset: str, case: str = "") -> Preset:
-    """Return the preset of a case, or else that of all cases."""
-    return table.get((preset, case)) or table[preset, ""]
-
-
 NARROW = hourglass(32, 4, skip=32, skip_kernel=3)
 WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
 """Networks whose wide skips carry what the hidden pixels' neighbours show."""
@@ -398,3 +392,18 @@ MAXIMIZE_ACTIVATION: Table = {
         EXCITED_PIXELS, stop=Iterations(3100), schedule="constant"
     ),
 }
+
+TABLES: Mapping[str, Table] = {
+    "denoise": DENOISE,
+    "denoise_guided": DENOISE_GUIDED,
+    "enhance": ENHANCE,
+    "remove_artifacts": REMOVE_ARTIFACTS,
+    "super_resolve": SUPER_RESOLVE,
+    "inpaint": INPAINT,
+    "blend": BLEND,
+    "deconvolve": DECONVOLVE,
+    "restore": RESTORE,
+    "invert_features": INVERT_FEATURES,
+    "maximize_activation": MAXIMIZE_ACTIVATION,
+}
+"""Table of every task; `napari_dip.tasks.task.preset_for` looks a preset up."""

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,29 +58,31 @@ class RemoveArtifactsRecipe(Recipe):
     )
 
 
-def _start(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
+def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
 
     tables = recipe.quantization is not None
 
-    def analyse(pixels: NDArray[Any], block: Block) -> Analysis:
-        unit = recipe.preset == "paper"
-        plane = prepare(pixels, "image", unit=unit, together=tables)
+    def analyse(plane: Plane, block: Block) -> Analysis:
         return Analysis.of(plane, block.channels)
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
+        return preset_for(recipe, "jpeg" if tables else "")
 
-        case = "jpeg" if tables else ""
-        chosen = presets.choose(presets.REMOVE_ARTIFACTS, recipe.preset, case)
-        return fixed(chosen, recipe)
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane)
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        return _plan(recipe, prepare(pixels, "image", scale=analysis.scale))
-
-    return Job(layout, preset, plan, image, analyse, apart=not tables)
+    return Job(
+        layout,
+        preset,
+        plan,
+        image,
+        analyse,
+        unit=recipe.preset == "paper",
+        together=tables,
+    )
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
@@ -103,13 +104,12 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
 
 
 def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
-    import torch
-
     from napari_dip.prior import terms
     from napari_dip.prior.jpeg import Constraints
     from napari_dip.prior.problem import Problem
 
-    measurement = torch.from_numpy(plane.values)[None]
+    image, known = plane.tensors()
+    measurement = image
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
@@ -120,12 +120,9 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
         finish = _projection(plane, cells)
     if not np.ptp(plane.values):
         # Nothing to fit; the network's own unevenness would be all there is.
-        measurement = torch.from_numpy(plane.values)[None]
-        finish = _unchanged(measurement)
-    problem = Problem(
-        measurement, term=term, weight=torch.from_numpy(plane.known)[None, None]
-    )
-    return Plan(problem, plane.restore, finish, details)
+        measurement, finish = image, _unchanged(image)
+    problem = Problem(measurement, term=term, weight=known)
+    return Plan(problem, plane.to_units, finish, details)
 
 
 def _cells(
@@ -141,8 +138,8 @@ def _cells(
     from napari_dip.prior import jpeg
 
     assert recipe.quantization is not None
-    image = torch.from_numpy(plane.restore(plane.values))[None]
-    known = torch.from_numpy(plane.known)[None, None]
+    image = torch.from_numpy(plane.to_units(plane.values))[None]
+    _, known = plane.tensors()
     steps = recipe.quantization
     tables = [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
@@ -190,7 +187,7 @@ TASK = Task(
         "image": "Image with artifacts: (Y, X), (Y, X, C) or any leading axes over "
         "those, any real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Remove blocks and halos of compression, and unknown degradations.
 
 A network is fitted to this one image and stopped before it learns the artifacts.  With
@@ -200,10 +197,10 @@ image before it was compressed.
     notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
 2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
 perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
-data term is the distance from the set of images that compress to this file, and the
+data fidelity is the distance from the set of images that compress to this file, and the
 result is projected into that set: every cosine coefficient is within half a step of the
 stored one.  The stored coefficients are found again from the pixels; where they cannot
-be (blocks that are clipped or cut off by the border) the published term remains.""",
+be (blocks that are clipped or cut off by the border) the squared error remains.""",
 )
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,8 +38,8 @@ class RestoreRecipe(Recipe):
     )
     term: Literal["squared", "absolute", "huber", "poisson"] = parameter(
         "squared",
-        "Data term: squared error, absolute error or huber for outliers, poisson for "
-        "counts of photons.",
+        "Data fidelity: squared error, absolute error or huber for outliers, poisson "
+        "for counts of photons.",
     )
     sigma: tuple[float, ...] | None = parameter(
         None,
@@ -59,7 +59,7 @@ class RestoreRecipe(Recipe):
     )
 
 
-def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
+def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     # A list of numbers is an array, one of arrays is several.
     several = _is_list(measurement) and all(hasattr(m, "shape") for m in measurement)
     given = list(measurement) if several else [measurement]
@@ -71,15 +71,14 @@ def _start(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
 
     def preset(analysis: Analysis) -> Preset:
         from napari_dip.prior.architecture import Architecture
-        from napari_dip.tasks import presets
 
-        chosen = presets.choose(presets.RESTORE, recipe.preset)
+        chosen = preset_for(recipe)
         output = "linear" if recipe.value_range is None else "sigmoid"
         assert isinstance(chosen.architecture, Architecture)
         architecture = replace(chosen.architecture, output=output)
-        return fixed(replace(chosen, architecture=architecture), recipe)
+        return replace(chosen, architecture=architecture)
 
-    def plan(pixels: Any, block: Block, analysis: Analysis) -> Plan:
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, layout, measured, operators)
 
     return Job(layout, preset, plan)
@@ -185,15 +184,10 @@ def _plan(
             low, high = _limits(recipe.value_range)
     span = high - low
 
+    units_there = units.to(device)
+
     def forward(image: Tensor) -> Tensor:
-        return measure(low + span * image) / units_there(image)
-
-    there: dict[torch.device, Tensor] = {}
-
-    def units_there(image: Tensor) -> Tensor:
-        if image.device not in there:
-            there[image.device] = units.to(image.device)
-        return there[image.device]
+        return measure(low + span * image) / units_there
 
     term = {
         "squared": terms.Squared(),
@@ -201,23 +195,16 @@ def _plan(
         "huber": terms.Huber(),
         "poisson": terms.Poisson(1 / spreads[0]),
     }[recipe.term]
-    penalty: Callable[[Tensor], Tensor] | None = None
-    if recipe.tv:
-
-        def penalty(image: Tensor) -> Tensor:
-            variation: Tensor = recipe.tv * terms.total_variation(image)
-            return variation
-
     problem = Problem(
         data / units,
         term=term,
         operator=forward,
         weight=weight,
         shape=shape,
-        penalty=penalty,
+        penalty=terms.variation_penalty(recipe.tv),
     )
 
-    def restore(image: Float) -> Float:
+    def to_units(image: Float) -> Float:
         return image * np.float32(span) + np.float32(low)
 
     details = {
@@ -225,7 +212,7 @@ def _plan(
         "units of the errors": spreads,
         "values measured": [m.size for m in measured],
     }
-    return Plan(problem, restore, details=details)
+    return Plan(problem, to_units, details=details)
 
 
 class _Measure:
@@ -398,7 +385,7 @@ TASK = Task(
         "operations; a physics object of deepinv; or, for several measurements, a "
         "callable that returns as many tensors, or a list of callables.",
     },
-    start=_start,
+    make_job=_make_job,
     summary="""Restore an image from measurements of any kind with their forward model.
 
 A network is fitted so that the operator turns its image into the measurement.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, cast
+from napari_dip.tasks.arrays import Float, Layout, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Task
@@ -66,7 +66,7 @@ def run(
     arrays : sequence of array_like
         Its arrays.
     overrides : Overrides, optional
-        Network, stopping rule and analysis in place of those of the preset.
+        What the user sets in place of the preset.
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     resumable : bool
@@ -86,13 +86,20 @@ def run(
         With arrays for tensors.
     """
     # Checked at the call, before the first iteration is asked for.
-    job = task.start(recipe, *arrays)
-    more = {
-        "overrides": overrides or Overrides(),
-        "threads": threads,
-        "resumable": resumable and job.layout.planes == 1,
-    }
-    return _run(job, recipe, more)
+    job = task.make_job(recipe, *arrays)
+    overrides = overrides or Overrides()
+    _check_analysis(overrides.analysis, job.layout.channels)
+    return _Scheduler(job, recipe, overrides, threads, resumable).run()
+
+
+def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
+    """Raise unless analyses, if any, are of every channel of the image once."""
+    described = [c for analysis in given for c in analysis.channels]
+    if given and sorted(described) != list(range(channels)):
+        raise InputError(
+            f"analysis must describe each of the {channels} channels of the image "
+            f"once; got channels {described}"
+        )
 
 
 @dataclass
@@ -117,86 +124,101 @@ class _Result:
         self.warnings += [w for w in done.warnings if w not in self.warnings]
 
 
-def _run(job: Job, recipe: Recipe, more: dict[str, Any]) -> Fitting:
-    layout = job.layout
-    sides = tuple(job.factor * side for side in layout.sides)
-    image = np.empty(layout.resized(sides), np.float32)
-    result = _Result(image)
-    for number, index in enumerate(layout.indices()):
-        pixels = job.pixels(index)
-        plane = _Plane(_untouched(layout, pixels, job.factor), job.factor)
-        if result.stopped:
-            result.warnings.append(f"plane {number} was not fitted before the stop")
-        else:
-            yield from _fit_plane(
-                job, recipe, number, index, pixels, plane, result, more
-            )
-        image[index] = layout.arrange(plane.image)
-    last = result.blocks[-1]
-    summary = _summary(recipe, layout, result)
-    return summary if last.resume is None else _resumable(summary, recipe, job, last)
+@dataclass(frozen=True)
+class _Scheduler:
+    """A job and how it is run; see `run`."""
 
+    job: Job
+    recipe: Recipe
+    overrides: Overrides
+    threads: int | None
+    resumable: bool
 
-def _fit_plane(
-    job: Job,
-    recipe: Recipe,
-    number: int,
-    index: tuple[int | slice, ...],
-    pixels: NDArray[Any] | None,
-    plane: _Plane,
-    result: _Result,
-    more: dict[str, Any],
-) -> Any:
-    """Fit the blocks of a plane, which is changed in place."""
-    layout, known = job.layout, more["overrides"].analysis
-    if known:
+    def run(self) -> Fitting:
+        """Fit all planes."""
+        job, layout = self.job, self.job.layout
+        sides = tuple(job.factor * side for side in layout.sides)
+        image = np.empty(layout.resized(sides), np.float32)
+        result = _Result(image)
+        for number, index in enumerate(layout.indices()):
+            taken = job.take(index)
+            plane = _Plane(_untouched(layout, taken, job.factor), job.factor)
+            if result.stopped:
+                result.warnings.append(f"plane {number} was not fitted before the stop")
+            else:
+                pixels = job.pixels(index, taken)
+                yield from self.fit_plane(number, index, pixels, plane, result)
+            image[index] = layout.arrange(plane.image)
+        last = result.blocks[-1]
+        summary = _summary(self.recipe, layout, result)
+        if last.resume is None:
+            return summary
+        return _resumable(summary, self.recipe, job, last)
+
+    def fit_plane(
+        self,
+        number: int,
+        index: tuple[int | slice, ...],
+        pixels: Pixels | None,
+        plane: _Plane,
+        result: _Result,
+    ) -> Any:
+        """Fit the blocks of a plane, which is changed in place."""
+        layout, known = self.job.layout, self.overrides.analysis
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
-    else:
-        blocks = job.blocks(number, index, pixels)
-    analyses: Sequence[Analysis | None] = known or [None] * len(blocks)
-    deviation = _Plane(np.zeros_like(plane.image), job.factor)
-    for count, (block, analysis) in enumerate(zip(blocks, analyses, strict=True)):
-        if result.stopped:
-            which = ", ".join(map(str, block.channels))
-            result.warnings.append(
-                f"channels {which} of plane {number} were not fitted before the stop"
+        blocks = blocks or self.job.blocks(number, index, pixels)
+        only = layout.planes == len(blocks) == 1
+        deviation = _Plane(np.zeros_like(plane.image), self.job.factor)
+        for count, block in enumerate(blocks):
+            if result.stopped:
+                which = f"channels {', '.join(map(str, block.channels))} of plane"
+                result.warnings.append(
+                    f"{which} {number} were not fitted before the stop"
+                )
+                continue
+            fits = [f for b in result.blocks for f in b.fits]
+            ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
+
+            def adapt(
+                it: Iterate,
+                block: Block = block,
+                fits: list[Fit] = fits,
+                ahead: int = ahead,
+            ) -> Iterate:
+                def render() -> NDArray[Any]:
+                    shown = plane.copy()
+                    shown.put(block, it.image)
+                    return layout.arrange(shown.image)
+
+                return dataclasses.replace(
+                    it,
+                    render=render,
+                    index=index,
+                    part=len(fits) + it.part,
+                    # Planes to come are taken to have as many blocks as this one.
+                    parts=len(fits) + ahead * it.parts,
+                    seconds=it.seconds + sum(f.seconds for f in fits),
+                )
+
+            fitting = fit_block(
+                self.job,
+                self.recipe,
+                block,
+                overrides=self.overrides,
+                pixels=pixels,
+                threads=self.threads,
+                resumable=self.resumable and only,
+                keep_weights=only,
             )
-            continue
-        fits = [f for b in result.blocks for f in b.fits]
-        ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
-
-        def adapt(
-            it: Iterate,
-            block: Block = block,
-            fits: list[Fit] = fits,
-            ahead: int = ahead,
-        ) -> Iterate:
-            def render() -> NDArray[Any]:
-                shown = plane.copy()
-                shown.put(block, it.image)
-                return layout.arrange(shown.image)
-
-            return dataclasses.replace(
-                it,
-                render=render,
-                index=index,
-                part=len(fits) + it.part,
-                # Planes to come are taken to have as many blocks as this one.
-                parts=len(fits) + ahead * it.parts,
-                seconds=it.seconds + sum(f.seconds for f in fits),
-            )
-
-        single = dict(more, resumable=more["resumable"] and len(blocks) == 1)
-        fitting = fit_block(job, recipe, block, analysis, pixels=pixels, **single)
-        done, _ = yield from relay(fitting, adapt, None)
-        result.add(done)
-        plane.put(block, done.image)
-        if done.deviation is not None:
-            deviation.put(block, done.deviation)
-            if result.deviation is None:
-                result.deviation = np.zeros_like(result.image)
-    if result.deviation is not None:
-        result.deviation[index] = layout.arrange(deviation.image)
+            done, _ = yield from relay(fitting, adapt, None)
+            result.add(done)
+            plane.put(block, done.image)
+            if done.deviation is not None:
+                deviation.put(block, done.deviation)
+                if result.deviation is None:
+                    result.deviation = np.zeros_like(result.image)
+        if result.deviation is not None:
+            result.deviation[index] = layout.arrange(deviation.image)
 
 
 class _Plane:
@@ -288,5 +310,6 @@ def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
         },
         warnings=result.warnings,
         uncertainty=result.deviation,
+        weights=fits[0].weights if len(fits) == 1 else None,
         operator=fits[0].operator if len(fits) == 1 else None,
     )

@@ -177,7 +177,7 @@ def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.f
     )
     random = runtime.generator(parameters.seed + 1, device)
     known = torch.ones_like(problem.measurement[:, :1])
-    drawing = code.start(canvas, problem.measurement, known, random)
+    drawing = code.drawing(canvas, problem.measurement, known, random)
     with runtime.step_context(None), torch.no_grad():
         output = network(drawing.draw(random).code)[0]
     output = output[:, : parameters.shape[0], : parameters.shape[1]]

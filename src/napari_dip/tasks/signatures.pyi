@@ -3,7 +3,7 @@
 Written by scripts/write_stubs.py from the recipes; there is no such module at run time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
@@ -47,8 +47,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -86,10 +87,13 @@ def denoise(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -143,8 +147,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -168,8 +173,9 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -194,8 +200,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -236,10 +243,13 @@ def denoise_guided(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -293,8 +303,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -319,8 +330,9 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -343,8 +355,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -386,10 +399,13 @@ def enhance(
         What counts as detail: the coarse image is the first that leaves out no more than this part of the energy finer than about 5 pixels. Smaller values keep to finer detail, larger ones take in more and may draw halos around shapes.
     detail_of : luminance or channels, default 'luminance'
         luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself, as images of other than three channels always are.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -441,8 +457,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -465,8 +482,9 @@ def enhance(
     dtype: Literal["float32", "input"] = "float32",
     detail: float = 0.5,
     detail_of: Literal["luminance", "channels"] = "luminance",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -488,8 +506,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -529,10 +548,13 @@ def remove_artifacts(
         Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies. With them the result is one of the images that the file can have been made from; the paper preset does without.
     subsampling : auto, 4:4:4, 4:2:2 or 4:2:0, default 'auto'
         How the JPEG file shares colours between pixels, where quantization is given; auto takes what fits the pixels best.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -562,10 +584,10 @@ def remove_artifacts(
     The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
     2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
     perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
-    data term is the distance from the set of images that compress to this file, and the
+    data fidelity is the distance from the set of images that compress to this file, and the
     result is projected into that set: every cosine coefficient is within half a step of the
     stored one.  The stored coefficients are found again from the pixels; where they cannot
-    be (blocks that are clipped or cut off by the border) the published term remains.
+    be (blocks that are clipped or cut off by the border) the squared error remains.
     """
 
 @overload
@@ -584,8 +606,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -607,8 +630,9 @@ def remove_artifacts(
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -632,8 +656,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -678,10 +703,13 @@ def super_resolve(
         Standard deviation of the blur of the gaussian operator, in pixels of the input.
     noisy : auto, yes or no, default 'auto'
         Whether the image is noisy. A noisy one is matched only until pixels that were held out get worse, a clean one exactly; auto measures the noise in the smoothest places.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -737,8 +765,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -762,8 +791,9 @@ def super_resolve(
     operator: Literal["lanczos", "box", "gaussian", "bicubic"] = "lanczos",
     sigma: float = 0.5,
     noisy: Literal["auto", "yes", "no"] = "auto",
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -788,8 +818,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -836,10 +867,13 @@ def inpaint(
         Whether the known pixels are noisy, so that the fit must stop before it learns their noise; auto measures them.
     scales : one or more integers from 1 to 1024, such as (1, 2, 4), default (1,)
         Sides of the squares over which image and fit are averaged and compared; 1 is pixel by pixel, 1, 2, 4 the multi-scale loss. Square s counts 1/s.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -898,8 +932,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -924,8 +959,9 @@ def inpaint(
     keep_known: bool = True,
     noise: Literal["auto", "none", "present"] = "auto",
     scales: Sequence[int] = (1,),
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -950,8 +986,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -997,10 +1034,13 @@ def blend(
         Weights of the background's pixels, low frequencies and illumination, the foreground's gradients and their direction, the passage between gradients, and the background's texture.
     widening : true or false, default True
         Begin with a narrow foreground that widens, as the paper's formula has it; otherwise the other way round, as its text says.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1056,8 +1096,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1082,8 +1123,9 @@ def blend(
     offset: Sequence[int] = (0, 0),
     factors: Sequence[float] = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
     widening: bool = True,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1110,8 +1152,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1159,10 +1202,13 @@ def deconvolve(
         extend takes light from beyond the border as unknown; periodic repeats the image, as many simulations do.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1222,8 +1268,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1250,8 +1297,9 @@ def deconvolve(
     blind: bool = False,
     boundary: Literal["extend", "periodic"] = "extend",
     sigma: float | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1277,8 +1325,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1317,17 +1366,20 @@ def restore(
     shape : one or more integers of 1 or more, such as (1, 2, 4) or None, default None
         Shape of the image, such as (256, 256), (256, 256, 3) for colours or (32, 256, 256) with spatial_dims=3; None takes the measurement's.
     term : squared, absolute, huber or poisson, default 'squared'
-        Data term: squared error, absolute error or huber for outliers, poisson for counts of photons.
+        Data fidelity: squared error, absolute error or huber for outliers, poisson for counts of photons.
     sigma : one or more finite numbers of 0 or more, such as (1, 2, 4) or None, default None
         Standard deviation of the noise, of every measurement or one for all: errors are compared in its units. None takes every measurement's own spread.
     value_range : one or more finite numbers, such as (1, 2, 4) or None, default None
         Lowest and highest value of the image, which the result keeps to; None estimates the range by least squares and sets no limits.
     tv : a finite number of 0 or more, default 0.0
         Weight of the total variation of the image over its range; more is smoother.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1380,8 +1432,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1407,8 +1460,9 @@ def restore(
     sigma: Sequence[float] | None = None,
     value_range: Sequence[float] | None = None,
     tv: float = 0.0,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1440,8 +1494,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1500,10 +1555,13 @@ def invert_features(
         Rows and columns of the result where activations are given.
     preprocess : callable, optional
         Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the place of mean, std, size, scale and order.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1564,8 +1622,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1597,8 +1656,9 @@ def invert_features(
     target: Literal["image", "activations"] = "image",
     shape: Sequence[int] = (224, 224),
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1633,8 +1693,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1699,10 +1760,13 @@ def maximize_activation(
         Channels of the result.
     preprocess : callable, optional
         Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the place of mean, std, size, scale and order.
-    architecture : Architecture, optional
+    architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
-    stop : Rule, optional
+    stop : Rule or dict, optional
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+    weights : dict of str to Tensor, optional
+        Weights of the network to begin from, as `Fit.weights` of a fit with the
+        same network and number of channels; a job of one fit gives them.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1766,8 +1830,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1802,8 +1867,9 @@ def maximize_activation(
     shape: Sequence[int] = (224, 224),
     channels: int = 3,
     preprocess: Callable[[Tensor], Tensor] | None = None,
-    architecture: Generates | None = None,
-    stop: Rule | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
+    stop: Rule | dict[str, Any] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, fixed
+from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,36 +76,31 @@ class SuperResolveRecipe(Recipe):
     )
 
 
-def _start(recipe: SuperResolveRecipe, image: Any) -> Job:
+def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     def preset(analysis: Analysis) -> Preset:
-        from napari_dip.tasks import presets
-
         case = "4" if recipe.factor <= 4 else "8"
         case += " noisy" if analysis.noisy else ""
-        return fixed(presets.choose(presets.SUPER_RESOLVE, recipe.preset, case), recipe)
+        return preset_for(recipe, case)
 
-    def plan(pixels: NDArray[Any], block: Block, analysis: Analysis) -> Plan:
-        plane = prepare(pixels, "image", scale=analysis.scale)
-        return _plan(recipe, plane, analysis, preset(analysis))
+    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        return _plan(recipe, plane, analysis, preset)
 
     return Job(
         layout,
         preset,
         plan,
         image,
-        lambda pixels, block: _analyse(recipe, pixels, block),
+        lambda plane, block: _analyse(recipe, plane, block),
+        unit=recipe.preset == "paper",
         factor=recipe.factor,
     )
 
 
-def _analyse(
-    recipe: SuperResolveRecipe, pixels: NDArray[Any], block: Block
-) -> Analysis:
+def _analyse(recipe: SuperResolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise, and which channels are clean."""
-    plane = prepare(pixels, "image", unit=recipe.preset == "paper")
     levels = np.array(
         [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
     )
@@ -131,8 +125,7 @@ def _plan(
     from napari_dip.prior.problem import Problem
 
     operator = _operator(recipe)
-    measurement = torch.from_numpy(plane.values)[None]
-    weight = torch.from_numpy(plane.known)[None, None]
+    measurement, weight = plane.tensors()
     finish = None
     if "back-projection" in preset.finish and any(analysis.clean):
         exact = torch.tensor(analysis.clean, dtype=torch.float32)
@@ -150,7 +143,7 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    return Plan(problem, plane.restore, finish, details)
+    return Plan(problem, plane.to_units, finish, details)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:
@@ -201,7 +194,7 @@ TASK = Task(
         "image": "Coarse image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    start=_start,
+    make_job=_make_job,
     positional=("factor",),
     summary="""Put an image on finer pixels, without training data.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, prepare
+from napari_dip.tasks.arrays import Float, Layout, Pixels, Plane, prepare
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.architecture import Generates
     from napari_dip.prior.codes import Code
     from napari_dip.prior.problem import Iterate, Prior, Problem, Settings
@@ -62,11 +64,11 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
-    def cut(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """Return the block's part of a plane, (C, ...) or (1, ...)."""
-        if len(plane) > 1:
-            plane = plane[list(self.channels)]
-        return plane[(slice(None), *self.region())]
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Return the block's part of a plane."""
+        index = (slice(None), *self.region())
+        chosen = list(self.channels)
+        return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -98,7 +100,7 @@ class Plan:
     ----------
     problem : Problem
         What is fitted.
-    restore : callable
+    to_units : callable
         Brings the result, float32 (C, ...), back to the units of the input.
     finish : callable, optional
         Step from the averaged output of the network to the result, in scaled units.
@@ -116,7 +118,7 @@ class Plan:
     """
 
     problem: Problem
-    restore: Callable[[Float], Float]
+    to_units: Callable[[Float], Float]
     finish: Callable[[Any], Any] | None = None
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -135,6 +137,8 @@ class Overrides:
         The network.
     stop : Rule, optional
         When the fit ends.
+    weights : dict of str to Tensor, optional
+        Weights of the network that every fit begins from.
     analysis : tuple of Analysis
         What is known about the image already, one for each group of channels; empty
         where it is to be found out.
@@ -142,10 +146,24 @@ class Overrides:
 
     architecture: Generates | None = None
     stop: Rule | None = None
+    weights: Mapping[str, Tensor] | None = None
     analysis: tuple[Analysis, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is set, for the provenance; JSON-able."""
+        from napari_dip.prior import architecture, stopping
 
-def _nothing_known(pixels: Any, block: Block) -> Analysis:
+        given: dict[str, Any] = {}
+        if self.architecture is not None:
+            given["architecture"] = architecture.to_dict(self.architecture)
+        if self.stop is not None:
+            given["stop"] = stopping.to_dict(self.stop)
+        if self.weights is not None:
+            given["began from weights"] = True
+        return given
+
+
+def _nothing_known(plane: Any, block: Block) -> Analysis:
     return Analysis.unknown(len(block.channels))
 
 
@@ -160,18 +178,19 @@ class Job:
     preset : callable
         Maps an `Analysis` to the `Preset` of its case.
     plan : callable
-        Maps the pixels of a block, channels first (None without an image), the
-        `Block` and its `Analysis` to a `Plan`.
+        Maps the `Plane` of a block (None without an image), the `Block`, its
+        `Analysis` and its `Preset` to a `Plan`.
     image : array, optional
         That the blocks are cut from, if any.
     analyse : callable
-        Maps the pixels of a block and the `Block` to an `Analysis`.
+        Maps the `Plane` of a block and the `Block` to an `Analysis`.
+    unit, skip_constant, together : bool
+        How a block is scaled; see `prepare`.  Where channels are not scaled together,
+        those that have nothing in common are fitted one by one.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
         Pixels that are added to the sides of a block for the fit.
-    apart : bool
-        Whether channels that have nothing in common are fitted one by one.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
@@ -179,32 +198,58 @@ class Job:
 
     layout: Layout
     preset: Callable[[Analysis], Preset]
-    plan: Callable[[Any, Block, Analysis], Plan]
+    plan: Callable[[Any, Block, Analysis, Preset], Plan]
     image: Any = None
     analyse: Callable[[Any, Block], Analysis] = _nothing_known
+    unit: bool = False
+    skip_constant: bool = False
+    together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
-    apart: bool = True
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
 
-    def pixels(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
+    def take(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
         """Return a plane of the input, channels first."""
         return None if self.image is None else self.layout.take(self.image, index)
 
+    def pixels(
+        self, index: tuple[int | slice, ...], plane: NDArray[Any] | None
+    ) -> Pixels | None:
+        """Return what is known of a plane, which has been taken from the input."""
+        if plane is None:
+            return None
+        if self.missing is not None:
+            plane = np.where(self.missing(index), np.nan, plane)
+        return Pixels.of(plane)
+
     def blocks(
-        self, plane: int, index: tuple[int | slice, ...], pixels: NDArray[Any] | None
+        self, plane: int, index: tuple[int | slice, ...], pixels: Pixels | None
     ) -> list[Block]:
         """Return the blocks of a plane: one for every group of channels."""
         together: tuple[tuple[int, ...], ...] = (tuple(range(self.layout.channels)),)
-        if pixels is not None and len(pixels) > 1 and self.apart:
-            seen = pixels
-            if self.missing is not None:
-                seen = np.where(self.missing(index), np.nan, pixels)
-            # A plane without a known pixel is refused by its task.
-            if not np.isnan(seen).any(axis=0).all():
-                together = groups(prepare(seen, "image"))
+        if (
+            pixels is not None
+            and len(pixels.values) > 1
+            and not self.together
+            # A plane without a known pixel is refused when it is scaled.
+            and not np.isnan(pixels.values).any(axis=0).all()
+        ):
+            together = groups(prepare(pixels, "image"))
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
+
+    def scaled(
+        self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
+    ) -> Plane:
+        """Return the pixels of a block of a plane, scaled as `scale` or they say."""
+        return prepare(
+            block.cut(pixels),
+            "image" if self.missing is None else "image outside the mask",
+            unit=self.unit,
+            skip_constant=self.skip_constant,
+            together=self.together,
+            scale=scale,
+        )
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
@@ -224,8 +269,8 @@ class Task:
         The parameters.
     arrays : dict of str to str
         Names of the array arguments and what they are, for the documentation.
-    start : callable
-        ``start(recipe, *arrays)`` checks the arrays and returns a `Job`.
+    make_job : callable
+        ``make_job(recipe, *arrays)`` checks the arrays and returns a `Job`.
     summary : str
         What it does: one line, then paragraphs.
     notes : str
@@ -237,7 +282,7 @@ class Task:
         their types; the command line passes them on as text.
     functions : dict of str to str
         Names of optional keyword arguments that are functions, and what they are;
-        `start` gets them after the arrays, None where not given.
+        `make_job` gets them after the arrays, None where not given.
     positional : tuple of str
         Parameters that may also be given by position, after the arrays.
     like : str
@@ -246,7 +291,7 @@ class Task:
 
     recipe: type[Recipe]
     arrays: dict[str, str]
-    start: Callable[..., Job]
+    make_job: Callable[..., Job]
     summary: str
     notes: str = ""
     from_files: bool = True
@@ -279,13 +324,15 @@ def set_up(
 
     problem = plan.problem if plan.seeded is None else plan.seeded(seed)
     architecture = overrides.architecture or preset.architecture
+    warm = overrides.weights is not None
     settings = Settings(
         overrides.stop or preset.stop,
         optimizer=preset.optimizer,
         learning_rate=preset.learning_rate,
         schedule=preset.schedule,
         ema_decay=preset.ema_decay,
-        start_iterations=preset.start_iterations,
+        # Given weights are a first estimate already.
+        start_iterations=0 if warm else preset.start_iterations,
         extra_iterations=recipe.extra_iterations,
         device=recipe.device,
         precision=recipe.precision,
@@ -294,16 +341,24 @@ def set_up(
     return problem, Prior(architecture, plan.code or preset.code), settings
 
 
-def fixed(preset: Preset, recipe: Recipe) -> Preset:
-    """Return a preset that ends after the number of iterations of a recipe, if any."""
-    from napari_dip.prior.stopping import Iterations
+def preset_for(recipe: Recipe, case: str = "") -> Preset:
+    """Return the preset of a recipe for a case of its task, or else for all cases.
 
+    It ends after the number of iterations that the recipe asks for, if any.
+    """
+    from napari_dip.prior.stopping import Iterations
+    from napari_dip.tasks.presets import TABLES
+
+    table = TABLES[recipe.task]
+    preset = table.get((recipe.preset, case)) or table[recipe.preset, ""]
     if recipe.iterations == "auto":
         return preset
     return dataclasses.replace(preset, stop=Iterations(int(recipe.iterations)))
 
 
-def outline(job: Job, recipe: Recipe) -> tuple[Problem, Prior, Settings]:
+def outline(
+    job: Job, recipe: Recipe, overrides: Overrides | None = None
+) -> tuple[Problem, Prior, Settings]:
     """Return the fit of a plane as far as shapes and recipe say, for estimates.
 
     Nothing is found out about the image, whose pixels are not looked at.
@@ -317,4 +372,4 @@ def outline(job: Job, recipe: Recipe) -> tuple[Problem, Prior, Settings]:
     shape = job.image_shape(channels)
     empty = torch.empty(1, *shape, device="meta")
     plan = Plan(Problem(empty, shape=shape), lambda image: image)
-    return set_up(plan, preset, recipe, Overrides(), recipe.seed)
+    return set_up(plan, preset, recipe, overrides or Overrides(), recipe.seed)

@@ -101,7 +101,7 @@ def _estimate(work: Work) -> str:
     from napari_dip.prior.estimate import estimate
 
     task: Any = get(work.recipe.task)
-    job = task.start(work.recipe, *(array() for array in work.arrays.values()))
+    job = task.make_job(work.recipe, *(array() for array in work.arrays.values()))
     needed = estimate(*outline(job, work.recipe))
     text = f"Memory: about {size(needed.memory)}"
     if needed.available is not None:
