@@ -12,11 +12,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 import napari_dip
 from napari_dip import cli
 from napari_dip.cli import commands, file_run
 from napari_dip.io import files
+from napari_dip.io.image import Header, Image
 from napari_dip.tasks import denoise, presets
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import parameter
@@ -133,6 +135,114 @@ def test_type_of_the_input_on_request(call, tmp_path):
     options = ("--dtype", "input", "--overwrite")
     assert call("denoise", source, "-o", output, *SHORT, *options)[0] == 0
     assert files.read_header(output).dtype == np.uint16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+def test_colours_of_a_tiff_come_back_as_such(call, tmp_path, dtype, ending):
+    colours = np.random.default_rng(0).integers(0, 255, (32, 40, 3), dtype)
+    source, output = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
+    tifffile.imwrite(source, colours, photometric="rgb")
+    assert call("denoise", source, "-o", output, *SHORT)[0] == 0
+    assert files.read_header(output).dtype == dtype
+    with tifffile.TiffFile(output) as tif:
+        page = tif.pages[0]
+        assert (page.photometric.name, page.planarconfig.name) == ("RGB", "CONTIG")
+    if dtype == np.uint8:
+        with Pillow.open(output) as image:
+            assert (image.mode, image.size) == ("RGB", (40, 32))
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "ome.tif"])
+def test_opacity_comes_back_as_it_came(call, tmp_path, ending):
+    rng = np.random.default_rng(0)
+    colours, alpha = rng.integers(0, 255, (2, 32, 40, 3), np.uint8)
+    rgba = np.dstack([colours, alpha[..., 0]])
+    Pillow.fromarray(rgba).save(tmp_path / "in.tif")
+    output = tmp_path / f"out.{ending}"
+    assert call("denoise", tmp_path / "in.tif", "-o", output, *SHORT)[0] == 0
+    result = files.read(output)
+    np.testing.assert_array_equal(result.alpha, rgba[..., 3])
+    assert result.data.shape == (32, 40, 3)
+
+
+def test_what_a_file_does_not_keep_is_said(call, tmp_path):
+    data = np.random.default_rng(0).integers(0, 255, (32, 40), np.uint8)
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
+    tifffile.imwrite(tmp_path / "in.ome.tif", data, metadata=metadata)
+    options = (*SHORT, "--dtype", "input")
+    command = ("denoise", tmp_path / "in.ome.tif", "-o", tmp_path / "out.png")
+    code, _, err = call(*command, *options)
+    assert code == 0
+    assert "warning: a PNG has no place for the scale of Y (0.1 µm)" in err
+
+
+def store(path, data):
+    """Write an OME-Zarr of five axes."""
+    header = Header("", data.shape, data.dtype, "TCZYX")
+    files.write(path, data, Image(data, header))
+    return path
+
+
+def test_mask_and_psf_may_have_axes_of_one_element(call, noisy, tmp_path):
+    pytest.importorskip("zarr")
+    mask = np.zeros((1, 1, 1, 32, 32), np.uint8)
+    mask[..., 8:12, 8:12] = 1
+    path = store(tmp_path / "mask.ome.zarr", mask)
+    output = tmp_path / "filled.tif"
+    assert call("inpaint", noisy, "--mask", path, "-o", output, *SHORT)[0] == 0
+    psf = store(tmp_path / "psf.ome.zarr", np.ones((1, 1, 1, 3, 3), np.float32))
+    output = tmp_path / "sharp.tif"
+    assert call("deconvolve", noisy, "--psf", psf, "-o", output, *SHORT)[0] == 0
+    assert files.read(output).data.shape == (32, 32)
+
+
+def test_image_may_have_axes_of_one_element(call, tmp_path):
+    pytest.importorskip("zarr")
+    rng = np.random.default_rng(0)
+    image = store(tmp_path / "image.ome.zarr", rng.random((1, 1, 3, 32, 32), "f4"))
+    mask = np.zeros((3, 32, 32), np.uint8)
+    mask[1:, 8:12, 8:12] = 1
+    mask[0, 20:24, 8:12] = 1
+    files.write(tmp_path / "mask.tif", mask)
+    output = tmp_path / "filled.ome.zarr"
+    command = ("inpaint", image, "--mask", tmp_path / "mask.tif", "-o", output)
+    assert call(*command, *SHORT)[0] == 0
+    filled, known = files.read(output).data[0, 0], files.read(image).data[0, 0]
+    np.testing.assert_array_equal(filled != known, mask == 1)
+
+
+def test_mask_painted_on_a_transparent_layer(call, noisy, tmp_path):
+    painted = np.zeros((32, 32), np.uint8)
+    painted[8:12, 8:12] = 255
+    layer = np.dstack([painted * 0] * 3 + [painted])
+    Pillow.fromarray(layer).save(tmp_path / "mask.png")
+    output = tmp_path / "filled.tif"
+    command = ("inpaint", noisy, "--mask", tmp_path / "mask.png", "-o", output)
+    code, _, err = call(*command, *SHORT)
+    assert code == 0
+    assert "warning: mask.png: 1.6% of the pixels are marked" in err
+    changed = files.read(output).data != files.read(noisy).data
+    np.testing.assert_array_equal(changed, painted > 0)
+
+
+def test_several_files_of_which_some_are_bad(call, noisy, tmp_path):
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    files.write(tmp_path / "empty.tif", np.full((32, 32), np.inf, np.float32))
+    names = ["broken.tif", "noisy.tif", "empty.tif", "absent.tif", "other.tif"]
+    (tmp_path / "other.tif").write_bytes(noisy.read_bytes())
+    folder = tmp_path / "results"
+    inputs = [tmp_path / name for name in names]
+    code, out, err = call("denoise", *inputs, "-o", folder, *SHORT)
+    assert code == 1
+    assert out.count("\n") == 2
+    assert sorted(p.name for p in folder.iterdir()) == ["noisy.tif", "other.tif"]
+    errors = [line for line in err.splitlines() if "error: " in line]
+    for line, name in zip(
+        errors, ["broken.tif", "empty.tif", "absent.tif"], strict=True
+    ):
+        assert line.count(name) == 1
+    assert err.endswith("3 of 5 files failed; the others are done\n")
 
 
 def test_several_files_into_a_new_folder(call, noisy, tmp_path):
@@ -353,7 +463,8 @@ def test_open(call, noisy, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
     output = tmp_path / "out.tif"
     program = (
         "import sys\n"
@@ -376,7 +487,7 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     ) as process:
         assert process.stdout.readline() == "fitting\n"
         assert not output.exists()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out.count("\n") == 1
@@ -385,6 +496,148 @@ def test_ctrl_c_saves_the_best_image_so_far(noisy, tmp_path):
     made = files.read_header(output).provenance
     assert made["stopped_by"] == "stopped by the user"
     assert 5 <= made["iterations"] < 100000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_before_the_fit_says_that_nothing_is_saved(
+    call, noisy, tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(files, "read", lambda path: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
+    assert (code, out) == (130, "")
+    assert err == "napari-dip: stopped; the result was not saved\n"
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_result_is_written(call, noisy, tmp_path, monkeypatch, number):
+    write = files.write
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(number)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(files, "write", interrupted)
+    output = tmp_path / "out.tif"
+    code, _, err = call("denoise", noisy, "-o", output, *SHORT)
+    assert code == 130
+    assert "was saved" in err
+    assert files.read(output).data.shape == (32, 32)
+
+
+# -- hostile and odd input --------------------------------------------------------
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+HOSTILE = {
+    "deep": {"deep": nested(900)},
+    "surrogate": {"software": "napari-dip", "a\ud800": "\udfff \x1b[2J"},
+    "recipe": {"recipe": [1, 2]},
+    "recipe text": {"recipe": "denoise"},
+    "task": {"task": ["denoise"]},
+    "unknown task": {"task": "nonesuch"},
+    "parameters": {"recipe": {"iterations": [3], "seed": {}, "noise": []}},
+    "unhashable": {"recipe": {"noise": {"a": 1}}},
+    "objects": {"objects": ["model"]},
+    "from_file": {"from_file": {"a": 1}},
+    "planes": {"planes": [1, {"a": 1}, [2]]},
+    "warnings": {"warnings": {"a": [1, {}]}},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_provenance_that_is_hostile(call, noisy, tmp_path, name):
+    made = {"software": "napari-dip", "task": "denoise", "recipe": {}} | HOSTILE[name]
+    path, output = tmp_path / "made.tif", tmp_path / "out.tif"
+    tifffile.imwrite(path, np.zeros((32, 32), "u1"), software=json.dumps(made))
+    for options in ((), ("--json",)):
+        code, out, err = call("info", path, *options)
+        assert (code, err) == (0, "")
+        assert "\x1b" not in out
+    code, _, err = call("replay", path, noisy, "-o", output, "--quiet")
+    if name not in ("surrogate", "planes", "warnings"):
+        assert code in (1, 2)
+        assert err.startswith("napari-dip: error: ")
+        assert err.count("\n") == 1
+        assert "line" not in err
+
+
+@pytest.mark.parametrize(
+    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (5, "CYX")]
+)
+@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+def test_axes_of_a_sample(call, tmp_path, channels, axes, ending):
+    output = tmp_path / f"sample.{ending}"
+    options = ("--shape", "32,40", "--scales", "2", "--width", "4")
+    command = ("sample-prior", "--channels", channels, "-o", output, *options)
+    assert call(*command)[0] == 0
+    assert files.read_header(output).axes == axes
+
+
+def test_output_without_a_name(call, noisy):
+    refused(call("denoise", noisy, "-o", ""), 2, "empty name")
+    refused(call("denoise", noisy, "-o", " "), 2, "empty name")
+    refused(call("sample-prior", "-o", ""), 2, "empty name")
+    refused(call("noise-impedance", noisy, "-o", ""), 2, "empty name")
+
+
+@pytest.mark.parametrize("name", ["/", "//", "/tmp/.."])
+def test_output_that_is_the_root_folder(call, noisy, name):
+    refused(call("denoise", noisy, "-o", name), 2, "root folder")
+
+
+def test_output_of_a_name_that_is_too_long(call, noisy, tmp_path):
+    for name in ("a" * 300 + ".tif", "a" * 300, "a" * 300 + ".ome.zarr"):
+        refused(call("denoise", noisy, "-o", tmp_path / name), 2, "too long")
+    output = tmp_path / ("a" * 250 + ".tif")
+    assert call("denoise", noisy, "-o", output, *SHORT, "--quiet")[0] == 0
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    "inside", ["a.zarr/sub.tif", "a.zarr/0/x.zarr", "a.zarr/new/sub.tif", "a.zarr/new"]
+)
+def test_output_inside_of_a_store(call, noisy, tmp_path, inside):
+    pytest.importorskip("zarr")
+    store(tmp_path / "a.zarr", np.zeros((1, 1, 1, 32, 32), np.uint8))
+    for source in (tmp_path / "a.zarr", noisy):
+        command = ("denoise", source, "-o", tmp_path / inside)
+        refused(call(*command, "--quiet"), 2, "inside of a Zarr store")
+
+
+def test_output_that_holds_the_input(call, tmp_path):
+    library = pytest.importorskip("zarr")
+    library.create_group(tmp_path / "plate.zarr", zarr_format=2)
+    (tmp_path / "plate.zarr" / "A").mkdir()
+    source = tmp_path / "plate.zarr" / "A" / "0"
+    store(tmp_path / "0.zarr", np.zeros((1, 1, 1, 32, 32), np.uint8)).rename(source)
+    command = ("denoise", source, "-o", tmp_path / "plate.zarr", "--overwrite")
+    refused(call(*command), 2, "nor hold one")
+    assert source.exists()
+
+
+def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
+    code, out, err = call("denoise", noisy, "-o", tmp_path / "result", *SHORT)
+    assert code == 0
+    assert "has no ending, so it becomes a folder" in err
+    assert out.startswith(str(tmp_path / "result" / "noisy.tif"))
+
+
+def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
+    def fail(path):
+        raise ZeroDivisionError("one\ntwo")
+
+    monkeypatch.setattr(files, "read", fail)
+    refused(
+        call("denoise", noisy, "-o", tmp_path / "out.tif"), 1, "ZeroDivisionError: one"
+    )
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):

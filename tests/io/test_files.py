@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from PIL import ImageOps
 from scipy.fft import dctn
 
 from napari_dip.errors import FileError, InputError
@@ -258,6 +259,58 @@ def test_transparent_colour_becomes_opacity(tmp_path, rng, mode, colour):
     pixels = image.convert("RGB") if mode == "P" else image
     np.testing.assert_array_equal(back.data, np.asarray(pixels))
     assert back.header.shape == back.data.shape
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_transparent_colour_of_16_bits(tmp_path, rng, count):
+    pixels = numbers(rng, (20, 33, count), "u2")
+    pixels[3, 5] = colour = (300, 400, 500)[:count]
+    path = tmp_path / "image.png"
+    files.write(path, pixels.squeeze())
+    content = path.read_bytes()
+    chunk = b"tRNS" + np.array(colour, ">u2").tobytes()
+    chunk = (
+        (2 * count).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    )
+    path.write_bytes(content[:33] + chunk + content[33:])
+    back = files.read(path)
+    assert files.read_header(path) == back.header
+    assert back.header.axes == ("YX" if count == 1 else "YXS")
+    np.testing.assert_array_equal(back.data, pixels.squeeze())
+    assert (back.alpha[3, 5], back.alpha.max()) == (0, 65535)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+def test_png_is_turned_as_it_says(tmp_path, rng, mode, orientation):
+    colours = Pillow.fromarray(numbers(rng, (20, 33, 4), "u1"))
+    if mode == "I;16":
+        colours = Pillow.fromarray(numbers(rng, (20, 33), "u2"))
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "image.png"
+    colours.convert(mode).save(path, exif=exif)
+    back = files.read(path)
+    assert files.read_header(path) == back.header
+    assert back.header.shape == back.data.shape
+    pixels = back.data if back.alpha is None else np.dstack([back.data, back.alpha])
+    with Pillow.open(path) as other:
+        np.testing.assert_array_equal(pixels, ImageOps.exif_transpose(other))
+    files.write(tmp_path / "out.png", back.data, back)
+    np.testing.assert_array_equal(files.read(tmp_path / "out.png").data, back.data)
+
+
+def test_png_that_says_after_its_pixels_how_it_is_turned(tmp_path, rng):
+    path = tmp_path / "image.png"
+    files.write(path, numbers(rng, (20, 33), "u1"))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    chunk = b"eXIf" + exif.tobytes()[6:]
+    chunk = (len(chunk) - 4).to_bytes(4, "big") + chunk
+    chunk += zlib.crc32(chunk[4:]).to_bytes(4, "big")
+    content = path.read_bytes()
+    path.write_bytes(content[:-12] + chunk + content[-12:])
+    assert files.read_header(path).shape == files.read(path).data.shape == (33, 20)
 
 
 def test_single_bits_are_black_and_white(tmp_path, rng):

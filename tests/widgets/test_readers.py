@@ -118,6 +118,26 @@ def test_photograph(empty_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
+def test_colours_beyond_one_are_not_white(empty_viewer, tmp_path, rng):
+    data = rng.uniform(0, 255, (12, 14, 3)).astype("f4")
+    layers = empty_viewer.open(
+        write(tmp_path / "a.ome.tif", data, "YXS"), plugin="napari-dip"
+    )
+    assert [layer.name for layer in layers] == ["a red", "a green", "a blue"]
+    for i, layer in enumerate(layers):
+        np.testing.assert_array_equal(layer.data, data[..., i])
+        assert layer.contrast_limits == pytest.approx([0, data.max()])
+
+
+@pytest.mark.gui
+def test_colours_up_to_one_are_a_photograph(empty_viewer, tmp_path, rng):
+    data = rng.uniform(0, 1, (12, 14, 3)).astype("f4")
+    path = write(tmp_path / "a.ome.tif", data, "YXS")
+    (layer,) = empty_viewer.open(path, plugin="napari-dip")
+    assert layer.rgb
+
+
+@pytest.mark.gui
 def test_command_opens_any_file(empty_viewer, tmp_path, rng, monkeypatch, messages):
     data = rng.normal(size=(3, 32, 40)).astype("f4")
     scale = {"scale": (0.3, 0.1, 0.1), "units": ("µm",) * 3}

@@ -224,6 +224,45 @@ def test_what_is_not_stored_is_said(viewer, tmp_path, messages, change, warned):
     assert any("is not stored" in text for _, text in messages) == warned
 
 
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr", "a.tif"])
+@pytest.mark.parametrize("scale", [(0.5, -0.1, 0.1), (-0.5, 0.1, -0.1)])
+def test_flipped_layer_keeps_its_pixel_size(viewer, tmp_path, messages, name, scale):
+    data = np.arange(5 * 32 * 40, dtype="u2").reshape(5, 32, 40)
+    layer = viewer.add_image(data, scale=scale, units=("um",) * 3)
+    messages.clear()
+    writers.write_ome_tiff(str(tmp_path / name), [layer.as_layer_data_tuple()])
+    header = files.read_header(tmp_path / name)
+    assert header.scale == pytest.approx((0.5, 0.1, 0.1))
+    assert header.units == ("µm", "µm", "µm")
+    assert any("nor flip" in text for _, text in messages)
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr", "a.tif"])
+def test_one_image_keeps_name_and_colour(viewer, tmp_path, name):
+    layer = viewer.add_image(np.eye(32, dtype="f4"), name="DAPI", colormap="blue")
+    writers.write_ome_tiff(str(tmp_path / name), [layer.as_layer_data_tuple()])
+    header = files.read_header(tmp_path / name)
+    assert (header.channel_names, header.channel_colours) == (("DAPI",), ("#0000ff",))
+    ((_, keywords, _),) = readers.read_layers(tmp_path / name)
+    assert (keywords["name"], keywords["colormap"]) == ("DAPI", "blue")
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.png", "a.ome.zarr"])
+def test_opacity_of_a_layer_is_no_colour(viewer, tmp_path, rng, name):
+    data = rng.integers(0, 255, (32, 40, 4)).astype("u1")
+    save(tmp_path / name, viewer.add_image(data, rgb=True))
+    back = files.read(tmp_path / name)
+    np.testing.assert_array_equal(back.data, data[..., :3])
+    np.testing.assert_array_equal(back.alpha, data[..., 3])
+
+
+def test_scale_that_a_file_cannot_hold_is_said(viewer, tmp_path, messages):
+    layer = viewer.add_image(np.eye(32).astype("u1"), scale=(2, 2), units=("µm", "µm"))
+    messages.clear()
+    save(tmp_path / "a.png", layer)
+    assert any("no place for the scale" in text for _, text in messages)
+
+
 # -- names --------------------------------------------------------------------------
 
 

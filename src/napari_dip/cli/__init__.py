@@ -7,11 +7,14 @@ code here.  Torch is imported when a fit begins, not for ``--help``.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import CycloptsError
 
 from napari_dip.cli.commands import app
+from napari_dip.cli.file_run import terminable
 from napari_dip.cli.output import FAILED, STOPPED, WRONG_ARGUMENTS, say
 from napari_dip.errors import DipError, InputError
 from napari_dip.machine import spin_less
@@ -20,12 +23,17 @@ from napari_dip.machine import spin_less
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C.
+    0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C or SIGTERM.
     """
     spin_less()
+    with terminable():
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
         command, bound, _ = app().parse_args(
-            sys.argv[1:] if arguments is None else list(arguments),
+            arguments,
             exit_on_error=False,
             print_error=False,
         )
@@ -37,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped; the result was not saved")
         return STOPPED
+    except Exception as error:  # noqa: BLE001  # a fault of ours: still one line
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        say(
+            f"error: {type(error).__name__}: {error} ({Path(place.filename).name}, "
+            f"line {place.lineno})"
+        )
+        return FAILED
 
 
 def _report_error(error: BaseException, code: int) -> int:

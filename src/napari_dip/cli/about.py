@@ -62,17 +62,26 @@ def system_facts() -> dict[str, Any]:
 
 def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Yield nested facts as indented lines, without empty values."""
-    for key, value in facts.items():
+    for name, value in facts.items():
         if value is None or value in ([], {}, ""):
             continue
+        key = printable(name)
         if isinstance(value, Mapping):
             yield f"{indent}{key}:"
             yield from lines(value, indent + "  ")
-        elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
+        elif isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
             for number, item in enumerate(value):
                 yield f"{indent}{key} {number}:"
                 yield from lines(item, indent + "  ")
         elif isinstance(value, list):
-            yield f"{indent}{key}: {', '.join(map(str, value))}"
+            yield f"{indent}{key}: {', '.join(map(printable, value))}"
         else:
-            yield f"{indent}{key}: {value}"
+            yield f"{indent}{key}: {printable(value)}"
+
+
+def printable(value: Any) -> str:
+    """Return a value as text, in escapes what would control a terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in str(value)
+    )

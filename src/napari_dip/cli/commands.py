@@ -16,7 +16,7 @@ from cyclopts import Parameter as Option
 from napari_dip import __version__
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
-from napari_dip.cli.file_run import FileRun, run_and_report
+from napari_dip.cli.file_run import FileRun, run_all, run_and_report
 from napari_dip.cli.options import (
     FILES,
     FLAG,
@@ -31,7 +31,7 @@ from napari_dip.cli.options import (
     targets_of,
     values_of,
 )
-from napari_dip.cli.output import NAME, put
+from napari_dip.cli.output import NAME, put, say
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
 from napari_dip.tasks.run import TASKS, get
@@ -84,13 +84,16 @@ def _command(task: Task) -> Callable[..., int]:
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
-        for sources, target in zip(sets, targets, strict=True):
-            file_run = FileRun(
-                task, values, sources, objects, target, overwrite, not quiet
-            )
-            if code := run_and_report(file_run, json, quiet):
-                return code
-        return 0
+        folder = not (output.suffix or output.exists())
+        if len(inputs) == 1 and folder and not quiet:
+            say(f"{output} has no ending, so it becomes a folder")
+        runs = [
+            FileRun(task, values, sources, objects, target, overwrite, not quiet)
+            for sources, target in zip(sets, targets, strict=True)
+        ]
+        if len(runs) == 1:
+            return run_and_report(runs[0], json, quiet)
+        return run_all(runs, json, quiet)
 
     command.__doc__ = task.summary.strip()
     parameters = []
@@ -159,7 +162,7 @@ def replay(
     sources = dict(zip(task.files, inputs, strict=True))
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
-        needed = stored.get("objects", {}).get("model")
+        needed = stored.get("objects", {}).get("model", "")
         raise InputError(
             f"replay must be given the model again, --model {needed}, if you trust it"
             if task.objects

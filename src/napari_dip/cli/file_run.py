@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.cli.output import STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
+from napari_dip.io.masks import mask_of, psf_of, without_single_axes
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
@@ -65,8 +68,19 @@ class FileRun:
         self.provenance: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
+    @property
+    def source(self) -> Path:
+        """The file that the result is of."""
+        return next(iter(self.sources.values()))
+
     def run(self) -> bool:
         """Fit and write the result; return whether the user stopped the fit."""
+        stop = Stop()
+        with stop.listening():
+            self._run(stop)
+        return stop.asked
+
+    def _run(self, stop: Stop) -> None:
         images = {name: files.read(path) for name, path in self.sources.items()}
         like = images.get(self.task.subject)
         from_file: list[str] = []
@@ -79,9 +93,11 @@ class FileRun:
                 self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
             )
         notes = [note for image in images.values() for note in image.header.notes]
+        inputs, about_masks = self._arrays(images, like)
+        notes += about_masks
         for note in notes:
             self._warn(note)
-        fit, stopped = self._fit(recipe, images)
+        fit = self._fit(recipe, inputs, stop)
         for warning in fit.warnings:
             self._warn(warning)
         fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
@@ -92,33 +108,48 @@ class FileRun:
         self.provenance = provenance.describe(
             recipe, fit, arrays, from_file, self.objects
         )
-        self.result = save(
+        self.result, not_kept = save(
             self.target, fit.image, like, self.provenance, self.overwrite
         )
-        return stopped
+        for note in not_kept:
+            self._warn(note)
 
-    def _fit(self, recipe: Recipe, images: dict[str, Image]) -> tuple[Fit, bool]:
+    def _arrays(
+        self, images: dict[str, Image], like: Image | None
+    ) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """Return the arrays of the task, and how masks were understood."""
+        arrays, notes = {}, []
+        for name, image in images.items():
+            data, note = image.data, None
+            if name == "mask":
+                data, note = mask_of(image, self.sources[name].name)
+            elif name == "psf":
+                data = psf_of(image, self.sources[name].name)
+            if image is not like:
+                shape = None if like is None else like.data.shape
+                data = without_single_axes(data, shape)
+            arrays[name] = data
+            notes += [note] if note else []
+        return arrays, notes
+
+    def _fit(self, recipe: Recipe, images: Mapping[str, Any], stop: Stop) -> Fit:
         from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
-        inputs: dict[str, Any] = {n: image.data for n, image in images.items()}
-        inputs.update(self.objects)
+        inputs = {**images, **self.objects}
         arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
-        with Stop() as stop:
-            fitting = run(self.task, recipe, arrays)
-            # A log file gets no progress bar.
-            if not (self.talk and sys.stderr.isatty()):
-                fit = run_to_end(fitting, stop)
-            else:
-                with Bar(self.target.name) as bar:
+        fitting = run(self.task, recipe, arrays)
+        # A log file gets no progress bar.
+        if not (self.talk and sys.stderr.isatty()):
+            return run_to_end(fitting, stop)
+        with Bar(self.target.name) as bar:
 
-                    def both(it: Iterate) -> bool:
-                        bar(it)
-                        return stop(it)
+            def both(it: Iterate) -> bool:
+                bar(it)
+                return stop(it)
 
-                    fit = run_to_end(fitting, both)
-        return fit, stop.asked
+            return run_to_end(fitting, both)
 
     def _warn(self, text: str) -> None:
         if self.talk:
@@ -150,14 +181,14 @@ def save(
     like: Image | None,
     provenance: dict[str, Any],
     overwrite: bool,
-) -> dict[str, Any]:
-    """Write a result and return its shape and type."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Write a result; return its shape and type, and what the file does not keep."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if like is None and target.suffix.lower() == ".png":
         # Images without an input have values in [0, 1]; PNG has integers only.
         image = cast(255 * image, np.dtype(np.uint8))
-    files.write(target, image, like, provenance, overwrite=overwrite)
-    return {"shape": list(image.shape), "dtype": str(image.dtype)}
+    not_kept = files.write(target, image, like, provenance, overwrite=overwrite)
+    return {"shape": list(image.shape), "dtype": str(image.dtype)}, not_kept
 
 
 def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
@@ -173,6 +204,25 @@ def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
     return 0
 
 
+def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
+    """Run a task on several files, the others also where one fails.
+
+    When the user stops one, the others are not begun.
+    """
+    failed = 0
+    for file_run in file_runs:
+        try:
+            if run_and_report(file_run, json, quiet) == STOPPED:
+                return STOPPED
+        except (DipError, MemoryError) as error:
+            text, name = str(error) or "not enough memory", file_run.source.name
+            say(f"error: {text if name in text else f'{name}: {text}'}")
+            failed += 1
+    if failed:
+        say(f"{failed} of {len(file_runs)} files failed; the others are done")
+    return FAILED if failed else 0
+
+
 def _completed(
     kind: type[Recipe], values: Mapping[str, Any], header: Header
 ) -> tuple[Recipe, list[str]]:
@@ -181,8 +231,10 @@ def _completed(
     if values.get("channel_axis", "auto") == "auto":
         known["channel_axis"] = header.channel_axis
     if "dtype" not in values:
-        # Photographs stay 8-bit images; measurements keep every digit.
-        photo = header.format in ("PNG", "JPEG")
+        # Photographs stay integers, which other programs show; measurements keep every
+        # digit.
+        colours = "S" in header.axes and header.dtype.kind in "ui"
+        photo = header.format in ("PNG", "JPEG") or colours
         known["dtype"] = "input" if photo else "float32"
     jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
     if jpeg is not None and "quantization" in fields and "quantization" not in values:
@@ -192,28 +244,50 @@ def _completed(
     return kind(**{**values, **known}), list(known)
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handled(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(
+    handler: Callable[[int, FrameType | None], None], *numbers: int
+) -> Iterator[None]:
+    before: dict[int, Any] = {}
+    try:
+        for number in numbers:
+            try:
+                before[number] = signal.signal(number, handler)
+            except ValueError:  # only the main thread can handle signals
+                break
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
 class Stop:
-    """Stops the fit at the first Ctrl-C and the program at the second.
+    """Stops the fit at the first Ctrl-C or SIGTERM and the program at the second.
 
     This is a callback for `napari_dip.prior.fit.run_to_end`.  Before the first
-    iteration there is no image to save, so the first Ctrl-C already ends the program.
+    iteration there is no image to save, so the first signal already ends the program.
+    After the fit the first one waits until the result is saved.
     """
 
     def __init__(self) -> None:
         self.running = self.asked = False
-        self.before: dict[int, Any] = {}
 
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self.before[number] = signal.signal(number, self._handle)
-            except ValueError:  # only the main thread can handle signals
-                break
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals."""
+        with _handled(self._handle, signal.SIGINT, signal.SIGTERM):
+            yield
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked or not self.running:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group
+from cyclopts import Group, Token
 from cyclopts import Parameter as Option
 
 from napari_dip.errors import InputError
-from napari_dip.io import files
+from napari_dip.io import atomic, files
 from napari_dip.tasks.recipe import Parameter, Parameters
 
 FILES = Group("Files", sort_key=0)
@@ -24,17 +24,34 @@ FLAG: dict[str, Any] = {"negative": "", "show_default": False}
 
 _FILE_DECIDES = {
     "channel_axis": "the file's axis of colours or channels",
-    "dtype": "input for PNG and JPEG, else float32",
+    "dtype": "input for PNG, JPEG and integer colours, else float32",
     "quantization": "the tables of a JPEG file",
     "subsampling": "that of a JPEG file, else auto",
 }
 """Parameters whose default depends on the input file, and how."""
+
+
+def output_path(_: Any, tokens: Sequence[Token]) -> Path:
+    """Return the output, unless it is a mistake such as a variable that is not set."""
+    text = tokens[0].value
+    if not text.strip():
+        raise InputError("output must be a file or a folder; got an empty name")
+    path = Path(text)
+    try:
+        path.exists()
+    except OSError as error:
+        raise InputError(f"output cannot be written: {error.strerror}") from error
+    if path.resolve() == path.resolve().parent:
+        raise InputError(f"output must not be the root folder; got {text}")
+    return path
+
 
 Output = Annotated[
     Path,
     Option(
         name=["--output", "-o"],
         group=FILES,
+        converter=output_path,
         help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
         "is there, a name without an ending, or any name where there are several "
         "inputs.",
@@ -171,9 +188,15 @@ def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None
 
 def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
     """Raise if there is a file already, or the folder cannot be written to."""
+    atomic.refuse_inside_store(target)
+    place = target.resolve()
     for source in sources:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise InputError(f"output must not be one of the inputs; got {target}")
+        here = source.resolve()
+        same = target.exists() and source.exists() and target.samefile(source)
+        if same or place in (here, *here.parents):
+            raise InputError(
+                f"output must not be one of the inputs, nor hold one; got {target}"
+            )
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists; --overwrite replaces it")
     folder = target.parent

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter as Option
 
 from napari_dip.cli.file_run import save
@@ -16,11 +17,13 @@ from napari_dip.cli.options import (
     check_place,
     check_target,
     command_of,
+    output_path,
     values_of,
 )
 from napari_dip.cli.output import put
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files, provenance
+from napari_dip.io.image import Header, Image
 from napari_dip.tasks import noise_impedance as impedance
 from napari_dip.tasks import sample_prior as sampling
 from napari_dip.tasks.sample_prior import SampleParameters
@@ -53,7 +56,11 @@ def draw(
     """Draw a sample of the prior, write it to a file and report it."""
     origin = provenance.origin(parameters)
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
-    result = save(output, image, None, origin, overwrite)
+    like = None
+    if image.ndim == 3 and parameters.channels not in (3, 4):
+        image = np.moveaxis(image, -1, 0)  # not colours, so channels
+        like = Image(image, Header("array", image.shape, image.dtype, "CYX"))
+    result, _ = save(output, image, like, origin, overwrite)
     if json:
         facts = {"output": str(output), "inputs": {}, **result, "provenance": origin}
         put(provenance.dumps(facts))
@@ -73,6 +80,7 @@ def noise_impedance(  # noqa: D103  # see below
         Option(
             name=["--output", "-o"],
             group=FILES,
+            converter=output_path,
             help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
             "which needs matplotlib.",
         ),

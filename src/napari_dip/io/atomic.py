@@ -30,7 +30,7 @@ def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         Whether it may replace another.
     """
     refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f"{_hidden(path)}.part")
     try:
         # Files of tempfile can be read by their owner only, so it is not used.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -65,7 +65,7 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     refuse_existing(path, overwrite, folder=True)
     path = path.resolve()
-    prefix = f".{path.name}.{secrets.token_hex(4)}"
+    prefix = _hidden(path)
     temporary = path.with_name(f"{prefix}.part")
     previous = path.with_name(f"{prefix}.old")
     try:
@@ -91,6 +91,20 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hidden(path: Path) -> str:
+    """Return a name beside `path`, not longer than file systems allow."""
+    return f".{path.name[:40]}.{secrets.token_hex(4)}"
+
+
+def refuse_inside_store(path: Path) -> None:
+    """Raise if `path` lies in a Zarr store, which it would make invalid."""
+    for folder in path.resolve().parents:
+        if is_zarr(folder):
+            raise InputError(
+                f"output must not lie inside of a Zarr store; got {path} in {folder}"
+            )
 
 
 def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, raster, tiff, zarr
-from napari_dip.io.image import Header, Image, plain_header
+from napari_dip.io.image import Header, Image, join_opacity, plain_header
 from napari_dip.io.provenance import dumps
 
 _READERS = {
@@ -88,6 +88,8 @@ def _reader(path: Path) -> ModuleType:
             return zarr
         if path.is_dir():
             raise FileError(f"{path} is a folder, neither a file nor an OME-Zarr")
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path} is no regular file")  # a pipe may never end
         with open(path, "rb") as file:
             empty = not file.read(1)
     except OSError as error:
@@ -128,6 +130,7 @@ def check_output(
         Whether the output may replace a file.
     """
     ending = output_format(path)
+    atomic.refuse_inside_store(path)
     atomic.refuse_existing(path, overwrite, folder=ending in FOLDERS)
     if ending in FOLDERS:
         zarr.check(header, dtype)
@@ -144,7 +147,7 @@ def write(
     provenance: dict[str, Any] | None = None,
     *,
     overwrite: bool = False,
-) -> None:
+) -> list[str]:
     """Write an image, whole or not at all.
 
     Parameters
@@ -160,24 +163,28 @@ def write(
         How the image was made, from `napari_dip.io.provenance.describe`.
     overwrite : bool, default False
         Replace a file that is there.
+
+    Returns
+    -------
+    list of str
+        What the file does not keep, as sentences for the user.
     """
     path = Path(path)
     ending = output_format(path)
     data = np.asarray(data)
-    header = (
-        like.header.of(data)
-        if like is not None
-        else plain_header(data.shape, data.dtype)
-    )
-    alpha = like.alpha if like is not None else None
+    if like is None:
+        image = Image(data, plain_header(data.shape, data.dtype))
+    else:
+        image = Image(data, like.header.of(data), like.alpha)
+    check_output(path, image.header, data.dtype, overwrite=overwrite)
     text = None if provenance is None else dumps(provenance)
-    check_output(path, header, data.dtype, overwrite=overwrite)
+    opacity = image.alpha is not None
+    data, header = join_opacity(image)
     if ending in FOLDERS:
         with atomic.replacing_folder(path, overwrite=overwrite) as temporary:
-            zarr.write(temporary, data, header, text)
-        return
+            return zarr.write(temporary, data, header, text)
     with atomic.replacing(path, overwrite=overwrite) as temporary:
         if ending == ".png":
-            raster.write_png(temporary, data, header, alpha, text)
-        else:
-            tiff.write(temporary, data, header, text, ome=ending.startswith(".ome"))
+            return raster.write_png(temporary, data, header, text)
+        ome = ending.startswith(".ome")
+        return tiff.write(temporary, data, header, text, ome=ome, opacity=opacity)

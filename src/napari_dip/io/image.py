@@ -55,9 +55,10 @@ class Header:
     units : tuple of str or None
         Unit of the scale of each axis.
     channel_names : tuple of str
-        Names along the axis C, empty where the file has none.
+        Names along the axis C, or of the one channel of an image without it; empty
+        where the file has none.
     channel_colours : tuple of str
-        Colours along the axis C, such as "#00ff00"; empty where the file has none.
+        Colours of the same channels, such as "#00ff00"; empty where the file has none.
     provenance : dict or None
         How napari-dip made the image, if it did.
     profile : bytes or None
@@ -67,6 +68,8 @@ class Header:
     jpeg : JpegTables or None
         Rounding of a JPEG that stores brightness and colour apart and is not to be
         turned; None for all others.
+    lossy : bool
+        Whether the pixels were compressed with losses.
     """
 
     format: str
@@ -81,6 +84,7 @@ class Header:
     profile: bytes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     jpeg: JpegTables | None = None
+    lossy: bool = False
 
     def __post_init__(self) -> None:
         unknown = (None,) * len(self.shape)
@@ -94,6 +98,18 @@ class Header:
             if letter in self.axes:
                 return self.axes.index(letter)
         return None
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are to have a name and a colour; 0 for colours."""
+        if "S" in self.axes:
+            return 0
+        return self.shape[self.axes.index("C")] if "C" in self.axes else 1
+
+    def step_text(self, axis: int) -> str:
+        """Return the scale of an axis for a message, such as "Z (300 nm)"."""
+        size = self.scale[axis]
+        return f"{self.axes[axis]} ({size:g} {self.units[axis] or 'pixel'})"
 
     def of(self, data: NDArray[Any]) -> Header:
         """Return the header for a result: other pixels over the same field."""
@@ -112,6 +128,7 @@ class Header:
             scale=scale,
             provenance=None,
             jpeg=None,
+            lossy=False,
         )
 
 
@@ -126,13 +143,87 @@ class Image:
     header : Header
         What the file says about them.
     alpha : ndarray or None
-        Opacity, (Y, X), of a PNG that is not opaque everywhere. It is not restored,
-        so it is kept apart.
+        Opacity of pixels that are not opaque everywhere, of the shape of the data
+        without colours.  It is not restored, so it is kept apart.
     """
 
     data: NDArray[Any]
     header: Header
     alpha: NDArray[Any] | None = None
+
+
+def split_opacity(data: NDArray[Any], header: Header) -> Image:
+    """Return an image whose last sample is its opacity, with that kept apart."""
+    alpha, data = data[..., -1], data[..., :-1]
+    opaque = (alpha == full_scale(alpha.dtype)).all()
+    if data.shape[-1] == 1:
+        data = data[..., 0]
+    data = np.ascontiguousarray(data)
+    return Image(data, without_opacity(header), None if opaque else alpha)
+
+
+def without_opacity(header: Header) -> Header:
+    """Return the header of `split_opacity`."""
+    *spatial, samples = range(len(header.shape))
+    if header.shape[samples] == 2:
+        return reorder(header, spatial)
+    shape = (*header.shape[:-1], header.shape[samples] - 1)
+    return dataclasses.replace(header, shape=shape)
+
+
+def join_opacity(image: Image) -> tuple[NDArray[Any], Header]:
+    """Return the pixels of an image with its opacity as the last sample."""
+    data, header, alpha = image.data, image.header, image.alpha
+    if alpha is None:
+        return data, header
+    if "S" not in header.axes:
+        data = data[..., None]
+        header = dataclasses.replace(
+            header,
+            axes=header.axes + "S",
+            scale=(*header.scale, None),
+            units=(*header.units, None),
+        )
+    # On finer pixels each repeats the opacity of the one it lies in.
+    for axis, (new, old) in enumerate(zip(data.shape[:-1], alpha.shape, strict=True)):
+        alpha = alpha.repeat(max(new // old, 1), axis=axis)
+    if alpha.dtype != data.dtype and data.dtype.kind in "bui":
+        alpha = np.rint(alpha / full_scale(alpha.dtype) * full_scale(data.dtype))
+    data = np.concatenate([data, alpha[..., None].astype(data.dtype)], axis=-1)
+    return data, dataclasses.replace(header, shape=data.shape)
+
+
+def full_scale(dtype: np.dtype[Any]) -> int:
+    """Return the value that stands for full opacity or brightness in a type."""
+    return int(np.iinfo(dtype).max) if dtype.kind in "ui" else 1
+
+
+_FLIPPED = {2: (False, True), 3: (True, True), 4: (True, False)}
+_FLIPPED |= {5: (False, False), 6: (False, True), 7: (True, True), 8: (True, False)}
+"""Whether Y and X are flipped in each orientation of TIFF and Exif, after Y and X
+changed places for those from 5 on."""
+
+
+def turned(data: NDArray[Any], axes: str, orientation: int) -> NDArray[Any]:
+    """Return pixels the way up that a tag of TIFF or Exif says, 1 to 8."""
+    if orientation not in _FLIPPED:
+        return data
+    y, x = axes.index("Y"), axes.index("X")
+    if orientation >= 5:
+        data = data.swapaxes(y, x)
+    flips = dict(zip((y, x), _FLIPPED[orientation], strict=True))
+    upright: NDArray[Any] = np.flip(data, tuple(axis for axis in flips if flips[axis]))
+    return upright
+
+
+def turned_header(header: Header, orientation: int) -> Header:
+    """Return the header of `turned`."""
+    if orientation not in (5, 6, 7, 8):
+        return header
+    y, x = header.axes.index("Y"), header.axes.index("X")
+    order = list(range(len(header.shape)))
+    order[y], order[x] = x, y
+    return dataclasses.replace(reorder(header, order), axes=header.axes)
 
 
 def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:

@@ -22,9 +22,14 @@ def check_size(header: Header, name: str) -> None:
     if math.prod(header.shape) == 0:
         raise FileError(f"{name} holds an empty image of shape {header.shape}")
     needed = nbytes(header) + math.prod(header.shape) * _BYTES_PER_VALUE
+    check_memory(needed, f"{name} holds an image of shape {header.shape}")
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise if something takes more bytes than are free."""
     free = free_memory()
     if free is not None and needed > free:
         raise FileError(
-            f"{name} holds an image of shape {header.shape}, which takes "
-            f"{needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free"
+            f"{what}, which takes {needed / 2**30:.1f} GiB of memory; "
+            f"{free / 2**30:.1f} GiB are free"
         )

@@ -24,6 +24,20 @@ _COMMON_KEYS = ("device", "precision", "torch")
 """Settings that are the same for all planes."""
 
 
+_KINDS: dict[str, type] = {
+    "task": str,
+    "recipe": dict,
+    "from_file": list,
+    "inputs": dict,
+    "objects": dict,
+    "planes": list,
+}
+"""What the provenance holds under its keys, where it has them."""
+
+_DEEPEST = 50
+"""How deep containers may lie in each other in the provenance of a file."""
+
+
 def origin(parameters: Parameters) -> dict[str, Any]:
     """Return what made an image: this software, a task and its parameters."""
     return {
@@ -99,11 +113,27 @@ def loads(text: Any) -> dict[str, Any] | None:
     if not isinstance(text, str) or SOFTWARE not in text:
         return None
     try:
-        value = json.loads(text)
+        return checked(json.loads(text))
     except (ValueError, RecursionError):
         return None
-    ours = isinstance(value, dict) and value.get("software") == SOFTWARE
-    return value if ours else None
+
+
+def checked(value: Any) -> dict[str, Any] | None:
+    """Return a provenance as `describe` makes it; None for anything else."""
+    if not isinstance(value, dict) or value.get("software") != SOFTWARE:
+        return None
+    kinds = (isinstance(value.get(k, kind()), kind) for k, kind in _KINDS.items())
+    return value if all(kinds) and _depth(value) <= _DEEPEST else None
+
+
+def _depth(value: Any) -> int:
+    """Return how deep containers lie in each other, up to `_DEEPEST` + 1."""
+    depth, inside = 0, [value]
+    while inside and depth <= _DEEPEST:
+        items = [v.values() if isinstance(v, dict) else v for v in inside]
+        inside = [v for group in items for v in group if isinstance(v, dict | list)]
+        depth += 1
+    return depth
 
 
 def recipe_of(provenance: Mapping[str, Any], kind: type[Parameters]) -> dict[str, Any]:

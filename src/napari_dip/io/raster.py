@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
-from napari_dip.io.image import Header, Image, JpegTables
+from napari_dip.io.image import Header, Image, JpegTables, split_opacity, turned
 from napari_dip.io.reading import one_line_errors
 
 _FORMATS = ("PNG", "JPEG")
@@ -50,13 +53,31 @@ def read(path: Path) -> Image:
         header = _header(image, path)
         limits.check_size(header, path.name)
         data = _pixels(image, path)
-    alpha = None
     if data.ndim == 3 and data.shape[2] in (2, 4):
-        alpha = data[..., -1]
-        if (alpha == np.iinfo(alpha.dtype).max).all():
-            alpha = None
-        data = data[..., 0] if data.shape[2] == 2 else data[..., :3]
-    return Image(np.ascontiguousarray(data), header, alpha)
+        samples = dataclasses.replace(header, shape=data.shape, axes="YXS")
+        split = split_opacity(data, samples)
+        return dataclasses.replace(split, header=header)
+    return Image(np.ascontiguousarray(data), header)
+
+
+def pixels_in(content: bytes) -> int:
+    """Return how many pixels an image has by its first bytes, 0 if they do not say it.
+
+    Parameters
+    ----------
+    content : bytes
+        The beginning of a PNG, JPEG, JPEG 2000 or WebP.
+    """
+    formats = (*_FORMATS, "JPEG2000", "WEBP")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            with Pillow.open(io.BytesIO(content), formats=formats) as image:
+                return image.width * image.height
+    except Pillow.DecompressionBombError:
+        return 2 * (Pillow.MAX_IMAGE_PIXELS or 0)  # or more, which Pillow refuses
+    except (OSError, SyntaxError, ValueError):
+        return 0
 
 
 @contextmanager
@@ -76,7 +97,7 @@ def _opened(path: Path) -> Iterator[ImageFile]:
 
 def _header(image: ImageFile, path: Path) -> Header:
     width, height = image.size
-    if _orientation(image) in (5, 6, 7, 8):
+    if _orientation(image, path) in (5, 6, 7, 8):
         width, height = height, width
     if isinstance(image, JpegImageFile):
         bits, gray = 8, image.mode == "L"
@@ -94,6 +115,7 @@ def _header(image: ImageFile, path: Path) -> Header:
         profile=image.info.get("icc_profile") if image.mode != "CMYK" else None,
         notes=tuple(notes) if frames > 1 else (),
         jpeg=jpeg_tables(image),
+        lossy=isinstance(image, JpegImageFile),
     )
 
 
@@ -149,12 +171,27 @@ def _components_are_rgb(image: JpegImageFile) -> bool:
     return bytes(name for name, _, _, _ in image.layer) == b"RGB"
 
 
-def _orientation(image: Pillow.Image) -> int | None:
-    """Return how a JPEG says it is to be turned; asking a PNG would read its pixels."""
-    if not isinstance(image, JpegImageFile):
-        return None
-    orientation: int | None = image.getexif().get(_ORIENTATION)
+def _orientation(image: Pillow.Image, path: Path | None = None) -> int | None:
+    """Return how an image says it is to be turned, without reading its pixels."""
+    if path is not None and not isinstance(image, JpegImageFile):
+        content = _chunk(path, b"eXIf")
+        if content is not None:
+            image.info["exif"] = content
+    # The method of a PNG would read its pixels first.
+    orientation: int | None = Pillow.Image.getexif(image).get(_ORIENTATION)
     return orientation
+
+
+def _chunk(path: Path, kind: bytes) -> bytes | None:
+    """Return the first chunk of a kind in a PNG, which can follow the pixels."""
+    with open(path, "rb") as file:
+        file.seek(8)  # the signature
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == kind:
+                return file.read(length)
+            file.seek(length + 4, os.SEEK_CUR)  # the checksum
+    return None
 
 
 def _pixels(image: ImageFile, path: Path) -> NDArray[Any]:
@@ -163,7 +200,7 @@ def _pixels(image: ImageFile, path: Path) -> NDArray[Any]:
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("L" if image.mode == "L" else "RGB"))
     pixels: NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
-    return pixels
+    return turned(pixels, "YXS", _orientation(image, path) or 1)
 
 
 def check_png(header: Header, dtype: np.dtype[Any]) -> None:
@@ -183,23 +220,11 @@ def check_png(header: Header, dtype: np.dtype[Any]) -> None:
 
 
 def write_png(
-    path: Path,
-    data: NDArray[Any],
-    header: Header,
-    alpha: NDArray[Any] | None,
-    text: str | None,
-) -> None:
-    """Write a PNG of 8 or 16 bits."""
+    path: Path, data: NDArray[Any], header: Header, text: str | None
+) -> list[str]:
+    """Write a PNG of 8 or 16 bits, and return what it does not keep."""
     if data.dtype == np.bool_:
         data = data.astype(np.uint8) * 255
-    if alpha is not None:
-        # On finer pixels each repeats the opacity of the one it lies in.
-        for axis, (new, old) in enumerate(
-            zip(data.shape[:2], alpha.shape, strict=True)
-        ):
-            alpha = alpha.repeat(max(new // old, 1), axis=axis)
-        if alpha.shape == data.shape[:2]:
-            data = np.dstack([data, alpha])
     metadata = PngInfo()
     if header.profile:
         profile = b"ICC profile\0\0" + zlib.compress(header.profile)
@@ -212,3 +237,5 @@ def write_png(
         for kind, chunk, *_ in metadata.chunks:
             putchunk(file, kind, chunk)
         file.write(content[_HEADER_END:])
+    known = [header.step_text(i) for i, step in enumerate(header.scale) if step]
+    return [f"a PNG has no place for the scale of {', '.join(known)}"] if known else []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
+import math
+import re
+import struct
 import weakref
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,42 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance
+from napari_dip.io import limits, provenance, raster, units
 from napari_dip.io.image import Header, Image, name_axes, sort_axes
-from napari_dip.io.reading import one_line, one_line_errors
-
-_MICROMETRES = {
-    "Å": 1e-4,
-    "pm": 1e-6,
-    "nm": 1e-3,
-    "µm": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "in": 25400.0,
-}
-"""Micrometres in a unit of length, by the name that OME gives it."""
-
-_OTHER_NAMES = {
-    "um": "µm",
-    "μm": "µm",  # the Greek letter for the micro sign
-    "\\u00b5m": "µm",
-    "micron": "µm",
-    "microns": "µm",
-    "inch": "in",
-    "sec": "s",
-}
+from napari_dip.io.open_tiff import OpenTiff, open_on, opened
+from napari_dip.io.reading import one_line
+from napari_dip.io.samples import samples_of
 
 _IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
+
+_RAMP = 3
+"""Difference of a table of colours from an even ramp, in steps of 255, that is due to
+rounding."""
+
+_RATIONAL = (1e-6, 2.0**32)
+"""Numbers between these are a ratio of two integers of 32 bits, as resolutions are."""
+
+_OME_STEPS = {axis: (f"PhysicalSize{axis}", "length") for axis in "XYZ"}
+_OME_STEPS["T"] = "TimeIncrement", "time"
+"""Attributes for the steps along axes, and what they measure."""
+
+_OME_UNIT = re.compile("([YZEPTGMkhdcmµnpfazy]|da)?[ms]|Å|in|ft|yd|mi|ly|pc|min|h|d")
+"""Units of length and time in the OME schema of June 2016."""
+
+_IMAGES = (
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.JPEG_LOSSY,
+    tifffile.COMPRESSION.PNG,
+    tifffile.COMPRESSION.WEBP,
+    tifffile.COMPRESSION.JPEG2000,
+    tifffile.COMPRESSION.JPEG_2000_LOSSY,
+    tifffile.COMPRESSION.APERIO_JP2000_YCBC,
+    tifffile.COMPRESSION.APERIO_JP2000_RGB,
+)
+"""Compressions whose strips and tiles are images with a size of their own."""
+
+_HEAD = 2**20
+"""Bytes of a strip or tile in which its size stands."""
 
 _CLASSIC_TIFF = 2**32 - 2**25
 """Bytes that offsets of 32 bits reach, less some for the tags."""
@@ -50,24 +60,28 @@ _CLASSIC_TIFF = 2**32 - 2**25
 
 def read_header(path: Path) -> Header:
     """Read what a TIFF says about its image."""
-    with _opened(path) as (tif, _):
-        return sort_axes(_header(tif, path))[0]
+    with opened(path) as file:
+        header, _ = sort_axes(_header(file, path))
+        return samples_of(file.tif, path.name).header(header)
 
 
 def read(path: Path) -> Image:
     """Read the first image of a TIFF."""
-    with _opened(path) as (tif, log_messages):
-        stored = _header(tif, path)
-        limits.check_size(stored, path.name)
-        _check_whole(tif.series[0], path)
-        data = tif.series[0].asarray()
-        if log_messages:
+    with opened(path) as file:
+        header, order = sort_axes(_header(file, path))
+        samples = samples_of(file.tif, path.name)
+        limits.check_size(samples.header(header), path.name)
+        _check_whole(file.series, path)
+        _check_segments(file.series, path)
+        data = file.series.asarray()
+        if file.damage:
             # tifffile returns what it can decode, and logs what it cannot.
-            raise FileError(f"{path.name} is damaged: {log_messages[0]}")
-    header, order = sort_axes(stored)
-    native = data.dtype.newbyteorder("=")
-    data = np.ascontiguousarray(data.transpose(order), native)
-    return Image(data, header)
+            raise FileError(f"{path.name} is damaged: {file.damage}")
+        present = file.present()
+        if present is not None:
+            data = data[np.ix_(*present)]
+        data = data.transpose(order).astype(header.dtype, copy=False)
+        return samples.image(data, header)
 
 
 def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
@@ -77,8 +91,8 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
     -------
     tuple or None
         The header, and dask arrays of the image at its full resolution and at every
-        lower one; None without the libraries for it.  The file stays open as long as
-        the arrays live.
+        lower one; None without the libraries for it, or where pixels are not stored as
+        they are shown.  The file stays open as long as the arrays live.
     """
     try:
         import dask.array
@@ -88,15 +102,18 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
         return None
     if inspect.isabstract(ZarrTiffStore):  # versions that do not work together
         return None
-    with _opened(path) as (tif, _):
-        header, order = sort_axes(_header(tif, path))
-        _check_whole(tif.series[0], path)
-        count = len(tif.series[0].levels)
+    with opened(path) as file:
+        header, order = sort_axes(_header(file, path))
+        samples = samples_of(file.tif, path.name)
+        if not samples.plain or file.present() is not None:
+            return None
+        header = samples.header(header)
+        _check_whole(file.series, path)
+        count = len(file.series.levels)
     levels = []
     for number in range(count):
         with ExitStack() as stack:
-            tif = stack.enter_context(tifffile.TiffFile(path))
-            store = tif.series[0].aszarr(level=number)
+            store = open_on(stack, path).series.aszarr(level=number)
             level = zarr.open_array(store, mode="r")
             weakref.finalize(level, stack.pop_all().close)
         lazy = dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
@@ -104,46 +121,15 @@ def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
     return header, levels
 
 
-class _ErrorLog(logging.Handler):
-    """Collects the errors that tifffile logs and does not raise."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().split())
-        # A private tag that cannot be read does not affect the pixels.
-        if "TiffTag.fromfile" not in text:
-            self.messages.append(text)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[str]]]:
-    log = logging.getLogger("tifffile")
-    handler = _ErrorLog()
-    propagate = log.propagate
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        with one_line_errors(path), tifffile.TiffFile(path) as tif:
-            yield tif, handler.messages
-    finally:
-        log.propagate = propagate
-        log.removeHandler(handler)
-
-
-def _header(tif: tifffile.TiffFile, path: Path) -> Header:
+def _header(file: OpenTiff, path: Path) -> Header:
     """Describe the first series with its axes as they lie in the file."""
-    if not tif.series:
-        raise FileError(f"{path.name} holds no image")
-    series = tif.series[0]
+    tif, series = file.tif, file.series
     axes = series.axes.upper()
     if series.dtype is None or not {"Y", "X"} <= set(axes):
         raise FileError(
             f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
         )
-    notes = []
+    notes = [*file.notes]
     if len(tif.series) > 1:
         notes.append(f"{path.name} holds {len(tif.series)} images; the first was read")
     header = Header(
@@ -155,10 +141,30 @@ def _header(tif: tifffile.TiffFile, path: Path) -> Header:
         notes=tuple(notes),
     )
     if tif.is_ome:
-        return _with_ome(header, tif)
-    if tif.is_imagej:
-        return _with_imagej(header, tif)
-    return _with_resolution(header, tif)
+        header = _with_ome(header, tif)
+    elif tif.is_imagej:
+        header = _with_imagej(header, tif)
+    else:
+        header = _with_resolution(header, tif)
+    return _without_missing(header, file)
+
+
+def _without_missing(header: Header, file: OpenTiff) -> Header:
+    """Return the header of the planes that exist."""
+    present = file.present()
+    if present is None:
+        return header
+    counts = [len(indices) for indices in present]
+    header = dataclasses.replace(header, shape=(*counts, *header.shape[len(counts) :]))
+    if "C" not in header.axes[: len(counts)]:
+        return header
+    channels = present[header.axes.index("C")]
+    names, colours = header.channel_names, header.channel_colours
+    return dataclasses.replace(
+        header,
+        channel_names=tuple(names[i] for i in channels if names),
+        channel_colours=tuple(colours[i] for i in channels if colours),
+    )
 
 
 def _check_whole(series: Any, path: Path) -> None:
@@ -168,10 +174,8 @@ def _check_whole(series: Any, path: Path) -> None:
     if series.dataoffset is not None:
         ends.append(series.dataoffset + series.nbytes)
     for page in series.pages:
-        if page is None:
-            raise FileError(
-                f"{path.name} is incomplete: planes of its image are missing"
-            )
+        if page is None:  # in a file that does not exist
+            continue
         if page.parent.filename != path.name:
             continue  # an OME-TIFF can spread over several files
         offsets = zip(page.dataoffsets, page.databytecounts, strict=False)
@@ -183,53 +187,108 @@ def _check_whole(series: Any, path: Path) -> None:
         )
 
 
+def _check_segments(series: Any, path: Path) -> None:
+    """Raise if a strip or tile is an image of its own that is larger than it should be.
+
+    Other compressions are decoded into the memory of a strip or tile.
+    """
+    page = series.keyframe
+    if page.compression not in _IMAGES:
+        return
+    expected = math.prod((page.tile or (page.rowsperstrip, page.imagewidth))[-2:])
+    with open(path, "rb") as stream:
+        for page in series.pages:
+            if page is None or page.parent.filename != path.name:
+                continue
+            places = zip(page.dataoffsets, page.databytecounts, strict=False)
+            for offset, count in places:
+                stream.seek(offset)
+                pixels = raster.pixels_in(stream.read(min(count, _HEAD)))
+                if pixels > 4 * expected + _HEAD:
+                    raise FileError(
+                        f"{path.name} is damaged: a strip or tile of {expected} pixels "
+                        f"holds an image of {pixels}"
+                    )
+
+
 # -- what the formats say ---------------------------------------------------------
 
 
 def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
-    images = tifffile.xml2dict(tif.ome_metadata or "")["OME"]["Image"]
+    images = tifffile.xml2dict(tif.ome_metadata or "")["OME"].get("Image")
+    header = dataclasses.replace(header, format="OME-TIFF")
+    if images is None:
+        return header
     pixels = _first(images)["Pixels"]
     sizes = {
         axis: (
             _positive(pixels.get(f"PhysicalSize{axis}")),
-            _unit(pixels.get(f"PhysicalSize{axis}Unit", "µm")),
+            units.symbol(pixels.get(f"PhysicalSize{axis}Unit", "µm")),
         )
         for axis in "XYZ"
     }
     step = _positive(pixels.get("TimeIncrement"))
-    sizes["T"] = step, _unit(pixels.get("TimeIncrementUnit", "s"))
+    sizes["T"] = step, units.symbol(pixels.get("TimeIncrementUnit", "s"))
     channels = pixels.get("Channel", [])
     if isinstance(channels, dict):
         channels = [channels]
     names = tuple(str(channel.get("Name", "")) for channel in channels)
     colours = tuple(_ome_colour(channel.get("Color")) for channel in channels)
-    return _scaled(
-        dataclasses.replace(header, format="OME-TIFF"), sizes, names, colours
-    )
+    return _scaled(header, sizes, names, colours)
 
 
 def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     metadata = tif.imagej_metadata or {}
-    unit = _unit(metadata.get("unit"))
+    unit = units.symbol(metadata.get("unit"))
     x, y = _resolution(tif)
-    sizes: dict[str, tuple[float | None, str | None]] = {
-        "T": (_positive(metadata.get("finterval")), _unit(metadata.get("tunit", "s")))
-    }
+    sizes = {"T": (_positive(metadata.get("finterval")), metadata.get("tunit", "s"))}
     if unit is not None:
-        z = _positive(metadata.get("spacing"))
-        sizes |= {"X": (x, unit), "Y": (y, unit), "Z": (z, unit)}
-    # There is a label for every plane; where planes are channels, it is their name.
-    labels = metadata.get("Labels") or []
-    names = tuple(str(label) for label in labels) if header.axes == "CYX" else ()
-    # There is a table of colours for every channel; its last entry is the brightest.
-    colours = tuple(
-        "#" + table[:, -1].tobytes().hex()
-        for table in metadata.get("LUTs") or []
-        if table.shape == (3, 256)
-    )
-    return _scaled(
-        dataclasses.replace(header, format="ImageJ TIFF"), sizes, names, colours
-    )
+        sizes["X"] = x, unit
+        sizes["Y"] = y, metadata.get("yunit", unit)
+        sizes["Z"] = _positive(metadata.get("spacing")), metadata.get("zunit", unit)
+    sizes = {axis: (step, units.symbol(name)) for axis, (step, name) in sizes.items()}
+    header = dataclasses.replace(header, format="ImageJ TIFF")
+    names = _imagej_names(_listed(metadata.get("Labels")), header)
+    tables = _listed(metadata.get("LUTs"))
+    if not tables and tif.pages.first.colormap is not None:
+        tables = [tif.pages.first.colormap >> 8]
+    colours = tuple(map(_table_colour, tables))
+    if not all(colours):
+        note = "a table of colours that is no ramp from black is not kept; gray is"
+        header = dataclasses.replace(header, notes=(*header.notes, note))
+        colours = tuple(colour or "#ffffff" for colour in colours)
+    return _scaled(header, sizes, names, colours)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return a list; tifffile gives what is alone without one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _imagej_names(labels: list[Any], header: Header) -> tuple[str, ...]:
+    """Return the labels of planes where they are the same for all of a channel."""
+    leading = header.shape[: -2 - ("S" in header.axes)]
+    if len(labels) != math.prod(leading):
+        return ()
+    planes = np.array([str(label) for label in labels], object).reshape(leading)
+    if "C" not in header.axes:
+        planes = planes[None]
+    else:
+        planes = np.moveaxis(planes, header.axes.index("C"), 0)
+    planes = planes.reshape(len(planes), -1)
+    same = (planes == planes[:, :1]).all()
+    return tuple(planes[:, 0]) if same else ()
+
+
+def _table_colour(table: NDArray[Any]) -> str:
+    """Return the colour of a table that is a ramp from black, "" for all others."""
+    if table.shape != (3, 256):
+        return ""
+    ramp = np.outer(table[:, -1], np.arange(256) / 255)
+    rising = table[:, -1].any() and np.abs(table - ramp).max() <= _RAMP
+    return "#" + table[:, -1].astype(np.uint8).tobytes().hex() if rising else ""
 
 
 def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
@@ -247,7 +306,7 @@ def _scaled(
     colours: tuple[str, ...],
 ) -> Header:
     known = {axis: size for axis, size in sizes.items() if size[0] is not None}
-    count = header.shape[header.axes.index("C")] if "C" in header.axes else 0
+    count = header.channels
     return dataclasses.replace(
         header,
         scale=tuple(known.get(axis, (None, None))[0] for axis in header.axes),
@@ -292,12 +351,6 @@ def _positive(value: Any) -> float | None:
     return number if 0 < number < float("inf") else None
 
 
-def _unit(name: Any) -> str | None:
-    text = str(name or "").strip()
-    text = _OTHER_NAMES.get(text.lower(), text)
-    return text if text not in ("", "pixel", "pixels") else None
-
-
 # -- writing ----------------------------------------------------------------------
 
 
@@ -312,11 +365,37 @@ def check(header: Header, dtype: np.dtype[Any], *, ome: bool) -> None:
 
 
 def write(
-    path: Path, data: NDArray[Any], header: Header, text: str | None, *, ome: bool
-) -> None:
+    path: Path,
+    data: NDArray[Any],
+    header: Header,
+    text: str | None,
+    *,
+    ome: bool,
+    opacity: bool = False,
+) -> list[str]:
     """Write an OME-TIFF or a TIFF, which is ImageJ's where that can hold the image.
 
     The provenance is in the tag Software, which both kinds have and keep.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    data : ndarray
+        The pixels.
+    header : Header
+        Their header.
+    text : str or None
+        The provenance.
+    ome : bool
+        Whether to write an OME-TIFF.
+    opacity : bool
+        Whether the last sample is the opacity.
+
+    Returns
+    -------
+    list of str
+        What the file does not keep, as sentences for the user.
     """
     colour = header.axes.endswith("S")
     options: dict[str, Any] = {
@@ -324,40 +403,53 @@ def write(
         "photometric": "rgb" if colour and data.shape[-1] in (3, 4) else "minisblack",
         "planarconfig": "contig" if colour else None,
     }
+    if opacity:
+        options["extrasamples"] = ["unassalpha"]
     named = name_axes(header)
     try:
         if ome:
-            metadata = _ome_metadata(named)
+            metadata, notes = _ome_metadata(named)
             tifffile.imwrite(path, data, ome=True, metadata=metadata, **options)
-            return
+            return notes
         if _fits_imagej(data, named):
             order = [named.axes.index(a) for a in "TZCYXS" if a in named.axes]
-            metadata, resolution = _imagej_metadata(named, order)
+            metadata, resolution, notes = _imagej_metadata(named, order)
             data = np.ascontiguousarray(data.transpose(order))
             options |= {"imagej": True, "resolution": resolution}
             options.pop("planarconfig")
         else:
             metadata = {"axes": header.axes}
-            options |= _centimetres(header)
+            resolution_options, notes = _centimetres(header)
+            options |= resolution_options
         tifffile.imwrite(path, data, ome=False, metadata=metadata, **options)
-    except (ValueError, TypeError, tifffile.OmeXmlError) as error:
+    except (ValueError, TypeError, struct.error, tifffile.OmeXmlError) as error:
         raise FileError(
             f"a TIFF cannot hold {data.dtype} of shape {data.shape} with the axes "
             f"{header.axes}: {one_line(error)}"
         ) from error
+    return notes
 
 
-def _ome_metadata(header: Header) -> dict[str, Any]:
+def _ome_metadata(header: Header) -> tuple[dict[str, Any], list[str]]:
+    """Return the metadata for an OME-TIFF, and what is left out."""
     metadata: dict[str, Any] = {"axes": header.axes}
-    for axis, size, unit in zip(header.axes, header.scale, header.units, strict=True):
+    left_out = []
+    for i, (axis, size) in enumerate(zip(header.axes, header.scale, strict=True)):
         if size is None:
             continue
-        if axis in "XYZ":
-            metadata[f"PhysicalSize{axis}"] = size
-            metadata[f"PhysicalSize{axis}Unit"] = unit or "pixel"
-        elif axis == "T":
-            metadata["TimeIncrement"] = size
-            metadata["TimeIncrementUnit"] = unit or "s"
+        unit = header.units[i]
+        if axis in "XYZ" and unit is None:
+            key, unit = f"PhysicalSize{axis}", "pixel"
+        else:
+            key, kind = _OME_STEPS.get(axis, ("", ""))
+            if not key or units.kind(unit) != kind:
+                left_out.append(header.step_text(i))
+                continue
+            if not _OME_UNIT.fullmatch(str(unit)):
+                base = "µm" if kind == "length" else "s"
+                size, unit = units.converted(size, unit, base), base
+        metadata[key] = size
+        metadata[f"{key}Unit"] = unit
     channel: dict[str, list[Any]] = {}
     if header.channel_names:
         channel["Name"] = list(header.channel_names)
@@ -365,9 +457,15 @@ def _ome_metadata(header: Header) -> dict[str, Any]:
         channel["Color"] = [
             _signed(int(colour[1:], 16) << 8 | 255) for colour in header.channel_colours
         ]
-    if channel and "C" in header.axes:
+    if channel:
         metadata["Channel"] = channel
-    return metadata
+    return metadata, _not_kept(left_out)
+
+
+def _not_kept(left_out: list[str]) -> list[str]:
+    if not left_out:
+        return []
+    return [f"this kind of TIFF has no place for the scale of {', '.join(left_out)}"]
 
 
 def _signed(value: int) -> int:
@@ -388,39 +486,85 @@ def _fits_imagej(data: NDArray[Any], header: Header) -> bool:
 
 def _imagej_metadata(
     header: Header, order: list[int]
-) -> tuple[dict[str, Any], tuple[float, float] | None]:
-    sizes = dict(zip(header.axes, header.scale, strict=True))
-    units = dict(zip(header.axes, header.units, strict=True))
-    metadata: dict[str, Any] = {"axes": "".join(header.axes[i] for i in order)}
+) -> tuple[dict[str, Any], tuple[float, float] | None, list[str]]:
+    """Return metadata and resolution for ImageJ, and what is left out.
+
+    ImageJ has one unit for all lengths: that of the first axis that has one.  Steps in
+    other units are converted.
+    """
+    axes = "".join(header.axes[i] for i in order)
+    metadata: dict[str, Any] = {"axes": axes}
+    left_out = []
+    lengths = [u for u in header.units if units.kind(u) == "length"]
+    unit = lengths[0] if lengths else header.units[header.axes.index("X")]
+    steps: dict[str, float] = {}
+    for i in order:
+        axis, size, own = header.axes[i], header.scale[i], header.units[i]
+        if size is None:
+            continue
+        wanted = unit if axis in "XYZ" else own
+        step = units.converted(size, own, wanted)
+        if step is None or (axis == "T" and units.kind(own) != "time"):
+            left_out.append(header.step_text(i))
+        else:
+            steps[axis] = step
     resolution = None
-    x, y, unit = sizes["X"], sizes["Y"], units["X"]
-    if x is not None and y is not None:
-        resolution = (1 / x, 1 / y)
-        # The header of ImageJ is ASCII, so it names the micrometre otherwise.
-        metadata["unit"] = "micron" if unit == "µm" else str(unit or "pixel")
-    if sizes.get("Z") is not None:
-        metadata["spacing"] = sizes["Z"]
-    if sizes.get("T") is not None:
-        metadata["finterval"] = sizes["T"]
-    if header.channel_names and metadata["axes"] == "CYX":
-        metadata["Labels"] = list(header.channel_names)
-    if header.channel_colours and "C" in header.axes:
+    if {"X", "Y"} <= set(steps):
+        resolution = (1 / steps["X"], 1 / steps["Y"])
+        if not _RATIONAL[0] < min(resolution) <= max(resolution) < _RATIONAL[1]:
+            resolution = None
+            left_out += [header.step_text(header.axes.index(a)) for a in "YX"]
+    if resolution:
+        metadata["unit"] = _ascii(unit or "pixel")
+        if "Z" in steps:
+            metadata["spacing"] = steps["Z"]
+    elif "Z" in steps:  # with its unit, X and Y would have one too
+        left_out.append(header.step_text(header.axes.index("Z")))
+    if "T" in steps:
+        metadata["finterval"] = steps["T"]
+        metadata["tunit"] = _ascii(str(header.units[header.axes.index("T")]))
+    if header.channel_names:
+        metadata["Labels"] = _labels(header, axes)
+    if header.channel_colours:
         ramp = np.arange(256) / 255
         metadata["mode"] = "composite"
         metadata["LUTs"] = [
             np.rint(np.outer(list(bytes.fromhex(c[1:])), ramp)).astype(np.uint8)
             for c in header.channel_colours
         ]
-    return metadata, resolution
+    return metadata, resolution, _not_kept(left_out)
 
 
-def _centimetres(header: Header) -> dict[str, Any]:
-    """Return the resolution as options of tifffile, where it is a length."""
-    per_centimetre = []
-    for axis in "XY":
-        i = header.axes.index(axis)
-        size, unit = header.scale[i], header.units[i]
-        if size is None or unit not in _MICROMETRES:
-            return {}
-        per_centimetre.append(1e4 / (size * _MICROMETRES[unit]))
-    return {"resolution": tuple(per_centimetre), "resolutionunit": "CENTIMETER"}
+def _ascii(unit: str) -> str:
+    """Return a unit as the header of ImageJ holds it, which is ASCII."""
+    if unit == "µm":
+        return "micron"
+    name = unit if unit.isascii() else units.long_name(unit)
+    return name.encode("ascii", "backslashreplace").decode()
+
+
+def _labels(header: Header, axes: str) -> list[str]:
+    """Return the label of every plane: the name of its channel."""
+    names = list(header.channel_names)
+    planes = math.prod(
+        header.shape[header.axes.index(axis)] for axis in axes if axis in "TZC"
+    )
+    return names * (planes // len(names))  # the axis C is the last of these
+
+
+def _centimetres(header: Header) -> tuple[dict[str, Any], list[str]]:
+    """Return the resolution as options of tifffile, and what is left out."""
+    per_centimetre, left_out = [], []
+    for i, (axis, size) in enumerate(zip(header.axes, header.scale, strict=True)):
+        if size is None:
+            continue
+        step = units.converted(size, header.units[i], "cm") if axis in "YX" else None
+        if step is None or not _RATIONAL[0] < 1 / step < _RATIONAL[1]:
+            left_out.append(header.step_text(i))
+        else:
+            per_centimetre.append(1 / step)
+    if len(per_centimetre) < 2:
+        return {}, _not_kept(left_out)
+    y, x = per_centimetre
+    options = {"resolution": (x, y), "resolutionunit": "CENTIMETER"}
+    return options, _not_kept(left_out)

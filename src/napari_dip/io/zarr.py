@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance
+from napari_dip.io import limits, provenance, units
 from napari_dip.io.image import (
     Header,
     Image,
@@ -31,8 +31,11 @@ from napari_dip.io.image import (
     plain_header,
     reorder,
     sort_axes,
+    split_opacity,
+    without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
+from napari_dip.io.zarr_store import bounded_store
 
 if TYPE_CHECKING:
     from yaozarrs import DimSpec
@@ -45,33 +48,26 @@ _CHUNK = 1024
 
 _FORMAT = "OME-Zarr "
 
+_LEVELS = 32
+"""Resolutions that are looked at: more than halvings of any image."""
+
+_CHUNKS = 200_000
+"""Chunks of an array that are read, which take about a minute."""
+
+_COMPRESSORS = r'"(?:id|name)": "(?:numcodecs\.)?(?:blosc|bz2|gzip|lz4|lzma|zlib|zstd)"'
+
 _ORDER = "TCZYX"
 """Order of the axes, which both versions demand."""
 
-_UNITS = {
-    "Å": "angstrom",
-    "pm": "picometer",
-    "nm": "nanometer",
-    "µm": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "m": "meter",
-    "in": "inch",
-    "ns": "nanosecond",
-    "µs": "microsecond",
-    "ms": "millisecond",
-    "s": "second",
-    "min": "minute",
-    "h": "hour",
-    "d": "day",
+_SAMPLES: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    2: (("Gray", "Alpha"), ("#ffffff", "#ffffff")),
+    3: (("Red", "Green", "Blue"), ("#ff0000", "#00ff00", "#0000ff")),
+    4: (
+        ("Red", "Green", "Blue", "Alpha"),
+        ("#ff0000", "#00ff00", "#0000ff", "#ffffff"),
+    ),
 }
-"""Our units, and their names in OME-Zarr, which are those of UDUNITS-2."""
-
-_SYMBOLS = {name: symbol for symbol, name in _UNITS.items()}
-
-_RGB = ("Red", "Green", "Blue", "Alpha")
-_RGB_COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffffff")
-"""Names and colours of the channels of an RGB image; OME-Zarr knows only channels."""
+"""Names and colours of the samples of a pixel; OME-Zarr knows only channels."""
 
 _COLOURS = ("#ff00ff", "#00ff00", "#00ffff", "#ffff00", "#ff0000", "#0000ff")
 """Colours for channels that have none, since OME-Zarr demands one."""
@@ -90,8 +86,12 @@ def read(path: Path) -> Image:
     """Read the first image of an OME-Zarr at its full resolution."""
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
+        _check_chunks(stored.levels[0], path)
         data = np.asarray(stored.levels[0][...]).transpose(stored.order)
-    return Image(np.ascontiguousarray(data, stored.header.dtype), stored.header)
+        data = np.ascontiguousarray(data, stored.header.dtype)
+    if stored.opacity:
+        return split_opacity(data, stored.samples)
+    return Image(data, stored.header)
 
 
 def open_levels(path: Path) -> tuple[Header, list[Any]]:
@@ -99,12 +99,17 @@ def open_levels(path: Path) -> tuple[Header, list[Any]]:
     with _opened(path) as stored:
         import dask.array
 
+        for level in stored.levels:
+            _check_chunks(level, path)
         levels = [
             dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
             .transpose(stored.order)
             .astype(stored.header.dtype)
             for level in stored.levels
         ]
+        if stored.opacity:
+            colours = 0 if stored.samples.shape[-1] == 2 else slice(-1)
+            levels = [level[..., colours] for level in levels]
     return stored.header, levels
 
 
@@ -129,27 +134,41 @@ class _Stored:
         The group of the image, or an array without metadata.
     levels : list of zarr.Array
         The image from the highest resolution to the lowest, with the axes as stored.
-    header : Header
-        Header of the first level; Y, X and the colours are its last axes.
+    samples : Header
+        Header of the first level; Y, X and the samples are its last axes.
     order : tuple of int
-        How to transpose a level to have the axes of the header.
+        How to transpose a level to have these axes.
     """
 
     node: Any
     levels: list[Any]
-    header: Header
+    samples: Header
     order: tuple[int, ...]
+
+    @property
+    def opacity(self) -> bool:
+        """Whether the last sample is the opacity."""
+        return self.samples.axes[-1] == "S" and self.samples.shape[-1] in (2, 4)
+
+    @property
+    def header(self) -> Header:
+        """Header of the image, whose opacity is apart."""
+        return without_opacity(self.samples) if self.opacity else self.samples
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Stored]:
     zarr = _library()
     with one_line_errors(path):
-        node, notes = _first_image(zarr.open(path, mode="r"), path)
+        opened = bounded_store(path)
+        node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = _describe_array if _is_array(node) else _describe_image
         levels, header = describe(node)
         for level in levels:
             _check_values(level, path)
+        # A filter may change the size of values.
+        opened.limit = 2**20 + 8 * max(map(_chunk_bytes, levels))
+        notes = (*header.notes, *notes)
         header, order = sort_axes(dataclasses.replace(header, notes=notes))
         yield _Stored(node, levels, header, order)
 
@@ -191,11 +210,24 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         note = f"{path.name} holds more images; the first was read"
         return node["0"], (note,) if "1" in node else ()
     if "plate" in ome or "well" in ome:
-        raise FileError(
-            f"{path.name} holds the wells of a plate; name one image in it, such as "
-            f"{path / 'A' / '1' / '0'}"
-        )
+        kind = "wells of a plate" if "plate" in ome else "fields of a well"
+        first = _first_field(node)
+        where = f", such as {path / first}" if first else ""
+        raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
+
+
+def _first_field(node: Any) -> str:
+    """Return the path of the first image in a plate or a well, "" if there is none."""
+    ome = _ome(node.attrs.asdict())
+    for well in (ome.get("plate") or {}).get("wells") or []:
+        within = _first_field(node[well["path"]]) if well["path"] in node else ""
+        if within:
+            return f"{well['path']}/{within}"
+    for field in (ome.get("well") or {}).get("images") or []:
+        if field["path"] in node:
+            return str(field["path"])
+    return ""
 
 
 def _describe_array(array: Any) -> tuple[list[Any], Header]:
@@ -214,7 +246,8 @@ def _describe_image(group: Any) -> tuple[list[Any], Header]:
     attributes = group.attrs.asdict()
     ome = _ome(attributes)
     multiscale = ome["multiscales"][0]
-    levels = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    datasets = multiscale["datasets"][:_LEVELS]
+    levels = [group[dataset["path"]] for dataset in datasets]
     dims = _dims(multiscale)
     header = _header(levels[0], dims)
     if header is None:
@@ -227,7 +260,7 @@ def _describe_image(group: Any) -> tuple[list[Any], Header]:
     header = dataclasses.replace(
         _with_channels(header, ome.get("omero") or {}),
         format=f"{_FORMAT}{version}",
-        provenance=provenance.loads(json.dumps(attributes.get(_KEY))),
+        provenance=provenance.checked(attributes.get(_KEY)),
     )
     return levels, header
 
@@ -268,31 +301,35 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
     if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
         return None
     scale: list[float | None] = []
-    units: list[str | None] = []
+    names: list[str | None] = []
     for letter, dim in zip(letters, dims, strict=True):
         # Every axis must have a scale; a scale of 1 without a unit says nothing.
         says = dim.unit is not None or dim.scale != 1
-        known = says and letter != "C" and 0 < dim.scale < math.inf
-        scale.append(dim.scale if known else None)
-        units.append(_SYMBOLS.get(dim.unit, dim.unit) if known and dim.unit else None)
+        # A negative scale says that the axis is flipped; the step is its size.
+        step = abs(dim.scale)
+        known = says and letter != "C" and 0 < step < math.inf
+        scale.append(step if known else None)
+        names.append(units.symbol(dim.unit) if known else None)
     return Header(
         format=_FORMAT,
         shape=tuple(array.shape),
         dtype=np.dtype(array.dtype).newbyteorder("="),
         axes=letters,
         scale=tuple(scale),
-        units=tuple(units),
+        units=tuple(names),
+        notes=("an axis is flipped, which is not kept",)
+        if any(dim.scale < 0 for dim in dims)
+        else (),
     )
 
 
 def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
     channels = omero.get("channels") or []
-    if "C" not in header.axes or len(channels) != header.shape[header.axes.index("C")]:
+    if len(channels) != header.channels:
         return header
     names = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(_colour(channel.get("color")) for channel in channels)
-    count = len(channels)
-    if count in (3, 4) and (names, colours) == (_RGB[:count], _RGB_COLOURS[:count]):
+    if _SAMPLES.get(len(channels)) == (names, colours):
         return dataclasses.replace(header, axes=header.axes.replace("C", "S"))
     return dataclasses.replace(
         header,
@@ -315,8 +352,32 @@ def _check_values(array: Any, path: Path) -> None:
         )
     metadata = array.metadata.to_dict()
     codecs = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
-    if "pickle" in json.dumps(codecs, default=str).lower():
+    text = json.dumps(codecs, default=str).lower()
+    if "pickle" in text:
         raise FileError(f"{path.name} holds pickled values, which are never read")
+    if len(re.findall(_COMPRESSORS, text)) > 1:
+        raise FileError(f"{path.name} holds values that were compressed more than once")
+
+
+def _chunk_bytes(array: Any) -> int:
+    """Return the bytes of the pixels in a file of an array."""
+    sides = getattr(array, "shards", None) or array.chunks
+    size: int = math.prod(sides) * np.dtype(array.dtype).itemsize
+    return size
+
+
+def _check_chunks(array: Any, path: Path) -> None:
+    """Raise if an array is in too many files, or one of them in too much memory."""
+    count = math.prod(
+        -(-n // side) for n, side in zip(array.shape, array.chunks, strict=True)
+    )
+    if count > _CHUNKS:
+        raise FileError(
+            f"{path.name} is stored in {count} chunks of shape {array.chunks}; at most "
+            f"{_CHUNKS} are read; store it in larger ones"
+        )
+    what = f"{path.name} is stored in chunks of shape {array.chunks}"
+    limits.check_memory(_chunk_bytes(array), what)
 
 
 # -- writing ----------------------------------------------------------------------
@@ -348,7 +409,7 @@ def write(
     *,
     version: str | None = None,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
-) -> None:
+) -> list[str]:
     """Write an OME-Zarr with one resolution.
 
     Parameters
@@ -367,6 +428,11 @@ def write(
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
+
+    Returns
+    -------
+    list of str
+        What the store does not keep: nothing.
     """
     zarr = _library()
     if version is None:
@@ -378,6 +444,7 @@ def write(
         _put(folder, _models(group).LabelsGroup(labels=list(labels)))
         for name, label in labels.items():
             _write_image(folder.create_group(name), *label, is_label=True)
+    return []
 
 
 def _models(group: Any) -> Any:
@@ -398,10 +465,9 @@ def _write_image(
 
     data, header = _as_stored(data, header)
     names = list(header.axes.lower())
-    units = [unit and _UNITS.get(unit, unit) for unit in header.units]
     dims = [
-        DimSpec(name=name, unit=unit, scale=step or 1.0)
-        for name, unit, step in zip(names, units, header.scale, strict=True)
+        DimSpec(name=name, unit=unit and units.long_name(unit), scale=step or 1.0)
+        for name, unit, step in zip(names, header.units, header.scale, strict=True)
     ]
     _write_array(group, data, names)
     models = _models(group)
@@ -409,7 +475,7 @@ def _write_image(
         # Units beyond those that OME-Zarr lists are allowed.
         warnings.simplefilter("ignore")
         metadata = {"multiscales": [models.Multiscale.from_dims(dims)]}
-    if "C" in header.axes:
+    if "C" in header.axes or header.channel_names or header.channel_colours:
         metadata["omero"] = models.Omero(channels=_channels(data, header, models))
     if is_label:
         label = models.ImageLabel(source=models.LabelSource(image="../../"))
@@ -445,12 +511,12 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
     header = name_axes(header)
     if "S" in header.axes:
         count = header.shape[header.axes.index("S")]
-        rgb = count in (3, 4)
+        names, colours = _SAMPLES.get(count, ((), ()))
         header = dataclasses.replace(
             header,
             axes=header.axes.replace("S", "C"),
-            channel_names=_RGB[:count] if rgb else (),
-            channel_colours=_RGB_COLOURS[:count] if rgb else (),
+            channel_names=names,
+            channel_colours=colours,
         )
     order = [header.axes.index(letter) for letter in _ORDER if letter in header.axes]
     return data.transpose(order), reorder(header, order)
@@ -458,7 +524,9 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
 
 def _channels(data: NDArray[Any], header: Header, models: Any) -> list[Any]:
     """Describe the channels; each must have a colour and a range of values."""
-    channels = np.moveaxis(data, header.axes.index("C"), 0)
+    channels = (
+        np.moveaxis(data, header.axes.index("C"), 0) if "C" in header.axes else [data]
+    )
     count = len(channels)
     names = header.channel_names or [f"C{i}" for i in range(count)]
     palette = _COLOURS if count > 1 else ("#ffffff",)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.utils.notifications import show_error, show_info
 
 from napari_dip.errors import DipError
-from napari_dip.io import atomic, files, limits, zarr
+from napari_dip.io import atomic, files, limits, units, zarr
 from napari_dip.io.image import Header, Image
 from napari_dip.widgets.layers import KEY
 
@@ -137,8 +138,12 @@ def _layer(path: Path, name: str, labels: bool = False) -> LayerData:
     if labels and header.dtype.kind in "bui":
         return data, _keywords(header, name, apart=""), "labels"
     keywords = {**_keywords(header, name), "rgb": "S" in header.axes}
+    if _shown_white(data, header):
+        keywords |= _colours(data, header, name)
     if "C" in header.axes:
         keywords |= _channels(header, name)
+    else:
+        keywords |= _channel(header)
     if isinstance(data, list):
         keywords["multiscale"] = True
     return data, keywords, "image"
@@ -184,6 +189,39 @@ def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
     return keywords
 
 
+def _shown_white(data: Any, header: Header) -> bool:
+    """Whether colours go beyond 1 in floats, which napari shows from 0 to 1."""
+    floats = header.axes.endswith("S") and header.dtype.kind == "f"
+    read = isinstance(data, np.ndarray) and data.shape[-1] == 3
+    return floats and read and bool(data.max() > 1)
+
+
+def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
+    """Return the keywords of a layer for each colour."""
+    colours = ("red", "green", "blue")
+    return {
+        "rgb": False,
+        "channel_axis": header.axes.index("S"),
+        "name": [f"{name} {colour}" for colour in colours],
+        "colormap": list(colours),
+        "contrast_limits": [(min(0, float(data.min())), float(data.max()))] * 3,
+    }
+
+
+def _channel(header: Header) -> dict[str, Any]:
+    """Return the keywords that the one channel of a file gives its layer."""
+    keywords: dict[str, Any] = {}
+    if header.channel_names:
+        keywords["name"] = header.channel_names[0]
+    if header.channel_colours:
+        keywords["colormap"] = _colormap(header.channel_colours[0])
+    return keywords
+
+
+def _colormap(colour: str) -> str:
+    return _NAMES.get(colour, colour)
+
+
 def _channels(header: Header, name: str) -> dict[str, Any]:
     """Return the keywords of the layers of a file's channels."""
     axis = header.axes.index("C")
@@ -193,7 +231,7 @@ def _channels(header: Header, name: str) -> dict[str, Any]:
     if isinstance(parts, dict):
         keywords["metadata"] = [_metadata(parts.get(part)) for part in names]
     if header.channel_colours:
-        keywords["colormap"] = [_NAMES.get(c, c) for c in header.channel_colours]
+        keywords["colormap"] = [_colormap(c) for c in header.channel_colours]
     return keywords
 
 
@@ -202,11 +240,5 @@ def _metadata(provenance: Any) -> dict[str, Any]:
 
 
 def _unit(name: str | None) -> str:
-    """Return a unit if pint knows it, else pixel: napari refuses unknown units."""
-    import pint
-
-    try:
-        known = name is not None and name in pint.get_application_registry()
-    except AttributeError:  # raised by pint for names such as __class__
-        known = False
-    return str(name) if known else "pixel"
+    """Return a unit of length or time, else pixel: napari refuses unknown units."""
+    return str(name) if units.kind(name) else "pixel"

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from napari_dip import __version__
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, provenance, zarr
-from napari_dip.io.image import Header, Image, name_axes
+from napari_dip.io.image import Header, Image, name_axes, split_opacity
+from napari_dip.io.units import symbol
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.readers import PART_KEY, LayerData
 
@@ -38,9 +39,8 @@ class _Saved:
     data : ndarray
         The pixels, at full resolution.
     header : Header
-        Axes, scale and units of the layer.
-    colour : str
-        Colour in which it is shown; white if its colormap is not of one colour.
+        Axes, scale and units of the layer, and the name and colour of an image; white
+        if its colormap is not of one colour.
     provenance : dict or None
         How the layer was made.
     """
@@ -48,7 +48,6 @@ class _Saved:
     name: str
     data: NDArray[Any]
     header: Header
-    colour: str
     provenance: dict[str, Any] | None
 
 
@@ -163,7 +162,13 @@ def _write_file(path: str, ending: str, layers: list[LayerData]) -> list[str]:
 
 def _write(target: Path, layer: _Saved, overwrite: bool) -> None:
     like = Image(layer.data, layer.header)
-    files.write(target, layer.data, like, layer.provenance, overwrite=overwrite)
+    if layer.header.axes[-1] == "S" and layer.header.shape[-1] == 4:
+        like = split_opacity(layer.data, layer.header)
+    not_kept = files.write(
+        target, like.data, like, layer.provenance, overwrite=overwrite
+    )
+    for note in not_kept:
+        show_warning(note)
 
 
 def _write_with_labels(
@@ -224,17 +229,21 @@ def _saved(data: Any, attributes: dict[str, Any], kind: str) -> _Saved:
     if kind == "labels":
         pixels = _countable(pixels)
         header = header.of(pixels)
+    elif not rgb:
+        colour = _colour(attributes["colormap"])
+        header = dataclasses.replace(
+            header, channel_names=(name,), channel_colours=(colour,)
+        )
     if _is_moved(attributes):
         show_warning(
             f"the position of {name!r} is not stored: files keep its scale, but "
-            "neither shift nor rotation"
+            "neither shift, rotation nor flip"
         )
     stored = attributes["metadata"].get(KEY)
     return _Saved(
         name=name,
         data=pixels,
         header=header,
-        colour=_colour(attributes["colormap"]) if kind == "image" else "#ffffff",
         provenance=_with_software(stored) if isinstance(stored, dict) else None,
     )
 
@@ -268,25 +277,20 @@ def _header(
         usable = len(letter) == 1 and letter.isalpha() and letter not in axes + "YXS"
         axes += letter if usable else "Q"
     axes += "YX"
-    units = [_unit(unit) for unit in attributes.get("units", [None] * ndim)]
+    units = [symbol(unit) for unit in attributes.get("units", [None] * ndim)]
     # napari gives layers of unknown scale the scale 1 and the unit pixel.
     known = [
         letter != "C" and (unit is not None or step != 1)
         for letter, step, unit in zip(axes, attributes["scale"], units, strict=True)
     ]
     scale = [
-        float(s) if k else None for s, k in zip(attributes["scale"], known, strict=True)
+        abs(float(s)) if k else None
+        for s, k in zip(attributes["scale"], known, strict=True)
     ]
     units = [u if k else None for u, k in zip(units, known, strict=True)]
     if rgb:
         axes, scale, units = axes + "S", [*scale, None], [*units, None]
     return Header("layer", shape, dtype, axes, tuple(scale), tuple(units))
-
-
-def _unit(unit: Any) -> str | None:
-    """Return the symbol of one of pint's units, None for pixels."""
-    symbol = f"{unit:~}" if unit is not None else "pixel"
-    return None if symbol in ("pixel", "px", "") else symbol
 
 
 def _colour(colormap: Any) -> str:
@@ -298,8 +302,10 @@ def _colour(colormap: Any) -> str:
 
 
 def _is_moved(attributes: dict[str, Any]) -> bool:
-    """Return whether a layer is shifted, rotated or sheared."""
+    """Return whether a layer is shifted, rotated, sheared or flipped."""
     ndim = len(attributes["scale"])
+    if min(attributes["scale"]) < 0:
+        return True
     plain = {
         "translate": np.zeros(ndim),
         "shear": np.zeros(ndim * (ndim - 1) // 2),
@@ -348,14 +354,13 @@ def _joined(images: Sequence[_Saved]) -> _Saved:
         axes=header.axes[:axis] + "C" + header.axes[axis:],
         scale=(*header.scale[:axis], None, *header.scale[axis:]),
         units=(*header.units[:axis], None, *header.units[axis:]),
-        channel_names=tuple(image.name for image in images),
-        channel_colours=tuple(image.colour for image in images),
+        channel_names=sum((image.header.channel_names for image in images), ()),
+        channel_colours=sum((image.header.channel_colours for image in images), ()),
     )
     stored = {i.name: i.provenance for i in images if i.provenance is not None}
     return _Saved(
         name=", ".join(image.name for image in images),
         data=data,
         header=header,
-        colour=first.colour,
         provenance=_with_software({PART_KEY: stored}) if stored else None,
     )

@@ -1,0 +1,217 @@
+"""TIFFs opened with care: descriptions that are wrong, and files that are missing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_dip.errors import FileError
+from napari_dip.io.reading import one_line_errors
+
+_COMPANION = 2**26
+"""Largest size in bytes of a companion file, which holds nothing but XML."""
+
+
+_UNFIT = "the description of {} does not fit its planes; they were read as they lie"
+
+
+@dataclass
+class OpenTiff:
+    """An open TIFF.
+
+    Attributes
+    ----------
+    tif : tifffile.TiffFile
+        The file.
+    log : list of str
+        Errors that tifffile logs and does not raise.
+    notes : list of str
+        What is not as the file says, as sentences for the user.
+    missing : list of str
+        Names of files that belong to the image and do not exist.
+    """
+
+    tif: tifffile.TiffFile
+    log: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def series(self) -> Any:
+        """The first image."""
+        return self.tif.series[0]
+
+    @property
+    def damage(self) -> str | None:
+        """The first error about pixels; what is about series is in the description."""
+        return next((text for text in self.log if " series " not in text), None)
+
+    def present(self) -> tuple[NDArray[Any], ...] | None:
+        """Return which indices along the leading axes have planes, None for all."""
+        there = np.array([page is not None for page in self.series.pages])
+        if there.all():
+            return None
+        leading = self.series.shape[: -len(self.series.keyframe.shape)]
+        there = there.reshape(leading)
+        kept = tuple(np.unique(indices) for indices in np.nonzero(there))
+        if not self.missing or not there[np.ix_(*kept)].all():
+            raise FileError(
+                f"{self.tif.filename} is incomplete: planes of its image are missing"
+            )
+        return kept
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[OpenTiff]:
+    """Open a TIFF, and note what is not as it says."""
+    with ExitStack() as stack:
+        log = stack.enter_context(_logged_errors())
+        stack.enter_context(one_line_errors(path))
+        file = open_on(stack, path)
+        file.log = log
+        if not file.tif.series:
+            raise FileError(f"{path.name} holds no image")
+        if any(" series " in text for text in log):
+            file.notes.append(_UNFIT.format(path.name))
+        yield file
+
+
+def open_on(stack: ExitStack, path: Path) -> OpenTiff:
+    """Open a TIFF that a stack will close, with its planes arranged."""
+    file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+    if file.tif.is_ome:
+        _open_ome(file, path, stack)
+    elif file.tif.is_imagej:
+        _arrange_imagej(file, path)
+    return file
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect the errors that tifffile logs."""
+    logger = logging.getLogger("tifffile")
+    handler = _ErrorLog()
+    propagate = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield handler.messages
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+class _ErrorLog(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        # A private tag that cannot be read does not affect the pixels.
+        if "TiffTag.fromfile" not in text:
+            self.messages.append(text)
+
+
+def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
+    """Find the files that an OME-TIFF refers to, before tifffile opens them."""
+    try:
+        root = ElementTree.fromstring(file.tif.ome_metadata or "")
+        companion = root.find("{*}BinaryOnly")
+        if companion is not None:
+            name = companion.get("MetadataFile", "")
+            text = _companion(path, name)
+            if text is None:
+                file.notes.append(
+                    f"{path.name} belongs to {name}, which does not exist; its own "
+                    "planes were read"
+                )
+                return
+            file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
+            root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        file.notes.append(_UNFIT.format(path.name))
+        setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
+        return
+    names = {uuid.get("FileName") for uuid in root.iterfind(".//{*}TiffData/{*}UUID")}
+    file.missing = sorted(name for name in names if name and not _exists(path, name))
+    if file.missing:
+        file.notes.append(
+            f"files of the image of {path.name} do not exist ({file.missing[0]}"
+            f"{', ...' if len(file.missing) > 1 else ''}); the other planes were read"
+        )
+
+
+def _companion(path: Path, name: str) -> str | None:
+    if not name or not _exists(path, name):
+        return None
+    companion = path.parent / name
+    if companion.stat().st_size > _COMPANION:
+        raise FileError(f"{name} is too large for the metadata of {path.name}")
+    return companion.read_text("utf-8")
+
+
+def _exists(path: Path, name: str) -> bool:
+    """Whether a file that another refers to exists; raise for a pipe or a device."""
+    other = path.parent / name
+    if other.exists() and not other.is_file():
+        raise FileError(f"{path.name} refers to {name}, which is no regular file")
+    return other.exists()
+
+
+def _arrange_imagej(file: OpenTiff, path: Path) -> None:
+    """Read planes as they lie where ImageJ's description speaks of others.
+
+    Files that were cropped or split by other programs often keep the old one.
+    """
+    tif = file.tif
+    metadata = tif.imagej_metadata or {}
+    counts = [metadata.get(key, 1) for key in ("frames", "slices", "channels")]
+    if all(isinstance(count, int) and count > 0 for count in counts):
+        planes, pages = math.prod(counts), len(tif.pages)
+        # The samples of a colour may be called channels.
+        if planes == 1 or pages in (planes, planes // counts[2]):
+            return
+        if pages == 1 and _holds(tif, planes // counts[2], path):
+            return
+        file.notes.append(
+            f"{path.name} speaks of {planes} planes and holds {pages}, which were read"
+        )
+    else:
+        file.notes.append(_UNFIT.format(path.name))
+    # Series are found once; what is asked later is what else ImageJ says.
+    setattr(tif, "is_imagej", False)  # noqa: B010  # not known to type checkers
+    _ = tif.series
+    setattr(tif, "is_imagej", True)  # noqa: B010
+
+
+def _holds(tif: tifffile.TiffFile, planes: int, path: Path) -> bool:
+    """Whether a single page is followed by planes without pages, as ImageJ writes them.
+
+    Raises
+    ------
+    FileError
+        If the file ends within them.
+    """
+    page = tif.pages.first
+    size = path.stat().st_size
+    if not page.is_final:
+        return False
+    end = page.dataoffsets[0] + page.nbytes * planes
+    tags = [tag.valueoffset + tag.valuebytecount for tag in page.tags]
+    if end > size > max([page.dataoffsets[0] + page.nbytes, *tags]):
+        raise FileError(
+            f"{path.name} is truncated: its {planes} planes end at byte {end}, the "
+            f"file at {size}"
+        )
+    return bool(end <= size)

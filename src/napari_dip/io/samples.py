@@ -1,0 +1,331 @@
+"""The samples of a TIFF as the image that they mean.
+
+Palettes, CMYK, L*a*b*, zero for white, opacity and orientation: a TIFF says in its tags
+what its samples stand for (TIFF 6.0, sections 3 to 8, 16, 18, 20 and 23).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+
+from napari_dip.errors import FileError
+from napari_dip.io.image import (
+    Header,
+    Image,
+    full_scale,
+    split_opacity,
+    turned,
+    turned_header,
+    without_opacity,
+)
+
+_COLOURS = {
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.SEPARATED: 4,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.CIELAB: 3,
+    PHOTOMETRIC.ICCLAB: 3,
+}
+"""Samples of a colour; those that follow are opacity and others."""
+
+_GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+
+_VALUES = (PHOTOMETRIC.MASK, PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
+"""Interpretations whose samples are taken for values."""
+
+_D50_TO_D65 = np.array(
+    [
+        [0.9555766, -0.0230393, 0.0631636],
+        [-0.0282895, 1.0099416, 0.0210077],
+        [0.0122982, -0.0204830, 1.3299098],
+    ]
+)
+"""Bradford's adaptation of XYZ from the white of L*a*b* in files to that of sRGB."""
+
+_YCBCR_KEPT = (
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.LZMA,
+    COMPRESSION.ZSTD,
+)
+"""Compressions that give Y, Cb and Cr back; decoders of the others return RGB."""
+
+_LOSSY = (
+    COMPRESSION.JPEG,
+    COMPRESSION.OJPEG,
+    COMPRESSION.ALT_JPEG,
+    COMPRESSION.JPEG_LOSSY,
+    COMPRESSION.WEBP,
+    COMPRESSION.JPEG_2000_LOSSY,
+    COMPRESSION.APERIO_JP2000_YCBC,
+    COMPRESSION.APERIO_JP2000_RGB,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What the samples of a TIFF stand for.
+
+    Attributes
+    ----------
+    photometric : int
+        The interpretation of the samples.
+    colours : int
+        Number of samples of a pixel that are its colour; 0 where there is one sample.
+    opacity : int or None
+        Which sample is the opacity.
+    associated : bool
+        Whether colours were multiplied by the opacity.
+    white : int
+        The value of white where 0 is black, or of black where 0 is white.
+    tables : ndarray or None
+        Colours of a palette, (planes or 1, entries, 3).
+    orientation : int
+        How the image is to be turned.
+    notes : tuple of str
+        What is not as the file says.
+    lossy : bool
+        Whether the compression loses anything.
+    """
+
+    photometric: int
+    colours: int
+    opacity: int | None
+    associated: bool
+    white: int
+    tables: NDArray[Any] | None
+    orientation: int
+    notes: tuple[str, ...]
+    lossy: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether the samples are the image as they are."""
+        kept = (*_VALUES, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
+        return (
+            self.photometric in kept and self.opacity is None and self.orientation == 1
+        )
+
+    def header(self, header: Header) -> Header:
+        """Return the header of the image; that of the samples has Y, X, S last."""
+        header = dataclasses.replace(
+            header, notes=(*header.notes, *self.notes), lossy=self.lossy
+        )
+        if self.opacity is not None or self.photometric == PHOTOMETRIC.SEPARATED:
+            shape = (*header.shape[:-1], self.colours + (self.opacity is not None))
+            header = dataclasses.replace(header, shape=shape)
+        if self.opacity is not None:
+            header = without_opacity(header)
+        if self.photometric == PHOTOMETRIC.SEPARATED:
+            header = dataclasses.replace(header, shape=(*header.shape[:-1], 3))
+        if self.tables is not None:
+            header = dataclasses.replace(
+                header,
+                shape=(*header.shape, 3),
+                dtype=self.tables.dtype,
+                axes=header.axes + "S",
+                scale=(*header.scale, None),
+                units=(*header.units, None),
+            )
+        return turned_header(header, self.orientation)
+
+    def image(self, data: NDArray[Any], header: Header) -> Image:
+        """Return the image of samples.
+
+        Parameters
+        ----------
+        data : ndarray
+            Samples, with the axes Y, X and S last.
+        header : Header
+            Their header, not yet that of the image.
+        """
+        alpha = None
+        if self.opacity is not None:
+            wanted = [*range(self.colours), self.opacity]
+            split = split_opacity(data[..., wanted], header)
+            data, alpha = split.data, split.alpha
+            if alpha is not None and self.associated:
+                data = _divided(data, alpha)
+        header = self.header(header)
+        data = turned(self._colour(data), header.axes, self.orientation)
+        if alpha is not None:
+            alpha = turned(alpha, header.axes, self.orientation)
+            alpha = np.ascontiguousarray(alpha)
+        return Image(np.ascontiguousarray(data), header, alpha)
+
+    def _colour(self, data: NDArray[Any]) -> NDArray[Any]:
+        if self.photometric == PHOTOMETRIC.MINISWHITE:
+            return np.invert(data) if data.dtype.kind in "bi" else self.white - data
+        if self.photometric == PHOTOMETRIC.SEPARATED:
+            return self._from_cmyk(data)
+        if self.tables is not None:
+            planes = data.reshape(-1, *data.shape[-2:])
+            tables = np.broadcast_to(self.tables, (len(planes), *self.tables.shape[1:]))
+            coloured = [
+                table[plane] for table, plane in zip(tables, planes, strict=True)
+            ]
+            return np.stack(coloured).reshape(*data.shape, 3)
+        if self.photometric == PHOTOMETRIC.YCBCR:
+            return self._from_ycbcr(data)
+        if self.photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB):
+            return self._from_lab(data)
+        return data
+
+    def _from_cmyk(self, data: NDArray[Any]) -> NDArray[Any]:
+        """Return RGB of cyan, magenta, yellow and black as ideal inks would show."""
+        light = self.white - data.astype(np.float32)
+        rgb = light[..., :3] * light[..., 3:] / self.white
+        return _as_type(rgb, data.dtype)
+
+    def _from_ycbcr(self, data: NDArray[Any]) -> NDArray[Any]:
+        rgb = np.empty_like(data)
+        for index in np.ndindex(data.shape[:-3]):
+            plane = Pillow.frombytes(
+                "YCbCr", data.shape[-2:-4:-1], data[index].tobytes()
+            )
+            rgb[index] = plane.convert("RGB")
+        return rgb
+
+    def _from_lab(self, data: NDArray[Any]) -> NDArray[Any]:
+        from skimage.color import lab2xyz, xyz2rgb
+
+        lab = data.astype(np.float32)
+        if data.dtype.kind == "u":
+            bits = 8 * data.dtype.itemsize
+            lab[..., 0] *= 100 / self.white
+            if self.photometric == PHOTOMETRIC.CIELAB:  # a and b are signed
+                lab[..., 1:] -= (data[..., 1:] >> (bits - 1)) * 2.0**bits
+            else:
+                lab[..., 1:] -= 2.0 ** (bits - 1)
+            lab[..., 1:] /= 2 ** (bits - 8)
+        with warnings.catch_warnings():  # about colours that no screen shows
+            warnings.simplefilter("ignore")
+            rgb = xyz2rgb(lab2xyz(lab, illuminant="D50") @ _D50_TO_D65.T)
+        return _as_type(rgb * self.white, data.dtype)
+
+
+def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
+    """Return what the samples of the first image of a TIFF stand for.
+
+    OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
+    do not turn images; ImageJ also keeps values where 0 is shown as white.
+    """
+    page: Any = tif.series[0].keyframe
+    photometric = page.tags.valueof("PhotometricInterpretation", PHOTOMETRIC.MINISBLACK)
+    if photometric not in (*_COLOURS, *_GRAY, *_VALUES):
+        raise FileError(
+            f"{name} has the photometric interpretation {photometric!s}, which is not "
+            "read; convert it to RGB"
+        )
+    notes = []
+    integer = page.dtype.kind in "bui"
+    tables = None
+    if photometric == PHOTOMETRIC.PALETTE:
+        if tif.is_ome or tif.is_imagej or page.colormap is None:
+            photometric = PHOTOMETRIC.MINISBLACK
+        else:
+            tables = _tables(tif.series[0])
+    elif photometric == PHOTOMETRIC.MINISWHITE and _array_of_bits(tif):
+        photometric = PHOTOMETRIC.MINISBLACK
+    elif photometric == PHOTOMETRIC.MINISWHITE and (tif.is_imagej or not integer):
+        photometric = PHOTOMETRIC.MINISBLACK
+        notes.append(f"{name} is shown with 0 as white; its values were read")
+    elif photometric == PHOTOMETRIC.CFA:
+        notes.append(f"{name} holds a mosaic of colours; its values were read")
+    elif photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof("InkSet", 1) != 1:
+        raise FileError(f"{name} holds the inks of a print that are not CMYK")
+    elif photometric == PHOTOMETRIC.YCBCR:
+        if page.compression not in _YCBCR_KEPT:
+            photometric = PHOTOMETRIC.RGB
+        elif page.dtype != np.uint8:
+            raise FileError(f"{name} holds Y, Cb and Cr of {page.dtype}; uint8 is read")
+    orientation = int(page.tags.valueof("Orientation", 1))
+    if orientation != 1 and (tif.is_ome or tif.is_imagej):
+        orientation = 1
+        notes.append(f"{name} is not turned as its tag of orientation says")
+    count = page.samplesperpixel if "S" in tif.series[0].axes else 1
+    colours, opacity = _opacity(photometric, count, tuple(page.extrasamples))
+    if photometric in _COLOURS and count - colours > (opacity is not None):
+        notes.append(f"{name} has more samples than colours and opacity; left out")
+    return Samples(
+        photometric=photometric,
+        colours=colours,
+        opacity=opacity,
+        associated=opacity is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
+        white=2**page.bitspersample - 1 if integer else 1,
+        tables=tables,
+        orientation=orientation if orientation in range(1, 9) else 1,
+        notes=tuple(notes),
+        lossy=page.compression in _LOSSY,
+    )
+
+
+def _array_of_bits(tif: tifffile.TiffFile) -> bool:
+    """Whether tifffile wrote an array of bool, which it declares to be 0 for white."""
+    page = tif.pages.first
+    return page.dtype == np.bool_ and str(page.software).startswith("tifffile")
+
+
+def _opacity(
+    photometric: int, count: int, extra: tuple[int, ...]
+) -> tuple[int, int | None]:
+    """Return how many samples are colour, and which one is opacity.
+
+    The kind of the sample that follows a colour is often not stated; it is opacity for
+    most programs.  Among gray samples it may be another channel.
+    """
+    stated = [i for i, kind in enumerate(extra) if kind != EXTRASAMPLE.UNSPECIFIED]
+    if photometric in _COLOURS:
+        colours = _COLOURS[PHOTOMETRIC(photometric)]
+        return colours, colours + (stated or [0])[0] if count > colours else None
+    if count > 1 and len(extra) - 1 in stated:
+        return count - 1, count - 1
+    return count, None
+
+
+def _tables(series: Any) -> NDArray[Any]:
+    """Return the colours of a palette, (planes or 1, entries, 3).
+
+    Tables have 16 bits, but most programs put 8 bits into the upper or into both bytes,
+    and some into the lower.
+    """
+    pages = [page.aspage() for page in series.pages if page is not None]
+    tables = np.stack([page.colormap for page in pages]).swapaxes(1, 2)
+    planes = int(np.prod(series.shape[: len(series.shape) - len(pages[0].shape)]))
+    if len(tables) != planes or (tables == tables[0]).all():
+        tables = tables[:1]
+    if tables.max() < 256:
+        return tables.astype(np.uint8)
+    if not (tables % 257).any() or not (tables % 256).any():
+        return (tables >> 8).astype(np.uint8)
+    return np.ascontiguousarray(tables)
+
+
+def _divided(data: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Return colours that were multiplied by the opacity as they were before."""
+    opacity = alpha / full_scale(alpha.dtype)
+    if data.ndim > alpha.ndim:
+        opacity = opacity[..., None]
+    visible = np.where(opacity > 0, opacity, 1)
+    return _as_type(data / visible, data.dtype)
+
+
+def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values rounded and clipped to a type."""
+    if dtype.kind in "ui":
+        info = np.iinfo(dtype)
+        values = np.rint(values).clip(info.min, info.max)
+    return values.astype(dtype)

@@ -1,0 +1,525 @@
+"""TIFFs as microscopes, ImageJ, scanners and other programs write them."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+from PIL import ImageCms
+
+from napari_dip.errors import FileError
+from napari_dip.io import files
+from napari_dip.io.image import Header, Image
+
+Y, X = np.mgrid[:40, :48]
+GRAY = (X * 5).astype("u1")
+COLOURS = np.dstack([X * 5, Y * 6, 200 - X * 3]).astype("u1")
+STACK = np.random.default_rng(0).integers(0, 4000, (3, 40, 48)).astype("u2")
+RAMP = np.arange(256, dtype="u1")
+GREEN = np.stack([RAMP * 0, RAMP, RAMP * 0])
+
+
+def check_header(path):
+    """Read a file, and check that its header is that of its pixels."""
+    image = files.read(path)
+    assert files.read_header(path) == image.header
+    assert image.header.shape == image.data.shape
+    assert image.header.dtype == image.data.dtype
+    assert len(image.header.scale) == len(image.header.axes) == image.data.ndim
+    return image
+
+
+# -- compression ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "?"])
+def test_every_compression_that_tifffile_writes(tmp_path, dtype):
+    data = GRAY > 100 if dtype == "?" else GRAY.astype(dtype)
+    read = []
+    for compression in tifffile.COMPRESSION:
+        try:
+            tifffile.imwrite(tmp_path / "a.tif", data, compression=compression)
+        except (ImportError, KeyError, RuntimeError, TypeError, ValueError):
+            continue  # not written
+        np.testing.assert_array_equal(check_header(tmp_path / "a.tif").data, data)
+        read.append(compression.name)
+    assert {"LZW", "ADOBE_DEFLATE", "PACKBITS", "ZSTD"} <= set(read)
+    assert "JPEG" in read or dtype in ("f4", "?")
+
+
+@pytest.mark.parametrize("name", ["group3", "group4", "tiff_ccitt"])
+def test_compressions_of_scanners(tmp_path, name):
+    bits = Pillow.fromarray(GRAY > 100)
+    bits.save(tmp_path / "a.tif", compression=name)
+    np.testing.assert_array_equal(check_header(tmp_path / "a.tif").data, GRAY > 100)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
+def test_jpeg_in_a_tiff_has_losses(tmp_path, mode):
+    Pillow.fromarray(COLOURS).convert(mode).save(tmp_path / "a.tif", compression="jpeg")
+    image = check_header(tmp_path / "a.tif")
+    assert image.header.lossy
+    with Pillow.open(tmp_path / "a.tif") as other:
+        expected = np.asarray(other.convert("L" if mode == "L" else "RGB"))
+    assert np.abs(image.data.astype(float) - expected).max() <= 1
+    assert not image.header.of(image.data).lossy
+
+
+# -- what samples mean ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "PA", "RGB", "RGBX", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_colours_are_those_that_pillow_shows(tmp_path, mode, compression):
+    made = Pillow.fromarray(COLOURS).convert("P" if mode == "PA" else mode)
+    made.convert(mode).save(tmp_path / "a.tif", compression=compression)
+    image = check_header(tmp_path / "a.tif")
+    with Pillow.open(tmp_path / "a.tif") as other:
+        expected = np.asarray(other.convert("L" if mode in "1L" else "RGB"))
+    assert image.header.axes == ("YX" if mode in "1L" else "YXS")
+    assert image.alpha is None
+    pixels = image.data * 255 if mode == "1" else image.data.astype(float)
+    assert np.abs(pixels - expected).max() <= 1
+
+
+def test_lab_becomes_rgb(tmp_path):
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+    pixels = Pillow.fromarray(COLOURS)
+    ImageCms.applyTransform(pixels, to_lab).save(tmp_path / "a.tif")
+    back = check_header(tmp_path / "a.tif").data
+    # L*, a* and b* were rounded to 8 bits.
+    assert np.abs(back.astype(float) - COLOURS).mean() < 2
+
+
+@pytest.mark.parametrize("bits", ["high", "both", "low", "all"])
+def test_tables_of_a_palette(tmp_path, bits):
+    table = np.random.default_rng(0).integers(0, 256, (3, 256)).astype("u2")
+    stored = {"high": table * 256, "both": table * 257, "low": table}
+    stored["all"] = np.random.default_rng(0).integers(0, 2**16, (3, 256)).astype("u2")
+    tifffile.imwrite(
+        tmp_path / "a.tif", GRAY, photometric="palette", colormap=stored[bits]
+    )
+    expected = stored["all"].T if bits == "all" else table.T
+    np.testing.assert_array_equal(check_header(tmp_path / "a.tif").data, expected[GRAY])
+
+
+def test_each_page_has_its_palette(tmp_path):
+    pages = [
+        Pillow.fromarray(c).quantize(16) for c in (COLOURS, COLOURS[::-1, :, ::-1])
+    ]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    back = check_header(tmp_path / "a.tif").data
+    for page, plane in zip(pages, back, strict=True):
+        np.testing.assert_array_equal(plane, np.asarray(page.convert("RGB")))
+
+
+def test_cmyk_of_16_bits(tmp_path):
+    inks = np.dstack([255 - COLOURS, np.zeros_like(GRAY)]).astype("u2") * 257
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    np.testing.assert_array_equal(
+        check_header(tmp_path / "a.tif").data, COLOURS.astype("u2") * 257
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "black", "white"),
+    [("u1", 235, 0), ("u2", 235, 0), ("i2", 235, 0)],
+)
+def test_zero_for_white_is_read_as_white(tmp_path, dtype, black, white):
+    data = GRAY.astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="miniswhite")
+    back = check_header(tmp_path / "a.tif").data
+    assert back.dtype == data.dtype
+    assert back[data == white].min() > back[data == black].max()
+    assert np.corrcoef(back.ravel(), data.ravel())[0, 1] == pytest.approx(-1)
+    if dtype == "u1":
+        np.testing.assert_array_equal(back, 255 - data)
+
+
+@pytest.mark.parametrize("software", ["tifffile.py", "a scanner"])
+def test_bits_of_an_array_and_of_a_scanner(tmp_path, software):
+    bits = X > 20
+    options = {"photometric": "miniswhite", "software": software}
+    tifffile.imwrite(tmp_path / "a.tif", bits, **options)
+    back = check_header(tmp_path / "a.tif").data
+    np.testing.assert_array_equal(back, bits if software == "tifffile.py" else ~bits)
+
+
+def test_zero_for_white_without_a_black_is_noted(tmp_path):
+    data = GRAY.astype("f4")
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="miniswhite")
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, data)
+    assert "0 as white" in image.header.notes[0]
+
+
+@pytest.mark.parametrize("photometric", ["icclab", "itulab", "logluv"])
+def test_interpretation_that_is_not_read(tmp_path, photometric):
+    tifffile.imwrite(tmp_path / "a.tif", COLOURS, photometric=photometric)
+    if photometric == "icclab":
+        assert check_header(tmp_path / "a.tif").header.axes == "YXS"
+        return
+    with pytest.raises(FileError, match="photometric interpretation"):
+        files.read(tmp_path / "a.tif")
+
+
+def test_inks_that_are_not_cmyk(tmp_path):
+    inks = np.dstack([GRAY] * 4)
+    tag = (332, "H", 1, 2, True)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", extratags=[tag])
+    with pytest.raises(FileError, match="inks"):
+        files.read(tmp_path / "a.tif")
+
+
+# -- opacity and orientation ------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".png", ".ome.zarr"])
+@pytest.mark.parametrize("kind", ["gray", "colour"])
+def test_opacity_is_kept_apart_and_put_back(tmp_path, kind, ending):
+    data = GRAY if kind == "gray" else COLOURS
+    alpha = (Y * 6).astype("u1")
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        np.dstack([data, alpha]),
+        photometric="minisblack" if kind == "gray" else "rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    image = check_header(tmp_path / "in.tif")
+    np.testing.assert_array_equal(image.data, data)
+    np.testing.assert_array_equal(image.alpha, alpha)
+    path = tmp_path / f"out{ending}"
+    files.write(path, image.data, image)
+    back = check_header(path)
+    np.testing.assert_array_equal(back.data, data)
+    np.testing.assert_array_equal(back.alpha, alpha)
+    if ending.endswith(("tif", "png")):
+        with Pillow.open(path) as other:
+            assert other.mode == ("LA" if kind == "gray" else "RGBA")
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_opacity_of_a_stack(tmp_path, imagej):
+    colours, alpha = np.stack([COLOURS] * 2), np.stack([GRAY, GRAY[::-1]])
+    stack = np.concatenate([colours, alpha[..., None]], axis=-1)
+    tifffile.imwrite(tmp_path / "in.tif", stack, photometric="rgb", imagej=imagej)
+    image = check_header(tmp_path / "in.tif")
+    files.write(tmp_path / "out.tif", image.data, image)
+    back = check_header(tmp_path / "out.tif")
+    np.testing.assert_array_equal(back.data, colours)
+    np.testing.assert_array_equal(back.alpha, alpha)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", ["unspecified", "unassalpha"])
+def test_sample_after_the_colours_is_opacity(tmp_path, kind, planar):
+    samples = np.dstack([COLOURS, GRAY])
+    if planar == "separate":
+        samples = np.ascontiguousarray(np.moveaxis(samples, 2, 0))
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        samples,
+        photometric="rgb",
+        planarconfig=planar,
+        extrasamples=[kind],
+    )
+    np.testing.assert_array_equal(check_header(tmp_path / "a.tif").alpha, GRAY)
+
+
+def test_colours_that_were_multiplied_by_the_opacity(tmp_path):
+    alpha = np.where(X < 10, 0, 200).astype("u1")
+    multiplied = np.rint(COLOURS * (alpha / 255)[..., None]).astype("u1")
+    samples = np.dstack([multiplied, alpha])
+    tifffile.imwrite(
+        tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["assocalpha"]
+    )
+    back = check_header(tmp_path / "a.tif").data.astype(float)
+    assert np.abs(back - COLOURS)[X >= 10].max() <= 1
+    assert back[X < 10].max() == 0
+
+
+def test_channels_without_stated_kind_stay_channels(tmp_path):
+    samples = np.dstack([GRAY, GRAY + 1])
+    tifffile.imwrite(
+        tmp_path / "a.tif", samples, photometric="minisblack", planarconfig="contig"
+    )
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, samples)
+
+
+def upright(data, orientation):
+    """Turn pixels by the definition of the tag: where row 0 and column 0 are."""
+    flips = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}.get(orientation, "")
+    if orientation >= 5:
+        data = data.swapaxes(0, 1)
+    data = data[:, ::-1] if "x" in flips else data
+    return data[::-1] if "y" in flips else data
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["gray", "colour", "opacity"])
+def test_orientation(tmp_path, kind, orientation):
+    data = {"gray": GRAY, "colour": COLOURS, "opacity": np.dstack([COLOURS, GRAY])}
+    options = {"photometric": "minisblack" if kind == "gray" else "rgb"}
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        data[kind],
+        resolution=(1e4 / 0.1, 1e4 / 0.2),
+        resolutionunit="CENTIMETER",
+        extratags=[(274, "H", 1, orientation, True)],
+        **options,
+    )
+    image = check_header(tmp_path / "a.tif")
+    expected = upright(GRAY if kind == "gray" else COLOURS, orientation)
+    np.testing.assert_array_equal(image.data, expected)
+    if kind == "opacity":
+        np.testing.assert_array_equal(image.alpha, upright(GRAY, orientation))
+    step = (0.1, 0.2) if orientation >= 5 else (0.2, 0.1)
+    assert image.header.scale[:2] == pytest.approx(step)
+    files.write(tmp_path / "b.tif", image.data, image)
+    np.testing.assert_array_equal(files.read(tmp_path / "b.tif").data, expected)
+
+
+def test_turned_and_transparent_tiff_is_not_opened_without_pixels(tmp_path):
+    tag = (274, "H", 1, 6, True)
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, extratags=[tag])
+    assert files.open_levels(tmp_path / "a.tif") is None
+
+
+# -- ImageJ -----------------------------------------------------------------------
+
+
+def tables(*tables, axes="CYX"):
+    return {"axes": axes, "mode": "composite", "LUTs": list(tables)}
+
+
+def test_one_table_of_colours(tmp_path):
+    metadata = tables(GREEN, axes="ZYX")
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=metadata)
+    image = check_header(tmp_path / "a.tif")
+    assert image.header.channel_colours == ("#00ff00",)
+    files.write(tmp_path / "b.tif", image.data, image)
+    assert files.read_header(tmp_path / "b.tif").channel_colours == ("#00ff00",)
+
+
+def table(name):
+    gray = np.stack([RAMP] * 3)
+    fire = np.stack([np.minimum(RAMP * 3.0, 255), RAMP, RAMP // 2]).astype("u1")
+    hilo = gray.copy()
+    hilo[:, 0], hilo[:, -1] = (0, 0, 255), (255, 0, 0)
+    return {"inverted": gray[:, ::-1], "HiLo": hilo, "fire": fire, "gray": gray}[name]
+
+
+@pytest.mark.parametrize("name", ["inverted", "HiLo", "fire", "gray"])
+def test_table_that_is_no_ramp_is_gray(tmp_path, name):
+    metadata = tables(table(name), GREEN)
+    tifffile.imwrite(tmp_path / "a.tif", STACK[:2], imagej=True, metadata=metadata)
+    header = check_header(tmp_path / "a.tif").header
+    assert header.channel_colours == ("#ffffff", "#00ff00")
+    assert bool(header.notes) == (name != "gray")
+
+
+@pytest.mark.parametrize("mode", ["composite", "color", "grayscale"])
+def test_modes_of_a_composite(tmp_path, mode):
+    metadata = tables(GREEN, table("gray")) | {"mode": mode}
+    tifffile.imwrite(tmp_path / "a.tif", STACK[:2], imagej=True, metadata=metadata)
+    colours = check_header(tmp_path / "a.tif").header.channel_colours
+    assert colours == ("#00ff00", "#ffffff")
+
+
+def test_palette_of_imagej_is_a_table_for_intensities(tmp_path):
+    data = np.stack([GRAY, GRAY[::-1]])
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        data,
+        imagej=True,
+        colormap=GREEN.astype("u2") * 257,
+        metadata={"axes": "ZYX"},
+    )
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, data)
+    assert image.header.channel_colours == ("#00ff00",)
+
+
+def old_description(path, planes, description, **options):
+    """Write pages, the first with ImageJ's description of other ones."""
+    with tifffile.TiffWriter(path) as tif:
+        for k, plane in enumerate(planes):
+            text = f"ImageJ=1.53t\n{description}\nunit=micron\n" if k == 0 else None
+            tif.write(
+                plane,
+                description=text,
+                metadata=None,
+                contiguous=False,
+                resolution=(5, 5),
+                **options,
+            )
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+@pytest.mark.parametrize(
+    "description",
+    [
+        "images=10\nframes=10",
+        "images=2\nframes=2",
+        "images=12\nslices=4\nchannels=3\nhyperstack=true",
+        "images=6\nslices=6",
+        "images=none\nframes=none",
+    ],
+)
+def test_imagej_that_misreports_its_planes(tmp_path, description, options):
+    old_description(tmp_path / "a.tif", STACK, description, **options)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert image.header.scale[1:] == pytest.approx((0.2, 0.2))
+    assert image.header.units[1:] == ("µm", "µm")
+    assert ("speaks of" if "none" not in description else "not fit") in "".join(
+        image.header.notes
+    )
+    _, (level,) = files.open_levels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(level, STACK)
+
+
+def test_one_plane_of_many(tmp_path):
+    old_description(tmp_path / "a.tif", STACK[:1], "images=10\nframes=10")
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert "10 planes" in image.header.notes[0]
+
+
+def test_imagej_stack_that_ends_early_is_truncated(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX"})
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[: -STACK[0].nbytes // 2])
+    with pytest.raises(FileError, match="truncated"):
+        files.read(tmp_path / "a.tif")
+
+
+def test_labels_of_planes_are_names_of_channels(tmp_path):
+    data = STACK[:, None].repeat(2, axis=1)
+    names = ("DAPI", "GFP")
+    header = Header("", data.shape, data.dtype, "ZCYX", channel_names=names)
+    files.write(tmp_path / "a.tif", data, Image(data, header))
+    assert check_header(tmp_path / "a.tif").header.channel_names == names
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.imagej_metadata["Labels"] == [*names] * 3
+
+
+def test_labels_that_differ_in_a_channel_are_no_names(tmp_path):
+    labels = [f"slice {i}" for i in range(3)]
+    metadata = {"axes": "ZYX", "Labels": labels}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=metadata)
+    assert check_header(tmp_path / "a.tif").header.channel_names == ()
+
+
+# -- names and colours of a single channel -----------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "CYX", "TCZYX"])
+def test_one_channel_keeps_name_and_colour(tmp_path, ending, axes):
+    shape = tuple({"Y": 40, "X": 48, "Z": 3}.get(axis, 1) for axis in axes)
+    data = np.zeros(shape, "u2")
+    header = Header("", shape, data.dtype, axes)
+    header = dataclasses.replace(
+        header, channel_names=("DAPI",), channel_colours=("#0000ff",)
+    )
+    files.write(tmp_path / f"a{ending}", data, Image(data, header))
+    back = check_header(tmp_path / f"a{ending}").header
+    assert back.channel_names == ("DAPI",)
+    assert back.channel_colours == ("#0000ff",)
+
+
+# -- OME-TIFF with other files -----------------------------------------------------
+
+OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+
+
+def ome_file(path, inside):
+    text = (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{OME}" '
+        f'UUID="urn:uuid:00000001-0000-0000-0000-000000000000">{inside}</OME>'
+    )
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, STACK[0], description=text.encode(), metadata=None)
+    else:
+        path.write_text(text, "utf-8")
+
+
+def planes_in(*names, axis="C"):
+    sizes = {"C": 1, "Z": 1, "T": 1} | {axis: len(names)}
+    count = sizes["C"]
+    text = "".join(f' Size{a}="{n}"' for a, n in {**sizes, "X": 48, "Y": 40}.items())
+    channels = "".join(
+        f'<Channel ID="Channel:0:{i}" SamplesPerPixel="1" Name="c{i}"/>'
+        for i in range(count)
+    )
+    planes = "".join(
+        f'<TiffData First{axis}="{i}" IFD="0" PlaneCount="1"><UUID FileName="{name}">'
+        f"urn:uuid:{i + 1:08d}-0000-0000-0000-000000000000</UUID></TiffData>"
+        for i, name in enumerate(names)
+    )
+    return (
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+        f'Type="uint16"{text} PhysicalSizeX="0.1" PhysicalSizeY="0.1">'
+        f"{channels}{planes}</Pixels></Image>"
+    )
+
+
+@pytest.mark.parametrize("axis", ["C", "Z", "T"])
+def test_ome_tiff_without_the_files_of_other_planes(tmp_path, axis):
+    inside = planes_in("a.ome.tif", "gone.ome.tif", "lost.ome.tif", axis=axis)
+    ome_file(tmp_path / "a.ome.tif", inside)
+    image = check_header(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[:1])
+    assert "gone.ome.tif, ..." in image.header.notes[0]
+    assert image.header.scale[1:] == (0.1, 0.1)
+    assert image.header.channel_names == ("c0",)
+    assert files.open_levels(tmp_path / "a.ome.tif") is None
+
+
+def binary_only(path):
+    uuid = "urn:uuid:00000009-0000-0000-0000-000000000000"
+    name = "set.companion.ome"
+    ome_file(path, f'<BinaryOnly MetadataFile="{name}" UUID="{uuid}"/>')
+
+
+def test_ome_tiff_without_its_companion(tmp_path):
+    binary_only(tmp_path / "a.ome.tif")
+    image = check_header(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert "set.companion.ome" in image.header.notes[0]
+
+
+def test_ome_tiff_with_its_companion(tmp_path):
+    binary_only(tmp_path / "a.ome.tif")
+    ome_file(tmp_path / "set.companion.ome", planes_in("a.ome.tif"))
+    image = check_header(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert (image.header.scale, image.header.notes) == ((0.1, 0.1), ())
+    _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(level, STACK[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["set.companion.ome", "other.ome.tif"])
+def test_file_that_an_ome_tiff_refers_to_is_a_pipe(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    if name == "other.ome.tif":
+        ome_file(tmp_path / "a.ome.tif", planes_in("a.ome.tif", name))
+    else:
+        binary_only(tmp_path / "a.ome.tif")
+    with pytest.raises(FileError, match="no regular file"):
+        files.read_header(tmp_path / "a.ome.tif")
+
+
+def test_ome_tiff_of_broken_xml(tmp_path):
+    text = f'<OME xmlns="{OME}"><Image></OME>'
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], description=text, metadata=None)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert "does not fit" in image.header.notes[0]

@@ -1,0 +1,207 @@
+"""Nothing is read without an end, and nothing is decompressed beyond its size."""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from napari_dip.errors import FileError
+from napari_dip.io import expansion, files, limits
+from napari_dip.io.expansion import expands_beyond
+
+library = pytest.importorskip("zarr")
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+COMPRESSIONS = {
+    "zlib": zlib.compress,
+    "gzip": gzip.compress,
+    "bz2": bz2.compress,
+    "lzma": lzma.compress,
+    "zstd": imagecodecs.zstd_encode,
+    "blosc": imagecodecs.blosc_encode,
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize("size", [200, 300, 70_000, 2**21])
+def test_size_of_compressed_bytes(monkeypatch, name, size):
+    monkeypatch.setattr(expansion, "_HARMLESS", 0)
+    content = COMPRESSIONS[name](bytes(size))
+    assert not expands_beyond(content, size)
+    assert expands_beyond(content, size - 1)
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_broken_bytes_do_not_expand(monkeypatch, name):
+    monkeypatch.setattr(expansion, "_HARMLESS", 0)
+    noise = np.random.default_rng(0).bytes(10_000)
+    content = COMPRESSIONS[name](bytes(100))
+    for cut in range(len(content) + 1):
+        assert not expands_beyond(content[:cut] + noise, 2**40)
+
+
+def array(path, codec="zlib", shape=(64, 64), chunks=(64, 64), zarr_format=2):
+    """Write a store of one array of ones, and return the file of its first chunk."""
+    import numcodecs
+    from zarr.codecs import GzipCodec
+
+    compressors = {"zlib": numcodecs.Zlib(), "bz2": numcodecs.BZ2()}
+    stored = library.create_array(
+        path,
+        shape=shape,
+        chunks=chunks,
+        dtype="u1",
+        zarr_format=zarr_format,
+        compressors=[GzipCodec()] if zarr_format == 3 else compressors[codec],
+    )
+    if np.prod(shape) < 10_000:
+        stored[...] = np.ones(shape, "u1")
+    return path / ("c/0/0" if zarr_format == 3 else "0.0")
+
+
+@pytest.mark.parametrize(
+    ("codec", "zarr_format"), [("zlib", 2), ("bz2", 2), ("gzip", 3)]
+)
+def test_chunk_that_expands_beyond_its_size(tmp_path, codec, zarr_format):
+    chunk = array(tmp_path / "a.zarr", codec, zarr_format=zarr_format)
+    assert files.read(tmp_path / "a.zarr").data.all()
+    chunk.write_bytes(COMPRESSIONS[codec](bytes(2**28)))
+    with pytest.raises(FileError, match="stands for more"):
+        files.read(tmp_path / "a.zarr")
+    _, (level,) = files.open_levels(tmp_path / "a.zarr")
+    with pytest.raises(FileError, match="stands for more"):
+        level.compute()
+
+
+def test_chunk_that_is_larger_than_it_should_be(tmp_path):
+    chunk = array(tmp_path / "a.zarr")
+    with open(chunk, "wb") as file:
+        file.truncate(2**30)  # takes no space on the disk
+    with pytest.raises(FileError, match="larger than"):
+        files.read(tmp_path / "a.zarr")
+
+
+@pipes
+@pytest.mark.parametrize("name", ["0.0", ".zattrs"])
+def test_pipe_in_a_store(tmp_path, name):
+    array(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "a.zarr" / name)
+    with pytest.raises(FileError, match="no regular file"):
+        files.read(tmp_path / "a.zarr")
+
+
+@pipes
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.ome.tif", "a"])
+def test_pipe_in_place_of_a_file(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for read in (files.read, files.read_header, files.open_levels):
+        with pytest.raises(FileError, match="no regular file"):
+            read(tmp_path / name)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such device here")
+def test_device_behind_a_link(tmp_path):
+    chunk = array(tmp_path / "a.zarr")
+    chunk.unlink()
+    chunk.symlink_to("/dev/zero")
+    (tmp_path / "a.tif").symlink_to("/dev/zero")
+    for name in ("a.zarr", "a.tif"):
+        with pytest.raises(FileError, match="no regular file"):
+            files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("read", [files.read, files.open_levels])
+def test_array_of_tiny_chunks(tmp_path, read):
+    array(tmp_path / "a.zarr", shape=(1000, 1000), chunks=(1, 1))
+    assert files.read_header(tmp_path / "a.zarr").shape == (1000, 1000)
+    with pytest.raises(FileError, match="1000000 chunks of shape"):
+        read(tmp_path / "a.zarr")
+
+
+def test_chunk_that_memory_cannot_hold(tmp_path, monkeypatch):
+    array(tmp_path / "a.zarr")
+    monkeypatch.setattr(limits, "free_memory", lambda: 10**6)
+    metadata = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
+    metadata["chunks"] = [10**5, 10**5]
+    (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps(metadata))
+    with pytest.raises(FileError, match=r"chunks of shape .* are free"):
+        files.read(tmp_path / "a.zarr")
+
+
+def test_values_compressed_twice(tmp_path):
+    array(tmp_path / "a.zarr")
+    metadata = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
+    metadata["filters"] = [{"id": "zlib", "level": 1}]
+    (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps(metadata))
+    with pytest.raises(FileError, match="more than once"):
+        files.read(tmp_path / "a.zarr")
+
+
+def test_very_many_resolutions(tmp_path):
+    group = library.create_group(tmp_path / "a.zarr", zarr_format=2)
+    group.create_array("0", shape=(64, 64), chunks=(64, 64), dtype="u1")
+    datasets = [{"path": "0"}] * 100_000
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    group.attrs.put({"multiscales": [{"axes": axes, "datasets": datasets}]})
+    _, levels = files.open_levels(tmp_path / "a.zarr")
+    assert len(levels) < 100
+
+
+def strip(path, content, **options):
+    """Write a TIFF of 64 x 64 pixels whose one strip is replaced."""
+    tifffile.imwrite(path, np.ones((64, 64), "u1"), **options)
+    stored = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        tags = tif.pages[0].tags
+        values = {"StripOffsets": len(stored), "StripByteCounts": len(content)}
+        for tag, value in values.items():
+            place = tags[tag].offset
+            stored[place + 2 : place + 4] = (4).to_bytes(2, "little")  # LONG
+            stored[place + 8 : place + 12] = value.to_bytes(4, "little")
+    path.write_bytes(stored + content)
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd"])
+def test_strip_that_expands_beyond_its_size(tmp_path, name):
+    strip(tmp_path / "a.tif", COMPRESSIONS[name](bytes(2**27)), compression=name)
+    with pytest.raises(FileError, match=r"cannot be read|damaged"):
+        files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("png", 64),
+        ("png", 3000),
+        ("png", 15_000),
+        ("jpeg", 64),
+        ("jpeg", 3000),
+        ("jpeg2000", 64),
+        ("jpeg2000", 3000),
+        ("webp", 3000),
+    ],
+)
+def test_strip_that_is_a_larger_image(tmp_path, name, side):
+    encode = {
+        "png": imagecodecs.png_encode,
+        "jpeg": imagecodecs.jpeg_encode,
+        "jpeg2000": imagecodecs.jpeg2k_encode,
+        "webp": lambda gray: imagecodecs.webp_encode(np.dstack([gray] * 3)),
+    }[name]
+    strip(tmp_path / "a.tif", encode(np.zeros((side, side), "u1")), compression="png")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        compression = tif.pages[0].tags["Compression"]
+        compression.overwrite(int(tifffile.COMPRESSION[name.upper()]))
+    if side == 64:
+        assert files.read(tmp_path / "a.tif").data.shape == (64, 64)
+        return
+    with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+        files.read(tmp_path / "a.tif")

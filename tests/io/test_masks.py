@@ -1,0 +1,129 @@
+"""Masks are what their painter meant, and axes of one element do not matter."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from napari_dip.errors import InputError
+from napari_dip.io import files
+from napari_dip.io.image import Header, Image
+from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+
+PAINTED = np.zeros((48, 56), bool)
+PAINTED[20:24, 10:40] = True
+WHITE = 255 * PAINTED.astype("u1")
+NOISE = np.random.default_rng(0).integers(1, 255, (48, 56, 3)).astype("u1")
+
+
+def layer(colour, opacity=WHITE):
+    """Return RGBA, with one colour or several everywhere."""
+    return np.dstack([np.broadcast_to(np.asarray(colour, "u1"), (48, 56, 3)), opacity])
+
+
+MASKS = {
+    "gray": (WHITE, None),
+    "labels": (WHITE // 100, None),
+    "black on clear": (layer((0, 0, 0)), "not transparent"),
+    "white on clear": (layer((255, 255, 255)), "not transparent"),
+    "red on clear": (layer((255, 0, 0)), "not transparent"),
+    "colours on clear": (layer(NOISE), "not transparent"),
+    "soft brush on clear": (layer((0, 0, 0), WHITE // 3), "not transparent"),
+    "gray on clear": (np.dstack([WHITE, WHITE]), "not transparent"),
+    "white on black on clear": (
+        layer(np.dstack([WHITE] * 3), np.where(np.arange(56) < 50, 255, 0) + 0 * WHITE),
+        "neither transparent nor black",
+    ),
+    "RGB": (np.dstack([WHITE] * 3), None),
+    "red on black": (np.dstack([WHITE, WHITE * 0, WHITE * 0]), "every colour"),
+    "blue on black, opaque": (
+        layer(np.dstack([WHITE * 0, WHITE * 0, WHITE]), np.full((48, 56), 255)),
+        "every colour",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("name", MASKS)
+def test_what_was_painted_is_marked(tmp_path, name, ending):
+    pixels, says = MASKS[name]
+    path = tmp_path / f"mask{ending}"
+    Pillow.fromarray(pixels.astype("u1")).save(path)
+    mask, note = mask_of(files.read(path), path.name)
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+    if says is None:
+        assert note is None
+    else:
+        assert says in note
+        assert "4.5% of the pixels" in note
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        (".jpg", {"quality": 75}),
+        (".jpg", {"quality": 30}),
+        (".tif", {"compression": "jpeg", "quality": 75}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_halos_of_jpeg_are_not_marked(tmp_path, mode, ending, options):
+    path = tmp_path / f"mask{ending}"
+    Pillow.fromarray(WHITE).convert(mode).save(path, **options)
+    image = files.read(path)
+    assert (image.data != 0).mean() > 1.1 * PAINTED.mean()
+    mask, note = mask_of(image, path.name)
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+    assert "losses" in note
+
+
+@pytest.mark.parametrize("bits", ["1", "P", "array"])
+def test_masks_of_bits_and_of_a_palette(tmp_path, bits):
+    path = tmp_path / "mask.tif"
+    if bits == "array":
+        tifffile.imwrite(path, PAINTED)  # declares 0 to be white
+    elif bits == "1":
+        Pillow.fromarray(PAINTED).save(path, compression="group4")
+    else:
+        indexed = Pillow.fromarray(PAINTED.astype("u1")).convert("P")
+        indexed.putpalette([0, 0, 0, 128, 0, 0])
+        indexed.save(path)
+    mask, _ = mask_of(files.read(path), path.name)
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+
+
+def test_nothing_painted_marks_nothing(tmp_path):
+    Pillow.fromarray(layer((0, 0, 0), WHITE * 0)).save(tmp_path / "mask.png")
+    mask, note = mask_of(files.read(tmp_path / "mask.png"), "mask.png")
+    assert not mask.any()
+    assert "0.0%" in note
+
+
+@pytest.mark.parametrize("axes", ["YXS", "CYX"])
+def test_psf_of_several_channels(axes):
+    gray = np.arange(25.0).reshape(5, 5)
+    stack = np.stack([gray] * 3, -1 if axes == "YXS" else 0)
+    image = Image(stack, Header("", stack.shape, stack.dtype, axes))
+    np.testing.assert_array_equal(psf_of(image, "psf.png"), gray)
+    image.data[0, 0, 0] += 1
+    with pytest.raises(InputError, match=f"psf must be one image.*psf.png.*{axes}"):
+        psf_of(image, "psf.png")
+
+
+@pytest.mark.parametrize(
+    ("shape", "like", "expected"),
+    [
+        ((1, 1, 5, 8, 9), None, (5, 8, 9)),
+        ((1, 1, 1, 8, 9), None, (8, 9)),
+        ((1, 8, 9), None, (8, 9)),
+        ((8, 9), None, (8, 9)),
+        ((1, 1, 1), None, (1, 1)),
+        ((1, 8, 9, 3), None, (8, 9, 3)),
+        ((1, 2, 1, 8, 9), (2, 8, 9), (2, 8, 9)),
+        ((2, 8, 9), (1, 2, 1, 8, 9), (1, 2, 1, 8, 9)),
+        ((1, 1, 8, 9), (5, 8, 9), (8, 9)),
+        ((1, 8, 9), (1, 8, 9), (1, 8, 9)),
+    ],
+)
+def test_axes_of_one_element(shape, like, expected):
+    assert without_single_axes(np.zeros(shape), like).shape == expected
