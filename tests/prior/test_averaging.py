@@ -1,9 +1,12 @@
-"""The exponential average against its sum."""
+"""The exponential averages against their sums."""
 
 import pytest
 import torch
 
-from napari_dip.prior.averaging import Average
+from napari_dip.prior.averaging import Average, WeightAverage
+from napari_dip.prior.codes import BlindSpot, Noise
+from napari_dip.prior.local import Local
+from napari_dip.prior.runtime import Place
 
 CPU = torch.device("cpu")
 
@@ -94,3 +97,103 @@ def test_after_a_reset_nothing_is_remembered(outputs):
     average.reset()
     average.update(outputs[1])
     torch.testing.assert_close(average.value(), outputs[1])
+
+
+# -- of weights -------------------------------------------------------------------
+
+SIDES = (13, 16)
+
+
+def averaged(code=None, channels=1, decay=0.8):
+    """Return an average of weights, and the network and the code that it is of."""
+    image = torch.rand(
+        (1, channels, *SIDES), generator=torch.Generator().manual_seed(1)
+    )
+    code = code or BlindSpot(0.25)
+    drawing = code.drawing((16, 16), image, torch.ones_like(image[:, :1]), None)
+    inputs = code.channels((channels, *SIDES))
+    network = Local((4,)).build(
+        inputs, channels, (16, 16), torch.Generator().manual_seed(0)
+    )
+    place = Place(CPU, torch.float32)
+    return WeightAverage(network, drawing, channels, decay, place), network, drawing
+
+
+def walk(average, network, steps):
+    """Change the weights at random, add them up, and return them all."""
+    random = torch.Generator().manual_seed(7)
+    seen = []
+    for _ in range(steps):
+        with torch.no_grad():
+            for p in network.parameters():
+                p.add_(torch.randn(p.shape, generator=random), alpha=0.1)
+        average.update(None)
+        seen.append({n: p.detach().clone() for n, p in network.named_parameters()})
+    return seen
+
+
+def test_weights_are_averaged_like_outputs():
+    average, network, _ = averaged()
+    seen = walk(average, network, 6)
+    powers = torch.tensor([0.8 ** (5 - t) for t in range(6)])
+    for name, value in average.weights().items():
+        stacked = torch.stack([weights[name] for weights in seen])
+        expected = torch.tensordot(powers / powers.sum(), stacked, 1)
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_every_pixel_is_predicted_where_it_was_hidden(per_channel):
+    average, network, drawing = averaged(BlindSpot(0.25, per_channel), 2)
+    walk(average, network, 3)
+    image = average.value()
+    assert image.shape == (1, 2, *SIDES)
+    network.load_state_dict(average.weights())
+    expected = torch.zeros_like(image)
+    with torch.no_grad():
+        for code, hidden in drawing.cover(torch.Generator().manual_seed(0)):
+            expected += network(code)[..., :13, :16] * hidden
+    torch.testing.assert_close(image, expected)
+
+
+def test_without_hidden_pixels_the_code_is_seen_once():
+    image = torch.rand(1, 1, 16, 16)
+    drawing = Noise(3).drawing(
+        (16, 16), image, torch.ones_like(image), torch.Generator()
+    )
+    network = Local((4,)).build(3, 1, (16, 16), torch.Generator())
+    average = WeightAverage(network, drawing, 1, 0.9, Place(CPU, torch.float32))
+    average.update(None)
+    with torch.no_grad():
+        expected = network(drawing.tensors["z"])
+    torch.testing.assert_close(average.value(), expected)
+
+
+def test_looking_changes_nothing():
+    average, network, _ = averaged()
+    walk(average, network, 2)
+    before = {n: p.detach().clone() for n, p in network.named_parameters()}
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first, second = average.value(), average.value()
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not first.requires_grad
+    assert all(torch.equal(p, before[n]) for n, p in network.named_parameters())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+
+def test_the_state_of_averaged_weights_is_put_back_in_place():
+    average, network, _ = averaged()
+    walk(average, network, 2)
+    saved = {name: t.clone() for name, t in average.state_dict().items()}
+    expected, places = average.value(), [t.data_ptr() for t in average.sums.values()]
+    walk(average, network, 3)
+    assert not torch.equal(average.value(), expected)
+    average.load_state_dict(saved)
+    assert torch.equal(average.value(), expected)
+    assert [t.data_ptr() for t in average.sums.values()] == places
+    average.reset()
+    seen = walk(average, network, 1)
+    for name, value in average.weights().items():
+        torch.testing.assert_close(value, seen[0][name])

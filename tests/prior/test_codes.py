@@ -218,3 +218,35 @@ def test_channels_can_be_hidden_one_by_one(photo, start):
     assert torch.equal(code[:, 2:, :27, :41], hidden)
     either = hidden.mean(dim=1)
     assert (either == 0.5).float().mean() == pytest.approx(2 * 0.3 * 0.7, rel=0.15)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("fraction", "views"), [(0.25, 4), (0.5, 2), (0.9, 2)])
+def test_a_cover_hides_every_pixel_once(photo, per_channel, fraction, views, start):
+    drawing = start(BlindSpot(fraction, per_channel), photo)
+    cover = list(drawing.cover(seeded()))
+    assert len(cover) == views
+    total = sum(hidden for _, hidden in cover)
+    assert torch.equal(total, torch.ones_like(total))
+    sizes = [float(hidden.mean()) for _, hidden in cover]
+    assert sizes == pytest.approx([1 / views] * views, rel=0.15)
+    for code, hidden in cover:
+        assert torch.equal(code[:, 2 : 2 + hidden.shape[1], :27, :41], hidden)
+
+
+def test_a_cover_never_shows_unknown_pixels(photo, start):
+    known = (torch.rand((1, 1, 27, 41), generator=seeded(6)) > 0.3).float()
+    changed = torch.where(known > 0, photo, torch.tensor(1e6))
+    covers = [
+        start(BlindSpot(), p, known=known).cover(seeded()) for p in (photo, changed)
+    ]
+    for (code, hidden), (other, _) in zip(*covers, strict=True):
+        assert torch.equal(code, other)
+        assert (hidden >= 1 - known).all()
+
+
+def test_a_cover_of_a_perturbed_code_is_the_code_itself(start):
+    drawing = start(Noise(perturbation=0.3), torch.rand(1, 1, 16, 16))
+    ((code, hidden),) = drawing.cover(seeded())
+    assert torch.equal(code, drawing.tensors["z"])
+    assert hidden is None

@@ -8,6 +8,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior import architecture, stopping
 from napari_dip.prior.architecture import ARCHITECTURES, Architecture, Pixels
 from napari_dip.prior.generators import ResNet, UNet
+from napari_dip.prior.local import Local
 from napari_dip.prior.stopping import (
     RULES,
     Discrepancy,
@@ -23,6 +24,7 @@ KINDS = [
     *((stopping, rule) for rule in (MovingVariance(9), Discrepancy(9, 0.1))),
     (architecture, Architecture.uniform(6, 2, upsampling=("nearest", "bilinear"))),
     *((architecture, a) for a in (UNet((4, 8)), ResNet(2, 8), Pixels())),
+    (architecture, Local((4, 8))),
 ]
 
 

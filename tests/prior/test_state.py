@@ -10,6 +10,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture, Pixels
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
 from napari_dip.prior.fit import STOPPED, fit, run_to_end
+from napari_dip.prior.local import Local
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.state import FITTED, PARTS
@@ -72,6 +73,7 @@ GUIDE = torch.rand((1, 1, 23, 18), generator=torch.Generator().manual_seed(5))
         (Guide(GUIDE, 0.1), {"stop": MovingVariance(24, warmup=5)}),
         (Noise(8), {"stop": Plateau(24), "extra_iterations": 7}),
         (Noise(8), {"precision": "bfloat16"}),
+        (BlindSpot(0.25), {"average": "weights", "optimizer": "muon"}),
     ],
     ids=lambda v: type(v).__name__ if not isinstance(v, dict) else "-".join(v),
 )
@@ -164,7 +166,7 @@ def test_the_state_is_flat_and_has_every_part(problem):
     run.advance()
     state = run.state.state_dict()
     parts = {name.partition(".")[0] for name in state}
-    assert parts == set(PARTS) - {"operator"}
+    assert parts == set(PARTS) - {"operator", "coarse"}
     assert not any(isinstance(value, dict) for value in state.values())
     for name, value in state.items():
         if torch.is_tensor(value):
@@ -252,6 +254,17 @@ def test_a_fit_gives_its_weights_where_asked(problem):
     assert all(v.device.type == "cpu" for v in weights.values())
 
 
+def test_averaged_weights_make_the_image_of_the_fit(problem):
+    settings = replace(SETTINGS, average="weights", keep_weights=True)
+    prior = Prior(Local((8,)), Noise(8))
+    result = run_to_end(fit(problem, prior, settings))
+    run = Run(problem, prior, settings)
+    run.state.network.load_state_dict(result.weights)
+    with torch.no_grad():
+        image = run.state.network(run.state.code.tensors["z"])[..., :23, :18]
+    torch.testing.assert_close(image, result.image)
+
+
 def test_a_fit_begins_from_the_weights_of_another(problem):
     """The first output of the second fit is what the last weights of the first give."""
     still = Prior(SMALL, Noise(8, perturbation=0))
@@ -294,3 +307,84 @@ def test_weights_of_another_architecture_are_refused(problem, architecture, mess
     weights = run_to_end(fit(problem, Prior(architecture, Noise(8)), settings)).weights
     with pytest.raises(InputError, match=message):
         next(fit(problem, PRIOR, SETTINGS, weights=weights))
+
+
+# -- iterations at half the resolution ------------------------------------------------
+
+COARSE = replace(SETTINGS, average="weights", coarse_iterations=12, optimizer="muon")
+HIDDEN = Prior(Local((8, 8)), BlindSpot(0.25))
+
+
+@pytest.fixture
+def smooth():
+    """Return a problem that half the resolution says most about."""
+    y, x = torch.meshgrid(torch.arange(70) / 9, torch.arange(66) / 7, indexing="ij")
+    image = 0.5 + 0.3 * torch.sin(x) * torch.cos(y)
+    noise = 0.05 * torch.randn(70, 66, generator=torch.Generator().manual_seed(0))
+    return Problem((image + noise)[None, None]), image
+
+
+def test_a_fit_begins_at_half_the_resolution(smooth):
+    problem, image = smooth
+    settings = replace(COARSE, stop=Iterations(3))
+    looks = []
+    result = run_to_end(fit(problem, HIDDEN, settings), lambda it: looks.append(it))
+    assert [it.step for it in looks] == [0] * 12 + [1, 2, 3]
+    plain = replace(settings, coarse_iterations=0)
+    alone = run_to_end(fit(problem, HIDDEN, plain))
+    errors = [float((r.image - image).square().mean()) for r in (result, alone)]
+    assert errors[0] < 0.8 * errors[1]
+    assert result.iterations == alone.iterations == 3
+
+
+def test_the_iterations_at_half_the_resolution_show_whole_images(smooth):
+    problem, _ = smooth
+    shapes = []
+
+    def look(it):
+        shapes.append(tuple(it.average.shape))
+
+    run_to_end(fit(problem, HIDDEN, COARSE), look)
+    assert set(shapes) == {(1, 1, 70, 66)}
+
+
+def test_half_the_resolution_is_the_mean_of_what_is_known(smooth):
+    problem, _ = smooth
+    known = torch.ones(1, 1, 70, 66)
+    known[..., :4, :4] = 0
+    known[..., 4, 4] = 0
+    run = Run(replace(problem, weight=known), HIDDEN, COARSE)
+    coarse, y = run.state.coarse, problem.measurement
+    assert coarse.measurement.shape == (1, 1, 35, 33)
+    assert torch.equal(coarse.weight[0, 0, :2, :2], torch.zeros(2, 2))
+    assert coarse.weight.sum() == 35 * 33 - 4
+    block = y[0, 0, 4:6, 4:6]
+    expected = (block.sum() - block[0, 0]) / 3
+    torch.testing.assert_close(coarse.measurement[0, 0, 2, 2], expected)
+    torch.testing.assert_close(
+        coarse.measurement[0, 0, 5, 9], y[0, 0, 10:12, 18:20].mean()
+    )
+
+
+@pytest.mark.parametrize("at", [5, 14])
+def test_a_fit_goes_on_from_half_the_resolution_to_the_same_bits(smooth, at):
+    problem, _ = smooth
+    settings = replace(COARSE, stop=HeldOut(24))
+    whole = run_to_end(fit(problem, HIDDEN, settings))
+    run = Run(problem, HIDDEN, settings)
+    for _ in range(at):
+        run.advance()
+    state = through_files(run.state.state_dict())
+    again = run_to_end(fit(problem, HIDDEN, settings, state=state))
+    assert_same(again, whole)
+
+
+def test_small_images_are_not_halved(problem):
+    result = run_to_end(fit(problem, HIDDEN, COARSE))
+    plain = run_to_end(fit(problem, HIDDEN, replace(COARSE, coarse_iterations=0)))
+    assert torch.equal(result.image, plain.image)
+
+
+def test_half_the_resolution_needs_averaged_weights(smooth):
+    with pytest.raises(InputError, match=r"coarse_iterations: need .* got average='out"):
+        Run(smooth[0], HIDDEN, replace(COARSE, average="outputs"))

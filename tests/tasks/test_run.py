@@ -109,8 +109,8 @@ def test_iterate_yields_images_in_the_units_of_the_input(stack):
         assert it.image.dtype == np.float32
         assert 20 < it.image.mean() < 80
         result[it.index] = it.image
-    # The last iterates are the result: the rule keeps the last of three.
-    np.testing.assert_allclose(result, fit.image, rtol=1e-6)
+    # They lack the collaborative filter, which is too slow for a live view.
+    assert 0 < np.abs(result - fit.image).mean() < 3
     np.testing.assert_array_equal(fit.image, denoise(stack, **SHORT))
 
 

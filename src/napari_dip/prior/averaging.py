@@ -118,7 +118,7 @@ class WeightAverage:
         self.sums = {name: torch.zeros_like(p) for name, p in self.current.items()}
         self.weight = torch.zeros((), device=place.device, dtype=torch.float32)
 
-    def update(self, output: Tensor, weight: Tensor | None = None) -> None:
+    def update(self, output: Tensor | None, weight: Tensor | None = None) -> None:
         """Add the weights as they are; the output says nothing that they do not."""
         sums = list(self.sums.values())
         torch._foreach_mul_(sums, self.decay)

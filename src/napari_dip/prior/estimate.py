@@ -53,7 +53,8 @@ def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     small = [min(n, TRIAL_SIDE) for n in sides]
     random = runtime.generator(settings.seed, torch.device("cpu"))
     noise = torch.rand(1, channels, *small, generator=random, dtype=torch.float32)
-    run = Run(Problem(noise), prior, dataclasses.replace(settings, start_iterations=0))
+    settings = dataclasses.replace(settings, start_iterations=0, coarse_iterations=0)
+    run = Run(Problem(noise), prior, settings)
     times = []
     with runtime.kept_pages():
         for _ in range(4):

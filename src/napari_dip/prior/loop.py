@@ -16,7 +16,7 @@ from napari_dip.prior import runtime
 from napari_dip.prior.layers import corner
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Fit, Iterate, Prior, Problem, Settings
-from napari_dip.prior.state import FITTED, Progress, State, begin
+from napari_dip.prior.state import FITTED, Coarse, Progress, State, begin
 from napari_dip.prior.stopping import at_maximum
 
 GRAPH_AFTER = 3
@@ -87,7 +87,6 @@ class Step:
     ) -> None:
         self.objective, self.state, self.place = objective, state, place
         self.capture = graph and place.on_gpu
-        self.crop = corner(objective.problem.image_shape[1:])
         self.parameters = state.optimizers.parameters
         self.loss = torch.zeros((), device=place.device, dtype=torch.float32)
         self.release()
@@ -113,24 +112,31 @@ class Step:
         """Draw a code, compare the output with the measurement, change the weights."""
         state = self.state
         state.optimizers.zero_grad()
-        code, hidden = state.code.draw(state.random)
-        output = state.network(code.to(self.place.dtype))[self.crop]
-        loss = self._loss(output, hidden)
+        coarse = state.coarse if state.progress.step < 0 else None
+        drawing = state.code if coarse is None else coarse.code
+        code, hidden = drawing.draw(state.random)
+        output = state.network(code.to(self.place.dtype))[corner(drawing.sides)]
+        loss = self._loss(output, hidden, coarse)
         # Only for these parameters: a model inside an operator keeps its gradients.
         loss.backward(inputs=self.parameters)
         state.optimizers.step()
         with torch.no_grad():
             output = output.detach()
             state.average.update(output, hidden)
-            state.watch.see(output)
+            if coarse is None:
+                state.watch.see(output)
             self.loss.copy_(loss.detach())
 
-    def _loss(self, output: Tensor, hidden: Tensor | None) -> Tensor:
-        if self.state.progress.step < 0:
+    def _loss(
+        self, output: Tensor, hidden: Tensor | None, coarse: Coarse | None
+    ) -> Tensor:
+        if self.state.progress.step < 0 and coarse is None:
             return self.objective.first_estimate_loss(output)
-        weight = self.state.watch.weight
+        weight = self.state.watch.weight if coarse is None else coarse.weight
         if hidden is not None:
             weight = weight * hidden
+        if coarse is not None:
+            return self.objective.problem.term.mean(output, coarse.measurement, weight)
         return self.objective.loss(output, weight)
 
 

@@ -112,6 +112,10 @@ class Settings:
         `napari_dip.prior.loop.HALVINGS`.
     start_iterations : int
         Iterations spent on `Problem.first_estimate`, not counted by the stopping rule.
+    coarse_iterations : int
+        Iterations spent on the measurement at half the resolution before the first,
+        not counted by the stopping rule, where its sides are 64 pixels or more.  For
+        problems without an operator and averaged weights.
     extra_iterations : int
         Iterations to go on for when the stopping rule says stop; the image of the
         last one is then kept.
@@ -147,6 +151,7 @@ class Settings:
     adam_learning_rate: float = 0.01
     schedule: str = "constant"
     start_iterations: int = 0
+    coarse_iterations: int = 0
     extra_iterations: int = 0
     resumable: bool = False
     keep_weights: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from napari_dip.errors import InputError
 from napari_dip.prior import optimizers, runtime
@@ -28,6 +29,7 @@ PARTS = (
     "random",
     "watch",
     "code",
+    "coarse",
     "ending",
     "progress",
     "best",
@@ -39,6 +41,9 @@ FITTED = ("network", "operator", "optimizers", "average")
 
 RECENT = 8
 """Checks whose losses say what is usual."""
+
+COARSEST = 32
+"""Pixels that a side of a halved measurement must have for a fit to begin there."""
 
 
 @dataclass
@@ -139,6 +144,42 @@ class Best:
         }
 
 
+class Coarse:
+    """The measurement at half the resolution, where a fit may begin.
+
+    An iteration there takes a quarter of the time, and the weights serve the whole
+    resolution as well.
+
+    Parameters
+    ----------
+    prior : Prior
+        Network and code.
+    measurement, weight : Tensor
+        At the whole resolution.
+    random : torch.Generator
+        For the code.
+    """
+
+    def __init__(
+        self, prior: Prior, measurement: Tensor, weight: Tensor, random: torch.Generator
+    ) -> None:
+        pool = F.avg_pool2d if measurement.ndim == 4 else F.avg_pool3d
+        known = pool(weight, 2)
+        mean = pool(measurement * weight, 2) / known.clamp(min=1e-6)
+        self.measurement, self.weight = mean, (known > 0).float()
+        canvas = prior.canvas(mean.shape[2:])
+        self.code = prior.code.drawing(canvas, mean, self.weight, random)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the measurement and what the network sees of it."""
+        own = {"measurement": self.measurement, "weight": self.weight}
+        return own | {f"code.{n}": v for n, v in self.code.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all of it."""
+        overwrite(self.state_dict(), state, "state: coarse")
+
+
 @dataclass(eq=False)
 class State:
     """All of a fit that changes or is drawn at random.
@@ -155,6 +196,7 @@ class State:
     random: torch.Generator
     watch: Watch
     code: Drawing
+    coarse: Coarse | None
     ending: Ending
     progress: Progress
     best: Best
@@ -252,6 +294,17 @@ def begin(
         )
     maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.first_estimate is None else settings.start_iterations
+    coarse = None
+    if settings.coarse_iterations and (
+        problem.operator is not None or settings.average != "weights"
+    ):
+        raise InputError(
+            "coarse_iterations: need a problem without an operator and averaged "
+            f"weights; got average={settings.average!r}"
+        )
+    if settings.coarse_iterations and min(sides) >= 2 * COARSEST:
+        coarse = Coarse(prior, objective.measurement, watch.weight, random)
+        before = settings.coarse_iterations
     return State(
         network=network,
         operator=operator,
@@ -260,6 +313,7 @@ def begin(
         random=random,
         watch=watch,
         code=code,
+        coarse=coarse,
         ending=Ending(maximum, extra, maximum + extra),
         progress=Progress(-before),
         best=Best(place.device, operator),

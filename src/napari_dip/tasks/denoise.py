@@ -82,7 +82,10 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.stopping import HeldOut, Iterations
 
-    preset = preset_for(recipe, "correlated" if analysis.correlated else "")
+    case = "correlated" if analysis.correlated else ""
+    if not case and (analysis.shared or recipe.noise == "impulse"):
+        case = "unfiltered"
+    preset = preset_for(recipe, case)
     code, stop = preset.code, preset.stop
     if isinstance(code, BlindSpot):
         apart = len(analysis.channels) > 1 and not analysis.shared
@@ -152,8 +155,6 @@ def _steps(
     slow: list[Step] = []
     if "posterior mean" in preset.finish:
         quick.append(posterior_mean(plane, noise))
-    if guided or analysis.shared:
-        return quick, slow
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
     if "collaborative" in preset.finish:

@@ -53,6 +53,8 @@ class Preset:
         Fits that are averaged.
     start_iterations : int
         Iterations on a first estimate.
+    coarse_iterations : int
+        Iterations at half the resolution, before the others.
     finish : tuple of str
         Steps from the average to the result; see `napari_dip.tasks.finishing`.
     """
@@ -70,6 +72,7 @@ class Preset:
     check_every: int = 10
     restarts: int = 1
     start_iterations: int = 0
+    coarse_iterations: int = 0
     finish: tuple[str, ...] = ()
 
 
@@ -80,20 +83,29 @@ WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
 """Networks whose wide skips carry what the hidden pixels' neighbours show."""
 
 # "paper": the paper's text, section 4 (1800 iterations; its program runs 3000).
+# "unfiltered": noise that the filters at the end of a short fit are not made for, of
+# impulses or shared by the channels.
 # "correlated": hidden pixels could be told from their neighbours, noise and all, so
 # none are hidden; held-out blocks reach as far as the noise of camera JPEGs (0.1 at a
 # distance of 5 pixels).
 HIDING = Preset(
     Local(),
     BlindSpot(0.25),
-    HeldOut(120, patience=40, relative_patience=0),
+    HeldOut(100, patience=40, relative_patience=0),
     learning_rate=0.03,
     momentum=0.85,
     adam_learning_rate=0.02,
     average="weights",
     ema_decay=0.95,
     check_every=20,
+    coarse_iterations=40,
     finish=("posterior mean", "wiener", "collaborative"),
+)
+UNFILTERED = Preset(
+    NARROW,
+    BlindSpot(0.25),
+    HeldOut(800, patience=80, relative_patience=0.2),
+    finish=("posterior mean",),
 )
 CORRELATED = Preset(
     hourglass(64, 3),
@@ -105,8 +117,15 @@ CORRELATED = Preset(
 )
 DENOISE: Table = {
     ("fast", ""): HIDING,
-    ("best", ""): replace(HIDING, architecture=Local((48,) * 4), restarts=3),
+    ("best", ""): replace(
+        HIDING,
+        architecture=Local((48,) * 4),
+        stop=HeldOut(160, patience=40, relative_patience=0),
+        restarts=3,
+    ),
     ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
+    ("fast", "unfiltered"): UNFILTERED,
+    ("best", "unfiltered"): replace(UNFILTERED, architecture=WIDE, restarts=3),
     ("fast", "correlated"): CORRELATED,
     ("best", "correlated"): replace(CORRELATED, restarts=3),
 }
@@ -117,8 +136,8 @@ GUIDED = replace(
     CORRELATED, architecture=NARROW, code=Guide(NO_IMAGE, perturbation=1 / 30)
 )
 DENOISE_GUIDED: Table = {
-    ("fast", ""): DENOISE["fast", ""],
-    ("best", ""): DENOISE["best", ""],
+    ("fast", ""): UNFILTERED,
+    ("best", ""): DENOISE["best", "unfiltered"],
     ("paper", ""): Preset(
         Architecture(upsampling=("nearest",) * 2 + ("bilinear",) * 3),
         Guide(NO_IMAGE),

@@ -340,6 +340,7 @@ def set_up(
         check_every=preset.check_every,
         # Given weights are a first estimate already.
         start_iterations=0 if warm else preset.start_iterations,
+        coarse_iterations=0 if warm else preset.coarse_iterations,
         extra_iterations=recipe.extra_iterations,
         device=recipe.device,
         precision=recipe.precision,

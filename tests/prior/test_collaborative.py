@@ -1,0 +1,151 @@
+import pytest
+import torch
+
+from napari_dip.prior import collaborative
+from napari_dip.prior.collaborative import collaborative_filter
+
+
+def pattern(*shape, noise=0.1, seed=0):
+    """Return a periodic image (1, C, Y, X) with noise, and without."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(*[torch.arange(n) / 3.0 for n in shape[-2:]], indexing="ij")
+    clean = 0.5 + 0.3 * torch.sin(x) * torch.cos(0.7 * y)
+    clean = clean.expand(1, *shape).clone()
+    clean[:, 1:] += 0.2
+    return clean + noise * torch.randn(clean.shape, generator=generator), clean
+
+
+def error(image, clean):
+    return float((image - clean).square().mean().sqrt())
+
+
+def by_definition(noisy, pilot, variance, side, step):
+    """Filter one channel, group by group, with the k x k matrices written out."""
+    height, width = noisy.shape
+    starts = [list(range(0, n - side + 1, step)) for n in (height, width)]
+    totals, weights = (torch.zeros(2, height, width) for _ in range(2))
+
+    def patch(image, y, x):
+        return image[y : y + side, x : x + side].reshape(-1)
+
+    everywhere = [
+        (y, x) for y in range(height - side + 1) for x in range(width - side + 1)
+    ]
+    for top in starts[0]:
+        for left in starts[1]:
+            near = [
+                (y, x)
+                for y, x in everywhere
+                if max(abs(y - top), abs(x - left)) <= collaborative.WINDOW
+            ]
+            reference = patch(pilot, top, left)
+            near.sort(key=lambda at: (patch(pilot, *at) - reference).square().sum())
+            group = near[: collaborative.ALIKE]
+            x = torch.stack([patch(pilot, *at) for at in group])
+            y = torch.stack([patch(noisy, *at) for at in group])
+            k, n = x.shape
+            gram = x @ x.T
+            mix = torch.linalg.solve(gram + n * variance * torch.eye(k), gram)
+            z = x - x.mean(0)
+            inner = z.T @ z
+            gain = torch.linalg.solve(inner + k * variance * torch.eye(n), inner)
+            for number, (estimate, left_over) in enumerate(
+                [
+                    (mix.T @ y, mix.square().sum(0).clamp(min=1e-3)),
+                    (
+                        x.mean(0) + (y - x.mean(0)) @ gain,
+                        gain.square().sum().clamp(min=0.1).expand(k),
+                    ),
+                ]
+            ):
+                for (row, column), values, noise in zip(
+                    group, estimate, left_over, strict=True
+                ):
+                    area = (slice(row, row + side), slice(column, column + side))
+                    totals[number][area] += values.reshape(side, side) / noise
+                    weights[number][area] += 1 / noise
+    return (totals / weights).mean(0)
+
+
+def test_it_is_what_the_formulas_say(monkeypatch):
+    monkeypatch.setattr(collaborative, "ALIKE", 20)
+    monkeypatch.setattr(collaborative, "WINDOW", 6)
+    noisy, clean = pattern(1, 19, 23)
+    pilot = clean + 0.02 * torch.rand(clean.shape)
+    expected = by_definition(noisy[0, 0], pilot[0, 0], 0.01, side=7, step=4)
+    image = collaborative_filter(noisy, pilot, torch.full_like(noisy, 0.01))
+    torch.testing.assert_close(image[0, 0], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_noise_goes_and_structure_stays(channels):
+    noisy, clean = pattern(channels, 50, 61)
+    pilot = clean + 0.3 * (noisy - clean)
+    image = collaborative_filter(noisy, pilot, torch.full_like(noisy, 0.01))
+    assert image.shape == noisy.shape
+    assert error(image, clean) < 0.9 * error(pilot, clean)
+    assert error(image, clean) < 0.3 * error(noisy, clean)
+
+
+def test_strips_and_chunks_change_nothing(monkeypatch):
+    noisy, clean = pattern(1, 64, 48)
+    variance = torch.full_like(noisy, 0.01)
+    whole = collaborative_filter(noisy, clean, variance)
+    monkeypatch.setattr(collaborative, "STRIP", 30)
+    monkeypatch.setattr(collaborative, "CHUNK", 10_000)
+    parts = collaborative_filter(noisy, clean, variance)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+
+
+def test_planes_of_a_volume_are_filtered_by_themselves():
+    noisy, clean = pattern(2, 32, 32)
+    noisy, clean = (torch.stack([i, i.flip(-1)], 2) for i in (noisy, clean))
+    variance = torch.full_like(noisy, 0.01)
+    volume = collaborative_filter(noisy, clean, variance)
+    for z in range(2):
+        plane = (i[:, :, z] for i in (noisy, clean, variance))
+        torch.testing.assert_close(volume[:, :, z], collaborative_filter(*plane))
+
+
+def test_every_channel_counts_relative_to_its_noise():
+    noisy, clean = pattern(2, 40, 40)
+    variance = torch.full_like(noisy, 0.01)
+    usual = collaborative_filter(noisy, clean, variance)
+    scale = torch.tensor([1.0, 50.0])[:, None, None]
+    scaled = collaborative_filter(noisy * scale, clean * scale, variance * scale**2)
+    torch.testing.assert_close(scaled / scale, usual, atol=1e-4, rtol=0)
+
+
+def test_the_noise_of_a_group_counts():
+    noisy, clean = pattern(1, 48, 96)
+    low, high = torch.full_like(noisy, 1e-4), torch.full_like(noisy, 0.01)
+    mixed = torch.cat([low[..., :48], high[..., 48:]], -1)
+    image = collaborative_filter(noisy, clean, mixed)
+    for variance, part in ((low, slice(0, 4)), (high, slice(92, 96))):
+        alone = collaborative_filter(noisy, clean, variance)
+        torch.testing.assert_close(image[..., part], alone[..., part])
+    assert (image - collaborative_filter(noisy, clean, high))[
+        ..., :4
+    ].abs().max() > 0.01
+
+
+def test_an_image_without_noise_comes_through():
+    _, clean = pattern(1, 32, 32)
+    image = collaborative_filter(clean, clean, torch.zeros_like(clean))
+    torch.testing.assert_close(image, clean, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("sides", [(16, 16), (16, 200)])
+def test_small_images_have_small_groups(sides):
+    noisy, clean = pattern(1, *sides)
+    image = collaborative_filter(noisy, clean, torch.full_like(noisy, 0.01))
+    assert error(image, clean) < 0.5 * error(noisy, clean)
+
+
+def test_very_bright_spots_stay_where_they_are():
+    noisy, clean = pattern(1, 40, 40)
+    noisy[0, 0, 20, 20] = clean[0, 0, 20, 20] = 5e3
+    image = collaborative_filter(noisy, clean, torch.full_like(noisy, 0.01))
+    assert torch.isfinite(image).all()
+    assert abs(float(image[0, 0, 20, 20]) - 5e3) < 50
+    assert error(image[..., :8], clean[..., :8]) < 0.08
