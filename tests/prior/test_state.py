@@ -386,5 +386,5 @@ def test_small_images_are_not_halved(problem):
 
 
 def test_half_the_resolution_needs_averaged_weights(smooth):
-    with pytest.raises(InputError, match=r"coarse_iterations: need .* got average='out"):
+    with pytest.raises(InputError, match=r"coarse_iterations: need .* got ave"):
         Run(smooth[0], HIDDEN, replace(COARSE, average="outputs"))
