@@ -15,7 +15,7 @@ def test_the_output_has_the_sides_of_the_code(sides):
     image = network(3, 2, sides)(torch.rand(1, 3, *sides))
     assert image.shape == (1, 2, *sides)
     assert image.dtype == torch.float32
-    assert 0 < image.min() < image.max() < 1
+    assert -0.1 < image.min() < image.max() < 1.1
 
 
 def test_what_is_far_away_does_not_count():
@@ -59,3 +59,15 @@ def test_sides_must_be_multiples():
 def test_wrong_widths_are_refused(widths):
     with pytest.raises(InputError, match=r"widths must be positive.*got"):
         Local(widths)
+
+
+def test_black_and_white_have_a_gradient():
+    """A sigmoid that ends at 0 and 1 left fits of dark images stuck there."""
+    net = network()
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.fill_(-2.4)
+    image = net(torch.rand(1, 2, 16, 16)).mean()
+    assert image.item() == pytest.approx(0, abs=1e-3)
+    image.backward()
+    assert net.head.bias.grad.item() > 0.05

@@ -295,6 +295,19 @@ def test_a_photograph_gains_several_decibels(random):
     assert psnr(found, truth) > psnr(noisy, truth) + 3
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_dark_image_is_not_stuck_at_black(random, seed):
+    """Fluorescence: nearly all pixels are dark, a few spots are bright."""
+    truth = np.zeros((96, 96))
+    truth[tuple(random.integers(0, 96, (2, 60)))] = 4000
+    truth = 5 + ndimage.gaussian_filter(truth, 2.5)
+    noisy = random.poisson(truth).astype(np.float64)
+    fit = denoise(noisy, seed=seed, full_output=True, device="cpu", precision="float32")
+    assert np.corrcoef(fit.image.ravel(), truth.ravel())[0, 1] > 0.9
+    error, before = (np.sqrt(((i - truth) ** 2).mean()) for i in (fit.image, noisy))
+    assert error < 0.45 * before
+
+
 def test_it_stops_by_itself(random):
     y, x = np.mgrid[0:32, 0:32] / 32
     noisy = np.sin(3 * y) * x + random.normal(0, 0.2, (32, 32))

@@ -12,6 +12,11 @@ from napari_dip.errors import InputError
 from napari_dip.prior.layers import Conv, memory_format, upsample
 
 
+MARGIN = 0.1
+"""How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
+gradient where an image is black: fits of dark images were stuck there."""
+
+
 @dataclass(frozen=True)
 class Local:
     """An hourglass whose output at a pixel depends on a window around it only.
@@ -124,4 +129,4 @@ class _Local(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         code = code.contiguous(memory_format=memory_format(self.ndim))
         out: Tensor = self.head(self.body(code)).float()
-        return torch.sigmoid(out)
+        return (1 + 2 * MARGIN) * torch.sigmoid(out) - MARGIN
