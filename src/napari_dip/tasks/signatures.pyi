@@ -1169,7 +1169,7 @@ def deconvolve(
     image : array_like
         Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     psf : array_like
-        Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no larger than the image, of any positive sum, its centre at the pixel side // 2 of every axis, its background subtracted.
+        Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no larger than the image along y and x, of any positive sum, its centre at the pixel side // 2 of every axis, its background subtracted.
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
