@@ -3,10 +3,20 @@
 import dask.array
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Layout, as_array, cast, prepare
+from napari_dip.tasks.arrays import (
+    Layout,
+    as_array,
+    cast,
+    check_integers,
+    float_type,
+    keeping,
+    narrowed,
+    prepare,
+)
 
 F4 = np.dtype("float32")
 
@@ -90,6 +100,13 @@ def test_too_few_pixels_are_refused(shape, channel_axis, dims):
     assert str(shape) in text
 
 
+def test_volumes_of_few_slices_are_taken_where_that_is_said():
+    layout = Layout.of(np.zeros((2, 20, 18)), "auto", 3, "image", fewest_slices=1)
+    assert layout.sides == (2, 20, 18)
+    with pytest.raises(InputError, match="image must have at least 16 pixels"):
+        Layout.of(np.zeros((20, 15, 18)), "auto", 3, "image", fewest_slices=1)
+
+
 @pytest.mark.parametrize("axis", [3, -4])
 def test_channel_axes_out_of_range_are_refused(axis):
     with pytest.raises(InputError) as caught:
@@ -126,7 +143,11 @@ def test_lists_become_arrays_and_lazy_arrays_stay_lazy():
     assert as_array([[1, 2], [3, 4]], "image").shape == (2, 2)
     assert isinstance(as_array(torch.ones(2, 3), "image"), np.ndarray)
     lazy = dask.array.ones((4, 16, 16), chunks=(1, 16, 16))
-    assert as_array(lazy, "image") is lazy
+    found = as_array(lazy, "image")
+    assert not isinstance(found, np.ndarray)
+    assert (found.shape, found.dtype, found.ndim) == ((4, 16, 16), np.float64, 3)
+    np.testing.assert_array_equal(found[1], np.ones((16, 16)))
+    np.testing.assert_array_equal(np.asarray(found, np.int8), np.ones((4, 16, 16)))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +165,54 @@ def test_what_is_no_real_number_is_refused(value, words):
     with pytest.raises(InputError, match="mask must be an array of real") as caught:
         as_array(value, "mask")
     assert words in str(caught.value)
+
+
+def failing(block):
+    """Fail as a chunk does that cannot be read."""
+    raise OSError("disk\nfull")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([[1, 2], [3]], "cannot be read as an array: ValueError: .* inhomogeneous"),
+        (torch.ones(16, 16, requires_grad=True), "RuntimeError: .*detach"),
+        (torch.ones(16, 16, dtype=torch.bfloat16), "TypeError: .*BFloat16"),
+        (torch.ones(16, 16).to_sparse(), "TypeError: .*to_dense"),
+        (torch.ones(16, 16, device="meta"), "TypeError: .*meta"),
+        (scipy.sparse.csr_array(np.eye(16)), "must be a dense array; got .*csr_array"),
+        (scipy.sparse.coo_matrix(np.eye(16)), "must be a dense .*coo_matrix.*toarray"),
+        ({1, 2}, r"got dtype object \(set\)"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_is_refused_in_one_line(value, words):
+    with pytest.raises(InputError, match=f"^guide .*{words}") as caught:
+        as_array(value, "guide")
+    assert "\n" not in str(caught.value)
+
+
+def test_lazy_arrays_that_cannot_be_read_are_refused():
+    array = dask.array.ones((16, 16), chunks=8)
+    with pytest.raises(InputError, match=r"psf must have a shape that is known; .*nan"):
+        as_array(array[array[:, 0] > 0], "psf")
+    lazy = as_array(array.map_blocks(failing, meta=np.empty((0, 0))), "psf")
+    for read in (lambda: lazy[0], lambda: np.asarray(lazy, np.float64)):
+        with pytest.raises(
+            InputError, match=r"^psf cannot be .* array: OSError: disk$"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_integers_that_float64_cannot_hold_are_refused(dtype):
+    most = np.full((4, 4), 2**53, dtype)
+    assert check_integers(most, "image") is most
+    with pytest.raises(InputError, match=r"image must not hold .* 2\*\*53.*9007"):
+        check_integers(most + np.ones(1, dtype), "image")
+    masked = np.ma.masked_equal(most + np.ones(1, dtype), 0)
+    with pytest.raises(InputError, match="image must not hold integers"):
+        as_array(masked, "image")
 
 
 @pytest.mark.parametrize("value", [np.zeros((0, 16)), [], 3.0], ids=repr)
@@ -191,6 +260,102 @@ def test_percentiles_keep_outliers_from_squeezing_the_image(plane):
         assert low == pytest.approx(0.05, abs=1e-3)
         assert high == pytest.approx(0.95, abs=1e-3)
     assert values[0, 0, 0] > 100
+
+
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("value", [1e9, 1e30, -1e30, 1e200])
+def test_outliers_that_cannot_be_measured_count_as_missing(plane, unit, value):
+    clean = prepare(plane, "image", unit=unit)
+    plane = plane.astype(np.float64)
+    plane[1, 3, 4] = value
+    prepared = prepare(plane, "image", unit=unit)
+    assert prepared.known[3, 4] == 0
+    assert prepared.known.sum() == 30 * 40 - 1
+    assert np.abs(prepared.values).max() < 2
+    np.testing.assert_allclose(prepared.span, clean.span, rtol=0.1)
+    (warning,) = prepared.warnings
+    assert "pixels of image that lie more than 100,000 times" in warning
+    assert warning.endswith("number is 1")
+
+
+def test_values_that_stand_for_missing_ones_are_found_however_many(plane):
+    plane[:, np.random.default_rng(1).random((30, 40)) < 0.3] = 1e36
+    prepared = prepare(plane, "image")
+    assert prepared.known.mean() == pytest.approx(0.7, abs=0.05)
+    assert prepared.span.max() < 600
+
+
+@pytest.mark.parametrize("bright", [65535, 3e5])
+def test_beads_and_dark_backgrounds_are_no_outliers(bright):
+    random = np.random.default_rng(0)
+    image = np.rint(random.normal(100, 5, (1, 40, 40)))
+    image[0, 20, 20] = bright
+    assert prepare(image, "image").known.all()
+    # Half of an image may be all but black.
+    image = np.where(random.random((1, 40, 40)) < 0.4, random.random(image.shape), 1e-9)
+    assert prepare(image, "image").known.all()
+
+
+def test_few_bright_pixels_on_a_constant_background_have_a_range():
+    image = np.zeros((1, 40, 40))
+    image[0, 20, 20] = 1e-9
+    for skip_constant in (False, True):
+        prepared = prepare(image, "image", skip_constant=skip_constant)
+        assert np.ptp(prepared.values) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (0, 1, "float32"),
+        (-3e8, 4e8, "float32"),
+        (60000, 60010, "float32"),
+        (7, 7, "float32"),
+        (1e12, 1e12 + 100, "float64"),
+        (-1e9, -1e9 + 1, "float64"),
+        (0, 1e37, "float64"),
+        (1e37, 1e37, "float64"),
+        (0, 1e-37, "float64"),
+    ],
+)
+def test_results_are_float64_where_float32_cannot_hold_them(low, high, dtype):
+    assert float_type(low, high) == dtype
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, 1e12), (1, -1e15), (1e200, 0), (1e-200, 0), (1e38, 0)]
+)
+def test_units_of_any_size_are_restored(plane, scale, shift):
+    image = plane.astype(np.float64) * scale + shift
+    prepared = prepare(image, "image")
+    restored = prepared.to_units(prepared.values)
+    assert restored.dtype == prepared.dtype == np.float64
+    np.testing.assert_allclose(restored, image, rtol=0, atol=1e-3 * scale * 60 + 0.2)
+    above = prepared.above(prepared.offset - prepared.span)
+    assert above.values.dtype == np.float32
+    np.testing.assert_allclose(above.values, prepared.values + 1, atol=0.01)
+
+
+def test_values_beyond_what_float64_can_compute_with_are_refused(plane):
+    with pytest.raises(
+        InputError, match=r"image must be from -1e\+300 to 1e\+300; got"
+    ):
+        prepare(plane.astype(np.float64) * 1e298, "image")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64", "uint32"])
+def test_what_is_kept_is_exact(dtype):
+    image = (np.arange(400).reshape(1, 20, 20) * 5_000_001).astype(dtype)
+    plane = prepare(image, "image")
+    kept = np.zeros(image.shape, bool)
+    kept[0, 3:] = True
+    found = keeping(plane, plane.to_units, kept)(plane.values)
+    np.testing.assert_array_equal(found[kept], image[kept])
+
+
+def test_narrowed_keeps_what_does_not_fit():
+    assert narrowed(np.array([1.0, np.nan, np.inf]), np.dtype("f4")).dtype == np.float32
+    assert narrowed(np.array([1e39]), np.dtype("f4")).tolist() == [1e39]
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -257,6 +422,15 @@ def test_cast_at_the_very_ends(dtype):
     limits = np.iinfo(dtype)
     ends = np.array([limits.min, limits.max], np.float32)
     assert cast(ends, np.dtype(dtype)).tolist() == [limits.min, limits.max]
+
+
+def test_cast_gives_no_infinity_and_nothing_random():
+    values = np.array([1e6, -1e6, 3.5, np.nan], np.float32)
+    half = cast(values, np.dtype("float16"))
+    np.testing.assert_array_equal(half, np.float16([65504, -65504, 3.5, np.nan]))
+    single = cast(np.array([1e300]), np.dtype("float32"))
+    assert single == np.finfo(np.float32).max
+    assert cast(values, np.dtype("uint8")).tolist() == [255, 0, 4, 0]
 
 
 def test_cast_to_bool_and_floats():

@@ -181,6 +181,14 @@ REFUSED = {
     ),
     "other channels": ((np.stack([A] * 3, -1), A, M, {}), "as many channels"),
     "NaN in front": ((A + np.nan, A, M, {}), "foreground must be finite"),
+    "outliers in front": (
+        (np.where(M, 1e30, A), A, M, {}),
+        "foreground must have values like the background's, 0 to 1; got 0.* to 1e",
+    ),
+    "large integers": (
+        (A, (A * 2**60).astype(int), M, {}),
+        "background must not hold integers",
+    ),
     "NaN behind": ((A, np.where(M, np.nan, A), M, {}), "background must be finite"),
     "infinity behind": ((A, np.where(M, np.inf, A), M, {}), "background must be fin"),
     "a mask of another size": ((A, A, M[1:], {}), r"\(40, 45\); got \(39, 45\)"),

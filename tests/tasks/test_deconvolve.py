@@ -196,6 +196,36 @@ def test_the_background_is_the_lowest_value(blurred, psf, random):
     assert found.min() < -100
 
 
+@pytest.mark.usefixtures("short_start")
+@pytest.mark.parametrize("slices", [1, 2, 9, 20])
+@pytest.mark.parametrize("depth", [5, 47])
+def test_few_slices_and_deep_psfs(random, slices, depth):
+    """Confocal stacks have few slices, and PSFs are measured or computed deeper."""
+    volume = random.normal(100, 10, (slices, 20, 18))
+    psf = np.ones((depth, 3, 3))
+    fit = deconvolve(volume, psf, full_output=True, **SHORT)
+    assert fit.image.shape == volume.shape
+    assert np.isfinite(fit.image).all()
+    assert fit.settings["planes"][0]["psf"] == [depth, 3, 3]
+    with pytest.raises(InputError, match=r"psf must not be larger .* along y and x"):
+        deconvolve(volume, np.ones((3, 21, 3)), **SHORT)
+
+
+def test_a_psf_is_as_large_as_its_light(random):
+    image = random.normal(100, 10, (18, 20))
+    psf = np.pad(np.ones((3, 3)), 15)
+    found = deconvolve(image, psf, **SHORT)
+    np.testing.assert_array_equal(found, deconvolve(image, np.ones((3, 3)), **SHORT))
+    with pytest.raises(InputError, match=r"psf must not be larger .* along any axis"):
+        deconvolve(image, psf, boundary="periodic", **SHORT)
+
+
+@pytest.mark.parametrize("background", [1e9, 1e300])
+def test_a_background_far_above_the_image_is_refused(blurred, psf, background):
+    with pytest.raises(InputError, match="background must be near the values of the"):
+        deconvolve(blurred[0], psf, background=background, **SHORT)
+
+
 @pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
 def test_a_constant_image_comes_back_constant(value):
     image = np.full((16, 16), value)

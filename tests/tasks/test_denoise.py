@@ -137,7 +137,9 @@ def test_anything_like_an_array_is_taken(noisy, kind):
     np.testing.assert_array_equal(denoise(image, **SHORT), expected)
 
 
-def test_lazy_arrays_are_read_plane_by_plane(noisy):
+@pytest.mark.parametrize("memory", [None, 1])
+def test_lazy_arrays_are_read_plane_by_plane(noisy, memory, monkeypatch):
+    monkeypatch.setattr("napari_dip.tasks.run.free_memory", lambda: memory)
     read = []
 
     def load(block, block_info=None):
@@ -153,7 +155,9 @@ def test_lazy_arrays_are_read_plane_by_plane(noisy):
         seen.setdefault(it.index[0], list(read))
 
     denoise(stack, **SHORT, callback=callback)
-    assert seen == {0: [0], 1: [0, 1], 2: [0, 1, 2]}
+    # What fits in memory is looked at before the first fit.
+    before = [0, 1, 2] if memory is None else []
+    assert seen == {n: before + list(range(n + 1)) for n in range(3)}
 
 
 def test_the_input_is_left_alone(noisy):

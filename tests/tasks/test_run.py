@@ -4,17 +4,18 @@ import inspect
 import json
 from itertools import pairwise
 
+import dask.array
 import numpy as np
 import pytest
 
-from napari_dip import denoise
-from napari_dip.errors import InputError
+from napari_dip import denoise, enhance, inpaint, super_resolve
+from napari_dip.errors import FitError, InputError
 from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
-from napari_dip.tasks.run import TASKS, get, run
+from napari_dip.tasks.run import CONSTANT, TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -270,3 +271,167 @@ def test_a_job_of_several_fits_cannot_go_on(stack):
 def test_every_fit_of_a_job_takes_the_extra_iterations(stack):
     fit = denoise(stack, extra_iterations=10, full_output=True, **SHORT)
     assert fit.iterations >= 2 * 13
+
+
+# -- constants, missing planes, and what is checked before the first fit ------------
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Fail where a fit is begun."""
+
+    def begun(*arguments, **parameters):
+        raise AssertionError("a fit was begun")
+
+    monkeypatch.setattr("napari_dip.prior.fit.fit", begun)
+
+
+@pytest.mark.usefixtures("no_fit")
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("value", [0, 1, 7, 254, 1e6, 2**53 - 1, -1e12, 1e200, 0.1])
+def test_a_constant_image_comes_back_exactly_and_at_no_cost(dtype, value):
+    if not np.can_cast(np.min_scalar_type(value), dtype):
+        value = 1
+    image = np.full((2, 20, 18), value, dtype)
+    mask = np.ones((20, 18))
+    mask[5:] = 0
+    for name, more in (
+        ("denoise", ()),
+        ("enhance", ()),
+        ("remove_artifacts", ()),
+        ("super_resolve", ()),
+        ("inpaint", (mask,)),
+        ("denoise_guided", (np.arange(360.0).reshape(20, 18),)),
+        ("deconvolve", (np.ones((3, 3)),)),
+    ):
+        fit = run_to_end(iterate(name, image, *more, dtype="input"))
+        assert fit.image.dtype == dtype
+        assert (fit.image == image[0, 0, 0]).all()
+        assert (fit.iterations, fit.stopped_by) == (0, CONSTANT)
+        assert fit.settings["planes"][0]["analysis"]["constant"]
+        plain = run_to_end(iterate(name, image, *more)).image
+        np.testing.assert_allclose(plain, float(value), rtol=1e-7)
+
+
+def test_a_constant_plane_or_channel_costs_nothing(stack):
+    stack[0] = 3
+    fit = denoise(stack, full_output=True, **SHORT)
+    assert (fit.image[0] == 3).all()
+    assert fit.iterations == 3
+    fit = denoise(stack, restarts=2, full_output=True, **SHORT)
+    assert not fit.uncertainty[0].any()
+    assert fit.uncertainty[1].any()
+    whole = denoise(stack[0], restarts=2, full_output=True, **SHORT)
+    assert not whole.uncertainty.any()
+
+
+def test_a_plane_of_nothing_but_nan_comes_back_with_a_note(stack):
+    expected = denoise(stack, **SHORT)
+    holed = np.concatenate([stack, stack[:1] * np.nan])
+    fit = denoise(holed, full_output=True, **SHORT)
+    np.testing.assert_array_equal(fit.image[:2], expected)
+    assert np.isnan(fit.image[2]).all()
+    assert fit.image.dtype == np.float32
+    assert fit.warnings == ["plane 2 came back unchanged: nothing but NaN"]
+
+
+def test_a_channel_of_nothing_but_nan_leaves_the_others(stack):
+    three = np.stack([stack[0], stack[0] * np.nan, stack[1]])
+    fit = denoise(three, channel_axis=0, full_output=True, **SHORT)
+    assert np.isfinite(fit.image[[0, 2]]).all()
+    assert np.isnan(fit.image[1]).all()
+    (warning,) = fit.warnings
+    assert warning == "channels 1 of plane 0 came back unchanged: nothing but NaN"
+
+
+def test_channels_known_in_different_places_are_fitted_one_by_one(stack):
+    stack[0, :, :9], stack[1, :, 9:] = np.nan, np.nan
+    fit = denoise(stack, channel_axis=0, full_output=True, **SHORT)
+    assert np.isfinite(fit.image).all()
+    assert len(fit.settings["planes"]) == 2
+    with pytest.raises(InputError, match="image must have pixels that are known in al"):
+        enhance(stack[[0, 1, 1]], channel_axis=0, **SHORT)
+
+
+@pytest.mark.usefixtures("no_fit")
+def test_a_bad_last_plane_is_found_before_the_first_fit(stack):
+    infinite = stack.copy()
+    infinite[1, 3, 3] = np.inf
+    lazy = dask.array.from_array(infinite, chunks=(1, -1, -1))
+    for image in (infinite, lazy):
+        with pytest.raises(InputError, match="plane 1 of image must be finite"):
+            iterate("denoise", image, **SHORT)
+    with pytest.raises(InputError, match="guide must be finite"):
+        iterate("denoise_guided", stack, infinite, **SHORT)
+    with pytest.raises(InputError, match="image must have known pixels; got nothing"):
+        iterate("denoise", stack * np.nan, **SHORT)
+
+
+def test_a_plane_that_fails_later_leaves_what_is_done(stack, monkeypatch):
+    """As in an array that is too large to be looked at beforehand."""
+    monkeypatch.setattr("napari_dip.tasks.run.free_memory", lambda: 1)
+    expected = denoise(stack, **SHORT)
+    four = np.concatenate([stack[:1], stack[:1], stack[:1], stack[1:]])
+    four[1, 3, 3] = np.inf
+
+    def load(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 2:
+            raise OSError("lost")
+        return block
+
+    lazy = dask.array.from_array(four, chunks=(1, -1, -1))
+    lazy = lazy.map_blocks(load, dtype=np.float32, meta=np.empty((0, 0, 0)))
+    fit = denoise(lazy, full_output=True, **SHORT)
+    np.testing.assert_array_equal(fit.image[0], expected[0])
+    np.testing.assert_array_equal(fit.image[1], four[1])
+    assert np.isnan(fit.image[2]).all()
+    assert np.isfinite(fit.image[3]).all()
+    infinite, lost = fit.warnings
+    assert infinite.startswith("plane 1 was not fitted: image must be finite")
+    assert lost.startswith("plane 2 was not fitted: image cannot be read")
+    assert lost.endswith("OSError: lost")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int64"])
+def test_masked_integers_come_back_as_integers(stack, dtype):
+    mask = np.zeros(stack.shape, bool)
+    mask[:, 3:6, 4:9] = True
+    masked = np.ma.masked_array(stack.astype(dtype), mask)
+    found = denoise(masked, dtype="input", **SHORT)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.rint(denoise(masked, **SHORT)))
+
+
+@pytest.mark.parametrize("function", [denoise, enhance, super_resolve])
+@pytest.mark.parametrize("offset", [1e12, -1e12, 2**46])
+def test_detail_on_a_large_offset_survives(stack, function, offset):
+    plain = function(stack[0].astype(np.float64), **SHORT)
+    found = function(stack[0].astype(np.float64) + offset, **SHORT)
+    assert found.dtype == np.float64
+    # Rounding grows from step to step; a flat image would be 15 away.
+    np.testing.assert_allclose(found - offset, plain, atol=4)
+
+
+def test_known_pixels_and_planes_not_fitted_are_exact(stack):
+    image = np.rint(stack.astype(np.float64) * 1e7).astype(np.int32)
+    mask = np.zeros((20, 18), bool)
+    mask[4:6, 5:9] = True
+    found = inpaint(image, mask, dtype="input", **SHORT)
+    np.testing.assert_array_equal(found[:, ~mask], image[:, ~mask])
+    found = denoise(image, dtype="input", callback=lambda it: True, **SHORT)
+    np.testing.assert_array_equal(found[1], image[1])
+
+
+def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
+    def diverged(plan, averages, dtype):
+        return np.full((1, 20, 18), np.nan, np.float32)
+
+    monkeypatch.setattr("napari_dip.tasks.block._restored", diverged)
+    with pytest.raises(FitError, match="the fit has diverged"):
+        denoise(stack, **SHORT)
+
+
+@pytest.mark.usefixtures("no_fit")
+def test_a_callback_that_cannot_be_called_is_refused(stack):
+    with pytest.raises(InputError, match=r"callback must be a function .*None; got 3"):
+        denoise(stack, callback=3, **SHORT)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from napari_dip.errors import InputError
 from napari_dip.prior.layers import Conv, memory_format, upsample
 
-
 MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
 gradient where an image is black: fits of dark images were stuck there."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from napari_dip.errors import InputError
 
@@ -17,8 +17,53 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Float = NDArray[np.float32]
+FLOAT32: np.dtype[Any] = np.dtype(np.float32)
+
 SMALLEST = 16
 """Fewest pixels along a spatial axis."""
+
+LARGEST = 1e300
+"""Largest value that leaves float64 room for sums and differences."""
+
+LARGEST_INTEGER = 2**53
+"""Integers above this are not all different in float64."""
+
+OUTLYING = 1e5
+"""Distance from the median, in median distances, beyond which no measurement lies: a
+camera of 16 bits reaches 65,535 grey levels."""
+
+FEW_OUTLIERS = 1e-3
+"""Part of the pixels above which they are no outliers but structure, unless they have
+only one or two values, as those that stand for missing pixels have."""
+
+
+class LazyArray:
+    """An array that is read piece by piece, such as one of dask, zarr or h5py.
+
+    What goes wrong while it is read is raised as an `InputError` with its name.
+    """
+
+    def __init__(self, array: Any, name: str) -> None:
+        self._array, self._name = array, name
+        self.shape, self.ndim = tuple(array.shape), array.ndim
+        self.dtype: np.dtype[Any] = array.dtype
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return _read(lambda: self._array[index], self._name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype)
+
+
+def _read(get: Callable[[], Any], name: str) -> NDArray[Any]:
+    """Return what a function gives as an array of NumPy."""
+    try:
+        return np.asarray(get())
+    except Exception as error:  # whatever another library raises
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"{name} cannot be read as an array: {type(error).__name__}: {reason}"
+        ) from error
 
 
 def as_array(value: Any, name: str) -> Any:
@@ -27,22 +72,47 @@ def as_array(value: Any, name: str) -> Any:
     Masked values of a NumPy masked array become NaN.
     """
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "buif":
-        value = np.where(np.ma.getmaskarray(value), np.nan, value.data)
+        data = check_integers(value.data, name)
+        value = np.where(np.ma.getmaskarray(value), np.nan, data)
+    if sparse.issparse(value):
+        raise InputError(
+            f"{name} must be a dense array; got a sparse one, {type(value).__name__}: "
+            f"its toarray() makes it dense"
+        )
     lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
     # Torch's tensors have all that too, but dtypes of their own.
     lazy = lazy and isinstance(value.dtype, np.dtype)
-    array = value if lazy else np.asarray(value)
+    if lazy and not isinstance(value, np.ndarray):
+        array: Any = LazyArray(value, name)
+    else:
+        array = _read(lambda: value, name)
     kind = np.dtype(array.dtype).kind
     if kind not in "buif":
         what = {"c": "complex", "O": "object"}.get(kind, str(array.dtype))
         raise InputError(
             f"{name} must be an array of real numbers (bool, integer or float); "
-            f"got dtype {what}"
+            f"got dtype {what} ({type(value).__name__})"
+        )
+    if not all(isinstance(n, int | np.integer) for n in array.shape):
+        raise InputError(
+            f"{name} must have a shape that is known; got {tuple(array.shape)}"
         )
     if 0 in array.shape or array.ndim == 0:
         raise InputError(
             f"{name} must not be empty; got an array of shape {tuple(array.shape)}"
         )
+    return array
+
+
+def check_integers(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return an array unchanged; raise if float64 cannot hold its integers."""
+    if array.dtype.kind in "ui" and array.dtype.itemsize == 8:
+        low, high = int(array.min()), int(array.max())
+        if max(-low, high) > LARGEST_INTEGER:
+            raise InputError(
+                f"{name} must not hold integers beyond 2**53, which are not exact in "
+                f"float64; got {low} to {high} (subtract an offset, or convert them)"
+            )
     return array
 
 
@@ -69,9 +139,22 @@ class Layout:
 
     @classmethod
     def of(
-        cls, array: Any, channel_axis: int | str | None, spatial_dims: int, name: str
+        cls,
+        array: Any,
+        channel_axis: int | str | None,
+        spatial_dims: int,
+        name: str,
+        *,
+        fewest_slices: int = SMALLEST,
     ) -> Layout:
-        """Find the layout of an array by the arguments of a task."""
+        """Find the layout of an array by the arguments of a task.
+
+        Raises
+        ------
+        InputError
+            If there is no such axis, or there are fewer pixels than `SMALLEST`, or
+            than `fewest_slices` along the first axis of a volume.
+        """
         ndim, shape = array.ndim, tuple(array.shape)
         axis: int | None
         if channel_axis == "auto":
@@ -89,7 +172,8 @@ class Layout:
             axis %= ndim
         layout = cls(shape, np.dtype(array.dtype), axis, spatial_dims)
         sides = layout.sides
-        if len(sides) < spatial_dims or min(sides) < SMALLEST:
+        enough = len(sides) == spatial_dims and min(sides[-2:]) >= SMALLEST
+        if not enough or (spatial_dims == 3 and sides[0] < fewest_slices):
             raise InputError(
                 f"{name} must have at least {SMALLEST} pixels along each of its "
                 f"{spatial_dims} spatial axes; got shape {shape}, of which "
@@ -199,6 +283,10 @@ class Plane:
         bool, of the shape of `values`, true in regions of one value.
     offset, span : ndarray
         float64, one per channel: ``input = offset + span * values``.
+    dtype : numpy.dtype
+        Type of results in the units of the input; see `float_type`.
+    warnings : tuple of str
+        What the user should know about the pixels.
     """
 
     pixels: NDArray[Any]
@@ -207,24 +295,37 @@ class Plane:
     constant: NDArray[np.bool_]
     offset: NDArray[np.float64]
     span: NDArray[np.float64]
+    dtype: np.dtype[Any] = FLOAT32
+    warnings: tuple[str, ...] = ()
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
         """Values that can tell something about the noise, of the shape of `values`."""
         return (self.known > 0) & ~self.constant
 
-    def to_units(self, values: Float) -> Float:
-        """Return `values` in the units of the input."""
-        span, offset = (per_channel(v, values) for v in (self.span, self.offset))
-        return values * span.astype(np.float32) + offset.astype(np.float32)
+    @property
+    def levels(self) -> NDArray[Any] | None:
+        """The value of every channel, where each has but one; else None."""
+        pixels = self.pixels[:, self.known > 0]
+        one = pixels[:, 0]
+        return one if (pixels == one[:, None]).all() else None
+
+    def to_units(self, values: Float) -> NDArray[Any]:
+        """Return `values` in the units of the input, of type `dtype`."""
+        span, offset = (
+            per_channel(v, values).astype(self.dtype) for v in (self.span, self.offset)
+        )
+        scaled: NDArray[Any] = values * span + offset
+        return scaled
 
     def above(self, background: NDArray[np.float64]) -> Plane:
         """Return the plane with another value of every channel as zero."""
         values = self.to_units(self.values)
         span, offset = (
-            per_channel(v, values).astype(np.float32) for v in (self.span, background)
+            per_channel(v, values).astype(self.dtype) for v in (self.span, background)
         )
-        return replace(self, values=(values - offset) / span, offset=background)
+        scaled = ((values - offset) / span).astype(np.float32)
+        return replace(self, values=scaled, offset=background)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
@@ -276,28 +377,101 @@ def prepare(
     if not isinstance(pixels, Pixels):
         pixels = Pixels.of(pixels)
     constant, plane = pixels.constant, pixels.values.astype(np.float64)
-    infinite = int(np.isinf(plane).sum())
-    if infinite:
-        raise InputError(
-            f"{name} must be finite (NaN marks missing pixels); got {infinite} "
-            f"infinite values"
-        )
-    known = np.isfinite(plane).all(axis=0)
+    known = known_pixels(plane, name).all(axis=0)
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
+    every = np.broadcast_to(known, plane.shape)
+    varying = known & ~constant
+    for chosen, channel in zip(varying, plane, strict=True):
+        # Nothing varies, or only to one value, as a single bright pixel does.
+        if not chosen.any() or not np.ptp(channel[chosen]):
+            chosen[:] = known
+    outlying = np.stack(
+        [_outliers(v, u) for v, u in zip(plane, varying, strict=True)]
+    ).any(axis=0)
+    warnings = []
+    if (known & outlying).any():
+        known = known & ~outlying
+        count = np.count_nonzero(outlying)
+        warnings.append(
+            f"pixels of {name} that lie more than {OUTLYING:,.0f} times as far from "
+            f"the median as others took no part in the fit; their number is {count}"
+        )
     if scale is None:
-        used = np.broadcast_to(known, plane.shape)
-        if skip_constant and not unit:
-            varying = known & ~constant
-            some = varying.any(axis=tuple(range(1, varying.ndim)), keepdims=True)
-            used = np.where(some, varying, used)
-        scale = _scale(plane, used, unit, together)
+        used = varying if skip_constant and not unit else every
+        scale = _scale(plane, used & known, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale)
+    plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values = np.asarray(scaled, np.float32)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
-    known_weight = np.asarray(known, np.float32)
-    return Plane(pixels.values, values, known_weight, constant, offset, span)
+    dtypes = [
+        float_type(low, low + width * bool(np.ptp(channel[known])))
+        for channel, low, width in zip(plane, offset, span, strict=True)
+    ]
+    return Plane(
+        pixels.values,
+        values,
+        np.asarray(known, np.float32),
+        constant,
+        offset,
+        span,
+        np.result_type(*dtypes),
+        tuple(warnings),
+    )
+
+
+def known_pixels(plane: NDArray[np.float64], name: str) -> NDArray[np.bool_]:
+    """Return which values are known: all but NaN.
+
+    Raises
+    ------
+    InputError
+        If there are infinities, or values larger than `LARGEST`.
+    """
+    if (np.abs(plane) > LARGEST).any():
+        infinite = int(np.isinf(plane).sum())
+        if infinite:
+            raise InputError(
+                f"{name} must be finite (NaN marks missing pixels); got {infinite} "
+                f"infinite values"
+            )
+        raise InputError(
+            f"{name} must be from {-LARGEST} to {LARGEST}; got values from "
+            f"{np.nanmin(plane):.3g} to {np.nanmax(plane):.3g}"
+        )
+    return ~np.isnan(plane)
+
+
+def float_type(low: float, high: float) -> np.dtype[Any]:
+    """Return float32, or float64 where float32 cannot hold a range of values.
+
+    Its steps at the larger end must not be coarser than a 256th of the range, and
+    both must be far from its own limits.
+    """
+    top, span = max(abs(low), abs(high)), high - low
+    held = span == 0 or (top <= 2**15 * span and span > 1e-30)
+    return np.dtype(np.float32 if held and top < 1e30 else np.float64)
+
+
+def _outliers(
+    channel: NDArray[np.float64], used: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Find values that cannot have been measured, judged by the used ones.
+
+    Broken pixels and values that stand for missing ones, such as 1e30, would leave
+    nothing of the others in float32.
+    """
+    part = channel[used]
+    centre = np.median(part)
+    away = np.abs(part - centre)
+    differing = away[away > 0]
+    reach = OUTLYING * np.median(differing) if differing.size else np.inf
+    outlying: NDArray[np.bool_] = np.abs(channel - centre) > reach
+    found = part[away > reach]
+    if len(found) > FEW_OUTLIERS * len(part) and len(np.unique(found)) > 2:
+        outlying[:] = False
+    return outlying
 
 
 def _scale(
@@ -309,10 +483,7 @@ def _scale(
         if together
         else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
     )
-    ends = [
-        (part.min(), part.max()) if unit else np.percentile(part, [0.1, 99.9])
-        for part in parts
-    ]
+    ends = [_ends(part, unit) for part in parts]
     low, high = np.broadcast_to(ends, (len(plane), 2)).T
     span = np.where(high > low, high - low, 1.0)
     if unit:
@@ -321,10 +492,18 @@ def _scale(
     return low - 0.05 * span, span
 
 
+def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
+    """Return the ends of the range of values; see `prepare`."""
+    low, high = np.percentile(part, [0.1, 99.9])
+    if unit or low == high:  # few values differ from the others
+        low, high = part.min(), part.max()
+    return float(low), float(high)
+
+
 def keeping(
-    plane: Plane, to_units: Callable[[Float], Float], kept: NDArray[np.bool_]
-) -> Callable[[Float], Float]:
-    """Return the way back to units that leaves some pixels as they came.
+    plane: Plane, to_units: Callable[[Float], NDArray[Any]], kept: NDArray[np.bool_]
+) -> Callable[[Float], NDArray[Any]]:
+    """Return the way back to units that leaves some pixels exactly as they came.
 
     Parameters
     ----------
@@ -337,7 +516,8 @@ def keeping(
     """
     if not kept.any():
         return to_units
-    given = np.where(kept, plane.pixels, 0).astype(np.float32)
+    exact = np.result_type(plane.pixels.dtype, np.float32)
+    given = np.where(kept, plane.pixels, 0).astype(exact)
     return lambda values: np.where(kept, given, to_units(values))
 
 
@@ -408,18 +588,40 @@ def _uniform_squares(channel: NDArray[np.float64], side: int) -> NDArray[np.bool
     return np.asarray(ndimage.maximum_filter(uniform, size, origin=origin))
 
 
-def cast(array: Float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return `array` in another dtype, rounded and clipped for integers."""
+def cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `array` in another dtype, clipped, and rounded for integers.
+
+    NaN becomes 0 in integers.
+    """
     if dtype.kind == "b":
         return array >= 0.5
     if dtype.kind in "ui":
         limits = np.iinfo(dtype)
         # In float64: float32 cannot hold the ends of the wider integers.
-        rounded = np.rint(array.astype(np.float64))
+        rounded: NDArray[np.float64] = np.nan_to_num(
+            np.rint(array.astype(np.float64)), nan=0.0
+        )
         inside = np.clip(rounded, float(limits.min), float(limits.max))
         # The largest int64 rounds up to 2**63 as a float, which would wrap.
         with np.errstate(invalid="ignore"):
-            out = inside.astype(dtype)
+            out: NDArray[Any] = inside.astype(dtype)
         out[inside >= float(limits.max)] = limits.max
         return out
-    return array.astype(dtype)
+    if np.can_cast(array.dtype, dtype):
+        return array.astype(dtype)
+    ends = np.finfo(dtype)
+    clipped: NDArray[Any] = array.clip(ends.min, ends.max)
+    return clipped.astype(dtype)
+
+
+def widened(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `array` in a type that holds both its values and those of `dtype`."""
+    return array.astype(np.result_type(array.dtype, dtype), copy=False)
+
+
+def narrowed(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `array` in a dtype, or as it is if it has values beyond that."""
+    with np.errstate(over="ignore"):
+        smaller = array.astype(dtype, copy=False)
+    held = np.isinf(smaller) == np.isinf(array)
+    return smaller if held.all() else array

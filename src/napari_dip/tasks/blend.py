@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel, prepare
+from napari_dip.tasks.arrays import (
+    OUTLYING,
+    Float,
+    Layout,
+    Plane,
+    as_array,
+    check_integers,
+    known_pixels,
+    per_channel,
+    prepare,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
@@ -65,8 +75,13 @@ def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) 
     below = prepare(back, "background", unit=True, together=True)
     # Both in the units of the background, in which 0 and 1 are its ends.
     offset, span = (per_channel(v, front) for v in (below.offset, below.span))
-    scaled = np.asarray((front - offset) / span, np.float32)
-    pair = _Pair(scaled, below, inside.astype(np.float32))
+    scaled = (front - offset) / span
+    if np.abs(scaled).max() > OUTLYING:
+        raise InputError(
+            f"foreground must have values like the background's, {back.min():.3g} to "
+            f"{back.max():.3g}; got {front.min():.3g} to {front.max():.3g}"
+        )
+    pair = _Pair(scaled.astype(np.float32), below, inside.astype(np.float32))
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, pair)
@@ -103,9 +118,7 @@ def place(
             f"background must be one image, (Y, X) or with channels; got shape "
             f"{back.shape} with spatial_dims={recipe.spatial_dims}"
         )
-    behind = layout.take(back, next(layout.indices())).astype(np.float64)
-    if not np.isfinite(behind).all():
-        raise InputError("background must be finite; got NaN or infinite values")
+    behind = _finite(layout.take(back, next(layout.indices())), "background")
     front = as_array(foreground, "foreground")
     front_layout = Layout.of(front, recipe.channel_axis, 2, "foreground")
     if (front_layout.planes, front_layout.channels) != (1, layout.channels):
@@ -113,15 +126,14 @@ def place(
             f"foreground must be one image with as many channels as the background "
             f"({layout.channels}); got shape {front.shape}"
         )
-    above = front_layout.take(front, next(front_layout.indices())).astype(np.float64)
+    above = front_layout.take(front, next(front_layout.indices()))
     wanted = np.asarray(as_array(mask, "mask")) != 0
     if wanted.shape != front_layout.sides:
         raise InputError(
             f"mask must have the foreground's sides {front_layout.sides}; got "
             f"{wanted.shape}"
         )
-    if not np.isfinite(above).all():
-        raise InputError("foreground must be finite; got NaN or infinite values")
+    above = _finite(above, "foreground")
     if len(recipe.offset) != 2:
         raise InputError(f"offset must be a row and a column; got {recipe.offset}")
 
@@ -146,6 +158,14 @@ def place(
             + ("all of them" if inside.any() else "none")
         )
     return layout, placed, behind, inside
+
+
+def _finite(image: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Return an image as float64; raise if it is not finite."""
+    values = check_integers(image, name).astype(np.float64)
+    if np.isinf(values).any() or not known_pixels(values, name).all():
+        raise InputError(f"{name} must be finite; got NaN or infinite values")
+    return values
 
 
 def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
@@ -185,7 +205,8 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
     )
-    return Plan(problem, pair.background.to_units, fused)
+    warnings = list(pair.background.warnings)
+    return Plan(problem, pair.background.to_units, fused, warnings=warnings)
 
 
 TASK = Task(

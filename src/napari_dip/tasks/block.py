@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Float, Pixels
+from napari_dip.errors import FitError
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
 
@@ -29,12 +32,13 @@ class BlockFit:
     Attributes
     ----------
     image : ndarray
-        float32, (C, Y, X) or (C, Z, Y, X), in the units of the input.
+        (C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
+        float32 cannot hold it.
     deviation : ndarray, optional
         Standard deviation over the restarts, of the same shape, where several were
         asked for.
     fits : list of Fit
-        Of every restart.
+        Of every restart; none where the image is constant.
     details : dict
         For the provenance, JSON-able.
     warnings : list of str
@@ -44,8 +48,8 @@ class BlockFit:
         ``resume(extra)`` is a generator like that of `fit_block`.
     """
 
-    image: Float
-    deviation: Float | None
+    image: NDArray[Any]
+    deviation: NDArray[Any] | None
     fits: list[Fit]
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -105,12 +109,16 @@ def fit_block(
     known = [a for a in overrides.analysis if a.channels == block.channels]
     scale = known[0].scale if known else None
     plane = None if pixels is None else job.scaled(pixels, block, scale)
+    levels = None if plane is None else plane.levels
+    if plane is not None and levels is not None:
+        return _constant(job, recipe, block, plane, levels)
     analysis = known[0] if known else job.analyse(plane, block)
     preset = job.preset(analysis)
     plan = job.plan(plane, block, analysis, preset)
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
-    warnings = list(plan.warnings)
+    warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
+    dtype = None if plane is None else _result_type(job, recipe, plane)
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
         seconds = sum(f.seconds for f in fits)
@@ -124,7 +132,7 @@ def fit_block(
             return dataclasses.replace(
                 it,
                 render=lambda: _restored(
-                    plan, [*earlier, it.average], plan.preview or plan.finish
+                    plan, [*earlier, it.average], dtype, preview=True
                 ),
                 seconds=it.seconds + seconds,
                 part=restart,
@@ -152,12 +160,15 @@ def fit_block(
         if done.stopped_by == STOPPED:
             break
     averages = [f.average for f in fits]
-    image = _restored(plan, averages, plan.finish)
+    image = _restored(plan, averages, dtype)
+    if not np.isfinite(image).all():
+        raise FitError(
+            "the fit has diverged, so that its image is not finite: parameters that "
+            "are far from their defaults may be the reason"
+        )
     deviation = None
     if count > 1:
-        deviation = np.std(
-            [_restored(plan, [a], plan.finish) for a in averages], axis=0
-        )
+        deviation = np.std([_restored(plan, [a], dtype) for a in averages], axis=0)
     details = {
         **plan.details,
         **done.settings,
@@ -166,6 +177,34 @@ def fit_block(
     }
     result = BlockFit(image, deviation, fits, details, warnings)
     return _resumable(result, plan, done, adapt)
+
+
+def _result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
+    """Return the type of a block's image, which holds the input's where that is asked.
+
+    Pixels that are kept as they came are then exact.
+    """
+    wanted = job.layout.dtype if recipe.dtype == "input" else np.float32
+    return np.result_type(plane.dtype, np.float32, wanted)
+
+
+def _constant(
+    job: Job, recipe: Recipe, block: Block, plane: Plane, levels: NDArray[Any]
+) -> BlockFit:
+    """Return the image of a block whose channels have one value each: the same."""
+    sides = [job.factor * side for side in plane.known.shape]
+    values = per_channel(levels, plane.pixels)
+    values = values.astype(np.result_type(levels.dtype, np.float32))
+    values = narrowed(values, _result_type(job, recipe, plane))
+    image = np.broadcast_to(values, (len(levels), *sides)).copy()
+    several = recipe.restarts not in ("auto", 1)
+    return BlockFit(
+        image,
+        np.zeros_like(image) if several else None,
+        fits=[],
+        details={"analysis": Analysis.of(plane, block.channels).to_dict()},
+        warnings=list(plane.warnings),
+    )
 
 
 def _resumable(
@@ -181,7 +220,7 @@ def _resumable(
         warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
         again = dataclasses.replace(
             result,
-            image=_restored(plan, [longer.average], plan.finish),
+            image=_restored(plan, [longer.average], result.image.dtype),
             fits=[longer],
             warnings=warnings,
         )
@@ -210,16 +249,24 @@ def fit_alone(
 def _restored(
     plan: Plan,
     averages: Sequence[Tensor],
-    finish: Callable[[Tensor], Tensor] | None,
-) -> Float:
-    """Return the finished image of several averages, in the units of the input."""
+    dtype: np.dtype[Any] | None,
+    *,
+    preview: bool = False,
+) -> NDArray[Any]:
+    """Return the image of several averaged outputs, in the units of the input.
+
+    It has the type that is asked for, or one that can hold it.  A `preview` is finished
+    in less time.
+    """
     import torch
 
     mean = sum(averages[1:], start=averages[0]) / len(averages)
+    finish = (preview and plan.preview) or plan.finish
     if finish is not None:
         with torch.no_grad():
             mean = finish(mean)
-    return plan.to_units(mean[0].cpu().numpy())
+    image = plan.to_units(mean[0].cpu().numpy())
+    return image if dtype is None else narrowed(image, dtype)
 
 
 def relay(

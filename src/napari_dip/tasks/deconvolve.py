@@ -41,6 +41,9 @@ BACKGROUND = 0.2
 """Part of a peaked PSF's light in the darker half of its pixels from which on there
 must be a background left in it."""
 
+FARTHEST = 1e4
+"""Ranges of the image by which the background may be brighter than the image."""
+
 KERNEL_RATE = {"fast": 1e-3, "best": 1e-3, "paper": 1e-4}
 """Learning rate of the kernel network; the last is that of the program of Ren et al.
 (2020), which takes several times as many iterations."""
@@ -124,7 +127,8 @@ def kernel_for(
     """Return the image's layout, the PSF as float64 of sum one, and warnings.
 
     The PSF's axes say whether planes or volumes are blurred.  Where the boundary is
-    "extend" it is cut to where its light is.
+    "extend" it is cut to where its light is, and may be deeper than the volume, of
+    which few slices are enough: the canvas has the slices that both need.
 
     Raises
     ------
@@ -142,25 +146,26 @@ def kernel_for(
         raise InputError(
             f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
         )
-    layout = Layout.of(image, channel_axis, kernel.ndim, "image")
-    kernel, warnings = _clean(kernel, layout.sides)
+    layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
+    kernel, warnings = _clean(kernel)
+    deep = boundary == "extend" and kernel.ndim == 3
     if boundary == "extend":
         kernel = _trim(kernel)
+    pairs = list(zip(kernel.shape, layout.sides, strict=True))
+    if any(k > n for k, n in pairs[deep:]):
+        which = "y and x" if deep else "any axis"
+        raise InputError(
+            f"psf must not be larger than the image along {which}; got shape "
+            f"{kernel.shape} for an image of {layout.sides}"
+        )
     return layout, kernel, warnings
 
 
-def _clean(
-    psf: np.ndarray[Any, Any], sides: tuple[int, ...]
-) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Check a PSF against the sides of the image; scale it to sum to one."""
+def _clean(psf: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Check the values of a PSF; scale it to sum to one."""
     if not np.isfinite(psf).all():
         count = int((~np.isfinite(psf)).sum())
         raise InputError(f"psf must be finite; got {count} values that are not")
-    if any(k > n for k, n in zip(psf.shape, sides, strict=True)):
-        raise InputError(
-            f"psf must not be larger than the image along any axis; got shape "
-            f"{psf.shape} for an image of {sides}"
-        )
     total = psf.sum()
     if not total > 1e-12 * np.abs(psf).sum() or not total > 0:
         raise InputError(f"psf must sum to more than zero; got a sum of {total:.3g}")
@@ -342,28 +347,34 @@ def _polishing(
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
     values = plane.to_units(plane.values)
+    noise = [
+        span * noises.gaussian_variance(v[None], u) ** 0.5
+        for v, u, span in zip(plane.values, plane.noisy, plane.span, strict=True)
+    ]
     return np.array(
         [
-            _floor(background, v[None], u, v[plane.known > 0])
-            for v, u in zip(values, plane.noisy, strict=True)
+            _floor(background, v[plane.known > 0], n)
+            for v, n in zip(values, noise, strict=True)
         ]
     )
 
 
-def _floor(
-    background: float | str | None,
-    values: Float,
-    usable: NDArray[np.bool_],
-    seen: Float,
-) -> float:
+def _floor(background: float | str | None, seen: NDArray[Any], noise: float) -> float:
     low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
     # One range below the darkest there is no limit to speak of, and it follows
     # the image's own offset.
     free = low - ((high - low) or 1.0)
     if background == "auto":
-        noise = noises.gaussian_variance(values, usable) ** 0.5
         background = None if np.percentile(seen, 1) < -4 * noise else 0.0
-    return free if background is None else max(float(background), free)
+    if background is None:
+        return free
+    background = float(background)
+    if background > high + FARTHEST * (low - free):
+        raise InputError(
+            f"background must be near the values of the image, {low:.3g} to "
+            f"{high:.3g}; got {background:.3g}"
+        )
+    return max(background, free)
 
 
 TASK = Task(
@@ -372,8 +383,8 @@ TASK = Task(
         "image": "Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels.",
         "psf": "Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no "
-        "larger than the image, of any positive sum, its centre at the pixel side // 2 "
-        "of every axis, its background subtracted.",
+        "larger than the image along y and x, of any positive sum, its centre at the "
+        "pixel side // 2 of every axis, its background subtracted.",
     },
     make_job=_make_job,
     summary="""Remove a known blur, and the noise, from an image or a volume.

@@ -42,9 +42,11 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(guide, layout)
 
+    def over(index: tuple[int | slice, ...]) -> Plane:
+        return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
+
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        over = prepare(guide_at(block.index), "guide", unit=recipe.preset == "paper")
-        seen = over.values[(slice(None), *block.region())]
+        seen = over(block.index).values[(slice(None), *block.region())]
         return _plan(recipe, plane, analysis, preset, seen)
 
     return Job(
@@ -55,6 +57,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        check_others=over,
     )
 
 

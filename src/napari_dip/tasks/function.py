@@ -40,6 +40,11 @@ def function(task: Task) -> Callable[..., Any]:
         full_output: bool = False,
         **parameters: Any,
     ) -> NDArray[Any] | Fit:
+        if callback is not None and not callable(callback):
+            raise InputError(
+                f"callback must be a function that takes an Iterate, or None; got "
+                f"{callback!r}"
+            )
         parameters |= {"architecture": architecture, "stop": stop}
         parameters |= {"weights": weights, "analysis": analysis}
         recipe, given, overrides = _bind(task, arrays, parameters)

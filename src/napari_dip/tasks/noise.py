@@ -443,7 +443,8 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     """
     values, usable = plane.values, plane.noisy
     if sigma is not None:
-        return NoiseModel.gaussian(np.maximum(sigma / plane.span, 1e-5) ** 2)
+        # More noise than that leaves nothing either, and squares stay finite.
+        return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, 1e5) ** 2)
     count = len(values)
     variances = np.array(
         [gaussian_variance(values[c : c + 1], usable[c]) for c in range(count)]
@@ -465,7 +466,8 @@ def _dependence(
 ) -> list[tuple[float, float] | None]:
     """Return gain and variance at zero of every channel, in its own units."""
     values, usable, spans = plane.values, plane.noisy, plane.span
-    power = variances * spans**2
+    # Relative to the largest, whose square could be too large.
+    power = variances * (spans / spans.max()) ** 2
     alike = spans.max() <= LIKE_SPANS * spans.min()
     alike = alike and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
     if not alike:

@@ -10,7 +10,13 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    as_array,
+    float_type,
+    known_pixels,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
@@ -95,15 +101,17 @@ def _measured(value: Any, number: int, several: bool) -> Float:
     name = f"measurement {number}" if several else "measurement"
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-    array = np.asarray(as_array(value, name), np.float32)
-    if np.isinf(array).any():
-        raise InputError(
-            f"{name} must be finite (NaN marks missing values); got "
-            f"{int(np.isinf(array).sum())} infinite values"
-        )
-    if np.isnan(array).all():
+    array = np.asarray(as_array(value, name)).astype(np.float64)
+    known = known_pixels(array, name)
+    if not known.any():
         raise InputError(f"{name} must have known values; got nothing but NaN")
-    return array
+    low, high = array[known].min(), array[known].max()
+    if float_type(low, high) != np.float32:
+        raise InputError(
+            f"{name} must have a range that float32 can hold, in which the operator "
+            f"works; got {low:.9g} to {high:.9g} (subtract an offset, or scale it)"
+        )
+    return array.astype(np.float32)
 
 
 def _layout(recipe: RestoreRecipe, first: Float) -> Layout:

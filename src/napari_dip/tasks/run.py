@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FitError, InputError
+from napari_dip.machine import free_memory
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Pixels, cast
+from napari_dip.tasks.arrays import (
+    Layout,
+    LazyArray,
+    Pixels,
+    cast,
+    float_type,
+    narrowed,
+    widened,
+)
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Job, Overrides, Task
@@ -35,6 +45,9 @@ TASKS = {
     "maximize_activation": "napari_dip.tasks.maximize_activation",
 }
 """Name of every task and the module whose `TASK` it is."""
+
+CONSTANT = "nothing to fit, for the image is constant"
+"""Why a job ended that needed no fit."""
 
 
 def get(name: str) -> Task:
@@ -78,18 +91,44 @@ def run(
     Iterate
         `image` is an array in the units of the input, of the plane that is being
         fitted; it belongs at `index` of the result.  Send True to stop: planes
-        not yet begun are returned as they came.
+        not yet begun are returned as they came.  So are planes of nothing but NaN, and
+        those that fail after others are done, with a warning.
 
     Returns
     -------
     Fit
         With arrays for tensors.
+
+    Raises
+    ------
+    InputError
+        If the arrays cannot be used, before the first iteration is asked for.  Lazy
+        arrays that are larger than the free memory are looked at plane by plane.
     """
-    # Checked at the call, before the first iteration is asked for.
     job = task.make_job(recipe, *arrays)
+    subject = dict(zip(task.arrays, arrays, strict=False)).get(task.subject)
+    if isinstance(subject, np.ma.MaskedArray):
+        # Its masked values have become NaN; dtype="input" asks for its own type.
+        layout = dataclasses.replace(job.layout, dtype=subject.dtype)
+        job = dataclasses.replace(job, layout=layout)
+    _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
     return _Scheduler(job, recipe, overrides, threads, resumable).run()
+
+
+def _check_planes(job: Job) -> None:
+    """Raise if a plane cannot be fitted, before any work is spent on the others."""
+    layout, memory = job.layout, free_memory()
+    size = math.prod(layout.shape) * layout.dtype.itemsize
+    if isinstance(job.image, LazyArray) and memory is not None and size > memory:
+        return
+    known = [
+        job.check(index, f"plane {n} of {job.name}" if layout.planes > 1 else job.name)
+        for n, index in enumerate(layout.indices())
+    ]
+    if not any(known):
+        raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
 
 
 def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
@@ -106,22 +145,26 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
 class _Result:
     """What has been put together so far."""
 
-    image: Float
-    deviation: Float | None = None
+    image: NDArray[Any]
+    deviation: NDArray[Any] | None = None
     blocks: list[BlockFit] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the user has stopped the last fit."""
-        from napari_dip.prior.fit import STOPPED
-
-        return bool(self.blocks) and self.blocks[-1].fits[-1].stopped_by == STOPPED
+    stopped: bool = False
+    """Whether the user has stopped the last fit."""
 
     def add(self, done: BlockFit) -> None:
         """Take the fit of a block."""
+        from napari_dip.prior.fit import STOPPED
+
         self.blocks.append(done)
         self.warnings += [w for w in done.warnings if w not in self.warnings]
+        self.stopped = any(fit.stopped_by == STOPPED for fit in done.fits)
+
+    def failed(self, number: int, error: Exception) -> None:
+        """Note that a plane failed, or raise its error if nothing would be lost."""
+        if not self.blocks:
+            raise error
+        self.warnings.append(f"plane {number} was not fitted: {error}")
 
 
 @dataclass(frozen=True)
@@ -138,17 +181,30 @@ class _Scheduler:
         """Fit all planes."""
         job, layout = self.job, self.job.layout
         sides = tuple(job.factor * side for side in layout.sides)
-        image = np.empty(layout.resized(sides), np.float32)
-        result = _Result(image)
+        result = _Result(np.zeros(layout.resized(sides), np.float32))
         for number, index in enumerate(layout.indices()):
-            taken = job.take(index)
-            plane = _Plane(_untouched(layout, taken, job.factor), job.factor)
+            read = True
+            try:
+                given = job.take(index)
+            except InputError as error:
+                result.failed(number, error)
+                read = False
+                given = np.full((layout.channels, *layout.sides), np.nan, np.float32)
+            untouched = _untouched(layout, given, job.factor)
+            plane = _Plane(cast(untouched, np.dtype(np.float32)), job.factor)
             if result.stopped:
                 result.warnings.append(f"plane {number} was not fitted before the stop")
-            else:
-                pixels = job.pixels(index, taken)
-                yield from self.fit_plane(number, index, pixels, plane, result)
-            image[index] = layout.arrange(plane.image)
+            elif read:
+                try:
+                    pixels = job.pixels(index, given)
+                    yield from self.fit_plane(number, index, pixels, plane, result)
+                except (InputError, FitError) as error:
+                    result.failed(number, error)
+            plane.fill(untouched, exact=self.recipe.dtype == "input")
+            result.image = widened(result.image, plane.image.dtype)
+            result.image[index] = layout.arrange(plane.image)
+        if not result.blocks:
+            raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
         last = result.blocks[-1]
         summary = _summary(self.recipe, layout, result)
         if last.resume is None:
@@ -168,6 +224,13 @@ class _Scheduler:
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
         blocks = blocks or self.job.blocks(number, index, pixels)
         only = layout.planes == len(blocks) == 1
+        fitted = {c for block in blocks for c in block.channels}
+        unknown = [str(c) for c in range(layout.channels) if c not in fitted]
+        if unknown:
+            which = f"channels {', '.join(unknown)} of " if blocks else ""
+            result.warnings.append(
+                f"{which}plane {number} came back unchanged: nothing but NaN"
+            )
         deviation = _Plane(np.zeros_like(plane.image), self.job.factor)
         for count, block in enumerate(blocks):
             if result.stopped:
@@ -216,17 +279,19 @@ class _Scheduler:
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
                 if result.deviation is None:
-                    result.deviation = np.zeros_like(result.image)
+                    result.deviation = np.zeros(result.image.shape, np.float32)
         if result.deviation is not None:
+            result.deviation = widened(result.deviation, deviation.image.dtype)
             result.deviation[index] = layout.arrange(deviation.image)
 
 
 class _Plane:
     """A plane that blocks are put into, blended where their halos meet."""
 
-    def __init__(self, image: Float, factor: int) -> None:
+    def __init__(self, image: NDArray[Any], factor: int) -> None:
         self.image, self.factor = image, factor
-        self.weight = np.zeros_like(image)
+        self.weight = np.zeros(image.shape, np.float32)
+        self.fitted: set[int] = set()
 
     def copy(self) -> _Plane:
         """Return a plane of its own."""
@@ -234,9 +299,11 @@ class _Plane:
         copy.weight = self.weight.copy()
         return copy
 
-    def put(self, block: Block, image: Float) -> None:
+    def put(self, block: Block, image: NDArray[Any]) -> None:
         """Put the image of a block in its place, weighted by its window."""
         region = block.region(self.factor)
+        self.image = widened(self.image, image.dtype)
+        self.fitted.update(block.channels)
         if not any(map(any, block.halo)):
             for channel, values in zip(block.channels, image, strict=True):
                 self.image[channel][region] = values
@@ -247,6 +314,22 @@ class _Plane:
             self.weight[place] += window
             share = window / self.weight[place]
             self.image[place] += share * (values - self.image[place])
+
+    def fill(self, given: NDArray[Any], *, exact: bool) -> None:
+        """Put the given values into channels that were not fitted.
+
+        They are not rounded to float32 where `exact` says so.
+        """
+        rest = [c for c in range(len(given)) if c not in self.fitted]
+        if not rest:
+            return
+        values = given[rest].astype(np.result_type(given.dtype, np.float32))
+        if not exact:
+            finite = values[np.isfinite(values)]
+            ends = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+            values = narrowed(values, float_type(*ends))
+        self.image = widened(self.image, values.dtype)
+        self.image[rest] = values
 
 
 def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
@@ -268,7 +351,7 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
             total = recipe.extra_iterations + extra
             changed = dataclasses.replace(recipe, extra_iterations=total)
         longer, _ = yield from relay(resume(extra), adapt, None)
-        image = np.empty(summary.image.shape, np.float32)
+        image = np.empty(summary.image.shape, longer.image.dtype)
         image[index] = layout.arrange(longer.image)
         result = _Result(image, warnings=list(summary.warnings))
         result.add(longer)
@@ -277,14 +360,16 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
     return dataclasses.replace(summary, resume=further)
 
 
-def _untouched(layout: Layout, pixels: NDArray[Any] | None, factor: int) -> Float:
+def _untouched(
+    layout: Layout, pixels: NDArray[Any] | None, factor: int
+) -> NDArray[Any]:
     """Return a plane of the input, repeated to the size of the result."""
     sides = layout.sides
     if pixels is None:
         return np.zeros((layout.channels, *(factor * n for n in sides)), np.float32)
     for axis in range(1, 1 + len(sides)) if factor > 1 else ():
         pixels = pixels.repeat(factor, axis=axis)
-    return pixels.astype(np.float32)
+    return pixels
 
 
 def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
@@ -299,7 +384,7 @@ def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
     return Fit(
         image=cast(result.image, layout.dtype) if as_input else result.image,
         average=None,
-        stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)),
+        stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)) or CONSTANT,
         iterations=sum(f.iterations for f in fits),
         best_iteration=fits[0].best_iteration if len(fits) == 1 else -1,
         seconds=sum(f.seconds for f in fits),

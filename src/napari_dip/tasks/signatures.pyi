@@ -123,12 +123,12 @@ def denoise(
     The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
     2020), section 3.1 and section 4 (Denoising): the hourglass of 5 scales and 128
     channels, Adam at 0.01, a code perturbed by 1/30, 1800 iterations, outputs averaged
-    with 0.99.  The other presets fit a smaller network without normalisation, first at half
-    the resolution, with an orthogonalising optimiser (Muon) to hidden pixels (Noise2Self), and
-    average its weights.  They add the pixels' own values back by their local reliability,
-    average with an empirical Wiener filter that the result guides, and estimate similar
-    patches of the noisy image together (NL-Ridge and NL-Bayes), with the result as their
-    pilot.  Noise that reaches into neighbouring pixels is recognised and fitted without
+    with 0.99.  The other presets fit a smaller network without normalisation to hidden
+    pixels (Noise2Self), first at half the resolution, with an orthogonalising optimiser
+    (Muon), and average its weights.  They add the pixels' own values back by their local
+    reliability, average with an empirical Wiener filter that the result guides, and estimate
+    similar patches of the noisy image together (NL-Ridge and NL-Bayes), with the result as
+    their pilot.  Noise that reaches into neighbouring pixels is recognised and fitted without
     hiding; noise that channels share, and impulses, take a longer fit without filters.
     """
 
@@ -1172,7 +1172,7 @@ def deconvolve(
     image : array_like
         Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     psf : array_like
-        Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no larger than the image, of any positive sum, its centre at the pixel side // 2 of every axis, its background subtracted.
+        Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no larger than the image along y and x, of any positive sum, its centre at the pixel side // 2 of every axis, its background subtracted.
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'

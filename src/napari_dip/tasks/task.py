@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Pixels, Plane, prepare
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    Pixels,
+    Plane,
+    check_integers,
+    known_pixels,
+    prepare,
+)
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
 
@@ -101,7 +110,8 @@ class Plan:
     problem : Problem
         What is fitted.
     to_units : callable
-        Brings the result, float32 (C, ...), back to the units of the input.
+        Brings the result, float32 (C, ...), back to the units of the input.  What it
+        returns is float64 where float32 cannot hold them.
     finish : callable, optional
         Step from the averaged output of the network to the result, in scaled units.
     details : dict
@@ -120,7 +130,7 @@ class Plan:
     """
 
     problem: Problem
-    to_units: Callable[[Float], Float]
+    to_units: Callable[[Float], NDArray[Any]]
     finish: Callable[[Any], Any] | None = None
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -197,6 +207,9 @@ class Job:
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
+    check_others : callable, optional
+        Maps the index of a plane to nothing, and raises if another array of the task
+        cannot be used for it.
     """
 
     layout: Layout
@@ -210,34 +223,74 @@ class Job:
     factor: int = 1
     canvas: tuple[int, ...] = ()
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
+    check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What of the image is fitted, for errors."""
+        return "image" if self.missing is None else "image outside the mask"
 
     def take(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
         """Return a plane of the input, channels first."""
-        return None if self.image is None else self.layout.take(self.image, index)
+        if self.image is None:
+            return None
+        return check_integers(self.layout.take(self.image, index), "image")
 
     def pixels(
         self, index: tuple[int | slice, ...], plane: NDArray[Any] | None
     ) -> Pixels | None:
         """Return what is known of a plane, which has been taken from the input."""
+        return None if plane is None else Pixels.of(self._outside(index, plane))
+
+    def _outside(
+        self, index: tuple[int | slice, ...], plane: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Return a plane with NaN where the mask says that it is missing."""
+        if self.missing is None:
+            return plane
+        return np.where(self.missing(index), np.nan, plane)
+
+    def check(self, index: tuple[int | slice, ...], name: str) -> bool:
+        """Return whether anything is known of a plane.
+
+        Raises
+        ------
+        InputError
+            If it cannot be fitted.
+        """
+        plane = self.take(index)
         if plane is None:
-            return None
-        if self.missing is not None:
-            plane = np.where(self.missing(index), np.nan, plane)
-        return Pixels.of(plane)
+            return True
+        values = self._outside(index, plane).astype(np.float64)
+        known = known_pixels(values, name)
+        if not known.any():
+            return False
+        if self.together and not known.all(axis=0).any():
+            raise InputError(
+                f"{name} must have pixels that are known in all channels; got none"
+            )
+        if self.check_others is not None:
+            self.check_others(index)
+        return True
 
     def blocks(
         self, plane: int, index: tuple[int | slice, ...], pixels: Pixels | None
     ) -> list[Block]:
-        """Return the blocks of a plane: one for every group of channels."""
-        together: tuple[tuple[int, ...], ...] = (tuple(range(self.layout.channels)),)
-        if (
-            pixels is not None
-            and len(pixels.values) > 1
-            and not self.together
-            # A plane without a known pixel is refused when it is scaled.
-            and not np.isnan(pixels.values).any(axis=0).all()
-        ):
-            together = groups(prepare(pixels, "image"))
+        """Return the blocks of a plane: one for every group of channels.
+
+        Channels without any known pixel are in none.
+        """
+        together = [tuple(range(self.layout.channels))]
+        if pixels is not None:
+            known = ~np.isnan(pixels.values)
+            seen = [c for c in together[0] if known[c].any()]
+            together = [tuple(seen)] if seen else []
+            if len(seen) > 1 and not self.together:
+                together = [(c,) for c in seen]
+                if known[seen].all(axis=0).any():
+                    part = Pixels(pixels.values[seen], pixels.constant[seen])
+                    related = groups(prepare(part, "image"))
+                    together = [tuple(seen[c] for c in group) for group in related]
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
 
@@ -247,7 +300,7 @@ class Job:
         """Return the pixels of a block of a plane, scaled as `scale` or they say."""
         return prepare(
             block.cut(pixels),
-            "image" if self.missing is None else "image outside the mask",
+            self.name,
             unit=self.unit,
             skip_constant=self.skip_constant,
             together=self.together,
