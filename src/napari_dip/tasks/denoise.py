@@ -182,8 +182,8 @@ pixels (Noise2Self), first at half the resolution, with an orthogonalising optim
 reliability, average with an empirical Wiener filter that the result guides, and then
 estimate similar patches of the noisy image together (NL-Ridge and NL-Bayes), with the
 result as their pilot.  Noise that reaches into neighbouring pixels is recognised and
-fitted without hiding; noise that channels share, and impulses, take a longer fit without
-filters.""",
+fitted without hiding; noise that channels share, and impulses, take a longer fit
+without filters.""",
 )
 
 if TYPE_CHECKING:
