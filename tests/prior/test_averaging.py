@@ -116,7 +116,11 @@ def averaged(code=None, channels=1, decay=0.8):
         inputs, channels, (16, 16), torch.Generator().manual_seed(0)
     )
     place = Place(CPU, torch.float32)
-    return WeightAverage(network, drawing, channels, decay, place), network, drawing
+    return (
+        WeightAverage(network, drawing, (1, channels, *SIDES), decay, place),
+        network,
+        drawing,
+    )
 
 
 def walk(average, network, steps):
@@ -162,7 +166,9 @@ def test_without_hidden_pixels_the_code_is_seen_once():
         (16, 16), image, torch.ones_like(image), torch.Generator()
     )
     network = Local((4,)).build(3, 1, (16, 16), torch.Generator())
-    average = WeightAverage(network, drawing, 1, 0.9, Place(CPU, torch.float32))
+    average = WeightAverage(
+        network, drawing, image.shape, 0.9, Place(CPU, torch.float32)
+    )
     average.update(None)
     with torch.no_grad():
         expected = network(drawing.tensors["z"])

@@ -96,8 +96,8 @@ class WeightAverage:
         That is fitted.
     code : Drawing
         What it sees.
-    channels : int
-        Of the outputs.
+    shape : tuple of int
+        Shape of the outputs, (1, C, ...).
     decay : float
         EMA decay: the weight of the past, in [0, 1).
     place : Place
@@ -108,12 +108,12 @@ class WeightAverage:
         self,
         network: nn.Module,
         code: Drawing,
-        channels: int,
+        shape: tuple[int, ...],
         decay: float,
         place: runtime.Place,
     ) -> None:
         self.network, self.code, self.place = network, code, place
-        self.channels, self.decay = channels, decay
+        self.shape, self.decay = shape, decay
         self.current = {n: p.detach() for n, p in network.named_parameters()}
         self.sums = {name: torch.zeros_like(p) for name, p in self.current.items()}
         self.weight = torch.zeros((), device=place.device, dtype=torch.float32)
@@ -132,8 +132,7 @@ class WeightAverage:
 
     def value(self) -> Tensor:
         """Return the image of the averaged weights, a new tensor."""
-        sides = self.code.sides
-        total = torch.zeros(1, self.channels, *sides, device=self.place.device)
+        total = torch.zeros(self.shape, device=self.place.device, dtype=torch.float32)
         seen = torch.zeros_like(total)
         # A generator of its own: looking at a fit does not change it.
         random = runtime.generator(0, self.place.device)
@@ -142,7 +141,7 @@ class WeightAverage:
             for view, hidden in self.code.cover(random):
                 output = torch.func.functional_call(
                     self.network, weights, (view.to(self.place.dtype),)
-                )[corner(sides)]
+                )[corner(self.shape[2:])]
                 weight = torch.ones_like(output) if hidden is None else hidden
                 total.addcmul_(output, weight)
                 seen.add_(weight)

@@ -87,6 +87,7 @@ class Step:
     ) -> None:
         self.objective, self.state, self.place = objective, state, place
         self.capture = graph and place.on_gpu
+        self.sides = objective.problem.image_shape[1:]
         self.parameters = state.optimizers.parameters
         self.loss = torch.zeros((), device=place.device, dtype=torch.float32)
         self.release()
@@ -115,7 +116,8 @@ class Step:
         coarse = state.coarse if state.progress.step < 0 else None
         drawing = state.code if coarse is None else coarse.code
         code, hidden = drawing.draw(state.random)
-        output = state.network(code.to(self.place.dtype))[corner(drawing.sides)]
+        sides = self.sides if coarse is None else drawing.sides
+        output = state.network(code.to(self.place.dtype))[corner(sides)]
         loss = self._loss(output, hidden, coarse)
         # Only for these parameters: a model inside an operator keeps its gradients.
         loss.backward(inputs=self.parameters)

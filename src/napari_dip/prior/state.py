@@ -282,16 +282,12 @@ def begin(
     code = prior.code.drawing(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
+    shape, decay = (1, channels, *sides), settings.ema_decay
     average: Average | WeightAverage
     if settings.average == "weights":
-        average = WeightAverage(network, code, channels, settings.ema_decay, place)
+        average = WeightAverage(network, code, shape, decay, place)
     else:
-        average = Average(
-            (1, channels, *sides),
-            settings.ema_decay,
-            place.device,
-            per_channel=per_channel,
-        )
+        average = Average(shape, decay, place.device, per_channel=per_channel)
     maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.first_estimate is None else settings.start_iterations
     coarse = None
