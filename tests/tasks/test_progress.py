@@ -17,7 +17,7 @@ def iterate():
             best_step=7,
             seconds=2.0,
             measure=lambda: None,
-            render=lambda: None,
+            render=lambda finished: None,
             part=part,
             parts=parts,
             **more,

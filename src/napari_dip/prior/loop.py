@@ -284,7 +284,7 @@ class Run:
             best_step=state.best.step,
             seconds=self._clock(),
             measure=state.average.value,
-            render=state.average.value,
+            render=lambda finished: state.average.value(),
             checkpoint=state.state_dict,
         )
 

@@ -186,7 +186,8 @@ class Iterate:
     measure : callable
         Makes `average`.
     render : callable
-        Makes `image`: the average as well, until a task has its own.
+        Makes `image`, or given True `finished`: the average as well, until a task has
+        its own.
     index : tuple
         Where `image` belongs in the result, if that has several planes.
     part, parts : int
@@ -207,7 +208,7 @@ class Iterate:
     best_step: int
     seconds: float
     measure: Callable[[], Tensor] = field(repr=False)
-    render: Callable[[], Any] = field(repr=False)
+    render: Callable[[bool], Any] = field(repr=False)
     index: tuple[int | slice, ...] = ()
     part: int = 0
     parts: int = 1
@@ -223,7 +224,12 @@ class Iterate:
     @property
     def image(self) -> Any:
         """The image now: computed when asked, a fresh copy each time."""
-        return self.render()
+        return self.render(False)
+
+    @property
+    def finished(self) -> Any:
+        """The image with all steps that finish a result, which may take seconds."""
+        return self.render(True)
 
 
 @dataclass(frozen=True)

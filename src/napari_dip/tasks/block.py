@@ -131,8 +131,8 @@ def fit_block(
         ) -> Iterate:
             return dataclasses.replace(
                 it,
-                render=lambda: _restored(
-                    plan, [*earlier, it.average], dtype, preview=True
+                render=lambda finished: _restored(
+                    plan, [*earlier, it.average], dtype, preview=not finished
                 ),
                 seconds=it.seconds + seconds,
                 part=restart,

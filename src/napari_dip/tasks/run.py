@@ -248,9 +248,9 @@ class _Scheduler:
                 fits: list[Fit] = fits,
                 ahead: int = ahead,
             ) -> Iterate:
-                def render() -> NDArray[Any]:
+                def render(finished: bool) -> NDArray[Any]:
                     shown = plane.copy()
-                    shown.put(block, it.image)
+                    shown.put(block, it.render(finished))
                     return layout.arrange(shown.image)
 
                 return dataclasses.replace(
@@ -342,7 +342,7 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
 
     def adapt(it: Iterate) -> Iterate:
         return dataclasses.replace(
-            it, render=lambda: layout.arrange(it.image), index=index
+            it, render=lambda full: layout.arrange(it.render(full)), index=index
         )
 
     def further(extra: int) -> Fitting:
