@@ -82,10 +82,7 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.stopping import HeldOut, Iterations
 
-    case = "correlated" if analysis.correlated else ""
-    if not case and (analysis.shared or recipe.noise == "impulse"):
-        case = "unfiltered"
-    preset = preset_for(recipe, case)
+    preset = preset_for(recipe, _case(recipe, analysis))
     code, stop = preset.code, preset.stop
     if isinstance(code, BlindSpot):
         apart = len(analysis.channels) > 1 and not analysis.shared
@@ -95,6 +92,15 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
     if analysis.constant and recipe.iterations == "auto":
         stop = Iterations(1)
     return replace(preset, code=code, stop=stop)
+
+
+def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
+    """Return the case of an image in the table of presets."""
+    if analysis.correlated:
+        return "correlated"
+    if analysis.shared or recipe.noise == "impulse":
+        return "unfiltered"
+    return "signal-dependent" if any(analysis.noise.gain) else ""
 
 
 def plan_of(
