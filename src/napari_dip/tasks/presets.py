@@ -103,6 +103,12 @@ HIDING = Preset(
     finish=("posterior mean", "wiener", "collaborative"),
 )
 LONGER = replace(HIDING, stop=HeldOut(140, patience=40, relative_patience=0))
+MEAN_OF_THREE = replace(
+    HIDING,
+    architecture=Local((48,) * 4),
+    stop=HeldOut(160, patience=40, relative_patience=0),
+    restarts=3,
+)
 UNFILTERED = Preset(
     NARROW,
     BlindSpot(0.25),
@@ -119,14 +125,10 @@ CORRELATED = Preset(
 )
 DENOISE: Table = {
     ("fast", ""): HIDING,
-    ("best", ""): replace(
-        HIDING,
-        architecture=Local((48,) * 4),
-        stop=HeldOut(160, patience=40, relative_patience=0),
-        restarts=3,
-    ),
+    ("best", ""): MEAN_OF_THREE,
     ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
     ("fast", "signal-dependent"): LONGER,
+    ("best", "signal-dependent"): MEAN_OF_THREE,
     ("fast", "unfiltered"): UNFILTERED,
     ("best", "unfiltered"): replace(UNFILTERED, architecture=WIDE, restarts=3),
     ("fast", "correlated"): CORRELATED,
