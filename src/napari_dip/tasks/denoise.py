@@ -80,7 +80,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
 def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
     """Return the preset for an image."""
     from napari_dip.prior.codes import BlindSpot
-    from napari_dip.prior.stopping import HeldOut, Iterations
+    from napari_dip.prior.stopping import HeldOut
 
     preset = preset_for(recipe, _case(recipe, analysis))
     code, stop = preset.code, preset.stop
@@ -89,8 +89,6 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
         code = replace(code, per_channel=apart)
         if isinstance(stop, HeldOut) and recipe.noise != "impulse":
             stop = replace(stop, variance=analysis.levels)
-    if analysis.constant and recipe.iterations == "auto":
-        stop = Iterations(1)
     return replace(preset, code=code, stop=stop)
 
 
@@ -100,7 +98,7 @@ def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
         return "correlated"
     if analysis.shared or recipe.noise == "impulse":
         return "unfiltered"
-    return "signal-dependent" if any(analysis.noise.gain) else ""
+    return "" if analysis.noise.kind == "gaussian" else "signal-dependent"
 
 
 def plan_of(

@@ -116,7 +116,6 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
     from napari_dip.prior.operators import luma
 
     measurement, known = plane.tensors()
-    flat = not np.ptp(plane.values)
     together = recipe.detail_of == "luminance" and len(plane.values) == 3
 
     def finish(coarse: Tensor) -> Tensor:
@@ -127,8 +126,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
         fine = image - coarse
         if together:
             fine = luma(fine)
-        # An image of one value has no detail, whatever the fit still lacks.
-        return image if flat else image + recipe.amount * fine
+        return image + recipe.amount * fine
 
     return finish
 

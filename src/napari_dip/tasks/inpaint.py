@@ -18,7 +18,6 @@ from napari_dip.tasks.arrays import (
     Plane,
     as_array,
     keeping,
-    per_channel,
 )
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import function
@@ -187,7 +186,7 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
     denoised = analysis.noisy and not recipe.keep_known
-    if analysis.constant or not (analysis.missing or denoised):
+    if not (analysis.missing or denoised):
         # Nothing to find out, as in a plane of a stack with nothing missing.
         return replace(preset, stop=Iterations(1))
     if analysis.noisy and recipe.iterations == "auto" and preset.stop.maximum > 1:
@@ -233,22 +232,10 @@ def _plan(
         "sigma": single_or_list(sigma),
         "scale weights": list(factors),
     }
-    to_units: Callable[[Float], Float] = plane.to_units
-    if analysis.constant:
-        values = plane.values[:, plane.known > 0]
-        to_units = _constant(plane, values[:, 0])
+    to_units: Callable[[Float], NDArray[Any]] = plane.to_units
     if recipe.keep_known:
         to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
     return Plan(problem, to_units, finish, details, warnings)
-
-
-def _constant(plane: Plane, level: Float) -> Callable[[Float], Float]:
-    """Return the way back to units that makes every channel one value."""
-
-    def to_units(values: Float) -> Float:
-        return plane.to_units(np.broadcast_to(per_channel(level, values), values.shape))
-
-    return to_units
 
 
 # -- what the mask and the known pixels say ---------------------------------------

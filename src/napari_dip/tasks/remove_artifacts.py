@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array
@@ -108,8 +106,7 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     from napari_dip.prior.jpeg import Constraints
     from napari_dip.prior.problem import Problem
 
-    image, known = plane.tensors()
-    measurement = image
+    measurement, known = plane.tensors()
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
@@ -118,9 +115,6 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
         offset, span = float(plane.offset[0]), float(plane.span[0])
         term = Constraints(cells, offset, span, NARROW)
         finish = _projection(plane, cells)
-    if not np.ptp(plane.values):
-        # Nothing to fit; the network's own unevenness would be all there is.
-        measurement, finish = image, _unchanged(image)
     problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
 
@@ -175,10 +169,6 @@ def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
         return (cells.to(average.device).project(image) - offset) / span
 
     return finish
-
-
-def _unchanged(measurement: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda average: measurement.to(average.device)
 
 
 TASK = Task(

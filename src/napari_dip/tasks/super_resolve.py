@@ -131,9 +131,6 @@ def _plan(
         exact = torch.tensor(analysis.clean, dtype=torch.float32)
         weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
         finish = _back_projection(measurement, weighted, operator)
-    if analysis.constant:
-        # Nothing to fit; the network's own unevenness would be all there is.
-        finish = _interpolation(measurement, recipe.factor)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -179,13 +176,6 @@ def _back_projection(
         return average
 
     return finish
-
-
-def _interpolation(measurement: Tensor, factor: int) -> Callable[[Tensor], Tensor]:
-    """Return the step that takes the interpolated measurement for any image."""
-    from napari_dip.prior.resampling import upsample
-
-    return lambda average: upsample(measurement.to(average.device), factor)
 
 
 TASK = Task(
