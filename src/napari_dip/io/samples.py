@@ -27,6 +27,7 @@ from napari_dip.io.image import (
     turned_header,
     without_opacity,
 )
+from napari_dip.tasks.arrays import cast
 
 _COLOURS = {
     PHOTOMETRIC.RGB: 3,
@@ -188,7 +189,7 @@ class Samples:
         """Return RGB of cyan, magenta, yellow and black as ideal inks would show."""
         light = self.white - data.astype(np.float32)
         rgb = light[..., :3] * light[..., 3:] / self.white
-        return _as_type(rgb, data.dtype)
+        return cast(rgb, data.dtype)
 
     def _from_ycbcr(self, data: NDArray[Any]) -> NDArray[Any]:
         rgb = np.empty_like(data)
@@ -214,7 +215,7 @@ class Samples:
         with warnings.catch_warnings():  # about colours that no screen shows
             warnings.simplefilter("ignore")
             rgb = xyz2rgb(lab2xyz(lab, illuminant="D50") @ _D50_TO_D65.T)
-        return _as_type(rgb * self.white, data.dtype)
+        return cast(rgb * self.white, data.dtype)
 
 
 def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
@@ -320,12 +321,4 @@ def _divided(data: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     if data.ndim > alpha.ndim:
         opacity = opacity[..., None]
     visible = np.where(opacity > 0, opacity, 1)
-    return _as_type(data / visible, data.dtype)
-
-
-def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values rounded and clipped to a type."""
-    if dtype.kind in "ui":
-        info = np.iinfo(dtype)
-        values = np.rint(values).clip(info.min, info.max)
-    return values.astype(dtype)
+    return cast(data / visible, data.dtype)
