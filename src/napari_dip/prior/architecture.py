@@ -14,7 +14,13 @@ from torch.nn import functional as F
 from napari_dip.errors import InputError
 from napari_dip.prior import registry, resampling
 from napari_dip.prior.generators import ResNet, UNet
-from napari_dip.prior.layers import Conv, memory_format, normalize, upsample
+from napari_dip.prior.layers import (
+    Conv,
+    draw_weights,
+    memory_format,
+    normalize,
+    upsample,
+)
 from napari_dip.prior.local import Local
 from napari_dip.prior.operators import convolve_axis
 
@@ -206,13 +212,10 @@ class Architecture:
         network = Hourglass(self, inputs, outputs, len(sides))
         if generator is None:
             return network
-        with torch.no_grad():
-            for module in network.modules():
-                if isinstance(module, Conv):
-                    module.reset(generator)
-            if self.zero_init:
-                for parameter in network.head.parameters():
-                    parameter.zero_()
+        draw_weights(network, generator)
+        if self.zero_init:
+            for parameter in network.head.parameters():
+                nn.init.zeros_(parameter)
         return network
 
 

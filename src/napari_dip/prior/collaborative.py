@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.wiener import noise_units
+from napari_dip.prior.wiener import in_noise_units
 
 VALUES = 49
 """Values of a patch, about: 7 x 7 pixels of one channel, 4 x 4 of three.  Larger
@@ -67,8 +67,7 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
     Bayesian image denoising algorithm, 2013).  Their mean is better than either.
     """
-    unit = noise_units(variance)
-    noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
+    unit, noisy, pilot, variance = in_noise_units(noisy, pilot, variance)
     channels, *sides = noisy.shape[1:]
     images = torch.stack([noisy, pilot, variance])
     planes = images.reshape(3, channels, -1, *sides[-2:]).unbind(2)

@@ -167,6 +167,14 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     return F.instance_norm(x, None, None, weight, bias, eps=eps)
 
 
+@torch.no_grad()
+def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of all convolutions of a network."""
+    for module in network.modules():
+        if isinstance(module, Conv):
+            module.reset(generator)
+
+
 class Conv(nn.Module):
     """Convolution over 2 or 3 dimensions that keeps the size (over the stride)."""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.layers import Conv, memory_format, upsample
+from napari_dip.prior.layers import Conv, draw_weights, memory_format, upsample
 
 MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
@@ -67,14 +67,13 @@ class Local:
         network = _Local(self.widths, inputs, outputs, len(sides))
         if generator is None:
             return network
+        draw_weights(network, generator)
         with torch.no_grad():
-            for module in network.modules():
-                if isinstance(module, Conv):
-                    module.reset(generator)
-                    if module is not network.head:
-                        module.weight.mul_(3**0.5)
-                    if module.bias is not None:
-                        module.bias.zero_()
+            for name, parameter in network.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+            for weight in network.body.parameters():
+                weight.mul_(3**0.5)
         return network
 
 

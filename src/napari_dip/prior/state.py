@@ -291,16 +291,15 @@ def begin(
     maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.first_estimate is None else settings.start_iterations
     coarse = None
-    if settings.coarse_iterations and (
-        problem.operator is not None or settings.average != "weights"
-    ):
-        raise InputError(
-            "coarse_iterations: need a problem without an operator and averaged "
-            f"weights; got average={settings.average!r}"
-        )
-    if settings.coarse_iterations and min(sides) >= 2 * COARSEST:
-        coarse = Coarse(prior, objective.measurement, watch.weight, random)
-        before = settings.coarse_iterations
+    if settings.coarse_iterations:
+        if problem.operator is not None or settings.average != "weights":
+            raise InputError(
+                "coarse_iterations: need a problem without an operator and averaged "
+                f"weights; got average={settings.average!r}"
+            )
+        if min(sides) >= 2 * COARSEST:
+            coarse = Coarse(prior, objective.measurement, watch.weight, random)
+            before = settings.coarse_iterations
     return State(
         network=network,
         operator=operator,

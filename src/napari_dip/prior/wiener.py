@@ -50,8 +50,7 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     empirical Wiener filtering (1997).
     """
     # Components keep the noise apart only where it is alike in all channels.
-    unit = noise_units(variance)
-    noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
+    unit, noisy, pilot, variance = in_noise_units(noisy, pilot, variance)
     channels = noisy.shape[1]
     flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
@@ -65,14 +64,17 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     return _mix_channels(filtered, rotation.T) * unit
 
 
-def noise_units(variance: Tensor) -> Tensor:
-    """Return units, one for every channel, in which the noise of all is alike.
+def in_noise_units(
+    noisy: Tensor, pilot: Tensor, variance: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return units of the channels in which their noise is alike, and all in these.
 
-    Their mean is one.
+    The mean of the units is one.
     """
     spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
     unit = spread.clamp(min=1e-20).sqrt()
-    return unit / unit.mean()
+    unit = unit / unit.mean()
+    return unit, noisy / unit, pilot / unit, variance / unit.square()
 
 
 def _mix_channels(image: Tensor, matrix: Tensor) -> Tensor:
