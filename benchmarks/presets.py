@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ TASKS += ("denoise_guided", "deconvolve", "blend")
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--precision", default="auto")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,12 +35,19 @@ def run(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         arrays = _arguments()[task]
         common.reset_peak()
-        fit = getattr(napari_dip, task)(*arrays, full_output=True)
-        rows = [row for row in rows if row["task"] != task]
+        began = time.perf_counter()
+        fit = getattr(napari_dip, task)(
+            *arrays, precision=arguments.precision, full_output=True
+        )
+        # Analysis and the filters at the end count, which `fit.seconds` leaves out.
+        seconds = time.perf_counter() - began
+        precision = fit.settings["planes"][0]["precision"]
+        same = {"task": task, "precision": precision}
+        rows = [row for row in rows if not same.items() <= row.items()]
         rows.append(
             {
-                "task": task,
-                "seconds": fit.seconds,
+                **same,
+                "seconds": seconds,
                 "iterations": fit.iterations,
                 "peak MiB": common.peak(),
                 "stopped by": fit.stopped_by,
