@@ -33,9 +33,11 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
         How the mask was understood, where not by nonzero values alone.
     """
     values, how = image.data, ""
+    if "S" in image.header.axes or image.header.lossy or image.alpha is not None:
+        values = np.asarray(values)  # as a whole, even where it was opened lazily
     if "S" in image.header.axes:
-        values = values.max(axis=-1)
-        if (image.data != values[..., None]).any():
+        colours, values = values, values.max(axis=-1)
+        if (colours != values[..., None]).any():
             how = "every colour but black"
     if image.header.lossy:
         middle = (float(values.max()) + float(values.min())) / 2
@@ -91,9 +93,10 @@ def without_single_axes(
     like : tuple of int, optional
         A shape that the array gets if it differs from its own in such axes only.
     """
-    if like is not None and _plain(like) == _plain(data.shape):
-        return data.reshape(like)
-    return data.reshape(_plain(data.shape))
+    same = like is not None and _plain(like) == _plain(data.shape)
+    shape = like if like is not None and same else _plain(data.shape)
+    # What was opened lazily stays so where nothing changes.
+    return data if data.shape == shape else np.asarray(data).reshape(shape)
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:

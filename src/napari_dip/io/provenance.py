@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
+from napari_dip.io.regions import boxes, slab_sides
 from napari_dip.tasks.recipe import Parameters, Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _KINDS: dict[str, type] = {
     "planes": list,
 }
 """What the provenance holds under its keys, where it has them."""
+
+_AT_ONCE = 2**25
+"""Bytes of an array that are read at once."""
 
 _DEEPEST = 50
 """How deep containers may lie in each other in the provenance of a file."""
@@ -99,8 +103,12 @@ def describe(
 
 
 def digest(array: NDArray[Any]) -> str:
-    """Return the SHA-256 of an array's values in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    """Return the SHA-256 of an array's values in C order, read in parts if lazy."""
+    sha = hashlib.sha256()
+    sides = slab_sides(array.shape, array.dtype.itemsize, _AT_ONCE)
+    for box in boxes(array.shape, sides):
+        sha.update(np.ascontiguousarray(array[box]).data)
+    return sha.hexdigest()
 
 
 def dumps(provenance: Mapping[str, Any]) -> str:

@@ -113,12 +113,15 @@ class Samples:
     lossy: bool
 
     @property
-    def plain(self) -> bool:
-        """Whether the samples are the image as they are."""
-        kept = (*_VALUES, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
-        return (
-            self.photometric in kept and self.opacity is None and self.orientation == 1
-        )
+    def pointwise(self) -> bool:
+        """Whether the image of a region is that region of the image, bit for bit.
+
+        Opacity is looked at as a whole, and L*a*b* is converted by a product of
+        matrices, whose rounding depends on their size.
+        """
+        lab = self.photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB)
+        one_table = self.tables is None or len(self.tables) == 1
+        return self.opacity is None and one_table and not lab
 
     def header(self, header: Header) -> Header:
         """Return the header of the image; that of the samples has Y, X, S last."""
