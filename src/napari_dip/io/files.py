@@ -35,13 +35,28 @@ FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
 
 
-def read(path: str | Path) -> Image:
+def images_in(path: Path) -> list[tuple[Path, int | None]]:
+    """Return where the images of a file are, as `read` takes them.
+
+    Those in an OME-Zarr have paths of their own; those in a TIFF have numbers.
+    """
+    reader = _reader(path)
+    if reader is zarr:
+        return [(image, None) for image in zarr.image_paths(path)]
+    count = tiff.count(path) if reader is tiff else 1
+    return [(path, n if count > 1 else None) for n in range(count)]
+
+
+def read(path: str | Path, series: int | None = None) -> Image:
     """Read an image.
 
     Parameters
     ----------
     path : str or Path
         A TIFF, OME-TIFF, ImageJ hyperstack, PNG, JPEG or OME-Zarr.
+    series : int, optional
+        Number of an image in a TIFF, from 0.  Without it the first image of a file is
+        read, and a note says so where there are others.
 
     Raises
     ------
@@ -50,7 +65,10 @@ def read(path: str | Path) -> Image:
         memory; the header is looked at before any pixel.
     """
     path = Path(path)
-    image: Image = _reader(path).read(path)
+    reader = _reader(path)
+    if series is not None:
+        return tiff.read(path, series)
+    image: Image = reader.read(path)
     return image
 
 

@@ -60,11 +60,17 @@ def read_header(path: Path) -> Header:
         return samples_of(file.tif, path.name).header(header)
 
 
-def read(path: Path) -> Image:
-    """Read the first image of a TIFF."""
+def count(path: Path) -> int:
+    """Return how many images a TIFF holds."""
     with opened(path) as file:
+        return len(file.tif.series)
+
+
+def read(path: Path, series: int | None = None) -> Image:
+    """Read the first image of a TIFF, or that of a number."""
+    with opened(path, series) as file:
         header, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name)
+        samples = samples_of(file.tif, path.name, file.number)
         limits.check_size(samples.header(header), path.name)
         _check_whole(file.series, path)
         check_segments(file.series, path)
@@ -161,30 +167,27 @@ class _Turned:
 
 
 def _header(file: OpenTiff, path: Path) -> Header:
-    """Describe the first series with its axes as they lie in the file."""
+    """Describe a series with its axes as they lie in the file."""
     tif, series = file.tif, file.series
     axes = series.axes.upper()
     if series.dtype is None or not {"Y", "X"} <= set(axes):
         raise FileError(
             f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
         )
-    notes = [*file.notes]
-    if len(tif.series) > 1:
-        notes.append(f"{path.name} holds {len(tif.series)} images; the first was read")
     header = Header(
         format="TIFF",
         shape=tuple(series.shape),
         dtype=np.dtype(series.dtype).newbyteorder("="),
         axes=axes,
         provenance=provenance.loads(tif.pages.first.software),
-        notes=tuple(notes),
+        notes=tuple(file.notes),
     )
     if tif.is_ome:
-        header = _with_ome(header, tif)
+        header = _with_ome(header, file)
     elif tif.is_imagej:
         header = _with_imagej(header, tif)
     else:
-        header = _with_resolution(header, tif)
+        header = _with_resolution(header, series.keyframe)
     return _without_missing(header, file)
 
 
@@ -229,12 +232,13 @@ def _check_whole(series: Any, path: Path) -> None:
 # -- what the formats say ---------------------------------------------------------
 
 
-def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
-    images = tifffile.xml2dict(tif.ome_metadata or "")["OME"].get("Image")
+def _with_ome(header: Header, file: OpenTiff) -> Header:
+    ome = tifffile.xml2dict(file.tif.ome_metadata or "")["OME"]
+    images = _listed(ome.get("Image"))
     header = dataclasses.replace(header, format="OME-TIFF")
-    if images is None:
+    if file.number >= len(images):
         return header
-    pixels = _first(images)["Pixels"]
+    pixels = images[file.number]["Pixels"]
     sizes = {
         axis: (
             _positive(pixels.get(f"PhysicalSize{axis}")),
@@ -255,7 +259,7 @@ def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
 def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     metadata = tif.imagej_metadata or {}
     unit = units.symbol(metadata.get("unit"))
-    x, y = _resolution(tif)
+    x, y = _resolution(tif.pages.first)
     sizes = {"T": (_positive(metadata.get("finterval")), metadata.get("tunit", "s"))}
     if unit is not None:
         sizes["X"] = x, unit
@@ -306,11 +310,11 @@ def _table_colour(table: NDArray[Any]) -> str:
     return "#" + table[:, -1].astype(np.uint8).tobytes().hex() if rising else ""
 
 
-def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
+def _with_resolution(header: Header, page: Any) -> Header:
     # Per inch it is the size for printing; per centimetre it is taken as measured.
-    if tif.pages.first.tags.valueof("ResolutionUnit") != 3:
+    if page.tags.valueof("ResolutionUnit") != 3:
         return header
-    x, y = (None if v is None else v * 1e4 for v in _resolution(tif))
+    x, y = (None if v is None else v * 1e4 for v in _resolution(page))
     return _scaled(header, {"X": (x, "µm"), "Y": (y, "µm")}, (), ())
 
 
@@ -331,11 +335,11 @@ def _scaled(
     )
 
 
-def _resolution(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
+def _resolution(page: Any) -> tuple[float | None, float | None]:
     """Return the size of a pixel along x and y in the unit of the resolution."""
     sizes = []
     for name in ("XResolution", "YResolution"):
-        value = tif.pages.first.tags.valueof(name)
+        value = page.tags.valueof(name)
         pair = isinstance(value, tuple) and len(value) == 2 and 0 not in value
         # Rounded, since a ratio of two integers only approximates the size.
         sizes.append(float(f"{value[1] / value[0]:.7g}") if pair else None)
@@ -352,10 +356,6 @@ def _ome_colour(value: Any) -> str:
     except (TypeError, ValueError):
         return ""
     return f"#{rgba >> 8:06x}"
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
 
 
 def _positive(value: Any) -> float | None:

@@ -9,6 +9,7 @@ things out.  The provenance is an attribute of its own.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -146,6 +147,24 @@ def label_paths(path: Path) -> dict[str, Path]:
         return {str(name): folder / str(name) for name in names}
 
 
+def image_paths(path: Path) -> list[Path]:
+    """Return the paths of the images in a store: itself, series, or fields of wells."""
+    zarr = _library()
+    with one_line_errors(path):
+        return [path / name for name in _images(zarr.open(bounded_store(path)))]
+
+
+def _images(node: Any) -> Iterator[str]:
+    """Yield the paths of the images in a group, "" for the group itself."""
+    ome = {} if _is_array(node) else _ome(node.attrs.asdict())
+    if "bioformats2raw.layout" in ome:
+        yield from itertools.takewhile(lambda n: n in node, map(str, itertools.count()))
+    elif "plate" in ome or "well" in ome:
+        yield from _fields(node)
+    else:
+        yield ""
+
+
 @dataclass(frozen=True)
 class _Stored:
     """The first image in a store.
@@ -233,23 +252,22 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         return node["0"], (note,) if "1" in node else ()
     if "plate" in ome or "well" in ome:
         kind = "wells of a plate" if "plate" in ome else "fields of a well"
-        first = _first_field(node)
+        first = next(_fields(node), "")
         where = f", such as {path / first}" if first else ""
         raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
 
 
-def _first_field(node: Any) -> str:
-    """Return the path of the first image in a plate or a well, "" if there is none."""
+def _fields(node: Any) -> Iterator[str]:
+    """Yield the paths of the images in a plate or a well."""
     ome = _ome(node.attrs.asdict())
     for well in (ome.get("plate") or {}).get("wells") or []:
-        within = _first_field(node[well["path"]]) if well["path"] in node else ""
-        if within:
-            return f"{well['path']}/{within}"
+        if well["path"] in node:
+            for field in _fields(node[well["path"]]):
+                yield f"{well['path']}/{field}"
     for field in (ome.get("well") or {}).get("images") or []:
         if field["path"] in node:
-            return str(field["path"])
-    return ""
+            yield str(field["path"])
 
 
 def _describe_array(array: Any) -> tuple[list[Any], Header]:
