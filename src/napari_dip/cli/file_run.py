@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
-from napari_dip.io import files, limits, provenance
+from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
-from napari_dip.machine import free_memory
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Names of chroma subsampling, by the pixels along x and y of a chroma value."""
-
-
-_LARGEST_READ = 1 / 4
-"""Part of the free memory above which an image is not read as a whole: of 16 bits, it
-takes twice that in float32, and its result as much again."""
 
 
 class FileRun:
@@ -87,7 +81,7 @@ class FileRun:
         return stop.asked
 
     def _run(self, stop: Stop) -> None:
-        images = {name: self._open(path) for name, path in self.sources.items()}
+        images = {name: files.load(path) for name, path in self.sources.items()}
         like = images.get(self.task.subject)
         from_file: list[str] = []
         if like is None:
@@ -119,14 +113,6 @@ class FileRun:
         )
         for note in not_kept:
             self._warn(note)
-
-    def _open(self, path: Path) -> Image:
-        """Read an image, or open a large one whose regions are read as needed."""
-        free = free_memory()
-        size = limits.nbytes(files.read_header(path))
-        if free is not None and size > _LARGEST_READ * free:
-            return files.open_image(path)
-        return files.read(path)
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None

@@ -16,6 +16,7 @@ from napari_dip.io import atomic, limits, raster, tiff, zarr
 from napari_dip.io.image import Header, Image, join_opacity, plain_header
 from napari_dip.io.provenance import dumps
 from napari_dip.io.regions import Levels, Target
+from napari_dip.machine import free_memory
 
 _READERS = {
     ".tif": tiff,
@@ -30,6 +31,10 @@ READABLE = tuple(_READERS)
 
 OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png")
 """Endings of files that can be written."""
+
+_LARGE = 1 / 4
+"""Part of the free memory above which an image is opened, not read: an image of 16
+bits takes twice that in float32, and its result as much again."""
 
 FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
@@ -72,19 +77,30 @@ def read(path: str | Path, series: int | None = None) -> Image:
     return image
 
 
-def read_header(path: str | Path) -> Header:
-    """Read what a file says about its image, without the pixels."""
+def read_header(path: str | Path, series: int | None = None) -> Header:
+    """Read what a file says about its image, as `read`, without the pixels."""
     path = Path(path)
-    header: Header = _reader(path).read_header(path)
+    reader = _reader(path)
+    if series is not None:
+        return tiff.read_header(path, series)
+    header: Header = reader.read_header(path)
     return header
 
 
-def open_image(path: str | Path) -> Image:
+def load(path: str | Path, series: int | None = None) -> Image:
+    """Read an image as `read`, or open a large one as `open_image`."""
+    free = free_memory()
+    size = limits.nbytes(read_header(path, series))
+    large = free is not None and size > _LARGE * free
+    return open_image(path, series) if large else read(path, series)
+
+
+def open_image(path: str | Path, series: int | None = None) -> Image:
     """Open an image whose pixels are read region by region, where the format allows it.
 
     Parameters
     ----------
-    path : str or Path
+    path, series
         As for `read`.
 
     Returns
@@ -102,16 +118,22 @@ def open_image(path: str | Path) -> Image:
         memory, but no region of it.
     """
     path = Path(path)
-    reader = _reader(path)
-    levels: Levels | None = reader.open_levels(path)
+    levels = _levels(path, series)
     if levels is not None and not levels.opacity:
         pixels: Any = levels.pixels[0]
         return Image(pixels, levels.header)
     limits.check_size(
-        reader.read_header(path), f"{path.name}, which can only be read as a whole,"
+        read_header(path, series), f"{path.name}, which can only be read as a whole,"
     )
-    image: Image = reader.read(path)
-    return image
+    return read(path, series)
+
+
+def _levels(path: Path, series: int | None) -> Levels | None:
+    reader = _reader(path)
+    if series is not None:
+        return tiff.open_levels(path, series)
+    levels: Levels | None = reader.open_levels(path)
+    return levels
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
@@ -131,7 +153,7 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
         which brings dask.
     """
     path = Path(path)
-    levels: Levels | None = _reader(path).open_levels(path)
+    levels = _levels(path, None)
     try:
         import dask.array
     except ImportError:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ _CLASSIC_TIFF = 2**32 - 2**25
 """Bytes that offsets of 32 bits reach, less some for the tags."""
 
 
-def read_header(path: Path) -> Header:
-    """Read what a TIFF says about its image."""
-    with opened(path) as file:
+def read_header(path: Path, series: int | None = None) -> Header:
+    """Read what a TIFF says about an image, as `read` takes it."""
+    with opened(path, series) as file:
         header, _ = sort_axes(_header(file, path))
-        return samples_of(file.tif, path.name).header(header)
+        return samples_of(file.tif, path.name, file.number).header(header)
 
 
 def count(path: Path) -> int:
@@ -85,17 +86,17 @@ def read(path: Path, series: int | None = None) -> Image:
         return samples.image(data, header)
 
 
-def open_levels(path: Path) -> Levels | None:
-    """Open the first image of a TIFF without its pixels.
+def open_levels(path: Path, series: int | None = None) -> Levels | None:
+    """Open an image of a TIFF, as `read` takes it, without its pixels.
 
     Returns
     -------
     Levels or None
         None where pixels can only be read at once.
     """
-    with opened(path) as file:
+    with opened(path, series) as file:
         stored, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name)
+        samples = samples_of(file.tif, path.name, file.number)
         if not samples.pointwise:
             return None
         header = samples.header(stored)
@@ -105,7 +106,7 @@ def open_levels(path: Path) -> Levels | None:
             raise FileError(f"{path.name} is damaged: {file.damage}")
         present, levels = file.present(), file.series.levels
         readable = [segments_of(level, present) for level in levels]
-    pixels = []
+    pixels, reopen = [], partial(open_levels, series=series)
     for number, (segments, level) in enumerate(zip(readable, levels, strict=True)):
         if segments is None:
             break
@@ -113,7 +114,9 @@ def open_levels(path: Path) -> Levels | None:
         sides += level.shape[len(sides) :]
         part = dataclasses.replace(stored, shape=tuple(sides[i] for i in order))
         image = _Turned(segments, order, samples, part)
-        pixels.append(image.regions(path, number))
+        pixels.append(
+            Regions(path, image.header, image.chunks, image.read, reopen, number)
+        )
     return Levels(header, pixels) if pixels else None
 
 
@@ -138,16 +141,21 @@ class _Turned:
     samples: Samples
     stored: Header
 
-    def regions(self, path: Path, level: int) -> Regions:
-        """Return the pixels."""
-        header = self.samples.header(self.stored)
+    @property
+    def header(self) -> Header:
+        """Header of the image."""
+        return self.samples.header(self.stored)
+
+    @property
+    def chunks(self) -> list[int]:
+        """Sides of regions that are fast to read."""
         chunks = [self.segments.chunks[i] for i in self.order]
         if "S" in self.stored.axes:
             chunks.pop()
         chunks = turned_sides(chunks, self.samples.orientation)
-        if "S" in header.axes:
-            chunks.append(header.shape[-1])
-        return Regions(path, header, chunks, self.read, open_levels, level)
+        if "S" in self.header.axes:
+            chunks.append(self.header.shape[-1])
+        return chunks
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return a region of the image."""
