@@ -9,6 +9,7 @@ from napari_dip.errors import InputError
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+from napari_dip.io.regions import Regions
 
 PAINTED = np.zeros((48, 56), bool)
 PAINTED[20:24, 10:40] = True
@@ -97,6 +98,26 @@ def test_nothing_painted_marks_nothing(tmp_path):
     mask, note = mask_of(files.read(tmp_path / "mask.png"), "mask.png")
     assert not mask.any()
     assert "0.0%" in note
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_mask_that_was_opened_means_the_same(tmp_path, name):
+    path = tmp_path / "mask.tif"
+    Pillow.fromarray(MASKS[name][0].astype("u1")).save(path)
+    expected, note = mask_of(files.read(path), "mask.tif")
+    mask, same_note = mask_of(files.open_image(path), "mask.tif")
+    np.testing.assert_array_equal(mask, expected)
+    assert same_note == note
+    # Values alone can be looked at later, region by region.
+    assert isinstance(mask, Regions) == (name in ("gray", "labels"))
+
+
+def test_what_was_opened_stays_so_where_its_axes_do(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", NOISE[None, ..., 0], metadata={"axes": "ZYX"})
+    pixels = files.open_image(tmp_path / "a.tif").data
+    assert pixels.shape == (1, 48, 56)
+    assert without_single_axes(pixels, (1, 48, 56)) is pixels
+    np.testing.assert_array_equal(without_single_axes(pixels), NOISE[..., 0])
 
 
 @pytest.mark.parametrize("axes", ["YXS", "CYX"])

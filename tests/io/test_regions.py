@@ -5,11 +5,13 @@ import pickle
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from napari_dip import cli
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import files, limits, provenance, zarr
 from napari_dip.io.image import Header, Image
@@ -249,6 +251,25 @@ def test_series_of_a_tiff_are_opened(tmp_path):
         np.testing.assert_array_equal(again[...], data)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.zarr"])
+def test_large_image_on_the_command_line(tmp_path, monkeypatch, name):
+    options = ["--iterations", "1", "--precision", "float32", "--quiet"]
+    files.write(tmp_path / name, STACK[:2, 0, :40, :40])
+    mask = STACK[0, 0, :40, :40] > 50_000
+    files.write(tmp_path / "mask.tif", mask.astype("u1"))
+    results = []
+    for free in (2**40, 1):
+        monkeypatch.setattr(files, "free_memory", lambda free=free: free)
+        target = tmp_path / f"{free}.tif"
+        arguments = ["inpaint", tmp_path / name, "--mask", tmp_path / "mask.tif"]
+        assert cli.main([*map(str, arguments), "-o", str(target), *options]) == 0
+        results.append(files.read(target))
+    large, small = results
+    np.testing.assert_array_equal(large.data, small.data)
+    assert large.header.provenance["inputs"] == small.header.provenance["inputs"]
+    assert large.header.provenance["inputs"]["mask"]["file"] == "mask.tif"
+
+
 # -- damage -----------------------------------------------------------------------
 
 
@@ -266,7 +287,6 @@ def test_tile_that_is_damaged_spoils_its_region_only(tmp_path):
 
 
 def test_tile_that_is_a_larger_image(tmp_path):
-    imagecodecs = pytest.importorskip("imagecodecs")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, COLOURS[:64, :64], tile=(64, 64), compression="png")
     bomb = imagecodecs.png_encode(np.zeros((3000, 3000, 3), "u1"))

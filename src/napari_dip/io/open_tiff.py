@@ -89,7 +89,11 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
     with ExitStack() as stack:
         log = stack.enter_context(_logged_errors())
         stack.enter_context(one_line_errors(path))
-        file = open_on(stack, path)
+        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+        if file.tif.is_ome:
+            _open_ome(file, path, stack)
+        elif file.tif.is_imagej:
+            _arrange_imagej(file, path)
         file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
@@ -102,16 +106,6 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         if series is None and count > 1:
             file.notes.append(f"{path.name} holds {count} images; the first was read")
         yield file
-
-
-def open_on(stack: ExitStack, path: Path) -> OpenTiff:
-    """Open a TIFF that a stack will close, with its planes arranged."""
-    file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
-    if file.tif.is_ome:
-        _open_ome(file, path, stack)
-    elif file.tif.is_imagej:
-        _arrange_imagej(file, path)
-    return file
 
 
 @contextmanager
