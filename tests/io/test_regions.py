@@ -175,6 +175,14 @@ def test_lower_resolutions_can_be_pickled(tmp_path):
     np.testing.assert_array_equal(again, PLANE[::2, ::2])
 
 
+def test_another_process_may_work_in_another_folder(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", PLANE)
+    monkeypatch.chdir(tmp_path)
+    stored = pickle.dumps(files.open_image("a.tif").data)
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(pickle.loads(stored)[...], PLANE)
+
+
 def opacity(path):
     samples = np.dstack([COLOURS, COLOURS[..., 0]])
     tifffile.imwrite(path, samples, photometric="rgb", extrasamples=["unassalpha"])
@@ -322,6 +330,15 @@ def test_truncated_file_is_not_opened(tmp_path):
     (tmp_path / "a.tif").write_bytes(content[:-2000])
     with pytest.raises(FileError):
         files.open_image(tmp_path / "a.tif")
+
+
+def test_file_that_shrinks_after_it_was_opened(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", PLANE)
+    pixels = files.open_image(tmp_path / "a.tif").data
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:9000])
+    np.testing.assert_array_equal(pixels[:20], PLANE[:20])
+    with pytest.raises(FileError, match=r"a\.tif ends within its pixels"):
+        pixels[60]
 
 
 def test_one_strip_for_a_large_image(tmp_path, monkeypatch):

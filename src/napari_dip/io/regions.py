@@ -77,7 +77,7 @@ class Regions:
         return np.asarray(self[...], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self._reopen, self._path, self._level)
+        return _reopened, (self._reopen, self._path.absolute(), self._level)
 
 
 @dataclass(frozen=True)
@@ -222,3 +222,36 @@ def slab_sides(shape: Sequence[int], itemsize: int, nbytes: int) -> tuple[int, .
         if sides[axis] < shape[axis]:
             break
     return tuple(sides)
+
+
+def runs(
+    region: NDArray[Any], box: Sequence[slice], shape: Sequence[int]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the parts of a region that lie in one piece in a whole array in C order.
+
+    A memory map would do the same, but errors of the disk end a process that uses one.
+
+    Parameters
+    ----------
+    region : ndarray
+        The pixels of the region, in C order.
+    box : sequence of slice
+        Where the region is.
+    shape : sequence of int
+        Shape of the whole array.
+
+    Yields
+    ------
+    place : int
+        Distance of a part from the beginning of the whole array, in bytes.
+    part : ndarray
+        The part, a view.
+    """
+    strides = [region.itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    start = sum(part.start * stride for part, stride in zip(box, strides, strict=True))
+    axis = len(shape) - 1  # along which the values of a part follow each other
+    while axis > 0 and region.shape[axis] == shape[axis]:
+        axis -= 1
+    for position in np.ndindex(region.shape[:axis]):
+        place = start + sum(map(operator.mul, position, strides))
+        yield place, region[position]

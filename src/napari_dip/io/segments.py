@@ -16,7 +16,7 @@ from tifffile import COMPRESSION
 
 from napari_dip.errors import FileError
 from napari_dip.io import limits, raster
-from napari_dip.io.regions import Box, sides_of, slab_sides
+from napari_dip.io.regions import Box, runs, sides_of, slab_sides
 
 _IMAGES = (
     COMPRESSION.JPEG,
@@ -108,7 +108,7 @@ class Segments:
         if not page.is_final:
             name = page.parent.filename
             limits.check_memory(size, f"{name} has a strip or tile of {size} bytes")
-            page.init_decode()
+            self._decoder = page.decode
         self._segment = lru_cache(max(1, _KEPT // size))(self._decode)
 
     @property
@@ -131,16 +131,22 @@ class Segments:
         for position in np.ndindex(planes.shape):
             plane = planes[position]
             if self._page.is_final:
-                pixels[position] = self._stored(plane)[tuple(inside)]
+                pixels[position] = self._stored(plane, inside)
             else:
                 self._put_together(plane, inside, pixels[position])
         return pixels.reshape(*planes.shape, *sides_of(box[depth:]))
 
-    def _stored(self, plane: Plane) -> NDArray[Any]:
-        """Return pixels that lie in the file as they are."""
+    def _stored(self, plane: Plane, box: Sequence[slice]) -> NDArray[Any]:
+        """Return a region of pixels that lie in the file as they are."""
         page = self._page
         dtype = page.dtype.newbyteorder(page.parent.byteorder)
-        return np.memmap(plane.path, dtype, "r", plane.offsets[0], page.shaped)
+        pixels = np.empty(sides_of(box), dtype)
+        with open(plane.path, "rb") as file:
+            for place, part in runs(pixels, box, page.shaped):
+                file.seek(plane.offsets[0] + place)
+                if file.readinto(part.data) < part.nbytes:
+                    raise EOFError(f"{plane.path.name} ends within its pixels")
+        return pixels
 
     def _put_together(
         self, plane: Plane, box: Sequence[slice], pixels: NDArray[Any]
@@ -177,7 +183,7 @@ class Segments:
             file.seek(offset)
             content = file.read(count)
         _check_segment(content, self._page, plane.path)
-        segment: NDArray[Any] = self._page.decode(content, number, **plane.options)[0]
+        segment: NDArray[Any] = self._decoder(content, number, **plane.options)[0]
         return segment
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,7 @@ from napari_dip.io.image import (
 )
 from napari_dip.io.open_tiff import OpenTiff, opened
 from napari_dip.io.reading import one_line
-from napari_dip.io.regions import Box, Levels, Regions, Target
+from napari_dip.io.regions import Box, Levels, Regions, Target, runs
 from napari_dip.io.samples import Samples, samples_of
 from napari_dip.io.segments import Segments, check_segments, segments_of
 
@@ -438,9 +437,12 @@ def create(path: Path, header: Header, *, ome: bool) -> Target:
     assert offset is not None
 
     def put(box: Box, values: NDArray[Any]) -> None:
-        within = [box[i].start for i in order]
+        within = [box[i] for i in order]
         values = np.ascontiguousarray(values.transpose(order), dtype)
-        _put(path, offset, shape, within, values)
+        with open(path, "r+b") as file:
+            for place, part in runs(values, within, shape):
+                file.seek(offset + place)
+                file.write(part.data)
 
     def finish(text: str | None) -> None:
         if text is not None:
@@ -448,26 +450,6 @@ def create(path: Path, header: Header, *, ome: bool) -> Target:
                 tif.pages.first.tags["Software"].overwrite(text)
 
     return Target(header.shape, header.dtype, put, finish, notes)
-
-
-def _put(
-    path: Path,
-    offset: int,
-    shape: tuple[int, ...],
-    corner: Sequence[int],
-    values: NDArray[Any],
-) -> None:
-    """Write a region of pixels that lie in a file as they are."""
-    strides = [values.itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    run = len(shape) - 1  # the axis along which values follow each other
-    while run > 0 and values.shape[run] == shape[run]:
-        run -= 1
-    start = offset + sum(map(operator.mul, corner, strides))
-    # No memory map, with which a full disk would end the process.
-    with open(path, "r+b") as file:
-        for position in np.ndindex(values.shape[:run]):
-            file.seek(start + sum(map(operator.mul, position, strides)))
-            file.write(values[position].data)
 
 
 @contextmanager
