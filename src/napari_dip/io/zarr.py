@@ -36,7 +36,7 @@ from napari_dip.io.image import (
     without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
-from napari_dip.io.regions import Box, Levels, Regions, Target, boxes
+from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
 
@@ -568,16 +568,30 @@ def _halve(group: Any, number: int, stored: Header, is_label: bool) -> None:
     shape = (*source.shape[:-2], *(-(-n // 2) for n in source.shape[-2:]))
     target = _create_array(group, str(number), shape, stored)
     for box in boxes(shape, target.chunks):
-        finer = (*box[:-2], *(slice(2 * p.start, 2 * p.stop) for p in box[-2:]))
-        pixels = source[finer]
-        if is_label:
-            target[box] = pixels[..., ::2, ::2]
-            continue
-        # The last row and column of an odd number count twice.
-        odd = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
-        pixels = np.pad(pixels, odd, mode="edge").astype(np.float64)
-        rows = pixels[..., ::2, :] + pixels[..., 1::2, :]
-        target[box] = cast((rows[..., ::2] + rows[..., 1::2]) / 4, stored.dtype)
+        pixels = np.empty(sides_of(box), stored.dtype)
+        # Chunk by chunk of the source: threads of zarr keep what they once needed.
+        half = (*pixels.shape[:-2], _CHUNK // 2, _CHUNK // 2)
+        for part in boxes(pixels.shape, half):
+            place = [
+                slice(whole.start + within.start, whole.start + within.stop)
+                for whole, within in zip(box, part, strict=True)
+            ]
+            place[-2:] = [slice(2 * side.start, 2 * side.stop) for side in place[-2:]]
+            values = source[tuple(place)]
+            values = values[..., ::2, ::2] if is_label else _means(values)
+            pixels[part] = cast(values, stored.dtype)
+        target[box] = pixels
+
+
+def _means(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of 2 x 2 pixels; the last ones of an odd number count twice."""
+    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
+    if any(map(any, odd)):
+        pixels = np.pad(pixels, odd, mode="edge")
+    total = np.zeros(pixels[..., ::2, ::2].shape, np.result_type(pixels, np.float32))
+    for y, x in itertools.product(range(2), range(2)):
+        total += np.float32(0.25) * pixels[..., y::2, x::2]
+    return total
 
 
 def _multiscale(stored: Header, count: int, models: Any, is_label: bool) -> Any:
