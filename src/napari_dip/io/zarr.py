@@ -578,8 +578,10 @@ def _halve(group: Any, number: int, stored: Header, is_label: bool) -> None:
             ]
             place[-2:] = [slice(2 * side.start, 2 * side.stop) for side in place[-2:]]
             values = source[tuple(place)]
-            values = values[..., ::2, ::2] if is_label else _means(values)
-            pixels[part] = cast(values, stored.dtype)
+            if is_label:
+                pixels[part] = values[..., ::2, ::2]
+            else:
+                pixels[part] = cast(_means(values), stored.dtype)
         target[box] = pixels
 
 
