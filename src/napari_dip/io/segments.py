@@ -167,10 +167,10 @@ class Segments:
                 end = min(part.stop, (i + 1) * side)
                 into.append(slice(first - part.start, end - part.start))
                 of.append(slice(first - i * side, end - i * side))
-            filled = segment is None
-            pixels[tuple(into)] = (
-                self._page.nodata if filled else segment[tuple(of[1:])]
-            )
+            if segment is None:
+                pixels[tuple(into)] = self._page.nodata
+            else:
+                pixels[tuple(into)] = segment[tuple(of[1:])]
 
     def _decode(self, plane: Plane, number: int) -> NDArray[Any] | None:
         """Return a strip or tile, None for one that is not stored."""
