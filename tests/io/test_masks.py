@@ -1,5 +1,7 @@
 """Masks are what their painter meant, and axes of one element do not matter."""
 
+import pickle
+
 import numpy as np
 import pytest
 import tifffile
@@ -112,12 +114,25 @@ def test_mask_that_was_opened_means_the_same(tmp_path, name):
     assert isinstance(mask, Regions) == (name in ("gray", "labels"))
 
 
-def test_what_was_opened_stays_so_where_its_axes_do(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", NOISE[None, ..., 0], metadata={"axes": "ZYX"})
-    pixels = files.open_image(tmp_path / "a.tif").data
-    assert pixels.shape == (1, 48, 56)
-    assert without_single_axes(pixels, (1, 48, 56)) is pixels
-    np.testing.assert_array_equal(without_single_axes(pixels), NOISE[..., 0])
+@pytest.mark.parametrize(
+    ("shape", "like", "expected"),
+    [
+        ((48, 56), (1, 1, 1, 48, 56), (1, 1, 1, 48, 56)),
+        ((1, 48, 56), None, (48, 56)),
+        ((2, 48, 56), (1, 2, 1, 48, 56), (1, 2, 1, 48, 56)),
+        ((48, 56), (48, 56), (48, 56)),
+    ],
+)
+def test_what_was_opened_stays_so_with_other_axes(tmp_path, shape, like, expected):
+    data = np.random.default_rng(0).integers(1, 255, shape).astype("u1")
+    tifffile.imwrite(tmp_path / "a.tif", data, tile=(16, 16))
+    pixels = without_single_axes(files.open_image(tmp_path / "a.tif").data, like)
+    assert isinstance(pixels, Regions)
+    assert pixels.shape == expected
+    assert len(pixels.chunks) == pixels.ndim == len(expected)
+    for array in (pixels, pickle.loads(pickle.dumps(pixels))):
+        np.testing.assert_array_equal(array[...], data.reshape(expected))
+        np.testing.assert_array_equal(array[..., 5:9], data.reshape(expected)[..., 5:9])
 
 
 @pytest.mark.parametrize("axes", ["YXS", "CYX"])

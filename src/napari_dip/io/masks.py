@@ -93,10 +93,9 @@ def without_single_axes(
     like : tuple of int, optional
         A shape that the array gets if it differs from its own in such axes only.
     """
-    same = like is not None and _plain(like) == _plain(data.shape)
-    shape = like if like is not None and same else _plain(data.shape)
-    # What was opened lazily stays so where nothing changes.
-    return data if data.shape == shape else np.asarray(data).reshape(shape)
+    if like is not None and _plain(like) == _plain(data.shape):
+        return data.reshape(like)
+    return data.reshape(_plain(data.shape))
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:

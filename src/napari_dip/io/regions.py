@@ -55,7 +55,11 @@ class Regions:
         reopen: Callable[[Path], Levels | None],
         level: int,
     ) -> None:
-        self.shape, self.dtype, self.ndim = header.shape, header.dtype, len(header.axes)
+        self.shape, self.dtype, self.ndim = (
+            header.shape,
+            header.dtype,
+            len(header.shape),
+        )
         self.chunks = tuple(map(min, chunks, self.shape))
         self._path, self._header, self._read = path, header, read
         self._reopen, self._level = reopen, level
@@ -77,7 +81,33 @@ class Regions:
         return np.asarray(self[...], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self._reopen, self._path.absolute(), self._level)
+        return _reopened, (
+            self._reopen,
+            self._path.absolute(),
+            self._level,
+            self.shape,
+        )
+
+    def reshape(self, shape: Sequence[int]) -> Regions:
+        """Return the same pixels with more or fewer axes of one element."""
+        if tuple(shape) == self.shape:
+            return self
+        own, other = (
+            [axis for axis, n in enumerate(sides) if n != 1]
+            for sides in (self.shape, shape)
+        )
+        chunks = [1] * len(shape)
+        for axis, place in zip(own, other, strict=True):
+            chunks[place] = self.chunks[axis]
+
+        def read(box: Box) -> NDArray[Any]:
+            within = [slice(0, 1)] * self.ndim
+            for axis, place in zip(own, other, strict=True):
+                within[axis] = box[place]
+            return self._read(tuple(within)).reshape(sides_of(box))
+
+        header = dataclasses.replace(self._header, shape=tuple(shape))
+        return Regions(self._path, header, chunks, read, self._reopen, self._level)
 
 
 @dataclass(frozen=True)
@@ -99,8 +129,10 @@ class Levels:
     opacity: bool = False
 
 
-def _reopened(reopen: Callable[[Path], Levels], path: Path, level: int) -> Regions:
-    return reopen(path).pixels[level]
+def _reopened(
+    reopen: Callable[[Path], Levels], path: Path, level: int, shape: tuple[int, ...]
+) -> Regions:
+    return reopen(path).pixels[level].reshape(shape)
 
 
 class Target:
