@@ -159,7 +159,8 @@ def microscope_psf(
     Returns
     -------
     ndarray
-        float32, of sum one; its brightest slice is in the middle.
+        float32, of sum one; its brightest slice is in the middle, and the slices go
+        from the cover glass into the specimen.
 
     Raises
     ------
@@ -232,12 +233,12 @@ def _focus(p: MicroscopeParameters) -> float:
         return 0.0
     # Where rays through the middle and through the rim of the pupil come together.
     rim = min(p.numerical_aperture, 0.9 * sample)
-    ends = [
-        p.depth * (p.immersion_index**2 - a**2) ** 0.5 / (sample**2 - a**2) ** 0.5
+    near, far = (
+        p.depth * ((p.immersion_index**2 - a**2) / (sample**2 - a**2)) ** 0.5
         for a in (0, rim)
-    ]
+    )
     step = p.wavelength / MICROMETRE / 20
-    heights = np.linspace(*ends, int(abs(ends[1] - ends[0]) / step) + 2)
+    heights = np.linspace(near, far, int(abs(far - near) / step) + 2)
     # Rings of one area in a disc as large as a pixel.
     rings = p.pixel_size * np.sqrt((np.arange(8) + 0.5) / (8 * np.pi))
     middle = _radial(p, rings, heights).mean(axis=1)
@@ -267,12 +268,13 @@ def _through_pinhole(p: MicroscopeParameters, radii: Array, heights: Array) -> A
     angles = np.pi * (np.arange(2 * rings) + 0.5) / (2 * rings)
     grid = np.linspace(0, radii.max() + hole, int((radii.max() + hole) / airy * 40) + 8)
     spot = CubicSpline(grid, _spot(p, p.wavelength, grid, heights), axis=1)
-    total = np.zeros((len(heights), len(radii)))
+    total: Array = np.zeros((len(heights), len(radii)))
     for ring in from_axis:
         for angle in angles:
             squared = radii**2 + ring**2 - 2 * radii * ring * np.cos(angle)
             total += spot(np.sqrt(squared.clip(min=0)))
-    return total / total.max()
+    through: Array = total / total.max()
+    return through
 
 
 def _spot(

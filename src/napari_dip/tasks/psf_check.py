@@ -1,4 +1,4 @@
-"""Whether a point spread function fits the image: is it turned, or displaced?"""
+"""Checks of a point spread function against the image: is it turned, or displaced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEWEST_BLOCKS = 16
 """Fewest blocks that tell how certain a difference is."""
 
 LARGEST = 2**21
-"""Most pixels that are looked at, in the middle of the image."""
+"""Most pixels that are looked at, in the middle of the planes."""
 
 RELATIVE, CERTAIN = 0.02, 6.0
 """Differences from which on a turned PSF counts as better: relative to the sparsity of
@@ -33,25 +33,29 @@ the gradients, and to the standard error."""
 def displacement_warning(psf: Array) -> str | None:
     """Say by how much a PSF would displace the image, None if hardly.
 
-    Both the centre of mass and the middle of what is brighter than half the maximum
-    must lie away from the centre: aberrations have a tail to one side.
+    Both the centre of mass and the middle of the brightest spot must lie away from the
+    centre: a PSF with aberrations has a tail to one side.
     """
-    mass = _centre(psf)
-    peak = _centre(np.where(psf >= psf.max() / 2, psf, 0))
-    if min(np.linalg.norm(mass), np.linalg.norm(peak)) < FARTHEST:
+    mass = np.subtract(ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
+    if min(np.linalg.norm(mass), np.linalg.norm(middle(psf))) < FARTHEST:
         return None
     by = ", ".join(
         f"{axis} {way:+.1f}" for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
     )
     return (
-        f"the centre of mass of the PSF lies beside its centre, the pixel side // 2 of "
-        f"every axis, by {by} pixels: the result is displaced by the opposite"
+        f"the PSF is not centred: its centre of mass lies {by} pixels from the pixel "
+        f"side // 2, so the result is displaced by the opposite against the image"
     )
 
 
-def _centre(psf: Array) -> Array:
-    middle = [side // 2 for side in psf.shape]
-    return np.subtract(ndimage.center_of_mass(psf), middle)
+def middle(psf: Array) -> Array:
+    """Return where the brightest spot lies, in pixels from the pixel ``side // 2``."""
+    smooth = ndimage.gaussian_filter(psf, 1)
+    spots, _ = ndimage.label(smooth > smooth.max() / 2)
+    spot = spots == spots[np.unravel_index(smooth.argmax(), smooth.shape)]
+    centre = ndimage.center_of_mass(np.where(spot, smooth, 0))
+    off: Array = np.subtract(centre, [n // 2 for n in psf.shape])
+    return off
 
 
 def turn_warning(
@@ -89,9 +93,12 @@ def turn_warning(
         nearest = ndimage.distance_transform_edt(known == 0, return_indices=True)[1]
         image = image[tuple(nearest)]
     if image.size > LARGEST:
-        shrink = (LARGEST / image.size) ** (1 / image.ndim)
-        margins = [int(n * (1 - shrink) / 2) for n in image.shape]
-        image, periodic = _without_border(image, margins), False
+        part = (LARGEST / image.size) ** 0.5
+        cut = [int(n * (1 - part) / 2) for n in image.shape[-2:]]
+        image = _without_border(image, [*[0] * (image.ndim - 2), *cut])
+        periodic = False
+    if any(n < max(k, 4) for k, n in zip(psf.shape, image.shape, strict=True)):
+        return None
     deconvolve = _Deconvolution(image, psf, variance, periodic)
     margins = [
         min(max(k // 2, 4), n // 4) for k, n in zip(psf.shape, image.shape, strict=True)
@@ -138,7 +145,7 @@ class _Deconvolution:
         self.sides = image.shape
         if not periodic:
             for axis, side in enumerate(psf.shape):
-                image = _closed(image, axis, min(2 * side, image.shape[axis]))
+                image = closed(image, axis, min(2 * side, image.shape[axis]))
         self.shape = image.shape
         self.spectrum = fft.rfftn(image.astype(np.float64))
         waves = [fft.fftfreq(n) for n in self.shape[:-1]]
@@ -181,8 +188,11 @@ class _Deconvolution:
         return sharp
 
 
-def _closed(image: Array, axis: int, width: int) -> Array:
-    """Extend an image along an axis so that its end leads smoothly to its start."""
+def closed(image: Array, axis: int, width: int) -> Array:
+    """Extend an image along an axis so that its end leads smoothly to its start.
+
+    The reflections at both ends, faded into each other.
+    """
     n = image.shape[axis]
     flipped = np.flip(image, axis)
     t = (np.arange(width) + 0.5) / width
@@ -198,9 +208,11 @@ def _sparsity(image: Array) -> tuple[float, Array]:
     Also return how the blocks of the image differ from it, to first order.
     """
     inside = tuple(slice(n - 1) for n in image.shape)
-    steps = [np.abs(np.diff(image, axis=axis))[inside] for axis in range(image.ndim)]
-    absolute = _block_means(sum(steps))
-    squared = _block_means(sum(step**2 for step in steps))
+    steps = np.stack(
+        [np.abs(np.diff(image, axis=axis))[inside] for axis in range(image.ndim)]
+    )
+    absolute = _block_means(steps.sum(axis=0))
+    squared = _block_means((steps**2).sum(axis=0))
     mean, square = absolute.mean() + 1e-30, squared.mean() + 1e-30
     sparsity = float(np.log(mean) - np.log(square) / 2)
     return sparsity, absolute / mean - squared / square / 2
