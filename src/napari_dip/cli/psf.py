@@ -26,7 +26,7 @@ from napari_dip.cli.output import put, say
 from napari_dip.errors import InputError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
-from napari_dip.io.masks import psf_of, without_single_axes
+from napari_dip.io.masks import psf_of
 from napari_dip.io.psf import optics_of
 from napari_dip.tasks.bead_psf import BeadParameters, measure
 from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
@@ -63,9 +63,9 @@ def microscope(
     check_target(output, [] if like is None else [like], overwrite)
     if like is not None:
         values = _like(files.read_header(like), like.name) | values
-    for name in ("numerical_aperture", "wavelength", "pixel_size"):
+    for name in MicroscopeParameters.required:
         if name not in values:
-            also = ", or like" if name == "pixel_size" else ""
+            also = ", or like," if name == "pixel_size" else ""
             raise InputError(f"{name}{also} must be given")
     return compute(MicroscopeParameters(**values), output, overwrite, json, quiet)
 
@@ -148,8 +148,7 @@ def average(
     image = files.read(file)
     found = optics_of(image.header, file.name)
     parameters = BeadParameters(**{**found, **values})
-    data = without_single_axes(psf_of(image, file.name))
-    measured = measure(data, parameters)
+    measured = measure(psf_of(image, file.name), parameters)
     origin = {
         **provenance.origin(parameters),
         "from_file": [name for name in found if name not in values],

@@ -212,6 +212,9 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
 def _checked(image: Any, parameters: BeadParameters) -> Array:
     """Return an image as float64, checked against the parameters."""
     image = np.asarray(as_array(image, "image"))
+    if image.ndim > 2:  # files of five axes hold images of two or three
+        sides = [n for n in image.shape[:-2] if n > 1]
+        image = image.reshape(*sides, *image.shape[-2:])
     if image.ndim not in (2, 3):
         raise InputError(
             f"image must be a plane or a volume of beads, with 2 or 3 axes; got shape "

@@ -26,6 +26,11 @@ class MicroscopeParameters(Parameters):
     """What `microscope_psf` accepts, for the panel and the command line too."""
 
     task: ClassVar[str] = "microscope_psf"
+    required: ClassVar[tuple[str, ...]] = (
+        "numerical_aperture",
+        "wavelength",
+        "pixel_size",
+    )
 
     shape: tuple[int, ...] = parameter(
         (65, 65),

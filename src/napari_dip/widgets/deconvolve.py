@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from napari.utils.notifications import show_warning
+
+from napari_dip.io.psf import size_warning
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
+from napari_dip.widgets.psf import sizes
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -24,3 +28,12 @@ class DeconvolveWidget(TaskWidget):
         "It is only as good as the point spread function: a wrong one gives rings "
         "and doubled edges. What the optics did not let through is a guess."
     )
+
+    def run(self) -> None:
+        """Start a fit, after a warning if the PSF has other pixels than the image."""
+        image, psf = (given.layer for given in self.inputs.values())
+        if image is not None and psf is not None:
+            text = size_warning(sizes(image), sizes(psf))
+            if text is not None:
+                show_warning(text)
+        super().run()

@@ -172,6 +172,8 @@ def make_field(p: Parameter) -> Field:
             words["none"] = None
         if words:
             return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
+        if float in p.types:
+            return _number(p, p.default)
         if p.low is not None and p.high is not None and p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
             return Plain(ComboBox(choices=list(choices)), p.default)
