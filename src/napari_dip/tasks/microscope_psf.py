@@ -209,7 +209,7 @@ def _volume(p: MicroscopeParameters) -> Array:
     shortest = min(p.wavelength, p.excitation_wavelength or p.wavelength) / MICROMETRE
     cycle = shortest / (2 * p.numerical_aperture)  # of the finest detail
     # Points in every pixel, to average over its area.
-    points = 2 * int(np.ceil(2 * p.pixel_size / cycle)) - 1
+    points = 2 * int(np.ceil(3 * p.pixel_size / cycle)) - 1
     y, x = (_quadrant(side, points, p.pixel_size) for side in sides)
     distance = np.hypot(y[:, None], x)
     grid = np.linspace(0, distance.max() + cycle, int(distance.max() / cycle * 10) + 20)
@@ -235,7 +235,7 @@ def _focus(p: MicroscopeParameters) -> float:
     """Return the height of the stage at which the middle pixel is brightest."""
     sample = p.sample_index or p.immersion_index
     if not p.depth or sample == p.immersion_index:
-        return 0.0
+        return p.depth
     # Where rays through the middle and through the rim of the pupil come together.
     rim = min(p.numerical_aperture, 0.9 * sample)
     near, far = (
@@ -261,25 +261,18 @@ def _radial(p: MicroscopeParameters, radii: Array, heights: Array) -> Array:
 
 def _through_pinhole(p: MicroscopeParameters, radii: Array, heights: Array) -> Array:
     """Return the light from a point that gets through the pinhole, (Z, R)."""
-    from scipy.interpolate import CubicSpline
-
     airy = 1.22 * p.wavelength / MICROMETRE / p.numerical_aperture
     hole = airy * p.pinhole / 2
     if not hole:
         return _spot(p, p.wavelength, radii, heights)
-    # The middles of rings and sectors of one area.
-    rings = max(4, int(np.ceil(4 * p.pinhole)))
-    from_axis = hole * np.sqrt((np.arange(rings) + 0.5) / rings)
-    angles = np.pi * (np.arange(2 * rings) + 0.5) / (2 * rings)
-    grid = np.linspace(0, radii.max() + hole, int((radii.max() + hole) / airy * 40) + 8)
-    spot = CubicSpline(grid, _spot(p, p.wavelength, grid, heights), axis=1)
-    total: Array = np.zeros((len(heights), len(radii)))
-    for ring in from_axis:
-        for angle in angles:
-            squared = radii**2 + ring**2 - 2 * radii * ring * np.cos(angle)
-            total += spot(np.sqrt(squared.clip(min=0)))
-    through: Array = total / total.max()
-    return through
+    # Rings around the image of the point, and how much of each is in the pinhole.
+    width = min(airy / 40, hole / 10)
+    rings = np.arange(width / 2, radii.max() + hole, width)
+    spot = _spot(p, p.wavelength, rings, heights)
+    apart = np.maximum(2 * rings[:, None] * radii, 1e-12)
+    cosine = (rings[:, None] ** 2 + radii**2 - hole**2) / apart
+    inside: Array = spot * rings @ np.arccos(cosine.clip(-1, 1))
+    return inside / inside.max()
 
 
 def _spot(

@@ -33,14 +33,17 @@ the gradients, and to the standard error."""
 def displacement_warning(psf: Array) -> str | None:
     """Say by how much a PSF would displace the image, None if hardly.
 
-    Both the centre of mass and the middle of the brightest spot must lie away from the
-    centre: a PSF with aberrations has a tail to one side.
+    The centre of mass and the middle of the brightest spot must lie in one direction
+    from the centre: a PSF with aberrations has a tail to one side.
     """
     mass = np.subtract(ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
-    if min(np.linalg.norm(mass), np.linalg.norm(middle(psf))) < FARTHEST:
+    spot = middle(psf)
+    both = np.where(mass * spot > 0, np.minimum(np.abs(mass), np.abs(spot)), 0)
+    if np.linalg.norm(both) < FARTHEST:
         return None
     by = ", ".join(
-        f"{axis} {way:+.1f}" for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
+        f"{axis} {round(way, 1) + 0:+}"  # adding zero takes its sign away
+        for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
     )
     return (
         f"the PSF is not centred: its centre of mass lies {by} pixels from the pixel "
@@ -110,11 +113,12 @@ def turn_warning(
     difference, spread = given - other, (here - there).std() / len(here) ** 0.5
     if len(here) < FEWEST_BLOCKS or difference < max(RELATIVE, CERTAIN * spread):
         return None
+    how = "turned by 180 degrees" if psf.ndim == 2 else "flipped along z, y and x"
     return (
-        f"the PSF turned by 180 degrees explains the image better: with it a simple "
-        f"deconvolution has gradients that are sparser by {difference:.0%} "
-        f"({difference / spread:.0f} standard errors), so less ringing. If that is how "
-        f"the image was blurred, turn the PSF"
+        f"the PSF {how} explains the image better: with it a simple deconvolution has "
+        f"gradients that are sparser by {difference:.0%} ({difference / spread:.0f} "
+        f"standard errors), so less ringing. If that is how the image was blurred, "
+        f"flip the PSF"
     )
 
 
