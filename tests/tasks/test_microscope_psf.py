@@ -160,6 +160,8 @@ NEEDED = {"numerical_aperture": 1.4, "wavelength": 520, "pixel_size": 0.1}
         ({"pixel_size": 0}, "pixel_size must be"),
         ({"pixel_size": float("nan")}, "pixel_size must be"),
         ({"depth": -1}, "depth must be"),
+        ({"pixel_size": 6.5}, "camera divided by the magnification.* 0.371 µm"),
+        ({"shape": (1025, 3, 3), "z_step": 50}, "shape must cover a smaller field"),
     ],
 )
 def test_refused(options, message):

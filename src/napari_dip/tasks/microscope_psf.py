@@ -17,6 +17,9 @@ Array = NDArray[Any]
 MICROMETRE = 1000.0
 """Nanometres."""
 
+LARGEST = 2**26
+"""Most numbers in a table of the model: half a GiB."""
+
 NODES = 16
 """Nodes of the quadrature for every period of the wave across the pupil."""
 
@@ -113,6 +116,13 @@ class MicroscopeParameters(Parameters):
             raise InputError(
                 f"numerical_aperture must not be larger than immersion_index, "
                 f"{self.immersion_index:g}; got {self.numerical_aperture:g}"
+            )
+        coarsest = self.wavelength / MICROMETRE / self.numerical_aperture
+        if self.pixel_size > coarsest:
+            raise InputError(
+                f"pixel_size must be that of the camera divided by the magnification: "
+                f"no more than the wavelength over the numerical aperture, "
+                f"{coarsest:.3g} µm; got {self.pixel_size:g}"
             )
 
 
@@ -219,9 +229,7 @@ def _volume(p: MicroscopeParameters) -> Array:
         fine = CubicSpline.construct_fast(profile, grid)(distance)
         rows, columns = (n // points for n in fine.shape)
         pixels = fine.reshape(rows, points, columns, points).mean(axis=(1, 3))
-        quadrant = pixels[-(sides[0] // 2 + 1) :, -(sides[1] // 2 + 1) :]
-        ends = [(side // 2, 0) for side in sides]
-        psf[z] = np.pad(quadrant, ends, mode="reflect")
+        psf[z] = np.pad(pixels, [(side // 2, 0) for side in sides], mode="reflect")
     return psf.clip(min=0)
 
 
@@ -268,6 +276,7 @@ def _through_pinhole(p: MicroscopeParameters, radii: Array, heights: Array) -> A
     # Rings around the image of the point, and how much of each is in the pinhole.
     width = min(airy / 40, hole / 10)
     rings = np.arange(width / 2, radii.max() + hole, width)
+    _check_size(p, len(rings) * len(radii))
     spot = _spot(p, p.wavelength, rings, heights)
     apart = np.maximum(2 * rings[:, None] * radii, 1e-12)
     cosine = (rings[:, None] ** 2 + radii**2 - hole**2) / apart
@@ -283,11 +292,20 @@ def _spot(
 
     micrometres = wavelength / MICROMETRE
     pupil, weights = _pupil(p, radii.max(), heights, micrometres)
+    _check_size(p, len(pupil) * max(len(radii), len(heights)))
     k = 2 * np.pi / micrometres
     wave = np.exp(1j * k * _path(p, pupil, heights)) * pupil * weights
     field = wave @ j0(k * p.numerical_aperture * pupil[:, None] * radii)
     spot: Array = np.abs(field) ** 2
     return spot
+
+
+def _check_size(p: MicroscopeParameters, count: int) -> None:
+    if count > LARGEST:
+        raise InputError(
+            f"shape must cover a smaller field, {p.shape} pixels are too many of "
+            f"{p.pixel_size:g} µm and a z_step of {p.z_step or 0:g} µm"
+        )
 
 
 def _pupil(

@@ -26,7 +26,13 @@ from qtpy.QtWidgets import (
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
 from napari_dip.widgets.parts import folded
 
-FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
+FIRST_NUMBERS = {
+    "iterations": 500,
+    "restarts": 4,
+    "sigma": 10,
+    "excitation_wavelength": 488,
+    "sample_index": 1.33,
+}
 """First value of a field when a number replaces "automatic"."""
 
 LABELS = {
@@ -35,6 +41,13 @@ LABELS = {
     "psf": "PSF",
     "sigma": "Noise sigma",
     "tv": "Total variation",
+    "wavelength": "Wavelength (nm)",
+    "excitation_wavelength": "Excitation wavelength (nm)",
+    "pixel_size": "Pixel size (µm)",
+    "z_step": "Z step (µm)",
+    "pinhole": "Pinhole (Airy units)",
+    "depth": "Depth (µm)",
+    "bead_diameter": "Bead diameter (µm)",
 }
 """Labels of parameters and arrays whose name makes no good label."""
 
