@@ -134,7 +134,7 @@ def test_tiny_beads_change_nothing(round_psf):
 def test_which_beads_are_left_out(round_psf):
     places = lattice((200, 200), 40)
     others = np.array([[2.0, 100.0], [100.0, 197.0]])  # at the border
-    close = places[:1] + [6, 3]
+    close = places[:1] + np.array([6, 3])
     bright = np.full(len(places), 1000.0)
     bright[-2:] = 9000
     every = np.concatenate([places, others, close])
@@ -154,7 +154,7 @@ def test_which_beads_are_left_out(round_psf):
 
 def test_a_clump_is_unlike_the_others(round_psf):
     places = lattice((240, 240), 40)
-    clump = places[7] + [0, 2.2]
+    clump = places[7] + np.array([0, 2.2])
     every = np.concatenate([places, [clump]])
     image = picture(round_psf, every, 2000, shape=(240, 240))
     beads = measure(image, BeadParameters(shape=(19, 19)))

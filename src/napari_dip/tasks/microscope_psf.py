@@ -281,7 +281,8 @@ def _through_pinhole(p: MicroscopeParameters, radii: Array, heights: Array) -> A
     apart = np.maximum(2 * rings[:, None] * radii, 1e-12)
     cosine = (rings[:, None] ** 2 + radii**2 - hole**2) / apart
     inside: Array = spot * rings @ np.arccos(cosine.clip(-1, 1))
-    return inside / inside.max()
+    inside /= inside.max()
+    return inside
 
 
 def _spot(

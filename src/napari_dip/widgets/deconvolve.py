@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from napari.utils.notifications import show_warning
-
-from napari_dip.io.psf import size_warning
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
-from napari_dip.widgets.psf import sizes
+from napari_dip.widgets.psf import warn_of_other_pixels
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -31,9 +28,5 @@ class DeconvolveWidget(TaskWidget):
 
     def run(self) -> None:
         """Start a fit, after a warning if the PSF has other pixels than the image."""
-        image, psf = (given.layer for given in self.inputs.values())
-        if image is not None and psf is not None:
-            text = size_warning(sizes(image), sizes(psf))
-            if text is not None:
-                show_warning(text)
+        warn_of_other_pixels(*(given.layer for given in self.inputs.values()))
         super().run()

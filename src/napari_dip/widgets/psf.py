@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_warning
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.io.provenance import origin
-from napari_dip.io.psf import differ
+from napari_dip.io.psf import differ, size_warning
 from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
 from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
@@ -248,6 +248,14 @@ def sizes(layer: Layer) -> dict[str, float]:
         if length:
             known[axis] = length
     return known
+
+
+def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
+    """Show a warning if the layer of a PSF has other pixels than that of the image."""
+    if image is not None and psf is not None:
+        text = size_warning(sizes(image), sizes(psf))
+        if text is not None:
+            show_warning(text)
 
 
 def _grid(source: Layer, n: int) -> dict[str, Any]:
