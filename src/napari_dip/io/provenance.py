@@ -84,11 +84,7 @@ def describe(
     provenance = {
         **origin(recipe),
         "from_file": list(from_file),
-        "inputs": {
-            name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
-            | {"sha256": digest(array)}
-            for name, (file, array) in arrays.items()
-        },
+        "inputs": describe_inputs(arrays),
         **({"objects": dict(objects)} if objects else {}),
         **common,
         "iterations": fit.iterations,
@@ -100,6 +96,17 @@ def describe(
     }
     jsonable: dict[str, Any] = _jsonable(provenance)
     return jsonable
+
+
+def describe_inputs(
+    arrays: Mapping[str, tuple[str, NDArray[Any]]],
+) -> dict[str, dict[str, Any]]:
+    """Return file, shape, type and hash of each array of a task."""
+    return {
+        name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
+        | {"sha256": digest(array)}
+        for name, (file, array) in arrays.items()
+    }
 
 
 def digest(array: NDArray[Any]) -> str:

@@ -147,6 +147,9 @@ class Parameters:
 
     task: ClassVar[str] = ""
 
+    required: ClassVar[tuple[str, ...]] = ()
+    """Parameters for which the function has no default, only the panel."""
+
     def __post_init__(self) -> None:
         for p in self.parameters():
             object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
