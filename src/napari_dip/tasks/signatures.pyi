@@ -37,6 +37,8 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -71,6 +73,10 @@ def denoise(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -141,6 +147,8 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -167,6 +175,8 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -194,6 +204,8 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -231,6 +243,10 @@ def denoise_guided(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -297,6 +313,8 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -324,6 +342,8 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -351,6 +371,8 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -385,6 +407,10 @@ def enhance(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -453,6 +479,8 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -478,6 +506,8 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -502,6 +532,8 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -536,6 +568,10 @@ def remove_artifacts(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -602,6 +638,8 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -626,6 +664,8 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -651,6 +691,8 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -687,6 +729,10 @@ def super_resolve(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -760,6 +806,8 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -786,6 +834,8 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -812,6 +862,8 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -851,6 +903,10 @@ def inpaint(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -926,6 +982,8 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -953,6 +1011,8 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -981,6 +1041,8 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1020,6 +1082,10 @@ def blend(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1091,6 +1157,8 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1118,6 +1186,8 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1144,6 +1214,8 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1182,6 +1254,10 @@ def deconvolve(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1260,6 +1336,8 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1289,6 +1367,8 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1318,6 +1398,8 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1355,6 +1437,10 @@ def restore(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1425,6 +1511,8 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1453,6 +1541,8 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1482,6 +1572,8 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1525,6 +1617,10 @@ def invert_features(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1610,6 +1706,8 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1644,6 +1742,8 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1678,6 +1778,8 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1722,6 +1824,10 @@ def maximize_activation(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1815,6 +1921,8 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1852,6 +1960,8 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
