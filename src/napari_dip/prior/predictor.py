@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_dip.prior import runtime
 from napari_dip.prior.averaging import predict
+from napari_dip.prior.codes import Code
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Prior, Problem, Settings
 
@@ -51,16 +52,19 @@ class Predictor:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __call__(self, problem: Problem) -> Tensor:
-        """Return the predictions for the measurement of a problem, (N, C, ...)."""
+    def __call__(self, problem: Problem, code: Code) -> Tensor:
+        """Return the predictions for the measurement of a problem, (N, C, ...).
+
+        The network sees what `code` shows of the measurement.
+        """
         place = self._place(problem.image_shape)
         objective = Objective(problem, place.device)
-        code = self.prior.code.drawing(
+        drawing = code.drawing(
             self.prior.canvas(problem.image_shape[1:]),
             objective.measurement,
-            objective.known(per_channel=self.prior.code.per_channel),
+            objective.known(per_channel=code.per_channel),
             runtime.generator(self.settings.seed, place.device),
         )
         shape = problem.batch_shape
-        images = [predict(self.network, w, code, shape, place) for w in self.weights]
+        images = [predict(self.network, w, drawing, shape, place) for w in self.weights]
         return sum(images[1:], start=images[0]) / len(images)

@@ -225,6 +225,14 @@ class Recipe(Parameters):
         high=1_000_000,
         advanced=True,
     )
+    neighbours: int | Literal["auto"] = parameter(
+        "auto",
+        "Where planes share a network, how many planes on either side of a plane it "
+        "sees beside that plane; auto takes 2 where neighbours show the same things.",
+        low=0,
+        high=8,
+        advanced=True,
+    )
     channel_axis: int | Literal["auto"] | None = parameter(
         "auto",
         "Axis that holds colours or channels, restored together; auto takes a "

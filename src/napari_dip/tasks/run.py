@@ -42,6 +42,12 @@ TASKS = {
 """Name of every task and the module whose `TASK` it is."""
 
 
+NOT_SHARED = (
+    "no network can be shared by the planes or parts of this image, so every plane was "
+    "fitted by itself: the task or the preset needs whole planes"
+)
+
+
 def get(name: str) -> Task:
     """Return a task by its name, with dashes or underscores."""
     module = TASKS.get(name.replace("-", "_"))
@@ -164,6 +170,8 @@ class _Scheduler:
             sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
             shared = yield from sweep.run()
         if not shared:
+            if self.recipe.share == "yes":
+                result.warn(f"share: {NOT_SHARED}")
             yield from self.fit_planes(result)
         if not result.details:
             raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
@@ -177,7 +185,7 @@ class _Scheduler:
         share, layout = self.recipe.share, self.job.layout
         large = math.prod(layout.shape) >= ENOUGH * layout.channels
         wanted = share == "yes" or (share == "auto" and large)
-        return wanted and self.job.can_share and not self.resumable
+        return wanted and self.job.can_share
 
     def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself."""

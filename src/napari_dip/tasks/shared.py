@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +16,21 @@ from napari_dip.errors import FitError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane
 from napari_dip.tasks.block import constant_image, relay, restored_image, result_type
+from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import Block, Job, Overrides, set_up
+from napari_dip.tasks.task import Block, Index, Job, Overrides, set_up
 from napari_dip.tasks.tiles import Tile, within
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_dip.prior.codes import Code
     from napari_dip.prior.predictor import Predictor
     from napari_dip.prior.problem import Fit, Iterate, Problem
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.task import Plan
 
-Index = tuple[int | slice, ...]
-"""Index of a part of a plane in the array of all planes."""
-
-WINDOWS = 16
+WINDOWS = 32
 """Windows that a network is fitted to."""
 
 SIDE = 192
@@ -39,10 +40,19 @@ CANDIDATES = 4
 """Windows that are looked at for one that is taken."""
 
 ITERATIONS = 240
-"""Most iterations of a shared fit; each sees one window."""
+"""Iterations of a shared fit; each sees one window."""
 
-CHECK_EVERY = 80
-"""Iterations between looks at its stopping rule, which predict all windows."""
+MORE_ITERATIONS = 480
+"""The same for a large data set: 0.1 dB better."""
+
+LARGE = 1 << 21
+"""Pixels of a large data set, in which they take a small part of the time."""
+
+DECAY = 0.98
+"""EMA decay of the weights: a window alone says less than a whole image."""
+
+CHECK_EVERY = 120
+"""Iterations between looks at the loss, which predict all windows."""
 
 ENOUGH = 1 << 19
 """Pixels of a data set from which on a shared fit takes less time than others."""
@@ -58,14 +68,14 @@ class Shared:
 
     Attributes
     ----------
-    channels : tuple of int
-        What it restores.
     analysis : Analysis
         What was found out about all windows together.
     preset : Preset
         How it was fitted.
     predictor : Predictor
         The network.
+    neighbours : int
+        Planes on either side that it sees beside the one it restores.
     fits : list of Fit
         Of every restart.
     errors : tuple of float
@@ -75,13 +85,18 @@ class Shared:
         For the provenance, JSON-able.
     """
 
-    channels: tuple[int, ...]
     analysis: Analysis
     preset: Preset
     predictor: Predictor
+    neighbours: int
     fits: list[Fit]
     errors: tuple[float, float]
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """What it restores."""
+        return self.analysis.channels
 
     def is_unlike(self, error: float) -> bool:
         """Return whether a plane with such an error is of another kind."""
@@ -150,81 +165,129 @@ def fit_shared(
         None where the network of the preset sees more than a window, or the task needs
         more of an image than its pixels.
     """
-    from napari_dip.prior.fit import fit
-    from napari_dip.prior.predictor import Predictor
-
-    pool = _stacked(job, windows)
-    count, *sides = pool.values.shape[1:]
-    shared: list[Shared] = []
+    pool = stacked(job, windows)
+    neighbours = _neighbours(job, recipe, pool, windows)
+    shared = []
     for channels in job.groups(pool):
-        block = Block.whole(0, (), channels, (count, *sides))
-        known = [a for a in overrides.analysis if a.channels == channels]
-        plane = job.scaled(pool, block, known[0].scale if known else None)
+        group = _Group(job, recipe, windows, pool, channels, neighbours, overrides)
+        fitted = yield from group.fit(threads, seed)
+        if fitted is None:
+            return None
+        shared.append(fitted)
+    return shared
+
+
+def _neighbours(
+    job: Job, recipe: Recipe, pool: Pixels, windows: Sequence[Index]
+) -> int:
+    """Return how many planes on either side a network sees beside its own."""
+    possible = most(job.layout)
+    if recipe.neighbours != "auto":
+        return min(int(recipe.neighbours), possible)
+    if possible and related(job, pool, windows):
+        return min(AUTOMATIC, possible)
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Channels that are fitted together; see `fit_shared`."""
+
+    job: Job
+    recipe: Recipe
+    windows: Sequence[Index]
+    pool: Pixels
+    channels: tuple[int, ...]
+    neighbours: int
+    overrides: Overrides
+
+    def fit(
+        self, threads: int | None, seed: int
+    ) -> Generator[Iterate, bool | None, Shared | None]:
+        """Fit one network, or several from different seeds."""
+        from napari_dip.prior.fit import fit
+        from napari_dip.prior.predictor import Predictor
+
+        job, recipe, overrides = self.job, self.recipe, self.overrides
+        block = Block.whole(0, (), self.channels, self.pool.values.shape[1:])
+        known = [a for a in overrides.analysis if a.channels == self.channels]
+        plane = job.scaled(self.pool, block, known[0].scale if known else None)
         if plane.levels is not None:
             return None
         analysis = known[0] if known else job.analyse(plane, block)
-        preset = _for_windows(job.preset(analysis))
+        pixels = math.prod(job.layout.shape) // job.layout.channels
+        preset = _for_windows(job.preset(analysis), pixels)
         if preset is None:
             return None
         plan = job.plan(plane, block, analysis, preset)
         if plan.code is not None or plan.problem.operator is not None:
             return None
-        plan = dataclasses.replace(plan, problem=_as_windows(plan.problem))
+        code = code_at(job, preset, analysis, self.windows, self.neighbours)
+        problem = _as_windows(plan.problem)
+        plan = dataclasses.replace(plan, problem=problem, code=code)
         restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
         fits: list[Fit] = []
         for restart in range(restarts):
-
-            def adapt(
-                it: Iterate,
-                channels: tuple[int, ...] = channels,
-                plane: Plane = plane,
-                restart: int = restart,
-                restarts: int = restarts,
-            ) -> Iterate:
-                def render(finished: bool) -> NDArray[Any]:
-                    shown = np.full(pool.values.shape, np.nan, np.float32)
-                    values = it.average.transpose(0, 1).cpu().numpy()
-                    shown[list(channels)] = plane.to_units(values)
-                    return shown.swapaxes(0, 1)
-
-                return dataclasses.replace(
-                    it, render=render, part=restart, parts=restarts
-                )
-
             number = (seed + 104729 * restart) % 2**31
             problem, prior, settings = set_up(plan, preset, recipe, overrides, number)
             settings = dataclasses.replace(settings, threads=threads, keep_weights=True)
             fitting = fit(problem, prior, settings, weights=overrides.weights)
+            adapt = partial(self.shown, plane, restart, restarts)
             done, _ = yield from relay(fitting, adapt, None)
             fits.append(done)
         weights = [f.weights for f in fits if f.weights is not None]
-        average = sum((f.average for f in fits[1:]), start=fits[0].average) / len(fits)
+        mean = sum((f.average for f in fits[1:]), start=fits[0].average) / len(fits)
         errors = [
-            error_of(average[n : n + 1], plane.cut((n,)), analysis)
-            for n in range(count)
+            error_of(mean[n : n + 1], plane.cut((n,)), analysis)
+            for n in range(len(self.windows))
         ]
         details = {
             **plan.details,
             **fits[-1].settings,
             **overrides.to_dict(),
-            "windows": count,
+            "windows": len(self.windows),
+            "neighbours": self.neighbours,
             "analysis": analysis.to_dict(),
         }
         predictor = Predictor(prior, problem.image_shape, weights, settings)
-        ends = (min(errors), max(errors))
-        shared.append(
-            Shared(channels, analysis, preset, predictor, fits, ends, details)
+        return Shared(
+            analysis,
+            preset,
+            predictor,
+            self.neighbours,
+            fits,
+            (min(errors), max(errors)),
+            details,
         )
-    return shared
+
+    def shown(self, plane: Plane, restart: int, restarts: int, it: Iterate) -> Iterate:
+        """Return an iterate of the fit with an image of the windows."""
+
+        def render(finished: bool) -> NDArray[Any]:
+            image = np.full(self.pool.values.shape, np.nan, np.float32)
+            values = it.average.transpose(0, 1).cpu().numpy()
+            image[list(self.channels)] = plane.to_units(values)
+            return image.swapaxes(0, 1)
+
+        return dataclasses.replace(it, render=render, part=restart, parts=restarts)
 
 
-def _stacked(job: Job, windows: Sequence[Index]) -> Pixels:
-    """Return windows as planes of a volume, (C, N, Y, X)."""
-    parts = [job.pixels(index, job.take(index)) for index in windows]
-    return Pixels(
-        np.stack([p.values for p in parts if p is not None], axis=1),
-        np.stack([p.constant for p in parts if p is not None], axis=1),
-    )
+def code_at(
+    job: Job,
+    preset: Preset,
+    analysis: Analysis,
+    windows: Sequence[Index],
+    neighbours: int,
+) -> Code:
+    """Return what a network sees of parts of planes, with their neighbours."""
+    code = preset.code
+    if not neighbours:
+        return code
+    from napari_dip.prior.codes import BlindSpot
+
+    seen = guide(job, analysis.channels, analysis.scale, windows, neighbours)
+    assert isinstance(code, BlindSpot)
+    return dataclasses.replace(code, guide=seen)
 
 
 def _as_windows(problem: Problem) -> Problem:
@@ -238,21 +301,30 @@ def _as_windows(problem: Problem) -> Problem:
     )
 
 
-def _for_windows(preset: Preset) -> Preset | None:
-    """Return a preset for windows, None where it is none for parts of an image."""
+def _for_windows(preset: Preset, pixels: int) -> Preset | None:
+    """Return a preset for windows of so many pixels in all.
+
+    None where it is none for parts of an image.  There are too many windows to learn
+    their noise, so that the fit ends after a number of iterations.
+    """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
-    from napari_dip.prior.stopping import HeldOut
+    from napari_dip.prior.stopping import Iterations
 
     local = isinstance(preset.architecture, Local)
     hiding = isinstance(preset.code, BlindSpot) and preset.code.guide is None
     if not (local and hiding and preset.average == "weights"):
         return None
     stop = preset.stop
-    if isinstance(stop, HeldOut):
-        most = max(ITERATIONS, 2 * stop.maximum)
-        stop = dataclasses.replace(stop, maximum=most, patience=CHECK_EVERY)
-    return dataclasses.replace(preset, stop=stop, check_every=CHECK_EVERY)
+    if not stop.fixed:
+        stop = Iterations(MORE_ITERATIONS if pixels >= LARGE else ITERATIONS)
+    return dataclasses.replace(
+        preset,
+        stop=stop,
+        schedule="cosine",
+        ema_decay=DECAY,
+        check_every=CHECK_EVERY,
+    )
 
 
 def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
@@ -364,4 +436,5 @@ def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
 
 def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
     """Return what the network says about a part of a plane."""
-    return shared.predictor(_plan(job, shared, index, plane).problem)
+    code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
+    return shared.predictor(_plan(job, shared, index, plane).problem, code)

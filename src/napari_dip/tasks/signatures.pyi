@@ -39,6 +39,7 @@ def denoise(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -56,6 +57,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove the noise from an image, without training data.
 
@@ -77,6 +79,8 @@ def denoise(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -110,6 +114,9 @@ def denoise(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -149,6 +156,7 @@ def denoise(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -166,6 +174,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def denoise(
@@ -177,6 +186,7 @@ def denoise(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -194,6 +204,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def denoise_guided(
@@ -206,6 +217,7 @@ def denoise_guided(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -223,6 +235,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove the noise from an image with the help of another.
 
@@ -247,6 +260,8 @@ def denoise_guided(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -280,6 +295,9 @@ def denoise_guided(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -315,6 +333,7 @@ def denoise_guided(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -332,6 +351,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def denoise_guided(
@@ -344,6 +364,7 @@ def denoise_guided(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -361,6 +382,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def enhance(
@@ -373,6 +395,7 @@ def enhance(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -388,6 +411,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Make the fine detail of an image stronger.
 
@@ -411,6 +435,8 @@ def enhance(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -446,6 +472,9 @@ def enhance(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -481,6 +510,7 @@ def enhance(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -496,6 +526,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def enhance(
@@ -508,6 +539,7 @@ def enhance(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -523,6 +555,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def remove_artifacts(
@@ -534,6 +567,7 @@ def remove_artifacts(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -549,6 +583,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove blocks and halos of compression, and unknown degradations.
 
@@ -572,6 +607,8 @@ def remove_artifacts(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -605,6 +642,9 @@ def remove_artifacts(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -640,6 +680,7 @@ def remove_artifacts(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -655,6 +696,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def remove_artifacts(
@@ -666,6 +708,7 @@ def remove_artifacts(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -681,6 +724,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def super_resolve(
@@ -693,6 +737,7 @@ def super_resolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -709,6 +754,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Put an image on finer pixels, without training data.
 
@@ -733,6 +779,8 @@ def super_resolve(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -770,6 +818,9 @@ def super_resolve(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -808,6 +859,7 @@ def super_resolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -824,6 +876,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def super_resolve(
@@ -836,6 +889,7 @@ def super_resolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -852,6 +906,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def inpaint(
@@ -864,6 +919,7 @@ def inpaint(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -881,6 +937,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Fill in missing pixels, text, scratches or holes, without training data.
 
@@ -907,6 +964,8 @@ def inpaint(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -944,6 +1003,9 @@ def inpaint(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -984,6 +1046,7 @@ def inpaint(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1001,6 +1064,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def inpaint(
@@ -1013,6 +1077,7 @@ def inpaint(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1030,6 +1095,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def blend(
@@ -1043,6 +1109,7 @@ def blend(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1059,6 +1126,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Blend a part of one image into another.
 
@@ -1086,6 +1154,8 @@ def blend(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1121,6 +1191,9 @@ def blend(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1159,6 +1232,7 @@ def blend(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1175,6 +1249,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def blend(
@@ -1188,6 +1263,7 @@ def blend(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1204,6 +1280,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def deconvolve(
@@ -1216,6 +1293,7 @@ def deconvolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1235,6 +1313,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove a known blur, and the noise, from an image or a volume.
 
@@ -1258,6 +1337,8 @@ def deconvolve(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1299,6 +1380,9 @@ def deconvolve(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1338,6 +1422,7 @@ def deconvolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1357,6 +1442,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def deconvolve(
@@ -1369,6 +1455,7 @@ def deconvolve(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1388,6 +1475,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def restore(
@@ -1400,6 +1488,7 @@ def restore(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1418,6 +1507,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Restore an image from measurements of any kind with their forward model.
 
@@ -1441,6 +1531,8 @@ def restore(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1480,6 +1572,9 @@ def restore(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1513,6 +1608,7 @@ def restore(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1531,6 +1627,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def restore(
@@ -1543,6 +1640,7 @@ def restore(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1561,6 +1659,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def invert_features(
@@ -1574,6 +1673,7 @@ def invert_features(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1597,6 +1697,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Find an image with the same activations inside a network.
 
@@ -1621,6 +1722,8 @@ def invert_features(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1672,6 +1775,9 @@ def invert_features(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1708,6 +1814,7 @@ def invert_features(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1731,6 +1838,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def invert_features(
@@ -1744,6 +1852,7 @@ def invert_features(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1767,6 +1876,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def maximize_activation(
@@ -1780,6 +1890,7 @@ def maximize_activation(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1806,6 +1917,7 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Make an image that excites one unit of a network.
 
@@ -1828,6 +1940,8 @@ def maximize_activation(
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1887,6 +2001,9 @@ def maximize_activation(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1923,6 +2040,7 @@ def maximize_activation(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1949,6 +2067,7 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def maximize_activation(
@@ -1962,6 +2081,7 @@ def maximize_activation(
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
     tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1988,4 +2108,5 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...

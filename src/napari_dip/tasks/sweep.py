@@ -17,7 +17,6 @@ from napari_dip.tasks.block import relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import (
-    Index,
     Shared,
     draw_windows,
     error_on,
@@ -25,7 +24,7 @@ from napari_dip.tasks.shared import (
     known_in,
     restore,
 )
-from napari_dip.tasks.task import Block, Job, Overrides
+from napari_dip.tasks.task import Block, Index, Job, Overrides
 from napari_dip.tasks.tiles import Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:

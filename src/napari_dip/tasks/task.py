@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
 
 
+Index = tuple[int | slice, ...]
+"""Index of a plane, or of a part of one, in the array of all planes."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of an image that is fitted by itself.
