@@ -148,7 +148,7 @@ def _planes_of(
 
     def take(index: tuple[int | slice, ...]) -> NDArray[np.bool_]:
         plane = np.asarray(mask[tuple(index[axis] for axis in given)]) != 0
-        return np.broadcast_to(plane, layout.sides)[np.newaxis]
+        return np.broadcast_to(plane, layout.extent(index))[np.newaxis]
 
     return take
 

@@ -212,6 +212,30 @@ class Recipe(Parameters):
         high=100,
         advanced=True,
     )
+    share: Literal["auto", "yes", "no"] = parameter(
+        "auto",
+        "Whether one network is fitted to windows of all planes and restores every "
+        "one of them, in place of a fit of each plane; auto does so for half a million "
+        "pixels and more, where the task can.",
+        advanced=True,
+    )
+    tile: int | Literal["auto"] | None = parameter(
+        "auto",
+        "Side in pixels of the tiles that large planes are cut into, rounded up to a "
+        "multiple of 192, so that memory does not grow with the image; auto cuts "
+        "planes above a megapixel where one network is shared; None cuts none.",
+        low=1,
+        high=1_000_000,
+        advanced=True,
+    )
+    neighbours: int | Literal["auto"] = parameter(
+        "auto",
+        "Where planes share a network, how many planes on either side of a plane it "
+        "sees beside that plane; auto takes 2 where neighbours show the same things.",
+        low=0,
+        high=8,
+        advanced=True,
+    )
     channel_axis: int | Literal["auto"] | None = parameter(
         "auto",
         "Axis that holds colours or channels, restored together; auto takes a "

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
 
 
+Index = tuple[int | slice, ...]
+"""Index of a plane, or of a part of one, in the array of all planes."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of an image that is fitted by itself.
@@ -282,17 +286,21 @@ class Job:
         """
         together = [tuple(range(self.layout.channels))]
         if pixels is not None:
-            known = ~np.isnan(pixels.values)
-            seen = [c for c in together[0] if known[c].any()]
-            together = [tuple(seen)] if seen else []
-            if len(seen) > 1 and not self.together:
-                together = [(c,) for c in seen]
-                if known[seen].all(axis=0).any():
-                    part = Pixels(pixels.values[seen], pixels.constant[seen])
-                    related = groups(prepare(part, "image"))
-                    together = [tuple(seen[c] for c in group) for group in related]
+            together = self.groups(pixels)
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
+
+    def groups(self, pixels: Pixels) -> list[tuple[int, ...]]:
+        """Return the channels that are fitted together."""
+        known = ~np.isnan(pixels.values)
+        seen = [c for c in range(self.layout.channels) if known[c].any()]
+        if len(seen) < 2 or self.together:
+            return [tuple(seen)] if seen else []
+        if not known[seen].all(axis=0).any():
+            return [(c,) for c in seen]
+        part = Pixels(pixels.values[seen], pixels.constant[seen])
+        related = groups(prepare(part, "image"))
+        return [tuple(seen[c] for c in group) for group in related]
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
@@ -306,6 +314,13 @@ class Job:
             together=self.together,
             scale=scale,
         )
+
+    @property
+    def can_share(self) -> bool:
+        """Whether parts of the image say all that the task needs to know of them."""
+        plain = self.layout.spatial_dims == 2 and self.factor == 1 and not self.canvas
+        alone = self.image is not None and self.check_others is None
+        return plain and alone and not self.unit
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
