@@ -17,6 +17,7 @@ from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,6 +119,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image,
         lambda plane, block: _analyse(recipe, plane, block),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
+        reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
     )
 
 

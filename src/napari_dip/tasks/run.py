@@ -22,6 +22,7 @@ from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import ENOUGH
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Block, Job, Overrides, Task
+from napari_dip.tasks.tiles import side_of
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
@@ -113,6 +114,11 @@ def run(
         # Its masked values have become NaN; dtype="input" asks for its own type.
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
+    if isinstance(recipe.tile, int) and job.reach is None:
+        raise InputError(
+            f"tile must be auto or None here, for {task.name} needs whole planes; got "
+            f"{recipe.tile}"
+        )
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
@@ -223,7 +229,8 @@ class _Scheduler:
         layout, known = self.job.layout, self.overrides.analysis
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
         blocks = blocks or self.job.blocks(number, index, pixels)
-        only = layout.planes == len(blocks) == 1
+        parts = self.cut(blocks, pixels)
+        only = layout.planes == len(parts) == 1
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
@@ -232,15 +239,18 @@ class _Scheduler:
                 f"{which}plane {number} came back unchanged: nothing but NaN"
             )
         deviation = Canvas(np.zeros_like(plane.image), self.job.factor)
-        for count, block in enumerate(blocks):
+        for count, (block, overrides) in enumerate(parts):
             if result.stopped:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
-                result.warnings.append(
-                    f"{which} {number} were not fitted before the stop"
+                result.warn(f"{which} {number} were not fitted before the stop")
+                continue
+            if pixels is not None and not block.is_known(pixels):
+                result.warn(
+                    f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
             fits = list(result.fits)
-            ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
+            ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
 
             def adapt(
                 it: Iterate,
@@ -267,7 +277,7 @@ class _Scheduler:
                 self.job,
                 self.recipe,
                 block,
-                overrides=self.overrides,
+                overrides=overrides,
                 pixels=pixels,
                 threads=self.threads,
                 resumable=self.resumable and only,
@@ -280,6 +290,31 @@ class _Scheduler:
                 deviation.put(block, done.deviation)
         if deviation.fitted:
             result.put_deviation(index, layout.arrange(deviation.image))
+
+    def cut(
+        self, blocks: list[Block], pixels: Pixels | None
+    ) -> list[tuple[Block, Overrides]]:
+        """Cut the blocks of a plane into tiles, if they are to be.
+
+        The tiles share what is found out about the plane.
+        """
+        tile, layout, reach = self.recipe.tile, self.job.layout, self.job.reach
+        whole = [(block, self.overrides) for block in blocks]
+        side = None if isinstance(tile, str) else side_of(tile, layout.sides)
+        if side is None or reach is None or pixels is None:
+            return whole
+        parts = []
+        for block, overrides in whole:
+            known = [a for a in overrides.analysis if a.channels == block.channels]
+            if not known:
+                plane = self.job.scaled(pixels, block)
+                if plane.levels is not None:
+                    parts.append((block, overrides))
+                    continue
+                known = [self.job.analyse(plane, block)]
+            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+            parts += [(one, overrides) for one in block.tiled(side, reach)]
+        return parts
 
 
 def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,14 +38,8 @@ SIDE = 192
 CANDIDATES = 4
 """Windows that are looked at for one that is taken."""
 
-ITERATIONS = 240
-"""Iterations of a shared fit; each sees one window."""
-
-MORE_ITERATIONS = 480
-"""The same for a large data set: 0.1 dB better."""
-
-LARGE = 1 << 21
-"""Pixels of a large data set, in which they take a small part of the time."""
+ITERATIONS = 480
+"""Iterations of a shared fit, each of one window; half as many are 0.1 dB worse."""
 
 DECAY = 0.98
 """EMA decay of the weights: a window alone says less than a whole image."""
@@ -54,7 +47,7 @@ DECAY = 0.98
 CHECK_EVERY = 120
 """Iterations between looks at the loss, which predict all windows."""
 
-ENOUGH = 1 << 19
+ENOUGH = 1 << 20
 """Pixels of a data set from which on a shared fit takes less time than others."""
 
 UNLIKE = 1.5
@@ -215,8 +208,7 @@ class _Group:
         if plane.levels is not None:
             return None
         analysis = known[0] if known else job.analyse(plane, block)
-        pixels = math.prod(job.layout.shape) // job.layout.channels
-        preset = _for_windows(job.preset(analysis), pixels)
+        preset = _for_windows(job.preset(analysis))
         if preset is None:
             return None
         plan = job.plan(plane, block, analysis, preset)
@@ -301,11 +293,11 @@ def _as_windows(problem: Problem) -> Problem:
     )
 
 
-def _for_windows(preset: Preset, pixels: int) -> Preset | None:
-    """Return a preset for windows of so many pixels in all.
+def _for_windows(preset: Preset) -> Preset | None:
+    """Return a preset for windows, None where it is none for parts of an image.
 
-    None where it is none for parts of an image.  There are too many windows to learn
-    their noise, so that the fit ends after a number of iterations.
+    There are too many windows to learn their noise, so that the fit ends after a number
+    of iterations.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
@@ -317,7 +309,7 @@ def _for_windows(preset: Preset, pixels: int) -> Preset | None:
         return None
     stop = preset.stop
     if not stop.fixed:
-        stop = Iterations(MORE_ITERATIONS if pixels >= LARGE else ITERATIONS)
+        stop = Iterations(ITERATIONS)
     return dataclasses.replace(
         preset,
         stop=stop,

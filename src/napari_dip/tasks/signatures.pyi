@@ -76,7 +76,7 @@ def denoise(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -257,7 +257,7 @@ def denoise_guided(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -432,7 +432,7 @@ def enhance(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -604,7 +604,7 @@ def remove_artifacts(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -776,7 +776,7 @@ def super_resolve(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -961,7 +961,7 @@ def inpaint(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1151,7 +1151,7 @@ def blend(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1334,7 +1334,7 @@ def deconvolve(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1528,7 +1528,7 @@ def restore(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1719,7 +1719,7 @@ def invert_features(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1937,7 +1937,7 @@ def maximize_activation(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from napari_dip.tasks.arrays import (
 )
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.tiles import tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,11 +78,30 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
+    def tiled(self, side: int, reach: int) -> list[Block]:
+        """Return the tiles of a plane as blocks that are blended into each other."""
+        blocks = []
+        for tile in tiles(self.stop, side, reach):
+            ends = zip(tile.seen, self.stop, strict=True)
+            halo = tuple(
+                (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))
+                for part, n in ends
+            )
+            start = tuple(part.start for part in tile.seen)
+            stop = tuple(part.stop for part in tile.seen)
+            blocks.append(replace(self, start=start, stop=stop, halo=halo))
+        return blocks
+
     def cut(self, pixels: Pixels) -> Pixels:
         """Return the block's part of a plane."""
         index = (slice(None), *self.region())
         chosen = list(self.channels)
         return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
+
+    def is_known(self, pixels: Pixels) -> bool:
+        """Return whether any pixel of it is known in all of its channels."""
+        known = ~np.isnan(self.cut(pixels).values)
+        return bool(known.all(axis=0).any())
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -208,6 +228,9 @@ class Job:
         How many times finer the pixels of the result are.
     canvas : tuple of int
         Pixels that are added to the sides of a block for the fit.
+    reach : int, optional
+        Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
+        None where parts cannot be fitted.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
@@ -226,6 +249,7 @@ class Job:
     together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
+    reach: int | None = None
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
 
