@@ -14,9 +14,10 @@ from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
+from napari_dip.batch.file_run import FileRun
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
-from napari_dip.cli.file_run import FileRun, run_all, run_and_report
+from napari_dip.cli.batch import batch_app
 from napari_dip.cli.options import (
     FILES,
     FLAG,
@@ -32,6 +33,7 @@ from napari_dip.cli.options import (
     values_of,
 )
 from napari_dip.cli.output import NAME, put, say
+from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
 from napari_dip.tasks.run import TASKS, get
@@ -50,10 +52,11 @@ def app() -> App:
         group_parameters=PARAMETERS,
     )
     tasks = Group("Tasks", sort_key=0)
-    for task in map(get, TASKS):
-        if task.from_files:
-            name = task.name.replace("_", "-")
-            application.command(_command(task), name=name, group=tasks)
+    from_files = [task for task in map(get, TASKS) if task.from_files]
+    for task in from_files:
+        name = task.name.replace("_", "-")
+        application.command(_command(task), name=name, group=tasks)
+    application.command(batch_app(from_files))
     application.command(prior.sample_prior)
     application.command(prior.noise_impedance)
     application.command(info)
@@ -88,7 +91,7 @@ def _command(task: Task) -> Callable[..., int]:
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(task, values, sources, objects, target, overwrite, not quiet)
+            FileRun(task, values, sources, target, objects, overwrite)
             for sources, target in zip(sets, targets, strict=True)
         ]
         if len(runs) == 1:
@@ -168,7 +171,7 @@ def replay(
             if task.objects
             else f"{task.name} takes no model"
         )
-    file_run = FileRun(task, values, sources, objects, target, overwrite, not quiet)
+    file_run = FileRun(task, values, sources, target, objects, overwrite)
     return run_and_report(file_run, json, quiet)
 
 
