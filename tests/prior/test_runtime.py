@@ -229,6 +229,17 @@ def test_saved_bytes_are_counted_without_computing():
     assert under == saved(64)
 
 
+def test_counting_saved_bytes_keeps_nothing():
+    with torch.device("meta"):
+        network = Architecture.uniform(8, 3).build(4, 1, (32, 32), None)
+        code = torch.empty(1, 4, 64, 64)
+    runtime.saved_bytes(network, code)
+    alive = weakref.ref(next(network.parameters()))
+    del network
+    gc.collect()
+    assert alive() is None
+
+
 def test_estimate_says_whether_it_fits():
     assert Estimate(100, 100).fits
     assert not Estimate(101, 100).fits
