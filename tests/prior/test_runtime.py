@@ -1,5 +1,6 @@
 """Devices, precisions, global settings, memory."""
 
+import gc
 import threading
 import weakref
 

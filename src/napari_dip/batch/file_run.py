@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.io import files, provenance
+from napari_dip.batch.checkpoint import Checkpoint, check_single
+from napari_dip.errors import DipError, FitError
+from napari_dip.io import checkpoint, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
-from napari_dip.tasks.task import Task
+from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
@@ -47,6 +49,14 @@ class FileRun:
         Whether the result may replace a file.
     series : mapping
         Which image of a file is meant, where it has several.
+    weights : Path, optional
+        File of the weights of the network to begin from.
+    save_weights : Path, optional
+        File to write the fitted weights to.
+    checkpoint : Path, optional
+        File in which the state of the fit is kept until the result is written.
+    checkpoint_every : float
+        Minutes from one writing of it to the next.
     """
 
     task: Task
@@ -56,6 +66,10 @@ class FileRun:
     objects: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
     series: Mapping[str, int | None] = field(default_factory=dict)
+    weights: Path | None = None
+    save_weights: Path | None = None
+    checkpoint: Path | None = None
+    checkpoint_every: float = 10.0
 
     @property
     def source(self) -> Path:
@@ -99,19 +113,63 @@ class FileRun:
         notes += about_masks
         for note in notes:
             warn(note)
-        fit = self._fit(recipe, inputs, stop, progress)
-        for warning in fit.warnings:
-            warn(warning)
-        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
         arrays = {
             name: (self.sources[name].name, image.data)
             for name, image in images.items()
         }
+        weights, about = None, self._about(recipe, arrays)
+        if self.weights is not None:
+            from napari_dip.prior.snapshot import digest
+
+            weights, _ = checkpoint.read(self.weights, "weights")
+            about["weights"] = digest(weights)
+        kept = None
+        if self.checkpoint is not None:
+            kept = Checkpoint(self.checkpoint, self.checkpoint_every, about)
+        state = None if kept is None else kept.state
+        overrides = Overrides(weights=weights, state=state)
+
+        def watch(it: Iterate) -> bool:
+            asked = stop(it)
+            if self.save_weights is not None:
+                check_single(it, "save_weights")
+            if kept is not None:
+                check_single(it, "checkpoint")
+                kept.see(it, asked)
+            return asked
+
+        fit = self._fit(recipe, inputs, overrides, watch, progress)
+        for warning in fit.warnings:
+            warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
         origin = provenance.describe(recipe, fit, arrays, from_file, self.objects)
         facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
         for note in not_kept:
             warn(note)
-        return Result(self.target, dict(self.sources), facts, origin)
+        result = Result(self.target, dict(self.sources), facts, origin)
+        if kept is not None and not result.stopped:
+            kept.remove()
+        if self.save_weights is not None:
+            self._save_weights(fit, about)
+        return result
+
+    def _about(
+        self, recipe: Recipe, arrays: Mapping[str, tuple[str, NDArray[Any]]]
+    ) -> dict[str, Any]:
+        """Return what decides on the fit, to know a checkpoint by."""
+        inputs = {name: provenance.digest(data) for name, (_, data) in arrays.items()}
+        objects = dict(self.objects)
+        return {**provenance.origin(recipe), "inputs": inputs, "objects": objects}
+
+    def _save_weights(self, fit: Fit, about: Mapping[str, Any]) -> None:
+        if fit.weights is None:
+            raise FitError(
+                f"{self.target.name} is written, but there are no weights to save: "
+                "only a job of a single fit has them"
+            )
+        assert self.save_weights is not None  # the caller has asked
+        path, overwrite = self.save_weights, self.overwrite
+        checkpoint.write(path, "weights", fit.weights, about, overwrite=overwrite)
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None
@@ -135,6 +193,7 @@ class FileRun:
         self,
         recipe: Recipe,
         images: Mapping[str, Any],
+        overrides: Overrides,
         stop: Callable[[Iterate], bool],
         progress: bool,
     ) -> Fit:
@@ -144,7 +203,7 @@ class FileRun:
         inputs = {**images, **self.objects}
         arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
-        fitting = run(self.task, recipe, arrays)
+        fitting = run(self.task, recipe, arrays, overrides=overrides)
         # A log file gets no progress bar.
         if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
@@ -203,6 +262,17 @@ class Result:
             f"{facts['seconds']:.1f} s on {facts['device']}, ended by "
             f"{facts['stopped_by']}"
         )
+
+
+def was_stopped(target: Path) -> bool:
+    """Return whether a file is the result of a fit that the user has stopped."""
+    from napari_dip.prior.fit import STOPPED
+
+    try:
+        made = files.read_header(target).provenance or {}
+    except DipError:
+        return False
+    return STOPPED in str(made.get("stopped_by")).split("; ")
 
 
 def save(

@@ -45,6 +45,8 @@ class Batch:
         The other inputs of the task, such as a model, as text.
     overwrite : bool
         Whether results may replace files that no earlier batch has written.
+    weights : Path, optional
+        File of the weights that every fit begins from.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Batch:
     output: Path
     objects: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
+    weights: Path | None = None
 
     def run(self, work: Work) -> Iterator[tuple[str, Entry]]:
         """Do what is not done, and yield the name and the entry of every image.
@@ -87,6 +90,7 @@ class Batch:
             self.objects,
             overwrite=True,  # whether that is allowed has been asked before
             series=item.series,
+            weights=self.weights,
         )
 
     def _is_done(self, known: Manifest, item: Item, run: FileRun) -> bool:
@@ -108,6 +112,7 @@ def request(run: FileRun) -> Entry:
         "task": run.task.name,
         "recipe": dict(run.values),
         "objects": dict(run.objects),
+        "weights": None if run.weights is None else digest(run.weights),
         "inputs": {
             name: {"sha256": digest(path), "series": run.series.get(name)}
             for name, path in run.sources.items()

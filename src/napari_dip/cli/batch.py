@@ -19,6 +19,7 @@ from napari_dip.cli.options import (
     FILES,
     FLAG,
     PARAMETERS,
+    Weights,
     check_folder,
     command_of,
     keyword,
@@ -94,6 +95,7 @@ def _command(task: Task) -> Callable[..., int]:
         recursive: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
+        weights: Path | None = None,
         overwrite: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -110,7 +112,8 @@ def _command(task: Task) -> Callable[..., int]:
         output = output.absolute()
         sources = [path.absolute() for path in inputs]
         items = find(first, sources, paths, output, recursive=recursive)
-        batch = Batch(task, values, items, output, objects, overwrite)
+        weights = weights and weights.absolute()
+        batch = Batch(task, values, items, output, objects, overwrite, weights)
         if workers is None and scheduler is None:
             return _report(batch, one_by_one(progress=not quiet), json, quiet)
         with on_cluster(workers, scheduler) as work:
@@ -131,9 +134,12 @@ def _command(task: Task) -> Callable[..., int]:
     for name in task.objects:
         about = Option(group=FILES, help=task.arrays[name])
         parameters.append(keyword(name, Annotated[str, about]))
-    parameters.append(keyword("recursive", _RECURSIVE, False))
-    parameters.append(keyword("workers", _WORKERS, None))
-    parameters.append(keyword("scheduler", _SCHEDULER, None))
+    parameters += [
+        keyword("recursive", _RECURSIVE, False),
+        keyword("workers", _WORKERS, None),
+        keyword("scheduler", _SCHEDULER, None),
+        keyword("weights", Weights, None),
+    ]
     return command_of(command, task.recipe, parameters, output=_OUTPUT)
 
 

@@ -14,18 +14,24 @@ from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
-from napari_dip.batch.file_run import FileRun
+from napari_dip.batch.file_run import FileRun, was_stopped
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.batch import batch_app
 from napari_dip.cli.options import (
+    CHECKPOINT_EVERY,
     FILES,
     FLAG,
     PARAMETERS,
+    Checkpoint,
+    CheckpointEvery,
     Json,
     Output,
     Overwrite,
     Quiet,
+    SaveWeights,
+    Weights,
+    check_kept,
     check_target,
     command_of,
     keyword,
@@ -75,23 +81,46 @@ def _command(task: Task) -> Callable[..., int]:
         overwrite: bool = False,
         json: bool = False,
         quiet: bool = False,
+        weights: Path | None = None,
+        save_weights: Path | None = None,
+        checkpoint: Path | None = None,
+        checkpoint_every: float = CHECKPOINT_EVERY,
         **given: Any,
     ) -> int:
         if first and not inputs:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
+        kept = {"save-weights": save_weights, "checkpoint": checkpoint}
+        check_kept(kept, inputs, overwrite)
+        if not checkpoint_every >= 0:
+            raise InputError(
+                f"checkpoint-every must be 0 minutes or more; got {checkpoint_every}"
+            )
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
         task.recipe(**values)  # raises before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
+        if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
+            overwrite = True  # of the image of the same fit as far as it had come
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
         folder = not (output.suffix or output.exists())
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(task, values, sources, target, objects, overwrite)
+            FileRun(
+                task,
+                values,
+                sources,
+                target,
+                objects,
+                overwrite,
+                weights=weights,
+                save_weights=save_weights,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+            )
             for sources, target in zip(sets, targets, strict=True)
         ]
         if len(runs) == 1:
@@ -110,6 +139,12 @@ def _command(task: Task) -> Callable[..., int]:
         text = name in task.objects
         kind = Annotated[str, about] if text else Annotated[Path, about]
         parameters.append(keyword(name, kind))
+    parameters += [
+        keyword("weights", Weights, None),
+        keyword("save_weights", SaveWeights, None),
+        keyword("checkpoint", Checkpoint, None),
+        keyword("checkpoint_every", CheckpointEvery, CHECKPOINT_EVERY),
+    ]
     return command_of(command, task.recipe, parameters)
 
 

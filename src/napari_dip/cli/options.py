@@ -70,6 +70,39 @@ Quiet = Annotated[
     Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
 ]
 
+CHECKPOINT_EVERY = 10.0
+"""Minutes from one writing of a checkpoint to the next."""
+
+_KEPT = Group("Weights and checkpoints", sort_key=1)
+Weights = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File of weights to begin from, as --save-weights writes it.",
+    ),
+]
+SaveWeights = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File (.safetensors) for the fitted weights of the network.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File (.safetensors) in which the fit is kept until its result is "
+        "written. If it is there, the fit goes on from it.",
+    ),
+]
+CheckpointEvery = Annotated[
+    float, Option(group=_KEPT, help="Minutes from one writing of it to the next.")
+]
+
 
 def command_of(
     function: Callable[..., int],
@@ -175,6 +208,23 @@ def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
         if targets.count(target) > 1:
             raise InputError(f"two inputs have the same name {target.name!r}")
     return targets
+
+
+def check_kept(
+    paths: Mapping[str, Path | None], inputs: Sequence[Path], overwrite: bool
+) -> None:
+    """Raise unless weights and checkpoint of a run can be written.
+
+    An existing checkpoint is what the fit goes on from.
+    """
+    for name, path in paths.items():
+        if path is None:
+            continue
+        if len(inputs) > 1:
+            raise InputError(f"{name} is of one input; got {len(inputs)}")
+        if path.suffix.lower() != ".safetensors":
+            raise InputError(f"{name} must end in .safetensors; got {path}")
+        check_place(path, inputs, overwrite or name == "checkpoint")
 
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:

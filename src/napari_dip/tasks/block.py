@@ -123,7 +123,7 @@ def fit_block(
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
     state = None if overrides.state is None else dict(overrides.state)
     # Why earlier attempts were given up, which decides on the seed of this one.
-    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP)
+    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
     if state is not None and count > 1:
         raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else _result_type(job, recipe, plane)
@@ -137,6 +137,10 @@ def fit_block(
             seconds: float = seconds,
             restart: int = restart,
         ) -> Iterate:
+            def checkpoint() -> dict[str, Any]:
+                assert it.checkpoint is not None  # every fit has one
+                return {**it.checkpoint(), GIVEN_UP: [*given_up]}
+
             return dataclasses.replace(
                 it,
                 render=lambda finished: _restored(
@@ -145,7 +149,7 @@ def fit_block(
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
-                checkpoint=lambda: {**it.checkpoint(), GIVEN_UP: [*given_up]},
+                checkpoint=checkpoint,
             )
 
         for attempt in range(len(given_up), ATTEMPTS):

@@ -50,6 +50,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -94,6 +95,9 @@ def denoise(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -154,6 +158,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -180,6 +185,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -207,6 +213,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -254,6 +261,9 @@ def denoise_guided(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -310,6 +320,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -337,6 +348,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -362,6 +374,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -410,6 +423,9 @@ def enhance(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -464,6 +480,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -489,6 +506,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -513,6 +531,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -559,6 +578,9 @@ def remove_artifacts(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -613,6 +635,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -637,6 +660,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -663,6 +687,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -714,6 +739,9 @@ def super_resolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -772,6 +800,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -798,6 +827,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -825,6 +855,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -878,6 +909,9 @@ def inpaint(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -939,6 +973,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -966,6 +1001,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -993,6 +1029,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1045,6 +1082,9 @@ def blend(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1103,6 +1143,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1130,6 +1171,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1159,6 +1201,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1213,6 +1256,9 @@ def deconvolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1275,6 +1321,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1304,6 +1351,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1332,6 +1380,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1384,6 +1433,9 @@ def restore(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1439,6 +1491,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1467,6 +1520,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1501,6 +1555,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1566,6 +1621,9 @@ def invert_features(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1629,6 +1687,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1663,6 +1722,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1700,6 +1760,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1771,6 +1832,9 @@ def maximize_activation(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1837,6 +1901,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1874,6 +1939,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
