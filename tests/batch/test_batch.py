@@ -211,8 +211,9 @@ def test_a_stop_saves_the_best_image_and_the_file_is_done_again(
         return self.asked
 
     command = ("batch", "denoise", folder, "-o", output, "--precision", "float32")
-    monkeypatch.setattr(Stop, "__call__", interrupted)
-    code, out, err = call(*command, "--iterations", "5")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "__call__", interrupted)
+        code, out, err = call(*command, "--iterations", "5")
     assert code == 130
     last = "3 images: 1 done, 1 stopped, to be done again, 1 not begun\n"
     assert err.endswith(last)
@@ -221,7 +222,6 @@ def test_a_stop_saves_the_best_image_and_the_file_is_done_again(
     assert made["stopped_by"] == "stopped by the user"
     states = [entry["state"] for entry in entries(output).values()]
     assert states == ["done", "stopped", "pending"]
-    monkeypatch.undo()
     code, _, err = call(*command, "--iterations", "5")
     assert code == 0
     assert err.endswith("3 images: 2 done, 1 done before\n")
