@@ -191,6 +191,14 @@ def test_weights_are_saved_and_used(call, noisy, tmp_path, write):
     made = files.read_header(tmp_path / "warm.tif").provenance["planes"][0]
     assert made["began from weights"] == digest(weights)
     assert (image_of(tmp_path / "warm.tif") != image_of(tmp_path / "cold.tif")).any()
+    again = ("replay", tmp_path / "warm.tif", tmp_path / "next.tif", "-o")
+    code, _, err = call(*again, tmp_path / "again.tif")
+    assert code == 2
+    assert "weights must be those that the result was made with" in err
+    assert call(*again, tmp_path / "again.tif", "--weights", path)[0] == 0
+    np.testing.assert_array_equal(
+        image_of(tmp_path / "again.tif"), image_of(tmp_path / "warm.tif")
+    )
     code, _, err = call(*first[:3], tmp_path / "b.tif", "--save-weights", path)
     assert code == 2
     assert "exists" in err

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +41,7 @@ from napari_dip.cli.options import (
 from napari_dip.cli.output import NAME, put, say
 from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import files, provenance
+from napari_dip.io import checkpoint, files, provenance
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.tasks.task import Task
@@ -171,6 +171,7 @@ def replay(
             "names is never run by itself.",
         ),
     ] = None,
+    weights: Weights = None,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -206,8 +207,27 @@ def replay(
             if task.objects
             else f"{task.name} takes no model"
         )
-    file_run = FileRun(task, values, sources, target, objects, overwrite)
+    _check_weights(stored, weights)
+    file_run = FileRun(
+        task, values, sources, target, objects, overwrite, weights=weights
+    )
     return run_and_report(file_run, json, quiet)
+
+
+def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
+    """Raise unless weights are those that a result was made with, if any."""
+    planes = [plane for plane in stored.get("planes", []) if isinstance(plane, dict)]
+    needed = str(next((plane.get("began from weights") for plane in planes), None))
+    given = None
+    if weights is not None:
+        from napari_dip.prior.snapshot import digest
+
+        given = digest(checkpoint.read(weights, "weights")[0])
+    if str(given) != needed:
+        raise InputError(
+            "weights must be those that the result was made with (--weights), of the "
+            f"SHA-256 {needed}; got {given}"
+        )
 
 
 def info(
