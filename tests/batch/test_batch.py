@@ -242,16 +242,16 @@ def test_a_signal_before_a_fit_ends_the_batch(call, folder, tmp_path, monkeypatc
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_killed_batch_goes_on_where_it_was(call, folder, tmp_path, place, runs):
-    """Killed before or after the second result is written."""
+    """Killed before or after the second result gets its name."""
     program = (
         "import os, signal, sys\n"
         "from napari_dip import cli\n"
-        "from napari_dip.io import files\n"
+        "from napari_dip.io import atomic, files\n"
         "write = files.write\n"
         "def killed(path, *arguments, **options):\n"
         f"    now = path.name == '1.tif' and {place!r}\n"
         "    if now == 'before':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        atomic._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    result = write(path, *arguments, **options)\n"
         "    if now == 'after':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -268,6 +268,8 @@ def test_a_killed_batch_goes_on_where_it_was(call, folder, tmp_path, place, runs
     assert (output / "1.tif").exists() == (place == "after")
     assert call(*command)[0] == 0
     assert runs == ["1.tif", "2.tif"]
+    names = sorted(path.name for path in output.iterdir())
+    assert names == ["0.tif", "1.tif", "2.tif", NAME]
 
 
 # -- memory -----------------------------------------------------------------------

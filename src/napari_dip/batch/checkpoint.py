@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.errors import InputError
-from napari_dip.io import checkpoint, provenance
+from napari_dip.io import atomic, checkpoint, provenance
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -45,6 +45,7 @@ class Checkpoint:
         self.about: dict[str, Any] = json.loads(provenance.dumps(about))
         self.since = time.monotonic()
         self.state: dict[str, Any] | None = None
+        atomic.clear([path])
         if path.exists():
             self.state, stored = checkpoint.read(path, _KIND)
             different = "; ".join(_differences(stored, self.about))

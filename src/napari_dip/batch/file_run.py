@@ -147,7 +147,9 @@ class FileRun:
         for note in not_kept:
             warn(note)
         result = Result(self.target, dict(self.sources), facts, origin)
-        if kept is not None and not result.stopped:
+        if kept is not None and result.stopped:
+            return result  # the weights are saved when the fit has come to its end
+        if kept is not None:
             kept.remove()
         if self.save_weights is not None:
             self._save_weights(fit, about)

@@ -15,6 +15,7 @@ from napari_dip.batch.folder import Item
 from napari_dip.batch.manifest import Manifest, digest
 from napari_dip.batch.stop import Stop
 from napari_dip.errors import DipError, InputError, fault
+from napari_dip.io import atomic
 from napari_dip.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Batch:
             except DipError as error:
                 entry = known.put(item.name, failure(str(error)))
             yield item.name, entry
+        atomic.clear(run.target for run in runs)
         known.await_results(self._name(run) for run in runs)
         for run, entry in work(runs):
             yield self._name(run), known.put(self._name(run), entry)
