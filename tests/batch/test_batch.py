@@ -141,6 +141,8 @@ def test_files_of_others_stay(call, folder, tmp_path):
     (output / "2.tif").write_text("edited")
     assert call(*command)[0] == 1
     assert (output / "2.tif").read_text() == "edited"
+    assert call(*command, "--overwrite")[0] == 0
+    assert files.read(output / "2.tif").data.shape == (16, 20)
 
 
 def test_json_and_quiet(call, folder, tmp_path):

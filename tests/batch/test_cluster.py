@@ -12,7 +12,6 @@ import pytest
 
 from napari_dip.batch import cluster
 from napari_dip.batch.manifest import NAME
-from napari_dip.batch.stop import Stop
 from napari_dip.io import files
 
 distributed = pytest.importorskip("distributed")
@@ -60,14 +59,17 @@ def test_ctrl_c_stops_what_workers_do(
     call, folder, tmp_path, narrow, threads, monkeypatch
 ):
     monkeypatch.setattr(cluster, "_POLL", 0.0)
-    listening = Stop.listening
+    process = cluster.process
 
-    def interrupting(self):
-        timer = threading.Timer(3, signal.raise_signal, [signal.SIGINT])
-        timer.start()
-        return listening(self)
+    def interrupting(run, stop):
+        def interrupted(it):
+            if it.step == 3:
+                signal.raise_signal(signal.SIGINT)
+            return stop(it)
 
-    monkeypatch.setattr(Stop, "listening", interrupting)
+        return process(run, interrupted)
+
+    monkeypatch.setattr(cluster, "process", interrupting)
     output = tmp_path / "out"
     command = ("batch", "denoise", folder, "-o", output, "--scheduler", threads)
     code, _, err = call(*command, "--iterations", "100000", "--precision", "float32")

@@ -99,12 +99,15 @@ class Batch:
         """Return whether an image needs no run; raise if it cannot have one."""
         if item.error:
             raise InputError(item.error)
-        if not (self.overwrite or known.owns(item.name)):
+        ours = known.owns(item.name)
+        if not (self.overwrite or ours):
             raise InputError(
                 f"{run.target} exists, and no batch has left it like that; --overwrite "
                 "replaces it"
             )
-        return known.holds(item.name) and known.is_done(item.name, request(run))
+        if not (ours and known.holds(item.name)):
+            return False
+        return known.is_done(item.name, request(run))
 
 
 def request(run: FileRun) -> Entry:
