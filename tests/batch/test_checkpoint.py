@@ -161,7 +161,7 @@ def test_a_job_of_several_fits_has_none(call, noisy, tmp_path, kind, option, wri
     [
         (("--checkpoint", "a.tif"), "checkpoint must end in .safetensors"),
         (("--save-weights", "a"), "save-weights must end in .safetensors"),
-        (("--checkpoint-every", "-1"), "checkpoint-every must be 0 minutes or more"),
+        (("--checkpoint-every", "-1"), "checkpoint-every must be 0 or more"),
         (("--weights", "absent.safetensors"), "absent.safetensors"),
     ],
 )
@@ -237,10 +237,10 @@ import os, random, signal, sys
 import torch
 torch.set_num_threads(1)
 from napari_dip import cli
-from napari_dip.batch.checkpoint import Checkpoint
+from napari_dip.batch.checkpoint import Kept
 
 step, place = int(sys.argv.pop(1)), sys.argv.pop(1)
-see, replace = Checkpoint.see, os.replace
+see, replace = Kept.see, os.replace
 count = 0
 
 def killed(self, it, stopping):
@@ -248,14 +248,14 @@ def killed(self, it, stopping):
     count += 1
     if place == "iteration" and count == step:
         os.kill(os.getpid(), signal.SIGKILL)
-    see(self, it, stopping)
+    return see(self, it, stopping)
 
 def while_writing(source, target):
     if place == "writing" and count == step:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 
-Checkpoint.see, os.replace = killed, while_writing
+Kept.see, os.replace = killed, while_writing
 sys.exit(cli.main())
 """
 

@@ -1,75 +1,138 @@
-"""A fit that is kept in a file while it runs, so that it can go on after a break."""
+"""Weights that a fit begins from or leaves, and its state in a file while it runs."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FitError, InputError
 from napari_dip.io import atomic, checkpoint, provenance
+from napari_dip.tasks.task import Overrides
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Iterate
-
-_KIND = "checkpoint"
+    from napari_dip.prior.problem import Fit, Iterate
 
 
-class Checkpoint:
-    """Keeps the state of a fit in a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.  If it exists, the fit goes on from it: see `state`.
-    minutes : float
-        Time from one writing to the next.
-    about : mapping
-        Version, task, recipe, inputs and all else that decides on the result.
+@dataclass(frozen=True)
+class Keep:
+    """What a fit begins from, and what is kept of it beside the result.
 
     Attributes
     ----------
-    state : dict or None
-        The state to go on from, if there is one.
+    weights : Path, optional
+        File of the weights of the network to begin from.
+    save_weights : Path, optional
+        File to write the fitted weights to.
+    checkpoint : Path, optional
+        File in which the state of the fit is kept until the result is written.  If it
+        exists, the fit goes on from it.
+    minutes : float
+        Time from one writing of it to the next.
+    """
+
+    weights: Path | None = None
+    save_weights: Path | None = None
+    checkpoint: Path | None = None
+    minutes: float = 10.0
+
+
+class Kept:
+    """The files of `Keep` during one run.
+
+    Parameters
+    ----------
+    keep : Keep
+        Which there are.
+    about : callable
+        Returns the version, task, recipe, inputs and all else that decides on the
+        result.
+
+    Attributes
+    ----------
+    overrides : Overrides
+        The weights and the state to begin from, if there are any.
 
     Raises
     ------
     InputError
-        If the file is of another fit.
+        If the checkpoint is of another fit.
     """
 
-    def __init__(self, path: Path, minutes: float, about: Mapping[str, Any]) -> None:
-        self.path, self.minutes = path, minutes
-        self.about: dict[str, Any] = json.loads(provenance.dumps(about))
-        self.since = time.monotonic()
-        self.state: dict[str, Any] | None = None
-        atomic.clear([path])
-        if path.exists():
-            self.state, stored = checkpoint.read(path, _KIND)
-            different = "; ".join(_differences(stored, self.about))
-            if different:
-                raise InputError(
-                    f"checkpoint {path} is of another fit ({different}); remove it or "
-                    "name another file"
-                )
+    def __init__(self, keep: Keep, about: Callable[[], dict[str, Any]]) -> None:
+        self.keep = keep
+        weights = state = None
+        facts: dict[str, Any] = {}
+        if keep.weights is not None:
+            from napari_dip.prior.snapshot import digest
 
-    def see(self, it: Iterate, stopping: bool) -> None:
-        """Write the state when it is time, or when the fit is to be stopped."""
-        now = time.monotonic()
-        if not stopping and now - self.since < 60 * self.minutes:
+            weights, _ = checkpoint.read(keep.weights, "weights")
+            facts["weights"] = digest(weights)
+        if keep.checkpoint is not None or keep.save_weights is not None:
+            facts |= about()
+        self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
+        if keep.checkpoint is not None:
+            atomic.clear([keep.checkpoint])
+            state = self._stored(keep.checkpoint)
+        self.overrides = Overrides(weights=weights, state=state)
+        self.since = time.monotonic()
+
+    def _stored(self, path: Path) -> dict[str, Any] | None:
+        """Return the state that a checkpoint holds, if it exists."""
+        if not path.exists():
+            return None
+        state, about = checkpoint.read(path, "checkpoint")
+        different = "; ".join(_differences(about, self.about))
+        if different:
+            raise InputError(
+                f"checkpoint {path} is of another fit ({different}); remove it or name "
+                "another file"
+            )
+        return state
+
+    def see(self, it: Iterate, stopping: bool) -> bool:
+        """Write the state when it is time, or when the fit is to be stopped.
+
+        Returns `stopping`, as a callback of the fit does.
+        """
+        keep, now = self.keep, time.monotonic()
+        if keep.save_weights is not None:
+            check_single(it, "save_weights")
+        if keep.checkpoint is None:
+            return stopping
+        check_single(it, "checkpoint")
+        if stopping or now - self.since >= 60 * keep.minutes:
+            assert it.checkpoint is not None  # every fit has one
+            state = it.checkpoint()
+            # From the end of a fit nothing can go on.
+            if state["ending.ended"] is None:
+                path, about = keep.checkpoint, self.about
+                checkpoint.write(path, "checkpoint", state, about, overwrite=True)
+            self.since = time.monotonic()
+        return stopping
+
+    def finish(self, fit: Fit, stopped: bool, overwrite: bool) -> None:
+        """Save the weights and remove the checkpoint, when the result is written.
+
+        With a checkpoint, a fit that the user has stopped is not yet at its end.
+        """
+        keep = self.keep
+        if keep.checkpoint is not None:
+            if stopped:
+                return
+            keep.checkpoint.unlink(missing_ok=True)
+        if keep.save_weights is None:
             return
-        assert it.checkpoint is not None  # every fit has one
-        state = it.checkpoint()
-        # From the end of a fit nothing can go on.
-        if state["ending.ended"] is None:
-            checkpoint.write(self.path, _KIND, state, self.about, overwrite=True)
-        self.since = time.monotonic()
-
-    def remove(self) -> None:
-        """Remove the file, when the result is written."""
-        self.path.unlink(missing_ok=True)
+        if fit.weights is None:
+            raise FitError(
+                "the result is written, but no weights: only a job of a single fit has "
+                "them"
+            )
+        path, about = keep.save_weights, self.about
+        checkpoint.write(path, "weights", fit.weights, about, overwrite=overwrite)
 
 
 def check_single(it: Iterate, name: str) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.batch.checkpoint import Checkpoint, check_single
-from napari_dip.errors import DipError, FitError
-from napari_dip.io import checkpoint, files, provenance
+from napari_dip.batch.checkpoint import Keep, Kept
+from napari_dip.errors import DipError
+from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
 from napari_dip.tasks.arrays import cast
@@ -49,14 +49,8 @@ class FileRun:
         Whether the result may replace a file.
     series : mapping
         Which image of a file is meant, where it has several.
-    weights : Path, optional
-        File of the weights of the network to begin from.
-    save_weights : Path, optional
-        File to write the fitted weights to.
-    checkpoint : Path, optional
-        File in which the state of the fit is kept until the result is written.
-    checkpoint_every : float
-        Minutes from one writing of it to the next.
+    keep : Keep
+        What the fit begins from, and what is kept of it beside the result.
     """
 
     task: Task
@@ -66,10 +60,7 @@ class FileRun:
     objects: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
     series: Mapping[str, int | None] = field(default_factory=dict)
-    weights: Path | None = None
-    save_weights: Path | None = None
-    checkpoint: Path | None = None
-    checkpoint_every: float = 10.0
+    keep: Keep = field(default_factory=Keep)
 
     @property
     def source(self) -> Path:
@@ -117,28 +108,12 @@ class FileRun:
             name: (self.sources[name].name, image.data)
             for name, image in images.items()
         }
-        weights, about = None, self._about(recipe, arrays)
-        if self.weights is not None:
-            from napari_dip.prior.snapshot import digest
-
-            weights, _ = checkpoint.read(self.weights, "weights")
-            about["weights"] = digest(weights)
-        kept = None
-        if self.checkpoint is not None:
-            kept = Checkpoint(self.checkpoint, self.checkpoint_every, about)
-        state = None if kept is None else kept.state
-        overrides = Overrides(weights=weights, state=state)
+        kept = Kept(self.keep, lambda: self._about(recipe, arrays))
 
         def watch(it: Iterate) -> bool:
-            asked = stop(it)
-            if self.save_weights is not None:
-                check_single(it, "save_weights")
-            if kept is not None:
-                check_single(it, "checkpoint")
-                kept.see(it, asked)
-            return asked
+            return kept.see(it, stop(it))
 
-        fit = self._fit(recipe, inputs, overrides, watch, progress)
+        fit = self._fit(recipe, inputs, kept.overrides, watch, progress)
         for warning in fit.warnings:
             warn(warning)
         fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
@@ -147,12 +122,7 @@ class FileRun:
         for note in not_kept:
             warn(note)
         result = Result(self.target, dict(self.sources), facts, origin)
-        if kept is not None and result.stopped:
-            return result  # the weights are saved when the fit has come to its end
-        if kept is not None:
-            kept.remove()
-        if self.save_weights is not None:
-            self._save_weights(fit, about)
+        kept.finish(fit, result.stopped, self.overwrite)
         return result
 
     def _about(
@@ -162,16 +132,6 @@ class FileRun:
         inputs = {name: provenance.digest(data) for name, (_, data) in arrays.items()}
         objects = dict(self.objects)
         return {**provenance.origin(recipe), "inputs": inputs, "objects": objects}
-
-    def _save_weights(self, fit: Fit, about: Mapping[str, Any]) -> None:
-        if fit.weights is None:
-            raise FitError(
-                f"{self.target.name} is written, but there are no weights to save: "
-                "only a job of a single fit has them"
-            )
-        assert self.save_weights is not None  # the caller has asked
-        path, overwrite = self.save_weights, self.overwrite
-        checkpoint.write(path, "weights", fit.weights, about, overwrite=overwrite)
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
 from napari_dip.batch import manifest
+from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.folder import Item
 from napari_dip.batch.manifest import Manifest, digest
@@ -92,7 +93,7 @@ class Batch:
             self.objects,
             overwrite=True,  # whether that is allowed has been asked before
             series=item.series,
-            weights=self.weights,
+            keep=Keep(weights=self.weights),
         )
 
     def _is_done(self, known: Manifest, item: Item, run: FileRun) -> bool:
@@ -112,12 +113,13 @@ class Batch:
 
 def request(run: FileRun) -> Entry:
     """Return all that decides on a result: the same request makes the same again."""
+    weights = run.keep.weights
     return {
         "version": __version__,
         "task": run.task.name,
         "recipe": dict(run.values),
         "objects": dict(run.objects),
-        "weights": None if run.weights is None else digest(run.weights),
+        "weights": None if weights is None else digest(weights),
         "inputs": {
             name: {"sha256": digest(path), "series": run.series.get(name)}
             for name, path in run.sources.items()

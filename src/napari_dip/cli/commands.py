@@ -14,12 +14,12 @@ from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
+from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.file_run import FileRun, was_stopped
 from napari_dip.cli import prior
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.batch import batch_app
 from napari_dip.cli.options import (
-    CHECKPOINT_EVERY,
     FILES,
     FLAG,
     PARAMETERS,
@@ -31,7 +31,7 @@ from napari_dip.cli.options import (
     Quiet,
     SaveWeights,
     Weights,
-    check_kept,
+    check_keep,
     check_target,
     command_of,
     keyword,
@@ -84,17 +84,13 @@ def _command(task: Task) -> Callable[..., int]:
         weights: Path | None = None,
         save_weights: Path | None = None,
         checkpoint: Path | None = None,
-        checkpoint_every: float = CHECKPOINT_EVERY,
+        checkpoint_every: float = Keep.minutes,
         **given: Any,
     ) -> int:
         if first and not inputs:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
-        kept = {"save-weights": save_weights, "checkpoint": checkpoint}
-        check_kept(kept, inputs, overwrite)
-        if not checkpoint_every >= 0:
-            raise InputError(
-                f"checkpoint-every must be 0 minutes or more; got {checkpoint_every}"
-            )
+        keep = Keep(weights, save_weights, checkpoint, checkpoint_every)
+        check_keep(keep, inputs, overwrite)
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
@@ -109,18 +105,7 @@ def _command(task: Task) -> Callable[..., int]:
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(
-                task,
-                values,
-                sources,
-                target,
-                objects,
-                overwrite,
-                weights=weights,
-                save_weights=save_weights,
-                checkpoint=checkpoint,
-                checkpoint_every=checkpoint_every,
-            )
+            FileRun(task, values, sources, target, objects, overwrite, keep=keep)
             for sources, target in zip(sets, targets, strict=True)
         ]
         if len(runs) == 1:
@@ -143,7 +128,7 @@ def _command(task: Task) -> Callable[..., int]:
         keyword("weights", Weights, None),
         keyword("save_weights", SaveWeights, None),
         keyword("checkpoint", Checkpoint, None),
-        keyword("checkpoint_every", CheckpointEvery, CHECKPOINT_EVERY),
+        keyword("checkpoint_every", CheckpointEvery, Keep.minutes),
     ]
     return command_of(command, task.recipe, parameters)
 
@@ -208,9 +193,8 @@ def replay(
             else f"{task.name} takes no model"
         )
     _check_weights(stored, weights)
-    file_run = FileRun(
-        task, values, sources, target, objects, overwrite, weights=weights
-    )
+    keep = Keep(weights=weights)
+    file_run = FileRun(task, values, sources, target, objects, overwrite, keep=keep)
     return run_and_report(file_run, json, quiet)
 
 

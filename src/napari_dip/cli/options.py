@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Token
 from cyclopts import Parameter as Option
 
+from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.folder import result_name
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files
@@ -69,9 +70,6 @@ Quiet = Annotated[
     bool,
     Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
 ]
-
-CHECKPOINT_EVERY = 10.0
-"""Minutes from one writing of a checkpoint to the next."""
 
 _KEPT = Group("Weights and checkpoints", sort_key=1)
 Weights = Annotated[
@@ -210,14 +208,17 @@ def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
     return targets
 
 
-def check_kept(
-    paths: Mapping[str, Path | None], inputs: Sequence[Path], overwrite: bool
-) -> None:
+def check_keep(keep: Keep, inputs: Sequence[Path], overwrite: bool) -> None:
     """Raise unless weights and checkpoint of a run can be written.
 
     An existing checkpoint is what the fit goes on from.
     """
-    for name, path in paths.items():
+    if not keep.minutes >= 0:
+        raise InputError(f"checkpoint-every must be 0 or more; got {keep.minutes}")
+    for name, path in (
+        ("save-weights", keep.save_weights),
+        ("checkpoint", keep.checkpoint),
+    ):
         if path is None:
             continue
         if len(inputs) > 1:

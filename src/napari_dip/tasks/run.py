@@ -225,9 +225,7 @@ class _Scheduler:
         blocks = blocks or self.job.blocks(number, index, pixels)
         only = layout.planes == len(blocks) == 1
         if self.overrides.state is not None and not only:
-            raise InputError(
-                "state: a job of several fits cannot go on from that of one"
-            )
+            raise InputError("state: is of one fit; got a job of several")
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
