@@ -56,6 +56,8 @@ def test_what_holds_no_image_is_refused(tmp_path, write):
         names(tmp_path, tmp_path / "absent")
     with pytest.raises(InputError, match="holds no image"):
         names(tmp_path, tmp_path / "*.png")
+    with pytest.raises(InputError, match="mask must be a file or a folder"):
+        names(tmp_path, tmp_path / "a.tif", others={"mask": tmp_path / "absent"})
     write(tmp_path / "other" / "a.tif", 1)
     with pytest.raises(InputError, match=r"same name, 'a\.tif'"):
         names(tmp_path, tmp_path / "a.tif", tmp_path / "other")

@@ -58,6 +58,9 @@ def find(
     recursive : bool
         Whether to look into folders within a folder.
     """
+    for other, path in others.items():
+        if not path.exists():
+            raise InputError(f"{other} must be a file or a folder; got {path}")
     items: dict[str, Item] = {}
     for given in inputs:
         base, paths = _files(given, recursive)
