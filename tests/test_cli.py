@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 
 import napari_dip
 from napari_dip import cli
-from napari_dip.cli import commands, file_run
+from napari_dip.batch.stop import Stop
+from napari_dip.cli import commands
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.tasks import denoise, presets
@@ -469,7 +470,7 @@ def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
     program = (
         "import sys\n"
         "from napari_dip import cli\n"
-        "from napari_dip.cli.file_run import Stop\n"
+        "from napari_dip.batch.stop import Stop\n"
         "seen = Stop.__call__\n"
         "def tell(self, it):\n"
         "    if it.step == 5:\n"
@@ -642,7 +643,7 @@ def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
-    ask = file_run.Stop.__call__
+    ask = Stop.__call__
 
     def twice(self, it):
         ask(self, it)
@@ -650,7 +651,7 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("never come to")
 
-    monkeypatch.setattr(file_run.Stop, "__call__", twice)
+    monkeypatch.setattr(Stop, "__call__", twice)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")

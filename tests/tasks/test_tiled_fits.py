@@ -20,10 +20,10 @@ def blobs(*shape, seed=0):
 
 def calls():
     """Return every task that can be cut, as a function of an image."""
-    mask = np.random.default_rng(1).random((200, 210)) < 0.3
+    mask = np.random.default_rng(1).random((200, 300)) < 0.3
     others = {
         "denoise": {"share": "no"},
-        "denoise_guided": {"guide": blobs(200, 210, seed=2)},
+        "denoise_guided": {"guide": blobs(200, 300, seed=2)},
         "inpaint": {"mask": mask},
         "remove_artifacts": {},
         "enhance": {},
@@ -35,14 +35,14 @@ def calls():
 
 @pytest.mark.parametrize(("name", "more"), calls())
 def test_every_task_that_can_be_cut_is(name, more):
-    image = blobs(200, 210)
+    image = blobs(200, 300)
     function = getattr(napari_dip, name)
     given = dict(more)
     others = [given.pop(k) for k in ("guide", "mask", "psf") if k in given]
     fit = function(image, *others, tile=192, full_output=True, **given, **FIXED)
     factor = given.get("factor", 1)
-    assert len(fit.settings["planes"]) == 4
-    assert fit.image.shape == (200 * factor, 210 * factor)
+    assert len(fit.settings["planes"]) == 2
+    assert fit.image.shape == (200 * factor, 300 * factor)
     assert np.isfinite(fit.image).all()
     analyses = [block["analysis"] for block in fit.settings["planes"]]
     assert all(analysis == analyses[0] for analysis in analyses)
@@ -58,14 +58,14 @@ def test_tiles_are_blended_into_each_other():
 
 
 def test_a_tile_without_pixels_stays_as_it_was():
-    image = blobs(200, 420)
+    image = blobs(200, 500)
     image[:, 150:] = np.nan
     fit = denoise(image, tile=192, share="no", full_output=True, **FIXED)
     assert "a part of plane 0 came back unchanged: nothing but NaN" in fit.warnings
-    assert np.isnan(fit.image[:, 300:]).all()
+    assert np.isnan(fit.image[:, 420:]).all()
 
 
 @pytest.mark.parametrize("boundary", ["periodic"])
 def test_what_cannot_be_cut_says_so(boundary):
     with pytest.raises(InputError, match="tile must be auto or None here"):
-        deconvolve(blobs(200, 210), PSF, tile=192, boundary=boundary, **FIXED)
+        deconvolve(blobs(200, 300), PSF, tile=192, boundary=boundary, **FIXED)

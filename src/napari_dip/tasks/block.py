@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import FitError
+from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
 from napari_dip.tasks.recipe import Recipe
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
+
+GIVEN_UP = "given up"
+"""Name in the state of a fit for why those before it were given up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,11 @@ def fit_block(
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
+    state = None if overrides.state is None else dict(overrides.state)
+    # Why earlier attempts were given up, which decides on the seed of this one.
+    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
+    if state is not None and count > 1:
+        raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
@@ -129,6 +137,10 @@ def fit_block(
             seconds: float = seconds,
             restart: int = restart,
         ) -> Iterate:
+            def checkpoint() -> dict[str, Any]:
+                assert it.checkpoint is not None  # every fit has one
+                return {**it.checkpoint(), GIVEN_UP: [*given_up]}
+
             return dataclasses.replace(
                 it,
                 render=lambda finished: restored_image(
@@ -137,9 +149,10 @@ def fit_block(
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
+                checkpoint=checkpoint,
             )
 
-        for attempt in range(ATTEMPTS):
+        for attempt in range(len(given_up), ATTEMPTS):
             seed = recipe.seed + 104729 * (block.plane * count + restart)
             seed = (seed + 15485863 * attempt) % 2**31
             problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
@@ -150,11 +163,16 @@ def fit_block(
                 keep_weights=keep_weights and count == 1,
             )
             failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            fitting = fit(
+                problem, prior, settings, weights=overrides.weights, state=state
+            )
             done, reason = yield from relay(fitting, adapt, failed)
             if reason is None:
                 break
-            warnings.append(f"{reason}: begun again from another seed")
+            given_up.append(f"{reason}: begun again from another seed")
+            state = None
+        warnings += given_up
+        given_up.clear()
         fits.append(done)
         warnings += [w for w in done.warnings if w not in warnings]
         if done.stopped_by == STOPPED:

@@ -191,7 +191,7 @@ class _Scheduler:
         share, layout = self.recipe.share, self.job.layout
         large = math.prod(layout.shape) >= ENOUGH * layout.channels
         wanted = share == "yes" or (share == "auto" and large)
-        return wanted and self.job.can_share
+        return wanted and self.job.can_share and self.overrides.state is None
 
     def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself."""
@@ -231,6 +231,8 @@ class _Scheduler:
         blocks = blocks or self.job.blocks(number, index, pixels)
         parts = self.cut(blocks, pixels)
         only = layout.planes == len(parts) == 1
+        if self.overrides.state is not None and not only:
+            raise InputError("state: is of one fit; got a job of several")
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:

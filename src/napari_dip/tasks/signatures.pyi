@@ -53,6 +53,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -104,6 +105,9 @@ def denoise(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -170,6 +174,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -200,6 +205,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -231,6 +237,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -285,6 +292,9 @@ def denoise_guided(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -347,6 +357,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -378,6 +389,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -407,6 +419,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -462,6 +475,9 @@ def enhance(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -522,6 +538,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -551,6 +568,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -579,6 +597,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -632,6 +651,9 @@ def remove_artifacts(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -692,6 +714,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -720,6 +743,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -750,6 +774,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -808,6 +833,9 @@ def super_resolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -872,6 +900,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -902,6 +931,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -933,6 +963,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -993,6 +1024,9 @@ def inpaint(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1060,6 +1094,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1091,6 +1126,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1122,6 +1158,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1181,6 +1218,9 @@ def blend(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1245,6 +1285,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1276,6 +1317,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1309,6 +1351,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1370,6 +1413,9 @@ def deconvolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1438,6 +1484,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1471,6 +1518,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1503,6 +1551,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1562,6 +1611,9 @@ def restore(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1623,6 +1675,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1655,6 +1708,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1693,6 +1747,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1765,6 +1820,9 @@ def invert_features(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1834,6 +1892,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1872,6 +1931,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1913,6 +1973,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1991,6 +2052,9 @@ def maximize_activation(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -2063,6 +2127,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -2104,6 +2169,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,

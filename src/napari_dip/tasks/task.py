@@ -176,6 +176,8 @@ class Overrides:
         When the fit ends.
     weights : dict of str to Tensor, optional
         Weights of the network that every fit begins from.
+    state : dict, optional
+        State of the only fit of a job, from `Iterate.checkpoint`, to go on from.
     analysis : tuple of Analysis
         What is known about the image already, one for each group of channels; empty
         where it is to be found out.
@@ -184,11 +186,12 @@ class Overrides:
     architecture: Generates | None = None
     stop: Rule | None = None
     weights: Mapping[str, Tensor] | None = None
+    state: Mapping[str, Any] | None = None
     analysis: tuple[Analysis, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is set, for the provenance; JSON-able."""
-        from napari_dip.prior import architecture, stopping
+        from napari_dip.prior import architecture, snapshot, stopping
 
         given: dict[str, Any] = {}
         if self.architecture is not None:
@@ -196,7 +199,7 @@ class Overrides:
         if self.stop is not None:
             given["stop"] = stopping.to_dict(self.stop)
         if self.weights is not None:
-            given["began from weights"] = True
+            given["began from weights"] = snapshot.digest(self.weights)
         return given
 
 

@@ -69,12 +69,18 @@ def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterato
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
-    for corner in itertools.product(*(range(0, n, side) for n in sides)):
-        core = tuple(
-            slice(a, min(a + side, n)) for a, n in zip(corner, sides, strict=True)
-        )
+    for core in itertools.product(*(_parts(n, side) for n in sides)):
         seen = _wider(core, field, sides)
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
+
+
+def _parts(length: int, side: int) -> list[slice]:
+    """Cut an axis; a rest of less than half a side is added to the last part."""
+    starts = list(range(0, length, side))
+    if len(starts) > 1 and length - starts[-1] < side / 2:
+        starts.pop()
+    ends = [*starts[1:], length]
+    return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
 def probes(sides: Sequence[int], count: int = 2) -> Iterator[Region]:

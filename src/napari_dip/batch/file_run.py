@@ -1,20 +1,18 @@
-"""A run of a task from files to a file, and Ctrl-C."""
+"""A run of a task from files to a file."""
 
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.batch.checkpoint import Keep, Kept
 from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
@@ -23,7 +21,7 @@ from napari_dip.io.psf import size_warning, steps
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
-from napari_dip.tasks.task import Task
+from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
@@ -32,57 +30,66 @@ _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Names of chroma subsampling, by the pixels along x and y of a chroma value."""
 
 
+@dataclass(frozen=True)
 class FileRun:
     """A run of a task from files to a file.
 
-    Parameters
+    Attributes
     ----------
     task : Task
         The task.
     values : mapping
         The parameters that the user gave.
-    sources : dict
+    sources : mapping
         The file of each array of the task.
-    objects : mapping
-        The other inputs of the task, such as a model, as text.
     target : Path
         The file to write.
+    objects : mapping
+        The other inputs of the task, such as a model, as text.
     overwrite : bool
         Whether the result may replace a file.
-    talk : bool
-        Whether to show progress and warnings.
+    series : mapping
+        Which image of a file is meant, where it has several.
+    keep : Keep
+        What the fit begins from, and what is kept of it beside the result.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        values: Mapping[str, Any],
-        sources: dict[str, Path],
-        objects: Mapping[str, str],
-        target: Path,
-        overwrite: bool,
-        talk: bool,
-    ) -> None:
-        self.task, self.values, self.sources = task, values, sources
-        self.objects = objects
-        self.target, self.overwrite, self.talk = target, overwrite, talk
-        self.provenance: dict[str, Any] = {}
-        self.result: dict[str, Any] = {}
+    task: Task
+    values: Mapping[str, Any]
+    sources: Mapping[str, Path]
+    target: Path
+    objects: Mapping[str, str] = field(default_factory=dict)
+    overwrite: bool = False
+    series: Mapping[str, int | None] = field(default_factory=dict)
+    keep: Keep = field(default_factory=Keep)
 
     @property
     def source(self) -> Path:
         """The file that the result is of."""
         return next(iter(self.sources.values()))
 
-    def run(self) -> bool:
-        """Fit and write the result; return whether the user stopped the fit."""
-        stop = Stop()
-        with stop.listening():
-            self._run(stop)
-        return stop.asked
+    def run(
+        self,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool = False,
+    ) -> Result:
+        """Fit and write the result.
 
-    def _run(self, stop: Stop) -> None:
-        images = {name: files.load(path) for name, path in self.sources.items()}
+        Parameters
+        ----------
+        stop : callable
+            Called with every `Iterate`; a true return value stops the fit, whose best
+            image is written.
+        warn : callable
+            Called with every warning.
+        progress : bool, default False
+            Show a progress bar where standard error is a terminal.
+        """
+        images = {
+            name: files.load(path, self.series.get(name))
+            for name, path in self.sources.items()
+        }
         like = images.get(self.task.subject)
         from_file: list[str] = []
         if like is None:
@@ -97,23 +104,35 @@ class FileRun:
         inputs, about_masks = self._arrays(images, like)
         notes += about_masks
         for note in notes:
-            self._warn(note)
-        fit = self._fit(recipe, inputs, stop)
-        for warning in fit.warnings:
-            self._warn(warning)
-        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+            warn(note)
         arrays = {
             name: (self.sources[name].name, image.data)
             for name, image in images.items()
         }
-        self.provenance = provenance.describe(
-            recipe, fit, arrays, from_file, self.objects
-        )
-        self.result, not_kept = save(
-            self.target, fit.image, like, self.provenance, self.overwrite
-        )
+        kept = Kept(self.keep, lambda: self._about(recipe, arrays))
+
+        def watch(it: Iterate) -> bool:
+            return kept.see(it, stop(it))
+
+        fit = self._fit(recipe, inputs, kept.overrides, watch, progress)
+        for warning in fit.warnings:
+            warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+        origin = provenance.describe(recipe, fit, arrays, from_file, self.objects)
+        facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
         for note in not_kept:
-            self._warn(note)
+            warn(note)
+        result = Result(self.target, dict(self.sources), facts, origin)
+        kept.finish(fit, result.stopped, self.overwrite)
+        return result
+
+    def _about(
+        self, recipe: Recipe, arrays: Mapping[str, tuple[str, NDArray[Any]]]
+    ) -> dict[str, Any]:
+        """Return what decides on the fit, to know a checkpoint by."""
+        inputs = {name: provenance.digest(data) for name, (_, data) in arrays.items()}
+        objects = dict(self.objects)
+        return {**provenance.origin(recipe), "inputs": inputs, "objects": objects}
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None
@@ -135,16 +154,23 @@ class FileRun:
             notes += [note] if note else []
         return arrays, notes
 
-    def _fit(self, recipe: Recipe, images: Mapping[str, Any], stop: Stop) -> Fit:
+    def _fit(
+        self,
+        recipe: Recipe,
+        images: Mapping[str, Any],
+        overrides: Overrides,
+        stop: Callable[[Iterate], bool],
+        progress: bool,
+    ) -> Fit:
         from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
         inputs = {**images, **self.objects}
         arrays = [inputs[name] for name in self.task.arrays]
         arrays += [None] * len(self.task.functions)
-        fitting = run(self.task, recipe, arrays)
+        fitting = run(self.task, recipe, arrays, overrides=overrides)
         # A log file gets no progress bar.
-        if not (self.talk and sys.stderr.isatty()):
+        if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
         with Bar(self.target.name) as bar:
 
@@ -154,15 +180,40 @@ class FileRun:
 
             return run_to_end(fitting, both)
 
-    def _warn(self, text: str) -> None:
-        if self.talk:
-            say(f"warning: {text}")
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Attributes
+    ----------
+    target : Path
+        The file that was written.
+    sources : dict
+        The files that were read.
+    facts : dict
+        Shape and type of the result.
+    provenance : dict
+        How it was made.
+    """
+
+    target: Path
+    sources: dict[str, Path]
+    facts: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the fit."""
+        from napari_dip.prior.fit import STOPPED
+
+        return STOPPED in self.provenance["stopped_by"].split("; ")
 
     def as_json(self) -> str:
         """Return a description of the result as a JSON object."""
         inputs = {name: str(path) for name, path in self.sources.items()}
         return provenance.dumps(
-            {"output": str(self.target), "inputs": inputs, **self.result}
+            {"output": str(self.target), "inputs": inputs, **self.facts}
             | {"provenance": self.provenance}
         )
 
@@ -176,6 +227,17 @@ class FileRun:
             f"{facts['seconds']:.1f} s on {facts['device']}, ended by "
             f"{facts['stopped_by']}"
         )
+
+
+def was_stopped(target: Path) -> bool:
+    """Return whether a file is the result of a fit that the user has stopped."""
+    from napari_dip.prior.fit import STOPPED
+
+    try:
+        made = files.read_header(target).provenance or {}
+    except DipError:
+        return False
+    return STOPPED in str(made.get("stopped_by")).split("; ")
 
 
 def save(
@@ -192,38 +254,6 @@ def save(
         image = cast(255 * image, np.dtype(np.uint8))
     not_kept = files.write(target, image, like, provenance, overwrite=overwrite)
     return {"shape": list(image.shape), "dtype": str(image.dtype)}, not_kept
-
-
-def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
-    """Run a task on files, describe the result, and return the exit code."""
-    stopped = file_run.run()
-    if json:
-        put(file_run.as_json())
-    elif not quiet:
-        put(file_run.as_line())
-    if stopped:
-        say(f"stopped; the best image so far was saved to {file_run.target}")
-        return STOPPED
-    return 0
-
-
-def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
-    """Run a task on several files, the others also where one fails.
-
-    When the user stops one, the others are not begun.
-    """
-    failed = 0
-    for file_run in file_runs:
-        try:
-            if run_and_report(file_run, json, quiet) == STOPPED:
-                return STOPPED
-        except (DipError, MemoryError) as error:
-            text, name = str(error) or "not enough memory", file_run.source.name
-            say(f"error: {text if name in text else f'{name}: {text}'}")
-            failed += 1
-    if failed:
-        say(f"{failed} of {len(file_runs)} files failed; the others are done")
-    return FAILED if failed else 0
 
 
 def _completed(
@@ -245,59 +275,3 @@ def _completed(
         if "subsampling" not in values:
             known["subsampling"] = _SUBSAMPLING[jpeg.subsampling]
     return kind(**{**values, **known}), list(known)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    with _handled(interrupt, signal.SIGTERM):
-        yield
-
-
-@contextmanager
-def _handled(
-    handler: Callable[[int, FrameType | None], None], *numbers: int
-) -> Iterator[None]:
-    before: dict[int, Any] = {}
-    try:
-        for number in numbers:
-            try:
-                before[number] = signal.signal(number, handler)
-            except ValueError:  # only the main thread can handle signals
-                break
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-class Stop:
-    """Stops the fit at the first Ctrl-C or SIGTERM and the program at the second.
-
-    This is a callback for `napari_dip.prior.fit.run_to_end`.  Before the first
-    iteration there is no image to save, so the first signal already ends the program.
-    After the fit the first one waits until the result is saved.
-    """
-
-    def __init__(self) -> None:
-        self.running = self.asked = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle signals."""
-        with _handled(self._handle, signal.SIGINT, signal.SIGTERM):
-            yield
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked or not self.running:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __call__(self, it: Iterate) -> bool:
-        """Return whether to stop."""
-        self.running = True
-        return self.asked
