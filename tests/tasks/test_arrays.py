@@ -16,6 +16,7 @@ from napari_dip.tasks.arrays import (
     keeping,
     narrowed,
     prepare,
+    without_single_axes,
 )
 
 F4 = np.dtype("float32")
@@ -440,3 +441,23 @@ def test_cast_to_bool_and_floats():
         found = cast(values, np.dtype(dtype))
         assert found.dtype == dtype
         np.testing.assert_allclose(found, values, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "like", "expected"),
+    [
+        ((1, 1, 5, 8, 9), None, (5, 8, 9)),
+        ((1, 1, 1, 8, 9), None, (8, 9)),
+        ((1, 8, 9), None, (8, 9)),
+        ((8, 9), None, (8, 9)),
+        ((1, 1, 1), None, (1, 1)),
+        ((1, 8, 9, 3), None, (8, 9, 3)),
+        ((1, 2, 1, 8, 9), (2, 8, 9), (2, 8, 9)),
+        ((2, 8, 9), (1, 2, 1, 8, 9), (1, 2, 1, 8, 9)),
+        ((1, 1, 8, 9), (5, 8, 9), (8, 9)),
+        ((1, 8, 9), (1, 8, 9), (1, 8, 9)),
+    ],
+)
+def test_axes_of_one_element(shape, like, expected):
+    assert without_single_axes(np.zeros(shape), like).shape == expected
+    assert without_single_axes(dask.array.zeros(shape), like).shape == expected

@@ -12,6 +12,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
+    blurred_mean,
     channel_weights,
     collaborative,
     in_turn,
@@ -159,6 +160,8 @@ def _steps(
     slow: list[Step] = []
     if "posterior mean" in preset.finish:
         quick.append(posterior_mean(plane, noise))
+    if "blur" in preset.finish:
+        quick.append(blurred_mean(plane, analysis.noise))
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
     if "collaborative" in preset.finish:
