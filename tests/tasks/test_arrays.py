@@ -255,12 +255,15 @@ def test_unit_maps_minimum_and_maximum_to_zero_and_one(plane):
 
 def test_percentiles_keep_outliers_from_squeezing_the_image(plane):
     plane[0, 0, 0], plane[1, 1, 1] = 1e6, -1e6
-    values = prepare(plane, "image").values
+    prepared = prepare(plane, "image")
+    values = prepared.values
     for channel in values:
         low, high = np.percentile(channel, [0.1, 99.9])
         assert low == pytest.approx(0.05, abs=1e-3)
         assert high == pytest.approx(0.95, abs=1e-3)
-    assert values[0, 0, 0] > 100
+    assert values[0, 0, 0] == pytest.approx(1.1)
+    assert prepared.beyond[0, 0, 0] > 100
+    assert prepared.to_units(values)[0, 0, 0] == pytest.approx(1e6)
 
 
 @pytest.mark.parametrize("unit", [False, True])

@@ -540,10 +540,10 @@ def _scale(
 
 
 def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave out values that are far above nearly all others."""
-    low, high = np.percentile(part, [0.1, 99])
-    chosen = part <= low + FAR * (high - low) / 0.9
-    return part if low == high or chosen.all() else part[chosen]
+    """Leave out values far above the others where they would decide on the range."""
+    low, high, top = np.percentile(part, [0.1, 99, 99.9])
+    limit = low + FAR * (high - low) / 0.9
+    return part[part <= limit] if low < high and top > limit else part
 
 
 def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:

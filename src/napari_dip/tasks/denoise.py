@@ -17,6 +17,7 @@ from napari_dip.tasks.finishing import (
     collaborative,
     in_turn,
     posterior_mean,
+    same_mean,
     wiener_mean,
     without_constant,
 )
@@ -166,6 +167,8 @@ def _steps(
         quick.append(wiener_mean(plane, analysis.noise))
     if "collaborative" in preset.finish:
         slow.append(collaborative(plane, analysis.noise))
+        if analysis.noise.kind != "gaussian":
+            slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 

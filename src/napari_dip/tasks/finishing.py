@@ -181,6 +181,27 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     return _filtered(plane, noise, collaborative_filter, 1)
 
 
+def same_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that gives an image the mean signal of the noisy one.
+
+    Filters lose some of it where it is all in single photons.
+    """
+    measurement, known = without_constant(plane).tensors()
+
+    def step(image: Tensor) -> Tensor:
+        y, weight = measurement.to(image.device), known.to(image.device)
+        spatial = tuple(range(2, y.ndim))
+        offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
+        seen, kept = (
+            ((v - offset) * weight).sum(spatial, keepdim=True) for v in (y, image)
+        )
+        # Without any signal there is nothing to compare.
+        factor = (seen / kept.clamp(min=1e-12)).clamp(0.5, 2)
+        return offset + (image - offset) * factor
+
+    return step
+
+
 def _filtered(
     plane: Plane,
     noise: NoiseModel,
