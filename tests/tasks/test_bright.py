@@ -1,4 +1,4 @@
-"""A few pixels that are far brighter than all others keep their height in every task."""
+"""A few pixels far brighter than all others keep their height in every task."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ TASKS = {
 
 @pytest.fixture
 def beads():
-    """Return a function that gives a dim image with beads, noisy, and where they are."""
+    """Return a function that gives a noisy image with beads, and where they are."""
 
-    def make(height, blur=False):
+    def make(height):
         random = np.random.default_rng(0)
         where = np.zeros((48, 52), bool)
         where[10:13, 20:23] = where[30:32, 8:10] = where[25, 40] = True

@@ -34,7 +34,7 @@ POOLING = 4.0
 BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Standard deviations in pixels of the blurs that a fit is compared with."""
 
-ENOUGH = 0.05
+ENOUGH = 0.07
 """Error of the best blur, as a part of the noise, from which on a fit is better."""
 
 
@@ -63,7 +63,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
     plain blur takes out as much noise and errs in other ways.  Its error against the
     truth is known without bias: with B the blurred values, h the weight of a pixel in
     its own and s^2 the variance of the noise, it is the mean of
-    ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than its own standard
+    ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about its standard
     error.  Of the blur in `BLURS` whose error R is the smallest, a part ``1 - R / D``
     is taken, D being its mean square distance from the output: the best part where both
     err independently.  From half of `ENOUGH` of the noise on, less is taken.
@@ -88,7 +88,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
             error = (error * weight).sum(spatial, keepdim=True) / total
             best = torch.where(error < least, blurred, best)
             least = torch.minimum(error, least)
-        least = torch.maximum(least, level * (2 / total).sqrt()).clamp(min=1e-20)
+        least = torch.maximum(least, level / total.sqrt()).clamp(min=1e-20)
         away = ((best - average).square() * weight).sum(spatial, keepdim=True) / total
         share = (1 - least / away.clamp(min=1e-20)).clamp(min=0)
         room = 2 * (1 - least / (ENOUGH * level).clamp(min=1e-20))
