@@ -8,8 +8,8 @@ import dask.array
 import numpy as np
 import pytest
 
-from napari_dip import denoise, enhance, inpaint, super_resolve
-from napari_dip.errors import FitError, InputError
+from napari_dip import denoise, enhance, inpaint, machine, super_resolve
+from napari_dip.errors import FitError, InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.problem import Fit
@@ -438,3 +438,42 @@ def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
 def test_a_callback_that_cannot_be_called_is_refused(stack):
     with pytest.raises(InputError, match=r"callback must be a function .*None; got 3"):
         denoise(stack, callback=3, **SHORT)
+
+
+def test_a_budget_of_iterations_refuses(stack, monkeypatch):
+    with pytest.raises(InputError, match=r"100000 or fewer.*MAX_ITERATIONS"):
+        denoise(stack, iterations=1_000_000)
+    monkeypatch.setenv("NAPARI_DIP_MAX_ITERATIONS", "2")
+    with pytest.raises(InputError, match="must be 2 or fewer in one fit; got 3"):
+        denoise(stack, **SHORT)
+
+
+def test_a_budget_of_memory_refuses(stack, monkeypatch):
+    monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", "1M")
+    with pytest.raises(OutOfMemory, match=r"0\.0 GiB are free"):
+        denoise(stack, **SHORT)
+
+
+def test_a_budget_of_time_stops_like_the_user(stack, monkeypatch):
+    monkeypatch.setenv("NAPARI_DIP_MAX_SECONDS", "1e-6")
+    fit = denoise(stack, **SHORT | {"iterations": 500}, full_output=True)
+    assert fit.stopped_by == STOPPED
+    assert fit.iterations < 500
+    assert "as NAPARI_DIP_MAX_SECONDS says" in fit.warnings[-1]
+    np.testing.assert_array_equal(fit.image[1], stack[1])
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "soon", "nan"])
+@pytest.mark.parametrize("name", ["ITERATIONS", "MEMORY", "SECONDS"])
+def test_budgets_that_are_none(stack, monkeypatch, name, value):
+    monkeypatch.setenv(f"NAPARI_DIP_MAX_{name}", value)
+    with pytest.raises(InputError, match=f"MAX_{name} must be a positive.*{value!r}"):
+        denoise(stack, **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8G", 2**33), ("512 MiB", 2**29), ("1e6", 10**6), ("2kb", 2048)]
+)
+def test_sizes_of_memory(monkeypatch, text, size):
+    monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", text)
+    assert machine.budget("NAPARI_DIP_MAX_MEMORY") == size

@@ -16,9 +16,9 @@ from napari_dip.batch.checkpoint import Keep, Kept
 from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
-from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import size_warning, steps
-from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
 from napari_dip.tasks.task import Overrides, Task

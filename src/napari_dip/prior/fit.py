@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.machine import check_iterations
 from napari_dip.prior import runtime
 from napari_dip.prior.estimate import estimate
 from napari_dip.prior.loop import Run
@@ -81,11 +82,13 @@ def fit(
     Raises
     ------
     InputError
-        If weights or state are of another network or problem.
+        If weights or state are of another network or problem, or more iterations are
+        asked for than `napari_dip.machine` allows.
     OutOfMemory
         If the fit does not fit, before the first iteration where that is
         foreseeable.
     """
+    check_iterations(settings.stop.maximum + settings.extra_iterations)
     needed = estimate(problem, prior, settings)
     advice = needed.advice(math.prod(problem.image_shape[1:]), problem.ndim)
     if not needed.fits:
@@ -126,6 +129,7 @@ def _drive(run: Run, advice: str) -> Fitting:
     run.step.release()
 
     def resume(extra: int) -> Fitting:
+        check_iterations(run.state.progress.step + extra)
         with runtime.kept_pages():
             run.go_on(extra)
             return (yield from _drive(run, advice))

@@ -178,15 +178,15 @@ kept_pages = _KeptPages()
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a fit could take on `device`, None where unknown."""
+    """Return the bytes that a fit may take on `device`, None where unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
             device
         )
-        return free + cached
+        return machine.within_budget(free + cached)
     if device.type == "mps":
-        return int(torch.mps.recommended_max_memory())
+        return machine.within_budget(int(torch.mps.recommended_max_memory()))
     return machine.free_memory()
 
 

@@ -12,10 +12,12 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
+    blurred_mean,
     channel_weights,
     collaborative,
     in_turn,
     posterior_mean,
+    same_mean,
     wiener_mean,
     without_constant,
 )
@@ -161,10 +163,14 @@ def _steps(
     slow: list[Step] = []
     if "posterior mean" in preset.finish:
         quick.append(posterior_mean(plane, noise))
+    if "blur" in preset.finish:
+        quick.append(blurred_mean(plane, analysis.noise))
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
     if "collaborative" in preset.finish:
         slow.append(collaborative(plane, analysis.noise))
+        if analysis.noise.kind != "gaussian":
+            slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 

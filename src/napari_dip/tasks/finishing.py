@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -30,6 +31,12 @@ SAMPLE = 1_000_000
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
+BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Standard deviations in pixels of the blurs that a fit is compared with."""
+
+ENOUGH = 0.07
+"""Error of the best blur, as a part of the noise, from which on a fit is better."""
+
 
 def without_constant(plane: Plane) -> Plane:
     """Return the plane with pixels that are constant in all channels as missing."""
@@ -49,6 +56,55 @@ def in_turn(steps: Sequence[Step]) -> Step | None:
     return finish
 
 
+def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that averages an output with a Gaussian blur, where that is good.
+
+    Of few photons a network learns the noise before it has learnt the image.  There a
+    plain blur takes out as much noise and errs in other ways.  Its error against the
+    truth is known without bias: with B the blurred values, h the weight of a pixel in
+    its own and s^2 the variance of the noise, it is the mean of
+    ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about its standard
+    error.  Of the blur in `BLURS` whose error R is the smallest, a part ``1 - R / D``
+    is taken, D being its mean square distance from the output: the best part where both
+    err independently.  From half of `ENOUGH` of the noise on, less is taken.
+    """
+    import torch
+
+    from napari_dip.prior.operators import gaussian_blur
+
+    measurement, known = without_constant(plane).tensors()
+
+    def step(average: Tensor) -> Tensor:
+        y, weight = measurement.to(average.device), known.to(average.device)
+        spatial = tuple(range(2, y.ndim))
+        variance, total = noise.at(y), weight.sum(spatial, keepdim=True).clamp(min=1)
+        level = (variance * weight).sum(spatial, keepdim=True) / total
+        least, best = torch.full_like(level, float("inf")), average
+        for sigma in BLURS:
+            near = gaussian_blur(weight, sigma).clamp(min=1e-6)
+            blurred = gaussian_blur(y * weight, sigma) / near
+            own = _centre(sigma, len(spatial)) / near
+            error = (blurred - y).square() + (2 * own - 1) * variance
+            error = (error * weight).sum(spatial, keepdim=True) / total
+            best = torch.where(error < least, blurred, best)
+            least = torch.minimum(error, least)
+        least = torch.maximum(least, level / total.sqrt()).clamp(min=1e-20)
+        away = ((best - average).square() * weight).sum(spatial, keepdim=True) / total
+        share = (1 - least / away.clamp(min=1e-20)).clamp(min=0)
+        room = 2 * (1 - least / (ENOUGH * level).clamp(min=1e-20))
+        share = share * room.clamp(0, 1)
+        return torch.lerp(average, best, share * weight)
+
+    return step
+
+
+def _centre(sigma: float, ndim: int) -> float:
+    """Return the weight of a pixel in its own Gaussian blur."""
+    radius = math.ceil(3 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return float(taps.sum() ** -ndim)
+
+
 def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     """Return the step that gives an average its pixels' own values back.
 
@@ -58,26 +114,36 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
     Eq. 4, with the prior's variance taken from the image instead of a network).
 
+    The noise of the window is taken from the pixels y themselves, as their values are:
+    where photons are few, the variance at e says too little of it, and every photon
+    would count as structure that was missed.
+
     Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
     pixels is below: there the fit has missed nothing but noise.  Channels miss the same
     structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
     """
+    import torch
+
     from napari_dip.prior.operators import gaussian_blur
 
     measurement, known = without_constant(plane).tensors()
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
+
+        def pooled(values: Tensor) -> Tensor:
+            near = gaussian_blur(weight, POOLING).clamp(min=1e-6)
+            return gaussian_blur(values * weight, POOLING) / near
+
         excess = (y - average).square()
         level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
         if noise is not None:
-            variance = noise.at(average)
+            expected = noise.at(y)
+            variance = torch.maximum(noise.at(average), pooled(expected))
             # Relative to the noise, so that bright and dark pixels can be pooled.
-            excess = excess / variance
+            excess = 1 + (excess - expected) / variance
             level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
-        local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
-            weight, POOLING
-        ).clamp(min=1e-6)
+        local = pooled(excess)
         if noise is None:
             values = local.flatten(2)[..., weight.flatten() > 0]
             values = values[..., :: 1 + values.shape[-1] // SAMPLE]
@@ -113,6 +179,27 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     from napari_dip.prior.collaborative import collaborative_filter
 
     return _filtered(plane, noise, collaborative_filter, 1)
+
+
+def same_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that gives an image the mean signal of the noisy one.
+
+    Filters lose some of it where it is all in single photons.
+    """
+    measurement, known = without_constant(plane).tensors()
+
+    def step(image: Tensor) -> Tensor:
+        y, weight = measurement.to(image.device), known.to(image.device)
+        spatial = tuple(range(2, y.ndim))
+        offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
+        seen, kept = (
+            ((v - offset) * weight).sum(spatial, keepdim=True) for v in (y, image)
+        )
+        # Without any signal there is nothing to compare.
+        factor = (seen / kept.clamp(min=1e-12)).clamp(0.5, 2)
+        return offset + (image - offset) * factor
+
+    return step
 
 
 def _filtered(

@@ -18,6 +18,7 @@ from napari_dip.tasks.arrays import (
     Plane,
     as_array,
     keeping,
+    without_single_axes,
 )
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import function
@@ -136,6 +137,11 @@ def missing_in(
 def _planes_of(
     mask: Any, layout: Layout
 ) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
+    shape, axis = tuple(mask.shape), layout.channel_axis
+    one = (1 if i == axis else n for i, n in enumerate(layout.shape))
+    if shape in (layout.shape, tuple(one)):
+        return lambda index: layout.take(mask, index) != 0
+    mask = without_single_axes(mask, layout.shape)
     shape = tuple(mask.shape)
     if shape == layout.shape:
         return lambda index: layout.take(mask, index) != 0

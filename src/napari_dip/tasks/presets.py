@@ -100,7 +100,7 @@ HIDING = Preset(
     ema_decay=0.95,
     check_every=20,
     coarse_iterations=60,
-    finish=("posterior mean", "wiener", "collaborative"),
+    finish=("posterior mean", "blur", "wiener", "collaborative"),
 )
 LONGER = replace(HIDING, stop=HeldOut(140, patience=40, relative_patience=0))
 MEAN_OF_THREE = replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.machine import free_memory
+from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
@@ -122,7 +123,24 @@ def run(
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    return _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    fitting = _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    seconds = budget(MAX_SECONDS)
+    return fitting if seconds is None else _stopped_after(fitting, seconds)
+
+
+def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
+    """Stop a job as the user would, once it has taken so much time."""
+    end = time.monotonic() + seconds
+
+    def late(it: Iterate) -> str | None:
+        return "the time was up" if time.monotonic() > end else None
+
+    fit: Fit
+    fit, reason = yield from relay(fitting, lambda it: it, late)
+    if reason is not None:
+        warning = f"the fit was stopped after {seconds:g} s, as {MAX_SECONDS} says"
+        fit.warnings.append(warning)
+    return fit
 
 
 def _check_planes(job: Job) -> None:
