@@ -78,19 +78,14 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
 def _filter_plane(images: Tensor) -> Tensor:
     """Filter (3, C, Y, X): noisy image, pilot and variance."""
     channels, *sides = images.shape[1:]
-    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
-    step = min(STEP, side)
-    # References up to the far border.
-    below, right = (-(n - side) % step for n in sides)
-    images = F.pad(images, [0, right, 0, below], mode="reflect")
+    side, step, images = patches(images)
     height, width = images.shape[2:]
-    line = torch.arange(side, device=images.device)
-    within = (line[:, None] * width + line).flatten()
+    within = offsets_in_patch(side, width, images.device)
     values = images[:2].permute(2, 3, 1, 0).reshape(-1, channels, 2)
     level = images[2].mean(dim=0).flatten()
     totals = images.new_zeros(2, height * width, channels)
     weights = images.new_zeros(2, height * width, 1)
-    for corners in _groups(images[1], side, step):
+    for corners in similar(images[1], side, step, ALIKE, WINDOW):
         chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
         for part in corners.split(chunk):
             pixels = part[..., None] + within
@@ -108,14 +103,50 @@ def _filter_plane(images: Tensor) -> Tensor:
     return image.T.reshape(channels, height, width)[:, : sides[0], : sides[1]]
 
 
-def _groups(pilot: Tensor, side: int, step: int) -> Iterator[Tensor]:
-    """Yield the first pixels of the patches of every group, (references, patches)."""
+def patches(images: Tensor) -> tuple[int, int, Tensor]:
+    """Return side and step of patches, and images extended to hold a whole number.
+
+    Parameters
+    ----------
+    images : Tensor
+        (N, C, Y, X): images of C channels each.
+    """
+    channels, *sides = images.shape[1:]
+    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
+    step = min(STEP, side)
+    # References up to the far border.
+    below, right = (-(n - side) % step for n in sides)
+    return side, step, F.pad(images, [0, right, 0, below], mode="reflect")
+
+
+def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
+    """Return the pixels of a patch, counted from its first along rows of `width`."""
+    line = torch.arange(side, device=device)
+    return (line[:, None] * width + line).flatten()
+
+
+def similar(
+    pilot: Tensor, side: int, step: int, alike: int, window: int
+) -> Iterator[Tensor]:
+    """Yield the first pixels of the patches of every group, (references, patches).
+
+    Parameters
+    ----------
+    pilot : Tensor
+        Image (C, Y, X) in which patches are compared.
+    side, step : int
+        Pixels along a patch, and from reference to reference.
+    alike : int
+        Patches of a group.
+    window : int
+        Pixels that a patch may be away from its reference, along each axis.
+    """
     _, height, width = pilot.shape
     down, right = height - side, width - side
-    reach = min(WINDOW, max(down, right))
+    reach = min(window, max(down, right))
     offsets = torch.arange(-reach, reach + 1, device=pilot.device)
     columns = torch.arange(0, right + 1, step, device=pilot.device)
-    alike = min(ALIKE, (down + 1) * (right + 1))
+    alike = min(alike, (down + 1) * (right + 1))
     padded = F.pad(pilot, [reach] * 4)
     lines = max(STRIP // len(columns), 1) * step
     for top in range(0, down + 1, lines):
@@ -148,17 +179,17 @@ def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Te
     count, values = x.shape[1:]
     power = x.mT @ x
     # A = X inverse: the k x k matrices are never made.
-    inverse = _regularised_solve(power, values * noise, x.mT)
+    inverse = regularised_solve(power, values * noise, x.mT)
     left = (inverse * (power @ inverse)).sum(dim=1)[..., None]
     yield inverse.mT @ (x.mT @ y), 1 / left.clamp(min=1e-3)
     mean = x.mean(dim=1, keepdim=True)
     power = (x - mean).mT @ (x - mean)
-    gain = _regularised_solve(power, count * noise, power)
+    gain = regularised_solve(power, count * noise, power)
     left = gain.square().sum(dim=(1, 2), keepdim=True)
     yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
 
 
-def _regularised_solve(power: Tensor, level: Tensor, right: Tensor) -> Tensor:
+def regularised_solve(power: Tensor, level: Tensor, right: Tensor) -> Tensor:
     """Return ``(power + level I)^-1 right`` of symmetric matrices."""
     trace = power.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)

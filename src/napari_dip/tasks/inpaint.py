@@ -19,7 +19,15 @@ from napari_dip.tasks.arrays import (
     as_array,
     keeping,
 )
-from napari_dip.tasks.finishing import posterior_mean
+from napari_dip.tasks.finishing import (
+    Step,
+    collaborative,
+    filled,
+    in_turn,
+    known_restored,
+    posterior_mean,
+    wiener_mean,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -180,7 +188,7 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     from napari_dip.prior.stopping import HeldOut, Iterations
 
     case = analysis.mask or "random"
-    if recipe.preset == "paper" and case == "random" and analysis.missing > SPARSE:
+    if case == "random" and analysis.missing > SPARSE:
         case = "sparse"
     preset = preset_for(recipe, case)
     if analysis.noisy:
@@ -214,10 +222,7 @@ def _plan(
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
         weight=known,
     )
-    # Where pixels are hidden they are predicted without their own values.
-    finish = None
-    if "posterior mean" in preset.finish and not recipe.keep_known:
-        finish = posterior_mean(plane, analysis.noise)
+    quick, slow = _steps(recipe, plane, analysis, preset)
     sigma = np.sqrt(analysis.levels) * plane.span
     warnings = []
     if analysis.noisy and recipe.keep_known:
@@ -235,7 +240,29 @@ def _plan(
     to_units: Callable[[Float], NDArray[Any]] = plane.to_units
     if recipe.keep_known:
         to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
-    return Plan(problem, to_units, finish, details, warnings)
+    steps = in_turn([*quick, *slow])
+    return Plan(problem, to_units, steps, details, warnings, preview=in_turn(quick))
+
+
+def _steps(
+    recipe: InpaintRecipe, plane: Plane, analysis: Analysis, preset: Preset
+) -> tuple[list[Step], list[Step]]:
+    """Return the quick and the slow steps of the preset that are of use."""
+    noise, finish = analysis.noise, preset.finish
+    quick: list[Step] = []
+    slow: list[Step] = []
+    # Where pixels are hidden they are predicted without their own values.
+    if "posterior mean" in finish and (analysis.noisy or not recipe.keep_known):
+        quick.append(posterior_mean(plane, noise))
+    if "wiener" in finish and analysis.noisy:
+        quick.append(wiener_mean(plane, noise))
+    if "collaborative" in finish and analysis.noisy:
+        slow.append(collaborative(plane, noise))
+    if "similar patches" in finish:
+        if not analysis.noisy:
+            quick.append(known_restored(plane))
+        slow.append(filled(plane))
+    return quick, slow
 
 
 # -- what the mask and the known pixels say ---------------------------------------

@@ -159,7 +159,11 @@ DENOISE_GUIDED: Table = {
 # text (section 4) differs: text has skips of 4 and bilinear upsampling there.  The last
 # output is the result.  "sparse" is the setting of the example with 98 % missing.
 # Hidden single pixels teach nothing about strokes: text is 1 to 3 dB worse with them.
-RANDOM = Preset(
+# More than 90 % missing leave no patches to compare.
+RANDOM = replace(
+    HIDING, code=BlindSpot(0.3), stop=Iterations(100), finish=("similar patches",)
+)
+SPARSE = Preset(
     NARROW,
     BlindSpot(0.3),
     Iterations(800),
@@ -183,10 +187,14 @@ PUBLISHED_TEXT = Preset(
 SPARSE_WIDTHS = (16, 32, 64, 128, 128)
 INPAINT: Table = {
     ("fast", "random"): RANDOM,
+    ("fast", "sparse"): SPARSE,
     ("fast", "text"): TEXT,
     ("fast", "hole"): HOLE,
     ("best", "random"): replace(
-        RANDOM, architecture=WIDE, stop=Iterations(1500), restarts=4
+        RANDOM, architecture=Local((48,) * 4), stop=Iterations(400), restarts=3
+    ),
+    ("best", "sparse"): replace(
+        SPARSE, architecture=WIDE, stop=Iterations(1500), restarts=4
     ),
     ("best", "text"): replace(
         TEXT, architecture=WIDE, stop=Iterations(1000), restarts=4
