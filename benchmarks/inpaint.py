@@ -249,7 +249,7 @@ def ours(preset: str, scales: tuple[int, ...] = (1,)) -> Method:
         raw = np.moveaxis(plane.to_units(mean), 0, -1).reshape(case.truth.shape)
         # Missing pixels are those of the result, with its final steps.
         raw = np.where(_like(case.missing, raw), fit.image, raw)
-        return raw, {"seconds": fit.seconds, "iterations": fit.iterations}
+        return raw, {"iterations": fit.iterations}
 
     return method
 

@@ -43,10 +43,10 @@ def fill_from_similar(image: Tensor, known: Tensor) -> Tensor:
     the group, one patch a row, m its mean patch and Z = X - m, every patch is estimated
     as ``m + (X - m) B`` with ``B = (Z^T Z + k s^2 I)^-1 Z^T Z``, missing pixels are
     moved there, known ones stay, and so again: this leads to the conditional mean of
-    the missing pixels given the known ones, for a normal distribution with the mean and
-    covariance of the group.  Estimates of a pixel are averaged, each weighted by the
-    inverse of the noise left in its patch, and the next pass begins from the result,
-    with a smaller s.
+    the missing pixels given the known ones, for a normal distribution with mean m and
+    covariance ``Z^T Z / k + s^2 I``.  Estimates of a pixel are averaged, each weighted
+    by the inverse of the noise left in its patch, and the next pass begins from the
+    result, with a smaller s.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def _fill_plane(image: Tensor, known: Tensor, levels: list[float]) -> Tensor:
 
 
 def _estimate(x: Tensor, missing: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """Return the estimate of groups (groups, k, n), and its certainty (groups, 1, 1)."""
+    """Return the estimate of groups, (groups, k, n), and its certainty."""
     mean = x.mean(dim=1, keepdim=True)
     power = (x - mean).mT @ (x - mean)
     noise = power.new_full((1, 1, 1), x.shape[1] * level**2)

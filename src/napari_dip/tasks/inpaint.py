@@ -190,6 +190,8 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     case = analysis.mask or "random"
     if case == "random" and analysis.missing > SPARSE:
         case = "sparse"
+    elif case == "random" and analysis.noisy and recipe.preset != "paper":
+        case = "noisy"
     preset = preset_for(recipe, case)
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
@@ -197,11 +199,12 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     if not (analysis.missing or denoised):
         # Nothing to find out, as in a plane of a stack with nothing missing.
         return replace(preset, stop=Iterations(1))
-    if analysis.noisy and recipe.iterations == "auto" and preset.stop.maximum > 1:
-        most = preset.stop.maximum
-        stop = HeldOut(most, patience=100, relative_patience=0.2)
-        preset = replace(preset, stop=stop)
-    return preset
+    stop = preset.stop
+    if isinstance(stop, HeldOut):
+        return replace(preset, stop=replace(stop, variance=analysis.levels))
+    if analysis.noisy and recipe.iterations == "auto" and stop.maximum > 1:
+        stop = HeldOut(stop.maximum, patience=100, relative_patience=0.2)
+    return replace(preset, stop=stop)
 
 
 def _plan(
@@ -321,8 +324,11 @@ upsampling, Adam at 0.01, 6001 iterations; large holes (Fig. 10) no skips, coord
 as the code, 5001 iterations; random pixels (Table 3) skips of 4, Adam at 0.001, 11000
 iterations, with more than 90 % missing the narrower network of the 98 % example, 1000
 iterations.  They return the last output.  The other presets fit a smaller network with
-an orthogonalising optimiser (Muon) and a falling rate; for random pixels it is shown
-the known ones and learns by filling in some that are hidden from it for the purpose.
+an orthogonalising optimiser (Muon); for random pixels it is shown the known ones and
+learns by filling in some that are hidden from it for the purpose.  After a short such
+fit the missing pixels are estimated from groups of similar patches, again and again
+(NL-Bayes, with the known pixels put back); see `napari_dip.prior.filling`.  Of noisy
+known pixels the noise is removed first, as by `denoise`.
 The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1, with
 nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.""",
 )

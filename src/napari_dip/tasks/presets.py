@@ -163,6 +163,7 @@ DENOISE_GUIDED: Table = {
 RANDOM = replace(
     HIDING, code=BlindSpot(0.3), stop=Iterations(100), finish=("similar patches",)
 )
+NOISY = replace(HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches"))
 SPARSE = Preset(
     NARROW,
     BlindSpot(0.3),
@@ -187,12 +188,14 @@ PUBLISHED_TEXT = Preset(
 SPARSE_WIDTHS = (16, 32, 64, 128, 128)
 INPAINT: Table = {
     ("fast", "random"): RANDOM,
+    ("fast", "noisy"): NOISY,
     ("fast", "sparse"): SPARSE,
     ("fast", "text"): TEXT,
     ("fast", "hole"): HOLE,
     ("best", "random"): replace(
         RANDOM, architecture=Local((48,) * 4), stop=Iterations(400), restarts=3
     ),
+    ("best", "noisy"): replace(MEAN_OF_THREE, code=NOISY.code, finish=NOISY.finish),
     ("best", "sparse"): replace(
         SPARSE, architecture=WIDE, stop=Iterations(1500), restarts=4
     ),
