@@ -50,6 +50,9 @@ SPARSE = 0.9
 NOISY = 0.02
 """Noise of the known pixels, over their range, that counts: 5 of 255."""
 
+LEAST = 1e-10
+"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
+
 SHARED = 0.25
 """Lag-one autocorrelation above which what looks like noise is texture."""
 
@@ -175,7 +178,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     return Analysis.of(
         plane,
         block.channels,
-        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10)),
+        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST)),
         levels=tuple((sigma**2).tolist()),
         noisy=noisy,
         mask=geometry(missing) if recipe.kind == "auto" else recipe.kind,
@@ -186,12 +189,13 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
+    from napari_dip.tasks.presets import INPAINT
 
     case = analysis.mask or "random"
     if case == "random" and analysis.missing > SPARSE:
         case = "sparse"
-    elif case == "random" and analysis.noisy and recipe.preset != "paper":
-        case = "noisy"
+    if analysis.noisy and (recipe.preset, f"{case} noisy") in INPAINT:
+        case += " noisy"
     preset = preset_for(recipe, case)
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
@@ -201,7 +205,8 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
         return replace(preset, stop=Iterations(1))
     stop = preset.stop
     if isinstance(stop, HeldOut):
-        return replace(preset, stop=replace(stop, variance=analysis.levels))
+        variance = tuple(max(level, LEAST) for level in analysis.levels)
+        return replace(preset, stop=replace(stop, variance=variance))
     if analysis.noisy and recipe.iterations == "auto" and stop.maximum > 1:
         stop = HeldOut(stop.maximum, patience=100, relative_patience=0.2)
     return replace(preset, stop=stop)
