@@ -202,6 +202,25 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
     return step
 
 
+def known_restored(plane: Plane) -> Step:
+    """Return the step that gives known pixels the values that they came with."""
+    measurement, known = plane.tensors()
+
+    def step(restored: Tensor) -> Tensor:
+        weight = known.to(restored.device)
+        return restored.lerp(measurement.to(restored.device), weight)
+
+    return step
+
+
+def filled(plane: Plane) -> Step:
+    """Return the step that estimates missing pixels from similar patches."""
+    from napari_dip.prior.filling import fill_from_similar
+
+    _, known = plane.tensors()
+    return lambda restored: fill_from_similar(restored, known.to(restored.device))
+
+
 def _filtered(
     plane: Plane,
     noise: NoiseModel,

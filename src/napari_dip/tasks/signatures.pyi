@@ -1063,8 +1063,11 @@ def inpaint(
     as the code, 5001 iterations; random pixels (Table 3) skips of 4, Adam at 0.001, 11000
     iterations, with more than 90 % missing the narrower network of the 98 % example, 1000
     iterations.  They return the last output.  The other presets fit a smaller network with
-    an orthogonalising optimiser (Muon) and a falling rate; for random pixels it is shown
-    the known ones and learns by filling in some that are hidden from it for the purpose.
+    an orthogonalising optimiser (Muon); for random pixels it is shown the known ones and
+    learns by filling in some that are hidden from it for the purpose.  After a short such
+    fit the missing pixels are estimated from groups of similar patches, again and again
+    (NL-Bayes, with the known pixels put back); see `napari_dip.prior.filling`.  Of noisy
+    known pixels the noise is removed first, as by `denoise`.
     The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1, with
     nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.
     """
