@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.wiener import in_noise_units
 
 VALUES = 49
@@ -93,6 +94,7 @@ def _filter_plane(images: Tensor) -> Tensor:
     for corners in _groups(images[1], side, step):
         chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
         for part in corners.split(chunk):
+            interrupt.check()
             pixels = part[..., None] + within
             y, x = values[pixels].flatten(2, 3).unbind(-1)
             noise = level[pixels].mean(dim=(1, 2))[:, None, None]
@@ -124,6 +126,7 @@ def _groups(pilot: Tensor, side: int, step: int) -> Iterator[Tensor]:
         references = pilot[:, top : top + high]
         distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
         for y in range(len(offsets)):
+            interrupt.check()
             for x in range(len(offsets)):
                 there = padded[:, top + y : top + y + high, x : x + width]
                 # Column sums first: they are shared by the patches of a row.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from napari_dip.errors import InputError, OutOfMemory
-from napari_dip.prior import runtime
+from napari_dip.prior import interrupt, runtime
 from napari_dip.prior.estimate import estimate
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Fitting, Iterate, Prior, Problem, Settings
@@ -103,15 +103,42 @@ def fit(
         return (yield from _drive(run, advice))
 
 
+def _advance(run: Run, begun: bool) -> str | None:
+    """Take one step, and return why to end, if so.
+
+    If the user stops the fit meanwhile, the step is given up where there is an image to
+    keep, and the state is as it was before.  Steps on a GPU are short, and may be
+    captured as a graph: they run to their end.
+    """
+    if run.place.device.type != "cpu":
+        with interrupt.asking(None):
+            return run.advance()
+    progress, random = run.state.progress, run.state.random
+    # The averages are about to be forgotten: after this step there is an image again.
+    forgets = progress.step == 0 and run.objective.first_estimate is not None
+    if not begun or forgets:
+        return run.advance()
+    step, drawn = progress.step, random.get_state()
+    try:
+        with interrupt.allowed():
+            return run.advance()
+    except interrupt.Interrupted:
+        if progress.step == step:
+            random.set_state(drawn)
+        return None
+
+
 def _drive(run: Run, advice: str) -> Fitting:
     """Take steps until the rule or the user says stop."""
     resumable = run.settings.resumable
     reason: str | None = None
     before_stop: dict[str, Any] | None = None
+    begun = run.state.best.image is not None
     while reason is None:
         with runtime.memory_errors(advice):
-            reason = run.advance()
-        stop = yield run.iterate()
+            reason = _advance(run, begun)
+        begun = True
+        stop = yield dataclasses.replace(run.iterate(), last=reason is not None)
         if stop and reason is None:
             with runtime.memory_errors(advice):
                 # The check is made for the user's stop alone: going on undoes it.

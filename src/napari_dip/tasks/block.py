@@ -119,6 +119,7 @@ def fit_block(
     fits: list[Fit] = []
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
     dtype = None if plane is None else _result_type(job, recipe, plane)
+    unit = 1.0 if plane is None else float(np.sqrt(np.square(plane.span).mean()))
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
         seconds = sum(f.seconds for f in fits)
@@ -137,6 +138,7 @@ def fit_block(
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
+                error=it.error * unit,
             )
 
         for attempt in range(ATTEMPTS):

@@ -20,6 +20,7 @@ class InvertFeaturesWidget(TaskWidget):
         "model": ModelInput,
     }
     takes_away = False
+    in_parts = False
     about = (
         "Looks inside a PyTorch model of yours, which is not changed: another image "
         "is fitted until the chosen layer responds to it as to this one. What the "

@@ -27,6 +27,7 @@ class MaximizeActivationWidget(TaskWidget):
     task = "maximize_activation"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"model": ModelInput}
     takes_away = False
+    in_parts = False
     about = (
         "Looks inside a PyTorch model of yours, which is not changed: an image is "
         "fitted that makes one class, or one map of a layer, respond as strongly as "

@@ -30,6 +30,9 @@ CANNOT_GO_ON = (
     "on. Raise Extra iterations among the advanced settings and run again."
 )
 
+LONGER = 0.5
+"""Iterations that are offered to continue for, as a part of those of the fit."""
+
 
 class Scrubber(QWidget):
     """A slider that shows earlier images of a fit in the layer of its result.
@@ -106,6 +109,9 @@ class Scrubber(QWidget):
         """Offer the snapshots of the plane in view, and point at the one it shows."""
         result = self.controller.result or self.controller.last
         self.index = None
+        last = self.controller.last
+        if last is not None and last.iterations:
+            self.more.setValue(10 * round(LONGER * last.iterations / 10))
         if result is not None:
             self.index = result.shown_index(self.controller.viewer.dims)
         self.moments = []
@@ -200,6 +206,9 @@ class Scrubber(QWidget):
         if moment is not None:
             fits = {m.part for m in self.moments if m is not None}
             which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
-            self.label.setText(f"Shown: {which}iteration {moment.step}")
+            when = f"iteration {moment.step}"
+            if moment.step <= 0:
+                when = f"{-moment.step + 1} iterations before the first"
+            self.label.setText(f"Shown: {which}{when}")
         elif idle and self.moments:
             self.label.setText("Shown: the result")
