@@ -179,5 +179,5 @@ def test_a_shapes_layer_does_not_keep_the_memory_from_being_estimated(
     assert widget.inputs["mask"].layer.name == "hole"
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
-    until(lambda: "Memory: about" in widget.panel.estimate.text())
+    until(lambda: "of memory" in widget.panel.estimate.text())
     assert "hole" not in widget.panel.estimate.text()

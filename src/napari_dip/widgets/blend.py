@@ -24,6 +24,7 @@ class CutInput(MaskInput):
 
     kinds: ClassVar[str] = "labels layer"
     accepted: ClassVar[tuple[type[Layer], ...]] = (Labels,)
+    purpose: ClassVar[str] = "what is to be set into the background"
     foreground: ImageInput
 
     def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
@@ -42,7 +43,7 @@ class CutInput(MaskInput):
         layer, foreground = self.layer, self.foreground.layer
         assert layer is not None
         assert foreground is not None
-        check_painted(layer)
+        check_painted(layer, self.purpose)
         shift(layer, foreground)  # raises here, before anything runs
         return partial(mask_of, layer, foreground, labels, moved=True)
 

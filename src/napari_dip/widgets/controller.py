@@ -171,32 +171,36 @@ class RunController(QObject):
         """End the fit and keep its best image, if there is one yet."""
         if self.control is None or self.state == ENDING:
             return
-        if not self.begun:
-            self.cancel("Stopped before the first iteration: there is nothing to keep.")
-            return
-        self.control.stop()
-        self._enter(ENDING)
+        if self.begun:
+            self.control.stop()
+            self._enter(ENDING)
+        else:
+            self._give_up("Stopped before the first iteration")
 
-    def cancel(self, text: str = "Cancelled") -> None:
+    def cancel(self) -> None:
         """End the fit and remove its layer.
 
-        If the fit went on from a result, this result stays.  The thread may take a
-        moment longer to end; another fit waits for it.
+        If the fit went on from a result, this result stays.
+        """
+        if self.control is not None:
+            self._give_up("Cancelled")
+
+    def _give_up(self, reason: str) -> None:
+        """End the fit without a result.
+
+        The thread may take a moment longer to end; another fit waits for it.
         """
         control, result = self.control, self.result
-        if control is None or result is None:
-            return
+        assert control is not None
+        assert result is not None
         waiting = self.state == WAITING
         control.cancel()
         self._finish()
         if waiting:
             self.listener.end()
         self._undo(result)
-        if self.last is result:
-            text += ": the result before it was kept."
-        elif not text.endswith("."):
-            text += ": nothing was kept."
-        self.ended.emit(text)
+        kept = "the result before it" if self.last is result else "nothing"
+        self.ended.emit(f"{reason}: {kept} was kept.")
 
     def toggle_pause(self) -> None:
         """Pause after this iteration, or resume."""

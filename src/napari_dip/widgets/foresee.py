@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
 from napari_dip.errors import DipError, FitError
+from napari_dip.widgets import turns
 from napari_dip.widgets.controller import Work, duration
 from napari_dip.widgets.layers import array_of
 from napari_dip.widgets.worker import threads
@@ -57,6 +58,7 @@ class Foresight(QObject):
     """The quality, and what it takes."""
     refused = Signal(str)
     """Why nothing can run."""
+    began = Signal()
 
     def __init__(
         self,
@@ -86,6 +88,9 @@ class Foresight(QObject):
         self.last = None
 
     def _begin(self) -> None:
+        if turns.busy():
+            self.debouncer.throttle()  # the steps would seem to take too long
+            return
         try:
             work = self.work()
             pieces = self.pieces(work)
@@ -106,6 +111,7 @@ class Foresight(QObject):
         self.last = wanted
         self.stale.set()
         self.stale = threading.Event()
+        self.began.emit()
         create_worker(
             _forecasts,
             pieces,

@@ -35,6 +35,8 @@ class MaskInput(ImageInput):
 
     kinds: ClassVar[str] = "labels, shapes or points layer"
     accepted: ClassVar[tuple[type[Layer], ...]] = (Labels, Shapes, Points)
+    purpose: ClassVar[str] = "what is to be filled"
+    """What the mask marks."""
 
     def __init__(self, name: str, viewer: Any, tip: str) -> None:
         super().__init__(name, viewer, tip)
@@ -105,7 +107,7 @@ class MaskInput(ImageInput):
         """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.layer, chosen_labels(self.labels.value)
         assert layer is not None
-        check_painted(layer)
+        check_painted(layer, self.purpose)
         if not isinstance(layer, Labels):
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
@@ -230,15 +232,15 @@ def _check_sides(layer: Layer, shape: tuple[int, ...], source: Image) -> None:
         )
 
 
-def check_painted(layer: Layer) -> None:
-    """Raise if a mask has nothing in it yet, as a new one."""
+def check_painted(layer: Layer, purpose: str) -> None:
+    """Raise if a mask has nothing in it yet, as a new one, and say what to do."""
     data = array_of(layer)
     labels = isinstance(layer, Labels)
     if labels and not isinstance(data, np.ndarray):
         return  # lazy: found out in the thread
     if not (data.any() if labels else len(data)):
         verb = "paint" if labels else "draw"
-        raise InputError(f"Now {verb} over what is meant, in the layer {layer.name}.")
+        raise InputError(f"Now {verb} over {purpose}, in the layer {layer.name}.")
 
 
 def fits(layer: Layer, source: Layer) -> bool:

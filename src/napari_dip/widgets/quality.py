@@ -13,7 +13,6 @@ QUICK, NORMAL, BEST = "Quick look", "Normal", "Best"
 """Names of the qualities."""
 
 QUICK_ITERATIONS = {
-    "denoise": 40,
     "denoise_guided": 200,
     "inpaint": 150,
     "super_resolve": 200,
@@ -21,7 +20,11 @@ QUICK_ITERATIONS = {
     "deconvolve": 200,
     "blend": 60,
 }
-"""Iterations of a quick look, where a task gives something useful early."""
+"""Iterations of a quick look.
+
+Denoising has none: its few iterations are about as long as what comes before and after
+them.
+"""
 
 TIPS = {
     QUICK: "A rough result, for a first impression.",

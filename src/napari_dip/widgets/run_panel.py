@@ -188,9 +188,9 @@ class RunPanel(QWidget):
 
     def _finishing(self, report: Report) -> str:
         """Return in words that the fit has ended and its image is being finished."""
-        text = f"Iteration {report.step} was the last: finishing the image"
-        if self.controller.state == ENDING:
-            text = f"Stopped at iteration {report.step}: finishing the image"
+        when = f"at iteration {report.step}" if report.step else "while preparing"
+        stopped = self.controller.state == ENDING
+        text = f"{'Stopped' if stopped else 'Ended'} {when}: finishing the image"
         if self.finishing >= 1:
             text += f", about {duration(self.finishing)}"
         return text

@@ -133,7 +133,8 @@ class TaskWidget(ParameterPanel):
             if isinstance(given, MaskInput):
                 given.mend.changed.connect(partial(self._mend, given))
         self.foresight.estimated.connect(self._show_forecast)
-        self.foresight.refused.connect(self.panel.show_estimate)
+        self.foresight.refused.connect(self._show_refusal)
+        self.foresight.began.connect(self._show_timing)
         self.reset_choices()
 
     # -- the form ----------------------------------------------------------------
@@ -249,6 +250,18 @@ class TaskWidget(ParameterPanel):
         form = combo.native.parentWidget().layout()
         form.setRowVisible(combo.native, len(choices) > 1)
 
+    def _show_timing(self) -> None:
+        """Say that the time is being measured, and show no other time meanwhile."""
+        for name in self.quality.names:
+            self.quality.show_seconds(name, None)
+        self.panel.show_estimate("Timing a few steps on a small piece")
+
+    def _show_refusal(self, text: str) -> None:
+        """Say why nothing can run."""
+        for name in self.quality.names:
+            self.quality.show_seconds(name, None)
+        self.panel.show_estimate(text)
+
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
         """Show what a quality takes."""
         self.quality.show_seconds(name, forecast.seconds)
@@ -288,8 +301,10 @@ class TaskWidget(ParameterPanel):
         """
         for name, given in self.inputs.items():
             if given.layer is None:
+                label = label_of(name)
+                what = label if label.isupper() else label.lower()
                 raise InputError(
-                    f"There is no {given.kinds} to take the {label_of(name)} from: "
+                    f"There is no {given.kinds} to take the {what} from: "
                     f"open or add one, and choose it above."
                 )
         source = self.source
