@@ -195,6 +195,11 @@ class Run:
         self._schedule()
         self.step()
         progress.step += 1
+        return self.look()
+
+    def look(self) -> str | None:
+        """Check the step just taken if it is time, and return why to stop, if so."""
+        state, progress = self.state, self.state.progress
         if progress.step <= 0:
             return None
         last = progress.step >= state.ending.limit

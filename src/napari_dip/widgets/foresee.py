@@ -153,7 +153,9 @@ def _forecasts(
         with asking(wanted):
             for name, (work, piece) in pieces.items():
                 wanted()
-                yield stale, name, forecast(work.recipe, *map(_values, (work, piece)))
+                arrays = _values(work)
+                small = None if piece is None else _values(piece)
+                yield stale, name, forecast(work.recipe, arrays, small)
     except _Stale:
         return
     except RuntimeError as error:  # of torch; napari's workers ignore it
@@ -162,8 +164,8 @@ def _forecasts(
         torch.set_num_threads(before)
 
 
-def _values(work: Work | None) -> list[Any] | None:
-    return None if work is None else [array() for array in work.arrays.values()]
+def _values(work: Work) -> list[Any]:
+    return [array() for array in work.arrays.values()]
 
 
 def in_words(forecast: Forecast) -> str:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_dip.io import files
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.remove_artifacts import RemoveArtifactsRecipe
 from napari_dip.widgets.layers import array_of
 from napari_dip.widgets.readers import JPEG_KEY
 from napari_dip.widgets.task import TaskWidget
@@ -43,6 +44,7 @@ class RemoveArtifactsWidget(TaskWidget):
 
     def for_part(self, recipe: Recipe) -> Recipe:
         """Return the recipe without the file's tables: its blocks begin elsewhere."""
+        assert isinstance(recipe, RemoveArtifactsRecipe)
         return dataclasses.replace(recipe, quantization=None)
 
 

@@ -235,16 +235,16 @@ class TaskWidget(ParameterPanel):
         ndim = array_of(source).ndim
         if isinstance(axis.value, int) and not -ndim <= axis.value < ndim:
             axis.value = "auto"
-        recipe = dataclasses.replace(self.fields.kind(), channel_axis=axis.value)
         choices = [2]
         try:
-            axis_of = adapted(recipe, source).channel_axis
-            slices = self.fewest_slices
-            Layout.of(array_of(source), axis_of, 3, "", fewest_slices=slices)
+            recipe: Any = self.fields.kind()
+            recipe = dataclasses.replace(recipe, channel_axis=axis.value)
+            given, slices = adapted(recipe, source).channel_axis, self.fewest_slices
+            Layout.of(array_of(source), given, 3, "", fewest_slices=slices)
             choices.append(3)
         except InputError:
             pass
-        combo = dims.widget
+        combo: Any = dims.widget
         if list(combo.choices) != choices:
             combo.choices = choices
         form = combo.native.parentWidget().layout()
