@@ -15,8 +15,8 @@ RESULT = "raw [DIP denoise]"
 
 
 @pytest.fixture
-def stopped_stack(open_widget, until, noisy, slow):
-    """Return a viewer and a panel whose run was stopped in the second of four planes."""
+def stopped_stack(open_widget, until, noisy, slow, every_image):
+    """Return a function that stops a run in the second of four planes."""
 
     def stop(**kinds):
         random = np.random.default_rng(1)
@@ -76,10 +76,9 @@ def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noi
     assert widget.scrubber.more.value() == 40
 
 
-def test_iterations_before_the_first_are_called_preparing(
-    open_widget, until, noisy, slow
-):
-    large = np.tile(noisy, (2, 2))
+def test_iterations_before_the_first_are_called_preparing(open_widget, until, slow):
+    large = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
+    large[20:40, 20:40] += 100
     _, widget = open_widget(large, iterations=10)
     texts = []
     widget.controller.reported.connect(

@@ -146,10 +146,15 @@ def shown_part(layer: Image, leading: Sequence[int], dims: Any) -> Crop:
     return tuple(crop)
 
 
-def middle(
-    layer: Image, crop: Crop, leading: Sequence[int], side: int, dims: Any
+def piece_of(
+    layer: Image,
+    crop: Crop,
+    leading: Sequence[int],
+    side: int,
+    dims: Any,
+    centre: Sequence[int] | None = None,
 ) -> Crop:
-    """Return the crop to a piece of `side` pixels in the middle of the shown plane.
+    """Return the crop to a piece of `side` pixels of the shown plane or volume.
 
     Parameters
     ----------
@@ -159,17 +164,23 @@ def middle(
         The part of the layer that the piece is of.
     side : int
         Pixels along each spatial axis, if there are as many.
+    centre : sequence of int, optional
+        Pixel in the last axes that should be in the piece; the middle of the crop where
+        not given.
     """
     piece = list(crop)
     point = layer.world_to_data(dims.point)
+    first = layer.ndim - len(centre or ())
     for axis in range(layer.ndim):
         start, stop, _ = crop[axis].indices(array_of(layer).shape[axis])
+        place = (start + stop) // 2
         if axis in leading:
-            place = int(np.clip(np.rint(point[axis]), start, stop - 1))
-            piece[axis] = slice(place, place + 1)
-        elif side < stop - start:
-            first = (start + stop - side) // 2
-            piece[axis] = slice(first, first + side)
+            place = int(np.rint(point[axis]))
+        if centre is not None and axis >= first:
+            place = centre[axis - first]
+        wide = 1 if axis in leading else min(side, stop - start)
+        begin = int(np.clip(place - wide // 2, start, stop - wide))
+        piece[axis] = slice(begin, begin + wide)
     return tuple(piece)
 
 

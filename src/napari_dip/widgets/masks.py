@@ -103,6 +103,24 @@ class MaskInput(ImageInput):
         self.combo.reset_choices()
         self.choose(copy.name)
 
+    def centre(self, source: Image) -> tuple[int, ...] | None:
+        """Return a pixel of the image, in its last axes, that is likely in the mask.
+
+        None stands for a layer whose pixels would have to be read for that.
+        """
+        layer = self.layer
+        assert layer is not None
+        data = array_of(layer)
+        if not isinstance(layer, Labels):
+            corners = data if isinstance(layer, Points) else data[0]
+            place = _pixel_of(layer, np.mean(corners[:4], axis=0), source)
+            return tuple(np.rint(place[-layer.ndim :]).astype(int).tolist())
+        if not isinstance(data, np.ndarray):
+            return None
+        marked = np.flatnonzero(data)
+        middle = np.unravel_index(marked[len(marked) // 2], data.shape)
+        return tuple(int(i) for i in middle)
+
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.layer, chosen_labels(self.labels.value)

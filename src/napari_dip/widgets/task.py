@@ -29,7 +29,7 @@ from napari_dip.widgets.layers import (
     adapted,
     array_of,
     layout_of,
-    middle,
+    piece_of,
     shown_part,
     shown_plane,
     whole,
@@ -332,8 +332,10 @@ class TaskWidget(ParameterPanel):
         if self.in_parts:
             leading = layout_of(work.recipe, work.source).leading_axes
             side = PIECE[work.recipe.spatial_dims]
-            dims = self.viewer.dims
-            piece = self.work(middle(work.source, work.crop, leading, side, dims))
+            masks = [g for g in self.inputs.values() if isinstance(g, MaskInput)]
+            centre = masks[0].centre(work.source) if masks else None
+            place = leading, side, self.viewer.dims, centre
+            piece = self.work(piece_of(work.source, work.crop, *place))
         recipes: dict[str, dict[str, Any]] = {chosen: {}, **self.quality.choices}
         return {
             name: (
