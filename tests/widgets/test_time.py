@@ -126,7 +126,9 @@ def test_a_forecast_that_is_no_longer_wanted_ends(open_widget, until, noisy):
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
     until(lambda: bool(WorkerBase._worker_set))
+    assert "Timing" in widget.panel.estimate.text()
     widget.foresight.cancel()
+    assert not widget.panel.estimate.isVisibleTo(widget)
     until(lambda: not WorkerBase._worker_set)
     assert "of memory" not in widget.panel.estimate.text()
 

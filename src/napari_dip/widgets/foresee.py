@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -70,6 +70,8 @@ class Foresight(QObject):
         self.work, self.pieces = work, pieces
         self.last: Any = None
         """What the last estimate was of."""
+        self.waits = False
+        """Whether an answer is still to come."""
         self.stale = threading.Event()
         """Set when what is being estimated is no longer wanted."""
         self.debouncer = QSignalDebouncer(parent=self)
@@ -84,7 +86,14 @@ class Foresight(QObject):
     def cancel(self) -> None:
         """Do not estimate: a fit begins, and shows its own progress."""
         self.debouncer.cancel()
+        if self.waits:
+            self._drop()
+            self.refused.emit("")
+
+    def _drop(self) -> None:
+        """Want the answer no longer."""
         self.stale.set()
+        self.waits = False
         self.last = None
 
     def _begin(self) -> None:
@@ -95,8 +104,7 @@ class Foresight(QObject):
             work = self.work()
             pieces = self.pieces(work)
         except DipError as error:
-            self.stale.set()
-            self.last = None
+            self._drop()
             self.refused.emit(str(error))
             return
         # A shapes layer has a list in place of an array.
@@ -111,21 +119,27 @@ class Foresight(QObject):
         self.last = wanted
         self.stale.set()
         self.stale = threading.Event()
+        self.waits = True
         self.began.emit()
-        create_worker(
-            _forecasts,
-            pieces,
-            self.stale,
-            _connect={"yielded": self._show, "errored": self._failed},
-        )
+        slots = {
+            "yielded": self._show,
+            "returned": self._done,
+            "errored": self._failed,
+        }
+        create_worker(_forecasts, pieces, self.stale, _connect=slots)
 
     def _show(self, answer: tuple[threading.Event, str, Forecast]) -> None:
         asked, name, forecast = answer
         if asked is self.stale and not asked.is_set():
             self.estimated.emit(name, forecast)
 
+    def _done(self, asked: threading.Event | None) -> None:
+        if asked is self.stale:
+            self.waits = False
+
     def _failed(self, error: Exception) -> None:
         # Run meets the same error and shows it.
+        self.waits = False
         self.refused.emit(str(error) if isinstance(error, DipError) else "")
 
 
@@ -135,8 +149,8 @@ class _Stale(Exception):
 
 def _forecasts(
     pieces: dict[str, tuple[Work, Work | None]], stale: threading.Event
-) -> Iterator[tuple[threading.Event, str, Forecast]]:
-    """Yield what every quality takes."""
+) -> Generator[tuple[threading.Event, str, Forecast], None, threading.Event | None]:
+    """Yield what every quality takes, and return by what the answer is known."""
     import torch
 
     from napari_dip.prior.interrupt import asking
@@ -156,12 +170,14 @@ def _forecasts(
                 arrays = _values(work)
                 small = None if piece is None else _values(piece)
                 yield stale, name, forecast(work.recipe, arrays, small)
+        return stale
     except _Stale:
-        return
+        return None
     except RuntimeError as error:  # of torch; napari's workers ignore it
         raise FitError(f"{type(error).__name__}: {error}") from error
     finally:
-        torch.set_num_threads(before)
+        if not turns.busy():  # a fit that has begun meanwhile set it for itself
+            torch.set_num_threads(before)
 
 
 def _values(work: Work) -> list[Any]:

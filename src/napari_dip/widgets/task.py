@@ -132,6 +132,7 @@ class TaskWidget(ParameterPanel):
         for given in others:
             if isinstance(given, MaskInput):
                 given.mend.changed.connect(partial(self._mend, given))
+        self.controller.state_changed.connect(self._ask)
         self.foresight.estimated.connect(self._show_forecast)
         self.foresight.refused.connect(self._show_refusal)
         self.foresight.began.connect(self._show_timing)
@@ -224,7 +225,12 @@ class TaskWidget(ParameterPanel):
         for given in self.inputs.values():
             if isinstance(given, MaskInput):
                 self.form.setRowVisible(given.mend.native, given.can_mend(source))
-        if self.isVisible() and source is not None and self.controller.state == IDLE:
+        self._ask()
+
+    def _ask(self, _: Any = None) -> None:
+        """Estimate what the fit takes, unless one is running or nobody looks."""
+        idle = self.controller.state == IDLE
+        if idle and self.isVisible() and self.source is not None:
             self.foresight.ask()
 
     def _offer_axes(self, source: Image | None) -> None:
