@@ -110,7 +110,7 @@ def main():
         widget = (InpaintWidget if masked else DenoiseWidget)(viewer)
         viewer.window.add_dock_widget(widget, name=f"panel {number}")
         widget.inputs["image"].choose(source.name)
-        widget.fields.fields["iterations"].value = 12
+        widget.fields.fields["iterations"].value = 8
         widget.fields.fields["precision"].value = "float32"
         if source.data.shape[:1] == (16,):
             widget.fields.fields["spatial_dims"].value = 3
@@ -128,6 +128,8 @@ def main():
         if number % 4 == 3:
             viewer.layers.clear()
         viewer.screenshot(flash=False)
+        sys.stdout.write(f"{number + 1} fits\n")
+        sys.stdout.flush()
     sys.stdout.write(f"{FITS} fits, {len(strangers)} layers from threads\n")
     viewer.close()
 
