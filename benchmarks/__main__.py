@@ -17,6 +17,7 @@ NAMES = {
     "inversion": "looking inside SqueezeNet: inversion and activation maximisation",
     "presets": "seconds of every task with its fast preset",
     "race": "time to a given quality, against the plain loop",
+    "scale": "seconds, memory and quality over the size of a data set",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
     "tables": "the tables in docs/benchmarks.md from the results",

@@ -502,7 +502,8 @@ def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
 def test_signal_before_the_fit_says_that_nothing_is_saved(
     call, noisy, tmp_path, monkeypatch, number
 ):
-    monkeypatch.setattr(files, "read", lambda path: signal.raise_signal(number))
+    interrupted = lambda path, series: signal.raise_signal(number)  # noqa: E731
+    monkeypatch.setattr(files, "read", interrupted)
     before = signal.getsignal(number)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")
@@ -631,7 +632,7 @@ def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
 
 
 def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
-    def fail(path):
+    def fail(path, series):
         raise ZeroDivisionError("one\ntwo")
 
     monkeypatch.setattr(files, "read", fail)

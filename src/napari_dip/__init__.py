@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from napari_dip import baselines, metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
+    from napari_dip.tasks.bead_psf import bead_psf
     from napari_dip.tasks.blend import blend
     from napari_dip.tasks.deconvolve import deconvolve
     from napari_dip.tasks.denoise import denoise
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_dip.tasks.inpaint import inpaint
     from napari_dip.tasks.invert_features import invert_features
     from napari_dip.tasks.maximize_activation import maximize_activation
+    from napari_dip.tasks.microscope_psf import microscope_psf
     from napari_dip.tasks.noise_impedance import noise_impedance
     from napari_dip.tasks.remove_artifacts import remove_artifacts
     from napari_dip.tasks.restore import restore
@@ -35,6 +37,7 @@ _LAZY = {
     "InputError": "napari_dip.errors",
     "OutOfMemory": "napari_dip.errors",
     "baselines": "napari_dip",
+    "bead_psf": "napari_dip.tasks.bead_psf",
     "blend": "napari_dip.tasks.blend",
     "deconvolve": "napari_dip.tasks.deconvolve",
     "denoise": "napari_dip.tasks.denoise",
@@ -46,6 +49,7 @@ _LAZY = {
     "iterate": "napari_dip.tasks.function",
     "maximize_activation": "napari_dip.tasks.maximize_activation",
     "metrics": "napari_dip",
+    "microscope_psf": "napari_dip.tasks.microscope_psf",
     "noise_impedance": "napari_dip.tasks.noise_impedance",
     "remove_artifacts": "napari_dip.tasks.remove_artifacts",
     "restore": "napari_dip.tasks.restore",
@@ -60,6 +64,7 @@ __all__ = [
     "OutOfMemory",
     "__version__",
     "baselines",
+    "bead_psf",
     "blend",
     "deconvolve",
     "denoise",
@@ -71,6 +76,7 @@ __all__ = [
     "iterate",
     "maximize_activation",
     "metrics",
+    "microscope_psf",
     "noise_impedance",
     "remove_artifacts",
     "restore",

@@ -284,9 +284,17 @@ def test_orientation(tmp_path, kind, orientation):
     np.testing.assert_array_equal(files.read(tmp_path / "b.tif").data, expected)
 
 
-def test_turned_and_transparent_tiff_is_not_opened_without_pixels(tmp_path):
+def test_turned_tiff_is_opened_without_pixels(tmp_path):
     tag = (274, "H", 1, 6, True)
     tifffile.imwrite(tmp_path / "a.tif", GRAY, extratags=[tag])
+    header, (level,) = files.open_levels(tmp_path / "a.tif")
+    assert header == files.read_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(level, files.read(tmp_path / "a.tif").data)
+
+
+def test_transparent_tiff_is_not_opened_without_pixels(tmp_path):
+    samples = np.dstack([COLOURS, GRAY])
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb")
     assert files.open_levels(tmp_path / "a.tif") is None
 
 
@@ -479,7 +487,8 @@ def test_ome_tiff_without_the_files_of_other_planes(tmp_path, axis):
     assert "gone.ome.tif, ..." in image.header.notes[0]
     assert image.header.scale[1:] == (0.1, 0.1)
     assert image.header.channel_names == ("c0",)
-    assert files.open_levels(tmp_path / "a.ome.tif") is None
+    _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(level, STACK[:1])
 
 
 def binary_only(path):

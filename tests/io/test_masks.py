@@ -1,5 +1,7 @@
 """Masks are what their painter meant, and axes of one element do not matter."""
 
+import pickle
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+from napari_dip.io.regions import Regions
 
 PAINTED = np.zeros((48, 56), bool)
 PAINTED[20:24, 10:40] = True
@@ -97,6 +100,39 @@ def test_nothing_painted_marks_nothing(tmp_path):
     mask, note = mask_of(files.read(tmp_path / "mask.png"), "mask.png")
     assert not mask.any()
     assert "0.0%" in note
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_mask_that_was_opened_means_the_same(tmp_path, name):
+    path = tmp_path / "mask.tif"
+    Pillow.fromarray(MASKS[name][0].astype("u1")).save(path)
+    expected, note = mask_of(files.read(path), "mask.tif")
+    mask, same_note = mask_of(files.open_image(path), "mask.tif")
+    np.testing.assert_array_equal(mask, expected)
+    assert same_note == note
+    # Values alone can be looked at later, region by region.
+    assert isinstance(mask, Regions) == (name in ("gray", "labels"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "like", "expected"),
+    [
+        ((48, 56), (1, 1, 1, 48, 56), (1, 1, 1, 48, 56)),
+        ((1, 48, 56), None, (48, 56)),
+        ((2, 48, 56), (1, 2, 1, 48, 56), (1, 2, 1, 48, 56)),
+        ((48, 56), (48, 56), (48, 56)),
+    ],
+)
+def test_what_was_opened_stays_so_with_other_axes(tmp_path, shape, like, expected):
+    data = np.random.default_rng(0).integers(1, 255, shape).astype("u1")
+    tifffile.imwrite(tmp_path / "a.tif", data, tile=(16, 16))
+    pixels = without_single_axes(files.open_image(tmp_path / "a.tif").data, like)
+    assert isinstance(pixels, Regions)
+    assert pixels.shape == expected
+    assert len(pixels.chunks) == pixels.ndim == len(expected)
+    for array in (pixels, pickle.loads(pickle.dumps(pixels))):
+        np.testing.assert_array_equal(array[...], data.reshape(expected))
+        np.testing.assert_array_equal(array[..., 5:9], data.reshape(expected)[..., 5:9])
 
 
 @pytest.mark.parametrize("axes", ["YXS", "CYX"])

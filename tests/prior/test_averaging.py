@@ -155,7 +155,7 @@ def test_every_pixel_is_predicted_where_it_was_hidden(per_channel):
     network.load_state_dict(average.weights())
     expected = torch.zeros_like(image)
     with torch.no_grad():
-        for code, hidden in drawing.cover(torch.Generator().manual_seed(0)):
+        for code, hidden, _ in drawing.cover(torch.Generator().manual_seed(0)):
             expected += network(code)[..., :13, :16] * hidden
     torch.testing.assert_close(image, expected)
 

@@ -163,7 +163,7 @@ def test_the_fraction_is_hidden_and_changes(photo, fraction, start):
 
 
 def test_visible_pixels_are_shown_and_hidden_ones_marked(photo, start):
-    code, hidden = start(BlindSpot(), photo).draw(seeded())
+    code, hidden, _ = start(BlindSpot(), photo).draw(seeded())
     near = code[..., :27, :41]
     assert torch.equal(near[:, 2:], hidden)
     seen = hidden == 0
@@ -173,7 +173,7 @@ def test_visible_pixels_are_shown_and_hidden_ones_marked(photo, start):
 
 
 def test_a_hidden_pixel_is_the_mean_of_its_visible_neighbours(photo, start):
-    code, hidden = start(BlindSpot(), photo).draw(seeded())
+    code, hidden, _ = start(BlindSpot(), photo).draw(seeded())
     y, x = next(
         (y, x) for y, x in hidden[0, 0].nonzero().tolist() if 0 < y < 20 and 0 < x < 30
     )
@@ -190,7 +190,7 @@ def test_hidden_values_never_reach_the_network(sides, per_channel, start):
     photo = torch.rand((1, 2, *sides), generator=seeded(2))
     blind = BlindSpot(per_channel=per_channel)
     for seed in range(3):
-        code, hidden = start(blind, photo).draw(seeded(seed))
+        code, hidden, _ = start(blind, photo).draw(seeded(seed))
         changed = photo + hidden * 5
         other = start(blind, changed).draw(seeded(seed))
         assert torch.equal(hidden, other.hidden)
@@ -207,13 +207,13 @@ def test_unknown_values_never_reach_the_network(photo, per_channel, start):
     one, other = (start(blind, p, known=known) for p in (photo, changed))
     first, second = seeded(), seeded()
     for _ in range(5):
-        code, hidden = one.draw(first)
+        code, hidden, _ = one.draw(first)
         assert torch.equal(code, other.draw(second).code)
         assert (hidden >= 1 - known).all()
 
 
 def test_channels_can_be_hidden_one_by_one(photo, start):
-    code, hidden = start(BlindSpot(per_channel=True), photo).draw(seeded())
+    code, hidden, _ = start(BlindSpot(per_channel=True), photo).draw(seeded())
     assert hidden.shape == photo.shape
     assert torch.equal(code[:, 2:, :27, :41], hidden)
     either = hidden.mean(dim=1)
@@ -226,11 +226,11 @@ def test_a_cover_hides_every_pixel_once(photo, per_channel, fraction, views, sta
     drawing = start(BlindSpot(fraction, per_channel), photo)
     cover = list(drawing.cover(seeded()))
     assert len(cover) == views
-    total = sum(hidden for _, hidden in cover)
+    total = sum(hidden for _, hidden, _ in cover)
     assert torch.equal(total, torch.ones_like(total))
-    sizes = [float(hidden.mean()) for _, hidden in cover]
+    sizes = [float(hidden.mean()) for _, hidden, _ in cover]
     assert sizes == pytest.approx([1 / views] * views, rel=0.15)
-    for code, hidden in cover:
+    for code, hidden, _ in cover:
         assert torch.equal(code[:, 2 : 2 + hidden.shape[1], :27, :41], hidden)
 
 
@@ -240,13 +240,13 @@ def test_a_cover_never_shows_unknown_pixels(photo, start):
     covers = [
         start(BlindSpot(), p, known=known).cover(seeded()) for p in (photo, changed)
     ]
-    for (code, hidden), (other, _) in zip(*covers, strict=True):
+    for (code, hidden, _), (other, *_) in zip(*covers, strict=True):
         assert torch.equal(code, other)
         assert (hidden >= 1 - known).all()
 
 
 def test_a_cover_of_a_perturbed_code_is_the_code_itself(start):
     drawing = start(Noise(perturbation=0.3), torch.rand(1, 1, 16, 16))
-    ((code, hidden),) = drawing.cover(seeded())
+    ((code, hidden, _),) = drawing.cover(seeded())
     assert torch.equal(code, drawing.tensors["z"])
     assert hidden is None

@@ -15,7 +15,8 @@ from napari_dip.tasks.arrays import Pixels
 from napari_dip.tasks.block import fit_alone
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.run import TASKS, _Plane, get
+from napari_dip.tasks.result import Canvas
+from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.task import Block, Job
 
 FIXED = {"device": "cpu", "precision": "float32"}
@@ -52,14 +53,14 @@ def test_windows_of_neighbours_sum_to_one():
 @pytest.mark.parametrize("factor", [1, 2])
 def test_blocks_of_an_image_put_together_are_the_image(factor):
     image = np.random.default_rng(0).normal(size=(1, 40 * factor, 40 * factor))
-    plane = _Plane(np.full(image.shape, 9, np.float32), factor)
+    plane = Canvas(np.full(image.shape, 9, np.float32), factor)
     for block in overlapping():
         plane.put(block, image[(slice(None), *block.region(factor))])
     np.testing.assert_allclose(plane.image, image, atol=1e-5)
 
 
 def test_where_blocks_differ_one_goes_over_into_the_other():
-    plane = _Plane(np.zeros((1, 40, 40), np.float32), 1)
+    plane = Canvas(np.zeros((1, 40, 40), np.float32), 1)
     for value, block in enumerate(overlapping()):
         plane.put(block, np.full((1, 24, 40), value, np.float32))
     profile = plane.image[0, :, 0]

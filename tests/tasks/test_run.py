@@ -15,7 +15,8 @@ from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
-from napari_dip.tasks.run import CONSTANT, TASKS, get, run
+from napari_dip.tasks.result import CONSTANT
+from napari_dip.tasks.run import TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -428,7 +429,7 @@ def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
     def diverged(plan, averages, dtype):
         return np.full((1, 20, 18), np.nan, np.float32)
 
-    monkeypatch.setattr("napari_dip.tasks.block._restored", diverged)
+    monkeypatch.setattr("napari_dip.tasks.block.restored_image", diverged)
     with pytest.raises(FitError, match="the fit has diverged"):
         denoise(stack, **SHORT)
 

@@ -18,6 +18,7 @@ from napari_dip.baselines.common import (
 )
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, as_array, prepare
+from napari_dip.tasks.psf_check import closed
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` where their number is not given."""
@@ -185,7 +186,7 @@ class _Wiener:
             border = 0 if periodic or 2 * k > n else k // 2
             self.inner.append(slice(border, n - border))
             if not periodic:
-                extended = _wrapped(extended, axis, min(2 * k, n))
+                extended = closed(extended, axis, min(2 * k, n))
         self.shape = extended.shape[1:]
         self.axes = tuple(range(1, values.ndim))
         self.crop = (slice(None), *[slice(n) for n in sides])
@@ -220,16 +221,3 @@ class _Wiener:
             else:
                 low = middle
         return float(10**low)
-
-
-def _wrapped(values: Array, axis: int, width: int) -> Array:
-    """Extend an image along an axis so that its end leads smoothly to its start.
-
-    The reflections at both ends, faded into each other.
-    """
-    flipped = np.flip(values, axis)
-    first = np.take(flipped, range(width), axis)
-    last = np.take(flipped, range(values.shape[axis] - width, values.shape[axis]), axis)
-    t = (np.arange(width) + 0.5) / width
-    fade = (t * t * (3 - 2 * t)).reshape([-1] + [1] * (values.ndim - 1 - axis))
-    return np.concatenate([values, (1 - fade) * first + fade * last], axis)

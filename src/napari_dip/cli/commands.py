@@ -14,7 +14,7 @@ from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
-from napari_dip.cli import prior
+from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.file_run import FileRun, run_all, run_and_report
 from napari_dip.cli.options import (
@@ -34,9 +34,18 @@ from napari_dip.cli.options import (
 from napari_dip.cli.output import NAME, put, say
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import files, provenance
+from napari_dip.tasks.bead_psf import BeadParameters
+from napari_dip.tasks.microscope_psf import MicroscopeParameters
+from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.tasks.task import Task
+
+_FROM_PARAMETERS: dict[str, tuple[type[Parameters], Callable[..., int]]] = {
+    SampleParameters.task: (SampleParameters, prior.draw),
+    MicroscopeParameters.task: (MicroscopeParameters, psf.compute),
+}
+"""What is made of parameters alone: their type, and what makes a file of them."""
 
 
 def app() -> App:
@@ -54,6 +63,7 @@ def app() -> App:
         if task.from_files:
             name = task.name.replace("_", "-")
             application.command(_command(task), name=name, group=tasks)
+    application.command(psf.app())
     application.command(prior.sample_prior)
     application.command(prior.noise_impedance)
     application.command(info)
@@ -144,13 +154,21 @@ def replay(
     stored = files.read_header(result).provenance
     if stored is None:
         raise InputError(f"{result.name} does not say how it was made")
-    if stored.get("task") == SampleParameters.task:
+    name = str(stored.get("task"))
+    if name in _FROM_PARAMETERS:
         if inputs or model:
-            raise InputError(f"{SampleParameters.task} takes no input and no model")
+            raise InputError(f"{name} takes no input and no model")
         check_target(output, [result], overwrite)
-        values = provenance.recipe_of(stored, SampleParameters)
-        return prior.draw(SampleParameters(**values), output, overwrite, json, quiet)
-    task = get(str(stored.get("task")))
+        kind, make = _FROM_PARAMETERS[name]
+        values = provenance.recipe_of(stored, kind)
+        return make(kind(**values), output, overwrite, json, quiet)
+    if name == BeadParameters.task:
+        if len(inputs) != 1 or model:
+            raise InputError(f"{name} takes one input and no model")
+        check_target(output, [result, *inputs], overwrite)
+        values = provenance.recipe_of(stored, BeadParameters)
+        return psf.average(inputs[0], values, output, overwrite, json, quiet)
+    task = get(name)
     if len(inputs) != len(task.files):
         raise InputError(
             f"{task.name} needs {len(task.files)} input files "

@@ -19,6 +19,7 @@ from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+from napari_dip.io.psf import size_warning, steps
 from napari_dip.tasks.arrays import cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import run
@@ -81,7 +82,7 @@ class FileRun:
         return stop.asked
 
     def _run(self, stop: Stop) -> None:
-        images = {name: files.read(path) for name, path in self.sources.items()}
+        images = {name: files.load(path) for name, path in self.sources.items()}
         like = images.get(self.task.subject)
         from_file: list[str] = []
         if like is None:
@@ -117,7 +118,7 @@ class FileRun:
     def _arrays(
         self, images: dict[str, Image], like: Image | None
     ) -> tuple[dict[str, NDArray[Any]], list[str]]:
-        """Return the arrays of the task, and how masks were understood."""
+        """Return the arrays of the task, and what to know about masks and PSFs."""
         arrays, notes = {}, []
         for name, image in images.items():
             data, note = image.data, None
@@ -125,6 +126,8 @@ class FileRun:
                 data, note = mask_of(image, self.sources[name].name)
             elif name == "psf":
                 data = psf_of(image, self.sources[name].name)
+                if like is not None:
+                    note = size_warning(steps(like.header), steps(image.header))
             if image is not like:
                 shape = None if like is None else like.data.shape
                 data = without_single_axes(data, shape)

@@ -22,13 +22,17 @@ ADVANCED = Group("Advanced parameters", sort_key=3)
 
 FLAG: dict[str, Any] = {"negative": "", "show_default": False}
 
-_FILE_DECIDES = {
+_OTHER_DEFAULTS = {
     "channel_axis": "the file's axis of colours or channels",
     "dtype": "input for PNG, JPEG and integer colours, else float32",
     "quantization": "the tables of a JPEG file",
     "subsampling": "that of a JPEG file, else auto",
+    "pixel_size": "that of the file",
+    "z_step": "that of the file",
+    "numerical_aperture": "none, it must be given",
+    "wavelength": "none, it must be given",
 }
-"""Parameters whose default depends on the input file, and how."""
+"""Parameters whose default is not that of Python, and what it is."""
 
 
 def output_path(_: Any, tokens: Sequence[Token]) -> Path:
@@ -116,7 +120,7 @@ def annotation(p: Parameter) -> Any:
     """
     group = ADVANCED if p.advanced else PARAMETERS
     text = p.help if p.types == (str,) and not p.choices else f"{p.help} ({p.accepted})"
-    default = _FILE_DECIDES.get(p.name, str(p.default))
+    default = _OTHER_DEFAULTS.get(p.name, str(p.default))
     option = Option(
         group=group,
         help=f"{text} [default: {default}]",

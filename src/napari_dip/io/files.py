@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import atomic, raster, tiff, zarr
+from napari_dip.io import atomic, limits, raster, tiff, zarr
 from napari_dip.io.image import Header, Image, join_opacity, plain_header
 from napari_dip.io.provenance import dumps
+from napari_dip.io.regions import Levels, Target
+from napari_dip.machine import free_memory
 
 _READERS = {
     ".tif": tiff,
@@ -28,17 +32,36 @@ READABLE = tuple(_READERS)
 OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png")
 """Endings of files that can be written."""
 
+_LARGE = 1 / 4
+"""Part of the free memory above which an image is opened, not read: an image of 16
+bits takes twice that in float32, and its result as much again."""
+
 FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
 
 
-def read(path: str | Path) -> Image:
+def images_in(path: Path) -> list[tuple[Path, int | None]]:
+    """Return where the images of a file are, as `read` takes them.
+
+    Those in an OME-Zarr have paths of their own; those in a TIFF have numbers.
+    """
+    reader = _reader(path)
+    if reader is zarr:
+        return [(image, None) for image in zarr.image_paths(path)]
+    count = tiff.count(path) if reader is tiff else 1
+    return [(path, n if count > 1 else None) for n in range(count)]
+
+
+def read(path: str | Path, series: int | None = None) -> Image:
     """Read an image.
 
     Parameters
     ----------
     path : str or Path
         A TIFF, OME-TIFF, ImageJ hyperstack, PNG, JPEG or OME-Zarr.
+    series : int, optional
+        Number of an image in a TIFF, from 0.  Without it the first image of a file is
+        read, and a note says so where there are others.
 
     Raises
     ------
@@ -47,15 +70,70 @@ def read(path: str | Path) -> Image:
         memory; the header is looked at before any pixel.
     """
     path = Path(path)
-    image: Image = _reader(path).read(path)
+    reader = _reader(path)
+    if series is not None:
+        return tiff.read(path, series)
+    image: Image = reader.read(path)
     return image
 
 
-def read_header(path: str | Path) -> Header:
-    """Read what a file says about its image, without the pixels."""
+def read_header(path: str | Path, series: int | None = None) -> Header:
+    """Read what a file says about its image, as `read`, without the pixels."""
     path = Path(path)
-    header: Header = _reader(path).read_header(path)
+    reader = _reader(path)
+    if series is not None:
+        return tiff.read_header(path, series)
+    header: Header = reader.read_header(path)
     return header
+
+
+def load(path: str | Path, series: int | None = None) -> Image:
+    """Read an image as `read`, or open a large one as `open_image`."""
+    free = free_memory()
+    size = limits.nbytes(read_header(path, series))
+    large = free is not None and size > _LARGE * free
+    return open_image(path, series) if large else read(path, series)
+
+
+def open_image(path: str | Path, series: int | None = None) -> Image:
+    """Open an image whose pixels are read region by region, where the format allows it.
+
+    Parameters
+    ----------
+    path, series
+        As for `read`.
+
+    Returns
+    -------
+    Image
+        Its data is an array that an index of integers and slices reads, see
+        `napari_dip.io.regions.Regions`; or one of NumPy where pixels can only be read
+        at once: PNG, JPEG, images with opacity, and TIFFs in L*a*b* or with several
+        palettes.  All else is as `read` gives it.
+
+    Raises
+    ------
+    FileError
+        As for `read`; an image that can be read by regions may be larger than the free
+        memory, but no region of it.
+    """
+    path = Path(path)
+    levels = _levels(path, series)
+    if levels is not None and not levels.opacity:
+        pixels: Any = levels.pixels[0]
+        return Image(pixels, levels.header)
+    limits.check_size(
+        read_header(path, series), f"{path.name}, which can only be read as a whole,"
+    )
+    return read(path, series)
+
+
+def _levels(path: Path, series: int | None) -> Levels | None:
+    reader = _reader(path)
+    if series is not None:
+        return tiff.open_levels(path, series)
+    levels: Levels | None = reader.open_levels(path)
+    return levels
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
@@ -71,15 +149,21 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
     tuple or None
         The header of the image at its full resolution, and dask arrays: the image at
         its full resolution, then at every lower one that the file has.  None where
-        pixels can only be read at once: from a PNG or JPEG, or from a TIFF without
-        the extra zarr and tifffile of 2025 or later.
+        pixels can only be read at once, see `open_image`, and without the extra zarr,
+        which brings dask.
     """
     path = Path(path)
-    reader = _reader(path)
-    if reader is raster:
+    levels = _levels(path, None)
+    try:
+        import dask.array
+    except ImportError:
         return None
-    header_and_levels: tuple[Header, list[Any]] | None = reader.open_levels(path)
-    return header_and_levels
+    if levels is None:
+        return None
+    return levels.header, [
+        dask.array.from_array(pixels, pixels.chunks, name=False)  # type: ignore[no-untyped-call]
+        for pixels in levels.pixels
+    ]
 
 
 def _reader(path: Path) -> ModuleType:
@@ -172,11 +256,9 @@ def write(
     path = Path(path)
     ending = output_format(path)
     data = np.asarray(data)
-    if like is None:
-        image = Image(data, plain_header(data.shape, data.dtype))
-    else:
-        image = Image(data, like.header.of(data), like.alpha)
-    check_output(path, image.header, data.dtype, overwrite=overwrite)
+    header = _header_of(data.shape, data.dtype, like)
+    image = Image(data, header, None if like is None else like.alpha)
+    check_output(path, header, data.dtype, overwrite=overwrite)
     text = None if provenance is None else dumps(provenance)
     opacity = image.alpha is not None
     data, header = join_opacity(image)
@@ -188,3 +270,75 @@ def write(
             return raster.write_png(temporary, data, header, text)
         ome = ending.startswith(".ome")
         return tiff.write(temporary, data, header, text, ome=ome, opacity=opacity)
+
+
+@contextmanager
+def writing(
+    path: str | Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    like: Image | None = None,
+    *,
+    overwrite: bool = False,
+) -> Iterator[Target]:
+    """Write an image region by region, whole or not at all.
+
+    The file is what `write` makes of the same pixels.  It is complete, and at its
+    place, when the context is left without an error.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write; no PNG.
+    shape : tuple of int
+        Shape of the image.
+    dtype : numpy.dtype
+        Its type.
+    like : Image, optional
+        The input, as for `write`.
+    overwrite : bool, default False
+        Replace a file that is there.
+
+    Yields
+    ------
+    Target
+        Takes regions by ``target[index] = values``, with an index of integers and
+        slices; set its `provenance` before the end, and read its `notes` after it.
+    """
+    path, dtype = Path(path), np.dtype(dtype)
+    ending = output_format(path)
+    if ending == ".png":
+        raise InputError(
+            f"a PNG can only be written as a whole; got {path.name!r}; write the "
+            "result to a .tif or .ome.zarr"
+        )
+    header = _header_of(shape, dtype, like)
+    check_output(path, header, dtype, overwrite=overwrite)
+    folder = ending in FOLDERS
+    bits = dtype == np.bool_ and not folder
+    if bits or (like is not None and like.alpha is not None):
+        # A TIFF packs single bits, and opacity is in memory as a whole.
+        limits.check_size(header, f"{path.name}, which can only be written at once,")
+        data = np.zeros(shape, dtype)
+        target = Target(shape, dtype, data.__setitem__)
+        yield target
+        target.notes += write(path, data, like, target.provenance, overwrite=overwrite)
+        return
+    replacing = atomic.replacing_folder if folder else atomic.replacing
+    with replacing(path, overwrite=overwrite) as temporary:
+        if folder:
+            target = zarr.create(temporary, header)
+        else:
+            target = tiff.create(temporary, header, ome=ending.startswith(".ome"))
+        yield target
+        made = target.provenance
+        target.finish(None if made is None else dumps(made))
+
+
+def _header_of(
+    shape: tuple[int, ...], dtype: np.dtype[Any], like: Image | None
+) -> Header:
+    """Return the header of a result."""
+    if like is None:
+        return plain_header(shape, dtype)
+    return like.header.of(np.broadcast_to(np.zeros((), dtype), shape))

@@ -139,7 +139,8 @@ class Image:
     Attributes
     ----------
     data : ndarray
-        The pixels, in the order of ``header.axes``.
+        The pixels, in the order of ``header.axes``; or a
+        `napari_dip.io.regions.Regions`, which reads them when they are asked for.
     header : Header
         What the file says about them.
     alpha : ndarray or None
@@ -214,6 +215,35 @@ def turned(data: NDArray[Any], axes: str, orientation: int) -> NDArray[Any]:
     flips = dict(zip((y, x), _FLIPPED[orientation], strict=True))
     upright: NDArray[Any] = np.flip(data, tuple(axis for axis in flips if flips[axis]))
     return upright
+
+
+def turned_sides(sides: Sequence[int], orientation: int) -> list[int]:
+    """Return the sides of an image after `turned`, of which Y and X are the last."""
+    swapped = orientation in (5, 6, 7, 8)
+    return [*sides[:-2], *(sides[:-3:-1] if swapped else sides[-2:])]
+
+
+def unturned(
+    region: Sequence[slice], sides: Sequence[int], orientation: int
+) -> list[slice]:
+    """Return where a region along Y and X of an image was before `turned`.
+
+    Parameters
+    ----------
+    region : sequence of slice
+        Along Y and X, with a start and a stop.
+    sides : sequence of int
+        Sides of the image before.
+    orientation : int
+        As for `turned`.
+    """
+    if orientation not in _FLIPPED:
+        return list(region)
+    after, before = turned_sides(sides, orientation), []
+    for part, side, flip in zip(region, after, _FLIPPED[orientation], strict=True):
+        flipped = slice(side - part.stop, side - part.start)
+        before.append(flipped if flip else part)
+    return before[::-1] if orientation >= 5 else before
 
 
 def turned_header(header: Header, orientation: int) -> Header:

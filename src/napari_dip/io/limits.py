@@ -17,10 +17,15 @@ def nbytes(header: Header) -> int:
     return math.prod(header.shape) * header.dtype.itemsize
 
 
-def check_size(header: Header, name: str) -> None:
-    """Raise if an image has no pixels or more than memory can hold."""
+def check_not_empty(header: Header, name: str) -> None:
+    """Raise if an image has no pixels."""
     if math.prod(header.shape) == 0:
         raise FileError(f"{name} holds an empty image of shape {header.shape}")
+
+
+def check_size(header: Header, name: str) -> None:
+    """Raise if an image has no pixels or more than memory can hold."""
+    check_not_empty(header, name)
     needed = nbytes(header) + math.prod(header.shape) * _BYTES_PER_VALUE
     check_memory(needed, f"{name} holds an image of shape {header.shape}")
 

@@ -33,9 +33,11 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
         How the mask was understood, where not by nonzero values alone.
     """
     values, how = image.data, ""
+    if "S" in image.header.axes or image.header.lossy or image.alpha is not None:
+        values = np.asarray(values)  # as a whole, even where it was opened lazily
     if "S" in image.header.axes:
-        values = values.max(axis=-1)
-        if (image.data != values[..., None]).any():
+        colours, values = values, values.max(axis=-1)
+        if (colours != values[..., None]).any():
             how = "every colour but black"
     if image.header.lossy:
         middle = (float(values.max()) + float(values.min())) / 2

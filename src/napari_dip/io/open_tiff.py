@@ -39,17 +39,20 @@ class OpenTiff:
         What is not as the file says, as sentences for the user.
     missing : list of str
         Names of files that belong to the image and do not exist.
+    number : int
+        Which of the images is meant.
     """
 
     tif: tifffile.TiffFile
     log: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    number: int = 0
 
     @property
     def series(self) -> Any:
-        """The first image."""
-        return self.tif.series[0]
+        """The image."""
+        return self.tif.series[self.number]
 
     @property
     def damage(self) -> str | None:
@@ -72,28 +75,37 @@ class OpenTiff:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[OpenTiff]:
-    """Open a TIFF, and note what is not as it says."""
+def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
+    """Open a TIFF, and note what is not as it says.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : int, optional
+        Number of an image in it, from 0.  Without it the first is read, and a note says
+        so where there are others.
+    """
     with ExitStack() as stack:
         log = stack.enter_context(_logged_errors())
         stack.enter_context(one_line_errors(path))
-        file = open_on(stack, path)
+        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+        if file.tif.is_ome:
+            _open_ome(file, path, stack)
+        elif file.tif.is_imagej:
+            _arrange_imagej(file, path)
         file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
+        count = len(file.tif.series)
+        file.number = series or 0
+        if file.number >= count:
+            raise FileError(f"{path.name} holds {count} images; got series {series}")
         if any(" series " in text for text in log):
             file.notes.append(_UNFIT.format(path.name))
+        if series is None and count > 1:
+            file.notes.append(f"{path.name} holds {count} images; the first was read")
         yield file
-
-
-def open_on(stack: ExitStack, path: Path) -> OpenTiff:
-    """Open a TIFF that a stack will close, with its planes arranged."""
-    file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
-    if file.tif.is_ome:
-        _open_ome(file, path, stack)
-    elif file.tif.is_imagej:
-        _arrange_imagej(file, path)
-    return file
 
 
 @contextmanager

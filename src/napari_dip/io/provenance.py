@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip import __version__
 from napari_dip.errors import InputError
+from napari_dip.io.regions import boxes, slab_sides
 from napari_dip.tasks.recipe import Parameters, Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _KINDS: dict[str, type] = {
     "planes": list,
 }
 """What the provenance holds under its keys, where it has them."""
+
+_AT_ONCE = 2**25
+"""Bytes of an array that are read at once."""
 
 _DEEPEST = 50
 """How deep containers may lie in each other in the provenance of a file."""
@@ -80,11 +84,7 @@ def describe(
     provenance = {
         **origin(recipe),
         "from_file": list(from_file),
-        "inputs": {
-            name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
-            | {"sha256": digest(array)}
-            for name, (file, array) in arrays.items()
-        },
+        "inputs": describe_inputs(arrays),
         **({"objects": dict(objects)} if objects else {}),
         **common,
         "iterations": fit.iterations,
@@ -98,9 +98,24 @@ def describe(
     return jsonable
 
 
+def describe_inputs(
+    arrays: Mapping[str, tuple[str, NDArray[Any]]],
+) -> dict[str, dict[str, Any]]:
+    """Return file, shape, type and hash of each array of a task."""
+    return {
+        name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
+        | {"sha256": digest(array)}
+        for name, (file, array) in arrays.items()
+    }
+
+
 def digest(array: NDArray[Any]) -> str:
-    """Return the SHA-256 of an array's values in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    """Return the SHA-256 of an array's values in C order, read in parts if lazy."""
+    sha = hashlib.sha256()
+    sides = slab_sides(array.shape, array.dtype.itemsize, _AT_ONCE)
+    for box in boxes(array.shape, sides):
+        sha.update(np.ascontiguousarray(array[box]).data)
+    return sha.hexdigest()
 
 
 def dumps(provenance: Mapping[str, Any]) -> str:

@@ -60,6 +60,10 @@ def read(path: Path) -> Image:
     return Image(np.ascontiguousarray(data), header)
 
 
+def open_levels(path: Path) -> None:
+    """Return None: pixels of a PNG or JPEG can only be read at once."""
+
+
 def pixels_in(content: bytes) -> int:
     """Return how many pixels an image has by its first bytes, 0 if they do not say it.
 

@@ -113,12 +113,15 @@ class Samples:
     lossy: bool
 
     @property
-    def plain(self) -> bool:
-        """Whether the samples are the image as they are."""
-        kept = (*_VALUES, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
-        return (
-            self.photometric in kept and self.opacity is None and self.orientation == 1
-        )
+    def pointwise(self) -> bool:
+        """Whether the image of a region is that region of the image, bit for bit.
+
+        Opacity is looked at as a whole, and L*a*b* is converted by a product of
+        matrices, whose rounding depends on their size.
+        """
+        lab = self.photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB)
+        one_table = self.tables is None or len(self.tables) == 1
+        return self.opacity is None and one_table and not lab
 
     def header(self, header: Header) -> Header:
         """Return the header of the image; that of the samples has Y, X, S last."""
@@ -218,13 +221,14 @@ class Samples:
         return cast(rgb * self.white, data.dtype)
 
 
-def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
-    """Return what the samples of the first image of a TIFF stand for.
+def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
+    """Return what the samples of an image of a TIFF stand for.
 
     OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
     do not turn images; ImageJ also keeps values where 0 is shown as white.
     """
-    page: Any = tif.series[0].keyframe
+    series = tif.series[number]
+    page: Any = series.keyframe
     photometric = page.tags.valueof("PhotometricInterpretation", PHOTOMETRIC.MINISBLACK)
     if photometric not in (*_COLOURS, *_GRAY, *_VALUES):
         raise FileError(
@@ -238,7 +242,7 @@ def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
         if tif.is_ome or tif.is_imagej or page.colormap is None:
             photometric = PHOTOMETRIC.MINISBLACK
         else:
-            tables = _tables(tif.series[0])
+            tables = _tables(series)
     elif photometric == PHOTOMETRIC.MINISWHITE and _array_of_bits(tif):
         photometric = PHOTOMETRIC.MINISBLACK
     elif photometric == PHOTOMETRIC.MINISWHITE and (tif.is_imagej or not integer):
@@ -257,7 +261,7 @@ def samples_of(tif: tifffile.TiffFile, name: str) -> Samples:
     if orientation != 1 and (tif.is_ome or tif.is_imagej):
         orientation = 1
         notes.append(f"{name} is not turned as its tag of orientation says")
-    count = page.samplesperpixel if "S" in tif.series[0].axes else 1
+    count = page.samplesperpixel if "S" in series.axes else 1
     colours, opacity = _opacity(photometric, count, tuple(page.extrasamples))
     if photometric in _COLOURS and count - colours > (opacity is not None):
         notes.append(f"{name} has more samples than colours and opacity; left out")

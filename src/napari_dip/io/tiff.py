@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import re
 import struct
-import weakref
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,20 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance, raster, units
-from napari_dip.io.image import Header, Image, name_axes, sort_axes
-from napari_dip.io.open_tiff import OpenTiff, open_on, opened
+from napari_dip.io import limits, provenance, units
+from napari_dip.io.image import (
+    Header,
+    Image,
+    name_axes,
+    sort_axes,
+    turned_sides,
+    unturned,
+)
+from napari_dip.io.open_tiff import OpenTiff, opened
 from napari_dip.io.reading import one_line
-from napari_dip.io.samples import samples_of
+from napari_dip.io.regions import Box, Levels, Regions, Target, runs
+from napari_dip.io.samples import Samples, samples_of
+from napari_dip.io.segments import Segments, check_segments, segments_of
 
 _IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
 
@@ -39,40 +49,31 @@ _OME_STEPS["T"] = "TimeIncrement", "time"
 _OME_UNIT = re.compile("([YZEPTGMkhdcmµnpfazy]|da)?[ms]|Å|in|ft|yd|mi|ly|pc|min|h|d")
 """Units of length and time in the OME schema of June 2016."""
 
-_IMAGES = (
-    tifffile.COMPRESSION.JPEG,
-    tifffile.COMPRESSION.JPEG_LOSSY,
-    tifffile.COMPRESSION.PNG,
-    tifffile.COMPRESSION.WEBP,
-    tifffile.COMPRESSION.JPEG2000,
-    tifffile.COMPRESSION.JPEG_2000_LOSSY,
-    tifffile.COMPRESSION.APERIO_JP2000_YCBC,
-    tifffile.COMPRESSION.APERIO_JP2000_RGB,
-)
-"""Compressions whose strips and tiles are images with a size of their own."""
-
-_HEAD = 2**20
-"""Bytes of a strip or tile in which its size stands."""
-
 _CLASSIC_TIFF = 2**32 - 2**25
 """Bytes that offsets of 32 bits reach, less some for the tags."""
 
 
-def read_header(path: Path) -> Header:
-    """Read what a TIFF says about its image."""
-    with opened(path) as file:
+def read_header(path: Path, series: int | None = None) -> Header:
+    """Read what a TIFF says about an image, as `read` takes it."""
+    with opened(path, series) as file:
         header, _ = sort_axes(_header(file, path))
-        return samples_of(file.tif, path.name).header(header)
+        return samples_of(file.tif, path.name, file.number).header(header)
 
 
-def read(path: Path) -> Image:
-    """Read the first image of a TIFF."""
+def count(path: Path) -> int:
+    """Return how many images a TIFF holds."""
     with opened(path) as file:
+        return len(file.tif.series)
+
+
+def read(path: Path, series: int | None = None) -> Image:
+    """Read the first image of a TIFF, or that of a number."""
+    with opened(path, series) as file:
         header, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name)
+        samples = samples_of(file.tif, path.name, file.number)
         limits.check_size(samples.header(header), path.name)
         _check_whole(file.series, path)
-        _check_segments(file.series, path)
+        check_segments(file.series, path)
         data = file.series.asarray()
         if file.damage:
             # tifffile returns what it can decode, and logs what it cannot.
@@ -84,68 +85,116 @@ def read(path: Path) -> Image:
         return samples.image(data, header)
 
 
-def open_levels(path: Path) -> tuple[Header, list[Any]] | None:
-    """Open the first image of a TIFF without reading its pixels.
+def open_levels(path: Path, series: int | None = None) -> Levels | None:
+    """Open an image of a TIFF, as `read` takes it, without its pixels.
 
     Returns
     -------
-    tuple or None
-        The header, and dask arrays of the image at its full resolution and at every
-        lower one; None without the libraries for it, or where pixels are not stored as
-        they are shown.  The file stays open as long as the arrays live.
+    Levels or None
+        None where pixels can only be read at once.
     """
-    try:
-        import dask.array
-        import zarr
-        from tifffile.zarr import ZarrTiffStore
-    except ImportError:
-        return None
-    if inspect.isabstract(ZarrTiffStore):  # versions that do not work together
-        return None
-    with opened(path) as file:
-        header, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name)
-        if not samples.plain or file.present() is not None:
+    with opened(path, series) as file:
+        stored, order = sort_axes(_header(file, path))
+        samples = samples_of(file.tif, path.name, file.number)
+        if not samples.pointwise:
             return None
-        header = samples.header(header)
+        header = samples.header(stored)
+        limits.check_not_empty(header, path.name)
         _check_whole(file.series, path)
-        count = len(file.series.levels)
-    levels = []
-    for number in range(count):
-        with ExitStack() as stack:
-            store = open_on(stack, path).series.aszarr(level=number)
-            level = zarr.open_array(store, mode="r")
-            weakref.finalize(level, stack.pop_all().close)
-        lazy = dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
-        levels.append(lazy.transpose(order).astype(header.dtype))
-    return header, levels
+        if file.damage:
+            raise FileError(f"{path.name} is damaged: {file.damage}")
+        present, levels = file.present(), file.series.levels
+        readable = [segments_of(level, present) for level in levels]
+    pixels, reopen = [], partial(open_levels, series=series)
+    for number, (segments, level) in enumerate(zip(readable, levels, strict=True)):
+        if segments is None:
+            break
+        sides = [len(n) for n in present or ()]
+        sides += level.shape[len(sides) :]
+        part = dataclasses.replace(stored, shape=tuple(sides[i] for i in order))
+        image = _Turned(segments, order, samples, part)
+        pixels.append(
+            Regions(path, image.header, image.chunks, image.read, reopen, number)
+        )
+    return Levels(header, pixels) if pixels else None
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """The image that strips and tiles stand for.
+
+    Attributes
+    ----------
+    segments : Segments
+        The strips and tiles.
+    order : tuple of int
+        How to transpose what they hold so that Y, X and the samples are last.
+    samples : Samples
+        What the samples mean.
+    stored : Header
+        Header of the transposed pixels.
+    """
+
+    segments: Segments
+    order: tuple[int, ...]
+    samples: Samples
+    stored: Header
+
+    @property
+    def header(self) -> Header:
+        """Header of the image."""
+        return self.samples.header(self.stored)
+
+    @property
+    def chunks(self) -> list[int]:
+        """Sides of regions that are fast to read."""
+        chunks = [self.segments.chunks[i] for i in self.order]
+        if "S" in self.stored.axes:
+            chunks.pop()
+        chunks = turned_sides(chunks, self.samples.orientation)
+        if "S" in self.header.axes:
+            chunks.append(self.header.shape[-1])
+        return chunks
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return a region of the image."""
+        stored, samples = self.stored, self.samples
+        leading = len(stored.shape) - 2 - ("S" in stored.axes)
+        sides = stored.shape[leading : leading + 2]
+        part = unturned(box[leading : leading + 2], sides, samples.orientation)
+        part = [*box[:leading], *part]
+        if "S" in stored.axes:
+            part.append(slice(0, stored.shape[-1]))
+        data = self.segments.read(tuple(part[i] for i in np.argsort(self.order)))
+        data = data.transpose(self.order).astype(stored.dtype, copy=False)
+        header = dataclasses.replace(stored, shape=data.shape)
+        colours: Any = (..., *box[leading + 2 :])
+        pixels: NDArray[Any] = samples.image(data, header).data[colours]
+        return pixels
 
 
 def _header(file: OpenTiff, path: Path) -> Header:
-    """Describe the first series with its axes as they lie in the file."""
+    """Describe a series with its axes as they lie in the file."""
     tif, series = file.tif, file.series
     axes = series.axes.upper()
     if series.dtype is None or not {"Y", "X"} <= set(axes):
         raise FileError(
             f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
         )
-    notes = [*file.notes]
-    if len(tif.series) > 1:
-        notes.append(f"{path.name} holds {len(tif.series)} images; the first was read")
     header = Header(
         format="TIFF",
         shape=tuple(series.shape),
         dtype=np.dtype(series.dtype).newbyteorder("="),
         axes=axes,
         provenance=provenance.loads(tif.pages.first.software),
-        notes=tuple(notes),
+        notes=tuple(file.notes),
     )
     if tif.is_ome:
-        header = _with_ome(header, tif)
+        header = _with_ome(header, file)
     elif tif.is_imagej:
         header = _with_imagej(header, tif)
     else:
-        header = _with_resolution(header, tif)
+        header = _with_resolution(header, series.keyframe)
     return _without_missing(header, file)
 
 
@@ -187,39 +236,16 @@ def _check_whole(series: Any, path: Path) -> None:
         )
 
 
-def _check_segments(series: Any, path: Path) -> None:
-    """Raise if a strip or tile is an image of its own that is larger than it should be.
-
-    Other compressions are decoded into the memory of a strip or tile.
-    """
-    page = series.keyframe
-    if page.compression not in _IMAGES:
-        return
-    expected = math.prod((page.tile or (page.rowsperstrip, page.imagewidth))[-2:])
-    with open(path, "rb") as stream:
-        for page in series.pages:
-            if page is None or page.parent.filename != path.name:
-                continue
-            places = zip(page.dataoffsets, page.databytecounts, strict=False)
-            for offset, count in places:
-                stream.seek(offset)
-                pixels = raster.pixels_in(stream.read(min(count, _HEAD)))
-                if pixels > 4 * expected + _HEAD:
-                    raise FileError(
-                        f"{path.name} is damaged: a strip or tile of {expected} pixels "
-                        f"holds an image of {pixels}"
-                    )
-
-
 # -- what the formats say ---------------------------------------------------------
 
 
-def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
-    images = tifffile.xml2dict(tif.ome_metadata or "")["OME"].get("Image")
+def _with_ome(header: Header, file: OpenTiff) -> Header:
+    ome = tifffile.xml2dict(file.tif.ome_metadata or "")["OME"]
+    images = _listed(ome.get("Image"))
     header = dataclasses.replace(header, format="OME-TIFF")
-    if images is None:
+    if file.number >= len(images):
         return header
-    pixels = _first(images)["Pixels"]
+    pixels = images[file.number]["Pixels"]
     sizes = {
         axis: (
             _positive(pixels.get(f"PhysicalSize{axis}")),
@@ -240,7 +266,7 @@ def _with_ome(header: Header, tif: tifffile.TiffFile) -> Header:
 def _with_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     metadata = tif.imagej_metadata or {}
     unit = units.symbol(metadata.get("unit"))
-    x, y = _resolution(tif)
+    x, y = _resolution(tif.pages.first)
     sizes = {"T": (_positive(metadata.get("finterval")), metadata.get("tunit", "s"))}
     if unit is not None:
         sizes["X"] = x, unit
@@ -291,11 +317,11 @@ def _table_colour(table: NDArray[Any]) -> str:
     return "#" + table[:, -1].astype(np.uint8).tobytes().hex() if rising else ""
 
 
-def _with_resolution(header: Header, tif: tifffile.TiffFile) -> Header:
+def _with_resolution(header: Header, page: Any) -> Header:
     # Per inch it is the size for printing; per centimetre it is taken as measured.
-    if tif.pages.first.tags.valueof("ResolutionUnit") != 3:
+    if page.tags.valueof("ResolutionUnit") != 3:
         return header
-    x, y = (None if v is None else v * 1e4 for v in _resolution(tif))
+    x, y = (None if v is None else v * 1e4 for v in _resolution(page))
     return _scaled(header, {"X": (x, "µm"), "Y": (y, "µm")}, (), ())
 
 
@@ -316,11 +342,11 @@ def _scaled(
     )
 
 
-def _resolution(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
+def _resolution(page: Any) -> tuple[float | None, float | None]:
     """Return the size of a pixel along x and y in the unit of the resolution."""
     sizes = []
     for name in ("XResolution", "YResolution"):
-        value = tif.pages.first.tags.valueof(name)
+        value = page.tags.valueof(name)
         pair = isinstance(value, tuple) and len(value) == 2 and 0 not in value
         # Rounded, since a ratio of two integers only approximates the size.
         sizes.append(float(f"{value[1] / value[0]:.7g}") if pair else None)
@@ -337,10 +363,6 @@ def _ome_colour(value: Any) -> str:
     except (TypeError, ValueError):
         return ""
     return f"#{rgba >> 8:06x}"
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
 
 
 def _positive(value: Any) -> float | None:
@@ -397,37 +419,88 @@ def write(
     list of str
         What the file does not keep, as sentences for the user.
     """
+    options, order, notes = _options(header, text, ome, opacity)
+    with _as_file_error(header):
+        tifffile.imwrite(path, np.ascontiguousarray(data.transpose(order)), **options)
+    return notes
+
+
+def create(path: Path, header: Header, *, ome: bool) -> Target:
+    """Create a TIFF that is written region by region; see `write`."""
+    options, order, notes = _options(header, None, ome)
+    shape = tuple(header.shape[i] for i in order)
+    with _as_file_error(header):
+        tifffile.imwrite(path, shape=shape, dtype=header.dtype, **options)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.series[0].dataoffset
+        dtype = header.dtype.newbyteorder(tif.byteorder)
+    assert offset is not None
+
+    def put(box: Box, values: NDArray[Any]) -> None:
+        within = [box[i] for i in order]
+        values = np.ascontiguousarray(values.transpose(order), dtype)
+        with open(path, "r+b") as file:
+            for place, part in runs(values, within, shape):
+                file.seek(offset + place)
+                file.write(part.data)
+
+    def finish(text: str | None) -> None:
+        if text is not None:
+            with tifffile.TiffFile(path, mode="r+") as tif:
+                tif.pages.first.tags["Software"].overwrite(text)
+
+    return Target(header.shape, header.dtype, put, finish, notes)
+
+
+@contextmanager
+def _as_file_error(header: Header) -> Iterator[None]:
+    """Turn what tifffile raises for an image that a TIFF cannot hold into one line."""
+    try:
+        yield
+    except (ValueError, TypeError, struct.error, tifffile.OmeXmlError) as error:
+        raise FileError(
+            f"a TIFF cannot hold {header.dtype} of shape {header.shape} with the axes "
+            f"{header.axes}: {one_line(error)}"
+        ) from error
+
+
+def _options(
+    header: Header, text: str | None, ome: bool, opacity: bool = False
+) -> tuple[dict[str, Any], list[int], list[str]]:
+    """Return how tifffile is to write an image.
+
+    Returns
+    -------
+    options : dict
+        Arguments of `tifffile.imwrite`.
+    order : list of int
+        How to transpose the pixels before.
+    notes : list of str
+        What the file does not keep.
+    """
     colour = header.axes.endswith("S")
     options: dict[str, Any] = {
         "software": text if text is not None else "napari-dip",
-        "photometric": "rgb" if colour and data.shape[-1] in (3, 4) else "minisblack",
+        "photometric": "rgb" if colour and header.shape[-1] in (3, 4) else "minisblack",
         "planarconfig": "contig" if colour else None,
+        "ome": ome,
     }
     if opacity:
         options["extrasamples"] = ["unassalpha"]
     named = name_axes(header)
-    try:
-        if ome:
-            metadata, notes = _ome_metadata(named)
-            tifffile.imwrite(path, data, ome=True, metadata=metadata, **options)
-            return notes
-        if _fits_imagej(data, named):
-            order = [named.axes.index(a) for a in "TZCYXS" if a in named.axes]
-            metadata, resolution, notes = _imagej_metadata(named, order)
-            data = np.ascontiguousarray(data.transpose(order))
-            options |= {"imagej": True, "resolution": resolution}
-            options.pop("planarconfig")
-        else:
-            metadata = {"axes": header.axes}
-            resolution_options, notes = _centimetres(header)
-            options |= resolution_options
-        tifffile.imwrite(path, data, ome=False, metadata=metadata, **options)
-    except (ValueError, TypeError, struct.error, tifffile.OmeXmlError) as error:
-        raise FileError(
-            f"a TIFF cannot hold {data.dtype} of shape {data.shape} with the axes "
-            f"{header.axes}: {one_line(error)}"
-        ) from error
-    return notes
+    order = list(range(len(header.shape)))
+    resolution: dict[str, Any] = {}
+    if ome:
+        metadata, notes = _ome_metadata(named)
+    elif _fits_imagej(named):
+        order = [named.axes.index(a) for a in "TZCYXS" if a in named.axes]
+        metadata, resolution["resolution"], notes = _imagej_metadata(named, order)
+        options["imagej"] = True
+        options.pop("planarconfig")
+    else:
+        metadata = {"axes": header.axes}
+        resolution, notes = _centimetres(header)
+    return options | resolution | {"metadata": metadata}, order, notes
 
 
 def _ome_metadata(header: Header) -> tuple[dict[str, Any], list[str]]:
@@ -472,15 +545,15 @@ def _signed(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def _fits_imagej(data: NDArray[Any], header: Header) -> bool:
+def _fits_imagej(header: Header) -> bool:
     letters = set(header.axes)
     colour = "S" in letters
     return (
-        data.dtype in _IMAGEJ_TYPES
+        header.dtype in _IMAGEJ_TYPES
         and letters <= set("TZCYXS")
         and len(letters) == len(header.axes)
-        and (not colour or (data.dtype == np.uint8 and data.shape[-1] in (3, 4)))
-        and data.nbytes < _CLASSIC_TIFF
+        and (not colour or (header.dtype == np.uint8 and header.shape[-1] in (3, 4)))
+        and limits.nbytes(header) < _CLASSIC_TIFF
     )
 
 

@@ -9,6 +9,7 @@ things out.  The provenance is an attribute of its own.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -35,7 +36,9 @@ from napari_dip.io.image import (
     without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
+from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
 from napari_dip.io.zarr_store import bounded_store
+from napari_dip.tasks.arrays import cast
 
 if TYPE_CHECKING:
     from yaozarrs import DimSpec
@@ -86,31 +89,51 @@ def read(path: Path) -> Image:
     """Read the first image of an OME-Zarr at its full resolution."""
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
-        _check_chunks(stored.levels[0], path)
-        data = np.asarray(stored.levels[0][...]).transpose(stored.order)
+        level = stored.levels[0]
+        _check_chunks(level, path, tuple(slice(0, n) for n in level.shape))
+        data = np.asarray(level[...]).transpose(stored.order)
         data = np.ascontiguousarray(data, stored.header.dtype)
     if stored.opacity:
         return split_opacity(data, stored.samples)
     return Image(data, stored.header)
 
 
-def open_levels(path: Path) -> tuple[Header, list[Any]]:
-    """Open an image without its pixels, as `napari_dip.io.files.open_levels`."""
+def open_levels(path: Path) -> Levels:
+    """Open an image without its pixels."""
     with _opened(path) as stored:
-        import dask.array
+        limits.check_not_empty(stored.header, path.name)
+        pixels = []
+        for number, level in enumerate(stored.levels):
+            shape = tuple(level.shape[i] for i in stored.order)
+            _check_chunks(level, path, _typical(shape, stored))
+            samples = dataclasses.replace(stored.samples, shape=shape)
+            part = dataclasses.replace(stored, levels=[level], samples=samples)
+            chunks = [level.chunks[i] for i in stored.order][: len(part.header.axes)]
 
-        for level in stored.levels:
-            _check_chunks(level, path)
-        levels = [
-            dask.array.from_array(level, level.chunks)  # type: ignore[no-untyped-call]
-            .transpose(stored.order)
-            .astype(stored.header.dtype)
-            for level in stored.levels
-        ]
-        if stored.opacity:
-            colours = 0 if stored.samples.shape[-1] == 2 else slice(-1)
-            levels = [level[..., colours] for level in levels]
-    return stored.header, levels
+            def read(box: Box, part: _Stored = part) -> NDArray[Any]:
+                return _read_region(part, box, path)
+
+            pixels.append(Regions(path, part.header, chunks, read, open_levels, number))
+    return Levels(stored.header, pixels, stored.opacity)
+
+
+def _typical(shape: tuple[int, ...], stored: _Stored) -> Box:
+    """Return a region as it is read, of a level that has the shape and is stored."""
+    planar = [letter in "YX" for letter in stored.samples.axes]
+    sides = [min(n, _CHUNK) if p else 1 for n, p in zip(shape, planar, strict=True)]
+    return tuple(slice(0, sides[i]) for i in np.argsort(stored.order))
+
+
+def _read_region(stored: _Stored, box: Box, path: Path) -> NDArray[Any]:
+    """Return a region of the first level without its opacity."""
+    (level,) = stored.levels
+    if len(box) < level.ndim:
+        box = (*box, slice(0, 1))  # gray, which is followed by the opacity
+    within = tuple(box[i] for i in np.argsort(stored.order))
+    _check_chunks(level, path, within)
+    data = np.asarray(level[within]).transpose(stored.order)
+    pixels: NDArray[Any] = data.astype(stored.header.dtype, copy=False)
+    return pixels[..., 0] if len(stored.header.axes) < level.ndim else pixels
 
 
 def label_paths(path: Path) -> dict[str, Path]:
@@ -122,6 +145,24 @@ def label_paths(path: Path) -> dict[str, Path]:
         names = _ome(group["labels"].attrs.asdict()).get("labels", [])
         folder = path / group.path / "labels"
         return {str(name): folder / str(name) for name in names}
+
+
+def image_paths(path: Path) -> list[Path]:
+    """Return the paths of the images in a store: itself, series, or fields of wells."""
+    zarr = _library()
+    with one_line_errors(path):
+        return [path / name for name in _images(zarr.open(bounded_store(path)))]
+
+
+def _images(node: Any) -> Iterator[str]:
+    """Yield the paths of the images in a group, "" for the group itself."""
+    ome = {} if _is_array(node) else _ome(node.attrs.asdict())
+    if "bioformats2raw.layout" in ome:
+        yield from itertools.takewhile(lambda n: n in node, map(str, itertools.count()))
+    elif "plate" in ome or "well" in ome:
+        yield from _fields(node)
+    else:
+        yield ""
 
 
 @dataclass(frozen=True)
@@ -211,23 +252,22 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         return node["0"], (note,) if "1" in node else ()
     if "plate" in ome or "well" in ome:
         kind = "wells of a plate" if "plate" in ome else "fields of a well"
-        first = _first_field(node)
+        first = next(_fields(node), "")
         where = f", such as {path / first}" if first else ""
         raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
 
 
-def _first_field(node: Any) -> str:
-    """Return the path of the first image in a plate or a well, "" if there is none."""
+def _fields(node: Any) -> Iterator[str]:
+    """Yield the paths of the images in a plate or a well."""
     ome = _ome(node.attrs.asdict())
     for well in (ome.get("plate") or {}).get("wells") or []:
-        within = _first_field(node[well["path"]]) if well["path"] in node else ""
-        if within:
-            return f"{well['path']}/{within}"
+        if well["path"] in node:
+            for field in _fields(node[well["path"]]):
+                yield f"{well['path']}/{field}"
     for field in (ome.get("well") or {}).get("images") or []:
         if field["path"] in node:
-            return str(field["path"])
-    return ""
+            yield str(field["path"])
 
 
 def _describe_array(array: Any) -> tuple[list[Any], Header]:
@@ -366,18 +406,22 @@ def _chunk_bytes(array: Any) -> int:
     return size
 
 
-def _check_chunks(array: Any, path: Path) -> None:
-    """Raise if an array is in too many files, or one of them in too much memory."""
+def _check_chunks(array: Any, path: Path, box: Box) -> None:
+    """Raise if a region is in too many files, or one of them in too much memory."""
     count = math.prod(
-        -(-n // side) for n, side in zip(array.shape, array.chunks, strict=True)
+        -(-part.stop // side) - part.start // side
+        for part, side in zip(box, array.chunks, strict=True)
     )
     if count > _CHUNKS:
         raise FileError(
-            f"{path.name} is stored in {count} chunks of shape {array.chunks}; at most "
-            f"{_CHUNKS} are read; store it in larger ones"
+            f"{_chunks_of(array, path)}, and {count} of them would be read; at most "
+            f"{_CHUNKS} are; store it in larger ones"
         )
-    what = f"{path.name} is stored in chunks of shape {array.chunks}"
-    limits.check_memory(_chunk_bytes(array), what)
+    limits.check_memory(_chunk_bytes(array), _chunks_of(array, path))
+
+
+def _chunks_of(array: Any, path: Path) -> str:
+    return f"{path.name} is stored in chunks of shape {array.chunks}"
 
 
 # -- writing ----------------------------------------------------------------------
@@ -410,7 +454,10 @@ def write(
     version: str | None = None,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
 ) -> list[str]:
-    """Write an OME-Zarr with one resolution.
+    """Write an OME-Zarr.
+
+    An image of more than `_CHUNK` pixels along Y or X has lower resolutions, each half
+    as wide and high as the one before.
 
     Parameters
     ----------
@@ -434,10 +481,7 @@ def write(
     list of str
         What the store does not keep: nothing.
     """
-    zarr = _library()
-    if version is None:
-        version = header.format.removeprefix(_FORMAT)
-    group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+    group = _create_group(path, header, version)
     _write_image(group, data, header, text)
     if labels:
         folder = group.create_group("labels")
@@ -445,6 +489,28 @@ def write(
         for name, label in labels.items():
             _write_image(folder.create_group(name), *label, is_label=True)
     return []
+
+
+def create(path: Path, header: Header) -> Target:
+    """Create an OME-Zarr that is written region by region; see `write`."""
+    group = _create_group(path, header)
+    stored, order = _as_stored(header)
+    array = _create_array(group, "0", stored.shape, stored)
+
+    def put(box: Box, values: NDArray[Any]) -> None:
+        array[tuple(box[i] for i in order)] = values.transpose(order)
+
+    def finish(text: str | None) -> None:
+        _complete(group, stored, text)
+
+    return Target(header.shape, header.dtype, put, finish)
+
+
+def _create_group(path: Path, header: Header, version: str | None = None) -> Any:
+    zarr = _library()
+    if version is None:
+        version = header.format.removeprefix(_FORMAT)
+    return zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
 
 
 def _models(group: Any) -> Any:
@@ -461,22 +527,34 @@ def _write_image(
     text: str | None,
     is_label: bool = False,
 ) -> None:
-    from yaozarrs import DimSpec
+    stored, order = _as_stored(header)
+    _create_array(group, "0", stored.shape, stored)[...] = data.transpose(order)
+    _complete(group, stored, text, is_label)
 
-    data, header = _as_stored(data, header)
-    names = list(header.axes.lower())
-    dims = [
-        DimSpec(name=name, unit=unit and units.long_name(unit), scale=step or 1.0)
-        for name, unit, step in zip(names, header.units, header.scale, strict=True)
-    ]
-    _write_array(group, data, names)
+
+def _create_array(group: Any, name: str, shape: tuple[int, ...], stored: Header) -> Any:
+    """Create one resolution of an image, 0 everywhere."""
+    options: dict[str, Any] = {"dimension_names": list(stored.axes.lower())}
+    if group.metadata.zarr_format == 2:
+        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    sides = (1,) * (len(shape) - 2) + tuple(min(_CHUNK, n) for n in shape[-2:])
+    return group.create_array(
+        name, shape=shape, dtype=stored.dtype, chunks=sides, **options
+    )
+
+
+def _complete(
+    group: Any, stored: Header, text: str | None, is_label: bool = False
+) -> None:
+    """Add the lower resolutions and the metadata to an image of one resolution."""
+    count = 1
+    while max(group[str(count - 1)].shape[-2:]) > _CHUNK:
+        _halve(group, count, stored, is_label)
+        count += 1
     models = _models(group)
-    with warnings.catch_warnings():
-        # Units beyond those that OME-Zarr lists are allowed.
-        warnings.simplefilter("ignore")
-        metadata = {"multiscales": [models.Multiscale.from_dims(dims)]}
-    if "C" in header.axes or header.channel_names or header.channel_colours:
-        metadata["omero"] = models.Omero(channels=_channels(data, header, models))
+    metadata = {"multiscales": [_multiscale(stored, count, models, is_label)]}
+    if "C" in stored.axes or stored.channel_names or stored.channel_colours:
+        metadata["omero"] = models.Omero(channels=_channels(group["0"], stored, models))
     if is_label:
         label = models.ImageLabel(source=models.LabelSource(image="../../"))
         _put(group, models.LabelImage(**metadata, image_label=label), text)
@@ -484,16 +562,70 @@ def _write_image(
         _put(group, models.Image(**metadata), text)
 
 
-def _write_array(group: Any, data: NDArray[Any], names: list[str]) -> None:
-    """Write pixels as the level "0" of a group."""
-    options: dict[str, Any] = {"dimension_names": names}
-    if group.metadata.zarr_format == 2:
-        options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    sides = (1,) * (data.ndim - 2) + tuple(min(_CHUNK, n) for n in data.shape[-2:])
-    array = group.create_array(
-        "0", shape=data.shape, dtype=data.dtype, chunks=sides, **options
-    )
-    array[...] = data
+def _halve(group: Any, number: int, stored: Header, is_label: bool) -> None:
+    """Write a resolution of half the size: means of 2 x 2 pixels, or of labels one."""
+    source = group[str(number - 1)]
+    shape = (*source.shape[:-2], *(-(-n // 2) for n in source.shape[-2:]))
+    target = _create_array(group, str(number), shape, stored)
+    for box in boxes(shape, target.chunks):
+        pixels = np.empty(sides_of(box), stored.dtype)
+        # Chunk by chunk of the source: threads of zarr keep what they once needed.
+        half = (*pixels.shape[:-2], _CHUNK // 2, _CHUNK // 2)
+        for part in boxes(pixels.shape, half):
+            place = [
+                slice(whole.start + within.start, whole.start + within.stop)
+                for whole, within in zip(box, part, strict=True)
+            ]
+            place[-2:] = [slice(2 * side.start, 2 * side.stop) for side in place[-2:]]
+            values = source[tuple(place)]
+            if is_label:
+                pixels[part] = values[..., ::2, ::2]
+            else:
+                pixels[part] = cast(_means(values), stored.dtype)
+        target[box] = pixels
+
+
+def _means(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of 2 x 2 pixels; the last ones of an odd number count twice."""
+    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, n % 2) for n in pixels.shape[-2:]]
+    if any(map(any, odd)):
+        pixels = np.pad(pixels, odd, mode="edge")
+    total = np.zeros(pixels[..., ::2, ::2].shape, np.result_type(pixels, np.float32))
+    for y, x in itertools.product(range(2), range(2)):
+        total += np.float32(0.25) * pixels[..., y::2, x::2]
+    return total
+
+
+def _multiscale(stored: Header, count: int, models: Any, is_label: bool) -> Any:
+    """Describe the axes and the resolutions of an image."""
+    from yaozarrs import DimSpec
+
+    dims = [
+        DimSpec(
+            name=name.lower(),
+            unit=unit and units.long_name(unit),
+            scale=step or 1.0,
+            scale_factor=2.0 if name in "YX" else 1.0,
+        )
+        for name, unit, step in zip(
+            stored.axes, stored.units, stored.scale, strict=True
+        )
+    ]
+    with warnings.catch_warnings():
+        # Units beyond those that OME-Zarr lists are allowed.
+        warnings.simplefilter("ignore")
+        multiscale = models.Multiscale.from_dims(dims, n_levels=count)
+        described = multiscale.model_dump(exclude_none=True)
+        for number, level in enumerate(described["datasets"]):
+            # A mean lies in the middle of its pixels.
+            shift = [
+                (2**number - 1) / 2 * dim.scale if dim.name in "yx" else 0.0
+                for dim in dims
+            ]
+            if any(shift) and not is_label:
+                translation = {"type": "translation", "translation": shift}
+                level["coordinateTransformations"].append(translation)
+        return models.Multiscale(**described)
 
 
 def _put(group: Any, metadata: Any, text: str | None = None) -> None:
@@ -506,8 +638,16 @@ def _put(group: Any, metadata: Any, text: str | None = None) -> None:
     group.attrs.put(attributes)
 
 
-def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header]:
-    """Bring axes into the order of OME-Zarr; colours become channels."""
+def _as_stored(header: Header) -> tuple[Header, list[int]]:
+    """Bring axes into the order of OME-Zarr; colours become channels.
+
+    Returns
+    -------
+    header : Header
+        Header of what is stored.
+    order : list of int
+        How to transpose the pixels to have its axes.
+    """
     header = name_axes(header)
     if "S" in header.axes:
         count = header.shape[header.axes.index("S")]
@@ -519,24 +659,29 @@ def _as_stored(data: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
             channel_colours=colours,
         )
     order = [header.axes.index(letter) for letter in _ORDER if letter in header.axes]
-    return data.transpose(order), reorder(header, order)
+    return reorder(header, order), order
 
 
-def _channels(data: NDArray[Any], header: Header, models: Any) -> list[Any]:
+def _channels(array: Any, header: Header, models: Any) -> list[Any]:
     """Describe the channels; each must have a colour and a range of values."""
-    channels = (
-        np.moveaxis(data, header.axes.index("C"), 0) if "C" in header.axes else [data]
-    )
-    count = len(channels)
+    axis = header.axes.index("C") if "C" in header.axes else None
+    count = 1 if axis is None else array.shape[axis]
+    ends = np.full((count, 2), (np.inf, -np.inf))
+    for box in boxes(array.shape, array.chunks):
+        values = array[box]
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            channel = 0 if axis is None else box[axis].start
+            low, high = ends[channel]
+            ends[channel] = min(low, finite.min()), max(high, finite.max())
+    ends[ends[:, 0] > ends[:, 1]] = 0, 1  # no value is finite
     names = header.channel_names or [f"C{i}" for i in range(count)]
     palette = _COLOURS if count > 1 else ("#ffffff",)
     colours = header.channel_colours or [
         palette[i % len(palette)] for i in range(count)
     ]
     described = []
-    for values, name, colour in zip(channels, names, colours, strict=True):
-        finite = values[np.isfinite(values)]
-        low, high = map(float, (finite.min(), finite.max()) if finite.size else (0, 1))
+    for (low, high), name, colour in zip(ends.tolist(), names, colours, strict=True):
         window = models.OmeroWindow(start=low, end=high, min=low, max=high)
         described.append(
             models.OmeroChannel(label=name, color=colour, window=window, active=True)

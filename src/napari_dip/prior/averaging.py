@@ -84,6 +84,49 @@ class Average:
         overwrite(self.state_dict(), state, "state: average")
 
 
+def predict(
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    code: Drawing,
+    shape: tuple[int, ...],
+    place: runtime.Place,
+) -> Tensor:
+    """Return what a network with certain weights makes of every pixel.
+
+    Where the code hides pixels, each is predicted in a pass in which it is hidden.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    weights : dict of str to Tensor
+        Its parameters.
+    code : Drawing
+        What it sees.
+    shape : tuple of int
+        Shape of the result, (N, C, ...).
+    place : Place
+        Where it computes.
+    """
+    total = torch.zeros(shape, device=place.device, dtype=torch.float32)
+    seen = torch.zeros_like(total)
+    # A generator of its own: looking at a fit does not change it.
+    random = runtime.generator(0, place.device)
+    with runtime.step_context(place.threads), torch.no_grad():
+        for view, hidden, window in code.cover(random):
+            output = torch.func.functional_call(
+                network, dict(weights), (view.to(place.dtype),)
+            )[corner(shape[2:])]
+            weight = torch.ones_like(output) if hidden is None else hidden
+            if window is None:
+                total.addcmul_(output, weight)
+                seen.add_(weight)
+            else:
+                total.index_add_(0, window, output * weight)
+                seen.index_add_(0, window, weight.expand_as(output))
+    return total / seen
+
+
 class WeightAverage:
     """Bias-corrected exponential moving average of the weights of a network.
 
@@ -97,7 +140,7 @@ class WeightAverage:
     code : Drawing
         What it sees.
     shape : tuple of int
-        Shape of the outputs, (1, C, ...).
+        Shape of the image, (N, C, ...).
     decay : float
         EMA decay: the weight of the past, in [0, 1).
     place : Place
@@ -132,20 +175,7 @@ class WeightAverage:
 
     def value(self) -> Tensor:
         """Return the image of the averaged weights, a new tensor."""
-        total = torch.zeros(self.shape, device=self.place.device, dtype=torch.float32)
-        seen = torch.zeros_like(total)
-        # A generator of its own: looking at a fit does not change it.
-        random = runtime.generator(0, self.place.device)
-        weights = self.weights()
-        with runtime.step_context(self.place.threads), torch.no_grad():
-            for view, hidden in self.code.cover(random):
-                output = torch.func.functional_call(
-                    self.network, weights, (view.to(self.place.dtype),)
-                )[corner(self.shape[2:])]
-                weight = torch.ones_like(output) if hidden is None else hidden
-                total.addcmul_(output, weight)
-                seen.add_(weight)
-        return total / seen
+        return predict(self.network, self.weights(), self.code, self.shape, self.place)
 
     def reset(self) -> None:
         """Forget all weights."""

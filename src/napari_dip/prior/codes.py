@@ -23,6 +23,9 @@ from napari_dip.prior.snapshot import overwrite
 
 Sides = tuple[int, ...]
 
+PERIOD = 64
+"""Pixels after which the division of pixels into classes to hide repeats itself."""
+
 
 class Draw(NamedTuple):
     """Input of one iteration, (1, channels, ...), and its hidden pixels.
@@ -30,11 +33,13 @@ class Draw(NamedTuple):
     `hidden` is (1, 1, ...), or (1, C, ...) for a code that hides values instead of
     pixels, with 1 where the network could not see it; or None.  Where it is given,
     only predictions of hidden pixels are compared with the measurement and averaged
-    into the result.
+    into the result.  `window` is the number, (1,), of the window of the measurement
+    that this is about; None where all are.
     """
 
     code: Tensor
     hidden: Tensor | None
+    window: Tensor | None = None
 
 
 class Code(ABC):
@@ -53,8 +58,8 @@ class Code(ABC):
     ) -> Drawing:
         """Return the code prepared for one fit.
 
-        `canvas` are the sides the network works on; the measurement, (1, C, ...),
-        covers their near corner, and `known`, (1, 1, ...) or (1, C, ...), is 0
+        `canvas` are the sides the network works on; the measurement, (N, C, ...),
+        covers their near corner, and `known`, (N, 1, ...) or (N, C, ...), is 0
         where it is missing or held out.
         """
 
@@ -259,34 +264,50 @@ class BlindSpot(Code):
         return Drawing(self, tuple(measurement.shape[2:]), **tensors)
 
     def draw(self, drawing: Drawing, generator: Random) -> Draw:
-        """Choose the hidden pixels and fill them in."""
-        return self._hide(drawing, self._uniform(drawing, generator) < self.fraction)
+        """Choose a window and the hidden pixels in it, and fill them in."""
+        window, windows = None, len(drawing.tensors["image"])
+        if windows > 1:
+            device = drawing.tensors["image"].device
+            window = torch.randint(windows, (1,), generator=generator, device=device)
+        uniform = self._uniform(drawing, drawing.sides, generator)
+        return self._hide(drawing, uniform < self.fraction, window)
 
     def cover(self, drawing: Drawing, generator: Random) -> Iterator[Draw]:
         """Yield as many views as it takes to hide every pixel once.
 
-        Pixels are divided into classes at random, as large as the hidden part.
+        Pixels are divided into classes at random, as large as the hidden part.  The
+        division repeats itself every `PERIOD` pixels, so that two parts of an image
+        which are that far apart, or a multiple, are looked at alike where they overlap.
         """
         count = max(round(1 / self.fraction), 2)
-        uniform = self._uniform(drawing, generator)
-        for lowest in range(count):
-            above = uniform >= lowest / count
-            yield self._hide(drawing, above & (uniform < (lowest + 1) / count))
+        period = (PERIOD,) * len(drawing.sides)
+        uniform = self._uniform(drawing, period, generator)
+        repeats = [-(-side // PERIOD) for side in drawing.sides]
+        uniform = uniform.repeat(1, 1, *repeats)[corner(drawing.sides)]
+        for number in range(len(drawing.tensors["image"])):
+            window = torch.tensor([number], device=uniform.device)
+            for lowest in range(count):
+                above = uniform >= lowest / count
+                chosen = above & (uniform < (lowest + 1) / count)
+                yield self._hide(drawing, chosen, window)
 
-    def _uniform(self, drawing: Drawing, generator: Random) -> Tensor:
+    def _uniform(self, drawing: Drawing, sides: Sides, generator: Random) -> Tensor:
         """Draw a random number in [0, 1) for everything that can be hidden."""
         image = drawing.tensors["image"]
         masks = image.shape[1] if self.per_channel else 1
         return torch.rand(
-            (1, masks, *drawing.sides),
+            (1, masks, *sides),
             generator=generator,
             device=image.device,
             dtype=torch.float32,
         )
 
-    def _hide(self, drawing: Drawing, chosen: Tensor) -> Draw:
+    def _hide(self, drawing: Drawing, chosen: Tensor, window: Tensor | None) -> Draw:
         """Hide the chosen pixels, and those that are not known, and fill them in."""
-        image, known = drawing.tensors["image"], drawing.tensors["known"]
+        tensors = drawing.tensors
+        if window is not None:
+            tensors = {name: t.index_select(0, window) for name, t in tensors.items()}
+        image, known = tensors["image"], tensors["known"]
         canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
         pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
         # A pixel and its mirror images beyond the far side hide together.
@@ -300,9 +321,9 @@ class BlindSpot(Code):
         mean = shown.sum(spatial, True) / count
         fill = torch.where(around > 0, near / around.clamp(min=1e-3), mean)
         parts = [torch.lerp(image, fill, hidden) - 0.5, hidden]
-        if "guide" in drawing.tensors:
-            parts.append(drawing.tensors["guide"])
-        return Draw(torch.cat(parts, dim=1), hidden[corner(drawing.sides)])
+        if "guide" in tensors:
+            parts.append(tensors["guide"])
+        return Draw(torch.cat(parts, dim=1), hidden[corner(drawing.sides)], window)
 
 
 def _over(guide: Tensor, measurement: Tensor, canvas: Sides) -> Tensor:

@@ -39,7 +39,7 @@ def estimate(
         # The gradients in flight at the widest place of the backward pass.
         + 4 * widest * pixels * dtype.itemsize
         # Code, its noise and the cast; measurement, average, best and the like.
-        + (2 * inputs + 16 * channels) * 4 * pixels
+        + (2 * inputs + 16 * channels) * 4 * pixels * len(problem.measurement)
         # Weights, gradients, moments and the snapshot to roll back to.
         + 8 * 4 * weights
     )

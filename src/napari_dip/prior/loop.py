@@ -116,10 +116,10 @@ class Step:
         state.optimizers.zero_grad()
         coarse = state.coarse if state.progress.step < 0 else None
         drawing = state.code if coarse is None else coarse.code
-        code, hidden = drawing.draw(state.random)
+        code, hidden, window = drawing.draw(state.random)
         sides = self.sides if coarse is None else drawing.sides
         output = state.network(code.to(self.place.dtype))[corner(sides)]
-        loss = self._loss(output, hidden, coarse)
+        loss = self._loss(output, hidden, window, coarse)
         # Only for these parameters: a model inside an operator keeps its gradients.
         loss.backward(inputs=self.parameters)
         state.optimizers.step()
@@ -131,16 +131,25 @@ class Step:
             self.loss.copy_(loss.detach())
 
     def _loss(
-        self, output: Tensor, hidden: Tensor | None, coarse: Coarse | None
+        self,
+        output: Tensor,
+        hidden: Tensor | None,
+        window: Tensor | None,
+        coarse: Coarse | None,
     ) -> Tensor:
         if self.state.progress.step < 0 and coarse is None:
             return self.objective.first_estimate_loss(output)
         weight = self.state.watch.weight if coarse is None else coarse.weight
+        if window is not None:
+            weight = weight.index_select(0, window)
         if hidden is not None:
             weight = weight * hidden
         if coarse is not None:
-            return self.objective.problem.term.mean(output, coarse.measurement, weight)
-        return self.objective.loss(output, weight)
+            measurement = coarse.measurement
+            if window is not None:
+                measurement = measurement.index_select(0, window)
+            return self.objective.problem.term.mean(output, measurement, weight)
+        return self.objective.loss(output, weight, window)
 
 
 class Run:
@@ -308,7 +317,7 @@ class Run:
         warnings, best = list(progress.warnings), state.best.image
         if best is None or not bool(torch.isfinite(best).all()):
             level = float(self.objective.measurement.mean())
-            shape = (1, *self.objective.problem.image_shape)
+            shape = self.objective.problem.batch_shape
             best = torch.full(shape, level, device=self.place.device)
             warnings.append("no iteration gave a finite image")
         operator = copy.deepcopy(state.operator)

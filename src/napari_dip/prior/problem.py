@@ -23,7 +23,8 @@ class Problem:
     Parameters
     ----------
     measurement : Tensor
-        y, float32, (1, C, ...), finite, scaled to about [0, 1].
+        y, float32, (1, C, ...), finite, scaled to about [0, 1]; or (N, C, ...), N
+        windows of which a code that hides pixels shows one in every iteration.
     term : Term
         Data fidelity; see `napari_dip.prior.terms`.
     operator : callable, optional
@@ -31,7 +32,7 @@ class Problem:
         identity where not given.  A module that is on another device than the
         fit is copied to it.
     weight : Tensor, optional
-        (1, 1, ...) over the measurement, 0 where it is missing.
+        (N, 1, ...) over the measurement, 0 where it is missing.
     shape : tuple of int, optional
         Channels and sides of the image x; the measurement's where not given.
     anneal : callable, optional
@@ -67,6 +68,12 @@ class Problem:
     def image_shape(self) -> tuple[int, ...]:
         """Channels and sides of x."""
         return self.shape or tuple(self.measurement.shape[1:])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Windows, channels and sides of x."""
+        windows = len(self.measurement) if self.operator is None else 1
+        return (windows, *self.image_shape)
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def begin(
     place: runtime.Place,
 ) -> State:
     """Return the state of a fit before its first iteration."""
-    channels, *sides = problem.image_shape
+    sides = problem.image_shape[1:]
     # Weights are drawn on the CPU, so that every device starts alike.
     first = runtime.generator(settings.seed, torch.device("cpu"))
     random = runtime.generator(settings.seed + 1, place.device)
@@ -282,7 +282,12 @@ def begin(
     code = prior.code.drawing(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
-    shape, decay = (1, channels, *sides), settings.ema_decay
+    shape, decay = problem.batch_shape, settings.ema_decay
+    if len(problem.measurement) > 1 and settings.average != "weights":
+        raise InputError(
+            f"measurement: several windows need averaged weights; got "
+            f"average={settings.average!r}"
+        )
     average: Average | WeightAverage
     if settings.average == "weights":
         average = WeightAverage(network, code, shape, decay, place)

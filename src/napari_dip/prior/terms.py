@@ -27,9 +27,9 @@ def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
 
 def channel_means(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of every channel, (C,), under a weight as in `weighted_mean`."""
-    spatial = tuple(range(2, error.ndim))
-    total = weight.sum(spatial).clamp(min=1e-12)
-    return ((error * weight).sum(spatial) / total)[0]
+    others = (0, *range(2, error.ndim))
+    total = weight.sum(others).clamp(min=1e-12)
+    return (error * weight).sum(others) / total
 
 
 @cache

@@ -237,6 +237,34 @@ class Layout:
         moved: NDArray[Any] = np.moveaxis(plane, 0, self.channel_axis - before)
         return moved
 
+    def within(
+        self, index: tuple[int | slice, ...], region: tuple[slice, ...]
+    ) -> tuple[int | slice, ...]:
+        """Return the index of a part of a plane."""
+        part = list(index)
+        for axis, inside in zip(self.spatial_axes, region, strict=True):
+            part[axis] = inside
+        return tuple(part)
+
+    def region(self, index: tuple[int | slice, ...]) -> tuple[slice, ...]:
+        """Return the part of a plane that an index is of."""
+        parts = [index[axis] for axis in self.spatial_axes]
+        return tuple(part for part in parts if isinstance(part, slice))
+
+    def is_part(
+        self, index: tuple[int | slice, ...], plane: tuple[int | slice, ...]
+    ) -> bool:
+        """Return whether an index is of a part of a plane."""
+        return all(index[axis] == plane[axis] for axis in self.leading_axes)
+
+    def extent(self, index: tuple[int | slice, ...]) -> tuple[int, ...]:
+        """Return the sides of a plane, or of a part of one, by its index."""
+        return tuple(
+            len(range(self.shape[axis])[inside])
+            for axis in self.spatial_axes
+            if isinstance(inside := index[axis], slice)
+        )
+
     def resized(self, sides: tuple[int, ...]) -> tuple[int, ...]:
         """Return the array's shape with other spatial sides."""
         shape = list(self.shape)
@@ -317,6 +345,17 @@ class Plane:
         )
         scaled: NDArray[Any] = values * span + offset
         return scaled
+
+    def cut(self, region: tuple[int | slice, ...]) -> Plane:
+        """Return a part of the plane."""
+        inside = (slice(None), *region)
+        return replace(
+            self,
+            pixels=self.pixels[inside],
+            values=self.values[inside],
+            known=self.known[region],
+            constant=self.constant[inside],
+        )
 
     def above(self, background: NDArray[np.float64]) -> Plane:
         """Return the plane with another value of every channel as zero."""

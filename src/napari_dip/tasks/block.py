@@ -19,7 +19,7 @@ from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.problem import Fit, Fitting, Iterate
+    from napari_dip.prior.problem import Fit, Iterate
 
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
@@ -118,7 +118,7 @@ def fit_block(
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
-    dtype = None if plane is None else _result_type(job, recipe, plane)
+    dtype = None if plane is None else result_type(job, recipe, plane)
     unit = 1.0 if plane is None else float(np.sqrt(np.square(plane.span).mean()))
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
@@ -132,7 +132,7 @@ def fit_block(
         ) -> Iterate:
             return dataclasses.replace(
                 it,
-                render=lambda finished: _restored(
+                render=lambda finished: restored_image(
                     plan, [*earlier, it.average], dtype, preview=not finished
                 ),
                 seconds=it.seconds + seconds,
@@ -162,7 +162,7 @@ def fit_block(
         if done.stopped_by == STOPPED:
             break
     averages = [f.average for f in fits]
-    image = _restored(plan, averages, dtype)
+    image = restored_image(plan, averages, dtype)
     if not np.isfinite(image).all():
         raise FitError(
             "the fit has diverged, so that its image is not finite: parameters that "
@@ -170,7 +170,7 @@ def fit_block(
         )
     deviation = None
     if count > 1:
-        deviation = np.std([_restored(plan, [a], dtype) for a in averages], axis=0)
+        deviation = np.std([restored_image(plan, [a], dtype) for a in averages], axis=0)
     details = {
         **plan.details,
         **done.settings,
@@ -181,7 +181,7 @@ def fit_block(
     return _resumable(result, plan, done, adapt)
 
 
-def _result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
+def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
     """Return the type of a block's image, which holds the input's where that is asked.
 
     Pixels that are kept as they came are then exact.
@@ -190,15 +190,21 @@ def _result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
     return np.result_type(plane.dtype, np.float32, wanted)
 
 
+def constant_image(
+    plane: Plane, levels: NDArray[Any], sides: Sequence[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the image of a plane whose channels have one value each: the same."""
+    values = per_channel(levels, plane.pixels)
+    values = values.astype(np.result_type(levels.dtype, np.float32))
+    return np.broadcast_to(narrowed(values, dtype), (len(levels), *sides)).copy()
+
+
 def _constant(
     job: Job, recipe: Recipe, block: Block, plane: Plane, levels: NDArray[Any]
 ) -> BlockFit:
-    """Return the image of a block whose channels have one value each: the same."""
+    """Return the result of a block whose channels have one value each."""
     sides = [job.factor * side for side in plane.known.shape]
-    values = per_channel(levels, plane.pixels)
-    values = values.astype(np.result_type(levels.dtype, np.float32))
-    values = narrowed(values, _result_type(job, recipe, plane))
-    image = np.broadcast_to(values, (len(levels), *sides)).copy()
+    image = constant_image(plane, levels, sides, result_type(job, recipe, plane))
     several = recipe.restarts not in ("auto", 1)
     return BlockFit(
         image,
@@ -222,7 +228,7 @@ def _resumable(
         warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
         again = dataclasses.replace(
             result,
-            image=_restored(plan, [longer.average], result.image.dtype),
+            image=restored_image(plan, [longer.average], result.image.dtype),
             fits=[longer],
             warnings=warnings,
         )
@@ -248,7 +254,7 @@ def fit_alone(
     return run_to_end(fit_block(job, recipe, block, overrides=overrides))
 
 
-def _restored(
+def restored_image(
     plan: Plan,
     averages: Sequence[Tensor],
     dtype: np.dtype[Any] | None,
@@ -272,7 +278,7 @@ def _restored(
 
 
 def relay(
-    fitting: Fitting | BlockFitting,
+    fitting: Generator[Iterate, bool | None, Any],
     adapt: Callable[[Iterate], Iterate],
     failed: Callable[[Iterate], str | None] | None,
 ) -> Generator[Iterate, bool | None, tuple[Any, str | None]]:

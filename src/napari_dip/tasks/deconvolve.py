@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
+from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,13 +100,16 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
     )
 
+    if not recipe.blind and (displaced := psf_check.displacement_warning(kernel)):
+        warnings.append(displaced)
+
     def preset(analysis: Analysis) -> Preset:
         chosen = preset_for(recipe)
         # With a PSF that is still unknown the residual means something else.
         return replace(chosen, finish=()) if recipe.blind else chosen
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, kernel, analysis, preset, warnings)
+        return _plan(recipe, plane, block, kernel, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
     return Job(
@@ -114,6 +119,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image,
         lambda plane, block: _analyse(recipe, plane, block),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
+        reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
     )
 
 
@@ -220,6 +226,7 @@ def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
 def _plan(
     recipe: DeconvolveRecipe,
     plane: Plane,
+    block: Block,
     kernel: NDArray[Any],
     analysis: Analysis,
     preset: Preset,
@@ -272,6 +279,8 @@ def _plan(
         "background": noises.single_or_list(above.offset),
         "psf": list(kernel.shape),
     }
+    if block.plane == 0 and not recipe.blind:
+        warnings = [*warnings, *_turned(recipe, above, kernel, analysis)]
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
@@ -281,6 +290,17 @@ def _plan(
         list(warnings),
         seeded=blind if recipe.blind else None,
     )
+
+
+def _turned(
+    recipe: DeconvolveRecipe, plane: Plane, kernel: NDArray[Any], analysis: Analysis
+) -> list[str]:
+    """Return a warning if the PSF explains the image better when it is turned."""
+    periodic = recipe.boundary == "periodic"
+    variance = float(np.mean(analysis.levels)) / len(plane.values)
+    mean = plane.values.mean(axis=0)
+    turned = psf_check.turn_warning(mean, plane.known, kernel, variance, periodic)
+    return [] if turned is None else [turned]
 
 
 def _unit(blurred: Float, sharp: Float) -> NDArray[np.float64]:

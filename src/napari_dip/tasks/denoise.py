@@ -22,6 +22,7 @@ from napari_dip.tasks.finishing import (
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
@@ -61,6 +62,7 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         analyse=lambda plane, block: analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        reach=AROUND,
     )
 
 

@@ -16,6 +16,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
 from napari_dip.tasks.function import function
 from napari_dip.tasks.task import Block, Job, Plan, Task
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate, Problem
@@ -57,6 +58,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        reach=AROUND,
         check_others=over,
     )
 

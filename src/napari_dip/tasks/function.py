@@ -38,6 +38,7 @@ def function(task: Task) -> Callable[..., Any]:
         progress: bool = False,
         callback: Callable[[Iterate], Any] | None = None,
         full_output: bool = False,
+        out: Any = None,
         **parameters: Any,
     ) -> NDArray[Any] | Fit:
         if callback is not None and not callable(callback):
@@ -48,7 +49,7 @@ def function(task: Task) -> Callable[..., Any]:
         parameters |= {"architecture": architecture, "stop": stop}
         parameters |= {"weights": weights, "analysis": analysis}
         recipe, given, overrides = _bind(task, arrays, parameters)
-        fitting = run(task, recipe, given, overrides=overrides)
+        fitting = run(task, recipe, given, overrides=overrides, out=out)
         from napari_dip.prior.fit import run_to_end
 
         if progress:
@@ -238,6 +239,9 @@ def _document(task: Task) -> str:
         "    its best image.",
         "full_output : bool, default False",
         "    Return a `Fit` in place of the image.",
+        "out : array, optional",
+        "    Where the result is put, of its shape and any type; an array of zarr or",
+        "    h5py takes a result that is larger than the memory, part by part.",
         "",
         "Returns",
         "-------",

@@ -24,6 +24,7 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -97,6 +98,7 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         image,
         lambda plane, block: _analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
+        reach=AROUND,
         missing=missing,
     )
 
@@ -148,7 +150,7 @@ def _planes_of(
 
     def take(index: tuple[int | slice, ...]) -> NDArray[np.bool_]:
         plane = np.asarray(mask[tuple(index[axis] for axis in given)]) != 0
-        return np.broadcast_to(plane, layout.sides)[np.newaxis]
+        return np.broadcast_to(plane, layout.extent(index))[np.newaxis]
 
     return take
 

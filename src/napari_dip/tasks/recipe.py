@@ -147,6 +147,9 @@ class Parameters:
 
     task: ClassVar[str] = ""
 
+    required: ClassVar[tuple[str, ...]] = ()
+    """Parameters for which the function has no default, only the panel."""
+
     def __post_init__(self) -> None:
         for p in self.parameters():
             object.__setattr__(self, p.name, p.check(getattr(self, p.name)))
@@ -207,6 +210,30 @@ class Recipe(Parameters):
         "uncertainty; auto is 1, or several with the best preset.",
         low=1,
         high=100,
+        advanced=True,
+    )
+    share: Literal["auto", "yes", "no"] = parameter(
+        "auto",
+        "Whether one network is fitted to windows of all planes and restores every "
+        "one of them, in place of a fit of each plane; auto does so for a million "
+        "pixels and more, where the task can.",
+        advanced=True,
+    )
+    tile: int | Literal["auto"] | None = parameter(
+        "auto",
+        "Side in pixels of the tiles that large planes are cut into, rounded up to a "
+        "multiple of 192, so that memory does not grow with the image; auto cuts "
+        "planes above a megapixel where one network is shared; None cuts none.",
+        low=1,
+        high=1_000_000,
+        advanced=True,
+    )
+    neighbours: int | Literal["auto"] = parameter(
+        "auto",
+        "Where planes share a network, how many planes on either side of a plane it "
+        "sees beside that plane; auto takes 2 where neighbours show the same things.",
+        low=0,
+        high=8,
         advanced=True,
     )
     channel_axis: int | Literal["auto"] | None = parameter(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.machine import free_memory
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Layout,
-    LazyArray,
-    Pixels,
-    cast,
-    float_type,
-    narrowed,
-    widened,
-)
+from napari_dip.tasks.arrays import LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.shared import ENOUGH
+from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Block, Job, Overrides, Task
+from napari_dip.tasks.tiles import side_of
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
@@ -46,8 +42,11 @@ TASKS = {
 }
 """Name of every task and the module whose `TASK` it is."""
 
-CONSTANT = "nothing to fit, for the image is constant"
-"""Why a job ended that needed no fit."""
+
+NOT_SHARED = (
+    "no network can be shared by the planes or parts of this image, so every plane was "
+    "fitted by itself: the task or the preset needs whole planes"
+)
 
 
 def get(name: str) -> Task:
@@ -67,6 +66,7 @@ def run(
     overrides: Overrides | None = None,
     threads: int | None = None,
     resumable: bool = False,
+    out: Any = None,
 ) -> Fitting:
     """Run a task, yielding every iteration.
 
@@ -85,6 +85,9 @@ def run(
     resumable : bool
         Whether to keep what is needed to go on later, in `Fit.resume`.  A job of
         several fits, for planes, channels or restarts, cannot: each would have to.
+    out : array, optional
+        Where the result is put, of its shape and of any type, such as an array in a
+        file: all it has to do is to take ``out[index] = values``, part by part.
 
     Yields
     ------
@@ -111,10 +114,15 @@ def run(
         # Its masked values have become NaN; dtype="input" asks for its own type.
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
+    if isinstance(recipe.tile, int) and job.reach is None:
+        raise InputError(
+            f"tile must be auto or None here, for {task.name} needs whole planes; got "
+            f"{recipe.tile}"
+        )
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    return _Scheduler(job, recipe, overrides, threads, resumable).run()
+    return _Scheduler(job, recipe, overrides, threads, resumable, out).run()
 
 
 def _check_planes(job: Job) -> None:
@@ -141,32 +149,6 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
-@dataclass
-class _Result:
-    """What has been put together so far."""
-
-    image: NDArray[Any]
-    deviation: NDArray[Any] | None = None
-    blocks: list[BlockFit] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    stopped: bool = False
-    """Whether the user has stopped the last fit."""
-
-    def add(self, done: BlockFit) -> None:
-        """Take the fit of a block."""
-        from napari_dip.prior.fit import STOPPED
-
-        self.blocks.append(done)
-        self.warnings += [w for w in done.warnings if w not in self.warnings]
-        self.stopped = any(fit.stopped_by == STOPPED for fit in done.fits)
-
-    def failed(self, number: int, error: Exception) -> None:
-        """Note that a plane failed, or raise its error if nothing would be lost."""
-        if not self.blocks:
-            raise error
-        self.warnings.append(f"plane {number} was not fitted: {error}")
-
-
 @dataclass(frozen=True)
 class _Scheduler:
     """A job and how it is run; see `run`."""
@@ -176,12 +158,44 @@ class _Scheduler:
     overrides: Overrides
     threads: int | None
     resumable: bool
+    out: Any
 
     def run(self) -> Fitting:
-        """Fit all planes."""
+        """Restore all planes by networks that they share, or each by its own fits."""
         job, layout = self.job, self.job.layout
-        sides = tuple(job.factor * side for side in layout.sides)
-        result = _Result(np.zeros(layout.resized(sides), np.float32))
+        shape = layout.resized(tuple(job.factor * side for side in layout.sides))
+        if self.out is not None and tuple(self.out.shape) != shape:
+            raise InputError(
+                f"out must have the shape of the result, {shape}; got "
+                f"{tuple(self.out.shape)}"
+            )
+        image = np.zeros(shape, np.float32) if self.out is None else self.out
+        result = Result(image, given=self.out is not None)
+        shared = False
+        if self.may_share():
+            sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
+            shared = yield from sweep.run()
+        if not shared:
+            if self.recipe.share == "yes":
+                result.warn(f"share: {NOT_SHARED}")
+            yield from self.fit_planes(result)
+        if not result.details:
+            raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
+        summary = result.summary(self.recipe, layout)
+        if result.last is None or result.last.resume is None:
+            return summary
+        return _resumable(summary, self.recipe, job, result.last)
+
+    def may_share(self) -> bool:
+        """Return whether to try one network for all planes."""
+        share, layout = self.recipe.share, self.job.layout
+        large = math.prod(layout.shape) >= ENOUGH * layout.channels
+        wanted = share == "yes" or (share == "auto" and large)
+        return wanted and self.job.can_share
+
+    def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
+        """Fit every plane by itself."""
+        job, layout = self.job, self.job.layout
         for number, index in enumerate(layout.indices()):
             read = True
             try:
@@ -190,40 +204,33 @@ class _Scheduler:
                 result.failed(number, error)
                 read = False
                 given = np.full((layout.channels, *layout.sides), np.nan, np.float32)
-            untouched = _untouched(layout, given, job.factor)
-            plane = _Plane(cast(untouched, np.dtype(np.float32)), job.factor)
+            unchanged = untouched(layout, given, job.factor)
+            plane = Canvas(cast(unchanged, np.dtype(np.float32)), job.factor)
             if result.stopped:
-                result.warnings.append(f"plane {number} was not fitted before the stop")
+                result.not_begun.append(number)
             elif read:
                 try:
                     pixels = job.pixels(index, given)
                     yield from self.fit_plane(number, index, pixels, plane, result)
                 except (InputError, FitError) as error:
                     result.failed(number, error)
-            plane.fill(untouched, exact=self.recipe.dtype == "input")
-            result.image = widened(result.image, plane.image.dtype)
-            result.image[index] = layout.arrange(plane.image)
-        if not result.blocks:
-            raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
-        last = result.blocks[-1]
-        summary = _summary(self.recipe, layout, result)
-        if last.resume is None:
-            return summary
-        return _resumable(summary, self.recipe, job, last)
+            plane.fill(unchanged, exact=self.recipe.dtype == "input")
+            result.put(index, layout.arrange(plane.image))
 
     def fit_plane(
         self,
         number: int,
         index: tuple[int | slice, ...],
         pixels: Pixels | None,
-        plane: _Plane,
-        result: _Result,
+        plane: Canvas,
+        result: Result,
     ) -> Any:
         """Fit the blocks of a plane, which is changed in place."""
         layout, known = self.job.layout, self.overrides.analysis
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
         blocks = blocks or self.job.blocks(number, index, pixels)
-        only = layout.planes == len(blocks) == 1
+        parts = self.cut(blocks, pixels)
+        only = layout.planes == len(parts) == 1
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
@@ -231,16 +238,19 @@ class _Scheduler:
             result.warnings.append(
                 f"{which}plane {number} came back unchanged: nothing but NaN"
             )
-        deviation = _Plane(np.zeros_like(plane.image), self.job.factor)
-        for count, block in enumerate(blocks):
+        deviation = Canvas(np.zeros_like(plane.image), self.job.factor)
+        for count, (block, overrides) in enumerate(parts):
             if result.stopped:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
-                result.warnings.append(
-                    f"{which} {number} were not fitted before the stop"
+                result.warn(f"{which} {number} were not fitted before the stop")
+                continue
+            if pixels is not None and not block.is_known(pixels):
+                result.warn(
+                    f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
-            fits = [f for b in result.blocks for f in b.fits]
-            ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
+            fits = list(result.fits)
+            ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
 
             def adapt(
                 it: Iterate,
@@ -267,7 +277,7 @@ class _Scheduler:
                 self.job,
                 self.recipe,
                 block,
-                overrides=self.overrides,
+                overrides=overrides,
                 pixels=pixels,
                 threads=self.threads,
                 resumable=self.resumable and only,
@@ -278,58 +288,33 @@ class _Scheduler:
             plane.put(block, done.image)
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
-                if result.deviation is None:
-                    result.deviation = np.zeros(result.image.shape, np.float32)
-        if result.deviation is not None:
-            result.deviation = widened(result.deviation, deviation.image.dtype)
-            result.deviation[index] = layout.arrange(deviation.image)
+        if deviation.fitted:
+            result.put_deviation(index, layout.arrange(deviation.image))
 
+    def cut(
+        self, blocks: list[Block], pixels: Pixels | None
+    ) -> list[tuple[Block, Overrides]]:
+        """Cut the blocks of a plane into tiles, if they are to be.
 
-class _Plane:
-    """A plane that blocks are put into, blended where their halos meet."""
-
-    def __init__(self, image: NDArray[Any], factor: int) -> None:
-        self.image, self.factor = image, factor
-        self.weight = np.zeros(image.shape, np.float32)
-        self.fitted: set[int] = set()
-
-    def copy(self) -> _Plane:
-        """Return a plane of its own."""
-        copy = _Plane(self.image.copy(), self.factor)
-        copy.weight = self.weight.copy()
-        return copy
-
-    def put(self, block: Block, image: NDArray[Any]) -> None:
-        """Put the image of a block in its place, weighted by its window."""
-        region = block.region(self.factor)
-        self.image = widened(self.image, image.dtype)
-        self.fitted.update(block.channels)
-        if not any(map(any, block.halo)):
-            for channel, values in zip(block.channels, image, strict=True):
-                self.image[channel][region] = values
-            return
-        window = block.window(self.factor)
-        for channel, values in zip(block.channels, image, strict=True):
-            place: Any = (channel, *region)
-            self.weight[place] += window
-            share = window / self.weight[place]
-            self.image[place] += share * (values - self.image[place])
-
-    def fill(self, given: NDArray[Any], *, exact: bool) -> None:
-        """Put the given values into channels that were not fitted.
-
-        They are not rounded to float32 where `exact` says so.
+        The tiles share what is found out about the plane.
         """
-        rest = [c for c in range(len(given)) if c not in self.fitted]
-        if not rest:
-            return
-        values = given[rest].astype(np.result_type(given.dtype, np.float32))
-        if not exact:
-            finite = values[np.isfinite(values)]
-            ends = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-            values = narrowed(values, float_type(*ends))
-        self.image = widened(self.image, values.dtype)
-        self.image[rest] = values
+        tile, layout, reach = self.recipe.tile, self.job.layout, self.job.reach
+        whole = [(block, self.overrides) for block in blocks]
+        side = None if isinstance(tile, str) else side_of(tile, layout.sides)
+        if side is None or reach is None or pixels is None:
+            return whole
+        parts = []
+        for block, overrides in whole:
+            known = [a for a in overrides.analysis if a.channels == block.channels]
+            if not known:
+                plane = self.job.scaled(pixels, block)
+                if plane.levels is not None:
+                    parts.append((block, overrides))
+                    continue
+                known = [self.job.analyse(plane, block)]
+            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+            parts += [(one, overrides) for one in block.tiled(side, reach)]
+        return parts
 
 
 def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
@@ -353,48 +338,9 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
         longer, _ = yield from relay(resume(extra), adapt, None)
         image = np.empty(summary.image.shape, longer.image.dtype)
         image[index] = layout.arrange(longer.image)
-        result = _Result(image, warnings=list(summary.warnings))
+        result = Result(image, warnings=list(summary.warnings))
         result.add(longer)
-        return _resumable(_summary(changed, layout, result), changed, job, longer)
+        again = result.summary(changed, layout)
+        return _resumable(again, changed, job, longer)
 
     return dataclasses.replace(summary, resume=further)
-
-
-def _untouched(
-    layout: Layout, pixels: NDArray[Any] | None, factor: int
-) -> NDArray[Any]:
-    """Return a plane of the input, repeated to the size of the result."""
-    sides = layout.sides
-    if pixels is None:
-        return np.zeros((layout.channels, *(factor * n for n in sides)), np.float32)
-    for axis in range(1, 1 + len(sides)) if factor > 1 else ():
-        pixels = pixels.repeat(factor, axis=axis)
-    return pixels
-
-
-def _summary(recipe: Recipe, layout: Layout, result: _Result) -> Fit:
-    """Put the fits of all blocks together into one."""
-    from napari_dip.prior.problem import Fit
-
-    fits = [f for block in result.blocks for f in block.fits]
-    history = [
-        {**entry, "part": part} for part, f in enumerate(fits) for entry in f.history
-    ]
-    as_input = recipe.dtype == "input"
-    return Fit(
-        image=cast(result.image, layout.dtype) if as_input else result.image,
-        average=None,
-        stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)) or CONSTANT,
-        iterations=sum(f.iterations for f in fits),
-        best_iteration=fits[0].best_iteration if len(fits) == 1 else -1,
-        seconds=sum(f.seconds for f in fits),
-        history=history,
-        settings={
-            "recipe": recipe.to_dict(),
-            "planes": [block.details for block in result.blocks],
-        },
-        warnings=result.warnings,
-        uncertainty=result.deviation,
-        weights=fits[0].weights if len(fits) == 1 else None,
-        operator=fits[0].operator if len(fits) == 1 else None,
-    )

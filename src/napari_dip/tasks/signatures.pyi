@@ -37,6 +37,9 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -54,6 +57,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove the noise from an image, without training data.
 
@@ -71,6 +75,12 @@ def denoise(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -104,6 +114,9 @@ def denoise(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -141,6 +154,9 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -158,6 +174,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def denoise(
@@ -167,6 +184,9 @@ def denoise(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -184,6 +204,7 @@ def denoise(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def denoise_guided(
@@ -194,6 +215,9 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -211,6 +235,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove the noise from an image with the help of another.
 
@@ -231,6 +256,12 @@ def denoise_guided(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -264,6 +295,9 @@ def denoise_guided(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -297,6 +331,9 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -314,6 +351,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def denoise_guided(
@@ -324,6 +362,9 @@ def denoise_guided(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -341,6 +382,7 @@ def denoise_guided(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def enhance(
@@ -351,6 +393,9 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -366,6 +411,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Make the fine detail of an image stronger.
 
@@ -385,6 +431,12 @@ def enhance(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -420,6 +472,9 @@ def enhance(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -453,6 +508,9 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -468,6 +526,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def enhance(
@@ -478,6 +537,9 @@ def enhance(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -493,6 +555,7 @@ def enhance(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def remove_artifacts(
@@ -502,6 +565,9 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -517,6 +583,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove blocks and halos of compression, and unknown degradations.
 
@@ -536,6 +603,12 @@ def remove_artifacts(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -569,6 +642,9 @@ def remove_artifacts(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -602,6 +678,9 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -617,6 +696,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def remove_artifacts(
@@ -626,6 +706,9 @@ def remove_artifacts(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -641,6 +724,7 @@ def remove_artifacts(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def super_resolve(
@@ -651,6 +735,9 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -667,6 +754,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Put an image on finer pixels, without training data.
 
@@ -687,6 +775,12 @@ def super_resolve(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -724,6 +818,9 @@ def super_resolve(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -760,6 +857,9 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -776,6 +876,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def super_resolve(
@@ -786,6 +887,9 @@ def super_resolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -802,6 +906,7 @@ def super_resolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def inpaint(
@@ -812,6 +917,9 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -829,6 +937,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Fill in missing pixels, text, scratches or holes, without training data.
 
@@ -851,6 +960,12 @@ def inpaint(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -888,6 +1003,9 @@ def inpaint(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -926,6 +1044,9 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -943,6 +1064,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def inpaint(
@@ -953,6 +1075,9 @@ def inpaint(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -970,6 +1095,7 @@ def inpaint(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def blend(
@@ -981,6 +1107,9 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -997,6 +1126,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Blend a part of one image into another.
 
@@ -1020,6 +1150,12 @@ def blend(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1055,6 +1191,9 @@ def blend(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1091,6 +1230,9 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1107,6 +1249,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def blend(
@@ -1118,6 +1261,9 @@ def blend(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1134,6 +1280,7 @@ def blend(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def deconvolve(
@@ -1144,6 +1291,9 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1163,6 +1313,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Remove a known blur, and the noise, from an image or a volume.
 
@@ -1182,6 +1333,12 @@ def deconvolve(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1223,6 +1380,9 @@ def deconvolve(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1260,6 +1420,9 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1279,6 +1442,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def deconvolve(
@@ -1289,6 +1453,9 @@ def deconvolve(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1308,6 +1475,7 @@ def deconvolve(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def restore(
@@ -1318,6 +1486,9 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1336,6 +1507,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Restore an image from measurements of any kind with their forward model.
 
@@ -1355,6 +1527,12 @@ def restore(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1394,6 +1572,9 @@ def restore(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1425,6 +1606,9 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1443,6 +1627,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def restore(
@@ -1453,6 +1638,9 @@ def restore(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1471,6 +1659,7 @@ def restore(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def invert_features(
@@ -1482,6 +1671,9 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1505,6 +1697,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Find an image with the same activations inside a network.
 
@@ -1525,6 +1718,12 @@ def invert_features(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1576,6 +1775,9 @@ def invert_features(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1610,6 +1812,9 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1633,6 +1838,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def invert_features(
@@ -1644,6 +1850,9 @@ def invert_features(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1667,6 +1876,7 @@ def invert_features(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...
 @overload
 def maximize_activation(
@@ -1678,6 +1888,9 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1704,6 +1917,7 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[False] = False,
+    out: Any = None,
 ) -> NDArray[Any]:
     r"""Make an image that excites one unit of a network.
 
@@ -1722,6 +1936,12 @@ def maximize_activation(
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+    share : auto, yes or no, default 'auto'
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+    neighbours : auto or an integer from 0 to 8, default 'auto'
+        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
@@ -1781,6 +2001,9 @@ def maximize_activation(
         its best image.
     full_output : bool, default False
         Return a `Fit` in place of the image.
+    out : array, optional
+        Where the result is put, of its shape and any type; an array of zarr or
+        h5py takes a result that is larger than the memory, part by part.
 
     Returns
     -------
@@ -1815,6 +2038,9 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1841,6 +2067,7 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: Literal[True],
+    out: Any = None,
 ) -> Fit: ...
 @overload
 def maximize_activation(
@@ -1852,6 +2079,9 @@ def maximize_activation(
     iterations: int | Literal["auto"] = "auto",
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
+    share: Literal["auto", "yes", "no"] = "auto",
+    tile: int | Literal["auto"] | None = "auto",
+    neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
     device: str = "auto",
@@ -1878,4 +2108,5 @@ def maximize_activation(
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
     full_output: bool,
+    out: Any = None,
 ) -> NDArray[Any] | Fit: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from napari_dip.tasks.arrays import (
 )
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.tiles import tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate, Prior, Problem, Settings
     from napari_dip.prior.stopping import Rule
     from napari_dip.tasks.presets import Preset
+
+
+Index = tuple[int | slice, ...]
+"""Index of a plane, or of a part of one, in the array of all planes."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,30 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
+    def tiled(self, side: int, reach: int) -> list[Block]:
+        """Return the tiles of a plane as blocks that are blended into each other."""
+        blocks = []
+        for tile in tiles(self.stop, side, reach):
+            ends = zip(tile.seen, self.stop, strict=True)
+            halo = tuple(
+                (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))
+                for part, n in ends
+            )
+            start = tuple(part.start for part in tile.seen)
+            stop = tuple(part.stop for part in tile.seen)
+            blocks.append(replace(self, start=start, stop=stop, halo=halo))
+        return blocks
+
     def cut(self, pixels: Pixels) -> Pixels:
         """Return the block's part of a plane."""
         index = (slice(None), *self.region())
         chosen = list(self.channels)
         return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
+
+    def is_known(self, pixels: Pixels) -> bool:
+        """Return whether any pixel of it is known in all of its channels."""
+        known = ~np.isnan(self.cut(pixels).values)
+        return bool(known.all(axis=0).any())
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -204,6 +228,9 @@ class Job:
         How many times finer the pixels of the result are.
     canvas : tuple of int
         Pixels that are added to the sides of a block for the fit.
+    reach : int, optional
+        Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
+        None where parts cannot be fitted.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
@@ -222,6 +249,7 @@ class Job:
     together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
+    reach: int | None = None
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
 
@@ -282,17 +310,21 @@ class Job:
         """
         together = [tuple(range(self.layout.channels))]
         if pixels is not None:
-            known = ~np.isnan(pixels.values)
-            seen = [c for c in together[0] if known[c].any()]
-            together = [tuple(seen)] if seen else []
-            if len(seen) > 1 and not self.together:
-                together = [(c,) for c in seen]
-                if known[seen].all(axis=0).any():
-                    part = Pixels(pixels.values[seen], pixels.constant[seen])
-                    related = groups(prepare(part, "image"))
-                    together = [tuple(seen[c] for c in group) for group in related]
+            together = self.groups(pixels)
         sides = self.layout.sides
         return [Block.whole(plane, index, group, sides) for group in together]
+
+    def groups(self, pixels: Pixels) -> list[tuple[int, ...]]:
+        """Return the channels that are fitted together."""
+        known = ~np.isnan(pixels.values)
+        seen = [c for c in range(self.layout.channels) if known[c].any()]
+        if len(seen) < 2 or self.together:
+            return [tuple(seen)] if seen else []
+        if not known[seen].all(axis=0).any():
+            return [(c,) for c in seen]
+        part = Pixels(pixels.values[seen], pixels.constant[seen])
+        related = groups(prepare(part, "image"))
+        return [tuple(seen[c] for c in group) for group in related]
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
@@ -306,6 +338,13 @@ class Job:
             together=self.together,
             scale=scale,
         )
+
+    @property
+    def can_share(self) -> bool:
+        """Whether parts of the image say all that the task needs to know of them."""
+        plain = self.layout.spatial_dims == 2 and self.factor == 1 and not self.canvas
+        alone = self.image is not None and self.check_others is None
+        return plain and alone and not self.unit
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from napari_dip.widgets.inputs import ImageInput, PSFInput
+from napari_dip.widgets.psf import warn_of_other_pixels
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -25,3 +26,8 @@ class DeconvolveWidget(TaskWidget):
         "It is only as good as the point spread function: a wrong one gives rings "
         "and doubled edges. What the optics did not let through is a guess."
     )
+
+    def run(self) -> None:
+        """Start a fit, after a warning if the PSF has other pixels than the image."""
+        warn_of_other_pixels(*(given.layer for given in self.inputs.values()))
+        super().run()

@@ -26,7 +26,13 @@ from qtpy.QtWidgets import (
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
 from napari_dip.widgets.parts import folded
 
-FIRST_NUMBERS = {"iterations": 500, "restarts": 4, "sigma": 10}
+FIRST_NUMBERS = {
+    "iterations": 500,
+    "restarts": 4,
+    "sigma": 10,
+    "excitation_wavelength": 488,
+    "sample_index": 1.33,
+}
 """First value of a field when a number replaces "automatic"."""
 
 LABELS = {
@@ -35,6 +41,13 @@ LABELS = {
     "psf": "PSF",
     "sigma": "Noise sigma",
     "tv": "Total variation",
+    "wavelength": "Wavelength (nm)",
+    "excitation_wavelength": "Excitation wavelength (nm)",
+    "pixel_size": "Pixel size (µm)",
+    "z_step": "Z step (µm)",
+    "pinhole": "Pinhole (Airy units)",
+    "depth": "Depth (µm)",
+    "bead_diameter": "Bead diameter (µm)",
 }
 """Labels of parameters and arrays whose name makes no good label."""
 
@@ -172,6 +185,8 @@ def make_field(p: Parameter) -> Field:
             words["none"] = None
         if words:
             return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
+        if float in p.types:
+            return _number(p, p.default)
         if p.low is not None and p.high is not None and p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
             return Plain(ComboBox(choices=list(choices)), p.default)

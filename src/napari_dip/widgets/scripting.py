@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_dip.tasks.recipe import Parameters
-from napari_dip.tasks.run import get
 from napari_dip.widgets.worker import threads
+
+SUBCOMMANDS = {
+    "microscope_psf": ("psf", "microscope"),
+    "bead_psf": ("psf", "beads"),
+}
+"""Words of the commands that are not named after their function."""
 
 FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling")
 """Parameters that the command line takes from the file unless they are given."""
@@ -105,8 +110,11 @@ def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
         The file to write.
     """
     # The first file has no name on the command line.
-    first = get(recipe.task).files[:1] if files else ()
-    words = ["napari-dip", recipe.task.replace("_", "-")]
+    first = list(files)[:1]
+    words = [
+        "napari-dip",
+        *SUBCOMMANDS.get(recipe.task, (recipe.task.replace("_", "-"),)),
+    ]
     words += [files[name] for name in first]
     words += ["--output", output]
     for name, file in files.items():
@@ -123,10 +131,11 @@ def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
 
 
 def _changed(recipe: Parameters) -> Iterable[tuple[str, Any]]:
-    """Yield the parameters that are not at their defaults."""
+    """Yield the parameters that are not at the defaults of the function."""
     for p in recipe.parameters():
         value = getattr(recipe, p.name)
-        if value != p.default or type(value) is not type(p.default):
+        other = value != p.default or type(value) is not type(p.default)
+        if other or p.name in recipe.required:
             yield p.name, value
 
 

@@ -1,0 +1,66 @@
+"""Pixel sizes, which a point spread function must share with its image."""
+
+from __future__ import annotations
+
+from napari_dip.errors import InputError
+from napari_dip.io.image import Header
+from napari_dip.io.units import converted
+
+ALIKE = 0.02
+"""Relative difference of pixel sizes from which on they are not the same."""
+
+
+def steps(header: Header) -> dict[str, float]:
+    """Return the distances of two pixels along z, y and x, in µm, where known."""
+    known = {}
+    for axis, size, unit in zip(header.axes, header.scale, header.units, strict=True):
+        length = None if size is None else converted(size, unit, "µm")
+        if axis in "ZYX" and length:
+            known[axis.lower()] = abs(length)
+    return known
+
+
+def optics_of(header: Header, name: str) -> dict[str, float]:
+    """Return pixel size and z step of a file as the parameters of a PSF, in µm.
+
+    Raises
+    ------
+    InputError
+        If rows and columns have other distances.
+    """
+    known = steps(header)
+    if "x" not in known or "y" not in known:
+        return {}
+    if differ(known["y"], known["x"]):
+        raise InputError(
+            f"pixels must be square; those of {name} have {known['y']:g} x "
+            f"{known['x']:g} µm"
+        )
+    optics = {"pixel_size": known["x"]}
+    return optics | ({"z_step": known["z"]} if "z" in known else {})
+
+
+def size_warning(image: dict[str, float], psf: dict[str, float]) -> str | None:
+    """Say where the pixels of a PSF have another size than those of the image.
+
+    Parameters
+    ----------
+    image, psf : dict of str to float
+        Distances of two pixels along the axes z, y and x, in one unit.
+    """
+    texts = [
+        f"{psf[axis]:.4g} along {axis}, where those of the image have {image[axis]:.4g}"
+        for axis in image
+        if axis in psf and differ(image[axis], psf[axis])
+    ]
+    if not texts:
+        return None
+    return (
+        f"the pixels of the PSF have another size than those of the image: "
+        f"{'; '.join(texts)}. Make or measure the PSF on the grid of the image"
+    )
+
+
+def differ(one: float, other: float) -> bool:
+    """Return whether two pixel sizes are not the same."""
+    return abs(one - other) > ALIKE * max(one, other)

@@ -1,0 +1,289 @@
+"""Pixels that are read from a file, and written to one, region by region."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+from napari_dip.io import limits
+from napari_dip.io.image import Header
+from napari_dip.io.reading import one_line_errors
+
+Box = tuple[slice, ...]
+"""A region: for every axis a slice with a start, a stop and no step."""
+
+
+class Regions:
+    """Pixels of a file that are read when they are asked for.
+
+    An index of integers and slices gives an array of NumPy.  Every region is checked
+    as a whole image is: it must fit into the free memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    header : Header
+        Header of the pixels.
+    chunks : sequence of int
+        Sides of regions that are fast to read.
+    read : callable
+        Returns the pixels of a box.
+    reopen : callable
+        The function of a module that opens the levels of a file, with which another
+        process opens this one.
+    level : int
+        The number of the level.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: Header,
+        chunks: Sequence[int],
+        read: Callable[[Box], NDArray[Any]],
+        reopen: Callable[[Path], Levels | None],
+        level: int,
+    ) -> None:
+        self.shape, self.dtype, self.ndim = (
+            header.shape,
+            header.dtype,
+            len(header.shape),
+        )
+        self.chunks = tuple(map(min, chunks, self.shape))
+        self._path, self._header, self._read = path, header, read
+        self._reopen, self._level = reopen, level
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        ranges, single = _ranges(index, self.shape)
+        shape = tuple(map(len, ranges))
+        kept = _without(shape, single)
+        if 0 in shape:
+            return np.empty(kept, self.dtype)
+        box = tuple(slice(min(r), max(r) + 1) for r in ranges)
+        header = dataclasses.replace(self._header, shape=sides_of(box))
+        limits.check_size(header, f"what is read of {self._path.name}")
+        with one_line_errors(self._path):
+            pixels = self._read(box)[tuple(slice(None, None, r.step) for r in ranges)]
+        return pixels.reshape(kept)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (
+            self._reopen,
+            self._path.absolute(),
+            self._level,
+            self.shape,
+        )
+
+    def reshape(self, shape: Sequence[int]) -> Regions:
+        """Return the same pixels with more or fewer axes of one element."""
+        if tuple(shape) == self.shape:
+            return self
+        own, other = (
+            [axis for axis, n in enumerate(sides) if n != 1]
+            for sides in (self.shape, shape)
+        )
+        chunks = [1] * len(shape)
+        for axis, place in zip(own, other, strict=True):
+            chunks[place] = self.chunks[axis]
+
+        def read(box: Box) -> NDArray[Any]:
+            within = [slice(0, 1)] * self.ndim
+            for axis, place in zip(own, other, strict=True):
+                within[axis] = box[place]
+            return self._read(tuple(within)).reshape(sides_of(box))
+
+        header = dataclasses.replace(self._header, shape=tuple(shape))
+        return Regions(self._path, header, chunks, read, self._reopen, self._level)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """An image that was opened without its pixels.
+
+    Attributes
+    ----------
+    header : Header
+        Header of the image at its full resolution.
+    pixels : list of Regions
+        The image from the highest resolution to the lowest.
+    opacity : bool
+        Whether the file also has an opacity, which is left out here.
+    """
+
+    header: Header
+    pixels: list[Regions]
+    opacity: bool = False
+
+
+def _reopened(
+    reopen: Callable[[Path], Levels], path: Path, level: int, shape: tuple[int, ...]
+) -> Regions:
+    return reopen(path).pixels[level].reshape(shape)
+
+
+class Target:
+    """A file that is written region by region; regions never written hold 0.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image.
+    dtype : numpy.dtype
+        Its type.
+    put : callable
+        Takes a box and its values.
+    finish : callable, optional
+        Takes the text of the provenance, or None, after all regions were written.
+    notes : sequence of str
+        What the file does not keep, as sentences for the user.
+
+    Attributes
+    ----------
+    provenance : dict or None
+        How the image was made, to be set before the file is finished.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        put: Callable[[Box, NDArray[Any]], None],
+        finish: Callable[[str | None], None] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+        self.notes = list(notes)
+        self.provenance: dict[str, Any] | None = None
+        self._put, self._finish = put, finish
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        ranges, single = _ranges(index, self.shape)
+        if any(r.step != 1 for r in ranges):
+            raise InputError(f"index must be of slices without a step; got {index}")
+        values = np.asarray(values)
+        if not np.can_cast(values.dtype, self.dtype):
+            raise InputError(
+                f"values must be of a type that {self.dtype} holds; got {values.dtype}"
+            )
+        shape = tuple(map(len, ranges))
+        kept = _without(shape, single)
+        try:
+            values = np.broadcast_to(values, kept).reshape(shape)
+        except ValueError as error:
+            raise InputError(
+                f"values must be of shape {kept}, as the region; got {values.shape}"
+            ) from error
+        if values.size:
+            self._put(tuple(slice(r.start, r.stop) for r in ranges), values)
+
+    def finish(self, text: str | None) -> None:
+        """Complete the file with what is known only at the end.
+
+        Parameters
+        ----------
+        text : str or None
+            The provenance, from `napari_dip.io.provenance.dumps`.
+        """
+        if self._finish is not None:
+            self._finish(text)
+
+
+def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[list[range], set[int]]:
+    """Return what an index takes along each axis, and the axes that it takes away."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if not any(part is ... for part in parts):
+        parts.append(...)
+    place = next(i for i, part in enumerate(parts) if part is ...)
+    left = len(shape) - len(parts) + 1
+    if left < 0:
+        raise IndexError(f"index must have at most {len(shape)} parts; got {index}")
+    parts[place : place + 1] = [slice(None)] * left
+    ranges, single = [], set()
+    for axis, (part, side) in enumerate(zip(parts, shape, strict=True)):
+        if isinstance(part, slice):
+            ranges.append(range(side)[part])
+            continue
+        try:
+            number = range(side)[operator.index(part)]
+        except TypeError as error:
+            raise InputError(
+                f"index must be of integers and slices; got {index}"
+            ) from error
+        ranges.append(range(number, number + 1))
+        single.add(axis)
+    return ranges, single
+
+
+def _without(shape: tuple[int, ...], axes: set[int]) -> tuple[int, ...]:
+    return tuple(n for axis, n in enumerate(shape) if axis not in axes)
+
+
+def sides_of(box: Sequence[slice]) -> tuple[int, ...]:
+    """Return the shape of a region."""
+    return tuple(part.stop - part.start for part in box)
+
+
+def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
+    """Yield the boxes of at most these sides that an array falls into, in C order."""
+    starts = [range(0, n, side) for n, side in zip(shape, sides, strict=True)]
+    for corner in itertools.product(*starts):
+        ends = map(min, map(operator.add, corner, sides), shape)
+        yield tuple(map(slice, corner, ends))
+
+
+def slab_sides(shape: Sequence[int], itemsize: int, nbytes: int) -> tuple[int, ...]:
+    """Return the sides of boxes of about `nbytes` that follow each other in C order."""
+    sides = [1] * len(shape)
+    for axis in reversed(range(len(shape))):
+        row = itemsize * math.prod(sides)
+        sides[axis] = max(1, min(shape[axis], nbytes // max(row, 1)))
+        if sides[axis] < shape[axis]:
+            break
+    return tuple(sides)
+
+
+def runs(
+    region: NDArray[Any], box: Sequence[slice], shape: Sequence[int]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the parts of a region that lie in one piece in a whole array in C order.
+
+    A memory map would do the same, but errors of the disk end a process that uses one.
+
+    Parameters
+    ----------
+    region : ndarray
+        The pixels of the region, in C order.
+    box : sequence of slice
+        Where the region is.
+    shape : sequence of int
+        Shape of the whole array.
+
+    Yields
+    ------
+    place : int
+        Distance of a part from the beginning of the whole array, in bytes.
+    part : ndarray
+        The part, a view.
+    """
+    strides = [region.itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    start = sum(part.start * stride for part, stride in zip(box, strides, strict=True))
+    axis = len(shape) - 1  # along which the values of a part follow each other
+    while axis > 0 and region.shape[axis] == shape[axis]:
+        axis -= 1
+    for position in np.ndindex(region.shape[:axis]):
+        place = start + sum(map(operator.mul, position, strides))
+        yield place, region[position]

@@ -1,0 +1,70 @@
+"""A network whose weights are fixed, for measurements of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from napari_dip.prior import runtime
+from napari_dip.prior.averaging import predict
+from napari_dip.prior.codes import Code
+from napari_dip.prior.objective import Objective
+from napari_dip.prior.problem import Prior, Problem, Settings
+
+
+class Predictor:
+    """What fits of other measurements of the same kind say about a measurement.
+
+    Parameters
+    ----------
+    prior : Prior
+        Network and code; the network must not depend on the size of the image.
+    image_shape : tuple of int
+        Channels and sides of an image like those that will be predicted.
+    weights : sequence of dict of str to Tensor
+        Weights of one network or several, as `Fit.weights`; their images are averaged.
+    settings : Settings
+        Device, precision and threads.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        image_shape: tuple[int, ...],
+        weights: Sequence[Mapping[str, Tensor]],
+        settings: Settings,
+    ) -> None:
+        self.prior, self.settings = prior, settings
+        self.place = self._place(image_shape)
+        self.network = prior.build(image_shape, None).to(self.place.device)
+        self.weights = [
+            {name: tensor.to(self.place.device) for name, tensor in one.items()}
+            for one in weights
+        ]
+
+    def _place(self, image_shape: tuple[int, ...]) -> runtime.Place:
+        s = self.settings
+        pixels = math.prod(image_shape[1:])
+        return runtime.Place.pick(s.device, s.precision, s.threads, pixels)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __call__(self, problem: Problem, code: Code) -> Tensor:
+        """Return the predictions for the measurement of a problem, (N, C, ...).
+
+        The network sees what `code` shows of the measurement.
+        """
+        place = self._place(problem.image_shape)
+        objective = Objective(problem, place.device)
+        drawing = code.drawing(
+            self.prior.canvas(problem.image_shape[1:]),
+            objective.measurement,
+            objective.known(per_channel=code.per_channel),
+            runtime.generator(self.settings.seed, place.device),
+        )
+        shape = problem.batch_shape
+        images = [predict(self.network, w, drawing, shape, place) for w in self.weights]
+        return sum(images[1:], start=images[0]) / len(images)

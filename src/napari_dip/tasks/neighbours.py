@@ -1,0 +1,126 @@
+"""Neighbouring planes of a stack or series as further input of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from napari_dip.tasks.arrays import Layout, Pixels, per_channel
+from napari_dip.tasks.channels import CERTAIN
+from napari_dip.tasks.task import Index, Job
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AUTOMATIC = 2
+"""Neighbours on either side that are looked at where they show the same things."""
+
+REACH = 2
+"""Pixels around a value that it is predicted from."""
+
+SAMPLES = 40_000
+"""Values that are predicted."""
+
+LEAST_GAIN = 0.003
+"""Part of the error that neighbours have to take away."""
+
+
+def around(layout: Layout, index: Index, count: int) -> list[Index]:
+    """Return the same part of so many planes on either side of a plane.
+
+    They lie along the last axis before the spatial ones, which is reflected at its
+    ends.
+    """
+    axis = layout.leading_axes[-1]
+    last, here = layout.shape[axis] - 1, index[axis]
+    assert isinstance(here, int)
+    places = [here + step for n in range(1, count + 1) for step in (-n, n)]
+    reflected = [last - abs(last - abs(place)) for place in places]
+    return [(*index[:axis], max(p, 0), *index[axis + 1 :]) for p in reflected]
+
+
+def most(layout: Layout) -> int:
+    """Return how many neighbours a plane can have on either side."""
+    axes = layout.leading_axes
+    return max(layout.shape[axes[-1]] - 1, 0) if axes else 0
+
+
+def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
+    """Return whether neighbouring planes help to predict a plane, in every channel."""
+    others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
+    known = [c for c in range(job.layout.channels) if np.isfinite(pool.values[c]).any()]
+    return all(helps(pool.values[c], others.values[c]) for c in known)
+
+
+def helps(planes: NDArray[Any], others: NDArray[Any]) -> bool:
+    """Return whether others help to predict planes, both (N, Y, X).
+
+    A value is predicted linearly from those around it, and from those in the other
+    plane as well.  The predictions are made at one half of the values and compared at
+    the other half.
+    """
+    side = 2 * REACH + 1
+    views = [
+        sliding_window_view(p, (side, side), axis=(1, 2)).reshape(-1, side**2)
+        for p in (planes, others)
+    ]
+    step = max(len(views[0]) // SAMPLES, 1)
+    own, other = (view[::step].astype(np.float64) for view in views)
+    usable = np.isfinite(own).all(axis=1) & np.isfinite(other).all(axis=1)
+    own, other = own[usable], other[usable]
+    if len(own) < 20 * side**2:
+        return False
+    middle = side**2 // 2
+    value = own[:, middle]
+    ones = np.ones((len(own), 1))
+    alone = np.hstack([np.delete(own, middle, axis=1), ones])
+    together = np.hstack([alone, other])
+    # Values that lie close to each other share their surroundings.
+    half = len(own) // 2
+    errors = []
+    for seen in (alone, together):
+        weights, *_ = np.linalg.lstsq(seen[:half], value[:half], rcond=None)
+        errors.append((value[half:] - seen[half:] @ weights) ** 2)
+    gain = errors[0] - errors[1]
+    certain = CERTAIN * gain.std() / len(gain) ** 0.5
+    return bool(gain.mean() > max(certain, LEAST_GAIN * errors[0].mean()))
+
+
+def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
+    """Return parts of planes as planes of a volume, (C, N, Y, X)."""
+    parts = [job.pixels(index, job.take(index)) for index in windows]
+    return Pixels(
+        np.stack([p.values for p in parts if p is not None], axis=1),
+        np.stack([p.constant for p in parts if p is not None], axis=1),
+    )
+
+
+def guide(
+    job: Job,
+    channels: Sequence[int],
+    scale: tuple[Sequence[float], Sequence[float]],
+    windows: Sequence[Index],
+    count: int,
+) -> Tensor:
+    """Return what lies in the neighbours of parts of planes, (N, 2 count C, Y, X).
+
+    Scaled as the planes are; 0.5 where nothing is known.
+    """
+    import torch
+
+    offset, span = scale
+    images = []
+    for index in windows:
+        planes = []
+        for other in around(job.layout, index, count):
+            pixels = job.pixels(other, job.take(other))
+            assert pixels is not None
+            values = pixels.values[list(channels)].astype(np.float64)
+            scaled = (values - per_channel(offset, values)) / per_channel(span, values)
+            planes.append(np.nan_to_num(scaled, nan=0.5).clip(-10, 10))
+        images.append(np.concatenate(planes).astype(np.float32))
+    return torch.from_numpy(np.stack(images))

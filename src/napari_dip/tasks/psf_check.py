@@ -1,0 +1,233 @@
+"""Checks of a point spread function against the image: is it turned, or displaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+Array = NDArray[Any]
+
+FARTHEST = 0.6
+"""Displacement of a PSF, in pixels, from which on its image is displaced visibly."""
+
+BALANCES = (-5.0, 2.0)
+"""Decimal logarithms of the limits of the weight of the image's gradients."""
+
+BLOCK = 16
+"""Side of the blocks that count as independent of each other."""
+
+FEWEST_BLOCKS = 16
+"""Fewest blocks that tell how certain a difference is."""
+
+LARGEST = 2**21
+"""Most pixels that are looked at, in the middle of the planes."""
+
+RELATIVE, CERTAIN = 0.02, 6.0
+"""Differences from which on a turned PSF counts as better: relative to the sparsity of
+the gradients, and to the standard error."""
+
+
+def displacement_warning(psf: Array) -> str | None:
+    """Say by how much a PSF would displace the image, None if hardly.
+
+    The centre of mass and the middle of the brightest spot must lie in one direction
+    from the centre: a PSF with aberrations has a tail to one side.
+    """
+    mass = np.subtract(ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
+    spot = middle(psf)
+    both = np.where(mass * spot > 0, np.minimum(np.abs(mass), np.abs(spot)), 0)
+    if np.linalg.norm(both) < FARTHEST:
+        return None
+    by = ", ".join(
+        f"{axis} {round(way, 1) + 0:+}"  # adding zero takes its sign away
+        for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
+    )
+    return (
+        f"the PSF is not centred: its centre of mass lies {by} pixels from the pixel "
+        f"side // 2, so the result is displaced by the opposite against the image"
+    )
+
+
+def middle(psf: Array) -> Array:
+    """Return where the brightest spot lies, in pixels from the pixel ``side // 2``."""
+    smooth = ndimage.gaussian_filter(psf, 1)
+    spots, _ = ndimage.label(smooth > smooth.max() / 2)
+    spot = spots == spots[np.unravel_index(smooth.argmax(), smooth.shape)]
+    centre = ndimage.center_of_mass(np.where(spot, smooth, 0))
+    off: Array = np.subtract(centre, [n // 2 for n in psf.shape])
+    return off
+
+
+def turn_warning(
+    image: Array, known: Array, psf: Array, variance: float, periodic: bool
+) -> str | None:
+    """Say that a PSF explains an image better when it is turned by 180 degrees.
+
+    The image is deconvolved with a quadratic penalty of its gradients, with the PSF and
+    with the turned one.  Both results have the same power spectrum, but a wrong PSF
+    leaves ringing, so gradients are less sparse: the mean of their absolute values
+    is larger relative to the root of their mean square.
+
+    Parameters
+    ----------
+    image : ndarray
+        (Y, X) or (Z, Y, X).
+    known : ndarray
+        Of the same shape, 0 where the image is missing.
+    psf : ndarray
+        Of as many axes, of sum one.
+    variance : float
+        Variance of the noise.
+    periodic : bool
+        Whether the image repeats itself beyond its border.
+
+    Returns
+    -------
+    str or None
+        The warning, None if nothing is wrong or nothing can be said.
+    """
+    turned = np.flip(psf)
+    if np.abs(psf - turned).max() < 0.01 * psf.max():
+        return None
+    if not known.all():
+        nearest = ndimage.distance_transform_edt(known == 0, return_indices=True)[1]
+        image = image[tuple(nearest)]
+    if image.size > LARGEST:
+        part = (LARGEST / image.size) ** 0.5
+        cut = [int(n * (1 - part) / 2) for n in image.shape[-2:]]
+        image = _without_border(image, [*[0] * (image.ndim - 2), *cut])
+        periodic = False
+    if any(n < max(k, 4) for k, n in zip(psf.shape, image.shape, strict=True)):
+        return None
+    deconvolve = _Deconvolution(image, psf, variance, periodic)
+    margins = [
+        min(max(k // 2, 4), n // 4) for k, n in zip(psf.shape, image.shape, strict=True)
+    ]
+    (given, here), (other, there) = (
+        _sparsity(_without_border(deconvolve(kernel), margins))
+        for kernel in (psf, turned)
+    )
+    difference, spread = given - other, (here - there).std() / len(here) ** 0.5
+    if len(here) < FEWEST_BLOCKS or difference < max(RELATIVE, CERTAIN * spread):
+        return None
+    how = "turned by 180 degrees" if psf.ndim == 2 else "flipped along z, y and x"
+    return (
+        f"the PSF {how} explains the image better: with it a simple deconvolution has "
+        f"gradients that are sparser by {difference:.0%} ({difference / spread:.0f} "
+        f"standard errors), so less ringing. If that is how the image was blurred, "
+        f"flip the PSF"
+    )
+
+
+def _without_border(image: Array, margins: list[int]) -> Array:
+    inside = zip(margins, image.shape, strict=True)
+    return image[tuple(slice(m, n - m) for m, n in inside)]
+
+
+class _Deconvolution:
+    """Deconvolution by a quadratic penalty, whose weight the noise decides.
+
+    Parameters
+    ----------
+    image : ndarray
+        The image.
+    psf : ndarray
+        The PSF by which the weight is found: that for which the residual has
+        the variance of the noise (Morozov's discrepancy principle).
+    variance : float
+        Variance of the noise.
+    periodic : bool
+        Whether the image repeats itself; if not, it is continued by its reflection.
+    """
+
+    def __init__(
+        self, image: Array, psf: Array, variance: float, periodic: bool
+    ) -> None:
+        self.sides = image.shape
+        if not periodic:
+            for axis, side in enumerate(psf.shape):
+                image = closed(image, axis, min(2 * side, image.shape[axis]))
+        self.shape = image.shape
+        self.spectrum = fft.rfftn(image.astype(np.float64))
+        waves = [fft.fftfreq(n) for n in self.shape[:-1]]
+        waves.append(fft.rfftfreq(self.shape[-1]))
+        self.roughness = sum(
+            4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
+        )
+        power = np.abs(self._transfer(psf)) ** 2
+        low, high = BALANCES
+        for _ in range(12):
+            middle = (low + high) / 2
+            # The residual grows with the weight.
+            if self._residual(power, 10**middle) > variance:
+                high = middle
+            else:
+                low = middle
+        self.weight = 10**low
+
+    def _transfer(self, psf: Array) -> Array:
+        grid = np.zeros(self.shape)
+        grid[tuple(slice(k) for k in psf.shape)] = psf
+        shifts = [-(k // 2) for k in psf.shape]
+        spectrum: Array = fft.rfftn(np.roll(grid, shifts, tuple(range(psf.ndim))))
+        return spectrum
+
+    def _residual(self, power: Array, weight: float) -> float:
+        """Return the mean square of the residual, by Parseval's theorem."""
+        penalty = weight * self.roughness
+        squares = np.abs(penalty / (power + penalty + 1e-12) * self.spectrum) ** 2
+        squares[..., 1 : (self.shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
+        return float(squares.sum()) / float(np.prod(self.shape)) ** 2
+
+    def __call__(self, psf: Array) -> Array:
+        """Return the image deconvolved with a PSF."""
+        transfer = self._transfer(psf)
+        # Where the PSF lets nothing through and nothing is penalised, there is nothing.
+        gain = np.abs(transfer) ** 2 + self.weight * self.roughness + 1e-12
+        image = fft.irfftn(transfer.conj() / gain * self.spectrum, s=self.shape)
+        sharp: Array = image[tuple(slice(n) for n in self.sides)]
+        return sharp
+
+
+def closed(image: Array, axis: int, width: int) -> Array:
+    """Extend an image along an axis so that its end leads smoothly to its start.
+
+    The reflections at both ends, faded into each other.
+    """
+    n = image.shape[axis]
+    flipped = np.flip(image, axis)
+    t = (np.arange(width) + 0.5) / width
+    fade = (t * t * (3 - 2 * t)).reshape([-1] + [1] * (image.ndim - 1 - axis))
+    first = flipped.take(range(width), axis)
+    last = flipped.take(range(n - width, n), axis)
+    return np.concatenate([image, (1 - fade) * first + fade * last], axis)
+
+
+def _sparsity(image: Array) -> tuple[float, Array]:
+    """Return the logarithm of mean over root-mean-square gradient: low is sparse.
+
+    Also return how the blocks of the image differ from it, to first order.
+    """
+    inside = tuple(slice(n - 1) for n in image.shape)
+    steps = np.stack(
+        [np.abs(np.diff(image, axis=axis))[inside] for axis in range(image.ndim)]
+    )
+    absolute = _block_means(steps.sum(axis=0))
+    squared = _block_means((steps**2).sum(axis=0))
+    mean, square = absolute.mean() + 1e-30, squared.mean() + 1e-30
+    sparsity = float(np.log(mean) - np.log(square) / 2)
+    return sparsity, absolute / mean - squared / square / 2
+
+
+def _block_means(values: Array) -> Array:
+    """Return the means of the blocks of an array, without what is left over."""
+    sides = [min(BLOCK, n) for n in values.shape]
+    counts = [n // side for n, side in zip(values.shape, sides, strict=True)]
+    whole = values[tuple(slice(c * s) for c, s in zip(counts, sides, strict=True))]
+    pairs = [number for pair in zip(counts, sides, strict=True) for number in pair]
+    blocks = whole.reshape(pairs)
+    means: Array = blocks.mean(axis=tuple(range(1, 2 * values.ndim, 2))).ravel()
+    return means

@@ -1,0 +1,194 @@
+"""What has been restored so far, put together plane by plane or tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.tasks.arrays import Layout, cast, float_type, narrowed, widened
+from napari_dip.tasks.block import BlockFit
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Block
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Fit
+
+CONSTANT = "nothing to fit, for the image is constant"
+"""Why a job ended that needed no fit."""
+
+
+@dataclass
+class Result:
+    """What has been put together so far.
+
+    Attributes
+    ----------
+    image : array
+        The result.
+    given : bool
+        Whether it is an array of the user's, which keeps its type.
+    deviation : ndarray, optional
+        Standard deviation, of the same shape.
+    fits : list of Fit
+        All fits.
+    details : list of dict
+        What the provenance says of every block.
+    warnings : list of str
+        What the user should know.
+    stopped : bool
+        Whether the user has stopped the last fit.
+    not_begun : list of int
+        Planes that were not begun before the stop.
+    last : BlockFit, optional
+        The block that was fitted last.
+    """
+
+    image: Any
+    given: bool = False
+    deviation: NDArray[Any] | None = None
+    fits: list[Fit] = field(default_factory=list)
+    details: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    stopped: bool = False
+    not_begun: list[int] = field(default_factory=list)
+    last: BlockFit | None = None
+
+    def add(self, done: BlockFit) -> None:
+        """Take the fit of a block."""
+        from napari_dip.prior.fit import STOPPED
+
+        self.fits += done.fits
+        self.details.append(done.details)
+        self.warn(*done.warnings)
+        self.stopped = any(fit.stopped_by == STOPPED for fit in done.fits)
+        self.last = done
+
+    def warn(self, *warnings: str) -> None:
+        """Note what the user should know, once."""
+        self.warnings += [w for w in warnings if w not in self.warnings]
+
+    def put(self, index: tuple[int | slice, ...], values: NDArray[Any]) -> None:
+        """Put a plane, or a part of one, in its place."""
+        if self.given:
+            self.image[index] = cast(values, self.image.dtype)
+            return
+        self.image = widened(self.image, values.dtype)
+        self.image[index] = values
+
+    def put_deviation(
+        self, index: tuple[int | slice, ...], values: NDArray[Any]
+    ) -> None:
+        """Put the standard deviation of a plane, or of a part of one, in its place."""
+        if self.deviation is None:
+            self.deviation = np.zeros(self.image.shape, np.float32)
+        self.deviation = widened(self.deviation, values.dtype)
+        self.deviation[index] = values
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all fits."""
+        return sum(f.seconds for f in self.fits)
+
+    def failed(self, number: int, error: Exception) -> None:
+        """Note that a plane failed, or raise its error if nothing would be lost."""
+        if not self.details:
+            raise error
+        self.warnings.append(f"plane {number} was not fitted: {error}")
+
+    def summary(self, recipe: Recipe, layout: Layout) -> Fit:
+        """Put all fits together into one."""
+        from napari_dip.prior.problem import Fit
+
+        fits, image = self.fits, self.image
+        if self.not_begun:
+            planes = numbers(self.not_begun)
+            self.warn(f"{planes} not restored before the stop, and came back unchanged")
+        history = [
+            {**entry, "part": part}
+            for part, f in enumerate(fits)
+            for entry in f.history
+        ]
+        if recipe.dtype == "input" and not self.given:
+            image = cast(image, layout.dtype)
+        single = fits[0] if len(fits) == 1 else None
+        return Fit(
+            image=image,
+            average=None,
+            stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)) or CONSTANT,
+            iterations=sum(f.iterations for f in fits),
+            best_iteration=-1 if single is None else single.best_iteration,
+            seconds=self.seconds,
+            history=history,
+            settings={"recipe": recipe.to_dict(), "planes": self.details},
+            warnings=self.warnings,
+            uncertainty=self.deviation,
+            weights=None if single is None else single.weights,
+            operator=None if single is None else single.operator,
+        )
+
+
+class Canvas:
+    """A plane that blocks are put into, blended where their halos meet."""
+
+    def __init__(self, image: NDArray[Any], factor: int) -> None:
+        self.image, self.factor = image, factor
+        self.weight = np.zeros(image.shape, np.float32)
+        self.fitted: set[int] = set()
+
+    def copy(self) -> Canvas:
+        """Return a plane of its own."""
+        copy = Canvas(self.image.copy(), self.factor)
+        copy.weight = self.weight.copy()
+        return copy
+
+    def put(self, block: Block, image: NDArray[Any]) -> None:
+        """Put the image of a block in its place, weighted by its window."""
+        region = block.region(self.factor)
+        self.image = widened(self.image, image.dtype)
+        self.fitted.update(block.channels)
+        if not any(map(any, block.halo)):
+            for channel, values in zip(block.channels, image, strict=True):
+                self.image[channel][region] = values
+            return
+        window = block.window(self.factor)
+        for channel, values in zip(block.channels, image, strict=True):
+            place: Any = (channel, *region)
+            self.weight[place] += window
+            share = window / self.weight[place]
+            self.image[place] += share * (values - self.image[place])
+
+    def fill(self, given: NDArray[Any], *, exact: bool) -> None:
+        """Put the given values into channels that were not fitted.
+
+        They are not rounded to float32 where `exact` says so.
+        """
+        rest = [c for c in range(len(given)) if c not in self.fitted]
+        if not rest:
+            return
+        values = given[rest].astype(np.result_type(given.dtype, np.float32))
+        if not exact:
+            finite = values[np.isfinite(values)]
+            ends = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+            values = narrowed(values, float_type(*ends))
+        self.image = widened(self.image, values.dtype)
+        self.image[rest] = values
+
+
+def numbers(planes: Sequence[int]) -> str:
+    """Return which planes, in words; they follow each other."""
+    first, last = planes[0], planes[-1]
+    return f"plane {first} was" if first == last else f"planes {first} to {last} were"
+
+
+def untouched(layout: Layout, pixels: NDArray[Any] | None, factor: int) -> NDArray[Any]:
+    """Return a plane of the input, repeated to the size of the result."""
+    sides = layout.sides
+    if pixels is None:
+        return np.zeros((layout.channels, *(factor * n for n in sides)), np.float32)
+    for axis in range(1, 1 + len(sides)) if factor > 1 else ():
+        pixels = pixels.repeat(factor, axis=axis)
+    return pixels

@@ -1,0 +1,432 @@
+"""One network for a whole data set: fitted to windows of it, used for every tile."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import FitError
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Pixels, Plane
+from napari_dip.tasks.block import constant_image, relay, restored_image, result_type
+from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Block, Index, Job, Overrides, set_up
+from napari_dip.tasks.tiles import Tile, within
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.codes import Code
+    from napari_dip.prior.predictor import Predictor
+    from napari_dip.prior.problem import Fit, Iterate, Problem
+    from napari_dip.tasks.presets import Preset
+    from napari_dip.tasks.task import Plan
+
+WINDOWS = 32
+"""Windows that a network is fitted to."""
+
+SIDE = 192
+"""Pixels along a window."""
+
+CANDIDATES = 4
+"""Windows that are looked at for one that is taken."""
+
+ITERATIONS = 480
+"""Iterations of a shared fit, each of one window; half as many are 0.1 dB worse."""
+
+DECAY = 0.98
+"""EMA decay of the weights: a window alone says less than a whole image."""
+
+CHECK_EVERY = 120
+"""Iterations between looks at the loss, which predict all windows."""
+
+ENOUGH = 1 << 20
+"""Pixels of a data set from which on a shared fit takes less time than others."""
+
+UNLIKE = 1.5
+"""How far outside the range of the windows' errors, by a factor, the error of a plane
+is when the plane is of another kind."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A network that was fitted to windows of a data set.
+
+    Attributes
+    ----------
+    analysis : Analysis
+        What was found out about all windows together.
+    preset : Preset
+        How it was fitted.
+    predictor : Predictor
+        The network.
+    neighbours : int
+        Planes on either side that it sees beside the one it restores.
+    fits : list of Fit
+        Of every restart.
+    errors : tuple of float
+        Smallest and largest error of a window where pixels were hidden, in units of the
+        noise.
+    details : dict
+        For the provenance, JSON-able.
+    """
+
+    analysis: Analysis
+    preset: Preset
+    predictor: Predictor
+    neighbours: int
+    fits: list[Fit]
+    errors: tuple[float, float]
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """What it restores."""
+        return self.analysis.channels
+
+    def is_unlike(self, error: float) -> bool:
+        """Return whether a plane with such an error is of another kind."""
+        low, high = self.errors
+        return not low / UNLIKE <= error <= high * UNLIKE
+
+
+SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
+
+
+def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:
+    """Return indices of windows of some planes: half at random, half full of structure.
+
+    Windows that are constant or unknown for more than a half are not taken.
+    """
+    random = np.random.default_rng(seed)
+    sides = [min(n, SIDE) for n in job.layout.sides]
+    drawn: list[tuple[float, Index]] = []
+    for _ in range(CANDIDATES * WINDOWS):
+        plane = planes[int(random.integers(len(planes)))]
+        corner = [
+            int(random.integers(n - side + 1))
+            for n, side in zip(job.layout.sides, sides, strict=True)
+        ]
+        region = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
+        index = job.layout.within(plane, region)
+        pixels = job.pixels(index, job.take(index))
+        assert pixels is not None
+        usable = ~pixels.constant & ~np.isnan(pixels.values)
+        if all(index != other for _, other in drawn) and usable.mean() > 0.5:
+            drawn.append((_structure(pixels), index))
+    taken = drawn[: WINDOWS // 2]
+    rest = sorted(drawn[len(taken) :], key=lambda one: -one[0])
+    return [index for _, index in taken + rest[: WINDOWS - len(taken)]]
+
+
+def _structure(pixels: Pixels) -> float:
+    """Return the variance of a window without its noise, which means average out."""
+    height, width = (n // 4 * 4 for n in pixels.values.shape[1:])
+    values = pixels.values[:, :height, :width].astype(np.float64)
+    means = values.reshape(len(values), height // 4, 4, width // 4, 4).mean((2, 4))
+    spread = np.nanvar(means, axis=(1, 2)) / np.maximum(np.nanvar(values), 1e-300)
+    return float(np.mean(spread))
+
+
+def fit_shared(
+    job: Job,
+    recipe: Recipe,
+    windows: Sequence[Index],
+    *,
+    overrides: Overrides,
+    threads: int | None = None,
+    seed: int,
+) -> SharedFitting:
+    """Fit networks to windows of some planes, one for each group of channels.
+
+    Yields
+    ------
+    Iterate
+        `image` holds the windows, (N, C, Y, X), in the units of the input; NaN in
+        channels that are not fitted now.
+
+    Returns
+    -------
+    list of Shared or None
+        None where the network of the preset sees more than a window, or the task needs
+        more of an image than its pixels.
+    """
+    pool = stacked(job, windows)
+    neighbours = _neighbours(job, recipe, pool, windows)
+    shared = []
+    for channels in job.groups(pool):
+        group = _Group(job, recipe, windows, pool, channels, neighbours, overrides)
+        fitted = yield from group.fit(threads, seed)
+        if fitted is None:
+            return None
+        shared.append(fitted)
+    return shared
+
+
+def _neighbours(
+    job: Job, recipe: Recipe, pool: Pixels, windows: Sequence[Index]
+) -> int:
+    """Return how many planes on either side a network sees beside its own."""
+    possible = most(job.layout)
+    if recipe.neighbours != "auto":
+        return min(int(recipe.neighbours), possible)
+    if possible and related(job, pool, windows):
+        return min(AUTOMATIC, possible)
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Channels that are fitted together; see `fit_shared`."""
+
+    job: Job
+    recipe: Recipe
+    windows: Sequence[Index]
+    pool: Pixels
+    channels: tuple[int, ...]
+    neighbours: int
+    overrides: Overrides
+
+    def fit(
+        self, threads: int | None, seed: int
+    ) -> Generator[Iterate, bool | None, Shared | None]:
+        """Fit one network, or several from different seeds."""
+        from napari_dip.prior.fit import fit
+        from napari_dip.prior.predictor import Predictor
+
+        job, recipe, overrides = self.job, self.recipe, self.overrides
+        block = Block.whole(0, (), self.channels, self.pool.values.shape[1:])
+        known = [a for a in overrides.analysis if a.channels == self.channels]
+        plane = job.scaled(self.pool, block, known[0].scale if known else None)
+        if plane.levels is not None:
+            return None
+        analysis = known[0] if known else job.analyse(plane, block)
+        preset = _for_windows(job.preset(analysis))
+        if preset is None:
+            return None
+        plan = job.plan(plane, block, analysis, preset)
+        if plan.code is not None or plan.problem.operator is not None:
+            return None
+        code = code_at(job, preset, analysis, self.windows, self.neighbours)
+        problem = _as_windows(plan.problem)
+        plan = dataclasses.replace(plan, problem=problem, code=code)
+        restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
+        fits: list[Fit] = []
+        for restart in range(restarts):
+            number = (seed + 104729 * restart) % 2**31
+            problem, prior, settings = set_up(plan, preset, recipe, overrides, number)
+            settings = dataclasses.replace(settings, threads=threads, keep_weights=True)
+            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            adapt = partial(self.shown, plane, restart, restarts)
+            done, _ = yield from relay(fitting, adapt, None)
+            fits.append(done)
+        weights = [f.weights for f in fits if f.weights is not None]
+        mean = sum((f.average for f in fits[1:]), start=fits[0].average) / len(fits)
+        errors = [
+            error_of(mean[n : n + 1], plane.cut((n,)), analysis)
+            for n in range(len(self.windows))
+        ]
+        details = {
+            **plan.details,
+            **fits[-1].settings,
+            **overrides.to_dict(),
+            "windows": len(self.windows),
+            "neighbours": self.neighbours,
+            "analysis": analysis.to_dict(),
+        }
+        predictor = Predictor(prior, problem.image_shape, weights, settings)
+        return Shared(
+            analysis,
+            preset,
+            predictor,
+            self.neighbours,
+            fits,
+            (min(errors), max(errors)),
+            details,
+        )
+
+    def shown(self, plane: Plane, restart: int, restarts: int, it: Iterate) -> Iterate:
+        """Return an iterate of the fit with an image of the windows."""
+
+        def render(finished: bool) -> NDArray[Any]:
+            image = np.full(self.pool.values.shape, np.nan, np.float32)
+            values = it.average.transpose(0, 1).cpu().numpy()
+            image[list(self.channels)] = plane.to_units(values)
+            return image.swapaxes(0, 1)
+
+        return dataclasses.replace(it, render=render, part=restart, parts=restarts)
+
+
+def code_at(
+    job: Job,
+    preset: Preset,
+    analysis: Analysis,
+    windows: Sequence[Index],
+    neighbours: int,
+) -> Code:
+    """Return what a network sees of parts of planes, with their neighbours."""
+    code = preset.code
+    if not neighbours:
+        return code
+    from napari_dip.prior.codes import BlindSpot
+
+    seen = guide(job, analysis.channels, analysis.scale, windows, neighbours)
+    assert isinstance(code, BlindSpot)
+    return dataclasses.replace(code, guide=seen)
+
+
+def _as_windows(problem: Problem) -> Problem:
+    """Return the problem of a volume as that of its planes."""
+    weight = problem.weight
+    assert weight is not None
+    return dataclasses.replace(
+        problem,
+        measurement=problem.measurement[0].transpose(0, 1).contiguous(),
+        weight=weight[0].transpose(0, 1).contiguous(),
+    )
+
+
+def _for_windows(preset: Preset) -> Preset | None:
+    """Return a preset for windows, None where it is none for parts of an image.
+
+    There are too many windows to learn their noise, so that the fit ends after a number
+    of iterations.
+    """
+    from napari_dip.prior.codes import BlindSpot
+    from napari_dip.prior.local import Local
+    from napari_dip.prior.stopping import Iterations
+
+    local = isinstance(preset.architecture, Local)
+    hiding = isinstance(preset.code, BlindSpot) and preset.code.guide is None
+    if not (local and hiding and preset.average == "weights"):
+        return None
+    stop = preset.stop
+    if not stop.fixed:
+        stop = Iterations(ITERATIONS)
+    return dataclasses.replace(
+        preset,
+        stop=stop,
+        schedule="cosine",
+        ema_decay=DECAY,
+        check_every=CHECK_EVERY,
+    )
+
+
+def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
+    """Return the squared error of predictions of hidden pixels, in units of the noise.
+
+    Means over the pixels that hold noise; of the channels, the largest.
+    """
+    variance = analysis.noise.at(average)[0].cpu().numpy()
+    squared = (average[0].cpu().numpy() - plane.values) ** 2
+    ratios = [
+        float(s[u].mean() / max(v[u].mean(), 1e-12))
+        for s, v, u in zip(squared, variance, plane.noisy, strict=True)
+        if u.any()
+    ]
+    return max(ratios, default=1.0)
+
+
+def error_on(
+    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels]]
+) -> tuple[float, bool]:
+    """Try networks on parts of a plane.
+
+    Returns
+    -------
+    float
+        Squared error where pixels were hidden, over the variance of the pixels: by it
+        networks of unlike scale and noise can be compared.
+    bool
+        Whether the plane is of another kind than the windows they were fitted to.
+    """
+    errors: list[float] = []
+    unlike = False
+    for shared in networks:
+        ratios = []
+        for index, pixels in parts:
+            if not known_in(pixels, shared.channels).any():
+                continue
+            plane = _scaled(job, shared, index, pixels)
+            if plane.levels is not None:
+                continue
+            average = _predict(job, shared, index, plane)
+            known = plane.known > 0
+            rest = (average[0].cpu().numpy() - plane.values)[:, known]
+            spread = plane.values[:, known].var()
+            errors.append(float(np.square(rest).mean() / max(spread, 1e-20)))
+            ratios.append(error_of(average, plane, shared.analysis))
+        unlike = unlike or bool(ratios and shared.is_unlike(float(np.mean(ratios))))
+    return float(np.mean(errors)) if errors else 0.0, unlike
+
+
+def known_in(pixels: Pixels, channels: Sequence[int]) -> NDArray[np.bool_]:
+    """Return where all of some channels are known."""
+    known: NDArray[np.bool_] = ~np.isnan(pixels.values[list(channels)]).any(axis=0)
+    return known
+
+
+def restore(
+    job: Job, recipe: Recipe, shared: Shared, index: Index, tile: Tile, pixels: Pixels
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Restore a tile by a shared network.
+
+    Parameters
+    ----------
+    job, recipe
+        The task.
+    shared : Shared
+        The network of some channels.
+    index : tuple
+        Of the plane.
+    tile : Tile
+        Its part.
+    pixels : Pixels
+        All channels of what the tile sees.
+
+    Returns
+    -------
+    ndarray
+        (C, Y, X), the core of the tile, in the units of the input.
+    tuple of str
+        What the user should know.
+    """
+    plane = _scaled(job, shared, index, pixels)
+    dtype = result_type(job, recipe, plane)
+    core = (slice(None), *within(tile.core, tile.seen))
+    if plane.levels is not None:
+        image = constant_image(plane, plane.levels, plane.known.shape, dtype)
+        return image[core], plane.warnings
+    average = _predict(job, shared, index, plane)
+    part = within(tile.filtered, tile.seen)
+    plan = _plan(job, shared, index, plane.cut(part))
+    image = restored_image(plan, [average[:, :, *part]], dtype)
+    if not np.isfinite(image).all():
+        raise FitError("the network that planes share gave an image that is not finite")
+    core = (slice(None), *within(tile.core, tile.filtered))
+    return image[core], plane.warnings
+
+
+def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:
+    """Return the channels of a network, scaled for it."""
+    block = Block.whole(0, index, shared.channels, pixels.values.shape[1:])
+    return job.scaled(pixels, block, shared.analysis.scale)
+
+
+def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
+    """Return the plan of a part of a plane."""
+    block = Block.whole(0, index, shared.channels, plane.known.shape)
+    return job.plan(plane, block, shared.analysis, shared.preset)
+
+
+def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
+    """Return what the network says about a part of a plane."""
+    code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
+    return shared.predictor(_plan(job, shared, index, plane).problem, code)

@@ -1,0 +1,232 @@
+"""A pass over all planes, tile by tile, by networks that the planes share."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import FitError, InputError
+from napari_dip.tasks.arrays import Pixels, cast
+from napari_dip.tasks.block import relay
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.shared import (
+    Shared,
+    draw_windows,
+    error_on,
+    fit_shared,
+    known_in,
+    restore,
+)
+from napari_dip.tasks.task import Block, Index, Job, Overrides
+from napari_dip.tasks.tiles import Tile, probes, side_of, tiles, within
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Iterate
+
+Sweeping = Generator["Iterate", "bool | None", Any]
+
+NETWORKS = 3
+"""Kinds of planes that are remembered."""
+
+IN_VAIN = 3
+"""Fits of single planes that did not help, after which none is tried any more."""
+
+NO_WORSE = 1.02
+"""Error of a plane by its own network, over that by another, up to which its own is
+used: that is of the plane's noise, too."""
+
+
+@dataclass
+class Sweep:
+    """A pass over all planes.
+
+    Attributes
+    ----------
+    job, recipe, overrides, threads
+        As for `napari_dip.tasks.run.run`.
+    result : Result
+        Takes what is restored.
+    """
+
+    job: Job
+    recipe: Recipe
+    overrides: Overrides
+    threads: int | None
+    result: Result
+    networks: list[list[Shared]] = field(default_factory=list)
+    """The newest last; of each kind of planes one for every group of channels."""
+    in_vain: int = 0
+
+    def run(self) -> Sweeping:
+        """Restore all planes; return whether they can share a network."""
+        layout, result = self.job.layout, self.result
+        planes = list(layout.indices())
+        self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
+        self.total, self.done = len(planes) * len(self.cut), 0
+        self.began = time.perf_counter()
+        if not (yield from self.fit(planes, self.overrides)):
+            return False
+        for number, index in enumerate(planes):
+            try:
+                chosen = yield from self.choose(number, index)
+                yield from self.restore_plane(number, index, chosen)
+            except (InputError, FitError) as error:
+                result.failed(number, error)
+                self.leave(index)
+        return True
+
+    # -- networks -----------------------------------------------------------------
+
+    def fit(self, planes: Sequence[Index], overrides: Overrides) -> Sweeping:
+        """Fit networks to windows of some planes; return whether that is possible."""
+        job, result = self.job, self.result
+        # A plane that has been left for later takes other seeds.
+        seed = (self.recipe.seed + 15485863 * len(self.networks)) % 2**31
+        windows = draw_windows(job, planes, seed)
+        if not windows:
+            return False
+        shown = next(p for p in planes if job.layout.is_part(windows[0], p))
+
+        def adapt(it: Iterate) -> Iterate:
+            def render(finished: bool) -> NDArray[Any]:
+                plane = job.take(shown)
+                plane = cast(untouched(job.layout, plane, 1), np.dtype(np.float32))
+                for window, values in zip(windows, it.render(finished), strict=True):
+                    if job.layout.is_part(window, shown):
+                        region = job.layout.region(window)
+                        seen = ~np.isnan(values)
+                        plane[(slice(None), *region)][seen] = values[seen]
+                return job.layout.arrange(plane)
+
+            self.latest = dataclasses.replace(
+                it,
+                render=render,
+                index=shown,
+                part=len(result.fits) + self.done + it.part,
+                parts=len(result.fits) + self.total + it.parts,
+                seconds=time.perf_counter() - self.began,
+            )
+            return self.latest
+
+        fitting = fit_shared(
+            job,
+            self.recipe,
+            windows,
+            overrides=overrides,
+            threads=self.threads,
+            seed=seed,
+        )
+        shared, _ = yield from relay(fitting, adapt, None)
+        if not shared:
+            return False
+        self.networks = [*self.networks, shared][-NETWORKS:]
+        for one in shared:
+            result.fits += one.fits
+            result.details.append(one.details)
+            result.warn(*(w for f in one.fits for w in f.warnings))
+        return True
+
+    def choose(self, number: int, index: Index) -> Sweeping:
+        """Return the networks for a plane: those it has the least error by.
+
+        Where it is of another kind than all others, networks are fitted to it alone.
+        """
+        if self.job.layout.planes == 1 or self.result.stopped:
+            return self.networks[-1]
+        # One region after the other, for arrays that are read piece by piece.
+        regions = [
+            self.job.layout.within(index, r) for r in probes(self.job.layout.sides)
+        ]
+        parts = [(r, p) for r in regions if (p := self.pixels(r)) is not None]
+
+        def tested(networks: list[Shared]) -> tuple[float, bool]:
+            return error_on(self.job, networks, parts)
+
+        ranked = sorted(
+            ((*tested(networks), n) for n, networks in enumerate(self.networks)),
+        )
+        error, unlike, best = ranked[0]
+        if not unlike or self.in_vain >= IN_VAIN:
+            return self.networks[best]
+        before = list(self.networks)
+        overrides = dataclasses.replace(self.overrides, analysis=())
+        if not (yield from self.fit([index], overrides)):
+            return before[best]
+        if tested(self.networks[-1])[0] <= NO_WORSE * error:
+            return self.networks[-1]
+        self.in_vain += 1
+        chosen, self.networks = before[best], before
+        return chosen
+
+    # -- planes -------------------------------------------------------------------
+
+    def pixels(self, index: Index) -> Pixels | None:
+        """Return the pixels of a part of a plane, None where nothing is known."""
+        pixels = self.job.pixels(index, self.job.take(index))
+        return None if pixels is None or np.isnan(pixels.values).all() else pixels
+
+    def restore_plane(
+        self, number: int, index: Index, networks: list[Shared]
+    ) -> Sweeping:
+        """Restore a plane, tile by tile."""
+        result = self.result
+        if result.stopped:
+            result.not_begun.append(number)
+            self.leave(index)
+            return
+        for tile in self.cut:
+            if result.stopped:
+                self.leave(index, tile)
+                continue
+            self.restore_tile(index, tile, networks)
+            self.done += 1
+            stop = yield dataclasses.replace(
+                self.latest,
+                render=lambda finished: np.array(result.image[index]),
+                index=index,
+                part=len(result.fits) + self.done - 1,
+                parts=len(result.fits) + self.total,
+                seconds=time.perf_counter() - self.began,
+            )
+            result.stopped = bool(stop)
+
+    def restore_tile(self, index: Index, tile: Tile, networks: list[Shared]) -> None:
+        """Restore a tile of a plane."""
+        layout = self.job.layout
+        seen = layout.within(index, tile.seen)
+        given = self.job.take(seen)
+        pixels = self.job.pixels(seen, given)
+        assert given is not None
+        assert pixels is not None
+        core = (slice(None), *within(tile.core, tile.seen))
+        unchanged = given[core]
+        canvas = Canvas(cast(unchanged, np.dtype(np.float32)), 1)
+        sides = unchanged.shape[1:]
+        for shared in networks:
+            if not known_in(pixels, shared.channels)[core[1:]].any():
+                continue
+            image, warnings = restore(
+                self.job, self.recipe, shared, index, tile, pixels
+            )
+            self.result.warn(*warnings)
+            canvas.put(Block.whole(0, index, shared.channels, sides), image)
+        canvas.fill(unchanged, exact=self.recipe.dtype == "input")
+        self.result.put(layout.within(index, tile.core), layout.arrange(canvas.image))
+
+    def leave(self, index: Index, *parts: Tile) -> None:
+        """Put a plane, or parts of it, into the result as they came."""
+        layout = self.job.layout
+        for tile in parts or self.cut:
+            where = layout.within(index, tile.core)
+            given = self.job.take(where)
+            assert given is not None
+            canvas = Canvas(cast(given, np.dtype(np.float32)), 1)
+            canvas.fill(given, exact=self.recipe.dtype == "input")
+            self.result.put(where, layout.arrange(canvas.image))

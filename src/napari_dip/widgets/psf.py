@@ -1,0 +1,271 @@
+"""The dock widget that makes a point spread function, in two ways."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from napari.layers import Image, Layer
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from napari_dip.errors import FitError, InputError
+from napari_dip.io.provenance import origin
+from napari_dip.io.psf import differ, size_warning
+from napari_dip.io.units import converted, symbol
+from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
+from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
+from napari_dip.tasks.recipe import Parameters
+from napari_dip.widgets import scripting, settings
+from napari_dip.widgets.fields import row
+from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.layers import KEY, array_of, whole
+from napari_dip.widgets.panel import ParameterPanel, changed, copy
+from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.results import insert
+
+SLICES = 129
+"""Most slices of a PSF for a volume, unless the user asks for more."""
+
+
+class PsfWidget(QWidget):
+    """Make a point spread function, from the optics of a microscope or from beads."""
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.microscope = MicroscopePanel(napari_viewer)
+        self.beads = BeadPanel(napari_viewer)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.microscope, "Microscope")
+        self.tabs.addTab(self.beads, "Beads")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Offer the layers that exist now; napari calls this when they change."""
+        self.microscope.reset_choices(event)
+        self.beads.reset_choices(event)
+
+
+class PsfPanel(ParameterPanel):
+    """One of the ways: parameters, a layer, and a new layer with the PSF."""
+
+    kind: ClassVar[type[Parameters]]
+    """The parameters."""
+
+    tip: ClassVar[str]
+    """What the layer is for."""
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, self.kind, parent)
+        self.image = ImageInput("image", napari_viewer, self.tip)
+        self.inputs = {"image": self.image}
+        for i, entry in enumerate(self.image.rows):
+            self.fields.form.insertRow(i, *row(*entry))
+        self.run_button = button("Run", "Make the PSF; it is a new layer.")
+        self.progress = wrapped()
+        self.progress.hide()
+        self._fill_dock(self.fields, self.run_button, self.progress)
+        self._restore()
+        self.image.combo.changed.connect(self.take_sizes)
+        self.run_button.clicked.connect(self.run)
+        self.reset_choices()
+        self.take_sizes()
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Offer the layers that exist now, the selected one first."""
+        self.image.reset_choices(event)
+        active = self.viewer.layers.selection.active
+        if self.image.layer is None and active is not None:
+            self.image.choose(active.name)
+
+    def take_sizes(self, _: Any = None) -> None:
+        """Fill in the pixel sizes of the layer, where it has any."""
+        known = {} if self.image.layer is None else sizes(self.image.layer)
+        if "y" in known and "x" in known and not differ(known["y"], known["x"]):
+            self.fields.fields["pixel_size"].value = known["x"]
+            if "z" in known:
+                self.fields.fields["z_step"].value = known["z"]
+
+    def run(self) -> None:
+        """Make the PSF, or say what is wrong."""
+        try:
+            parameters = self.fields.recipe()
+            make = self._maker(parameters)
+        except InputError as error:
+            self._say(str(error))
+            return
+        settings.remember(parameters.task, changed(parameters))
+        self.run_button.setEnabled(False)
+        self._say("Computing")
+        slots = {"returned": self._show, "errored": self._failed}
+        create_worker(_made, make, _connect=slots)
+
+    def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
+        """Return a function that makes the layer of the PSF and a text about it."""
+        raise NotImplementedError
+
+    def _show(self, made: tuple[Image, str]) -> None:
+        layer, text = made
+        insert(self.viewer.layers, [], layer)
+        self._end(text)
+
+    def _failed(self, error: Exception) -> None:
+        show_error(str(error))
+        self._end(f"Failed: {error}")
+
+    def _end(self, text: str) -> None:
+        self.run_button.setEnabled(True)
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.progress.setText(text)
+        self.progress.show()
+
+    def copy_python(self) -> None:
+        """Copy Python code that makes this PSF."""
+        self._copy(lambda p: scripting.python(p, self._code(), scripting.Ending()))
+
+    def copy_command(self) -> None:
+        """Copy the command line that writes this PSF to a file."""
+        self._copy(lambda p: scripting.command(p, self._files(), "psf.tif"))
+
+    def _code(self) -> dict[str, str]:
+        """Return the Python expressions of the arrays that the PSF is made of."""
+        return {}
+
+    def _files(self) -> dict[str, str]:
+        """Return the files of the arrays that the PSF is made of."""
+        return {}
+
+    def _copy(self, write: Callable[[Parameters], str]) -> None:
+        try:
+            text = write(self.fields.recipe())
+        except InputError as error:
+            self._show_message(str(error))
+            return
+        copy(text)
+        self._show_message("Copied.")
+
+
+class MicroscopePanel(PsfPanel):
+    """Compute a point spread function from the optics."""
+
+    kind = MicroscopeParameters
+    tip = "The image to deconvolve later, which gives the pixel sizes; none is needed."
+    about = (
+        "This panel restores nothing. It computes how a microscope images a point, "
+        "which Deconvolve needs: a new layer, on pixels of the same size as the "
+        "image's.\n\n"
+        "Choose the image first: if the file says how large its pixels are, this is "
+        "filled in. The rest stands on the objective and in the settings of the "
+        "filters. A real objective is a little worse than its model, so a PSF from "
+        "beads is better where there is one."
+    )
+
+    def take_sizes(self, _: Any = None) -> None:
+        """Fill in the pixel sizes of the layer, and slices for a volume."""
+        super().take_sizes()
+        layer = self.image.layer
+        if layer is not None and "z" in sizes(layer):
+            count = array_of(layer).shape[layer.ndim - 3]
+            field = self.fields.fields["shape"]
+            sides = field.value[-2:]
+            if isinstance(sides, tuple):  # not a text that is no shape
+                field.value = (min(count // 2 * 2 + 1, SLICES), *sides)
+
+    def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
+        aperture, wave = parameters.numerical_aperture, parameters.wavelength
+        steps = (parameters.z_step, parameters.pixel_size, parameters.pixel_size)
+        n = len(parameters.shape)
+        place = {"scale": steps[-n:], "units": ("µm",) * n}
+        source = self.image.layer
+        if source is not None and not sizes(source):
+            place = _grid(source, n)
+        name = f"PSF {aperture:g} NA, {wave:g} nm"
+
+        def make() -> tuple[Image, str]:
+            psf = microscope_psf(**dataclasses.asdict(parameters))
+            metadata = {KEY: origin(parameters)}
+            return Image(psf, name=name, metadata=metadata, **place), "Finished."
+
+        return make
+
+
+class BeadPanel(PsfPanel):
+    """Measure a point spread function from beads."""
+
+    kind = BeadParameters
+    tip = "An image, or a volume, of beads that are smaller than the resolution."
+    about = (
+        "This panel restores nothing. It measures how a microscope images a point, "
+        "which Deconvolve needs, from an image of small beads. The result is a new "
+        "layer.\n\n"
+        "Beads that lie alone are aligned to a fraction of a pixel and averaged. Those "
+        "at the border, saturated ones, close pairs and clumps are left out. Take the "
+        "image of the beads as you take the image to deconvolve: with the same "
+        "objective, colour, pixel size and z step."
+    )
+
+    def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
+        source = self._source()
+        read = self.image.array(source, whole(source))
+        metadata = origin(parameters) | {"layers": {"image": source.name}}
+
+        def make() -> tuple[Image, str]:
+            beads: Beads = measure(read(), parameters)
+            place = _grid(source, beads.psf.ndim)
+            name = f"PSF of {source.name}"
+            layer = Image(beads.psf, name=name, metadata={KEY: metadata}, **place)
+            return layer, f"Finished: {beads.summary}."
+
+        return make
+
+    def _code(self) -> dict[str, str]:
+        source = self._source()
+        return {"image": self.image.code(source, whole(source))}
+
+    def _files(self) -> dict[str, str]:
+        return {"image": self.image.file(whole(self._source()))}
+
+    def _source(self) -> Layer:
+        layer = self.image.layer
+        if layer is None:
+            raise InputError("There is no image layer with beads: open one first.")
+        return layer
+
+
+def sizes(layer: Layer) -> dict[str, float]:
+    """Return the distances of two pixels along z, y and x, in µm, where known."""
+    known = {}
+    last = list(zip(layer.scale, layer.units, strict=True))[-3:]
+    for axis, (step, unit) in zip("zyx"[-len(last) :], last, strict=True):
+        length = converted(abs(float(step)), symbol(unit), "µm")
+        if length:
+            known[axis] = length
+    return known
+
+
+def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
+    """Show a warning if the layer of a PSF has other pixels than that of the image."""
+    if image is not None and psf is not None:
+        text = size_warning(sizes(image), sizes(psf))
+        if text is not None:
+            show_warning(text)
+
+
+def _grid(source: Layer, n: int) -> dict[str, Any]:
+    """Return scale and units of a layer with the pixels of another."""
+    return {"scale": np.abs(source.scale[-n:]), "units": source.units[-n:]}
+
+
+def _made(make: Callable[[], tuple[Image, str]]) -> tuple[Image, str]:
+    """Make a PSF in a thread."""
+    try:
+        return make()
+    except RuntimeError as error:  # of torch; napari's workers ignore it
+        raise FitError(f"{type(error).__name__}: {error}") from error

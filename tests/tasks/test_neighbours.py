@@ -1,0 +1,99 @@
+"""Neighbouring planes as further input."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dip import denoise
+from napari_dip.tasks import shared as sharing
+from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.neighbours import around, guide, most, related, stacked
+
+FIXED = {"device": "cpu", "precision": "float32"}
+
+
+def blobs(*shape, seed=0):
+    random = np.random.default_rng(seed).normal(size=shape)
+    smooth = ndimage.gaussian_filter(random, (*[0] * (len(shape) - 2), 3, 3))
+    return (100 + 20 * smooth / smooth.std()).astype(np.float32)
+
+
+def noisy(clean, sigma=10, seed=1):
+    return (clean + np.random.default_rng(seed).normal(0, sigma, clean.shape)).astype(
+        np.float32
+    )
+
+
+def job_of(stack, **parameters):
+    job = TASK.make_job(DenoiseRecipe(**parameters), stack)
+    return job, list(job.layout.indices())
+
+
+def test_planes_lie_around_each_other_along_the_last_leading_axis():
+    layout = Layout.of(np.zeros((2, 5, 20, 30)), None, 2, "image")
+    index = list(layout.indices())[6]
+    assert index == (1, 1, slice(None), slice(None))
+    assert [i[1] for i in around(layout, index, 2)] == [0, 2, 1, 3]
+    assert {i[0] for i in around(layout, index, 2)} == {1}
+    last = list(layout.indices())[4]
+    assert [i[1] for i in around(layout, last, 2)] == [3, 3, 2, 2]
+    assert most(layout) == 4
+    assert most(Layout.of(np.zeros((20, 30)), None, 2, "image")) == 0
+
+
+def test_planes_that_show_the_same_are_related():
+    still = noisy(np.stack([blobs(80, 90)] * 4))
+    job, planes = job_of(still)
+    assert related(job, stacked(job, planes), planes)
+    others = noisy(blobs(4, 80, 90))
+    job, planes = job_of(others)
+    assert not related(job, stacked(job, planes), planes)
+
+
+def test_the_guide_is_what_lies_in_the_neighbours():
+    stack = noisy(blobs(3, 20, 30, 2))
+    stack[2, 3, 4, 0] = np.nan
+    job, planes = job_of(stack, channel_axis=3)
+    scale = ((50.0, 0.0), (100.0, 200.0))
+    windows = [job.layout.within(planes[1], (slice(0, 16), slice(2, 18)))]
+    seen = guide(job, (0, 1), scale, windows, 1)
+    assert seen.shape == (1, 4, 16, 16)
+    expected = np.concatenate(
+        [
+            np.moveaxis((stack[n, :16, 2:18] - scale[0]) / scale[1], -1, 0)
+            for n in (0, 2)
+        ]
+    )
+    expected[2, 3, 2] = 0.5
+    np.testing.assert_allclose(seen[0], expected, rtol=1e-5)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(sharing, "SIDE", 48)
+    monkeypatch.setattr(sharing, "WINDOWS", 6)
+
+
+def test_neighbours_that_show_the_same_thing_help(small_windows):
+    clean = np.stack([blobs(64, 64)] * 5)
+    stack = noisy(clean, sigma=20)
+    common = {"share": "yes", "iterations": 80, **FIXED}
+
+    def error(neighbours):
+        fit = denoise(stack, neighbours=neighbours, full_output=True, **common)
+        rest = fit.image - clean
+        return float(np.sqrt(np.mean(rest**2))), fit.settings["planes"][0]["neighbours"]
+
+    alone, none = error(0)
+    together, two = error("auto")
+    assert (none, two) == (0, 2)
+    assert together < 0.93 * alone
+
+
+def test_there_are_no_more_neighbours_than_planes(small_windows):
+    stack = noisy(np.stack([blobs(64, 64)] * 2))
+    fit = denoise(
+        stack, neighbours=8, share="yes", iterations=5, full_output=True, **FIXED
+    )
+    assert fit.settings["planes"][0]["neighbours"] == 1

@@ -1,0 +1,201 @@
+"""One network for all planes of a data set."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dip import denoise
+from napari_dip.errors import InputError
+from napari_dip.tasks import shared as sharing
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+
+FIXED = {"device": "cpu", "precision": "float32"}
+QUICK = {"iterations": 12, "share": "yes", **FIXED}
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    monkeypatch.setattr(sharing, "SIDE", 48)
+    monkeypatch.setattr(sharing, "WINDOWS", 4)
+
+
+def blobs(*shape, seed=0):
+    random = np.random.default_rng(seed).normal(size=shape)
+    smooth = ndimage.gaussian_filter(random, (*[0] * (len(shape) - 2), 4, 4))
+    return (100 + 20 * smooth / smooth.std()).astype(np.float32)
+
+
+def noisy(clean, sigma=8, seed=1):
+    rest = np.random.default_rng(seed).normal(0, sigma, clean.shape)
+    return (clean + rest).astype(np.float32)
+
+
+def rmse(image, clean):
+    return float(np.sqrt(np.mean((image - clean) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return blobs(4, 64, 80)
+
+
+@pytest.fixture(scope="module")
+def stack(clean):
+    return noisy(clean)
+
+
+def test_one_fit_restores_all_planes(clean, stack):
+    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+    assert fit.iterations == 60
+    assert len(fit.settings["planes"]) == 1
+    assert fit.settings["planes"][0]["windows"] == 4
+    for image, truth, given in zip(fit.image, clean, stack, strict=True):
+        assert rmse(image, truth) < 0.5 * rmse(given, truth)
+
+
+def test_without_sharing_every_plane_is_fitted(stack):
+    fit = denoise(stack, full_output=True, **{**QUICK, "share": "no"})
+    assert len(fit.settings["planes"]) == 4
+    assert fit.iterations == 48
+
+
+def test_sharing_begins_with_the_size(stack, monkeypatch):
+    auto = {**QUICK, "share": "auto", "full_output": True}
+    assert len(denoise(stack, **auto).settings["planes"]) == 4
+    monkeypatch.setattr("napari_dip.tasks.run.ENOUGH", stack.size)
+    assert len(denoise(stack, **auto).settings["planes"]) == 1
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
+    image = noisy(
+        np.moveaxis(blobs(*channels, 208, 400), 0, -1) if channels else blobs(208, 400)
+    )
+    whole = denoise(image, tile=None, **QUICK)
+    cut = denoise(image, tile=192, **QUICK)
+    np.testing.assert_allclose(cut, whole, atol=1.0)
+    assert rmse(cut, whole) < 0.03
+
+
+def test_seams_are_no_steeper_than_elsewhere():
+    image = noisy(blobs(200, 600))
+    steps = np.abs(np.diff(denoise(image, tile=192, **QUICK), axis=1))
+    whole = np.abs(np.diff(denoise(image, tile=None, **QUICK), axis=1))
+    seams = [191, 383]
+    ratio = steps[:, seams].mean() / np.delete(steps, seams, 1).mean()
+    without = whole[:, seams].mean() / np.delete(whole, seams, 1).mean()
+    assert ratio / without == pytest.approx(1, abs=0.02)
+
+
+def test_planes_without_noise_or_pixels_come_back_as_they_were(stack):
+    stack = stack.copy()
+    stack[1], stack[2] = 7, np.nan
+    stack[3, :20] = np.nan
+    image = denoise(stack, **QUICK)
+    assert (image[1] == 7).all()
+    assert np.isnan(image[2]).all()
+    assert not np.isnan(image[[0, 1, 3]]).any()
+
+
+def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
+    stack = stack.copy()
+    other = 3000 * blobs(64, 80, seed=5)
+    stack[2] = noisy(other, sigma=1e5)
+    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+    assert len(fit.settings["planes"]) == 2
+    assert rmse(fit.image[2], other) < 0.6 * rmse(stack[2], other)
+    assert rmse(fit.image[3], clean[3]) < 0.6 * rmse(stack[3], clean[3])
+
+
+def test_channels_of_different_things_have_networks_of_their_own():
+    two = np.stack([noisy(blobs(64, 80, seed=s), seed=s) for s in (1, 2)])
+    stack = np.stack([two, two[:, ::-1]])
+    fit = denoise(stack, channel_axis=1, full_output=True, **QUICK)
+    channels = [p["analysis"]["channels"] for p in fit.settings["planes"]]
+    assert channels == [(0,), (1,)]
+    assert fit.image.shape == stack.shape
+
+
+def test_a_stop_keeps_what_is_done(stack):
+    def callback(it):
+        seen.append(it)
+        return it.part == 1
+
+    seen = []
+    fit = denoise(stack, callback=callback, full_output=True, **QUICK)
+    assert fit.warnings == [
+        "planes 1 to 3 were not restored before the stop, and came back unchanged"
+    ]
+    assert not np.array_equal(fit.image[0], stack[0])
+    np.testing.assert_array_equal(fit.image[1:], stack[1:])
+    assert [it.parts for it in seen] == [5] * len(seen)
+
+
+def test_what_is_shown_is_a_plane(stack):
+    shown = []
+    denoise(stack, callback=lambda it: shown.append((it.index, it.image)), **QUICK)
+    assert {image.shape for _, image in shown} == {(64, 80)}
+    for number in range(4):
+        last = next(im for index, im in reversed(shown) if index[0] == number)
+        assert rmse(last, stack[number]) > 0
+
+
+def test_the_result_can_be_put_elsewhere(stack):
+    class Sink:
+        shape = stack.shape
+        dtype = np.dtype(np.uint8)
+
+        def __init__(self):
+            self.image = np.zeros(stack.shape, np.uint8)
+            self.sizes = []
+
+        def __setitem__(self, index, values):
+            self.image[index] = values
+            self.sizes.append(values.size)
+
+        def __getitem__(self, index):
+            return self.image[index]
+
+    sink = Sink()
+    assert denoise(stack, out=sink, **QUICK) is sink
+    image = denoise(stack, **QUICK)
+    np.testing.assert_array_equal(sink.image, np.rint(image.clip(0, 255)))
+    assert max(sink.sizes) == stack[0].size
+    with pytest.raises(InputError, match="out must have the shape of the result"):
+        denoise(stack[:2], out=sink, **QUICK)
+
+
+def test_only_parts_of_a_large_plane_are_read(monkeypatch):
+    class Lazy:
+        shape, ndim, dtype = (420, 600), 2, np.dtype(np.float32)
+
+        def __getitem__(self, index):
+            part = data[index]
+            sizes.append(part.size)
+            return part
+
+    sizes = []
+    data = noisy(blobs(420, 600))
+    monkeypatch.setattr("napari_dip.tasks.run.free_memory", lambda: 1000)
+    image = denoise(Lazy(), tile=192, **QUICK)
+    np.testing.assert_array_equal(image, denoise(data, tile=192, **QUICK))
+    assert max(sizes) <= (192 + 2 * 64) ** 2
+
+
+def test_noise_that_needs_whole_planes_is_fitted_plane_by_plane(stack):
+    fit = denoise(stack, noise="impulse", full_output=True, **QUICK)
+    assert len(fit.settings["planes"]) == 4
+    assert any("share: no network can be shared" in w for w in fit.warnings)
+
+
+def test_windows_are_drawn_from_what_holds_noise(stack):
+    stack = stack.copy()
+    stack[0], stack[1, :, :40] = 3, np.nan
+    job = TASK.make_job(DenoiseRecipe(), stack)
+    planes = list(job.layout.indices())
+    windows = sharing.draw_windows(job, planes, seed=0)
+    assert len(windows) == 4
+    assert all(w[0] != 0 for w in windows)
+    assert windows == sharing.draw_windows(job, planes, seed=0)
+    assert windows != sharing.draw_windows(job, planes, seed=1)
+    assert sharing.draw_windows(job, planes[:1], seed=0) == []

@@ -1,0 +1,54 @@
+"""Planes cut into tiles."""
+
+import numpy as np
+import pytest
+
+from napari_dip.tasks.tiles import FIELD, GRID, WHOLE, probes, side_of, tiles, within
+
+
+@pytest.mark.parametrize("sides", [(500, 700), (192, 193), (1000, 80)])
+def test_the_cores_cover_every_pixel_once(sides):
+    count = np.zeros(sides, int)
+    for tile in tiles(sides, GRID):
+        count[tile.core] += 1
+    assert (count == 1).all()
+
+
+def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
+    first, *_, last = tiles((500, 700), GRID)
+    assert first.seen == (slice(0, GRID + FIELD),) * 2
+    assert last.core == (slice(2 * GRID, 500), slice(3 * GRID, 700))
+    assert last.seen == (slice(2 * GRID - FIELD, 500), slice(3 * GRID - FIELD, 700))
+    area = np.zeros((500, 700))
+    assert area[last.seen][within(last.core, last.seen)].shape == area[last.core].shape
+    assert area[last.filtered].size < area[last.seen].size
+
+
+def test_what_is_not_cut_is_one_tile():
+    (only,) = tiles((50, 60), None)
+    assert only.core == only.filtered == only.seen == (slice(0, 50), slice(0, 60))
+
+
+def test_the_side_is_a_multiple_of_the_grid():
+    assert side_of(100, (500, 500)) == GRID
+    assert side_of(GRID + 1, (500, 500)) == 2 * GRID
+    assert side_of(800, (500, 500)) is None
+    assert side_of(None, (5000, 5000)) is None
+    assert side_of("auto", (WHOLE, WHOLE)) is None
+    assert side_of("auto", (WHOLE, WHOLE + 1)) % GRID == 0
+    assert side_of("auto", (50, 5000, 5000)) is None
+
+
+@pytest.mark.parametrize(("sides", "count"), [((600, 500), 4), ((300, 500), 2)])
+def test_probes_lie_apart_in_the_plane(sides, count):
+    seen = np.zeros(sides, int)
+    regions = list(probes(sides))
+    for region in regions:
+        assert seen[region].shape == (GRID, GRID)
+        seen[region] += 1
+    assert len(regions) == count
+    assert seen.max() == 1
+
+
+def test_a_small_plane_is_its_own_probe():
+    assert list(probes((50, 60))) == [(slice(0, 50), slice(0, 60))]

@@ -1,0 +1,174 @@
+"""The panel for point spread functions, in a real viewer."""
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from qtpy.QtWidgets import QApplication
+from scipy import ndimage
+
+from napari_dip import microscope_psf
+from napari_dip.widgets.deconvolve import DeconvolveWidget
+from napari_dip.widgets.psf import BeadPanel, MicroscopePanel, PsfWidget
+
+pytestmark = pytest.mark.gui
+
+KEY = "napari-dip"
+
+
+@pytest.fixture
+def beads():
+    """Return an image of nine beads that are gaussian spots."""
+    image = np.zeros((128, 128))
+    image[24:120:40, 24:120:40] = 1
+    image = ndimage.gaussian_filter(image, 2)
+    random = np.random.default_rng(0)
+    return 100 + 1000 * image / image.max() + random.normal(0, 2, image.shape)
+
+
+@pytest.fixture
+def compute(until):
+    """Return a function that runs a panel to its end."""
+
+    def run(panel):
+        panel.run_button.click()
+        assert not panel.run_button.isEnabled(), panel.progress.text()
+        until(panel.run_button.isEnabled)
+
+    return run
+
+
+def pasted(viewer, panel):
+    """Return what the copied code gives."""
+    panel.copy_python()
+    names = {"viewer": viewer}
+    exec(QApplication.clipboard().text(), names)
+    return names["result"]
+
+
+def test_the_manifest_offers_it(root):
+    offered = PluginManifest.from_file(root / "napari.yaml").contributions
+    (command,) = (c for c in offered.commands if c.id == "napari-dip.psf_widget")
+    assert command.python_name == f"{PsfWidget.__module__}:{PsfWidget.__name__}"
+    assert command.title == "Point spread function"
+    assert command.id in {item.command for item in offered.menus["napari_dip"]}
+    assert command.id in {widget.command for widget in offered.widgets}
+
+
+@pytest.mark.parametrize("kind", [MicroscopePanel, BeadPanel])
+def test_it_says_what_it_does_and_every_field_has_a_tip(open_widget, kind):
+    assert 200 < len(kind.about) < 900
+    assert kind.__doc__
+    _, panel = open_widget(kind=kind)
+    parts = [w for _, w, _ in panel.image.rows]
+    parts += [f.widget for f in panel.fields.fields.values()]
+    assert all(part.native.toolTip() for part in parts)
+
+
+def test_both_ways_are_in_one_dock(empty_viewer):
+    widget = PsfWidget(empty_viewer)
+    empty_viewer.window.add_dock_widget(widget)
+    titles = [widget.tabs.tabText(i) for i in range(widget.tabs.count())]
+    assert titles == ["Microscope", "Beads"]
+    empty_viewer.add_image(np.zeros((32, 32)), name="late")
+    widget.reset_choices()
+    for panel in (widget.microscope, widget.beads):
+        assert panel.image.layer is empty_viewer.layers["late"]
+
+
+def test_a_psf_from_the_microscope(open_widget, compute):
+    viewer, panel = open_widget(kind=MicroscopePanel)
+    panel.fields.fields["shape"].value = (33, 33)
+    panel.fields.fields["numerical_aperture"].value = 1.2
+    compute(panel)
+    (layer,) = viewer.layers
+    expected = microscope_psf(
+        (33, 33), numerical_aperture=1.2, wavelength=520, pixel_size=0.1
+    )
+    np.testing.assert_array_equal(layer.data, expected)
+    assert layer.scale.tolist() == [0.1, 0.1]
+    assert [str(unit) for unit in layer.units] == ["micrometer"] * 2
+    assert layer.metadata[KEY]["task"] == "microscope_psf"
+    np.testing.assert_array_equal(pasted(viewer, panel), expected)
+    panel.copy_command()
+    text = QApplication.clipboard().text()
+    assert "napari-dip psf microscope --output psf.tif" in text
+    assert "--wavelength 520.0" in text
+    panel.defaults_button.click()
+    viewer.layers.selection = {layer}
+    panel.load_button.click()
+    assert panel.fields.fields["numerical_aperture"].value == 1.2
+
+
+def test_pixel_sizes_and_slices_of_the_image(open_widget, compute):
+    viewer, panel = open_widget(
+        np.zeros((12, 32, 32)),
+        kind=MicroscopePanel,
+        scale=(400, 65, 65),
+        units=("nm",) * 3,
+    )
+    values = panel.fields.values()
+    assert values["pixel_size"] == pytest.approx(0.065)
+    assert values["z_step"] == pytest.approx(0.4)
+    assert values["shape"] == (13, 65, 65)
+    compute(panel)
+    assert viewer.layers[-1].data.shape == (13, 65, 65)
+    np.testing.assert_allclose(viewer.layers[-1].scale, [0.4, 0.065, 0.065])
+
+
+def test_an_image_of_unknown_pixel_size_changes_nothing(open_widget, compute):
+    viewer, panel = open_widget(np.zeros((32, 32)), kind=MicroscopePanel)
+    assert panel.fields.recipe() == panel.kind()
+    compute(panel)
+    assert viewer.layers[-1].scale.tolist() == [1, 1]
+
+
+def test_a_psf_from_beads(open_widget, compute, beads):
+    viewer, panel = open_widget(
+        beads, kind=BeadPanel, scale=(0.2, 0.2), units=("um", "um")
+    )
+    assert panel.fields.values()["pixel_size"] == pytest.approx(0.2)
+    compute(panel)
+    assert "9 beads" in panel.progress.text()
+    layer = viewer.layers["PSF of raw"]
+    assert layer.scale.tolist() == [0.2, 0.2]
+    assert layer.metadata[KEY]["layers"] == {"image": "raw"}
+    middle = [n // 2 for n in layer.data.shape]
+    assert np.unravel_index(layer.data.argmax(), layer.data.shape) == tuple(middle)
+    np.testing.assert_array_equal(pasted(viewer, panel), layer.data)
+    panel.copy_command()
+    text = QApplication.clipboard().text()
+    assert "napari-dip psf beads raw.tif --output psf.tif" in text
+
+
+def test_what_is_wrong_is_said(open_widget, compute, messages):
+    viewer, panel = open_widget(kind=BeadPanel)
+    panel.run_button.click()
+    assert "no image layer" in panel.progress.text()
+    panel.copy_python()
+    assert "no image layer" in panel.message.text()
+    viewer.add_image(np.zeros((32, 32)))
+    panel.reset_choices()
+    compute(panel)
+    assert "at least 3 beads" in panel.progress.text()
+    assert any("at least 3 beads" in text for _, text in messages)
+    panel.fields.fields["min_beads"].value = 1
+    panel.fields.fields["shape"].value = (4, 4)
+    panel.run_button.click()
+    assert "odd numbers" in panel.progress.text()
+
+
+def test_deconvolve_warns_of_other_pixels(open_widget, until, messages, beads):
+    viewer, widget = open_widget(
+        beads[:48, :48],
+        kind=DeconvolveWidget,
+        iterations=2,
+        scale=(0.1, 0.1),
+        units=("um", "um"),
+    )
+    viewer.add_image(np.ones((5, 5)), name="PSF", scale=(0.2, 0.2), units=("um", "um"))
+    widget.reset_choices()
+    widget.inputs["psf"].choose("PSF")
+    widget.inputs["image"].choose("raw")
+    widget.run()
+    until(lambda: widget.controller.state == "idle")
+    assert any("another size" in text for _, text in messages)
