@@ -171,7 +171,7 @@ def take(task: str, options) -> None:
     share = [0.0]
     controller.reported.connect(lambda report: share.append(report.done))
     labels = widget.quality.labels.values()
-    spin(until=lambda: all("\n" in label.text() for label in labels), limit=60)
+    spin(until=lambda: all("\n" in label.text() for label in labels), limit=180)
     heart = Heartbeat()
     start = time.perf_counter()
     count = len(viewer.layers)
