@@ -32,8 +32,8 @@ IDLE, WAITING, RUNNING, PAUSED, ENDING = (
 )
 """States of a `RunController`."""
 
-NOT_BEGUN = "not fitted before the stop"
-"""How the warning of a plane ends that was not begun."""
+NOT_BEGUN = "not restored before the stop"
+"""What the warning says of planes that were not begun."""
 
 _log = logging.getLogger(__name__)
 
@@ -248,8 +248,8 @@ class RunController(QObject):
         warnings = fit.warnings
         text = summary(fit)
         if result.begun < result.planes:
-            # The text says it at once, and a stack has one warning for every plane.
-            warnings = [w for w in warnings if not w.endswith(NOT_BEGUN)]
+            # The text says it, and that they are empty here.
+            warnings = [w for w in warnings if NOT_BEGUN not in w]
             text += f" {in_words(result.begun, result.planes)}"
             result.show_begun(self.viewer.dims)
         if warnings:
