@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.wiener import in_noise_units
 
 VALUES = 49
@@ -93,6 +94,7 @@ def _filter_plane(images: Tensor) -> Tensor:
         end = int(corners.max()) // width + side
         noisy, pilot, level = _patches(images[:, :, top:end], side)
         for part in corners.split(chunk):
+            interrupt.check()
             number = (part // width - top) * columns + part % width
             y, x, noise = (
                 rows.index_select(0, number.flatten()).unflatten(0, part.shape)
@@ -172,6 +174,7 @@ def similar(
         references = pilot[:, top : top + high]
         distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
         for y in range(len(offsets)):
+            interrupt.check()
             for x in range(len(offsets)):
                 there = padded[:, top + y : top + y + high, x : x + width]
                 # Column sums first: they are shared by the patches of a row.

@@ -127,6 +127,7 @@ def fit_block(
     if state is not None and count > 1:
         raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
+    unit = 1.0 if plane is None else float(np.sqrt(np.square(plane.span).mean()))
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
         seconds = sum(f.seconds for f in fits)
@@ -150,6 +151,7 @@ def fit_block(
                 part=restart,
                 parts=count,
                 checkpoint=checkpoint,
+                error=it.error * unit,
             )
 
         for attempt in range(len(given_up), ATTEMPTS):
