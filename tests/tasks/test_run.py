@@ -83,7 +83,9 @@ def test_callback_sees_every_iteration_and_stops(stack):
     # The plane that was not begun comes back as it came, and that is said.
     np.testing.assert_array_equal(fit.image[1], stack[1])
     assert not np.array_equal(fit.image[0], stack[0])
-    assert fit.warnings == ["plane 1 was not fitted before the stop"]
+    assert fit.warnings == [
+        "plane 1 was not restored before the stop, and came back unchanged"
+    ]
 
 
 def test_a_callback_that_returns_nothing_stops_nothing(stack):

@@ -62,7 +62,7 @@ def test_without_sharing_every_plane_is_fitted(stack):
 def test_sharing_begins_with_the_size(stack, monkeypatch):
     auto = {**QUICK, "share": "auto", "full_output": True}
     assert len(denoise(stack, **auto).settings["planes"]) == 4
-    monkeypatch.setattr("napari_dip.tasks.run.ENOUGH", stack.size)
+    monkeypatch.setattr(sharing, "ENOUGH", stack.size)
     assert len(denoise(stack, **auto).settings["planes"]) == 1
 
 

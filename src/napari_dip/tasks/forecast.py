@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
+from napari_dip.tasks.shared import ITERATIONS, SIDE, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan, outline, set_up
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ STEPS, LONGEST = 4, 1.5
 
 SMALL = {2: 64, 3: 16}
 """Side of the image on which the time that each step takes at least is measured."""
+
+LOOK = 1.5
+"""Time of the passes that restore an image, in steps of a fit: they hide four times
+and go forward only."""
 
 SHOWING = 1.1
 """Time of a fit whose images are looked at, relative to one that runs by itself."""
@@ -93,8 +98,13 @@ def forecast(
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
     finishing = sum(fit.finishing for fit in fits) * larger
     prepared = sum(fit.prepared for fit in fits) * larger
-    seconds = sum(fit.seconds(larger) for fit in fits)
     planes = job.layout.planes
+    if wants_sharing(job, recipe) and all(fit.can_share for fit in fits):
+        # One fit for all planes, which are then no more than looked at.
+        looking = sum(fit.looking(larger) for fit in fits)
+        seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
+    else:
+        seconds = sum(fit.seconds(larger) for fit in fits)
     return Forecast(
         memory=needed.memory,
         available=needed.available,
@@ -125,6 +135,25 @@ class _Fit:
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
+
+    @property
+    def can_share(self) -> bool:
+        """Whether its network can be shared by all planes."""
+        from napari_dip.prior.local import Local
+
+        local = isinstance(self.prior.architecture, Local)
+        return local and self.settings.average == "weights"
+
+    def shared_seconds(self) -> float:
+        """Return seconds of the fit to windows that all planes share."""
+        least, each = _pace(self.problem, self.prior, self.settings)
+        return self.restarts * ITERATIONS * (least + each * SIDE**2) * SHOWING
+
+    def looking(self, larger: float) -> float:
+        """Return seconds that a network takes to restore so many times the pixels."""
+        _, each = _pace(self.problem, self.prior, self.settings)
+        count = math.prod(self.prior.canvas(self.problem.image_shape[1:])) * larger
+        return self.restarts * LOOK * each * count
 
     def seconds(self, larger: float) -> float:
         """Return seconds of the iterations with so many times the pixels."""

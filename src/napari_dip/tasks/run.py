@@ -20,7 +20,7 @@ from napari_dip.tasks.arrays import LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
-from napari_dip.tasks.shared import ENOUGH
+from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Block, Job, Overrides, Task
 from napari_dip.tasks.tiles import side_of
@@ -190,7 +190,7 @@ class _Scheduler:
         image = np.zeros(shape, np.float32) if self.out is None else self.out
         result = Result(image, given=self.out is not None)
         shared = False
-        if self.may_share():
+        if self.overrides.state is None and wants_sharing(job, self.recipe):
             sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
             shared = yield from sweep.run()
         if not shared:
@@ -203,13 +203,6 @@ class _Scheduler:
         if result.last is None or result.last.resume is None:
             return summary
         return _resumable(summary, self.recipe, job, result.last)
-
-    def may_share(self) -> bool:
-        """Return whether to try one network for all planes."""
-        share, layout = self.recipe.share, self.job.layout
-        large = math.prod(layout.shape) >= ENOUGH * layout.channels
-        wanted = share == "yes" or (share == "auto" and large)
-        return wanted and self.job.can_share and self.overrides.state is None
 
     def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself."""

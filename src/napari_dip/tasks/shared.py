@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,6 +99,14 @@ class Shared:
 
 
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
+
+
+def wants_sharing(job: Job, recipe: Recipe) -> bool:
+    """Return whether to try one network for all planes of a job."""
+    layout = job.layout
+    large = math.prod(layout.shape) >= ENOUGH * layout.channels
+    wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
+    return wanted and job.can_share
 
 
 def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:

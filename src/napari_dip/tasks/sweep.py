@@ -176,6 +176,8 @@ class Sweep:
         self, number: int, index: Index, networks: list[Shared]
     ) -> Sweeping:
         """Restore a plane, tile by tile."""
+        from napari_dip.prior import interrupt
+
         result = self.result
         if result.stopped:
             result.not_begun.append(number)
@@ -185,7 +187,13 @@ class Sweep:
             if result.stopped:
                 self.leave(index, tile)
                 continue
-            self.restore_tile(index, tile, networks)
+            try:
+                with interrupt.allowed():
+                    self.restore_tile(index, tile, networks)
+            except interrupt.Interrupted:
+                self.leave(index, tile)
+                result.stopped = True
+                continue
             self.done += 1
             stop = yield dataclasses.replace(
                 self.latest,
