@@ -18,9 +18,10 @@ from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import size_warning, steps
+from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import run
+from napari_dip.tasks.run import result_shape, run
 from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
@@ -114,12 +115,30 @@ class FileRun:
         def watch(it: Iterate) -> bool:
             return kept.see(it, stop(it))
 
-        fit = self._fit(recipe, inputs, kept.overrides, watch, progress)
-        for warning in fit.warnings:
-            warn(warning)
-        fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
-        origin = provenance.describe(recipe, fit, arrays, from_file, self.objects)
-        facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
+        def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
+            fit = self._fit(recipe, inputs, kept.overrides, watch, progress, out)
+            for warning in fit.warnings:
+                warn(warning)
+            fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+            about = (arrays, from_file, self.objects)
+            return fit, provenance.describe(recipe, fit, *about)
+
+        data: Any = None if like is None else like.data
+        if like is not None and isinstance(data, Regions):
+            # Too large for the memory, so that the result is, too.
+            shape = result_shape(self.task, recipe, self._ordered(inputs))
+            dtype = _type_of(recipe, like.header)
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with files.writing(
+                self.target, shape, dtype, like, overwrite=self.overwrite
+            ) as out:
+                fit, origin = fitted(out)
+                out.provenance = origin
+            facts = {"shape": list(shape), "dtype": str(dtype)}
+            not_kept = out.notes
+        else:
+            fit, origin = fitted()
+            facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
         for note in not_kept:
             warn(note)
         result = Result(self.target, dict(self.sources), facts, origin)
@@ -154,6 +173,12 @@ class FileRun:
             notes += [note] if note else []
         return arrays, notes
 
+    def _ordered(self, images: Mapping[str, Any]) -> list[Any]:
+        """Return the arguments of the task in their order."""
+        inputs = {**images, **self.objects}
+        arrays = [inputs[name] for name in self.task.arrays]
+        return arrays + [None] * len(self.task.functions)
+
     def _fit(
         self,
         recipe: Recipe,
@@ -161,14 +186,13 @@ class FileRun:
         overrides: Overrides,
         stop: Callable[[Iterate], bool],
         progress: bool,
+        out: Any,
     ) -> Fit:
         from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
-        inputs = {**images, **self.objects}
-        arrays = [inputs[name] for name in self.task.arrays]
-        arrays += [None] * len(self.task.functions)
-        fitting = run(self.task, recipe, arrays, overrides=overrides)
+        arrays = self._ordered(images)
+        fitting = run(self.task, recipe, arrays, overrides=overrides, out=out)
         # A log file gets no progress bar.
         if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
@@ -254,6 +278,15 @@ def save(
         image = cast(255 * image, np.dtype(np.uint8))
     not_kept = files.write(target, image, like, provenance, overwrite=overwrite)
     return {"shape": list(image.shape), "dtype": str(image.dtype)}, not_kept
+
+
+def _type_of(recipe: Recipe, header: Header) -> np.dtype[Any]:
+    """Return the type of a result that is written part by part."""
+    if recipe.dtype == "input":
+        return header.dtype
+    # What the integers and floats of these types can hold float32 cannot.
+    wide = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
+    return np.dtype(np.float64 if wide else np.float32)
 
 
 def _completed(

@@ -128,6 +128,16 @@ def run(
     return fitting if seconds is None else _stopped_after(fitting, seconds)
 
 
+def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
+    """Return the shape of what `run` makes of arrays."""
+    return _shape(task.make_job(recipe, *arrays))
+
+
+def _shape(job: Job) -> tuple[int, ...]:
+    layout = job.layout
+    return layout.resized(tuple(job.factor * side for side in layout.sides))
+
+
 def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
     """Stop a job as the user would, once it has taken so much time."""
     end = time.monotonic() + seconds
@@ -181,7 +191,7 @@ class _Scheduler:
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
         job, layout = self.job, self.job.layout
-        shape = layout.resized(tuple(job.factor * side for side in layout.sides))
+        shape = _shape(job)
         if self.out is not None and tuple(self.out.shape) != shape:
             raise InputError(
                 f"out must have the shape of the result, {shape}; got "

@@ -197,13 +197,20 @@ class Sweep:
             self.done += 1
             stop = yield dataclasses.replace(
                 self.latest,
-                render=lambda finished: np.array(result.image[index]),
+                render=lambda finished: self.shown(index),
                 index=index,
                 part=len(result.fits) + self.done - 1,
                 parts=len(result.fits) + self.total,
                 seconds=time.perf_counter() - self.began,
             )
             result.stopped = bool(stop)
+
+    def shown(self, index: Index) -> NDArray[Any]:
+        """Return a plane as far as it is done; as it came where that is in a file."""
+        if hasattr(self.result.image, "__getitem__"):
+            return np.array(self.result.image[index])
+        layout = self.job.layout
+        return layout.arrange(untouched(layout, self.job.take(index), 1))
 
     def restore_tile(self, index: Index, tile: Tile, networks: list[Shared]) -> None:
         """Restore a tile of a plane."""
