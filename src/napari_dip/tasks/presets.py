@@ -176,9 +176,7 @@ SPARSE = Preset(
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )
-STROKES = replace(
-    TEXT, stop=Iterations(150), ema_decay=0.95, finish=("similar patches",)
-)
+STROKES = replace(TEXT, stop=Iterations(250), finish=("similar patches",))
 HOLE = replace(
     TEXT, architecture=hourglass(32, 6, skip=0), code=Noise(perturbation=0.01)
 )
@@ -207,7 +205,9 @@ INPAINT: Table = {
     ("best", "sparse"): replace(
         SPARSE, architecture=WIDE, stop=Iterations(1500), restarts=4
     ),
-    ("best", "text"): replace(STROKES, architecture=WIDE, restarts=4),
+    ("best", "text"): replace(
+        STROKES, architecture=WIDE, stop=Iterations(1000), restarts=4
+    ),
     ("best", "text noisy"): replace(
         TEXT, architecture=WIDE, stop=Iterations(1000), restarts=4
     ),
