@@ -25,7 +25,9 @@ from napari_dip.cli.options import (
     Output,
     Overwrite,
     Quiet,
+    Uncertainty,
     check_target,
+    check_uncertainty,
     command_of,
     keyword,
     targets_of,
@@ -82,6 +84,7 @@ def _command(task: Task) -> Callable[..., int]:
         overwrite: bool = False,
         json: bool = False,
         quiet: bool = False,
+        uncertainty: Path | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
@@ -89,17 +92,24 @@ def _command(task: Task) -> Callable[..., int]:
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
-        task.recipe(**values)  # raises before any file is read
+        recipe = task.recipe(**values)  # raises before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
+        deviations: list[Path | None] = [None] * len(targets)
+        if uncertainty is not None:
+            check_uncertainty(task, recipe)
+            places = targets_of(inputs or targets, uncertainty)
+            for sources, target, place in zip(sets, targets, places, strict=True):
+                check_target(place, [*sources.values(), target], overwrite)
+            deviations = [*places]
         folder = not (output.suffix or output.exists())
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(task, values, sources, objects, target, overwrite, not quiet)
-            for sources, target in zip(sets, targets, strict=True)
+            FileRun(task, values, sources, objects, target, overwrite, not quiet, path)
+            for sources, target, path in zip(sets, targets, deviations, strict=True)
         ]
         if len(runs) == 1:
             return run_and_report(runs[0], json, quiet)
@@ -117,6 +127,7 @@ def _command(task: Task) -> Callable[..., int]:
         text = name in task.objects
         kind = Annotated[str, about] if text else Annotated[Path, about]
         parameters.append(keyword(name, kind))
+    parameters.append(keyword("uncertainty", Uncertainty, None))
     return command_of(command, task.recipe, parameters)
 
 

@@ -51,6 +51,8 @@ class FileRun:
         Whether the result may replace a file.
     talk : bool
         Whether to show progress and warnings.
+    uncertainty : Path, optional
+        The file to write the standard deviation of the result to.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class FileRun:
         target: Path,
         overwrite: bool,
         talk: bool,
+        uncertainty: Path | None = None,
     ) -> None:
         self.task, self.values, self.sources = task, values, sources
         self.objects = objects
         self.target, self.overwrite, self.talk = target, overwrite, talk
+        self.uncertainty = uncertainty
         self.provenance: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
@@ -93,6 +97,13 @@ class FileRun:
             files.check_output(
                 self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
             )
+            if self.uncertainty is not None:
+                files.check_output(
+                    self.uncertainty,
+                    like.header,
+                    np.dtype(np.float32),
+                    overwrite=self.overwrite,
+                )
         notes = [note for image in images.values() for note in image.header.notes]
         inputs, about_masks = self._arrays(images, like)
         notes += about_masks
@@ -114,6 +125,21 @@ class FileRun:
         )
         for note in not_kept:
             self._warn(note)
+        if self.uncertainty is not None:
+            self._save_uncertainty(self.uncertainty, fit.uncertainty, like)
+
+    def _save_uncertainty(
+        self, path: Path, values: NDArray[Any] | None, like: Image | None
+    ) -> None:
+        if values is None:
+            raise DipError(
+                f"{path} was not written, for there is no uncertainty where the noise "
+                f"is correlated or shared by the channels; the image is in "
+                f"{self.target}"
+            )
+        shows = {**self.provenance, "shows": "standard deviation of the result"}
+        save(path, values, like, shows, self.overwrite)
+        self.result["uncertainty"] = str(path)
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None

@@ -13,7 +13,8 @@ from cyclopts import Parameter as Option
 
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files
-from napari_dip.tasks.recipe import Parameter, Parameters
+from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
+from napari_dip.tasks.task import Task
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -59,6 +60,16 @@ Output = Annotated[
         help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
         "is there, a name without an ending, or any name where there are several "
         "inputs.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    Option(
+        group=FILES,
+        show_default=False,
+        converter=output_path,
+        help="File to write the standard deviation of every pixel to, or a folder, as "
+        "for --output.",
     ),
 ]
 Overwrite = Annotated[
@@ -182,6 +193,16 @@ def _name(source: Path) -> str:
     if source.suffix.lower() in (".jpg", ".jpeg"):
         return source.stem + ".png"
     return source.name
+
+
+def check_uncertainty(task: Task, recipe: Recipe) -> None:
+    """Raise if results of a task with such a recipe have no uncertainty."""
+    if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
+        raise InputError(
+            f"uncertainty is known of denoise (but not with --preset paper or --noise "
+            f"impulse) and of several fits (--restarts 2 or more); "
+            f"{task.name.replace('_', '-')} has none as it is called here"
+        )
 
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:

@@ -15,6 +15,7 @@ from napari_dip.tasks.finishing import (
     channel_weights,
     collaborative,
     in_turn,
+    posterior_deviation,
     posterior_mean,
     wiener_mean,
     without_constant,
@@ -61,7 +62,13 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         analyse=lambda plane, block: analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        uncertain=uncertain(recipe),
     )
+
+
+def uncertain(recipe: DenoiseRecipe) -> bool:
+    """Return whether results can have an uncertainty."""
+    return recipe.preset != "paper" and recipe.noise != "impulse"
 
 
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
@@ -141,6 +148,7 @@ def plan_of(
         in_turn([*quick, *slow]),
         details,
         preview=in_turn(quick),
+        deviation=posterior_deviation(plane, noise) if slow else None,
     )
 
 
@@ -173,6 +181,7 @@ TASK = Task(
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
     make_job=_make_job,
+    uncertain=uncertain,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

@@ -131,6 +131,10 @@ class Plan:
         Maps a seed to the problem, where it holds something random.
     preview : callable, optional
         A quicker `finish`, for images that are shown during the fit.
+    deviation : callable, optional
+        Maps the averaged output of the network, and what `finish` makes of it, to the
+        standard deviation of the result, (C, ...), in the units of the input; NaN where
+        it is not known.
     """
 
     problem: Problem
@@ -142,6 +146,7 @@ class Plan:
     failed: Callable[[Iterate], str | None] | None = None
     seeded: Callable[[int], Problem] | None = None
     preview: Callable[[Any], Any] | None = None
+    deviation: Callable[[Any, Any], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,11 @@ class Overrides:
         return given
 
 
+def never(recipe: Recipe) -> bool:
+    """Return that a task gives no uncertainty of its own."""
+    return False
+
+
 def _nothing_known(plane: Any, block: Block) -> Analysis:
     return Analysis.unknown(len(block.channels))
 
@@ -214,6 +224,8 @@ class Job:
     check_others : callable, optional
         Maps the index of a plane to nothing, and raises if another array of the task
         cannot be used for it.
+    uncertain : bool
+        Whether plans can have a `deviation`.
     """
 
     layout: Layout
@@ -228,6 +240,7 @@ class Job:
     canvas: tuple[int, ...] = ()
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
+    uncertain: bool = False
 
     @property
     def name(self) -> str:
@@ -358,6 +371,8 @@ class Task:
         Parameters that may also be given by position, after the arrays.
     like : str
         Name of the array that the result is like, if not the first.
+    uncertain : callable
+        Maps a recipe to whether results of single fits can have an uncertainty.
     """
 
     recipe: type[Recipe]
@@ -370,6 +385,7 @@ class Task:
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
+    uncertain: Callable[[Any], bool] = never
 
     @property
     def name(self) -> str:
