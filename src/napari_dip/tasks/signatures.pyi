@@ -74,7 +74,7 @@ def denoise(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -113,7 +113,8 @@ def denoise(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -255,7 +256,7 @@ def denoise_guided(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -294,7 +295,8 @@ def denoise_guided(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -430,7 +432,7 @@ def enhance(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -471,7 +473,8 @@ def enhance(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -602,7 +605,7 @@ def remove_artifacts(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -641,7 +644,8 @@ def remove_artifacts(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -774,7 +778,7 @@ def super_resolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -817,7 +821,8 @@ def super_resolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -959,7 +964,7 @@ def inpaint(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1002,7 +1007,8 @@ def inpaint(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1149,7 +1155,7 @@ def blend(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1190,7 +1196,8 @@ def blend(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1332,7 +1339,7 @@ def deconvolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1379,7 +1386,8 @@ def deconvolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1526,7 +1534,7 @@ def restore(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1571,7 +1579,8 @@ def restore(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1717,7 +1726,7 @@ def invert_features(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1774,7 +1783,8 @@ def invert_features(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1935,7 +1945,7 @@ def maximize_activation(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -2000,7 +2010,8 @@ def maximize_activation(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
