@@ -81,14 +81,17 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Return means over the images of every set and noise, and the extremes."""
+    """Return means over the images of every set and noise, and the extremes.
+
+    Images without an uncertainty are not counted.
+    """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["set"], row["noise"]), []).append(row)
     lines = []
     for (name, noise), group in groups.items():
         known = [r for r in group if "within 1" in r]
-        line = {"set": name, "noise": noise, "images": len(group)}
+        line = {"set": name, "noise": noise, "images": len(known)}
         for key in ("within 1", "within 2"):
             shares = [100 * r[key] for r in known]
             if shares:
