@@ -427,9 +427,9 @@ def test_known_pixels_and_planes_not_fitted_are_exact(stack):
 
 def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
     def diverged(plan, averages, dtype):
-        return np.full((1, 20, 18), np.nan, np.float32)
+        return np.full((1, 20, 18), np.nan, np.float32), None
 
-    monkeypatch.setattr("napari_dip.tasks.block.restored_image", diverged)
+    monkeypatch.setattr("napari_dip.tasks.block.restored", diverged)
     with pytest.raises(FitError, match="the fit has diverged"):
         denoise(stack, **SHORT)
 
