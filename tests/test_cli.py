@@ -658,3 +658,41 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
     assert err == "napari-dip: stopped; the result was not saved\n"
     assert list(tmp_path.iterdir()) == [noisy]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# -- uncertainty ------------------------------------------------------------------
+
+
+def test_uncertainty_is_a_file_of_its_own(call, noisy, tmp_path):
+    output, deviation = tmp_path / "clean.ome.tif", tmp_path / "deviation.ome.tif"
+    code, out, _ = call(
+        "denoise", noisy, "-o", output, "--uncertainty", deviation, *SHORT, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["uncertainty"] == str(deviation)
+    fit = napari_dip.denoise(
+        files.read(noisy).data, iterations=3, precision="float32", full_output=True
+    )
+    result = files.read(deviation)
+    np.testing.assert_array_equal(result.data, fit.uncertainty)
+    assert result.header.provenance["shows"] == "standard deviation of the result"
+
+
+def test_uncertainty_is_refused_where_there_is_none(call, noisy, tmp_path):
+    more = ("-o", tmp_path / "a.tif", "--uncertainty", tmp_path / "b.tif", *SHORT)
+    refused(call("enhance", noisy, *more), 2, "enhance has none")
+    refused(call("denoise", noisy, *more, "--preset", "paper"), 2, "denoise has none")
+    same = (*more[:3], more[1], *SHORT)
+    refused(call("denoise", noisy, *same), 2, "output must not be one of the inputs")
+    assert not (tmp_path / "a.tif").exists()
+
+
+def test_uncertainty_that_turns_out_unknown(call, noisy, tmp_path):
+    rest = np.random.default_rng(0).normal(0, 30, (66, 64))
+    image = 100 + (rest[:-2] + rest[1:-1] + rest[2:]).astype(np.float32)
+    files.write(tmp_path / "correlated.tif", image)
+    deviation = tmp_path / "b.tif"
+    more = ("-o", tmp_path / "a.tif", "--uncertainty", deviation, *SHORT)
+    refused(call("denoise", tmp_path / "correlated.tif", *more), 1, "was not written")
+    assert (tmp_path / "a.tif").exists()
+    assert not deviation.exists()

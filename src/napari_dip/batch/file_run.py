@@ -53,6 +53,8 @@ class FileRun:
         Which image of a file is meant, where it has several.
     keep : Keep
         What the fit begins from, and what is kept of it beside the result.
+    uncertainty : Path, optional
+        The file to write the standard deviation of the result to.
     """
 
     task: Task
@@ -63,6 +65,7 @@ class FileRun:
     overwrite: bool = False
     series: Mapping[str, int | None] = field(default_factory=dict)
     keep: Keep = field(default_factory=Keep)
+    uncertainty: Path | None = None
 
     @property
     def source(self) -> Path:
@@ -101,6 +104,13 @@ class FileRun:
             files.check_output(
                 self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
             )
+            if self.uncertainty is not None:
+                files.check_output(
+                    self.uncertainty,
+                    like.header,
+                    np.dtype(np.float32),
+                    overwrite=self.overwrite,
+                )
         notes = [note for image in images.values() for note in image.header.notes]
         inputs, about_masks = self._arrays(images, like)
         notes += about_masks
@@ -142,8 +152,27 @@ class FileRun:
         for note in not_kept:
             warn(note)
         result = Result(self.target, dict(self.sources), facts, origin)
+        if self.uncertainty is not None:
+            self._save_uncertainty(self.uncertainty, fit.uncertainty, like, result)
         kept.finish(fit, result.stopped, self.overwrite)
         return result
+
+    def _save_uncertainty(
+        self,
+        path: Path,
+        values: NDArray[Any] | None,
+        like: Image | None,
+        result: Result,
+    ) -> None:
+        if values is None:
+            raise DipError(
+                f"{path} was not written, for there is no uncertainty where the noise "
+                f"is correlated or shared by the channels, nor of a file that is "
+                f"restored part by part; the image is in {self.target}"
+            )
+        shows = {**result.provenance, "shows": "standard deviation of the result"}
+        save(path, values, like, shows, self.overwrite)
+        result.facts["uncertainty"] = str(path)
 
     def _about(
         self, recipe: Recipe, arrays: Mapping[str, tuple[str, NDArray[Any]]]

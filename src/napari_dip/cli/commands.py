@@ -30,9 +30,11 @@ from napari_dip.cli.options import (
     Overwrite,
     Quiet,
     SaveWeights,
+    Uncertainty,
     Weights,
     check_keep,
     check_target,
+    check_uncertainty,
     command_of,
     keyword,
     targets_of,
@@ -95,6 +97,7 @@ def _command(task: Task) -> Callable[..., int]:
         save_weights: Path | None = None,
         checkpoint: Path | None = None,
         checkpoint_every: float = Keep.minutes,
+        uncertainty: Path | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
@@ -104,19 +107,35 @@ def _command(task: Task) -> Callable[..., int]:
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
-        task.recipe(**values)  # raises before any file is read
+        recipe = task.recipe(**values)  # raises before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
         if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
             overwrite = True  # of the image of the same fit as far as it had come
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
+        deviations: list[Path | None] = [None] * len(targets)
+        if uncertainty is not None:
+            check_uncertainty(task, recipe)
+            places = targets_of(inputs or targets, uncertainty)
+            for sources, target, place in zip(sets, targets, places, strict=True):
+                check_target(place, [*sources.values(), target], overwrite)
+            deviations = [*places]
         folder = not (output.suffix or output.exists())
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(task, values, sources, target, objects, overwrite, keep=keep)
-            for sources, target in zip(sets, targets, strict=True)
+            FileRun(
+                task,
+                values,
+                sources,
+                target,
+                objects,
+                overwrite,
+                keep=keep,
+                uncertainty=path,
+            )
+            for sources, target, path in zip(sets, targets, deviations, strict=True)
         ]
         if len(runs) == 1:
             return run_and_report(runs[0], json, quiet)
@@ -135,6 +154,7 @@ def _command(task: Task) -> Callable[..., int]:
         kind = Annotated[str, about] if text else Annotated[Path, about]
         parameters.append(keyword(name, kind))
     parameters += [
+        keyword("uncertainty", Uncertainty, None),
         keyword("weights", Weights, None),
         keyword("save_weights", SaveWeights, None),
         keyword("checkpoint", Checkpoint, None),

@@ -15,7 +15,8 @@ from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.folder import result_name
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files
-from napari_dip.tasks.recipe import Parameter, Parameters
+from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
+from napari_dip.tasks.task import Task
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -61,6 +62,16 @@ Output = Annotated[
         help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
         "is there, a name without an ending, or any name where there are several "
         "inputs.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    Option(
+        group=FILES,
+        show_default=False,
+        converter=output_path,
+        help="File to write the standard deviation of every pixel to, or a folder, as "
+        "for --output.",
     ),
 ]
 Overwrite = Annotated[
@@ -230,6 +241,16 @@ def check_keep(keep: Keep, inputs: Sequence[Path], overwrite: bool) -> None:
         if path.suffix.lower() != ".safetensors":
             raise InputError(f"{name} must end in .safetensors; got {path}")
         check_place(path, inputs, overwrite or name == "checkpoint")
+
+
+def check_uncertainty(task: Task, recipe: Recipe) -> None:
+    """Raise if results of a task with such a recipe have no uncertainty."""
+    if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
+        raise InputError(
+            f"uncertainty is known of denoise (but not with --preset paper or --noise "
+            f"impulse) and of several fits (--restarts 2 or more); "
+            f"{task.name.replace('_', '-')} has none as it is called here"
+        )
 
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:

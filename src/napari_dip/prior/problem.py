@@ -284,7 +284,7 @@ class Fit:
     warnings : list of str
         What the user should know.
     uncertainty : Tensor or ndarray, optional
-        Standard deviation over restarts.
+        Standard deviation of every pixel of the image, NaN where it is not known.
     weights : dict of str to Tensor, optional
         Weights of the network after the last iteration, on the CPU, where
         `Settings.keep_weights` asked for them.

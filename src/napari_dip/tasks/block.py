@@ -38,8 +38,8 @@ class BlockFit:
         (C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
         float32 cannot hold it.
     deviation : ndarray, optional
-        Standard deviation over the restarts, of the same shape, where several were
-        asked for.
+        Standard deviation, of the same shape: the task's, or else that over the
+        restarts where several were asked for.
     fits : list of Fit
         Of every restart; none where the image is constant.
     details : dict
@@ -180,14 +180,13 @@ def fit_block(
         if done.stopped_by == STOPPED:
             break
     averages = [f.average for f in fits]
-    image = restored_image(plan, averages, dtype)
+    image, deviation = restored(plan, averages, dtype)
     if not np.isfinite(image).all():
         raise FitError(
             "the fit has diverged, so that its image is not finite: parameters that "
             "are far from their defaults may be the reason"
         )
-    deviation = None
-    if count > 1:
+    if deviation is None and count > 1:
         deviation = np.std([restored_image(plan, [a], dtype) for a in averages], axis=0)
     details = {
         **plan.details,
@@ -226,7 +225,7 @@ def _constant(
     several = recipe.restarts not in ("auto", 1)
     return BlockFit(
         image,
-        np.zeros_like(image) if several else None,
+        np.zeros_like(image) if several or job.uncertain else None,
         fits=[],
         details={"analysis": Analysis.of(plane, block.channels).to_dict()},
         warnings=list(plane.warnings),
@@ -244,9 +243,11 @@ def _resumable(
     def further(extra: int) -> BlockFitting:
         longer, _ = yield from relay(resume(extra), adapt, None)
         warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
+        image, deviation = restored(plan, [longer.average], result.image.dtype)
         again = dataclasses.replace(
             result,
-            image=restored_image(plan, [longer.average], result.image.dtype),
+            image=image,
+            deviation=deviation,
             fits=[longer],
             warnings=warnings,
         )
@@ -284,14 +285,37 @@ def restored_image(
     It has the type that is asked for, or one that can hold it.  A `preview` is finished
     in less time.
     """
+    step = (preview and plan.preview) or plan.finish
+    return _in_units(plan, _finished(step, _mean(averages)), dtype)
+
+
+def restored(
+    plan: Plan, averages: Sequence[Tensor], dtype: np.dtype[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the image as `restored_image` does, and the task's deviation, if any."""
+    mean = _mean(averages)
+    finished = _finished(plan.finish, mean)
+    deviation = None if plan.deviation is None else plan.deviation(mean, finished)
+    return _in_units(plan, finished, dtype), deviation
+
+
+def _mean(averages: Sequence[Tensor]) -> Tensor:
+    return sum(averages[1:], start=averages[0]) / len(averages)
+
+
+def _finished(step: Callable[[Tensor], Tensor] | None, mean: Tensor) -> Tensor:
     import torch
 
-    mean = sum(averages[1:], start=averages[0]) / len(averages)
-    finish = (preview and plan.preview) or plan.finish
-    if finish is not None:
-        with torch.no_grad():
-            mean = finish(mean)
-    image = plan.to_units(mean[0].cpu().numpy())
+    if step is None:
+        return mean
+    with torch.no_grad():
+        return step(mean)
+
+
+def _in_units(
+    plan: Plan, finished: Tensor, dtype: np.dtype[Any] | None
+) -> NDArray[Any]:
+    image = plan.to_units(finished[0].cpu().numpy())
     return image if dtype is None else narrowed(image, dtype)
 
 

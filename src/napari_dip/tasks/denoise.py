@@ -16,6 +16,7 @@ from napari_dip.tasks.finishing import (
     channel_weights,
     collaborative,
     in_turn,
+    posterior_deviation,
     posterior_mean,
     same_mean,
     wiener_mean,
@@ -65,7 +66,13 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         unit=recipe.preset == "paper",
         skip_constant=True,
         reach=AROUND,
+        uncertain=uncertain(recipe),
     )
+
+
+def uncertain(recipe: DenoiseRecipe) -> bool:
+    """Return whether results can have an uncertainty."""
+    return recipe.preset != "paper" and recipe.noise != "impulse"
 
 
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
@@ -145,6 +152,7 @@ def plan_of(
         in_turn([*quick, *slow]),
         details,
         preview=in_turn(quick),
+        deviation=posterior_deviation(plane, noise) if slow else None,
     )
 
 
@@ -181,6 +189,7 @@ TASK = Task(
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
     make_job=_make_job,
+    uncertain=uncertain,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane
+from napari_dip.tasks.arrays import Plane, per_channel
 from napari_dip.tasks.noise import NoiseModel
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 ENOUGH = 0.07
 """Error of the best blur, as a part of the noise, from which on a fit is better."""
+
+NEAR = 2.0
+"""Standard deviation in pixels of the window that judges a result's error."""
+
+MOVED = 2.3
+"""Squared error of a prediction over the square of what the result differs by."""
+
+UNSEEN = 0.027
+"""Squared error of a prediction that the result does not differ from, over the noise
+variance.
+
+With both the truth of four images, under six kinds of noise, is likeliest:
+``python -m benchmarks uncertainty --calibrate``."""
 
 
 def without_constant(plane: Plane) -> Plane:
@@ -158,6 +172,42 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
         return average + gain * (y - average)
 
     return step
+
+
+def posterior_deviation(
+    plane: Plane, noise: NoiseModel, moved: float = MOVED, unseen: float = UNSEEN
+) -> Callable[[Tensor, Tensor], NDArray[Any]]:
+    """Return the function that estimates the standard deviation of a result.
+
+    The prediction e of a pixel was made without its noisy value.  How far the result x
+    is from it tells the squared error of e: what e missed came back from the noisy
+    image.  With m the local mean of (x - e)^2 and s^2 the noise variance, the error is
+    ``p = moved * m + unseen * s^2``, and that of the result, which has seen the noisy
+    value as well, ``p * s^2 / (p + s^2)``.
+
+    It maps the averaged output and the result to an array (C, ...) in the units of the
+    input: 0 where the image is constant, which is left as it is, and NaN where it was
+    missing, so that nothing tells the error.
+    """
+    from napari_dip.prior.operators import gaussian_blur
+
+    _, known = without_constant(plane).tensors()
+
+    def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
+        weight = known.to(average.device)
+        variance = noise.at(average)
+        squared = (restored - average).square() * weight
+        local = gaussian_blur(squared, NEAR)
+        local = local / gaussian_blur(weight, NEAR).clamp(min=1e-6)
+        error = moved * local + unseen * variance
+        posterior = error * variance / (error + variance).clamp(min=1e-20)
+        span = per_channel(plane.span, plane.values).astype(plane.dtype)
+        result: NDArray[Any] = posterior.sqrt()[0].cpu().numpy() * span
+        result[:, plane.known == 0] = np.nan
+        result[plane.constant] = 0
+        return result
+
+    return deviation
 
 
 def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:

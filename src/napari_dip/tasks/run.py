@@ -261,7 +261,9 @@ class _Scheduler:
             result.warnings.append(
                 f"{which}plane {number} came back unchanged: nothing but NaN"
             )
-        deviation = Canvas(np.zeros_like(plane.image), self.job.factor)
+        # Tiles are blended into what is there.
+        blank = np.nan if len(parts) == len(blocks) else 0
+        deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
         for count, (block, overrides) in enumerate(parts):
             if result.stopped:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
@@ -362,6 +364,8 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
         image = np.empty(summary.image.shape, longer.image.dtype)
         image[index] = layout.arrange(longer.image)
         result = Result(image, warnings=list(summary.warnings))
+        if longer.deviation is not None:
+            result.put_deviation(index, layout.arrange(longer.deviation))
         result.add(longer)
         again = result.summary(changed, layout)
         return _resumable(again, changed, job, longer)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane
-from napari_dip.tasks.block import constant_image, relay, restored_image, result_type
+from napari_dip.tasks.block import constant_image, relay, restored, result_type
 from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Index, Job, Overrides, set_up
@@ -384,7 +384,7 @@ def known_in(pixels: Pixels, channels: Sequence[int]) -> NDArray[np.bool_]:
 
 def restore(
     job: Job, recipe: Recipe, shared: Shared, index: Index, tile: Tile, pixels: Pixels
-) -> tuple[NDArray[Any], tuple[str, ...]]:
+) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
     """Restore a tile by a shared network.
 
     Parameters
@@ -404,6 +404,8 @@ def restore(
     -------
     ndarray
         (C, Y, X), the core of the tile, in the units of the input.
+    ndarray or None
+        Its standard deviation, where the task has one.
     tuple of str
         What the user should know.
     """
@@ -412,15 +414,18 @@ def restore(
     core = (slice(None), *within(tile.core, tile.seen))
     if plane.levels is not None:
         image = constant_image(plane, plane.levels, plane.known.shape, dtype)
-        return image[core], plane.warnings
+        exact = np.zeros_like(image[core]) if job.uncertain else None
+        return image[core], exact, plane.warnings
     average = _predict(job, shared, index, plane)
     part = within(tile.filtered, tile.seen)
     plan = _plan(job, shared, index, plane.cut(part))
-    image = restored_image(plan, [average[:, :, *part]], dtype)
+    image, deviation = restored(plan, [average[:, :, *part]], dtype)
     if not np.isfinite(image).all():
         raise FitError("the network that planes share gave an image that is not finite")
     core = (slice(None), *within(tile.core, tile.filtered))
-    return image[core], plane.warnings
+    if deviation is not None:
+        deviation = deviation[core]
+    return image[core], deviation, plane.warnings
 
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:

@@ -75,7 +75,7 @@ def denoise(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -117,7 +117,8 @@ def denoise(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -262,7 +263,7 @@ def denoise_guided(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -304,7 +305,8 @@ def denoise_guided(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -443,7 +445,7 @@ def enhance(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -487,7 +489,8 @@ def enhance(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -621,7 +624,7 @@ def remove_artifacts(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -663,7 +666,8 @@ def remove_artifacts(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -799,7 +803,7 @@ def super_resolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -845,7 +849,8 @@ def super_resolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -990,7 +995,7 @@ def inpaint(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1036,7 +1041,8 @@ def inpaint(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1189,7 +1195,7 @@ def blend(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1233,7 +1239,8 @@ def blend(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1378,7 +1385,7 @@ def deconvolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1428,7 +1435,8 @@ def deconvolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1578,7 +1586,7 @@ def restore(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1626,7 +1634,8 @@ def restore(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1775,7 +1784,7 @@ def invert_features(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -1835,7 +1844,8 @@ def invert_features(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1999,7 +2009,7 @@ def maximize_activation(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
@@ -2067,7 +2077,8 @@ def maximize_activation(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.

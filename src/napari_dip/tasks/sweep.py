@@ -223,17 +223,24 @@ class Sweep:
         core = (slice(None), *within(tile.core, tile.seen))
         unchanged = given[core]
         canvas = Canvas(cast(unchanged, np.dtype(np.float32)), 1)
+        deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
         sides = unchanged.shape[1:]
         for shared in networks:
             if not known_in(pixels, shared.channels)[core[1:]].any():
                 continue
-            image, warnings = restore(
+            image, errors, warnings = restore(
                 self.job, self.recipe, shared, index, tile, pixels
             )
             self.result.warn(*warnings)
-            canvas.put(Block.whole(0, index, shared.channels, sides), image)
+            block = Block.whole(0, index, shared.channels, sides)
+            canvas.put(block, image)
+            if errors is not None:
+                deviation.put(block, errors)
         canvas.fill(unchanged, exact=self.recipe.dtype == "input")
-        self.result.put(layout.within(index, tile.core), layout.arrange(canvas.image))
+        place = layout.within(index, tile.core)
+        self.result.put(place, layout.arrange(canvas.image))
+        if deviation.fitted:
+            self.result.put_deviation(place, layout.arrange(deviation.image))
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""

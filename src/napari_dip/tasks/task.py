@@ -151,6 +151,10 @@ class Plan:
         Maps a seed to the problem, where it holds something random.
     preview : callable, optional
         A quicker `finish`, for images that are shown during the fit.
+    deviation : callable, optional
+        Maps the averaged output of the network, and what `finish` makes of it, to the
+        standard deviation of the result, (C, ...), in the units of the input; NaN where
+        it is not known.
     """
 
     problem: Problem
@@ -162,6 +166,7 @@ class Plan:
     failed: Callable[[Iterate], str | None] | None = None
     seeded: Callable[[int], Problem] | None = None
     preview: Callable[[Any], Any] | None = None
+    deviation: Callable[[Any, Any], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,11 @@ class Overrides:
         return given
 
 
+def never(recipe: Recipe) -> bool:
+    """Return that a task gives no uncertainty of its own."""
+    return False
+
+
 def _nothing_known(plane: Any, block: Block) -> Analysis:
     return Analysis.unknown(len(block.channels))
 
@@ -240,6 +250,8 @@ class Job:
     check_others : callable, optional
         Maps the index of a plane to nothing, and raises if another array of the task
         cannot be used for it.
+    uncertain : bool
+        Whether plans can have a `deviation`.
     """
 
     layout: Layout
@@ -255,6 +267,7 @@ class Job:
     reach: int | None = None
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
+    uncertain: bool = False
 
     @property
     def name(self) -> str:
@@ -385,6 +398,8 @@ class Task:
         Parameters that may also be given by position, after the arrays.
     like : str
         Name of the array that the result is like, if not the first.
+    uncertain : callable
+        Maps a recipe to whether results of single fits can have an uncertainty.
     """
 
     recipe: type[Recipe]
@@ -397,6 +412,7 @@ class Task:
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
+    uncertain: Callable[[Any], bool] = never
 
     @property
     def name(self) -> str:
