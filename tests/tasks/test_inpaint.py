@@ -275,7 +275,7 @@ def test_it_can_be_stopped(image, mask):
         (np.ones((32, 30)), r"mask must leave known pixels \(0\); got nonzero every"),
         (np.ones((32, 31)), r"mask must have the shape of .*\(32, 30\).* \(32, 31\)"),
         (np.ones(30), r"mask must have the shape .* got shape \(30,\)"),
-        (np.ones((1, 32, 30)), r"mask must have the shape .* got shape \(1, 32, 30\)"),
+        (np.ones((2, 32, 30)), r"mask must have the shape .* got shape \(2, 32, 30\)"),
         (np.ones((32, 30), complex), "mask must be an array of real .* got dtype comp"),
         (np.full((32, 30), "a"), "mask must be an array of real numbers"),
     ],

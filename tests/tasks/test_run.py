@@ -178,8 +178,8 @@ def test_signature_and_help_name_every_parameter(name):
     assert function.__module__ == TASKS[name]
     fields = [p.name for p in task.recipe.parameters() if p.name not in task.positional]
     expected = [*task.arrays, *task.positional, *fields, *task.functions]
-    others = ["architecture", "stop", "weights", "analysis"]
-    others += ["progress", "callback", "full_output"]
+    others = ["architecture", "stop", "weights", "state", "analysis"]
+    others += ["progress", "callback", "full_output", "out"]
     expected += others
     assert list(signature.parameters) == expected
     for array in task.arrays:

@@ -76,7 +76,9 @@ def test_hours_are_warned_of_and_something_quicker_is_offered(
     open_widget, estimate, noisy, paced
 ):
     stack = np.broadcast_to(noisy, (4000, 32, 32))
-    _, widget = open_widget(stack, contrast_limits=(0, 100), iterations="auto")
+    _, widget = open_widget(
+        stack, contrast_limits=(0, 100), iterations="auto", share="no"
+    )
     text = estimate(widget)
     assert " h for 4000 planes" in text
     assert "That is long: try it on the visible region first" in text

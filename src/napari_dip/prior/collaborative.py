@@ -222,8 +222,9 @@ def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
     level = level + 3e-7 * trace + 1e-12
     factor, failed = torch.linalg.cholesky_ex(power + level * identity)
-    if failed.any():
+    for part in (1e-4, 1e-2, 1):
         # Without noise, and patches all alike, rounding errors make it indefinite.
-        level = level + 1e-4 * trace * (failed[:, None, None] > 0)
-        factor = torch.linalg.cholesky(power + level * identity)
+        if failed.any():
+            level = level + part * trace * (failed[:, None, None] > 0)
+            factor, failed = torch.linalg.cholesky_ex(power + level * identity)
     return torch.cholesky_inverse(factor), level

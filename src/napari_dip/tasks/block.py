@@ -127,7 +127,7 @@ def fit_block(
     if state is not None and count > 1:
         raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
-    unit = 1.0 if plane is None else float(np.sqrt(np.square(plane.span).mean()))
+    unit = 1.0 if plane is None else root_mean_square(plane.span)
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
         seconds = sum(f.seconds for f in fits)
@@ -196,6 +196,12 @@ def fit_block(
     }
     result = BlockFit(image, deviation, fits, details, warnings)
     return _resumable(result, plan, done, adapt)
+
+
+def root_mean_square(values: NDArray[np.float64]) -> float:
+    """Return the root of the mean of the squares of positive values of any size."""
+    largest = values.max()
+    return float(largest * np.sqrt(np.square(values / largest).mean()))
 
 
 def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
