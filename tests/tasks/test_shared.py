@@ -200,3 +200,25 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     assert windows == sharing.draw_windows(job, planes, seed=0)
     assert windows != sharing.draw_windows(job, planes, seed=1)
     assert sharing.draw_windows(job, planes[:1], seed=0) == []
+
+
+def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
+    class Lazy:
+        shape, ndim, dtype = stack.shape, 3, stack.dtype
+
+        def __getitem__(self, index):
+            if index[0] == 2:
+                raise OSError("the disk is broken")
+            return stack[index]
+
+    broken = stack.copy()
+    broken[1, 3, 4] = np.inf
+    monkeypatch.setattr("napari_dip.tasks.run.free_memory", lambda: 1000)
+    fit = denoise(Lazy(), full_output=True, **QUICK)
+    assert any("plane 2" in w and "disk is broken" in w for w in fit.warnings)
+    assert np.isnan(fit.image[2]).all()
+    assert np.isfinite(fit.image[[0, 1, 3]]).all()
+    stack = broken
+    fit = denoise(Lazy(), full_output=True, **QUICK)
+    assert any("plane 1" in w and "finite" in w for w in fit.warnings)
+    np.testing.assert_array_equal(fit.image[1], broken[1])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import FitError
+from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane
 from napari_dip.tasks.block import constant_image, relay, restored, result_type
@@ -125,10 +125,14 @@ def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:
         ]
         region = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
         index = job.layout.within(plane, region)
-        pixels = job.pixels(index, job.take(index))
+        try:
+            pixels = job.pixels(index, job.take(index))
+        except InputError:
+            continue  # told when it is the turn of the plane
         assert pixels is not None
         usable = ~pixels.constant & ~np.isnan(pixels.values)
-        if all(index != other for _, other in drawn) and usable.mean() > 0.5:
+        new = all(index != other for _, other in drawn)
+        if new and usable.mean() > 0.5 and not np.isinf(pixels.values).any():
             drawn.append((_structure(pixels), index))
     taken = drawn[: WINDOWS // 2]
     rest = sorted(drawn[len(taken) :], key=lambda one: -one[0])

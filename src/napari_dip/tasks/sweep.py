@@ -247,7 +247,12 @@ class Sweep:
         layout = self.job.layout
         for tile in parts or self.cut:
             where = layout.within(index, tile.core)
-            given = self.job.take(where)
+            try:
+                given = self.job.take(where)
+            except InputError:
+                # It cannot be read, which has been told already.
+                sides = layout.extent(where)
+                given = np.full((layout.channels, *sides), np.nan, np.float32)
             assert given is not None
             canvas = Canvas(cast(given, np.dtype(np.float32)), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
