@@ -1,8 +1,8 @@
 """Let the site's pages take the task functions from their stub.
 
-An extension of griffe, which reads the source for mkdocstrings and does not run it.  The
-task functions are made at run time.  In the stub `napari_dip.tasks.signatures` they are
-overloads only, of which griffe makes no functions by itself.
+An extension of griffe, which reads the source for mkdocstrings and does not run it.
+The task functions are made at run time.  In the stub `napari_dip.tasks.signatures` they
+are overloads only, of which griffe makes no functions by itself.
 """
 
 from __future__ import annotations
