@@ -68,7 +68,7 @@ $(VENV)/.headless: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP_INSTALL) -e ".[napari,zarr]" --group dev
+	$(PIP_INSTALL) -e ".[cluster,napari,zarr]" --group dev
 	touch $(VENV)/.headless $@
 
 $(VENV)/.docs: $(VENV)/.dev

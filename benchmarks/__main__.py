@@ -20,7 +20,8 @@ NAMES = {
     "scale": "seconds, memory and quality over the size of a data set",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
-    "tables": "the tables in docs/benchmarks.md from the results",
+    "tables": "the tables in the docs from the results",
+    "uncertainty": "how often the truth lies within the uncertainty of denoising",
 }
 
 

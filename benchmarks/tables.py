@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md from the results; nothing is typed there.
+"""Write the tables of the documentation from the results; nothing is typed there.
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``, NAME being that
 of a results file.
@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import common
 from benchmarks.denoise import summary
 
-PAGE = common.ROOT / "docs" / "benchmarks.md"
+PAGES = [common.ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "uncertainty")]
 PATTERN = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -24,11 +24,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    before = PAGE.read_text()
-    after = PATTERN.sub(lambda m: m[1] + _table(m[2]) + "\n" + m[3], before)
-    if arguments.check and after != before:
-        raise SystemExit("docs/benchmarks.md is not what the results say")
-    PAGE.write_text(after)
+    for page in PAGES:
+        before = page.read_text()
+        after = PATTERN.sub(lambda m: m[1] + _table(m[2]) + "\n" + m[3], before)
+        if arguments.check and after != before:
+            raise SystemExit(f"docs/{page.name} is not what the results say")
+        page.write_text(after)
 
 
 def _table(name: str) -> str:

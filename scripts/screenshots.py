@@ -170,7 +170,8 @@ def take(task: str, options) -> None:
     controller = widget.controller
     share = [0.0]
     controller.reported.connect(lambda report: share.append(report.done))
-    spin(until=lambda: bool(widget.panel.estimate.text()), limit=20)
+    labels = widget.quality.labels.values()
+    spin(until=lambda: all("\n" in label.text() for label in labels), limit=180)
     heart = Heartbeat()
     start = time.perf_counter()
     count = len(viewer.layers)

@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 
 import napari_dip
 from napari_dip import cli
-from napari_dip.cli import commands, file_run
+from napari_dip.batch.stop import Stop
+from napari_dip.cli import commands
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.tasks import denoise, presets
@@ -469,7 +470,7 @@ def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
     program = (
         "import sys\n"
         "from napari_dip import cli\n"
-        "from napari_dip.cli.file_run import Stop\n"
+        "from napari_dip.batch.stop import Stop\n"
         "seen = Stop.__call__\n"
         "def tell(self, it):\n"
         "    if it.step == 5:\n"
@@ -642,7 +643,7 @@ def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
 
 
 def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
-    ask = file_run.Stop.__call__
+    ask = Stop.__call__
 
     def twice(self, it):
         ask(self, it)
@@ -650,10 +651,48 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("never come to")
 
-    monkeypatch.setattr(file_run.Stop, "__call__", twice)
+    monkeypatch.setattr(Stop, "__call__", twice)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
     assert (code, out) == (130, "")
     assert err == "napari-dip: stopped; the result was not saved\n"
     assert list(tmp_path.iterdir()) == [noisy]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# -- uncertainty ------------------------------------------------------------------
+
+
+def test_uncertainty_is_a_file_of_its_own(call, noisy, tmp_path):
+    output, deviation = tmp_path / "clean.ome.tif", tmp_path / "deviation.ome.tif"
+    code, out, _ = call(
+        "denoise", noisy, "-o", output, "--uncertainty", deviation, *SHORT, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["uncertainty"] == str(deviation)
+    fit = napari_dip.denoise(
+        files.read(noisy).data, iterations=3, precision="float32", full_output=True
+    )
+    result = files.read(deviation)
+    np.testing.assert_array_equal(result.data, fit.uncertainty)
+    assert result.header.provenance["shows"] == "standard deviation of the result"
+
+
+def test_uncertainty_is_refused_where_there_is_none(call, noisy, tmp_path):
+    more = ("-o", tmp_path / "a.tif", "--uncertainty", tmp_path / "b.tif", *SHORT)
+    refused(call("enhance", noisy, *more), 2, "enhance has none")
+    refused(call("denoise", noisy, *more, "--preset", "paper"), 2, "denoise has none")
+    same = (*more[:3], more[1], *SHORT)
+    refused(call("denoise", noisy, *same), 2, "output must not be one of the inputs")
+    assert not (tmp_path / "a.tif").exists()
+
+
+def test_uncertainty_that_turns_out_unknown(call, noisy, tmp_path):
+    rest = np.random.default_rng(0).normal(0, 30, (66, 64))
+    image = 100 + (rest[:-2] + rest[1:-1] + rest[2:]).astype(np.float32)
+    files.write(tmp_path / "correlated.tif", image)
+    deviation = tmp_path / "b.tif"
+    more = ("-o", tmp_path / "a.tif", "--uncertainty", deviation, *SHORT)
+    refused(call("denoise", tmp_path / "correlated.tif", *more), 1, "was not written")
+    assert (tmp_path / "a.tif").exists()
+    assert not deviation.exists()

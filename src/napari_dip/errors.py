@@ -6,6 +6,9 @@ RuntimeError for a deleted Qt object and swallow it.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class DipError(Exception):
     """Base class of everything napari-dip raises on purpose."""
@@ -25,3 +28,10 @@ class FitError(DipError):
 
 class OutOfMemory(FitError):
     """The device has too little memory; the message says what would fit."""
+
+
+def fault(error: Exception) -> str:
+    """Return a fault of ours as one line that says where it happened."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__}: {error} ({where})"

@@ -1,12 +1,75 @@
-"""The machine as a whole, without torch."""
+"""The machine as a whole, without torch, and how much of it may be taken."""
 
 from __future__ import annotations
 
+import math
 import os
+
+from napari_dip.errors import InputError
+
+MAX_ITERATIONS = "NAPARI_DIP_MAX_ITERATIONS"
+"""Environment variable: most iterations that one fit may be asked for."""
+
+MAX_MEMORY = "NAPARI_DIP_MAX_MEMORY"
+"""Environment variable: most memory that is taken, in bytes or such as 8G."""
+
+MAX_SECONDS = "NAPARI_DIP_MAX_SECONDS"
+"""Environment variable: seconds after which the fits of an image are stopped."""
+
+MOST_ITERATIONS = 100_000
+"""Iterations that one fit may be asked for where the user has set nothing."""
+
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def budget(name: str) -> float | None:
+    """Return what the user has set in an environment variable, None where nothing.
+
+    Raises
+    ------
+    InputError
+        If it is no positive number.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    memory = name == MAX_MEMORY
+    number = text.upper().removesuffix("B").removesuffix("I") if memory else text
+    factor = UNITS.get(number[-1:], 1) if memory else 1
+    try:
+        value = float(number[:-1] if factor > 1 else number) * factor
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        kind = "number of bytes, such as 8G" if memory else "number"
+        raise InputError(f"{name} must be a positive {kind}; got {text!r}")
+    return value
+
+
+def check_iterations(count: int) -> None:
+    """Raise if a fit may take more iterations than the user allows."""
+    most = budget(MAX_ITERATIONS) or MOST_ITERATIONS
+    if count > most:
+        raise InputError(
+            f"iterations must be {most:.0f} or fewer in one fit; got {count} (set "
+            f"{MAX_ITERATIONS} to allow more)"
+        )
+
+
+def within_budget(free: int | None) -> int | None:
+    """Return how much of the free memory may be taken."""
+    most = budget(MAX_MEMORY)
+    if most is None or math.isinf(most):
+        return free
+    return int(most) if free is None else min(free, int(most))
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free, None where that cannot be known."""
+    """Return the bytes of memory that may be taken, None where that is not known."""
+    return within_budget(_free_memory())
+
+
+def _free_memory() -> int | None:
     try:
         with open("/proc/meminfo") as file:
             for line in file:

@@ -96,3 +96,16 @@ def test_others_may_read_as_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_what_a_killed_writing_has_left_is_removed(tmp_path):
+    path, store = tmp_path / "a.tif", tmp_path / "a.ome.zarr"
+    with atomic.replacing(path) as first, atomic.replacing_folder(store) as second:
+        second.mkdir()
+        names = first.name, second.name
+    others = ".b.tif.0123abcd.part", ".a.tif.txt", "a.tif.0123abcd.part"
+    for name in (names[0], *others):
+        (tmp_path / name).write_text("left behind")
+    (tmp_path / names[1]).mkdir()
+    atomic.clear([path, store])
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, store.name, *others}

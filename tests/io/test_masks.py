@@ -10,8 +10,9 @@ from PIL import Image as Pillow
 from napari_dip.errors import InputError
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
-from napari_dip.io.masks import mask_of, psf_of, without_single_axes
+from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.regions import Regions
+from napari_dip.tasks.arrays import without_single_axes
 
 PAINTED = np.zeros((48, 56), bool)
 PAINTED[20:24, 10:40] = True
@@ -144,22 +145,3 @@ def test_psf_of_several_channels(axes):
     image.data[0, 0, 0] += 1
     with pytest.raises(InputError, match=f"psf must be one image.*psf.png.*{axes}"):
         psf_of(image, "psf.png")
-
-
-@pytest.mark.parametrize(
-    ("shape", "like", "expected"),
-    [
-        ((1, 1, 5, 8, 9), None, (5, 8, 9)),
-        ((1, 1, 1, 8, 9), None, (8, 9)),
-        ((1, 8, 9), None, (8, 9)),
-        ((8, 9), None, (8, 9)),
-        ((1, 1, 1), None, (1, 1)),
-        ((1, 8, 9, 3), None, (8, 9, 3)),
-        ((1, 2, 1, 8, 9), (2, 8, 9), (2, 8, 9)),
-        ((2, 8, 9), (1, 2, 1, 8, 9), (1, 2, 1, 8, 9)),
-        ((1, 1, 8, 9), (5, 8, 9), (8, 9)),
-        ((1, 8, 9), (1, 8, 9), (1, 8, 9)),
-    ],
-)
-def test_axes_of_one_element(shape, like, expected):
-    assert without_single_axes(np.zeros(shape), like).shape == expected

@@ -40,6 +40,13 @@ def test_everything_is_told(made):
     assert image["sha256"] == hashlib.sha256(np.arange(6.0).tobytes()).hexdigest()
 
 
+def test_the_device_is_that_of_the_first_plane_that_was_fitted():
+    planes = [{"analysis": {}}, {"device": "cpu", "precision": "float32", "torch": "2"}]
+    fit = Fit(None, None, "the end", 7, 5, 1.0, [], {"planes": planes}, [])
+    made = provenance.describe(DenoiseRecipe(), fit, {})
+    assert (made["device"], made["precision"], made["torch"]) == ("cpu", "float32", "2")
+
+
 def test_digest_does_not_depend_on_the_layout_in_memory():
     array = np.arange(12).reshape(3, 4)
     assert provenance.digest(array) == provenance.digest(np.asfortranarray(array))

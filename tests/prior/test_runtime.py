@@ -1,5 +1,6 @@
 """Devices, precisions, global settings, memory."""
 
+import gc
 import threading
 import weakref
 
@@ -227,6 +228,17 @@ def test_saved_bytes_are_counted_without_computing():
     with torch.no_grad():
         under = saved(64)
     assert under == saved(64)
+
+
+def test_counting_saved_bytes_keeps_nothing():
+    with torch.device("meta"):
+        network = Architecture.uniform(8, 3).build(4, 1, (32, 32), None)
+        code = torch.empty(1, 4, 64, 64)
+    runtime.saved_bytes(network, code)
+    alive = weakref.ref(next(network.parameters()))
+    del network
+    gc.collect()
+    assert alive() is None
 
 
 def test_estimate_says_whether_it_fits():

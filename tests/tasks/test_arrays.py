@@ -16,6 +16,7 @@ from napari_dip.tasks.arrays import (
     keeping,
     narrowed,
     prepare,
+    without_single_axes,
 )
 
 F4 = np.dtype("float32")
@@ -254,12 +255,15 @@ def test_unit_maps_minimum_and_maximum_to_zero_and_one(plane):
 
 def test_percentiles_keep_outliers_from_squeezing_the_image(plane):
     plane[0, 0, 0], plane[1, 1, 1] = 1e6, -1e6
-    values = prepare(plane, "image").values
+    prepared = prepare(plane, "image")
+    values = prepared.values
     for channel in values:
         low, high = np.percentile(channel, [0.1, 99.9])
         assert low == pytest.approx(0.05, abs=1e-3)
         assert high == pytest.approx(0.95, abs=1e-3)
-    assert values[0, 0, 0] > 100
+    assert values[0, 0, 0] == pytest.approx(1.1)
+    assert prepared.beyond[0, 0, 0] > 100
+    assert prepared.to_units(values)[0, 0, 0] == pytest.approx(1e6)
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -440,3 +444,23 @@ def test_cast_to_bool_and_floats():
         found = cast(values, np.dtype(dtype))
         assert found.dtype == dtype
         np.testing.assert_allclose(found, values, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "like", "expected"),
+    [
+        ((1, 1, 5, 8, 9), None, (5, 8, 9)),
+        ((1, 1, 1, 8, 9), None, (8, 9)),
+        ((1, 8, 9), None, (8, 9)),
+        ((8, 9), None, (8, 9)),
+        ((1, 1, 1), None, (1, 1)),
+        ((1, 8, 9, 3), None, (8, 9, 3)),
+        ((1, 2, 1, 8, 9), (2, 8, 9), (2, 8, 9)),
+        ((2, 8, 9), (1, 2, 1, 8, 9), (1, 2, 1, 8, 9)),
+        ((1, 1, 8, 9), (5, 8, 9), (8, 9)),
+        ((1, 8, 9), (1, 8, 9), (1, 8, 9)),
+    ],
+)
+def test_axes_of_one_element(shape, like, expected):
+    assert without_single_axes(np.zeros(shape), like).shape == expected
+    assert without_single_axes(dask.array.zeros(shape), like).shape == expected

@@ -1,5 +1,6 @@
 """Blocks: what is cut out, how it is put together, and the fit of one by itself."""
 
+import dataclasses
 import json
 import pickle
 
@@ -9,6 +10,7 @@ import pytest
 from napari_dip import denoise, estimate, inpaint
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels
@@ -16,8 +18,8 @@ from napari_dip.tasks.block import fit_alone
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.result import Canvas
-from napari_dip.tasks.run import TASKS, get
-from napari_dip.tasks.task import Block, Job
+from napari_dip.tasks.run import TASKS, get, run
+from napari_dip.tasks.task import Block, Job, Overrides
 
 FIXED = {"device": "cpu", "precision": "float32"}
 
@@ -201,6 +203,73 @@ def test_a_fit_starts_from_the_weights_of_another(noisy):
     assert warm.settings["planes"][0]["began from weights"]
 
 
+def state_at(step, *arguments, **options):
+    """Return the state of a fit after an iteration, and the whole fit."""
+    states = []
+
+    def note(it):
+        if it.step == step:
+            states.append(it.checkpoint())
+
+    fit = denoise(*arguments, callback=note, full_output=True, **options)
+    return states[-1], fit
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.image, other.image)
+    assert one.history == other.history
+    assert one.warnings == other.warnings
+
+
+def test_a_fit_goes_on_from_its_state(noisy):
+    options = {"iterations": 12, **FIXED}
+    state, whole = state_at(5, noisy[0], **options)
+    assert_same(denoise(noisy[0], state=state, full_output=True, **options), whole)
+
+
+def test_a_second_attempt_goes_on_as_one(noisy):
+    stuck = []
+
+    def failed(it):
+        if it.step != 3 or stuck:
+            return None
+        stuck.append(it)
+        return "stuck"
+
+    make_job = TASK.make_job
+
+    def make(recipe, image):
+        job = make_job(recipe, image)
+
+        def plan(*arguments):
+            return dataclasses.replace(job.plan(*arguments), failed=failed)
+
+        return dataclasses.replace(job, plan=plan)
+
+    task = dataclasses.replace(TASK, make_job=make)
+    recipe = TASK.recipe(iterations=12, **FIXED)
+    states = []
+
+    def note(it):
+        if it.step == 6:
+            states.append(it.checkpoint())
+
+    whole = run_to_end(run(task, recipe, [noisy[0]]), note)
+    assert whole.warnings == ["stuck: begun again from another seed"]
+    going_on = run(task, recipe, [noisy[0]], overrides=Overrides(state=states[0]))
+    assert_same(run_to_end(going_on), whole)
+
+
+def test_a_job_of_several_fits_has_no_state(noisy):
+    state, _ = state_at(2, noisy[0], iterations=3, **FIXED)
+    with pytest.raises(InputError, match="state: is of one fit; got a job of several"):
+        denoise(noisy, state=state, **FIXED)
+    with pytest.raises(InputError, match="state: is of one fit; got restarts=2"):
+        denoise(noisy[0], state=state, restarts=2, **FIXED)
+    with pytest.raises(InputError, match="state must be a dict of tensors"):
+        denoise(noisy[0], state=3, **FIXED)
+
+
 def test_only_a_single_fit_gives_its_weights(noisy):
     options = {"iterations": 1, "full_output": True, **FIXED}
     assert denoise(noisy[0], **options).weights
@@ -210,7 +279,10 @@ def test_only_a_single_fit_gives_its_weights(noisy):
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [(3, "weights must be those of a fit"), ({"a": 3}, "weights: must have the names")],
+    [
+        (3, "weights must be a dict of tensors"),
+        ({"a": 3}, "weights: must have the names"),
+    ],
 )
 def test_other_weights_are_refused(noisy, weights, message):
     with pytest.raises(InputError, match=message):

@@ -312,6 +312,24 @@ def test_a_dark_image_is_not_stuck_at_black(random, seed):
     assert error < 0.45 * before
 
 
+@pytest.mark.parametrize(("peak", "most"), [(0.3, 1), (1, 1.35)])
+def test_few_photons_are_not_far_behind_a_blur(peak, most):
+    random = np.random.default_rng(3)
+    truth = np.zeros((64, 64))
+    truth[tuple(random.integers(0, 64, (2, 40)))] = 1
+    truth = ndimage.gaussian_filter(truth, 3)
+    truth *= peak / truth.max()
+    counts = random.poisson(truth)
+    found = denoise(counts, full_output=True, device="cpu", precision="float32")
+    blurred = ndimage.gaussian_filter(counts.astype(float), 2)
+    errors = [np.mean((image - truth) ** 2) for image in (found.image, blurred)]
+    assert errors[0] < most * errors[1]
+    assert found.image.mean() == pytest.approx(counts.mean(), rel=0.01)
+    (details,) = found.settings["planes"]
+    assert details["noise"] == "poisson-gaussian"
+    assert details["gain"] == pytest.approx(1, rel=1e-3)
+
+
 def test_it_stops_by_itself(random):
     y, x = np.mgrid[0:32, 0:32] / 32
     noisy = np.sin(3 * y) * x + random.normal(0, 0.2, (32, 32))

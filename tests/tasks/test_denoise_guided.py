@@ -66,6 +66,7 @@ def plan(first_fit):
         ((2, 18, 20), (18, 20), {"channel_axis": 0}, 1),
         ((16, 18, 20), (16, 18, 20), {"spatial_dims": 3}, 1),
         ((17, 20), (17, 20, 3), {"preset": "best"}, 3),
+        ((17, 20), (1, 1, 17, 20), {}, 1),
     ],
     ids=str,
 )
@@ -79,6 +80,13 @@ def test_guides_of_any_layout(random, shape, guide, parameters, channels, plan):
     assert found.shape == shape
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
+
+
+def test_outliers_of_the_guide_are_told(noisy, clean):
+    guide = clean.astype(np.float64)
+    guide[3, 4] = 1e30
+    fit = denoise_guided(noisy, guide, **SHORT, full_output=True)
+    assert any("pixels of guide" in warning for warning in fit.warnings)
 
 
 def test_every_plane_has_its_own_guide(noisy, clean):

@@ -167,6 +167,9 @@ def test_the_inputs_are_left_alone(image, mask):
         ((2, 18, 20), (18, 20), {"channel_axis": 0}),
         ((2, 18, 20), (2, 18, 20), {"channel_axis": 0}),
         ((16, 18, 20), (18, 20), {"spatial_dims": 3}),
+        ((20, 18), (1, 1, 20, 18), {}),
+        ((2, 20, 18), (1, 2, 1, 20, 18), {}),
+        ((20, 18, 3), (20, 18, 1), {}),
         ((16, 18, 20), (16, 18, 20), {"spatial_dims": 3, "scales": (1, 2)}),
     ],
     ids=str,
@@ -272,7 +275,7 @@ def test_it_can_be_stopped(image, mask):
         (np.ones((32, 30)), r"mask must leave known pixels \(0\); got nonzero every"),
         (np.ones((32, 31)), r"mask must have the shape of .*\(32, 30\).* \(32, 31\)"),
         (np.ones(30), r"mask must have the shape .* got shape \(30,\)"),
-        (np.ones((1, 32, 30)), r"mask must have the shape .* got shape \(1, 32, 30\)"),
+        (np.ones((2, 32, 30)), r"mask must have the shape .* got shape \(2, 32, 30\)"),
         (np.ones((32, 30), complex), "mask must be an array of real .* got dtype comp"),
         (np.full((32, 30), "a"), "mask must be an array of real numbers"),
     ],
@@ -487,4 +490,4 @@ def test_random_pixels_of_a_photograph_are_filled_in(random):
 
 def test_it_stops_by_itself(image, mask):
     step = next(iter(iterate("inpaint", image, mask, device="cpu")))
-    assert 100 < step.maximum < 10_000
+    assert 50 < step.maximum < 1000

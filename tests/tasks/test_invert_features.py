@@ -236,11 +236,13 @@ def test_weights_come_from_arrays(home, tmp_path):
 def test_weights_that_do_not_fit_are_refused(home, tmp_path):
     np.savez(tmp_path / "few.npz", first=np.zeros(3))
     np.savez(tmp_path / "pickled.npz", first=np.array([{}], dtype=object))
-    (tmp_path / "text.npz").write_text("no zip")
+    for name in ("text.npz", "text.safetensors"):
+        (tmp_path / name).write_text("none")
     for name, message in (
         ("few.npz", "do not fit"),
         ("pickled.npz", "cannot be read"),
         ("text.npz", "cannot be read"),
+        ("text.safetensors", "cannot be read"),
         ("none.npz", "cannot be read"),
         ("w.pth", "must be .npz or .safetensors"),
     ):

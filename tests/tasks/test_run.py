@@ -8,8 +8,8 @@ import dask.array
 import numpy as np
 import pytest
 
-from napari_dip import denoise, enhance, inpaint, super_resolve
-from napari_dip.errors import FitError, InputError
+from napari_dip import denoise, enhance, inpaint, machine, super_resolve
+from napari_dip.errors import FitError, InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.problem import Fit
@@ -39,7 +39,7 @@ def test_full_output_tells_what_happened(stack):
         (1, 1),
         (1, 3),
     ]
-    assert fit.uncertainty is None
+    assert fit.uncertainty.shape == fit.image.shape
     assert fit.seconds > 0
     recipe = DenoiseRecipe.from_dict(json.loads(json.dumps(fit.settings))["recipe"])
     assert recipe == DenoiseRecipe(seed=3, **SHORT)
@@ -57,7 +57,7 @@ def test_full_output_of_one_plane_names_the_best_iteration(stack):
     assert fit.best_iteration == 3
 
 
-def test_restarts_average_and_give_an_uncertainty(stack):
+def test_restarts_average_and_the_uncertainty_is_in_units(stack):
     fit = denoise(stack, restarts=3, full_output=True, **SHORT)
     assert fit.uncertainty.shape == fit.image.shape == stack.shape
     assert (fit.uncertainty > 0).mean() > 0.99
@@ -83,7 +83,9 @@ def test_callback_sees_every_iteration_and_stops(stack):
     # The plane that was not begun comes back as it came, and that is said.
     np.testing.assert_array_equal(fit.image[1], stack[1])
     assert not np.array_equal(fit.image[0], stack[0])
-    assert fit.warnings == ["plane 1 was not fitted before the stop"]
+    assert fit.warnings == [
+        "plane 1 was not restored before the stop, and came back unchanged"
+    ]
 
 
 def test_a_callback_that_returns_nothing_stops_nothing(stack):
@@ -176,8 +178,8 @@ def test_signature_and_help_name_every_parameter(name):
     assert function.__module__ == TASKS[name]
     fields = [p.name for p in task.recipe.parameters() if p.name not in task.positional]
     expected = [*task.arrays, *task.positional, *fields, *task.functions]
-    others = ["architecture", "stop", "weights", "analysis"]
-    others += ["progress", "callback", "full_output"]
+    others = ["architecture", "stop", "weights", "state", "analysis"]
+    others += ["progress", "callback", "full_output", "out"]
     expected += others
     assert list(signature.parameters) == expected
     for array in task.arrays:
@@ -427,9 +429,9 @@ def test_known_pixels_and_planes_not_fitted_are_exact(stack):
 
 def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
     def diverged(plan, averages, dtype):
-        return np.full((1, 20, 18), np.nan, np.float32)
+        return np.full((1, 20, 18), np.nan, np.float32), None
 
-    monkeypatch.setattr("napari_dip.tasks.block.restored_image", diverged)
+    monkeypatch.setattr("napari_dip.tasks.block.restored", diverged)
     with pytest.raises(FitError, match="the fit has diverged"):
         denoise(stack, **SHORT)
 
@@ -438,3 +440,42 @@ def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
 def test_a_callback_that_cannot_be_called_is_refused(stack):
     with pytest.raises(InputError, match=r"callback must be a function .*None; got 3"):
         denoise(stack, callback=3, **SHORT)
+
+
+def test_a_budget_of_iterations_refuses(stack, monkeypatch):
+    with pytest.raises(InputError, match=r"100000 or fewer.*MAX_ITERATIONS"):
+        denoise(stack, iterations=1_000_000)
+    monkeypatch.setenv("NAPARI_DIP_MAX_ITERATIONS", "2")
+    with pytest.raises(InputError, match="must be 2 or fewer in one fit; got 3"):
+        denoise(stack, **SHORT)
+
+
+def test_a_budget_of_memory_refuses(stack, monkeypatch):
+    monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", "1M")
+    with pytest.raises(OutOfMemory, match=r"0\.0 GiB are free"):
+        denoise(stack, **SHORT)
+
+
+def test_a_budget_of_time_stops_like_the_user(stack, monkeypatch):
+    monkeypatch.setenv("NAPARI_DIP_MAX_SECONDS", "1e-6")
+    fit = denoise(stack, **SHORT | {"iterations": 500}, full_output=True)
+    assert fit.stopped_by == STOPPED
+    assert fit.iterations < 500
+    assert "as NAPARI_DIP_MAX_SECONDS says" in fit.warnings[-1]
+    np.testing.assert_array_equal(fit.image[1], stack[1])
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "soon", "nan"])
+@pytest.mark.parametrize("name", ["ITERATIONS", "MEMORY", "SECONDS"])
+def test_budgets_that_are_none(stack, monkeypatch, name, value):
+    monkeypatch.setenv(f"NAPARI_DIP_MAX_{name}", value)
+    with pytest.raises(InputError, match=f"MAX_{name} must be a positive.*{value!r}"):
+        denoise(stack, **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8G", 2**33), ("512 MiB", 2**29), ("1e6", 10**6), ("2kb", 2048)]
+)
+def test_sizes_of_memory(monkeypatch, text, size):
+    monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", text)
+    assert machine.budget("NAPARI_DIP_MAX_MEMORY") == size

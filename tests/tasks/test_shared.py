@@ -62,7 +62,7 @@ def test_without_sharing_every_plane_is_fitted(stack):
 def test_sharing_begins_with_the_size(stack, monkeypatch):
     auto = {**QUICK, "share": "auto", "full_output": True}
     assert len(denoise(stack, **auto).settings["planes"]) == 4
-    monkeypatch.setattr("napari_dip.tasks.run.ENOUGH", stack.size)
+    monkeypatch.setattr(sharing, "ENOUGH", stack.size)
     assert len(denoise(stack, **auto).settings["planes"]) == 1
 
 
@@ -73,7 +73,8 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     )
     whole = denoise(image, tile=None, **QUICK)
     cut = denoise(image, tile=192, **QUICK)
-    np.testing.assert_allclose(cut, whole, atol=1.0)
+    # Colours are filtered along axes of their own in every tile.
+    np.testing.assert_allclose(cut, whole, atol=4.0 if channels else 1.0)
     assert rmse(cut, whole) < 0.03
 
 

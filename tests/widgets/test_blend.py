@@ -107,7 +107,8 @@ def test_what_does_not_fit_is_said(scene):
 
 
 def test_without_a_mask_it_says_so(open_widget):
-    _, widget = open_widget(np.zeros((20, 20), np.float32), kind=BlendWidget)
+    viewer, widget = open_widget(np.zeros((20, 20), np.float32), kind=BlendWidget)
+    viewer.add_image(np.zeros((20, 20), np.float32), name="back")
     widget.panel.run_button.click()
     assert "no labels layer to take the mask from" in widget.panel.progress.text()
 

@@ -124,12 +124,17 @@ def test_cancel_removes_the_result_and_the_panel_runs_again(
     assert names(viewer) == ["raw", RESULT]
 
 
-def test_stop_before_the_first_image_keeps_something(open_widget, until, noisy, slow):
+def test_stop_before_the_first_iteration_ends_at_once_with_nothing(
+    open_widget, noisy, slow
+):
     viewer, widget = open_widget(noisy, iterations=100_000)
     widget.panel.run_button.click()
     widget.panel.stop_button.click()
-    until(lambda: widget.controller.state == "idle")
-    assert np.isfinite(result_of(viewer).data).all()
+    assert widget.controller.state == "idle"
+    assert names(viewer) == ["raw"]
+    assert widget.panel.progress.text() == (
+        "Stopped before the first iteration: nothing was kept."
+    )
 
 
 @pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
@@ -288,21 +293,39 @@ def test_an_image_that_cannot_be_fitted_is_refused_in_words(
     assert names(viewer) == ["raw"]
 
 
-def test_warnings_of_a_fit_are_shown_and_kept(
+def test_stopping_a_stack_is_told_once_and_leaves_what_was_not_begun_empty(
     open_widget, until, messages, noisy, slow
 ):
     stack = np.stack([noisy] * 3)
     viewer, widget = open_widget(stack, iterations=100_000)
+    viewer.dims.set_current_step(0, 2)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     result = result_of(viewer)
-    warned = [text for severity, text in messages if severity == "warning"]
-    assert warned == result.metadata["napari-dip"]["warnings"]
-    assert len(warned) == 2
+    assert not [text for severity, text in messages if severity == "warning"]
+    text = widget.panel.progress.text()
+    assert "Plane 1 is done as far as it was" in text
+    assert "planes 2 to 3 were not begun and are empty" in text
+    assert len(result.metadata["napari-dip"]["warnings"]) == 1
+    assert result.metadata["napari-dip"]["planes_begun"] == 1
+    assert np.isfinite(result.data[0]).all()
     assert not np.array_equal(result.data[0], noisy)
-    assert np.array_equal(result.data[1:], stack[1:])
+    assert np.isnan(result.data[1:]).all()
+    assert viewer.dims.current_step[0] == 0
+
+
+def test_warnings_of_a_fit_are_shown_together_and_kept(
+    open_widget, finish, messages, noisy
+):
+    stack = np.stack([noisy, np.full_like(noisy, np.nan), np.full_like(noisy, np.nan)])
+    viewer, widget = open_widget(stack, iterations=3, contrast_limits=(0, 100))
+    finish(widget)
+    warned = [text for severity, text in messages if severity == "warning"]
+    kept = result_of(viewer).metadata["napari-dip"]["warnings"]
+    assert len(kept) == 2
+    assert warned == ["\n".join(kept)]
 
 
 def test_a_stack_is_restored_plane_by_plane(open_widget, finish, noisy):

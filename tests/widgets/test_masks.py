@@ -147,6 +147,7 @@ def test_the_control_gives_arrays_and_code_that_agree(image):
     viewer.layers.extend([stack, Labels(data, name="m")])
     control = MaskInput("mask", viewer, "A mask.")
     control.reset_choices()
+    control.choose_other(stack)
     assert control.layer.name == "m"
     control.labels.value = "2"
     crop = (slice(1, 2), slice(None), slice(None))

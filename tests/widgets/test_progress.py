@@ -123,7 +123,8 @@ def test_unrelated_channels_are_two_fits_of_one_plane(
     # The first channel was finished by then.
     np.testing.assert_array_equal(result.data[0], done[0])
     assert not scrubber.go_on_button.isEnabled()
-    assert "channels" in scrubber.go_on_button.toolTip()
+    assert "channels" in scrubber.reason.text()
+    assert scrubber.reason.isVisibleTo(scrubber)
 
 
 def test_the_residual_of_unrelated_channels_is_the_input_less_the_result(
@@ -179,5 +180,5 @@ def test_a_shapes_layer_does_not_keep_the_memory_from_being_estimated(
     assert widget.inputs["mask"].layer.name == "hole"
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
-    until(lambda: "Memory: about" in widget.panel.estimate.text())
+    until(lambda: "of memory" in widget.panel.estimate.text())
     assert "hole" not in widget.panel.estimate.text()

@@ -54,7 +54,8 @@ def test_python_stops_where_the_user_did(
     until(lambda: widget.controller.state == "idle")
     monkeypatch.undo()
     widget.python_button.click()
-    assert "return (it.part, it.step) == (0, " in QApplication.clipboard().text()
+    stop = "return (it.part, it.step - it.ahead) == (0, "
+    assert stop in QApplication.clipboard().text()
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
     # Another setting is another run, which nobody has stopped yet.
     widget.fields.fields["seed"].value = 1

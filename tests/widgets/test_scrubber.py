@@ -186,4 +186,4 @@ def test_a_stack_cannot_go_on_and_says_why(open_widget, finish, noisy, every_ima
     _, widget = open_widget(np.stack([noisy] * 2), iterations=8)
     finish(widget)
     assert not widget.scrubber.go_on_button.isEnabled()
-    assert "Extra iterations" in widget.scrubber.go_on_button.toolTip()
+    assert "choose the plane that is shown" in widget.scrubber.reason.text()

@@ -324,8 +324,9 @@ def test_it_says_what_a_fit_needs(open_widget, until, noisy, monkeypatch):
     _, widget = open_widget(noisy)
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
-    until(lambda: "Memory: about" in widget.panel.estimate.text())
+    until(lambda: "of memory" in widget.panel.estimate.text())
     assert "free" in widget.panel.estimate.text()
+    until(lambda: all("\n" in t.text() for t in widget.quality.labels.values()))
 
 
 def test_a_base_class_is_no_widget_of_a_task():

@@ -7,16 +7,14 @@ code here.  Torch is imported when a fit begins, not for ``--help``.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from cyclopts import CycloptsError
 
+from napari_dip.batch.stop import terminable
 from napari_dip.cli.commands import app
-from napari_dip.cli.file_run import terminable
 from napari_dip.cli.output import FAILED, STOPPED, WRONG_ARGUMENTS, say
-from napari_dip.errors import DipError, InputError
+from napari_dip.errors import DipError, InputError, fault
 from napari_dip.machine import spin_less
 
 
@@ -46,11 +44,7 @@ def _run(arguments: list[str]) -> int:
         say("stopped; the result was not saved")
         return STOPPED
     except Exception as error:  # noqa: BLE001  # a fault of ours: still one line
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        say(
-            f"error: {type(error).__name__}: {error} ({Path(place.filename).name}, "
-            f"line {place.lineno})"
-        )
+        say(f"error: {fault(error)}")
         return FAILED
 
 

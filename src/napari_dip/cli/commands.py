@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,26 +14,36 @@ from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
+from napari_dip.batch.checkpoint import Keep
+from napari_dip.batch.file_run import FileRun, was_stopped
 from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
-from napari_dip.cli.file_run import FileRun, run_all, run_and_report
+from napari_dip.cli.batch import batch_app
 from napari_dip.cli.options import (
     FILES,
     FLAG,
     PARAMETERS,
+    Checkpoint,
+    CheckpointEvery,
     Json,
     Output,
     Overwrite,
     Quiet,
+    SaveWeights,
+    Uncertainty,
+    Weights,
+    check_keep,
     check_target,
+    check_uncertainty,
     command_of,
     keyword,
     targets_of,
     values_of,
 )
 from napari_dip.cli.output import NAME, put, say
+from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import files, provenance
+from napari_dip.io import checkpoint, files, provenance
 from napari_dip.tasks.bead_psf import BeadParameters
 from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters
@@ -59,10 +69,11 @@ def app() -> App:
         group_parameters=PARAMETERS,
     )
     tasks = Group("Tasks", sort_key=0)
-    for task in map(get, TASKS):
-        if task.from_files:
-            name = task.name.replace("_", "-")
-            application.command(_command(task), name=name, group=tasks)
+    from_files = [task for task in map(get, TASKS) if task.from_files]
+    for task in from_files:
+        name = task.name.replace("_", "-")
+        application.command(_command(task), name=name, group=tasks)
+    application.command(batch_app(from_files))
     application.command(psf.app())
     application.command(prior.sample_prior)
     application.command(prior.noise_impedance)
@@ -82,24 +93,49 @@ def _command(task: Task) -> Callable[..., int]:
         overwrite: bool = False,
         json: bool = False,
         quiet: bool = False,
+        weights: Path | None = None,
+        save_weights: Path | None = None,
+        checkpoint: Path | None = None,
+        checkpoint_every: float = Keep.minutes,
+        uncertainty: Path | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
+        keep = Keep(weights, save_weights, checkpoint, checkpoint_every)
+        check_keep(keep, inputs, overwrite)
         paths = {name: given.pop(name) for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
-        task.recipe(**values)  # raises before any file is read
+        recipe = task.recipe(**values)  # raises before any file is read
         targets = targets_of(inputs, output) if first else [output]
         sets = [{first: path, **paths} for path in inputs] if first else [paths]
+        if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
+            overwrite = True  # of the image of the same fit as far as it had come
         for sources, target in zip(sets, targets, strict=True):
             check_target(target, list(sources.values()), overwrite)
+        deviations: list[Path | None] = [None] * len(targets)
+        if uncertainty is not None:
+            check_uncertainty(task, recipe)
+            places = targets_of(inputs or targets, uncertainty)
+            for sources, target, place in zip(sets, targets, places, strict=True):
+                check_target(place, [*sources.values(), target], overwrite)
+            deviations = [*places]
         folder = not (output.suffix or output.exists())
         if len(inputs) == 1 and folder and not quiet:
             say(f"{output} has no ending, so it becomes a folder")
         runs = [
-            FileRun(task, values, sources, objects, target, overwrite, not quiet)
-            for sources, target in zip(sets, targets, strict=True)
+            FileRun(
+                task,
+                values,
+                sources,
+                target,
+                objects,
+                overwrite,
+                keep=keep,
+                uncertainty=path,
+            )
+            for sources, target, path in zip(sets, targets, deviations, strict=True)
         ]
         if len(runs) == 1:
             return run_and_report(runs[0], json, quiet)
@@ -117,6 +153,13 @@ def _command(task: Task) -> Callable[..., int]:
         text = name in task.objects
         kind = Annotated[str, about] if text else Annotated[Path, about]
         parameters.append(keyword(name, kind))
+    parameters += [
+        keyword("uncertainty", Uncertainty, None),
+        keyword("weights", Weights, None),
+        keyword("save_weights", SaveWeights, None),
+        keyword("checkpoint", Checkpoint, None),
+        keyword("checkpoint_every", CheckpointEvery, Keep.minutes),
+    ]
     return command_of(command, task.recipe, parameters)
 
 
@@ -143,6 +186,7 @@ def replay(
             "names is never run by itself.",
         ),
     ] = None,
+    weights: Weights = None,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -186,8 +230,26 @@ def replay(
             if task.objects
             else f"{task.name} takes no model"
         )
-    file_run = FileRun(task, values, sources, objects, target, overwrite, not quiet)
+    _check_weights(stored, weights)
+    keep = Keep(weights=weights)
+    file_run = FileRun(task, values, sources, target, objects, overwrite, keep=keep)
     return run_and_report(file_run, json, quiet)
+
+
+def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
+    """Raise unless weights are those that a result was made with, if any."""
+    planes = [plane for plane in stored.get("planes", []) if isinstance(plane, dict)]
+    needed = str(next((plane.get("began from weights") for plane in planes), None))
+    given = None
+    if weights is not None:
+        from napari_dip.prior.snapshot import digest
+
+        given = digest(checkpoint.read(weights, "weights")[0])
+    if str(given) != needed:
+        raise InputError(
+            "weights must be those that the result was made with (--weights), of the "
+            f"SHA-256 {needed}; got {given}"
+        )
 
 
 def info(

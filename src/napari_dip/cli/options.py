@@ -11,9 +11,12 @@ from typing import Annotated, Any
 from cyclopts import Group, Token
 from cyclopts import Parameter as Option
 
+from napari_dip.batch.checkpoint import Keep
+from napari_dip.batch.folder import result_name
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files
-from napari_dip.tasks.recipe import Parameter, Parameters
+from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
+from napari_dip.tasks.task import Task
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -61,6 +64,16 @@ Output = Annotated[
         "inputs.",
     ),
 ]
+Uncertainty = Annotated[
+    Path | None,
+    Option(
+        group=FILES,
+        show_default=False,
+        converter=output_path,
+        help="File to write the standard deviation of every pixel to, or a folder, as "
+        "for --output.",
+    ),
+]
 Overwrite = Annotated[
     bool, Option(group=FILES, **FLAG, help="Replace files that are there.")
 ]
@@ -73,11 +86,42 @@ Quiet = Annotated[
     Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
 ]
 
+_KEPT = Group("Weights and checkpoints", sort_key=1)
+Weights = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File of weights to begin from, as --save-weights writes it.",
+    ),
+]
+SaveWeights = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File (.safetensors) for the fitted weights of the network.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    Option(
+        group=_KEPT,
+        show_default=False,
+        help="File (.safetensors) in which the fit is kept until its result is "
+        "written. If it is there, the fit goes on from it.",
+    ),
+]
+CheckpointEvery = Annotated[
+    float, Option(group=_KEPT, help="Minutes from one writing of it to the next.")
+]
+
 
 def command_of(
     function: Callable[..., int],
     kind: type[Parameters],
     inputs: Sequence[inspect.Parameter] = (),
+    output: Any = Output,
 ) -> Callable[..., int]:
     """Return a function as a command: its options are the fields of `kind`.
 
@@ -89,10 +133,12 @@ def command_of(
         The parameters; an option that was not given is None.
     inputs : sequence of inspect.Parameter
         The inputs of the command.
+    output : type
+        Type of the option for the output.
     """
     parameters = [
         *inputs,
-        keyword("output", Output),
+        keyword("output", output),
         keyword("overwrite", Overwrite, False),
         keyword("json", Json, False),
         keyword("quiet", Quiet, False),
@@ -170,18 +216,41 @@ def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
         return [output]
     if store or (output.exists() and not output.is_dir()):
         raise InputError(f"output must be a folder for several inputs; got {output}")
-    targets = [output / _name(source) for source in inputs]
+    targets = [output / result_name(source.name) for source in inputs]
     for target in targets:
         if targets.count(target) > 1:
             raise InputError(f"two inputs have the same name {target.name!r}")
     return targets
 
 
-def _name(source: Path) -> str:
-    """Return the name of a result in a folder; a JPEG becomes a PNG."""
-    if source.suffix.lower() in (".jpg", ".jpeg"):
-        return source.stem + ".png"
-    return source.name
+def check_keep(keep: Keep, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise unless weights and checkpoint of a run can be written.
+
+    An existing checkpoint is what the fit goes on from.
+    """
+    if not keep.minutes >= 0:
+        raise InputError(f"checkpoint-every must be 0 or more; got {keep.minutes}")
+    for name, path in (
+        ("save-weights", keep.save_weights),
+        ("checkpoint", keep.checkpoint),
+    ):
+        if path is None:
+            continue
+        if len(inputs) > 1:
+            raise InputError(f"{name} is of one input; got {len(inputs)}")
+        if path.suffix.lower() != ".safetensors":
+            raise InputError(f"{name} must end in .safetensors; got {path}")
+        check_place(path, inputs, overwrite or name == "checkpoint")
+
+
+def check_uncertainty(task: Task, recipe: Recipe) -> None:
+    """Raise if results of a task with such a recipe have no uncertainty."""
+    if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
+        raise InputError(
+            f"uncertainty is known of denoise (but not with --preset paper or --noise "
+            f"impulse) and of several fits (--restarts 2 or more); "
+            f"{task.name.replace('_', '-')} has none as it is called here"
+        )
 
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
@@ -203,7 +272,11 @@ def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
             )
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists; --overwrite replaces it")
-    folder = target.parent
+    check_folder(target.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise if files cannot be written to a folder, which need not exist."""
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from cyclopts import Parameter as Option
 
-from napari_dip.cli.file_run import save
+from napari_dip.batch.file_run import save
 from napari_dip.cli.options import (
     FILES,
     Overwrite,

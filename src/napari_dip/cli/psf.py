@@ -13,7 +13,7 @@ from cyclopts import App
 from cyclopts import Parameter as Option
 from numpy.typing import NDArray
 
-from napari_dip.cli.file_run import save
+from napari_dip.batch.file_run import save
 from napari_dip.cli.options import (
     FILES,
     PARAMETERS,

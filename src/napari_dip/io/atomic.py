@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,9 +93,26 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def clear(paths: Iterable[Path]) -> None:
+    """Remove what writings of some files have left behind whose process was killed."""
+    hidden = {path.with_name(_stem(path)) for path in paths}
+    for folder in {path.parent for path in hidden}:
+        for part in folder.glob(".*.part"):
+            if part.with_suffix("").with_suffix("") not in hidden:
+                continue
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
 def _hidden(path: Path) -> str:
     """Return a name beside `path`, not longer than file systems allow."""
-    return f".{path.name[:40]}.{secrets.token_hex(4)}"
+    return f"{_stem(path)}.{secrets.token_hex(4)}"
+
+
+def _stem(path: Path) -> str:
+    return f".{path.name[:40]}"
 
 
 def refuse_inside_store(path: Path) -> None:

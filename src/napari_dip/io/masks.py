@@ -77,26 +77,3 @@ def psf_of(image: Image, name: str) -> NDArray[Any]:
         )
     psf: NDArray[Any] = channels[0]
     return psf
-
-
-def without_single_axes(
-    data: NDArray[Any], like: tuple[int, ...] | None = None
-) -> NDArray[Any]:
-    """Return an array without axes of one element, apart from the last two.
-
-    Files of five axes hold images of two or three.
-
-    Parameters
-    ----------
-    data : ndarray
-        The array.
-    like : tuple of int, optional
-        A shape that the array gets if it differs from its own in such axes only.
-    """
-    if like is not None and _plain(like) == _plain(data.shape):
-        return data.reshape(like)
-    return data.reshape(_plain(data.shape))
-
-
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (*(n for n in shape[:-2] if n != 1), *shape[-2:])

@@ -77,7 +77,10 @@ def describe(
         What else the task was given, as text, such as the import path of a model.
     """
     planes = [dict(plane) for plane in fit.settings["planes"]]
-    common = {key: planes[0].get(key) for key in _COMMON_KEYS}
+    # Planes that were not fitted, since they are constant, have none of them.
+    common = {
+        key: next((p[key] for p in planes if key in p), None) for key in _COMMON_KEYS
+    }
     for plane in planes:
         for key in _COMMON_KEYS:
             plane.pop(key, None)

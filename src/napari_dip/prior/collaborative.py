@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.wiener import in_noise_units
 
 VALUES = 49
@@ -79,30 +80,28 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
 def _filter_plane(images: Tensor) -> Tensor:
     """Filter (3, C, Y, X): noisy image, pilot and variance."""
     channels, *sides = images.shape[1:]
-    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
-    step = min(STEP, side)
-    # References up to the far border.
-    below, right = (-(n - side) % step for n in sides)
-    images = F.pad(images, [0, right, 0, below], mode="reflect")
+    side, step, images = patches(images, STEP)
     height, width = images.shape[2:]
     columns = width - side + 1
-    line = torch.arange(side, device=images.device)
     plane = height * width * torch.arange(channels, device=images.device)
-    within = plane[:, None] + (line[:, None] * width + line).flatten()
+    within = (plane[:, None] + offsets_in_patch(side, width, images.device)).flatten()
     # Estimate by estimate: sums of values, then of certainties.
     totals = images.new_zeros(2, channels * height * width)
     weights = images.new_zeros(2, channels * height * width)
     chunk = max(CHUNK // (ALIKE * channels * side**2), 1)
-    for top, end, corners in _groups(images[1], side, step):
+    for corners in similar(images[1], side, step, ALIKE, WINDOW):
+        top = int(corners.min()) // width
+        end = int(corners.max()) // width + side
         noisy, pilot, level = _patches(images[:, :, top:end], side)
         for part in corners.split(chunk):
+            interrupt.check()
+            number = (part // width - top) * columns + part % width
             y, x, noise = (
-                rows.index_select(0, part.flatten()).unflatten(0, part.shape)
+                rows.index_select(0, number.flatten()).unflatten(0, part.shape)
                 for rows in (noisy, pilot, level)
             )
             noise = noise.mean(dim=1)[:, None, None]
-            pixel = (part // columns + top) * width + part % columns
-            index = (pixel[..., None] + within.flatten()).flatten()
+            index = (part[..., None] + within).flatten()
             for total, weight, (estimate, certainty) in zip(
                 totals, weights, _estimates(y, x, noise), strict=True
             ):
@@ -121,17 +120,52 @@ def _patches(images: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return noisy, pilot, level.flatten()
 
 
-def _groups(pilot: Tensor, side: int, step: int) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield first and last row of a strip, and the groups of the references in it.
+def patches(images: Tensor, step: int) -> tuple[int, int, Tensor]:
+    """Return side and step of patches, and images extended to hold a whole number.
 
-    A group is a row of (references, patches), the numbers of its patches in the strip.
+    Parameters
+    ----------
+    images : Tensor
+        (N, C, Y, X): images of C channels each.
+    step : int
+        Pixels from reference to reference, if patches are as large.
+    """
+    channels, *sides = images.shape[1:]
+    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
+    step = min(step, side)
+    # References up to the far border.
+    below, right = (-(n - side) % step for n in sides)
+    return side, step, F.pad(images, [0, right, 0, below], mode="reflect")
+
+
+def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
+    """Return the pixels of a patch, counted from its first along rows of `width`."""
+    line = torch.arange(side, device=device)
+    return (line[:, None] * width + line).flatten()
+
+
+def similar(
+    pilot: Tensor, side: int, step: int, alike: int, window: int
+) -> Iterator[Tensor]:
+    """Yield the first pixels of the patches of every group, (references, patches).
+
+    Parameters
+    ----------
+    pilot : Tensor
+        Image (C, Y, X) in which patches are compared.
+    side, step : int
+        Pixels along a patch, and from reference to reference.
+    alike : int
+        Patches of a group.
+    window : int
+        Pixels that a patch may be away from its reference, along each axis.
     """
     _, height, width = pilot.shape
     down, right = height - side, width - side
-    reach = min(WINDOW, max(down, right))
+    reach = min(window, max(down, right))
     offsets = torch.arange(-reach, reach + 1, device=pilot.device)
     columns = torch.arange(0, right + 1, step, device=pilot.device)
-    alike = min(ALIKE, (down + 1) * (right + 1))
+    alike = min(alike, (down + 1) * (right + 1))
     padded = F.pad(pilot, [reach] * 4)
     lines = max(STRIP // len(columns), 1) * step
     for top in range(0, down + 1, lines):
@@ -140,6 +174,7 @@ def _groups(pilot: Tensor, side: int, step: int) -> Iterator[tuple[int, int, Ten
         references = pilot[:, top : top + high]
         distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
         for y in range(len(offsets)):
+            interrupt.check()
             for x in range(len(offsets)):
                 there = padded[:, top + y : top + y + high, x : x + width]
                 # Column sums first: they are shared by the patches of a row.
@@ -154,11 +189,9 @@ def _groups(pilot: Tensor, side: int, step: int) -> Iterator[tuple[int, int, Ten
         # The reference itself is always in its group.
         distance[reach, reach] = -1
         nearest = distance.flatten(0, 1).topk(alike, dim=0, largest=False, sorted=False)
-        begin = max(top - reach, 0)
-        end = min(top + high + reach, height)
-        first = rows[:, None] + offsets[nearest.indices // len(offsets)] - begin
+        first = rows[:, None] + offsets[nearest.indices // len(offsets)]
         second = columns + offsets[nearest.indices % len(offsets)]
-        yield begin, end, (first * (right + 1) + second).flatten(1).T.contiguous()
+        yield (first * width + second).flatten(1).T
 
 
 def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -168,19 +201,19 @@ def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Te
     power = x.mT @ x
     # A^T Y = X (X^T X + n s^2 I)^-1 X^T Y: the k x k matrices are never made.  Y is
     # taken as X and the rest, or rounding errors would show where noise is weak.
-    inverse, level = _regularised_inverse(power, values * noise)
+    inverse, level = regularised_inverse(power, values * noise)
     kept = identity - level * inverse
     left = ((x @ (inverse @ kept)) * x).sum(dim=2, keepdim=True)
     yield x @ (kept + inverse @ (x.mT @ (y - x))), 1 / left.clamp(min=1e-3)
     mean = x.mean(dim=1, keepdim=True)
     power = power - count * mean.mT @ mean
-    inverse, level = _regularised_inverse(power, count * noise)
+    inverse, level = regularised_inverse(power, count * noise)
     gain = identity - level * inverse
     left = gain.square().sum(dim=(1, 2), keepdim=True)
     yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
 
 
-def _regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(power + level I)^-1`` of symmetric matrices, and the level.
 
     It is raised where rounding errors would decide.
@@ -189,8 +222,9 @@ def _regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
     level = level + 3e-7 * trace + 1e-12
     factor, failed = torch.linalg.cholesky_ex(power + level * identity)
-    if failed.any():
+    for part in (1e-4, 1e-2, 1):
         # Without noise, and patches all alike, rounding errors make it indefinite.
-        level = level + 1e-4 * trace * (failed[:, None, None] > 0)
-        factor = torch.linalg.cholesky(power + level * identity)
+        if failed.any():
+            level = level + part * trace * (failed[:, None, None] > 0)
+            factor, failed = torch.linalg.cholesky_ex(power + level * identity)
     return torch.cholesky_inverse(factor), level

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
+from napari_dip.prior import interrupt
 from napari_dip.prior.layers import corner
 from napari_dip.prior.terms import PoissonGaussian, Term
 
@@ -212,6 +213,7 @@ def richardson_lucy(
         x = torch.maximum(first_estimate, 1e-3 * level)
     allowed = y.new_tensor(list(variance) or [0.0] * y.shape[1]) * total
     for _ in range(iterations):
+        interrupt.check()
         blurred = blur(x)
         residual = (weight * (blurred - y)).square().sum(spatial)[0]
         going = residual > allowed

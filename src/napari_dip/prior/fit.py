@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from napari_dip.errors import InputError, OutOfMemory
-from napari_dip.prior import runtime
+from napari_dip.machine import check_iterations
+from napari_dip.prior import interrupt, runtime
 from napari_dip.prior.estimate import estimate
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Fitting, Iterate, Prior, Problem, Settings
@@ -81,11 +82,13 @@ def fit(
     Raises
     ------
     InputError
-        If weights or state are of another network or problem.
+        If weights or state are of another network or problem, or more iterations are
+        asked for than `napari_dip.machine` allows.
     OutOfMemory
         If the fit does not fit, before the first iteration where that is
         foreseeable.
     """
+    check_iterations(settings.stop.maximum + settings.extra_iterations)
     needed = estimate(problem, prior, settings)
     advice = needed.advice(math.prod(problem.image_shape[1:]), problem.ndim)
     if not needed.fits:
@@ -103,15 +106,46 @@ def fit(
         return (yield from _drive(run, advice))
 
 
+def _advance(run: Run, begun: bool) -> tuple[str | None, bool]:
+    """Take one step; return why to end, if so, and whether it is still to be seen.
+
+    If the user stops the fit meanwhile, the step is given up where there is an image to
+    keep, and is as if it had not begun; or the look at it is given up, and still to be
+    taken.  Steps on a GPU are short, and may be captured as a graph: they run to their
+    end.
+    """
+    if run.place.device.type != "cpu":
+        with interrupt.asking(None):
+            return run.advance(), False
+    progress, random = run.state.progress, run.state.random
+    # The averages are about to be forgotten: after this step there is an image again.
+    forgets = progress.step == 0 and run.objective.first_estimate is not None
+    if not begun or forgets:
+        return run.advance(), False
+    step, drawn = progress.step, random.get_state()
+    try:
+        with interrupt.allowed():
+            return run.advance(), False
+    except interrupt.Interrupted:
+        if progress.step == step:
+            random.set_state(drawn)
+        return None, progress.step > step
+
+
 def _drive(run: Run, advice: str) -> Fitting:
     """Take steps until the rule or the user says stop."""
     resumable = run.settings.resumable
     reason: str | None = None
     before_stop: dict[str, Any] | None = None
+    begun = run.state.best.image is not None
     while reason is None:
         with runtime.memory_errors(advice):
-            reason = run.advance()
-        stop = yield run.iterate()
+            reason, unseen = _advance(run, begun)
+        begun = True
+        stop = yield dataclasses.replace(run.iterate(), last=reason is not None)
+        if unseen:
+            with runtime.memory_errors(advice):
+                reason = run.look()
         if stop and reason is None:
             with runtime.memory_errors(advice):
                 # The check is made for the user's stop alone: going on undoes it.
@@ -126,6 +160,7 @@ def _drive(run: Run, advice: str) -> Fitting:
     run.step.release()
 
     def resume(extra: int) -> Fitting:
+        check_iterations(run.state.progress.step + extra)
         with runtime.kept_pages():
             run.go_on(extra)
             return (yield from _drive(run, advice))

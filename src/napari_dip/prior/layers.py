@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
+
 
 def memory_format(ndim: int) -> torch.memory_format:
     """Return the channels-last format for `ndim` spatial dimensions."""
@@ -210,6 +212,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad and convolve."""
+        interrupt.check_both_ways(x)
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = pad(x, self.margin, self.padding)

@@ -18,6 +18,7 @@ from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Fit, Iterate, Prior, Problem, Settings
 from napari_dip.prior.state import FITTED, Coarse, Progress, State, begin
 from napari_dip.prior.stopping import at_maximum
+from napari_dip.prior.terms import Squared
 
 GRAPH_AFTER = 3
 """Steps before a CUDA graph is captured: optimisers make their state in them."""
@@ -203,6 +204,11 @@ class Run:
         self._schedule()
         self.step()
         progress.step += 1
+        return self.look()
+
+    def look(self) -> str | None:
+        """Check the step just taken if it is time, and return why to stop, if so."""
+        state, progress = self.state, self.state.progress
         if progress.step <= 0:
             return None
         last = progress.step >= state.ending.limit
@@ -285,9 +291,11 @@ class Run:
         stop = self.settings.stop
         return Iterate(
             step=max(progress.step, 0),
+            ahead=max(-progress.step, 0),
             maximum=state.ending.limit,
             fixed=stop.fixed or state.ending.stop_step is not None,
             score_name=stop.score_name,
+            error=self._error(),
             loss=progress.loss,
             score=progress.score,
             best_step=state.best.step,
@@ -296,6 +304,12 @@ class Run:
             render=lambda finished: state.average.value(),
             checkpoint=state.state_dict,
         )
+
+    def _error(self) -> float:
+        """Return the error that the score last read tells; see `Rule.error`."""
+        if not isinstance(self.objective.problem.term, Squared):
+            return math.nan
+        return self.settings.stop.error(self.state.progress.score)
 
     def result(self, reason: str) -> Fit:
         """Return the fit as it stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -203,6 +204,14 @@ class Iterate:
         Whether the fit takes `maximum` iterations, no fewer.
     score_name : str
         What the score is, in words for the user.
+    ahead : int
+        Iterations to go before the first: on a first estimate, or at half the
+        resolution.
+    last : bool
+        Whether the fit has ended with it, and its image will be finished next.
+    error : float
+        Root mean square error that the score tells, in the units of `image`; NaN where
+        it tells none.
     checkpoint : callable, optional
         Makes the state of the fit now, a flat dict of tensors and of values that JSON
         can hold; `napari_dip.prior.fit.fit` goes on from it.
@@ -221,7 +230,18 @@ class Iterate:
     parts: int = 1
     fixed: bool = False
     score_name: str = "error"
+    ahead: int = 0
+    last: bool = False
+    error: float = math.nan
     checkpoint: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)
+
+    @property
+    def readable(self) -> float:
+        """The score as a user can read it: in the units of the image where it can be.
+
+        `score_name` is its name.
+        """
+        return self.score if math.isnan(self.error) else self.error
 
     @property
     def average(self) -> Tensor:
@@ -264,7 +284,7 @@ class Fit:
     warnings : list of str
         What the user should know.
     uncertainty : Tensor or ndarray, optional
-        Standard deviation over restarts.
+        Standard deviation of every pixel of the image, NaN where it is not known.
     weights : dict of str to Tensor, optional
         Weights of the network after the last iteration, on the CPU, where
         `Settings.keep_weights` asked for them.

@@ -178,15 +178,15 @@ kept_pages = _KeptPages()
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a fit could take on `device`, None where unknown."""
+    """Return the bytes that a fit may take on `device`, None where unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
             device
         )
-        return free + cached
+        return machine.within_budget(free + cached)
     if device.type == "mps":
-        return int(torch.mps.recommended_max_memory())
+        return machine.within_budget(int(torch.mps.recommended_max_memory()))
     return machine.free_memory()
 
 
@@ -198,16 +198,18 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
     storages: dict[int, int] = {}
     kept = []
 
-    def pack(t: Tensor) -> Tensor:
+    # The graph holds `pack` and what it returns. A tensor holds the graph that has made
+    # it, and a circle through the graph is never freed, so neither may hold a tensor.
+    def pack(t: Tensor) -> None:
         if not isinstance(t, torch.nn.Parameter):
             storage = t.untyped_storage()
             storages[storage._cdata] = storage.nbytes()
             kept.append(t)  # or the address could be used again
-        return t
 
     hooks = torch.autograd.graph.saved_tensors_hooks
     with torch.inference_mode(False), torch.enable_grad(), hooks(pack, lambda t: t):
         network(code).sum()
+    kept.clear()
     return sum(storages.values())
 
 

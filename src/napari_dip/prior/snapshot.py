@@ -7,9 +7,12 @@ values are tensors or what JSON can hold.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from napari_dip.errors import InputError
@@ -18,6 +21,20 @@ from napari_dip.errors import InputError
 def copied(value: Any) -> Any:
     """Return a copy of a tensor, without its gradient, or of a plain value."""
     return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+def digest(state: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a state, the same wherever its tensors are."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        if isinstance(value, Tensor):
+            total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            flat = value.detach().cpu().contiguous().flatten()
+            total.update(flat.view(torch.uint8).numpy().data)
+        else:
+            total.update(f"{name} {json.dumps(value, sort_keys=True)}\n".encode())
+    return total.hexdigest()
 
 
 def check_names(own: Collection[str], given: Collection[str], what: str) -> None:

@@ -7,6 +7,7 @@ when the rule says so.  What a rule remembers during a fit is in its `Watch`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -41,8 +42,18 @@ class Rule:
 
     fixed: ClassVar[bool] = False
     """Whether the fit takes `maximum` iterations, no fewer."""
-    score_name: ClassVar[str] = "error"
-    """What the score is, in words for the user."""
+
+    @property
+    def score_name(self) -> str:
+        """What the score is, in words for the user."""
+        return "error"
+
+    def error(self, score: float) -> float:
+        """Return the root mean square error that a score of squared errors tells.
+
+        NaN stands for a score that tells none.
+        """
+        return math.nan
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
@@ -191,7 +202,6 @@ class HeldOut(Rule):
     in fine texture, it stops too early.
     """
 
-    score_name: ClassVar[str] = "held-out error"
     maximum: int
     fraction: float = 0.02
     fewest: int = 2000
@@ -199,6 +209,23 @@ class HeldOut(Rule):
     patience: int = 200
     relative_patience: float = 0.3
     variance: tuple[float, ...] | None = None
+
+    @property
+    def score_name(self) -> str:
+        """What the score is; see `Rule.score_name`."""
+        return "held-out error" if self.variance is None else "estimated error"
+
+    def error(self, score: float) -> float:
+        """Return the error at held-out pixels, with their noise unless it is known.
+
+        Not less than what so few pixels can tell, since their own noise is random: an
+        estimate below zero means no more than that the error is small.
+        """
+        least = 0.0
+        if self.variance is not None:
+            mean = sum(self.variance) / len(self.variance)
+            least = mean * math.sqrt(2 / self.fewest)
+        return math.sqrt(max(score, least))
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Draw the held-out pixels; see `Rule.watch`."""
@@ -291,11 +318,15 @@ class MovingVariance(Rule):
         Iterations before the variance means anything.
     """
 
-    score_name: ClassVar[str] = "variance of the outputs"
     maximum: int
     memory: float = 0.1
     patience: int = 1000
     warmup: int = 100
+
+    @property
+    def score_name(self) -> str:
+        """What the score is; see `Rule.score_name`."""
+        return "variance of the outputs"
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit; see `Rule.watch`."""

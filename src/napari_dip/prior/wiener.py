@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.operators import cosines
 
 SIDE = 8
@@ -97,6 +98,7 @@ def _filter_planes(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     result = torch.empty_like(noisy).reshape(-1, 1, height, width)
     for plane, out in zip(padded.unbind(1), result, strict=True):
         for top in range(0, height, rows):
+            interrupt.check()
             count = min(rows, height - top)
             strip = plane[..., top : top + count + 2 * margin, :]
             averages = _filter_blocks(strip)[0, :, margin:, margin:]

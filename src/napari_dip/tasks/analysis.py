@@ -82,7 +82,9 @@ class Analysis:
     def of(cls, plane: Plane, channels: tuple[int, ...], **facts: Any) -> Analysis:
         """Return the analysis of a plane that was scaled by itself."""
         noise = facts.setdefault("noise", NoiseModel.gaussian([1e-10] * len(channels)))
-        facts.setdefault("levels", tuple(noise.level(plane.values).tolist()))
+        facts.setdefault(
+            "levels", tuple(noise.level(plane.values, plane.noisy).tolist())
+        )
         return cls(
             channels=channels,
             offset=tuple(plane.offset.tolist()),

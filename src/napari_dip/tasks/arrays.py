@@ -32,6 +32,12 @@ OUTLYING = 1e5
 """Distance from the median, in median distances, beyond which no measurement lies: a
 camera of 16 bits reaches 65,535 grey levels."""
 
+FAR = 20.0
+"""Range of the image from which on something is too bright to be fitted in it."""
+
+BRIGHTEST = 1.1
+"""Scaled value above which the rest is then put aside: networks reach that far."""
+
 FEW_OUTLIERS = 1e-3
 """Part of the pixels above which they are no outliers but structure, unless they have
 only one or two values, as those that stand for missing pixels have."""
@@ -114,6 +120,31 @@ def check_integers(array: NDArray[Any], name: str) -> NDArray[Any]:
                 f"float64; got {low} to {high} (subtract an offset, or convert them)"
             )
     return array
+
+
+def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
+    """Return an array without axes of one element, apart from the last two.
+
+    Files of five axes hold images of two or three.
+
+    Parameters
+    ----------
+    array : ndarray or LazyArray
+        The array.
+    like : tuple of int, optional
+        A shape that the array gets if it differs from its own in such axes only.
+    """
+    shape = _plain(array.shape)
+    if like is not None and _plain(like) == shape:
+        shape = like
+    if shape == array.shape:
+        return array
+    whole = array if hasattr(array, "reshape") else np.asarray(array)
+    return whole.reshape(shape)
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*(n for n in shape[:-2] if n != 1), *shape[-2:])
 
 
 @dataclass(frozen=True)
@@ -315,6 +346,9 @@ class Plane:
         Type of results in the units of the input; see `float_type`.
     warnings : tuple of str
         What the user should know about the pixels.
+    beyond : ndarray, optional
+        What has been cut off `values`, to be added to the result, where a few pixels
+        are so bright that in their range nothing would be left of the others.
     """
 
     pixels: NDArray[Any]
@@ -325,6 +359,7 @@ class Plane:
     span: NDArray[np.float64]
     dtype: np.dtype[Any] = FLOAT32
     warnings: tuple[str, ...] = ()
+    beyond: Float | None = None
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
@@ -339,7 +374,16 @@ class Plane:
         return one if (pixels == one[:, None]).all() else None
 
     def to_units(self, values: Float) -> NDArray[Any]:
-        """Return `values` in the units of the input, of type `dtype`."""
+        """Return `values` in the units of the input, of type `dtype`.
+
+        They may have finer pixels than the input.
+        """
+        if self.beyond is not None:
+            beyond = self.beyond
+            for axis in range(1, values.ndim):
+                factor = values.shape[axis] // beyond.shape[axis]
+                beyond = beyond.repeat(factor, axis) if factor > 1 else beyond
+            values = values + beyond
         span, offset = (
             per_channel(v, values).astype(self.dtype) for v in (self.span, self.offset)
         )
@@ -355,6 +399,7 @@ class Plane:
             values=self.values[inside],
             known=self.known[region],
             constant=self.constant[inside],
+            beyond=None if self.beyond is None else self.beyond[inside],
         )
 
     def above(self, background: NDArray[np.float64]) -> Plane:
@@ -364,7 +409,7 @@ class Plane:
             per_channel(v, values).astype(self.dtype) for v in (self.span, background)
         )
         scaled = ((values - offset) / span).astype(np.float32)
-        return replace(self, values=scaled, offset=background)
+        return replace(self, values=scaled, offset=background, beyond=None)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
@@ -443,6 +488,10 @@ def prepare(
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values = np.asarray(scaled, np.float32)
+    beyond = None
+    if not (unit or together) and (values[:, known] > FAR).any():
+        beyond = np.nan_to_num((values - BRIGHTEST).clip(min=0))
+        values = values.clip(max=BRIGHTEST)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -457,6 +506,7 @@ def prepare(
         span,
         np.result_type(*dtypes),
         tuple(warnings),
+        beyond,
     )
 
 
@@ -522,13 +572,20 @@ def _scale(
         if together
         else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
     )
-    ends = [_ends(part, unit) for part in parts]
+    ends = [_ends(part if unit or together else _near(part), unit) for part in parts]
     low, high = np.broadcast_to(ends, (len(plane), 2)).T
     span = np.where(high > low, high - low, 1.0)
     if unit:
         return low, span
     span = span / 0.9
     return low - 0.05 * span, span
+
+
+def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out values far above the others where they would decide on the range."""
+    low, high, top = np.percentile(part, [0.1, 99, 99.9])
+    limit = low + FAR * (high - low) / 0.9
+    return part[part <= limit] if low < high and top > limit else part
 
 
 def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
@@ -566,6 +623,12 @@ LEAST_CONSTANT = 5
 LARGE_CONSTANT = 15
 """Side of squares that are hardly ever of one value by chance."""
 
+FEW_VALUES = 32
+"""Different values of an image up to which they may be counts of few photons."""
+
+OFTEN = 0.3
+"""Part of the pixels outside of regions from which on the lowest value is a count."""
+
 BY_CHANCE = 1e-6
 """Probability below which a square of one value is no accident of the noise."""
 
@@ -577,7 +640,8 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     what was cut away are like this.  In images of few photons, or with a background
     that was clipped, small squares of one value arise by chance: a value that takes
     a part p of the other pixels fills a square of side k with probability
-    ``p ** (k * k)``, and only squares with a probability below `BY_CHANCE` count.
+    ``p ** (k * k)``, and only squares with a probability below `BY_CHANCE` count.  Dim
+    places of few photons have more zeros than others: that there are none is measured.
 
     Parameters
     ----------
@@ -604,6 +668,8 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     part = np.clip((counts - in_large) / elsewhere, 1e-12, 1 - 1e-12)
     sides = np.ceil(np.sqrt(math.log(BY_CHANCE) / np.log(part)))
     sides = np.maximum(sides, LEAST_CONSTANT)
+    if len(present) <= FEW_VALUES and part[0] > OFTEN:
+        sides[0] = LARGE_CONSTANT + 1
     if len(present) == 1:
         sides[:] = LEAST_CONSTANT  # nothing but one value, whatever the size
     for side in range(LEAST_CONSTANT, LARGE_CONSTANT + 1):

@@ -20,6 +20,7 @@ from napari_dip.tasks.arrays import (
     known_pixels,
     per_channel,
     prepare,
+    without_single_axes,
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -127,7 +128,7 @@ def place(
             f"({layout.channels}); got shape {front.shape}"
         )
     above = front_layout.take(front, next(front_layout.indices()))
-    wanted = np.asarray(as_array(mask, "mask")) != 0
+    wanted = np.asarray(without_single_axes(as_array(mask, "mask"))) != 0
     if wanted.shape != front_layout.sides:
         raise InputError(
             f"mask must have the foreground's sides {front_layout.sides}; got "

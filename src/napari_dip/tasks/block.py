@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import FitError
+from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
 from napari_dip.tasks.recipe import Recipe
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
 
+GIVEN_UP = "given up"
+"""Name in the state of a fit for why those before it were given up."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlockFit:
@@ -35,8 +38,8 @@ class BlockFit:
         (C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
         float32 cannot hold it.
     deviation : ndarray, optional
-        Standard deviation over the restarts, of the same shape, where several were
-        asked for.
+        Standard deviation, of the same shape: the task's, or else that over the
+        restarts where several were asked for.
     fits : list of Fit
         Of every restart; none where the image is constant.
     details : dict
@@ -118,7 +121,13 @@ def fit_block(
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     fits: list[Fit] = []
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
+    state = None if overrides.state is None else dict(overrides.state)
+    # Why earlier attempts were given up, which decides on the seed of this one.
+    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
+    if state is not None and count > 1:
+        raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
+    unit = 1.0 if plane is None else root_mean_square(plane.span)
     for restart in range(count):
         earlier = tuple(f.average for f in fits)
         seconds = sum(f.seconds for f in fits)
@@ -129,6 +138,10 @@ def fit_block(
             seconds: float = seconds,
             restart: int = restart,
         ) -> Iterate:
+            def checkpoint() -> dict[str, Any]:
+                assert it.checkpoint is not None  # every fit has one
+                return {**it.checkpoint(), GIVEN_UP: [*given_up]}
+
             return dataclasses.replace(
                 it,
                 render=lambda finished: restored_image(
@@ -137,9 +150,11 @@ def fit_block(
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
+                checkpoint=checkpoint,
+                error=it.error * unit,
             )
 
-        for attempt in range(ATTEMPTS):
+        for attempt in range(len(given_up), ATTEMPTS):
             seed = recipe.seed + 104729 * (block.plane * count + restart)
             seed = (seed + 15485863 * attempt) % 2**31
             problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
@@ -150,24 +165,28 @@ def fit_block(
                 keep_weights=keep_weights and count == 1,
             )
             failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            fitting = fit(
+                problem, prior, settings, weights=overrides.weights, state=state
+            )
             done, reason = yield from relay(fitting, adapt, failed)
             if reason is None:
                 break
-            warnings.append(f"{reason}: begun again from another seed")
+            given_up.append(f"{reason}: begun again from another seed")
+            state = None
+        warnings += given_up
+        given_up.clear()
         fits.append(done)
         warnings += [w for w in done.warnings if w not in warnings]
         if done.stopped_by == STOPPED:
             break
     averages = [f.average for f in fits]
-    image = restored_image(plan, averages, dtype)
+    image, deviation = restored(plan, averages, dtype)
     if not np.isfinite(image).all():
         raise FitError(
             "the fit has diverged, so that its image is not finite: parameters that "
             "are far from their defaults may be the reason"
         )
-    deviation = None
-    if count > 1:
+    if deviation is None and count > 1:
         deviation = np.std([restored_image(plan, [a], dtype) for a in averages], axis=0)
     details = {
         **plan.details,
@@ -177,6 +196,12 @@ def fit_block(
     }
     result = BlockFit(image, deviation, fits, details, warnings)
     return _resumable(result, plan, done, adapt)
+
+
+def root_mean_square(values: NDArray[np.float64]) -> float:
+    """Return the root of the mean of the squares of positive values of any size."""
+    largest = values.max()
+    return float(largest * np.sqrt(np.square(values / largest).mean()))
 
 
 def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
@@ -206,7 +231,7 @@ def _constant(
     several = recipe.restarts not in ("auto", 1)
     return BlockFit(
         image,
-        np.zeros_like(image) if several else None,
+        np.zeros_like(image) if several or job.uncertain else None,
         fits=[],
         details={"analysis": Analysis.of(plane, block.channels).to_dict()},
         warnings=list(plane.warnings),
@@ -224,9 +249,11 @@ def _resumable(
     def further(extra: int) -> BlockFitting:
         longer, _ = yield from relay(resume(extra), adapt, None)
         warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
+        image, deviation = restored(plan, [longer.average], result.image.dtype)
         again = dataclasses.replace(
             result,
-            image=restored_image(plan, [longer.average], result.image.dtype),
+            image=image,
+            deviation=deviation,
             fits=[longer],
             warnings=warnings,
         )
@@ -264,14 +291,37 @@ def restored_image(
     It has the type that is asked for, or one that can hold it.  A `preview` is finished
     in less time.
     """
+    step = (preview and plan.preview) or plan.finish
+    return _in_units(plan, _finished(step, _mean(averages)), dtype)
+
+
+def restored(
+    plan: Plan, averages: Sequence[Tensor], dtype: np.dtype[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the image as `restored_image` does, and the task's deviation, if any."""
+    mean = _mean(averages)
+    finished = _finished(plan.finish, mean)
+    deviation = None if plan.deviation is None else plan.deviation(mean, finished)
+    return _in_units(plan, finished, dtype), deviation
+
+
+def _mean(averages: Sequence[Tensor]) -> Tensor:
+    return sum(averages[1:], start=averages[0]) / len(averages)
+
+
+def _finished(step: Callable[[Tensor], Tensor] | None, mean: Tensor) -> Tensor:
     import torch
 
-    mean = sum(averages[1:], start=averages[0]) / len(averages)
-    finish = (preview and plan.preview) or plan.finish
-    if finish is not None:
-        with torch.no_grad():
-            mean = finish(mean)
-    image = plan.to_units(mean[0].cpu().numpy())
+    if step is None:
+        return mean
+    with torch.no_grad():
+        return step(mean)
+
+
+def _in_units(
+    plan: Plan, finished: Tensor, dtype: np.dtype[Any] | None
+) -> NDArray[Any]:
+    image = plan.to_units(finished[0].cpu().numpy())
     return image if dtype is None else narrowed(image, dtype)
 
 

@@ -13,10 +13,18 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, per_channel
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    Plane,
+    as_array,
+    per_channel,
+    without_single_axes,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,6 +126,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         image,
         lambda plane, block: _analyse(recipe, plane, block),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
+        reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
     )
 
 
@@ -140,7 +149,10 @@ def kernel_for(
         If the PSF has another number of axes than 2 or 3, is larger than the image,
         is not finite or does not sum to more than zero.
     """
-    kernel = np.asarray(as_array(psf, "psf"), np.float64)
+    given = np.asarray(as_array(psf, "psf"), np.float64)
+    kernel = without_single_axes(given)
+    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
+        kernel = kernel[np.newaxis]
     if kernel.ndim not in (2, 3):
         raise InputError(
             f"psf must have 2 axes, for planes, or 3, for volumes; got shape "

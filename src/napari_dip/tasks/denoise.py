@@ -12,16 +12,20 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
 from napari_dip.tasks.finishing import (
     Step,
+    blurred_mean,
     channel_weights,
     collaborative,
     in_turn,
+    posterior_deviation,
     posterior_mean,
+    same_mean,
     wiener_mean,
     without_constant,
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
@@ -61,7 +65,14 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         analyse=lambda plane, block: analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        reach=AROUND,
+        uncertain=uncertain(recipe),
     )
+
+
+def uncertain(recipe: DenoiseRecipe) -> bool:
+    """Return whether results can have an uncertainty."""
+    return recipe.preset != "paper" and recipe.noise != "impulse"
 
 
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
@@ -141,6 +152,7 @@ def plan_of(
         in_turn([*quick, *slow]),
         details,
         preview=in_turn(quick),
+        deviation=posterior_deviation(plane, noise) if slow else None,
     )
 
 
@@ -159,10 +171,14 @@ def _steps(
     slow: list[Step] = []
     if "posterior mean" in preset.finish:
         quick.append(posterior_mean(plane, noise))
+    if "blur" in preset.finish:
+        quick.append(blurred_mean(plane, analysis.noise))
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
     if "collaborative" in preset.finish:
         slow.append(collaborative(plane, analysis.noise))
+        if analysis.noise.kind != "gaussian":
+            slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 
@@ -173,6 +189,7 @@ TASK = Task(
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
     make_job=_make_job,
+    uncertain=uncertain,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

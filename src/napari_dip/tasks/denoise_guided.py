@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import (
+    Float,
+    Layout,
+    Plane,
+    as_array,
+    prepare,
+    without_single_axes,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.task import Block, Job, Plan, Task
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate, Problem
@@ -40,14 +48,16 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
 def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     image, guide = as_array(image, "image"), as_array(guide, "guide")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
-    guide_at = planes_of(guide, layout)
+    guide_at = planes_of(without_single_axes(guide, layout.shape), layout)
 
     def over(index: tuple[int | slice, ...]) -> Plane:
         return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        seen = over(block.index).values[(slice(None), *block.region())]
-        return _plan(recipe, plane, analysis, preset, seen)
+        guide = over(block.index)
+        seen = guide.values[(slice(None), *block.region())]
+        made = _plan(recipe, plane, analysis, preset, seen)
+        return dataclasses.replace(made, warnings=[*made.warnings, *guide.warnings])
 
     return Job(
         layout,
@@ -57,6 +67,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         skip_constant=True,
+        reach=AROUND,
         check_others=over,
     )
 

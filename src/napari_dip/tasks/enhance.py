@@ -15,6 +15,7 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +87,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         analyse,
         unit=recipe.preset == "paper",
         together=together,
+        reach=AROUND,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane
+from napari_dip.tasks.arrays import Plane, per_channel
 from napari_dip.tasks.noise import NoiseModel
 
 if TYPE_CHECKING:
@@ -30,6 +32,25 @@ SAMPLE = 1_000_000
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
 
+BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Standard deviations in pixels of the blurs that a fit is compared with."""
+
+ENOUGH = 0.07
+"""Error of the best blur, as a part of the noise, from which on a fit is better."""
+
+NEAR = 2.0
+"""Standard deviation in pixels of the window that judges a result's error."""
+
+MOVED = 2.3
+"""Squared error of a prediction over the square of what the result differs by."""
+
+UNSEEN = 0.027
+"""Squared error of a prediction that the result does not differ from, over the noise
+variance.
+
+With both the truth of four images, under six kinds of noise, is likeliest:
+``python -m benchmarks uncertainty --calibrate``."""
+
 
 def without_constant(plane: Plane) -> Plane:
     """Return the plane with pixels that are constant in all channels as missing."""
@@ -49,6 +70,55 @@ def in_turn(steps: Sequence[Step]) -> Step | None:
     return finish
 
 
+def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that averages an output with a Gaussian blur, where that is good.
+
+    Of few photons a network learns the noise before it has learnt the image.  There a
+    plain blur takes out as much noise and errs in other ways.  Its error against the
+    truth is known without bias: with B the blurred values, h the weight of a pixel in
+    its own and s^2 the variance of the noise, it is the mean of
+    ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about its standard
+    error.  Of the blur in `BLURS` whose error R is the smallest, a part ``1 - R / D``
+    is taken, D being its mean square distance from the output: the best part where both
+    err independently.  From half of `ENOUGH` of the noise on, less is taken.
+    """
+    import torch
+
+    from napari_dip.prior.operators import gaussian_blur
+
+    measurement, known = without_constant(plane).tensors()
+
+    def step(average: Tensor) -> Tensor:
+        y, weight = measurement.to(average.device), known.to(average.device)
+        spatial = tuple(range(2, y.ndim))
+        variance, total = noise.at(y), weight.sum(spatial, keepdim=True).clamp(min=1)
+        level = (variance * weight).sum(spatial, keepdim=True) / total
+        least, best = torch.full_like(level, float("inf")), average
+        for sigma in BLURS:
+            near = gaussian_blur(weight, sigma).clamp(min=1e-6)
+            blurred = gaussian_blur(y * weight, sigma) / near
+            own = _centre(sigma, len(spatial)) / near
+            error = (blurred - y).square() + (2 * own - 1) * variance
+            error = (error * weight).sum(spatial, keepdim=True) / total
+            best = torch.where(error < least, blurred, best)
+            least = torch.minimum(error, least)
+        least = torch.maximum(least, level / total.sqrt()).clamp(min=1e-20)
+        away = ((best - average).square() * weight).sum(spatial, keepdim=True) / total
+        share = (1 - least / away.clamp(min=1e-20)).clamp(min=0)
+        room = 2 * (1 - least / (ENOUGH * level).clamp(min=1e-20))
+        share = share * room.clamp(0, 1)
+        return torch.lerp(average, best, share * weight)
+
+    return step
+
+
+def _centre(sigma: float, ndim: int) -> float:
+    """Return the weight of a pixel in its own Gaussian blur."""
+    radius = math.ceil(3 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return float(taps.sum() ** -ndim)
+
+
 def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     """Return the step that gives an average its pixels' own values back.
 
@@ -58,26 +128,36 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     mean of Laine et al., High-quality self-supervised deep image denoising, 2019,
     Eq. 4, with the prior's variance taken from the image instead of a network).
 
+    The noise of the window is taken from the pixels y themselves, as their values are:
+    where photons are few, the variance at e says too little of it, and every photon
+    would count as structure that was missed.
+
     Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
     pixels is below: there the fit has missed nothing but noise.  Channels miss the same
     structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
     """
+    import torch
+
     from napari_dip.prior.operators import gaussian_blur
 
     measurement, known = without_constant(plane).tensors()
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
+
+        def pooled(values: Tensor) -> Tensor:
+            near = gaussian_blur(weight, POOLING).clamp(min=1e-6)
+            return gaussian_blur(values * weight, POOLING) / near
+
         excess = (y - average).square()
         level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
         if noise is not None:
-            variance = noise.at(average)
+            expected = noise.at(y)
+            variance = torch.maximum(noise.at(average), pooled(expected))
             # Relative to the noise, so that bright and dark pixels can be pooled.
-            excess = excess / variance
+            excess = 1 + (excess - expected) / variance
             level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
-        local = gaussian_blur(excess * weight, POOLING) / gaussian_blur(
-            weight, POOLING
-        ).clamp(min=1e-6)
+        local = pooled(excess)
         if noise is None:
             values = local.flatten(2)[..., weight.flatten() > 0]
             values = values[..., :: 1 + values.shape[-1] // SAMPLE]
@@ -92,6 +172,42 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
         return average + gain * (y - average)
 
     return step
+
+
+def posterior_deviation(
+    plane: Plane, noise: NoiseModel, moved: float = MOVED, unseen: float = UNSEEN
+) -> Callable[[Tensor, Tensor], NDArray[Any]]:
+    """Return the function that estimates the standard deviation of a result.
+
+    The prediction e of a pixel was made without its noisy value.  How far the result x
+    is from it tells the squared error of e: what e missed came back from the noisy
+    image.  With m the local mean of (x - e)^2 and s^2 the noise variance, the error is
+    ``p = moved * m + unseen * s^2``, and that of the result, which has seen the noisy
+    value as well, ``p * s^2 / (p + s^2)``.
+
+    It maps the averaged output and the result to an array (C, ...) in the units of the
+    input: 0 where the image is constant, which is left as it is, and NaN where it was
+    missing, so that nothing tells the error.
+    """
+    from napari_dip.prior.operators import gaussian_blur
+
+    _, known = without_constant(plane).tensors()
+
+    def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
+        weight = known.to(average.device)
+        variance = noise.at(average)
+        squared = (restored - average).square() * weight
+        local = gaussian_blur(squared, NEAR)
+        local = local / gaussian_blur(weight, NEAR).clamp(min=1e-6)
+        error = moved * local + unseen * variance
+        posterior = error * variance / (error + variance).clamp(min=1e-20)
+        span = per_channel(plane.span, plane.values).astype(plane.dtype)
+        result: NDArray[Any] = posterior.sqrt()[0].cpu().numpy() * span
+        result[:, plane.known == 0] = np.nan
+        result[plane.constant] = 0
+        return result
+
+    return deviation
 
 
 def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
@@ -113,6 +229,46 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     from napari_dip.prior.collaborative import collaborative_filter
 
     return _filtered(plane, noise, collaborative_filter, 1)
+
+
+def same_mean(plane: Plane, noise: NoiseModel) -> Step:
+    """Return the step that gives an image the mean signal of the noisy one.
+
+    Filters lose some of it where it is all in single photons.
+    """
+    measurement, known = without_constant(plane).tensors()
+
+    def step(image: Tensor) -> Tensor:
+        y, weight = measurement.to(image.device), known.to(image.device)
+        spatial = tuple(range(2, y.ndim))
+        offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
+        seen, kept = (
+            ((v - offset) * weight).sum(spatial, keepdim=True) for v in (y, image)
+        )
+        # Without any signal there is nothing to compare.
+        factor = (seen / kept.clamp(min=1e-12)).clamp(0.5, 2)
+        return offset + (image - offset) * factor
+
+    return step
+
+
+def known_restored(plane: Plane) -> Step:
+    """Return the step that gives known pixels the values that they came with."""
+    measurement, known = plane.tensors()
+
+    def step(restored: Tensor) -> Tensor:
+        weight = known.to(restored.device)
+        return restored.lerp(measurement.to(restored.device), weight)
+
+    return step
+
+
+def filled(plane: Plane) -> Step:
+    """Return the step that estimates missing pixels from similar patches."""
+    from napari_dip.prior.filling import fill_from_similar
+
+    _, known = plane.tensors()
+    return lambda restored: fill_from_similar(restored, known.to(restored.device))
 
 
 def _filtered(

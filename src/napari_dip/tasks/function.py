@@ -34,6 +34,7 @@ def function(task: Task) -> Callable[..., Any]:
         architecture: Generates | dict[str, Any] | None = None,
         stop: Rule | dict[str, Any] | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        state: Mapping[str, Any] | None = None,
         analysis: Analysis | Sequence[Any] | None = None,
         progress: bool = False,
         callback: Callable[[Iterate], Any] | None = None,
@@ -47,7 +48,7 @@ def function(task: Task) -> Callable[..., Any]:
                 f"{callback!r}"
             )
         parameters |= {"architecture": architecture, "stop": stop}
-        parameters |= {"weights": weights, "analysis": analysis}
+        parameters |= {"weights": weights, "state": state, "analysis": analysis}
         recipe, given, overrides = _bind(task, arrays, parameters)
         fitting = run(task, recipe, given, overrides=overrides, out=out)
         from napari_dip.prior.fit import run_to_end
@@ -77,6 +78,7 @@ def overriding(
     architecture: Any = None,
     stop: Any = None,
     weights: Any = None,
+    state: Any = None,
     analysis: Any = None,
 ) -> Overrides:
     """Return what the user sets in place of the preset, checked."""
@@ -96,13 +98,14 @@ def overriding(
                 f"{name} must be a value of napari_dip.prior, what a fit's settings "
                 f"say of one, or None; got {value!r}"
             )
-    if weights is not None and not isinstance(weights, Mapping):
-        raise InputError(
-            f"weights must be those of a fit, a dict of tensors, or None; got "
-            f"{type(weights).__name__}"
-        )
+    for name, value in (("weights", weights), ("state", state)):
+        if value is not None and not isinstance(value, Mapping):
+            raise InputError(
+                f"{name} must be a dict of tensors, from a fit, or None; got "
+                f"{type(value).__name__}"
+            )
     analyses = () if analysis is None else read(analysis)
-    return Overrides(architecture, stop, weights, analyses)
+    return Overrides(architecture, stop, weights, state, analyses)
 
 
 def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
@@ -229,6 +232,9 @@ def _document(task: Task) -> str:
         "weights : dict of str to Tensor, optional",
         "    Weights of the network to begin from, as `Fit.weights` of a fit with the",
         "    same network and number of channels; a job of one fit gives them.",
+        "state : dict, optional",
+        "    From `Iterate.checkpoint` in a callback of the same call, to go on with",
+        "    its fit to the same bits; for a job of one fit.",
         "analysis : dict or sequence of dict, optional",
         "    What was found out about another image of the same kind, one for every",
         "    group of channels: ``fit.settings['planes'][0]['analysis']``.",
@@ -238,7 +244,8 @@ def _document(task: Task) -> str:
         "    Called with every `Iterate`; returning True stops the fit, which keeps",
         "    its best image.",
         "full_output : bool, default False",
-        "    Return a `Fit` in place of the image.",
+        "    Return a `Fit` in place of the image. Its `uncertainty` is the standard",
+        "    deviation of every pixel, where the task has one.",
         "out : array, optional",
         "    Where the result is put, of its shape and any type; an array of zarr or",
         "    h5py takes a result that is larger than the memory, part by part.",

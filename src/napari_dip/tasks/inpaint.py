@@ -18,12 +18,22 @@ from napari_dip.tasks.arrays import (
     Plane,
     as_array,
     keeping,
+    without_single_axes,
 )
-from napari_dip.tasks.finishing import posterior_mean
+from napari_dip.tasks.finishing import (
+    Step,
+    collaborative,
+    filled,
+    in_turn,
+    known_restored,
+    posterior_mean,
+    wiener_mean,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -41,6 +51,9 @@ SPARSE = 0.9
 
 NOISY = 0.02
 """Noise of the known pixels, over their range, that counts: 5 of 255."""
+
+LEAST = 1e-10
+"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
 
 SHARED = 0.25
 """Lag-one autocorrelation above which what looks like noise is texture."""
@@ -97,6 +110,7 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         image,
         lambda plane, block: _analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
+        reach=AROUND,
         missing=missing,
     )
 
@@ -134,6 +148,11 @@ def missing_in(
 def _planes_of(
     mask: Any, layout: Layout
 ) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
+    shape, axis = tuple(mask.shape), layout.channel_axis
+    one = (1 if i == axis else n for i, n in enumerate(layout.shape))
+    if shape in (layout.shape, tuple(one)):
+        return lambda index: layout.take(mask, index) != 0
+    mask = without_single_axes(mask, layout.shape)
     shape = tuple(mask.shape)
     if shape == layout.shape:
         return lambda index: layout.take(mask, index) != 0
@@ -167,7 +186,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     return Analysis.of(
         plane,
         block.channels,
-        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, 1e-10)),
+        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST)),
         levels=tuple((sigma**2).tolist()),
         noisy=noisy,
         mask=geometry(missing) if recipe.kind == "auto" else recipe.kind,
@@ -178,10 +197,13 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
+    from napari_dip.tasks.presets import INPAINT
 
     case = analysis.mask or "random"
-    if recipe.preset == "paper" and case == "random" and analysis.missing > SPARSE:
+    if case == "random" and analysis.missing > SPARSE:
         case = "sparse"
+    if analysis.noisy and (recipe.preset, f"{case} noisy") in INPAINT:
+        case += " noisy"
     preset = preset_for(recipe, case)
     if analysis.noisy:
         preset = replace(preset, schedule="constant")
@@ -189,11 +211,13 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
     if not (analysis.missing or denoised):
         # Nothing to find out, as in a plane of a stack with nothing missing.
         return replace(preset, stop=Iterations(1))
-    if analysis.noisy and recipe.iterations == "auto" and preset.stop.maximum > 1:
-        most = preset.stop.maximum
-        stop = HeldOut(most, patience=100, relative_patience=0.2)
-        preset = replace(preset, stop=stop)
-    return preset
+    stop = preset.stop
+    if isinstance(stop, HeldOut):
+        variance = tuple(max(level, LEAST) for level in analysis.levels)
+        return replace(preset, stop=replace(stop, variance=variance))
+    if analysis.noisy and recipe.iterations == "auto" and stop.maximum > 1:
+        stop = HeldOut(stop.maximum, patience=100, relative_patience=0.2)
+    return replace(preset, stop=stop)
 
 
 def _plan(
@@ -214,10 +238,7 @@ def _plan(
         term=terms.MultiScale(scales, factors) if multi else terms.Squared(),
         weight=known,
     )
-    # Where pixels are hidden they are predicted without their own values.
-    finish = None
-    if "posterior mean" in preset.finish and not recipe.keep_known:
-        finish = posterior_mean(plane, analysis.noise)
+    quick, slow = _steps(recipe, plane, analysis, preset)
     sigma = np.sqrt(analysis.levels) * plane.span
     warnings = []
     if analysis.noisy and recipe.keep_known:
@@ -235,7 +256,29 @@ def _plan(
     to_units: Callable[[Float], NDArray[Any]] = plane.to_units
     if recipe.keep_known:
         to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
-    return Plan(problem, to_units, finish, details, warnings)
+    steps = in_turn([*quick, *slow])
+    return Plan(problem, to_units, steps, details, warnings, preview=in_turn(quick))
+
+
+def _steps(
+    recipe: InpaintRecipe, plane: Plane, analysis: Analysis, preset: Preset
+) -> tuple[list[Step], list[Step]]:
+    """Return the quick and the slow steps of the preset that are of use."""
+    noise, finish = analysis.noise, preset.finish
+    quick: list[Step] = []
+    slow: list[Step] = []
+    # Where pixels are hidden they are predicted without their own values.
+    if "posterior mean" in finish and (analysis.noisy or not recipe.keep_known):
+        quick.append(posterior_mean(plane, noise))
+    if "wiener" in finish and analysis.noisy:
+        quick.append(wiener_mean(plane, noise))
+    if "collaborative" in finish and analysis.noisy:
+        slow.append(collaborative(plane, noise))
+    if "similar patches" in finish:
+        if not analysis.noisy:
+            quick.append(known_restored(plane))
+        slow.append(filled(plane))
+    return quick, slow
 
 
 # -- what the mask and the known pixels say ---------------------------------------
@@ -294,8 +337,11 @@ upsampling, Adam at 0.01, 6001 iterations; large holes (Fig. 10) no skips, coord
 as the code, 5001 iterations; random pixels (Table 3) skips of 4, Adam at 0.001, 11000
 iterations, with more than 90 % missing the narrower network of the 98 % example, 1000
 iterations.  They return the last output.  The other presets fit a smaller network with
-an orthogonalising optimiser (Muon) and a falling rate; for random pixels it is shown
-the known ones and learns by filling in some that are hidden from it for the purpose.
+an orthogonalising optimiser (Muon); for random pixels it is shown the known ones and
+learns by filling in some that are hidden from it for the purpose.  After a short such
+fit the missing pixels are estimated from groups of similar patches, again and again
+(NL-Bayes, with the known pixels put back); see `napari_dip.prior.filling`.  Of noisy
+known pixels the noise is removed first, as by `denoise`.
 The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1, with
 nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.""",
 )

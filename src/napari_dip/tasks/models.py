@@ -107,6 +107,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         If the file cannot be read or does not fit.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     arrays: dict[str, Any]
     try:
@@ -114,12 +116,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {k: torch.from_numpy(stored[k]) for k in stored.files}
         elif path.suffix == ".safetensors":
-            arrays = importlib.import_module("safetensors.torch").load_file(path)
+            arrays = load_file(path)
         else:
             raise InputError(f"weights must be .npz or .safetensors; got {path.name}")
-    except ImportError as error:
-        raise InputError(f"{path.name} needs the package safetensors") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"weights of {path.name} cannot be read: {error}") from error
     try:
         model.load_state_dict(arrays)

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_dip.tasks.arrays import Float, Plane, per_channel
+from napari_dip.tasks.arrays import FEW_VALUES, Float, Plane, per_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +47,9 @@ LIKE_SPANS = 3.0
 LIKE_VARIANCES = 4.0
 """The same of the variances of their noise."""
 
+LIKE_COUNTS = (0.5, 1.5)
+"""Variance of the noise of counts over their mean: 1 but for what is estimated."""
+
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
@@ -81,9 +84,16 @@ class NoiseModel:
         """Kind of noise, "gaussian" or "poisson-gaussian"."""
         return "poisson-gaussian" if any(self.gain) else "gaussian"
 
-    def level(self, values: Float) -> NDArray[np.float64]:
-        """Return the mean variance of every channel of an image, (C, ...)."""
-        means = values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
+    def level(self, values: Float, usable: Mask | None = None) -> NDArray[np.float64]:
+        """Return the mean variance of every channel of an image, (C, ...).
+
+        Values that are not `usable`, of the same shape, do not count, unless a channel
+        has no others.
+        """
+        chosen = np.ones(values.shape, bool) if usable is None else usable.copy()
+        chosen[~chosen.reshape(len(chosen), -1).any(axis=1)] = True
+        axes = tuple(range(1, values.ndim))
+        means = values.mean(axis=axes, where=chosen).astype(np.float64)
         signal = np.maximum(means - self.offset, 0)
         level: NDArray[np.float64] = np.asarray(self.gain) * signal + self.variance
         return level
@@ -371,6 +381,43 @@ def signal_dependence(
     return float(gain), float(intercept)
 
 
+def photon_counts(
+    values: Float, usable: Mask, variance: float
+) -> tuple[float, float] | None:
+    """Return the noise of counts of few photons; None if values are none.
+
+    Counts are 0, 1, 2, ... times a gain, and the variance of their noise is the gain
+    times their mean.  Where they are few, blocks do not show that.
+
+    Parameters
+    ----------
+    values : ndarray
+        One channel, (Y, X) or (Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; values that hold noise.
+    variance : float
+        Variance of their noise, or less: single photons hide it.
+
+    Returns
+    -------
+    tuple of float or None
+        Gain and the variance at signal 0, as of `signal_dependence`.
+    """
+    planes = _planes(values, usable)
+    rests = np.concatenate([_residual(p)[_inner(m)] for p, m in planes])
+    levels = np.unique(values[usable]).astype(np.float64)
+    if not rests.size or not 1 < len(levels) <= FEW_VALUES:
+        return None
+    gain = float(np.diff(levels).min())
+    steps = (levels - levels[0]) / gain
+    mean = float(values[usable].mean(dtype=np.float64) - levels[0])
+    low, high = LIKE_COUNTS
+    alike = low * gain * mean < rests.var() and variance < high * gain * mean
+    if not alike or np.abs(steps - np.rint(steps)).max() > 0.05:
+        return None
+    return gain, -gain * float(levels[0])
+
+
 def correlation(values: Float, usable: Mask | None = None) -> float:
     """Estimate the noise's lag-one autocorrelation from the flattest blocks.
 
@@ -452,6 +499,10 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):
         dependence = _dependence(plane, variances)
+        dependence = [
+            photon_counts(values[c], usable[c], variances[c]) or dependence[c]
+            for c in range(count)
+        ]
     models = [
         _channel(values[c][usable[c]], noise, variances[c], dependence[c])
         if usable[c].any()

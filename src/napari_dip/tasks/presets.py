@@ -100,7 +100,7 @@ HIDING = Preset(
     ema_decay=0.95,
     check_every=20,
     coarse_iterations=60,
-    finish=("posterior mean", "wiener", "collaborative"),
+    finish=("posterior mean", "blur", "wiener", "collaborative"),
 )
 LONGER = replace(HIDING, stop=HeldOut(140, patience=40, relative_patience=0))
 MEAN_OF_THREE = replace(
@@ -159,7 +159,14 @@ DENOISE_GUIDED: Table = {
 # text (section 4) differs: text has skips of 4 and bilinear upsampling there.  The last
 # output is the result.  "sparse" is the setting of the example with 98 % missing.
 # Hidden single pixels teach nothing about strokes: text is 1 to 3 dB worse with them.
-RANDOM = Preset(
+# Similar patches say more than a longer fit, where no more than 90 % is missing.
+RANDOM = replace(
+    HIDING, code=BlindSpot(0.3), stop=Iterations(100), finish=("similar patches",)
+)
+RANDOM_NOISY = replace(
+    HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches")
+)
+SPARSE = Preset(
     NARROW,
     BlindSpot(0.3),
     Iterations(800),
@@ -169,6 +176,7 @@ RANDOM = Preset(
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )
+STROKES = replace(TEXT, stop=Iterations(250), finish=("similar patches",))
 HOLE = replace(
     TEXT, architecture=hourglass(32, 6, skip=0), code=Noise(perturbation=0.01)
 )
@@ -183,12 +191,24 @@ PUBLISHED_TEXT = Preset(
 SPARSE_WIDTHS = (16, 32, 64, 128, 128)
 INPAINT: Table = {
     ("fast", "random"): RANDOM,
-    ("fast", "text"): TEXT,
+    ("fast", "random noisy"): RANDOM_NOISY,
+    ("fast", "sparse"): SPARSE,
+    ("fast", "text"): STROKES,
+    ("fast", "text noisy"): TEXT,
     ("fast", "hole"): HOLE,
     ("best", "random"): replace(
-        RANDOM, architecture=WIDE, stop=Iterations(1500), restarts=4
+        RANDOM, architecture=Local((48,) * 4), stop=Iterations(400), restarts=3
+    ),
+    ("best", "random noisy"): replace(
+        MEAN_OF_THREE, code=RANDOM_NOISY.code, finish=RANDOM_NOISY.finish
+    ),
+    ("best", "sparse"): replace(
+        SPARSE, architecture=WIDE, stop=Iterations(1500), restarts=4
     ),
     ("best", "text"): replace(
+        STROKES, architecture=WIDE, stop=Iterations(1000), restarts=4
+    ),
+    ("best", "text noisy"): replace(
         TEXT, architecture=WIDE, stop=Iterations(1000), restarts=4
     ),
     ("best", "hole"): replace(

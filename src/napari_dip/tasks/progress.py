@@ -65,6 +65,6 @@ class Bar:
             total=it.parts * it.maximum,
             step=f"{it.step}/{it.maximum}{which}",
             rate=f"{done / max(it.seconds, 1e-9):.1f} it/s",
-            score=f"{it.score_name} {it.score:.3g} (best at {it.best_step})",
+            score=f"{it.score_name} {it.readable:.3g} (best at {it.best_step})",
             limit="about" if it.fixed else "at most",
         )

@@ -206,8 +206,9 @@ class Recipe(Parameters):
     )
     restarts: int | Literal["auto"] = parameter(
         "auto",
-        "Number of fits from different seeds to average, which also gives an "
-        "uncertainty; auto is 1, or several with the best preset.",
+        "Number of fits from different seeds to average, whose spread is the "
+        "uncertainty of tasks without one of their own; auto is 1, or several with the "
+        "best preset.",
         low=1,
         high=100,
         advanced=True,
@@ -215,7 +216,7 @@ class Recipe(Parameters):
     share: Literal["auto", "yes", "no"] = parameter(
         "auto",
         "Whether one network is fitted to windows of all planes and restores every "
-        "one of them, in place of a fit of each plane; auto does so for half a million "
+        "one of them, in place of a fit of each plane; auto does so for a million "
         "pixels and more, where the task can.",
         advanced=True,
     )

@@ -12,6 +12,7 @@ from napari_dip.tasks.arrays import Layout, Plane, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         analyse,
         unit=recipe.preset == "paper",
         together=tables,
+        reach=AROUND,
     )
 
 

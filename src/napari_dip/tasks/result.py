@@ -32,7 +32,8 @@ class Result:
     given : bool
         Whether it is an array of the user's, which keeps its type.
     deviation : ndarray, optional
-        Standard deviation, of the same shape.
+        Standard deviation, of the same shape, NaN where it is not known.  There is
+        none beside an array of the user's, which may be larger than the memory.
     fits : list of Fit
         All fits.
     details : list of dict
@@ -83,8 +84,10 @@ class Result:
         self, index: tuple[int | slice, ...], values: NDArray[Any]
     ) -> None:
         """Put the standard deviation of a plane, or of a part of one, in its place."""
+        if self.given:
+            return
         if self.deviation is None:
-            self.deviation = np.zeros(self.image.shape, np.float32)
+            self.deviation = np.full(self.image.shape, np.nan, np.float32)
         self.deviation = widened(self.deviation, values.dtype)
         self.deviation[index] = values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.machine import free_memory
+from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
-from napari_dip.tasks.shared import ENOUGH
+from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Block, Job, Overrides, Task
+from napari_dip.tasks.tiles import side_of
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
@@ -113,10 +115,42 @@ def run(
         # Its masked values have become NaN; dtype="input" asks for its own type.
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
+    if isinstance(recipe.tile, int) and job.reach is None:
+        raise InputError(
+            f"tile must be auto or None here, for {task.name} needs whole planes; got "
+            f"{recipe.tile}"
+        )
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    return _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    fitting = _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    seconds = budget(MAX_SECONDS)
+    return fitting if seconds is None else _stopped_after(fitting, seconds)
+
+
+def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
+    """Return the shape of what `run` makes of arrays."""
+    return _shape(task.make_job(recipe, *arrays))
+
+
+def _shape(job: Job) -> tuple[int, ...]:
+    layout = job.layout
+    return layout.resized(tuple(job.factor * side for side in layout.sides))
+
+
+def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
+    """Stop a job as the user would, once it has taken so much time."""
+    end = time.monotonic() + seconds
+
+    def late(it: Iterate) -> str | None:
+        return "the time was up" if time.monotonic() > end else None
+
+    fit: Fit
+    fit, reason = yield from relay(fitting, lambda it: it, late)
+    if reason is not None:
+        warning = f"the fit was stopped after {seconds:g} s, as {MAX_SECONDS} says"
+        fit.warnings.append(warning)
+    return fit
 
 
 def _check_planes(job: Job) -> None:
@@ -157,7 +191,7 @@ class _Scheduler:
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
         job, layout = self.job, self.job.layout
-        shape = layout.resized(tuple(job.factor * side for side in layout.sides))
+        shape = _shape(job)
         if self.out is not None and tuple(self.out.shape) != shape:
             raise InputError(
                 f"out must have the shape of the result, {shape}; got "
@@ -166,7 +200,7 @@ class _Scheduler:
         image = np.zeros(shape, np.float32) if self.out is None else self.out
         result = Result(image, given=self.out is not None)
         shared = False
-        if self.may_share():
+        if self.overrides.state is None and wants_sharing(job, self.recipe):
             sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
             shared = yield from sweep.run()
         if not shared:
@@ -179,13 +213,6 @@ class _Scheduler:
         if result.last is None or result.last.resume is None:
             return summary
         return _resumable(summary, self.recipe, job, result.last)
-
-    def may_share(self) -> bool:
-        """Return whether to try one network for all planes."""
-        share, layout = self.recipe.share, self.job.layout
-        large = math.prod(layout.shape) >= ENOUGH * layout.channels
-        wanted = share == "yes" or (share == "auto" and large)
-        return wanted and self.job.can_share
 
     def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself."""
@@ -223,7 +250,10 @@ class _Scheduler:
         layout, known = self.job.layout, self.overrides.analysis
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
         blocks = blocks or self.job.blocks(number, index, pixels)
-        only = layout.planes == len(blocks) == 1
+        parts = self.cut(blocks, pixels)
+        only = layout.planes == len(parts) == 1
+        if self.overrides.state is not None and not only:
+            raise InputError("state: is of one fit; got a job of several")
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
@@ -231,16 +261,21 @@ class _Scheduler:
             result.warnings.append(
                 f"{which}plane {number} came back unchanged: nothing but NaN"
             )
-        deviation = Canvas(np.zeros_like(plane.image), self.job.factor)
-        for count, block in enumerate(blocks):
+        # Tiles are blended into what is there.
+        blank = np.nan if len(parts) == len(blocks) else 0
+        deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
+        for count, (block, overrides) in enumerate(parts):
             if result.stopped:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
-                result.warnings.append(
-                    f"{which} {number} were not fitted before the stop"
+                result.warn(f"{which} {number} were not fitted before the stop")
+                continue
+            if pixels is not None and not block.is_known(pixels):
+                result.warn(
+                    f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
             fits = list(result.fits)
-            ahead = len(blocks) - count + (layout.planes - number - 1) * len(blocks)
+            ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
 
             def adapt(
                 it: Iterate,
@@ -267,7 +302,7 @@ class _Scheduler:
                 self.job,
                 self.recipe,
                 block,
-                overrides=self.overrides,
+                overrides=overrides,
                 pixels=pixels,
                 threads=self.threads,
                 resumable=self.resumable and only,
@@ -280,6 +315,31 @@ class _Scheduler:
                 deviation.put(block, done.deviation)
         if deviation.fitted:
             result.put_deviation(index, layout.arrange(deviation.image))
+
+    def cut(
+        self, blocks: list[Block], pixels: Pixels | None
+    ) -> list[tuple[Block, Overrides]]:
+        """Cut the blocks of a plane into tiles, if they are to be.
+
+        The tiles share what is found out about the plane.
+        """
+        tile, layout, reach = self.recipe.tile, self.job.layout, self.job.reach
+        whole = [(block, self.overrides) for block in blocks]
+        side = None if isinstance(tile, str) else side_of(tile, layout.sides)
+        if side is None or reach is None or pixels is None:
+            return whole
+        parts = []
+        for block, overrides in whole:
+            known = [a for a in overrides.analysis if a.channels == block.channels]
+            if not known:
+                plane = self.job.scaled(pixels, block)
+                if plane.levels is not None:
+                    parts.append((block, overrides))
+                    continue
+                known = [self.job.analyse(plane, block)]
+            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+            parts += [(one, overrides) for one in block.tiled(side, reach)]
+        return parts
 
 
 def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
@@ -304,6 +364,8 @@ def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
         image = np.empty(summary.image.shape, longer.image.dtype)
         image[index] = layout.arrange(longer.image)
         result = Result(image, warnings=list(summary.warnings))
+        if longer.deviation is not None:
+            result.put_deviation(index, layout.arrange(longer.deviation))
         result.add(longer)
         again = result.summary(changed, layout)
         return _resumable(again, changed, job, longer)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane
-from napari_dip.tasks.block import constant_image, relay, restored_image, result_type
+from napari_dip.tasks.block import constant_image, relay, restored, result_type
 from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Block, Index, Job, Overrides, set_up
@@ -39,14 +39,8 @@ SIDE = 192
 CANDIDATES = 4
 """Windows that are looked at for one that is taken."""
 
-ITERATIONS = 240
-"""Iterations of a shared fit; each sees one window."""
-
-MORE_ITERATIONS = 480
-"""The same for a large data set: 0.1 dB better."""
-
-LARGE = 1 << 21
-"""Pixels of a large data set, in which they take a small part of the time."""
+ITERATIONS = 480
+"""Iterations of a shared fit, each of one window; half as many are 0.1 dB worse."""
 
 DECAY = 0.98
 """EMA decay of the weights: a window alone says less than a whole image."""
@@ -54,7 +48,7 @@ DECAY = 0.98
 CHECK_EVERY = 120
 """Iterations between looks at the loss, which predict all windows."""
 
-ENOUGH = 1 << 19
+ENOUGH = 1 << 20
 """Pixels of a data set from which on a shared fit takes less time than others."""
 
 UNLIKE = 1.5
@@ -105,6 +99,14 @@ class Shared:
 
 
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
+
+
+def wants_sharing(job: Job, recipe: Recipe) -> bool:
+    """Return whether to try one network for all planes of a job."""
+    layout = job.layout
+    large = math.prod(layout.shape) >= ENOUGH * layout.channels
+    wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
+    return wanted and job.can_share
 
 
 def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:
@@ -215,8 +217,7 @@ class _Group:
         if plane.levels is not None:
             return None
         analysis = known[0] if known else job.analyse(plane, block)
-        pixels = math.prod(job.layout.shape) // job.layout.channels
-        preset = _for_windows(job.preset(analysis), pixels)
+        preset = _for_windows(job.preset(analysis))
         if preset is None:
             return None
         plan = job.plan(plane, block, analysis, preset)
@@ -301,11 +302,11 @@ def _as_windows(problem: Problem) -> Problem:
     )
 
 
-def _for_windows(preset: Preset, pixels: int) -> Preset | None:
-    """Return a preset for windows of so many pixels in all.
+def _for_windows(preset: Preset) -> Preset | None:
+    """Return a preset for windows, None where it is none for parts of an image.
 
-    None where it is none for parts of an image.  There are too many windows to learn
-    their noise, so that the fit ends after a number of iterations.
+    There are too many windows to learn their noise, so that the fit ends after a number
+    of iterations.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
@@ -317,7 +318,7 @@ def _for_windows(preset: Preset, pixels: int) -> Preset | None:
         return None
     stop = preset.stop
     if not stop.fixed:
-        stop = Iterations(MORE_ITERATIONS if pixels >= LARGE else ITERATIONS)
+        stop = Iterations(ITERATIONS)
     return dataclasses.replace(
         preset,
         stop=stop,
@@ -383,7 +384,7 @@ def known_in(pixels: Pixels, channels: Sequence[int]) -> NDArray[np.bool_]:
 
 def restore(
     job: Job, recipe: Recipe, shared: Shared, index: Index, tile: Tile, pixels: Pixels
-) -> tuple[NDArray[Any], tuple[str, ...]]:
+) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
     """Restore a tile by a shared network.
 
     Parameters
@@ -403,6 +404,8 @@ def restore(
     -------
     ndarray
         (C, Y, X), the core of the tile, in the units of the input.
+    ndarray or None
+        Its standard deviation, where the task has one.
     tuple of str
         What the user should know.
     """
@@ -411,15 +414,18 @@ def restore(
     core = (slice(None), *within(tile.core, tile.seen))
     if plane.levels is not None:
         image = constant_image(plane, plane.levels, plane.known.shape, dtype)
-        return image[core], plane.warnings
+        exact = np.zeros_like(image[core]) if job.uncertain else None
+        return image[core], exact, plane.warnings
     average = _predict(job, shared, index, plane)
     part = within(tile.filtered, tile.seen)
     plan = _plan(job, shared, index, plane.cut(part))
-    image = restored_image(plan, [average[:, :, *part]], dtype)
+    image, deviation = restored(plan, [average[:, :, *part]], dtype)
     if not np.isfinite(image).all():
         raise FitError("the network that planes share gave an image that is not finite")
     core = (slice(None), *within(tile.core, tile.filtered))
-    return image[core], plane.warnings
+    if deviation is not None:
+        deviation = deviation[core]
+    return image[core], deviation, plane.warnings
 
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:

@@ -53,6 +53,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -74,9 +75,9 @@ def denoise(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -104,6 +105,9 @@ def denoise(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -113,7 +117,8 @@ def denoise(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -170,6 +175,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -200,6 +206,7 @@ def denoise(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -231,6 +238,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -255,9 +263,9 @@ def denoise_guided(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -285,6 +293,9 @@ def denoise_guided(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -294,7 +305,8 @@ def denoise_guided(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -347,6 +359,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -378,6 +391,7 @@ def denoise_guided(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -407,6 +421,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -430,9 +445,9 @@ def enhance(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -462,6 +477,9 @@ def enhance(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -471,7 +489,8 @@ def enhance(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -522,6 +541,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -551,6 +571,7 @@ def enhance(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -579,6 +600,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -602,9 +624,9 @@ def remove_artifacts(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -632,6 +654,9 @@ def remove_artifacts(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -641,7 +666,8 @@ def remove_artifacts(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -692,6 +718,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -720,6 +747,7 @@ def remove_artifacts(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -750,6 +778,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -774,9 +803,9 @@ def super_resolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -808,6 +837,9 @@ def super_resolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -817,7 +849,8 @@ def super_resolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -872,6 +905,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -902,6 +936,7 @@ def super_resolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -933,6 +968,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -959,9 +995,9 @@ def inpaint(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -993,6 +1029,9 @@ def inpaint(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1002,7 +1041,8 @@ def inpaint(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1029,8 +1069,11 @@ def inpaint(
     as the code, 5001 iterations; random pixels (Table 3) skips of 4, Adam at 0.001, 11000
     iterations, with more than 90 % missing the narrower network of the 98 % example, 1000
     iterations.  They return the last output.  The other presets fit a smaller network with
-    an orthogonalising optimiser (Muon) and a falling rate; for random pixels it is shown
-    the known ones and learns by filling in some that are hidden from it for the purpose.
+    an orthogonalising optimiser (Muon); for random pixels it is shown the known ones and
+    learns by filling in some that are hidden from it for the purpose.  After a short such
+    fit the missing pixels are estimated from groups of similar patches, again and again
+    (NL-Bayes, with the known pixels put back); see `napari_dip.prior.filling`.  Of noisy
+    known pixels the noise is removed first, as by `denoise`.
     The multi-scale loss (scales=(1, 2, 4)) is that of the second paper, section 4.1, with
     nothing but known pixels in its averages; see `napari_dip.prior.terms.MultiScale`.
     """
@@ -1060,6 +1103,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1091,6 +1135,7 @@ def inpaint(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1122,6 +1167,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1149,9 +1195,9 @@ def blend(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1181,6 +1227,9 @@ def blend(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1190,7 +1239,8 @@ def blend(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1245,6 +1295,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1276,6 +1327,7 @@ def blend(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1309,6 +1361,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1332,9 +1385,9 @@ def deconvolve(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1370,6 +1423,9 @@ def deconvolve(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1379,7 +1435,8 @@ def deconvolve(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1438,6 +1495,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1471,6 +1529,7 @@ def deconvolve(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1503,6 +1562,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1526,9 +1586,9 @@ def restore(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1562,6 +1622,9 @@ def restore(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1571,7 +1634,8 @@ def restore(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1623,6 +1687,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1655,6 +1720,7 @@ def restore(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1693,6 +1759,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1717,9 +1784,9 @@ def invert_features(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1765,6 +1832,9 @@ def invert_features(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1774,7 +1844,8 @@ def invert_features(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -1834,6 +1905,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1872,6 +1944,7 @@ def invert_features(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1913,6 +1986,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -1935,9 +2009,9 @@ def maximize_activation(
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, which also gives an uncertainty; auto is 1, or several with the best preset.
+        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for half a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1991,6 +2065,9 @@ def maximize_activation(
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
         same network and number of channels; a job of one fit gives them.
+    state : dict, optional
+        From `Iterate.checkpoint` in a callback of the same call, to go on with
+        its fit to the same bits; for a job of one fit.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -2000,7 +2077,8 @@ def maximize_activation(
         Called with every `Iterate`; returning True stops the fit, which keeps
         its best image.
     full_output : bool, default False
-        Return a `Fit` in place of the image.
+        Return a `Fit` in place of the image. Its `uncertainty` is the standard
+        deviation of every pixel, where the task has one.
     out : array, optional
         Where the result is put, of its shape and any type; an array of zarr or
         h5py takes a result that is larger than the memory, part by part.
@@ -2063,6 +2141,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,
@@ -2104,6 +2183,7 @@ def maximize_activation(
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
     analysis: Analysis | Sequence[Any] | None = None,
     progress: bool = False,
     callback: Callable[[Iterate], Any] | None = None,

@@ -15,6 +15,7 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +97,7 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
         lambda plane, block: _analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         factor=recipe.factor,
+        reach=AROUND,
     )
 
 

@@ -176,6 +176,8 @@ class Sweep:
         self, number: int, index: Index, networks: list[Shared]
     ) -> Sweeping:
         """Restore a plane, tile by tile."""
+        from napari_dip.prior import interrupt
+
         result = self.result
         if result.stopped:
             result.not_begun.append(number)
@@ -185,17 +187,30 @@ class Sweep:
             if result.stopped:
                 self.leave(index, tile)
                 continue
-            self.restore_tile(index, tile, networks)
+            try:
+                with interrupt.allowed():
+                    self.restore_tile(index, tile, networks)
+            except interrupt.Interrupted:
+                self.leave(index, tile)
+                result.stopped = True
+                continue
             self.done += 1
             stop = yield dataclasses.replace(
                 self.latest,
-                render=lambda finished: np.array(result.image[index]),
+                render=lambda finished: self.shown(index),
                 index=index,
                 part=len(result.fits) + self.done - 1,
                 parts=len(result.fits) + self.total,
                 seconds=time.perf_counter() - self.began,
             )
             result.stopped = bool(stop)
+
+    def shown(self, index: Index) -> NDArray[Any]:
+        """Return a plane as far as it is done; as it came where that is in a file."""
+        if hasattr(self.result.image, "__getitem__"):
+            return np.array(self.result.image[index])
+        layout = self.job.layout
+        return layout.arrange(untouched(layout, self.job.take(index), 1))
 
     def restore_tile(self, index: Index, tile: Tile, networks: list[Shared]) -> None:
         """Restore a tile of a plane."""
@@ -208,17 +223,24 @@ class Sweep:
         core = (slice(None), *within(tile.core, tile.seen))
         unchanged = given[core]
         canvas = Canvas(cast(unchanged, np.dtype(np.float32)), 1)
+        deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
         sides = unchanged.shape[1:]
         for shared in networks:
             if not known_in(pixels, shared.channels)[core[1:]].any():
                 continue
-            image, warnings = restore(
+            image, errors, warnings = restore(
                 self.job, self.recipe, shared, index, tile, pixels
             )
             self.result.warn(*warnings)
-            canvas.put(Block.whole(0, index, shared.channels, sides), image)
+            block = Block.whole(0, index, shared.channels, sides)
+            canvas.put(block, image)
+            if errors is not None:
+                deviation.put(block, errors)
         canvas.fill(unchanged, exact=self.recipe.dtype == "input")
-        self.result.put(layout.within(index, tile.core), layout.arrange(canvas.image))
+        place = layout.within(index, tile.core)
+        self.result.put(place, layout.arrange(canvas.image))
+        if deviation.fitted:
+            self.result.put_deviation(place, layout.arrange(deviation.image))
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""

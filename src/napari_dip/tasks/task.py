@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from napari_dip.tasks.arrays import (
 )
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.tiles import tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,11 +78,30 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
+    def tiled(self, side: int, reach: int) -> list[Block]:
+        """Return the tiles of a plane as blocks that are blended into each other."""
+        blocks = []
+        for tile in tiles(self.stop, side, reach):
+            ends = zip(tile.seen, self.stop, strict=True)
+            halo = tuple(
+                (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))
+                for part, n in ends
+            )
+            start = tuple(part.start for part in tile.seen)
+            stop = tuple(part.stop for part in tile.seen)
+            blocks.append(replace(self, start=start, stop=stop, halo=halo))
+        return blocks
+
     def cut(self, pixels: Pixels) -> Pixels:
         """Return the block's part of a plane."""
         index = (slice(None), *self.region())
         chosen = list(self.channels)
         return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
+
+    def is_known(self, pixels: Pixels) -> bool:
+        """Return whether any pixel of it is known in all of its channels."""
+        known = ~np.isnan(self.cut(pixels).values)
+        return bool(known.all(axis=0).any())
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -131,6 +151,10 @@ class Plan:
         Maps a seed to the problem, where it holds something random.
     preview : callable, optional
         A quicker `finish`, for images that are shown during the fit.
+    deviation : callable, optional
+        Maps the averaged output of the network, and what `finish` makes of it, to the
+        standard deviation of the result, (C, ...), in the units of the input; NaN where
+        it is not known.
     """
 
     problem: Problem
@@ -142,6 +166,7 @@ class Plan:
     failed: Callable[[Iterate], str | None] | None = None
     seeded: Callable[[int], Problem] | None = None
     preview: Callable[[Any], Any] | None = None
+    deviation: Callable[[Any, Any], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +181,8 @@ class Overrides:
         When the fit ends.
     weights : dict of str to Tensor, optional
         Weights of the network that every fit begins from.
+    state : dict, optional
+        State of the only fit of a job, from `Iterate.checkpoint`, to go on from.
     analysis : tuple of Analysis
         What is known about the image already, one for each group of channels; empty
         where it is to be found out.
@@ -164,11 +191,12 @@ class Overrides:
     architecture: Generates | None = None
     stop: Rule | None = None
     weights: Mapping[str, Tensor] | None = None
+    state: Mapping[str, Any] | None = None
     analysis: tuple[Analysis, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is set, for the provenance; JSON-able."""
-        from napari_dip.prior import architecture, stopping
+        from napari_dip.prior import architecture, snapshot, stopping
 
         given: dict[str, Any] = {}
         if self.architecture is not None:
@@ -176,8 +204,13 @@ class Overrides:
         if self.stop is not None:
             given["stop"] = stopping.to_dict(self.stop)
         if self.weights is not None:
-            given["began from weights"] = True
+            given["began from weights"] = snapshot.digest(self.weights)
         return given
+
+
+def never(recipe: Recipe) -> bool:
+    """Return that a task gives no uncertainty of its own."""
+    return False
 
 
 def _nothing_known(plane: Any, block: Block) -> Analysis:
@@ -208,12 +241,17 @@ class Job:
         How many times finer the pixels of the result are.
     canvas : tuple of int
         Pixels that are added to the sides of a block for the fit.
+    reach : int, optional
+        Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
+        None where parts cannot be fitted.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
     check_others : callable, optional
         Maps the index of a plane to nothing, and raises if another array of the task
         cannot be used for it.
+    uncertain : bool
+        Whether plans can have a `deviation`.
     """
 
     layout: Layout
@@ -226,8 +264,10 @@ class Job:
     together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
+    reach: int | None = None
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
+    uncertain: bool = False
 
     @property
     def name(self) -> str:
@@ -358,6 +398,8 @@ class Task:
         Parameters that may also be given by position, after the arrays.
     like : str
         Name of the array that the result is like, if not the first.
+    uncertain : callable
+        Maps a recipe to whether results of single fits can have an uncertainty.
     """
 
     recipe: type[Recipe]
@@ -370,6 +412,7 @@ class Task:
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
+    uncertain: Callable[[Any], bool] = never
 
     @property
     def name(self) -> str:

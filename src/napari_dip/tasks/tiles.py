@@ -24,6 +24,9 @@ WHOLE = 1024
 FIELD = 64
 """Pixels that a prediction depends on, along each axis, on either side."""
 
+AROUND = 32
+"""The same of a tile that is fitted by itself and blended into its neighbours."""
+
 REACH = 36
 """The same of the filters, which look for similar patches."""
 
@@ -60,18 +63,24 @@ def side_of(tile: int | str | None, sides: Sequence[int]) -> int | None:
     return side if max(sides) > side else None
 
 
-def tiles(sides: Sequence[int], side: int | None) -> Iterator[Tile]:
-    """Cut a plane into tiles, row by row."""
+def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterator[Tile]:
+    """Cut a plane into tiles, row by row, that see so many pixels around them."""
     if side is None:
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
-    for corner in itertools.product(*(range(0, n, side) for n in sides)):
-        core = tuple(
-            slice(a, min(a + side, n)) for a, n in zip(corner, sides, strict=True)
-        )
-        filtered = _wider(core, REACH, sides)
-        yield Tile(core, filtered, _wider(core, FIELD, sides))
+    for core in itertools.product(*(_parts(n, side) for n in sides)):
+        seen = _wider(core, field, sides)
+        yield Tile(core, _wider(core, min(REACH, field), sides), seen)
+
+
+def _parts(length: int, side: int) -> list[slice]:
+    """Cut an axis; a rest of less than half a side is added to the last part."""
+    starts = list(range(0, length, side))
+    if len(starts) > 1 and length - starts[-1] < side / 2:
+        starts.pop()
+    ends = [*starts[1:], length]
+    return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
 def probes(sides: Sequence[int], count: int = 2) -> Iterator[Region]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from magicgui.widgets import ComboBox
 from napari.layers import Image, Labels, Layer
 from qtpy.QtWidgets import QWidget
 
@@ -15,8 +14,8 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.blend import BlendRecipe
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
-from napari_dip.widgets.layers import Crop, shift
-from napari_dip.widgets.masks import MaskInput, chosen_labels, mask_of
+from napari_dip.widgets.layers import KEY, Crop, shift, sides_of
+from napari_dip.widgets.masks import MaskInput, check_painted, chosen_labels, mask_of
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -24,13 +23,19 @@ class CutInput(MaskInput):
     """A mask of the foreground, from a labels layer at any position."""
 
     kinds: ClassVar[str] = "labels layer"
+    accepted: ClassVar[tuple[type[Layer], ...]] = (Labels,)
+    purpose: ClassVar[str] = "what is to be set into the background"
     foreground: ImageInput
 
-    def _combo(self) -> Any:
-        def offered(_: Any) -> list[Layer]:
-            return [a for a in self.viewer.layers if isinstance(a, Labels)]
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the foreground; see `ImageInput.suits`."""
+        if layer.ndim > first.ndim:
+            return None
+        return sides_of(layer) == sides_of(first)[-layer.ndim :], layer.visible
 
-        return ComboBox(choices=offered, name=self.name)
+    def can_mend(self, source: Layer | None) -> bool:
+        """Return False: the mask may lie anywhere."""
+        return False
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask, on the pixels of the foreground."""
@@ -38,6 +43,7 @@ class CutInput(MaskInput):
         layer, foreground = self.layer, self.foreground.layer
         assert layer is not None
         assert foreground is not None
+        check_painted(layer, self.purpose)
         shift(layer, foreground)  # raises here, before anything runs
         return partial(mask_of, layer, foreground, labels, moved=True)
 
@@ -64,16 +70,25 @@ class CutInput(MaskInput):
         return super().file(crop)
 
 
+class BackgroundInput(ImageInput):
+    """The image layer that the foreground is set into, of any size."""
+
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the foreground; see `ImageInput.suits`."""
+        return KEY not in layer.metadata, layer.visible
+
+
 class BlendWidget(TaskWidget):
     """Set a part of one image into another so that no seam shows."""
 
     task = "blend"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {
         "foreground": AnyImageInput,
-        "background": ImageInput,
+        "background": BackgroundInput,
         "mask": CutInput,
     }
     takes_away = False
+    in_parts = False
     about = (
         "The part of the foreground that the mask marks is set into the background. "
         "Inside, the foreground's edges and texture are kept, and its colours follow "

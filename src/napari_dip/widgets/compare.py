@@ -21,7 +21,7 @@ from napari_dip.widgets.controller import RunController, Work
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
 from napari_dip.widgets.parts import button, wrapped
-from napari_dip.widgets.results import ResultLayer, insert
+from napari_dip.widgets.results import Index, ResultLayer, insert
 
 _log = logging.getLogger(__name__)
 
@@ -126,19 +126,26 @@ class Comparison(QWidget):
         if tuple(last.layer.data.shape) != last.shape:
             self._read("The result has another size than its input: no residual.")
             return
-        axes = layout_of(last.recipe, last.source).spatial_axes[-2:]
         image = last.layer.data.copy()
+        index = last.shown_index(self.controller.viewer.dims) or (slice(None),)
+        axes = layout_of(last.recipe, last.source).spatial_axes[-2:]
         self._in_thread(
-            lambda: _residual_of(source, last.crop, image, axes),
-            lambda values: self._show_residual(last, *values),
+            lambda: _residual_of(source, last.crop, image, index, axes),
+            lambda values: self._show_residual(last, index, *values),
         )
 
     def _show_residual(
-        self, result: ResultLayer, difference: Any, structure: float
+        self, result: ResultLayer, index: Index, difference: Any, structure: float
     ) -> None:
         axes = layout_of(result.recipe, result.source).spatial_axes[-2:]
         pixels = int(np.prod([difference.shape[axis] for axis in axes]))
-        self._read(residual.verdict(structure, pixels))
+        plane, planes = result.plane_of(index)
+        # Planes may be of unlike noise: the reading is of the one in view.
+        which = f"Plane {plane + 1} of {planes}. " if planes > 1 else ""
+        if plane < result.begun:
+            self._read(which + residual.verdict(structure, pixels))
+        else:
+            self._read(f"{which}It was not fitted: there is no residual.")
         limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
         keywords = appearance(result.source, difference.shape, result.crop)
         if result.source.rgb:
@@ -207,8 +214,11 @@ class Comparison(QWidget):
 
 
 def _residual_of(
-    source: Any, crop: Any, result: Any, axes: list[int]
+    source: Any, crop: Any, result: Any, index: Index, axes: list[int]
 ) -> tuple[Any, float]:
+    """Return input minus result, and the structure in one plane of it."""
     before = np.asarray(read(source, crop)).astype(np.float32)
     difference = before - result.astype(np.float32)
-    return difference, residual.structure(difference, (axes[0], axes[1]))
+    part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
+    plane = difference[tuple(part)]
+    return difference, residual.structure(plane, (axes[0], axes[1]))

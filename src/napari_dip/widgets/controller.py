@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -31,6 +32,9 @@ IDLE, WAITING, RUNNING, PAUSED, ENDING = (
 )
 """States of a `RunController`."""
 
+NOT_BEGUN = "not restored before the stop"
+"""What the warning says of planes that were not begun."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +55,8 @@ class Work:
         calls it.
     layers : dict of str to Layer
         The layer of each array of the task.
+    part : bool
+        Whether it is no more than a part of the layer, to try the task on.
     """
 
     recipe: Recipe
@@ -58,6 +64,13 @@ class Work:
     crop: Crop
     arrays: dict[str, Callable[[], Any]]
     layers: dict[str, Layer]
+    part: bool = False
+
+    def with_parameters(self, values: dict[str, Any]) -> Work:
+        """Return the same run with other values of some parameters."""
+        return dataclasses.replace(
+            self, recipe=dataclasses.replace(self.recipe, **values)
+        )
 
 
 class RunController(QObject):
@@ -77,6 +90,7 @@ class RunController(QObject):
     state_changed = Signal(str)
     reported = Signal(object)
     ended = Signal(str)
+    failed = Signal(str)
     result_changed = Signal()
     """Emitted when there is another result to look at, or none any more."""
 
@@ -93,6 +107,8 @@ class RunController(QObject):
         self.best_step = 0
         self.following = True
         """Whether the layer shows new images, or an earlier one that the user chose."""
+        self.begun = False
+        """Whether the fit that runs has an image to keep."""
         connect(self, viewer.layers.events.removed, self._layer_removed)
 
     def start(self, work: Work) -> None:
@@ -102,7 +118,12 @@ class RunController(QObject):
         self.best_step = 0
         self.trajectory = Trajectory(settings.get("trajectory_memory") * 2**20)
         result = ResultLayer(
-            self.viewer.layers, work.source, work.recipe, work.crop, work.layers
+            self.viewer.layers,
+            work.source,
+            work.recipe,
+            work.crop,
+            work.layers,
+            part=work.part,
         )
         arrays = list(work.arrays.values())
         self._run(result, functools.partial(worker.begin, work.recipe, arrays))
@@ -129,46 +150,57 @@ class RunController(QObject):
 
     def _run(self, result: ResultLayer, begin: worker.Begin) -> None:
         self.last, self.result = None, result
-        self.following = True
+        self.following, self.begun = True, False
         self.control = worker.Control()
-        # Without the panel there is no button that ends the fit.
-        self._when_gone = functools.partial(_abandon, self.control)
-        self.destroyed.connect(self._when_gone)
+        self.listener = _Listener(self, self.control)
         self._enter(WAITING)
         turns.take(self.control, functools.partial(self._begin, begin))
         self.result_changed.emit()
 
     def _begin(self, begin: worker.Begin) -> None:
-        assert self.control is not None
         slots = {
-            "yielded": self._show,
-            "returned": self._returned,
-            "errored": self._errored,
+            "yielded": self.listener.yielded,
+            "returned": self.listener.returned,
+            "errored": self.listener.errored,
         }
         self._enter(RUNNING)
-        worker.start(self.control, begin, settings.get("preview_interval"), slots)
+        interval = settings.get("preview_interval")
+        worker.start(self.listener.control, begin, interval, slots)
 
     def stop(self) -> None:
-        """End the fit after this iteration and keep its best image."""
-        if self.state == WAITING:
-            self.cancel()
-        elif self.control is not None and self.state in (RUNNING, PAUSED):
+        """End the fit and keep its best image, if there is one yet."""
+        if self.control is None or self.state == ENDING:
+            return
+        if self.begun:
             self.control.stop()
             self._enter(ENDING)
+        else:
+            self._give_up("Stopped before the first iteration")
 
     def cancel(self) -> None:
-        """End the fit after this iteration and remove its layer.
+        """End the fit and remove its layer.
 
         If the fit went on from a result, this result stays.
         """
-        if self.control is None:
-            return
-        if self.state == WAITING:
-            self._undo(self._finish())
-            self.ended.emit("Cancelled before it began.")
-            return
-        self.control.cancel()
-        self._enter(ENDING)
+        if self.control is not None:
+            self._give_up("Cancelled")
+
+    def _give_up(self, reason: str) -> None:
+        """End the fit without a result.
+
+        The thread may take a moment longer to end; another fit waits for it.
+        """
+        control, result = self.control, self.result
+        assert control is not None
+        assert result is not None
+        waiting = self.state == WAITING
+        control.cancel()
+        self._finish()
+        if waiting:
+            self.listener.end()
+        self._undo(result)
+        kept = "the result before it" if self.last is result else "nothing"
+        self.ended.emit(f"{reason}: {kept} was kept.")
 
     def toggle_pause(self) -> None:
         """Pause after this iteration, or resume."""
@@ -183,13 +215,15 @@ class RunController(QObject):
 
     # -- signals of the worker ---------------------------------------------------
 
-    def _show(self, report: worker.Report) -> None:
-        if self.control is None or self.result is None:
-            return
+    def show_report(self, report: worker.Report) -> None:
+        """Show the progress of the fit, and its image if it comes with one."""
+        assert self.control is not None
+        assert self.result is not None
+        self.begun = True
         try:
             if report.image is not None and self.state != ENDING:
                 self.trajectory.add(
-                    report.index, Snapshot(report.part, report.step, report.image)
+                    report.index, Snapshot(report.part, report.moment, report.image)
                 )
                 if self.following or self.result.layer is None:
                     self.result.show(report.image, report.index)
@@ -198,37 +232,46 @@ class RunController(QObject):
                 self.control.drawn.set()
         self.reported.emit(report)
 
-    def _returned(self, fit: Fit | None) -> None:
-        ended_at = None if self.control is None else self.control.ended_at
-        result = self._finish()
-        if result is None:
-            return
+    def show_result(self, fit: Fit | None) -> None:
+        """Show the result of the fit, which napari may have ended without one."""
+        control, result = self.control, self.result
+        assert control is not None
+        assert result is not None
+        self._finish()
         if fit is None:
             self._undo(result)
-            kept = "the result before it" if self.last is result else "nothing"
-            self.ended.emit(f"Cancelled: {kept} was kept.")
+            self.ended.emit("Cancelled: nothing was kept.")
             return
-        result.finish(fit, ended_at)
+        result.finish(fit, control.ended_at, control.ended_in)
         self.best_step = fit.best_iteration
         self.last = result
-        for warning in fit.warnings:
-            show_warning(warning)
-        self.ended.emit(summary(fit))
+        warnings = fit.warnings
+        text = summary(fit)
+        if result.begun < result.planes:
+            # The text says it, and that they are empty here.
+            warnings = [w for w in warnings if NOT_BEGUN not in w]
+            text += f" {in_words(result.begun, result.planes)}"
+            result.show_begun(self.viewer.dims)
+        if warnings:
+            show_warning("\n".join(warnings))
+        self.ended.emit(text)
         self.result_changed.emit()
 
-    def _errored(self, error: Exception) -> None:
-        self._undo(self._finish())
+    def show_error(self, error: Exception) -> None:
+        """Say why the fit has failed."""
+        result = self.result
+        assert result is not None
+        self._finish()
+        self._undo(result)
         message = str(error) or type(error).__name__
         if not isinstance(error, DipError) or error.__cause__ is not None:
             # An unexpected error: the traceback helps to find its cause.
             _log.error("a fit failed", exc_info=error)
         show_error(message)
-        self.ended.emit(f"Failed: {message}")
+        self.failed.emit(f"Failed: {message}")
 
-    def _undo(self, result: ResultLayer | None) -> None:
+    def _undo(self, result: ResultLayer) -> None:
         """Remove the layer of a fit without a result, or put its last result back."""
-        if result is None:
-            return
         if result.image is None or not result.shown:
             result.remove()
             self.trajectory = Trajectory(0)
@@ -237,16 +280,10 @@ class RunController(QObject):
             self.last = result
         self.result_changed.emit()
 
-    def _finish(self) -> ResultLayer | None:
-        """Go back to idle and return the layer of the fit that has ended."""
-        result, self.result = self.result, None
-        control, self.control = self.control, None
-        if control is not None:
-            self.destroyed.disconnect(self._when_gone)
+    def _finish(self) -> None:
+        """Go back to idle."""
+        self.result = self.control = None
         self._enter(IDLE)
-        if control is not None:
-            turns.leave(control)
-        return result
 
     def _layer_removed(self, event: Any) -> None:
         """Cancel the fit whose layer the user has deleted."""
@@ -260,6 +297,57 @@ class RunController(QObject):
     def _enter(self, state: str) -> None:
         self.state = state
         self.state_changed.emit(state)
+
+
+class _Listener(QObject):
+    """Passes the signals of one worker on, until its fit has been cancelled.
+
+    Parameters
+    ----------
+    controller : RunController
+        The controller.
+    control : Control
+        The requests to the fit, by which it is known.
+    """
+
+    def __init__(self, controller: RunController, control: worker.Control) -> None:
+        super().__init__(controller)
+        self.controller, self.control = controller, control
+        # Without the panel there is no button that ends the fit.
+        self.gone = functools.partial(_abandon, control)
+        controller.destroyed.connect(self.gone)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the fit is still the one of the controller."""
+        return self.controller.control is self.control
+
+    def yielded(self, report: worker.Report) -> None:
+        """Pass a report on."""
+        if self.heard:
+            self.controller.show_report(report)
+
+    def returned(self, fit: Fit | None) -> None:
+        """Pass the result on."""
+        try:
+            if self.heard:
+                self.controller.show_result(fit)
+        finally:
+            self.end()
+
+    def errored(self, error: Exception) -> None:
+        """Pass the error on."""
+        try:
+            if self.heard:
+                self.controller.show_error(error)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Let the next fit begin: the thread of this one has ended."""
+        self.controller.destroyed.disconnect(self.gone)
+        self.deleteLater()
+        turns.leave(self.control)
 
 
 def connect(owner: QObject, emitter: Any, slot: Callable[..., Any]) -> None:
@@ -286,6 +374,17 @@ def summary(fit: Fit) -> str:
     if 0 < fit.best_iteration < fit.iterations:
         text += f" The result is the image of iteration {fit.best_iteration}."
     return text
+
+
+def in_words(begun: int, planes: int) -> str:
+    """Return which planes of a stopped fit are done; planes are counted from 1."""
+    done = f"Planes 1 to {begun} are done, the last as far as it was"
+    if begun == 1:
+        done = "Plane 1 is done as far as it was"
+    rest = f"plane {planes} was not begun and is empty"
+    if planes > begun + 1:
+        rest = f"planes {begun + 1} to {planes} were not begun and are empty"
+    return f"{done}; {rest}."
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from napari_dip.widgets.inputs import AnyImageInput, ImageInput
+from napari_dip.widgets.inputs import ImageInput, PSFInput
 from napari_dip.widgets.psf import warn_of_other_pixels
 from napari_dip.widgets.task import TaskWidget
 
@@ -15,9 +15,10 @@ class DeconvolveWidget(TaskWidget):
     task = "deconvolve"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {
         "image": ImageInput,
-        "psf": AnyImageInput,
+        "psf": PSFInput,
     }
     takes_away = False
+    fewest_slices = 1
     about = (
         "A network is fitted so that its image, blurred by the point spread "
         "function, is this one. The result is a new layer of the same size; the "

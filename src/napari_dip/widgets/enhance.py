@@ -10,6 +10,7 @@ class EnhanceWidget(TaskWidget):
 
     task = "enhance"
     takes_away = False
+    simple = ("amount",)
     ends = ("stronger", "weaker")
     about = (
         "A network is fitted for a short while, until it has the large shapes of "

@@ -1,25 +1,31 @@
-"""What is done before Run is pressed: import torch, estimate the memory."""
+"""What is done before Run is pressed: import torch, estimate time and memory."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
-from napari_dip.errors import DipError
-from napari_dip.tasks.run import get
-from napari_dip.tasks.task import outline
-from napari_dip.widgets.controller import Work
+from napari_dip.errors import DipError, FitError
+from napari_dip.widgets import turns
+from napari_dip.widgets.controller import Work, duration
 from napari_dip.widgets.layers import array_of
+from napari_dip.widgets.worker import threads
+
+if TYPE_CHECKING:
+    from napari_dip.tasks.forecast import Forecast
 
 QUIET = 800
-"""Milliseconds without a change after which the memory is estimated."""
+"""Milliseconds without a change after which time and memory are estimated."""
+
+LONG = 1800
+"""Seconds from which on something quicker is offered."""
 
 
 def load_torch() -> None:
@@ -35,27 +41,43 @@ def _load() -> None:
 
 
 class Foresight(QObject):
-    """Says how much memory a fit will need, shortly after anything has changed.
+    """Says what a fit will take, shortly after anything has changed.
 
     Parameters
     ----------
     work : callable
         Returns what Run would do now, or raises.
+    pieces : callable
+        Returns what Run would do with a small piece of the image, for every quality
+        that can be chosen, the one that is chosen first.
     parent : QObject
         Qt deletes this together with its parent.
     """
 
-    estimated = Signal(str)
+    estimated = Signal(str, object)
+    """The quality, and what it takes."""
+    refused = Signal(str)
+    """Why nothing can run."""
+    began = Signal()
 
-    def __init__(self, work: Callable[[], Work], parent: QObject) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Work],
+        pieces: Callable[[Work], dict[str, tuple[Work, Work | None]]],
+        parent: QObject,
+    ) -> None:
         super().__init__(parent)
-        self.work = work
-        self.asked = 0
+        self.work, self.pieces = work, pieces
         self.last: Any = None
         """What the last estimate was of."""
+        self.waits = False
+        """Whether an answer is still to come."""
+        self.stale = threading.Event()
+        """Set when what is being estimated is no longer wanted."""
         self.debouncer = QSignalDebouncer(parent=self)
         self.debouncer.setTimeout(QUIET)
         self.debouncer.triggered.connect(self._begin)
+        parent.destroyed.connect(lambda: self.stale.set())
 
     def ask(self) -> None:
         """Estimate as soon as nothing has changed for `QUIET` milliseconds."""
@@ -64,51 +86,120 @@ class Foresight(QObject):
     def cancel(self) -> None:
         """Do not estimate: a fit begins, and shows its own progress."""
         self.debouncer.cancel()
+        if self.waits:
+            self._drop()
+            self.refused.emit("")
+
+    def _drop(self) -> None:
+        """Want the answer no longer."""
+        self.stale.set()
+        self.waits = False
+        self.last = None
 
     def _begin(self) -> None:
+        if turns.busy():
+            self.debouncer.throttle()  # the steps would seem to take too long
+            return
         try:
             work = self.work()
+            pieces = self.pieces(work)
         except DipError as error:
-            self.last = None
-            self.estimated.emit(str(error))
+            self._drop()
+            self.refused.emit(str(error))
             return
         # A shapes layer has a list in place of an array.
         sizes = {
             name: getattr(array_of(layer), "shape", None)
             for name, layer in work.layers.items()
         }
-        wanted = (work.recipe, work.crop, sizes)
+        crops = [None if piece is None else piece.crop for _, piece in pieces.values()]
+        wanted = (work.recipe, work.crop, sizes, crops)
         if wanted == self.last:
             return  # other layers came or went
         self.last = wanted
-        self.asked += 1
-        asked = self.asked
-        slots = {"returned": self._done, "errored": self._failed}
-        create_worker(lambda: (asked, _estimate(work)), _connect=slots)
+        self.stale.set()
+        self.stale = threading.Event()
+        self.waits = True
+        self.began.emit()
+        slots = {
+            "yielded": self._show,
+            "returned": self._done,
+            "errored": self._failed,
+        }
+        create_worker(_forecasts, pieces, self.stale, _connect=slots)
 
-    def _done(self, estimate: tuple[int, str]) -> None:
-        asked, text = estimate
-        if asked == self.asked:
-            self.estimated.emit(text)
+    def _show(self, answer: tuple[threading.Event, str, Forecast]) -> None:
+        asked, name, forecast = answer
+        if asked is self.stale and not asked.is_set():
+            self.estimated.emit(name, forecast)
+
+    def _done(self, asked: threading.Event | None) -> None:
+        if asked is self.stale:
+            self.waits = False
 
     def _failed(self, error: Exception) -> None:
         # Run meets the same error and shows it.
-        self.estimated.emit(str(error) if isinstance(error, DipError) else "")
+        self.waits = False
+        self.refused.emit(str(error) if isinstance(error, DipError) else "")
 
 
-def _estimate(work: Work) -> str:
-    """Return in words how much memory one plane needs, and how much is free."""
-    from napari_dip.prior.estimate import estimate
+class _Stale(Exception):
+    """Raised in the thread when the answer is no longer wanted."""
 
-    task: Any = get(work.recipe.task)
-    job = task.make_job(work.recipe, *(array() for array in work.arrays.values()))
-    needed = estimate(*outline(job, work.recipe))
-    text = f"Memory: about {size(needed.memory)}"
-    if needed.available is not None:
-        text += f" of {size(needed.available)} free"
-        if not needed.fits:
-            text += ". That is too much: crop the image, or take the fast preset."
-    return text
+
+def _forecasts(
+    pieces: dict[str, tuple[Work, Work | None]], stale: threading.Event
+) -> Generator[tuple[threading.Event, str, Forecast], None, threading.Event | None]:
+    """Yield what every quality takes, and return by what the answer is known."""
+    import torch
+
+    from napari_dip.prior.interrupt import asking
+    from napari_dip.tasks.forecast import forecast
+
+    def wanted() -> bool:
+        if stale.is_set():
+            raise _Stale
+        return False
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads())
+        with asking(wanted):
+            for name, (work, piece) in pieces.items():
+                wanted()
+                arrays = _values(work)
+                small = None if piece is None else _values(piece)
+                yield stale, name, forecast(work.recipe, arrays, small)
+        return stale
+    except _Stale:
+        return None
+    except RuntimeError as error:  # of torch; napari's workers ignore it
+        raise FitError(f"{type(error).__name__}: {error}") from error
+    finally:
+        if not turns.busy():  # a fit that has begun meanwhile set it for itself
+            torch.set_num_threads(before)
+
+
+def _values(work: Work) -> list[Any]:
+    return [array() for array in work.arrays.values()]
+
+
+def in_words(forecast: Forecast) -> str:
+    """Return in words how long a fit takes, how much memory, and what is quicker."""
+    seconds = duration(forecast.seconds)
+    text = f"{'About' if forecast.fixed else 'At most'} {seconds}"
+    if forecast.planes > 1:
+        text += f" for {forecast.planes} planes"
+    text += f", {size(forecast.memory)} of memory"
+    if forecast.available is not None:
+        text += f" ({size(forecast.available)} free)"
+        if forecast.memory > forecast.available:
+            return text + ". That is too much: crop the image."
+    if forecast.seconds > LONG:
+        text += ". That is long: try it on the visible region first"
+        if forecast.planes > 1:
+            text += ", or choose the plane that is shown"
+    return text + "."
 
 
 def size(count: float) -> str:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from magicgui.widgets import Widget, create_widget
+from magicgui.widgets import ComboBox, Widget
 from napari.layers import Image, Layer
 
 from napari_dip.errors import InputError
 from napari_dip.widgets.fields import label_of
-from napari_dip.widgets.layers import Crop, array_of, check_same_place
+from napari_dip.widgets.layers import (
+    KEY,
+    Crop,
+    array_of,
+    check_same_place,
+    lies_on,
+    sides_of,
+)
 
 
 class ImageInput:
@@ -30,39 +38,84 @@ class ImageInput:
     """
 
     kinds: ClassVar[str] = "image layer"
+    accepted: ClassVar[tuple[type[Layer], ...]] = (Image,)
+    """Kinds of layers to choose from."""
     aligned = True
     """Whether its pixels lie on those of the image that is restored."""
 
     def __init__(self, name: str, viewer: Any, tip: str) -> None:
         self.name, self.viewer = name, viewer
         self.combo = self._combo()
+        self.by_user = False
+        """Whether the user has chosen the layer."""
+        self.combo.changed.connect(self._chosen)
         label = label_of(name)
         self.rows: list[tuple[str, Widget, str]] = [(label, self.combo, tip)]
 
     def _combo(self) -> Any:
-        return create_widget(annotation=Image, name=self.name)
+        def offered(_: Any) -> list[Layer]:
+            return [a for a in self.viewer.layers if isinstance(a, self.accepted)]
+
+        return ComboBox(choices=offered, name=self.name, nullable=True)
+
+    def _chosen(self, _: Any) -> None:
+        self.by_user = self.combo.value is not None
 
     @property
     def layer(self) -> Layer | None:
         """The chosen layer."""
-        return self.combo.value
+        # napari gives plugins its layers in proxies.
+        return getattr(self.combo.value, "__wrapped__", self.combo.value)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now."""
-        nothing = self.combo.value is None
+        by_user = self.by_user
         self.combo.reset_choices(event)
-        active = self.viewer.layers.selection.active
-        if nothing and active is not None:
-            # The selected layer is most likely the one that the user means.
-            same = [layer for layer in self.combo.choices if layer == active]
-            if same:
-                self.combo.value = same[0]
+        self.by_user = by_user and self.combo.value is not None
 
     def choose(self, name: str) -> None:
         """Choose a layer by its name, if it exists."""
-        same = [layer for layer in self.combo.choices if layer.name == name]
+        same = [a for a in self.combo.choices if a is not None and a.name == name]
         if same:
             self.combo.value = same[0]
+
+    def choose_first(self) -> None:
+        """Choose the selected layer, or else the uppermost that is shown."""
+        if self.combo.value is not None:
+            return
+        selected = self.viewer.layers.selection
+
+        def rank(layer: Layer) -> tuple[bool, ...]:
+            return layer in selected, KEY not in layer.metadata, layer.visible
+
+        self._choose_best(rank)
+
+    def choose_other(self, first: Layer) -> None:
+        """Choose a layer that goes with the first one, unless the user has chosen."""
+        if self.by_user:
+            return
+
+        def rank(layer: Layer) -> tuple[float, ...] | None:
+            return None if layer == first else self.suits(layer, first)
+
+        self._choose_best(rank)
+
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the first one, None where it cannot."""
+        n = min(layer.ndim, first.ndim)
+        if sides_of(layer)[-n:] != sides_of(first)[-n:]:
+            return None
+        return lies_on(first, layer), KEY not in layer.metadata, layer.visible
+
+    def _choose_best(self, rank: Callable[[Layer], tuple[float, ...] | None]) -> None:
+        """Choose the layer of the highest rank, the uppermost of several."""
+        best, highest = None, None
+        for layer in self.combo.choices:
+            rated = None if layer is None else rank(layer)
+            if rated is not None and (highest is None or rated >= highest):
+                best, highest = layer, rated
+        self.combo.value = best
+        self.by_user = False
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the array, to be called in a thread.
@@ -85,7 +138,14 @@ class ImageInput:
             return partial(read, array_of(layer), ())
         if layer != source:
             check_same_place(source, layer)
-        return partial(read, array_of(layer), matching(crop, array_of(layer).ndim))
+        return partial(read, array_of(layer), self._part(source, crop))
+
+    def _part(self, source: Layer, crop: Crop) -> Crop:
+        """Return the crop for the array of the chosen layer."""
+        layer = self.layer
+        assert layer is not None
+        colours = array_of(layer).ndim - layer.ndim
+        return matching(crop[: source.ndim], layer.ndim) + (slice(None),) * colours
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the array, in napari's console."""
@@ -96,7 +156,7 @@ class ImageInput:
             data += "[0]"
         if not self.aligned:
             return data
-        return data + brackets(matching(crop, array_of(layer).ndim))
+        return data + brackets(self._part(source, crop))
 
     def file(self, crop: Crop) -> str:
         """Return the file of the array, for the command line.
@@ -118,6 +178,25 @@ class AnyImageInput(ImageInput):
     """An image layer that need not lie on the one that is restored."""
 
     aligned = False
+
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the first one; see `ImageInput.suits`."""
+        return KEY not in layer.metadata, layer.visible
+
+
+class PSFInput(AnyImageInput):
+    """An image layer that is a point spread function: a small one."""
+
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the first one; see `ImageInput.suits`."""
+        own, sides = sides_of(layer), sides_of(first)
+        if len(own) > len(sides):
+            return None
+        if any(k > n for k, n in zip(own[-2:], sides[-2:], strict=True)):
+            return None
+        if own[-2:] == sides[-2:]:
+            return None
+        return "psf" in layer.name.lower(), -math.prod(own)
 
 
 def file_of(layer: Layer) -> str:

@@ -17,6 +17,9 @@ from napari_dip.tasks.recipe import Recipe
 KEY = "napari-dip"
 """Key of this plugin's entry in a layer's metadata."""
 
+FEWEST = 64
+"""Pixels that a part of an image must have along an axis to be worth a fit."""
+
 Crop = tuple[slice, ...]
 """A part of an array: one slice for each axis."""
 
@@ -112,6 +115,82 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     return tuple(crop)
 
 
+def shown_part(layer: Image, leading: Sequence[int], dims: Any) -> Crop:
+    """Return the crop to what the canvas shows, of one plane or volume.
+
+    It has `FEWEST` pixels along each axis, or as many as there are.
+
+    Parameters
+    ----------
+    layer, leading, dims
+        As for `shown_plane`.
+
+    Raises
+    ------
+    InputError
+        As `shown_plane`, or if the canvas does not show the layer.
+    """
+    crop = list(shown_plane(layer, leading, dims))
+    if dims.ndisplay == 3:
+        return tuple(crop)  # seen from anywhere: all of it
+    corners = np.asarray(layer.corner_pixels, float)
+    if layer.multiscale:
+        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])
+    first = dims.ndim - layer.ndim
+    for axis in (axis - first for axis in dims.displayed):
+        side = array_of(layer).shape[axis]
+        start, stop = (int(np.clip(x, 0, side)) for x in corners[:, axis])
+        if stop <= start:
+            raise InputError(f"{layer.name} is not in view: move the viewer to it")
+        crop[axis] = around(start, stop, side, FEWEST)
+    return tuple(crop)
+
+
+def piece_of(
+    layer: Image,
+    crop: Crop,
+    leading: Sequence[int],
+    side: int,
+    dims: Any,
+    centre: Sequence[int] | None = None,
+) -> Crop:
+    """Return the crop to a piece of `side` pixels of the shown plane or volume.
+
+    Parameters
+    ----------
+    layer, leading, dims
+        As for `shown_plane`.
+    crop : tuple of slice
+        The part of the layer that the piece is of.
+    side : int
+        Pixels along each spatial axis, if there are as many.
+    centre : sequence of int, optional
+        Pixel in the last axes that should be in the piece; the middle of the crop where
+        not given.
+    """
+    piece = list(crop)
+    point = layer.world_to_data(dims.point)
+    first = layer.ndim - len(centre or ())
+    for axis in range(layer.ndim):
+        start, stop, _ = crop[axis].indices(array_of(layer).shape[axis])
+        place = (start + stop) // 2
+        if axis in leading:
+            place = int(np.rint(point[axis]))
+        if centre is not None and axis >= first:
+            place = centre[axis - first]
+        wide = 1 if axis in leading else min(side, stop - start)
+        begin = int(np.clip(place - wide // 2, start, stop - wide))
+        piece[axis] = slice(begin, begin + wide)
+    return tuple(piece)
+
+
+def around(start: int, stop: int, side: int, fewest: int) -> slice:
+    """Return a part of an axis, made larger on both sides if it has too few pixels."""
+    more = max(fewest - (stop - start), 0)
+    start = max(min(start - more // 2, side - max(fewest, stop - start)), 0)
+    return slice(start, min(max(stop, start + fewest), side))
+
+
 def placement(
     source: Image, shape: Sequence[int], crop: Crop
 ) -> dict[str, tuple[float, ...]]:
@@ -158,6 +237,20 @@ def appearance(
     shape = array_of(source).shape if shape is None else shape
     crop = whole(source) if crop is None else crop
     return keywords | placement(source, shape, crop)
+
+
+def sides_of(layer: Layer) -> tuple[int, ...]:
+    """Return the shape of an image or labels layer without colours."""
+    return tuple(array_of(layer).shape[: layer.ndim])
+
+
+def lies_on(source: Layer, other: Layer) -> bool:
+    """Return whether equal pixels of two layers lie on each other in the viewer."""
+    try:
+        check_same_place(source, other)
+    except InputError:
+        return False
+    return True
 
 
 def check_same_place(source: Layer, other: Layer) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from magicgui.widgets import ComboBox, LineEdit, PushButton
+from magicgui.widgets import LineEdit, PushButton
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
@@ -15,7 +15,14 @@ from scipy import ndimage
 
 from napari_dip.errors import InputError
 from napari_dip.widgets.inputs import ImageInput, brackets, matching
-from napari_dip.widgets.layers import Crop, array_of, check_same_place, shift
+from napari_dip.widgets.layers import (
+    Crop,
+    array_of,
+    check_same_place,
+    lies_on,
+    shift,
+    sides_of,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -27,12 +34,22 @@ class MaskInput(ImageInput):
     """An array of a task that is a mask, from a labels, shapes or points layer."""
 
     kinds: ClassVar[str] = "labels, shapes or points layer"
+    accepted: ClassVar[tuple[type[Layer], ...]] = (Labels, Shapes, Points)
+    purpose: ClassVar[str] = "what is to be filled"
+    """What the mask marks."""
 
     def __init__(self, name: str, viewer: Any, tip: str) -> None:
         super().__init__(name, viewer, tip)
         self.labels = LineEdit(value="all")
         self.new = PushButton(text="New mask layer")
+        self.mend = PushButton(text="Put the mask on the image")
         self.rows += [
+            (
+                "",
+                self.mend,
+                "Give the mask the scale and position of the image if it has as many "
+                "pixels. Otherwise, add a copy of the mask on the pixels of the image.",
+            ),
             (
                 "Labels",
                 self.labels,
@@ -46,12 +63,11 @@ class MaskInput(ImageInput):
             ),
         ]
 
-    def _combo(self) -> Any:
-        def offered(_: Any) -> list[Layer]:
-            kinds = (Labels, Shapes, Points)
-            return [layer for layer in self.viewer.layers if isinstance(layer, kinds)]
-
-        return ComboBox(choices=offered, name=self.name)
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
+        """Return how well a layer goes with the first one; see `ImageInput.suits`."""
+        if layer.ndim > first.ndim:
+            return None
+        return fits(layer, first), layer.visible
 
     def add_layer(self, source: Image, spatial_dims: int) -> Labels:
         """Add an empty mask over an image and choose the paint brush."""
@@ -63,14 +79,57 @@ class MaskInput(ImageInput):
         self.choose(layer.name)
         return layer
 
+    def can_mend(self, source: Layer | None) -> bool:
+        """Return whether the mask is a labels layer that does not lie on the image."""
+        layer = self.layer
+        if not isinstance(layer, Labels) or source is None:
+            return False
+        return layer.ndim <= source.ndim and not fits(layer, source)
+
+    def put_on(self, source: Image) -> None:
+        """Put the mask on the pixels of an image, in a copy if it has other pixels."""
+        layer = self.layer
+        assert isinstance(layer, Labels)
+        sides = sides_of(source)[-layer.ndim :]
+        if array_of(layer).shape == sides:
+            place = _place(source, layer.ndim)
+            for name, value in {**place, "units": source.units[-layer.ndim :]}.items():
+                setattr(layer, name, value)
+            return
+        copy = empty_mask(source, layer.ndim)
+        copy.name = f"{layer.name} [on {source.name}]"
+        copy.data = _resampled(layer, copy)
+        self.viewer.add_layer(copy)
+        self.combo.reset_choices()
+        self.choose(copy.name)
+
+    def centre(self, source: Image) -> tuple[int, ...] | None:
+        """Return a pixel of the image, in its last axes, that is likely in the mask.
+
+        None stands for a layer whose pixels would have to be read for that.
+        """
+        layer = self.layer
+        assert layer is not None
+        data = array_of(layer)
+        if not isinstance(layer, Labels):
+            corners = data if isinstance(layer, Points) else data[0]
+            place = _pixel_of(layer, np.mean(corners[:4], axis=0), source)
+            return tuple(np.rint(place[-layer.ndim :]).astype(int).tolist())
+        if not isinstance(data, np.ndarray):
+            return None
+        marked = np.flatnonzero(data)
+        middle = np.unravel_index(marked[len(marked) // 2], data.shape)
+        return tuple(int(i) for i in middle)
+
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.layer, chosen_labels(self.labels.value)
         assert layer is not None
+        check_painted(layer, self.purpose)
         if not isinstance(layer, Labels):
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
-            return partial(np.copy, mask[matching(crop, mask.ndim)])
+            return partial(np.copy, mask[matching(crop[: source.ndim], mask.ndim)])
         check_same_place(source, layer)
         _check_sides(layer, tuple(array_of(layer).shape), source)
         part = matching(crop[: source.ndim], layer.ndim)
@@ -136,7 +195,7 @@ def mask_of(
     InputError
         If the layer does not fit the image or marks nothing.
     """
-    sides = _sides(source)[-layer.ndim :]
+    sides = sides_of(source)[-layer.ndim :]
     if isinstance(layer, Labels) and moved:
         mask = _laid(_selected(array_of(layer), (), labels), layer, source, sides)
     elif isinstance(layer, Labels):
@@ -144,8 +203,7 @@ def mask_of(
         _check_sides(layer, tuple(array_of(layer).shape), source)
         mask = _selected(array_of(layer), (), labels)
     elif isinstance(layer, Shapes):
-        check_same_place(source, layer)
-        mask = _drawn(layer, sides)
+        mask = _drawn(_on_pixels(layer, source), sides)
     else:
         mask = _pointed(layer, source, sides)
     if not mask.any():
@@ -157,14 +215,14 @@ def empty_mask(source: Image, spatial_dims: int) -> Labels:
     """Return an empty labels layer over the planes or volumes of an image."""
     n = source.ndim if spatial_dims == source.ndim else spatial_dims
     layer = Labels(
-        np.zeros(_sides(source)[-n:], np.uint8),
+        np.zeros(sides_of(source)[-n:], np.uint8),
         name=f"{source.name} [mask]",
         **_place(source, n),
         units=source.units[-n:],
         axis_labels=source.axis_labels[-n:],
         opacity=0.5,
     )
-    layer.brush_size = max(3, min(_sides(source)[-2:]) // 40)
+    layer.brush_size = max(3, min(sides_of(source)[-2:]) // 40)
     return layer
 
 
@@ -183,18 +241,69 @@ def _place(source: Image, n: int) -> dict[str, Any]:
     return {"affine": affine @ matrix}
 
 
-def _sides(source: Image) -> tuple[int, ...]:
-    """Return the shape of an image layer without colours."""
-    return tuple(array_of(source).shape[: source.ndim])
-
-
 def _check_sides(layer: Layer, shape: tuple[int, ...], source: Image) -> None:
-    sides = _sides(source)
+    sides = sides_of(source)
     if len(shape) > len(sides) or shape != sides[-len(shape) :]:
         raise InputError(
             f"{layer.name} must have the sides of {source.name}, {sides}, or of one "
             f"plane of it, {sides[-2:]}; got {shape}"
         )
+
+
+def check_painted(layer: Layer, purpose: str) -> None:
+    """Raise if a mask has nothing in it yet, as a new one, and say what to do."""
+    data = array_of(layer)
+    labels = isinstance(layer, Labels)
+    if labels and not isinstance(data, np.ndarray):
+        return  # lazy: found out in the thread
+    if not (data.any() if labels else len(data)):
+        verb = "paint" if labels else "draw"
+        raise InputError(f"Now {verb} over {purpose}, in the layer {layer.name}.")
+
+
+def fits(layer: Layer, source: Layer) -> bool:
+    """Return whether a layer can be a mask of an image as it lies."""
+    if not isinstance(layer, Labels):
+        return True  # shapes and points have no pixels
+    sides = sides_of(source)[-layer.ndim :]
+    return sides_of(layer) == sides and lies_on(source, layer)
+
+
+def _resampled(layer: Labels, on: Labels) -> NDArray[Any]:
+    """Return the labels at the pixels of another layer, 0 outside."""
+    n = layer.ndim
+    corners = np.vstack([np.zeros(n), np.eye(n)])
+    origin, *axes = [
+        np.asarray(layer.world_to_data(on.data_to_world(corner))) for corner in corners
+    ]
+    matrix = np.stack(axes, axis=1) - origin[:, None]
+    data = np.asarray(array_of(layer))
+    sides = array_of(on).shape
+    return ndimage.affine_transform(data, matrix, origin, sides, order=0)
+
+
+def _on_pixels(layer: Shapes, source: Image) -> Shapes:
+    """Return the shapes in the coordinates of an image's pixels."""
+    if lies_on(source, layer):
+        return layer
+    n = layer.ndim
+    data = [
+        np.stack([_pixel_of(layer, corner, source)[-n:] for corner in shape])
+        for shape in layer.data
+    ]
+    longer = np.abs(np.asarray(layer.scale)[-1] / np.asarray(source.scale)[-1])
+    width = [longer * each for each in layer.edge_width]
+    kinds = list(layer.shape_type)
+    return Shapes(data, shape_type=kinds, edge_width=width, ndim=n)
+
+
+def _pixel_of(layer: Layer, point: Any, source: Image) -> NDArray[np.float64]:
+    """Return where in the array of an image a point of a layer lies."""
+    world = np.asarray(layer.data_to_world(point))
+    # The viewer aligns the last axes of layers.
+    place = np.zeros(source.ndim)
+    place[-len(world) :] = world[-source.ndim :]
+    return np.asarray(source.world_to_data(place))
 
 
 def _selected(labels: Any, crop: Crop, chosen: tuple[int, ...]) -> Mask:
@@ -232,12 +341,7 @@ def _drawn(layer: Shapes, sides: tuple[int, ...]) -> Mask:
 def _pointed(layer: Points, source: Image, sides: tuple[int, ...]) -> Mask:
     mask = np.zeros(sides, bool)
     for point in layer.data:
-        world = np.asarray(layer.data_to_world(point))
-        # The viewer aligns the last axes of layers.
-        place = np.zeros(source.ndim)
-        place[-len(world) :] = world[-source.ndim :]
-        pixel = np.rint(np.asarray(source.world_to_data(place))[-len(sides) :])
-        pixel = pixel.astype(int)
+        pixel = np.rint(_pixel_of(layer, point, source)[-len(sides) :]).astype(int)
         if ((pixel >= 0) & (pixel < sides)).all():
             mask[tuple(pixel)] = True
     return mask

@@ -13,7 +13,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.layers import whole
+from napari_dip.widgets.layers import Crop, whole
 from napari_dip.widgets.models import ModelInput, no_functions
 from napari_dip.widgets.task import TaskWidget
 
@@ -27,6 +27,7 @@ class MaximizeActivationWidget(TaskWidget):
     task = "maximize_activation"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {"model": ModelInput}
     takes_away = False
+    in_parts = False
     about = (
         "Looks inside a PyTorch model of yours, which is not changed: an image is "
         "fitted that makes one class, or one map of a layer, respond as strongly as "
@@ -62,9 +63,9 @@ class MaximizeActivationWidget(TaskWidget):
         """Return what is filled in, with float32: no input has a type to keep."""
         return dataclasses.replace(self.fields.recipe(), dtype="float32")
 
-    def work(self) -> Work:
+    def work(self, crop: Crop | None = None) -> Work:
         """Return what Run would do now; see `TaskWidget.work`."""
         recipe, source = self.recipe(), self.source
-        crop = whole(source)
+        crop = whole(source) if crop is None else crop
         arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
         return Work(recipe, source, crop, arrays | no_functions(self.task), {})

@@ -60,6 +60,12 @@ class ModelInput(ImageInput):
     def reset_choices(self, event: Any = None) -> None:
         """Do nothing: there is no choice of layers."""
 
+    def choose_first(self) -> None:
+        """Do nothing: there is no choice of layers."""
+
+    def choose_other(self, first: Layer) -> None:
+        """Do nothing: there is no choice of layers."""
+
     def choose(self, name: str) -> None:
         """Do nothing: there is no choice of layers."""
 

@@ -14,6 +14,9 @@ from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.parts import VerticalArea, button, folded, wrapped
 
+OF_THE_LAYER = ("channel_axis", "spatial_dims")
+"""Parameters that suit one layer and not the next, and are not remembered."""
+
 
 class ParameterPanel(QWidget):
     """A dock widget that runs something with parameters.
@@ -51,7 +54,7 @@ class ParameterPanel(QWidget):
         raise NotImplementedError
 
     def _fill_dock(self, *parts: QWidget) -> None:
-        """Put parts below the fields, in an area that scrolls."""
+        """Put parts below each other, in an area that scrolls."""
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -59,7 +62,7 @@ class ParameterPanel(QWidget):
             "What will this do to my image?", wrapped(self.about)
         )
         scripts = folded("Script and recipe", self._scripts())
-        for part in (self.fields, *parts, scripts, self.about_section):
+        for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
         layout.addStretch()
         outer = QVBoxLayout(self)
@@ -103,6 +106,8 @@ class ParameterPanel(QWidget):
     def _restore(self) -> None:
         """Fill in what was used last; show the text where nothing was."""
         used = settings.last_used(self.fields.kind.task)
+        for name in OF_THE_LAYER:
+            used.pop(name, None)  # remembered by an older version
         if not used:
             self.about_section.expand(animate=False)
             return
@@ -110,6 +115,13 @@ class ParameterPanel(QWidget):
             self.fields.load(self.fields.kind.from_dict(used))
         except InputError:  # remembered by another version
             settings.remember(self.fields.kind.task, {})
+
+    def remember(self) -> None:
+        """Remember what is filled in, for the next time."""
+        values = changed(self.fields.recipe())
+        for name in OF_THE_LAYER:
+            values.pop(name, None)
+        settings.remember(self.fields.kind.task, values)
 
     def load_recipe(self) -> None:
         """Fill in the recipe of the selected layer."""

@@ -79,9 +79,7 @@ class PsfPanel(ParameterPanel):
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now, the selected one first."""
         self.image.reset_choices(event)
-        active = self.viewer.layers.selection.active
-        if self.image.layer is None and active is not None:
-            self.image.choose(active.name)
+        self.image.choose_first()
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, where it has any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from napari.layers import Image
 from qtpy.QtWidgets import QWidget
 
 from napari_dip.io import files
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.remove_artifacts import RemoveArtifactsRecipe
 from napari_dip.widgets.layers import array_of
 from napari_dip.widgets.readers import JPEG_KEY
 from napari_dip.widgets.task import TaskWidget
@@ -38,6 +41,11 @@ class RemoveArtifactsWidget(TaskWidget):
         """Fill in the quantisation tables of the layer's file, if it is a JPEG."""
         tables = None if self.source is None else quantization_of(self.source)
         self.fields.fields["quantization"].value = tables
+
+    def for_part(self, recipe: Recipe) -> Recipe:
+        """Return the recipe without the file's tables: its blocks begin elsewhere."""
+        assert isinstance(recipe, RemoveArtifactsRecipe)
+        return dataclasses.replace(recipe, quantization=None)
 
 
 def quantization_of(layer: Image) -> tuple[int, ...] | None:

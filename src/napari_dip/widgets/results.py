@@ -47,6 +47,8 @@ class ResultLayer:
         The part of the source's array that is restored; all of it if not given.
     inputs : mapping of str to Layer, optional
         The layer of each array of the task, if there are several.
+    part : bool
+        Whether this is a trial on a part of the layer, for the name.
     """
 
     def __init__(
@@ -56,16 +58,20 @@ class ResultLayer:
         recipe: Recipe,
         crop: Crop | None = None,
         inputs: Mapping[str, Layer] | None = None,
+        *,
+        part: bool = False,
     ) -> None:
         self.layers = layers
         self.source = source
         self.recipe = recipe
+        self.part = part
         self.crop = whole(source) if crop is None else crop
         inputs = inputs or {"image": source}
         self.below = list(inputs.values())
         self.layer: Image | None = None
         self.image: Any = None
         """The result, as the fit returned it."""
+        self.iterations = 0
         self.resume: Callable[[int], Any] | None = None
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.pattern: Index | None = None
@@ -73,6 +79,8 @@ class ResultLayer:
         sides = array_of(source).shape
         ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
         self.shape = tuple(len(range(*r)) for r in ranges)
+        self.planes = self.begun = 1
+        """Planes in all, and those that were begun before the fit was stopped."""
         self.provenance: dict[str, Any] = {
             **origin(recipe),
             "run_id": uuid.uuid4().hex,
@@ -86,7 +94,8 @@ class ResultLayer:
         """Name of the layer, as it is now or will be."""
         if self.layer is not None:
             return str(self.layer.name)
-        return f"{self.source.name} [DIP {self.recipe.task.replace('_', ' ')}]"
+        part = ", visible region" if self.part else ""
+        return f"{self.source.name} [DIP {self.recipe.task.replace('_', ' ')}{part}]"
 
     @property
     def shown(self) -> bool:
@@ -108,6 +117,7 @@ class ResultLayer:
     def show(self, image: Any, index: Index) -> None:
         """Show one plane of the result as it is now."""
         self.pattern = index
+        self.planes = self.begun = self.plane_of(index)[1]
         if self.layer is None:
             self._insert(self._empty(image, index))
         assert self.layer is not None
@@ -115,8 +125,16 @@ class ResultLayer:
         self.layer.data[index] = image
         self.layer.refresh()
 
-    def finish(self, fit: Any, ended_at: tuple[int, int] | None = None) -> None:
+    def finish(
+        self,
+        fit: Any,
+        ended_at: tuple[int, int] | None = None,
+        ended_in: Index | None = None,
+    ) -> None:
         """Show the result and store its provenance.
+
+        Planes that were not begun are empty: what came in must not be taken for a
+        result.
 
         Parameters
         ----------
@@ -124,12 +142,19 @@ class ResultLayer:
             The result of the fit.
         ended_at : tuple of int, optional
             Fit and iteration at which the user stopped it; see `Control.ended_at`.
+        ended_in : tuple, optional
+            Index of the plane that was fitted then.
         """
         self.image, self.resume = fit.image, fit.resume
+        if ended_in is not None:
+            self.pattern = ended_in
+            number, self.planes = self.plane_of(ended_in)
+            self.begun = number + 1
+            self._empty_rest(ended_in)
         if self.layer is None:
-            self._insert(fit.image.copy())
+            self._insert(self.image.copy())
         else:
-            self.layer.data = fit.image.copy()
+            self.layer.data = self.image.copy()
         self.provenance |= {
             "recipe": fit.settings["recipe"],
             "iterations": fit.iterations,
@@ -139,8 +164,34 @@ class ResultLayer:
             "planes": fit.settings.get("planes", []),
             "warnings": list(fit.warnings),
             "ended_at": None if ended_at is None else list(ended_at),
+            "planes_begun": self.begun,
         }
+        self.iterations = fit.iterations
         self._note({})
+
+    def _empty_rest(self, index: Index) -> None:
+        """Empty the planes after that of an index."""
+        counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
+        nothing = np.nan if self.image.dtype.kind == "f" else 0
+        sides = [self.shape[axis] for axis in counted]
+        for place in range(self.begun, self.planes):
+            rest: list[Any] = list(index)
+            for axis, i in zip(counted, np.unravel_index(place, sides), strict=True):
+                rest[axis] = int(i)
+            self.image[tuple(rest)] = nothing
+
+    def show_begun(self, dims: Any) -> None:
+        """Show the last plane that was begun, unless one of them is in view."""
+        index = self.shown_index(dims)
+        if index is None or self.plane_of(index)[0] < self.begun:
+            return
+        assert self.layer is not None
+        assert self.pattern is not None
+        point = [0 if isinstance(i, slice) else i for i in self.pattern]
+        world = self.layer.data_to_world(point[: self.layer.ndim])
+        for axis, place in enumerate(self.pattern):
+            if not isinstance(place, slice):
+                dims.set_point(dims.ndim - self.layer.ndim + axis, world[axis])
 
     def put_back(self) -> None:
         """Show the result in place of any earlier image."""

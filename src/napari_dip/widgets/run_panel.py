@@ -39,6 +39,12 @@ class RunPanel(QWidget):
         super().__init__(parent)
         self.controller = controller
         self.run_button = button("Run", "Start; the result is a new layer.")
+        self.try_button = button(
+            "Try on the visible region",
+            "Restore only what the viewer shows of this plane: zoom in on a small "
+            "part to see quickly what comes out. The result is a new layer in its "
+            "place.",
+        )
         self.pause_button = button("Pause", "Wait after this iteration, or go on.")
         self.stop_button = button(
             "Stop and keep best", "End now and keep the best image so far."
@@ -49,26 +55,33 @@ class RunPanel(QWidget):
         self.bar.setFormat("%p %")
         self.estimate = wrapped()
         self.estimate.setToolTip(
-            "<qt>Memory that the fit will need, estimated from the size of the image "
-            "and of the network.</qt>"
+            "<qt>Time and memory that the fit will need. A few steps on a small piece "
+            "were timed on this computer. A fit that stops by itself may take "
+            "less.</qt>"
         )
         self.progress = wrapped()
         self.quality = wrapped()
         self.quality.setToolTip(
-            "<qt>The score by which the fit chooses its image; lower is better. The "
-            "held-out error is that of pixels that are not fitted: it shows how far "
-            "the image is from the truth, and rises when the network learns the "
-            "noise.</qt>"
+            "<qt>By this the fit chooses its image; lower is better. The estimated "
+            "error is how far the image is from one without noise, on average (root "
+            "mean square), in the units of the image. The held-out error is that at "
+            "pixels that are not fitted, with their noise. Both rise when the network "
+            "learns the noise.</qt>"
         )
         self.curve = Curve()
+        self.finishing = 0.0
+        """Seconds that finishing an image takes, as far as known."""
+        self.has_failed = False
 
-        buttons = QHBoxLayout()
+        starts, buttons = QHBoxLayout(), QHBoxLayout()
+        starts.addWidget(self.run_button, stretch=1)
+        starts.addWidget(self.try_button)
         for each in (self.pause_button, self.stop_button, self.cancel_button):
             buttons.addWidget(each)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.estimate)
-        layout.addWidget(self.run_button)
+        layout.addLayout(starts)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.progress)
@@ -81,23 +94,27 @@ class RunPanel(QWidget):
         controller.state_changed.connect(self.show_state)
         controller.reported.connect(self.show_report)
         controller.ended.connect(self.show_end)
+        controller.failed.connect(self.show_failure)
         self.show_state(IDLE)
         for hidden in (self.estimate, self.progress, self.quality, self.curve):
             hidden.hide()
 
     def show_state(self, state: str) -> None:
-        """Enable the buttons that make sense now."""
+        """Show the buttons that make sense now."""
         active = state in (RUNNING, PAUSED)
-        self.run_button.setEnabled(state == IDLE)
+        for start in (self.run_button, self.try_button):
+            start.setEnabled(state == IDLE)
         self.pause_button.setEnabled(active)
         self.pause_button.setText("Resume" if state == PAUSED else "Pause")
         self.stop_button.setEnabled(active)
-        self.cancel_button.setEnabled(active or state == WAITING)
+        self.cancel_button.setEnabled(state != IDLE)
+        for other in (self.pause_button, self.stop_button, self.cancel_button):
+            other.setVisible(state != IDLE)
         self.bar.setVisible(state != IDLE)
         if state == WAITING:
             self._say("Waiting for another fit to end")
         elif state == ENDING:
-            self._say("Ending after this iteration")
+            self._say("Stopping")
 
     def begin(self) -> None:
         """Clear the progress of an earlier fit."""
@@ -107,9 +124,21 @@ class RunPanel(QWidget):
         self._say("Starting")
 
     def show_estimate(self, text: str) -> None:
-        """Show how much memory the fit will need."""
+        """Show what the fit will take, or why nothing can run."""
         self.estimate.setText(text)
         self.estimate.setVisible(bool(text))
+
+    def show_failure(self, text: str) -> None:
+        """Say why a fit did not start or has failed, and nothing else."""
+        self.show_estimate("")
+        self.show_end(text)
+        self.has_failed = True
+
+    def forget_failure(self) -> None:
+        """Do not say any longer why a fit failed: something has changed since."""
+        if self.has_failed:
+            self.progress.hide()
+            self.has_failed = False
 
     def show_report(self, report: Report) -> None:
         """Show the progress of the fit."""
@@ -125,11 +154,19 @@ class RunPanel(QWidget):
         self.bar.setValue(round(1000 * report.done))
         lines = [self._place(report)] if report.parts > 1 else []
         limit = "" if report.fixed else "at most "
-        lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
-        if report.rate > 0:
-            left = report.parts * report.maximum * (1 - report.done) / report.rate
-            limit = "about " if report.fixed else "at most "
-            lines.append(f"{report.rate:.3g} per second, {limit}{duration(left)} left")
+        if report.finishing:
+            lines.append(self._finishing(report))
+        elif report.step == 0:
+            now = report.before - report.ahead
+            lines.append(f"Preparing: iteration {now} of {report.before}")
+        else:
+            lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
+        if report.rate > 0 and not report.finishing:
+            text = f"{report.rate:.3g} per second"
+            if report.step > 0:
+                text += f", {'about' if report.fixed else 'at most'} "
+                text += f"{duration(self._left(report))} left"
+            lines.append(text)
         self.progress.setText("\n".join(lines))
         self.progress.show()
         self.curve.add(report.checks, report.best_step, report.score_name)
@@ -140,6 +177,23 @@ class RunPanel(QWidget):
                 f"{name} {report.score:.3g}, best at iteration {report.best_step}"
             )
             self.quality.show()
+
+    def _left(self, report: Report) -> float:
+        """Return how many seconds are left, at most."""
+        of_this = report.maximum - report.step
+        later = (report.parts - report.part - 1) * report.maximum
+        result = self.controller.result
+        plane, planes = (0, 1) if result is None else result.plane_of(report.index)
+        return (of_this + later) / report.rate + (planes - plane) * self.finishing
+
+    def _finishing(self, report: Report) -> str:
+        """Return in words that the fit has ended and its image is being finished."""
+        when = f"at iteration {report.step}" if report.step else "while preparing"
+        stopped = self.controller.state == ENDING
+        text = f"{'Stopped' if stopped else 'Ended'} {when}: finishing the image"
+        if self.finishing >= 1:
+            text += f", about {duration(self.finishing)}"
+        return text
 
     def _place(self, report: Report) -> str:
         """Return in words which plane and which of several fits a report is of.
@@ -156,7 +210,8 @@ class RunPanel(QWidget):
         return text[0].upper() + text[1:]
 
     def show_end(self, text: str) -> None:
-        """Say how the fit ended, or why it did not start."""
+        """Say how the fit ended."""
+        self.has_failed = False
         self._say(text)
         if self.controller.best_step > 0:
             self.curve.choose(self.controller.best_step)

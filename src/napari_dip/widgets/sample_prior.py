@@ -16,9 +16,9 @@ from qtpy.QtWidgets import QWidget
 from napari_dip.errors import FitError, InputError
 from napari_dip.io.provenance import origin
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
-from napari_dip.widgets import scripting, settings, turns
+from napari_dip.widgets import scripting, turns
 from napari_dip.widgets.layers import KEY
-from napari_dip.widgets.panel import ParameterPanel, changed, copy
+from napari_dip.widgets.panel import ParameterPanel, copy
 from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.results import insert
 from napari_dip.widgets.worker import threads
@@ -41,7 +41,7 @@ class SamplePriorWidget(ParameterPanel):
         self.run_button = button("Run", "Draw a sample; it is a new layer.")
         self.progress = wrapped()
         self.progress.hide()
-        self._fill_dock(self.run_button, self.progress)
+        self._fill_dock(self.fields, self.run_button, self.progress)
         self._restore()
         self.run_button.clicked.connect(self.run)
         self.turn = object()
@@ -55,7 +55,7 @@ class SamplePriorWidget(ParameterPanel):
         except InputError as error:
             self._say(str(error))
             return
-        settings.remember(parameters.task, changed(parameters))
+        self.remember()
         self.run_button.setEnabled(False)
         self._say("Waiting for a fit to end")
         turns.take(self.turn, partial(self._begin, parameters))

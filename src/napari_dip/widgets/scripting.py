@@ -22,7 +22,10 @@ FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling")
 """Parameters that the command line takes from the file unless they are given."""
 
 Moment = tuple[int, int]
-"""Number of a fit, as `Iterate.part`, and iteration."""
+"""Number of a fit, as `Iterate.part`, and iteration, below zero before the first."""
+
+MOMENT = "(it.part, it.step - it.ahead)"
+"""Code for that of an iterate."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,11 @@ def _watching(ending: Ending) -> list[str]:
     lines += ["def watch(it):"]
     if ending.kept:
         lines += [
-            f"    if (it.part, it.step) in {sorted(ending.kept)}:",
+            f"    if {MOMENT} in {sorted(ending.kept)}:",
             "        kept.append((it.index, it.image))",
         ]
     if ending.stopped:
-        lines += [f"    return (it.part, it.step) == {tuple(ending.stopped)}"]
+        lines += [f"    return {MOMENT} == {tuple(ending.stopped)}"]
     return lines
 
 

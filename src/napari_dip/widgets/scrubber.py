@@ -25,10 +25,17 @@ GO_ON = (
 )
 
 CANNOT_GO_ON = (
-    "Only a run of a single fit can go on. This one had several fits, for planes, "
-    "seeds or channels that have nothing in common, or was cancelled while it went "
-    "on. Raise Extra iterations among the advanced settings and run again."
+    "Only a run of one fit can go on. This one had several, for planes, seeds or "
+    "channels that have nothing in common, or was cancelled while it went on."
 )
+
+OF_PLANES = (
+    "Only a run of one fit can go on. To fit one plane for longer, choose the plane "
+    "that is shown and run again: that run can."
+)
+
+LONGER = 0.5
+"""Iterations that are offered to continue for, as a part of those of the fit."""
 
 
 class Scrubber(QWidget):
@@ -84,6 +91,7 @@ class Scrubber(QWidget):
         below = QHBoxLayout()
         below.addWidget(self.label, stretch=1)
         below.addWidget(self.keep_button)
+        self.reason = wrapped()
         last = QHBoxLayout()
         last.addWidget(self.more)
         last.addWidget(self.go_on_button, stretch=1)
@@ -92,6 +100,7 @@ class Scrubber(QWidget):
         layout.addLayout(above)
         layout.addLayout(below)
         layout.addLayout(last)
+        layout.addWidget(self.reason)
 
         self.slider.valueChanged.connect(self._look)
         self.keep_button.clicked.connect(self._keep)
@@ -106,6 +115,9 @@ class Scrubber(QWidget):
         """Offer the snapshots of the plane in view, and point at the one it shows."""
         result = self.controller.result or self.controller.last
         self.index = None
+        last = self.controller.last
+        if last is not None and last.iterations:
+            self.more.setValue(10 * round(LONGER * last.iterations / 10))
         if result is not None:
             self.index = result.shown_index(self.controller.viewer.dims)
         self.moments = []
@@ -195,11 +207,17 @@ class Scrubber(QWidget):
         can = self.controller.can_go_on
         for each in (self.more, self.go_on_button):
             each.setEnabled(idle and can)
-        self.go_on_button.setToolTip(f"<qt>{GO_ON if can else CANNOT_GO_ON}</qt>")
+        last = self.controller.last
+        planes = 1 if last is None else last.planes
+        self.reason.setText(OF_PLANES if planes > 1 else CANNOT_GO_ON)
+        self.reason.setVisible(idle and not can)
         moment = self._looked_at()
         if moment is not None:
             fits = {m.part for m in self.moments if m is not None}
             which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
-            self.label.setText(f"Shown: {which}iteration {moment.step}")
+            when = f"iteration {moment.step}"
+            if moment.step <= 0:
+                when = f"{-moment.step + 1} iterations before the first"
+            self.label.setText(f"Shown: {which}{when}")
         elif idle and self.moments:
             self.label.setText("Shown: the result")

@@ -10,6 +10,7 @@ class SuperResolveWidget(TaskWidget):
 
     task = "super_resolve"
     takes_away = False
+    simple = ("factor",)
     about = (
         "A network is fitted so that its image, made smaller, is this one. The "
         "result is a new layer with several times as many pixels in the same place: "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import SMALLEST, Layout
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
-from napari_dip.widgets import scripting, settings
+from napari_dip.widgets import scripting
 from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController, Work
-from napari_dip.widgets.fields import row
-from napari_dip.widgets.foresee import Foresight, load_torch
+from napari_dip.widgets.fields import label_of, make_form, row
+from napari_dip.widgets.foresee import Foresight, in_words, load_torch
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import (
     KEY,
@@ -25,13 +29,26 @@ from napari_dip.widgets.layers import (
     adapted,
     array_of,
     layout_of,
+    piece_of,
+    shown_part,
     shown_plane,
     whole,
 )
-from napari_dip.widgets.panel import ParameterPanel, changed, copy
+from napari_dip.widgets.masks import MaskInput
+from napari_dip.widgets.panel import ParameterPanel, copy
 from napari_dip.widgets.parts import folded
+from napari_dip.widgets.quality import Quality
 from napari_dip.widgets.run_panel import RunPanel
 from napari_dip.widgets.scrubber import Scrubber
+
+if TYPE_CHECKING:
+    from napari_dip.tasks.forecast import Forecast
+
+PIECE = {2: 192, 3: 32}
+"""Side of the piece of an image on which steps are timed, for planes and volumes."""
+
+CUSTOM = "Settings"
+"""Name of parameters that are of no quality."""
 
 ALL, SHOWN = "all of them", "the one shown"
 
@@ -61,6 +78,15 @@ class TaskWidget(ParameterPanel):
     ends: ClassVar[tuple[str, str]] = ("less detail", "more")
     """What the images early and late in a fit have, in words for the slider."""
 
+    simple: ClassVar[tuple[str, ...]] = ()
+    """Parameters that say what is wanted, which are not folded away."""
+
+    fewest_slices: ClassVar[int] = SMALLEST
+    """Slices that a volume must have."""
+
+    in_parts: ClassVar[bool] = True
+    """Whether a part of the image can be restored by itself."""
+
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         task = get(self.task)
         super().__init__(napari_viewer, task.recipe, parent)
@@ -69,7 +95,11 @@ class TaskWidget(ParameterPanel):
             name: kind(name, napari_viewer, task.arrays[name])
             for name, kind in self.arrays.items()
         }
+        self.watched: list[Any] = []
+        """Emitters of what the user draws in masks."""
+        self.destroyed.connect(partial(TaskWidget._look_away, self))
         self.planes = ComboBox(choices=(ALL, SHOWN))
+        self.quality = Quality(self.task)
         self.panel = RunPanel(self.controller)
         self.scrubber = Scrubber(self.controller, self.ends)
         self.comparison = Comparison(
@@ -78,38 +108,91 @@ class TaskWidget(ParameterPanel):
             baselines.FOR_TASK.get(self.task, ()),
             self.takes_away,
         )
-        self.foresight = Foresight(self.work, self)
+        self.foresight = Foresight(self.work, self.pieces, self)
 
-        self.compare_section = folded("Compare", self.comparison)
+        top = QWidget()
+        self.form = make_form(top)
         self._fill_form()
-        self._fill_dock(self.panel, self.scrubber, self.compare_section)
+        self.settings_section = folded("Settings", self.fields)
+        self.compare_section = folded("Compare", self.comparison)
+        self._fill_dock(
+            top, self.panel, self.scrubber, self.settings_section, self.compare_section
+        )
         self._restore()
         self.panel.run_button.clicked.connect(self.run)
+        self.panel.try_button.clicked.connect(self.run_visible)
+        self.panel.try_button.setVisible(self.in_parts)
         self.fields.changed.connect(self._changed)
+        self.quality.chosen.connect(self._take_quality)
         self.planes.changed.connect(self._changed)
+        first, *others = self.inputs.values()
+        first.combo.changed.connect(self._choose_others)
         for given in self.inputs.values():
-            given.combo.changed.connect(self._changed)
-        self.foresight.estimated.connect(self.panel.show_estimate)
-        self._changed()
+            given.combo.changed.connect(self._layer_chosen)
+        for given in others:
+            if isinstance(given, MaskInput):
+                given.mend.changed.connect(partial(self._mend, given))
+        self.controller.state_changed.connect(self._ask)
+        self.foresight.estimated.connect(self._show_forecast)
+        self.foresight.refused.connect(self._show_refusal)
+        self.foresight.began.connect(self._show_timing)
+        self.reset_choices()
 
     # -- the form ----------------------------------------------------------------
 
     def _fill_form(self) -> None:
-        """Put the choice of layers above the parameters."""
+        """Put what everybody needs above the button that runs the fit."""
         rows = [entry for given in self.inputs.values() for entry in given.rows]
         tip = "A stack is restored plane by plane: all planes, or the one shown."
         rows.append(("Planes", self.planes, tip))
-        for i, (label, widget, tip) in enumerate(rows):
-            self.fields.form.insertRow(i, *row(label, widget, tip))
+        for label, widget, tip in rows:
+            self.form.addRow(*row(label, widget, tip))
+        for name in self.simple:
+            taken = self.fields.form.takeRow(self.fields.fields[name].widget.native)
+            self.form.addRow(taken.labelItem.widget(), taken.fieldItem.widget())
+        self.form.addRow(QLabel("Quality"), self.quality)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now; napari calls this when they change."""
         for given in self.inputs.values():
             given.reset_choices(event)
+        next(iter(self.inputs.values())).choose_first()
+        self._choose_others()
+
+    def _choose_others(self, _: Any = None) -> None:
+        """Choose layers that go with the first, where the user has not chosen."""
+        first, *others = self.inputs.values()
+        for given in others:
+            if first.layer is not None:
+                given.choose_other(first.layer)
+        self._changed()
+
+    def _layer_chosen(self, _: Any = None) -> None:
+        """Look again at a mask whenever the user draws in it."""
+        self._look_away()
+        for given in self.inputs.values():
+            events = getattr(given.layer, "events", None)
+            if isinstance(given, MaskInput) and events is not None:
+                names = [name for name in ("paint", "data") if hasattr(events, name)]
+                self.watched += [getattr(events, name) for name in names]
+        for emitter in self.watched:
+            emitter.connect(self._changed)
+        self._changed()
+
+    def _look_away(self) -> None:
+        """Look no longer at masks."""
+        for emitter in self.watched:
+            emitter.disconnect(self._changed)
+        self.watched = []
+
+    def _mend(self, given: MaskInput, _: Any = None) -> None:
+        """Put a mask on the pixels of the image."""
+        if self.source is not None:
+            given.put_on(self.source)
         self._changed()
 
     def showEvent(self, event: Any) -> None:
-        """Import torch and estimate the memory before the user presses Run."""
+        """Import torch and estimate the time before the user presses Run."""
         super().showEvent(event)
         load_torch()
         self._changed()
@@ -120,10 +203,17 @@ class TaskWidget(ParameterPanel):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.controller.stop()
 
+    def _take_quality(self, name: str) -> None:
+        """Fill in the parameters of a quality."""
+        for key, value in self.quality.choices[name].items():
+            self.fields.fields[key].value = value
+
     def _changed(self, _: Any = None) -> None:
-        """Show the choice of planes for a stack, and estimate the memory again."""
+        """Offer what suits the layer, and estimate again what the fit takes."""
         source = self.source
-        native = self.planes.native
+        self.panel.forget_failure()
+        self._offer_axes(source)
+        self.quality.show_choice(self.fields.values())
         stack = False
         if source is not None:
             try:
@@ -131,9 +221,59 @@ class TaskWidget(ParameterPanel):
                 stack = layout.planes > 1
             except InputError:
                 pass  # shown by the estimate below, and by Run
-        self.fields.form.setRowVisible(native, stack)
-        if self.isVisible() and source is not None and self.controller.state == IDLE:
+        self.form.setRowVisible(self.planes.native, stack)
+        for given in self.inputs.values():
+            if isinstance(given, MaskInput):
+                self.form.setRowVisible(given.mend.native, given.can_mend(source))
+        self._ask()
+
+    def _ask(self, _: Any = None) -> None:
+        """Estimate what the fit takes, unless one is running or nobody looks."""
+        idle = self.controller.state == IDLE
+        if idle and self.isVisible() and self.source is not None:
             self.foresight.ask()
+
+    def _offer_axes(self, source: Image | None) -> None:
+        """Offer volumes where the layer has any, and no axis that it does not have."""
+        if source is None:
+            return
+        axis, dims = (self.fields.fields[n] for n in ("channel_axis", "spatial_dims"))
+        ndim = array_of(source).ndim
+        if isinstance(axis.value, int) and not -ndim <= axis.value < ndim:
+            axis.value = "auto"
+        choices = [2]
+        try:
+            recipe: Any = self.fields.kind()
+            recipe = dataclasses.replace(recipe, channel_axis=axis.value)
+            given, slices = adapted(recipe, source).channel_axis, self.fewest_slices
+            Layout.of(array_of(source), given, 3, "", fewest_slices=slices)
+            choices.append(3)
+        except InputError:
+            pass
+        combo: Any = dims.widget
+        if list(combo.choices) != choices:
+            combo.choices = choices
+        form = combo.native.parentWidget().layout()
+        form.setRowVisible(combo.native, len(choices) > 1)
+
+    def _show_timing(self) -> None:
+        """Say that the time is being measured, and show no other time meanwhile."""
+        for name in self.quality.names:
+            self.quality.show_seconds(name, None)
+        self.panel.show_estimate("Timing a few steps on a small piece")
+
+    def _show_refusal(self, text: str) -> None:
+        """Say why nothing can run."""
+        for name in self.quality.names:
+            self.quality.show_seconds(name, None)
+        self.panel.show_estimate(text)
+
+    def _show_forecast(self, name: str, forecast: Forecast) -> None:
+        """Show what a quality takes."""
+        self.quality.show_seconds(name, forecast.seconds)
+        if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
+            self.panel.finishing = forecast.finishing
+            self.panel.show_estimate(in_words(forecast))
 
     # -- what Run would do --------------------------------------------------------
 
@@ -157,8 +297,8 @@ class TaskWidget(ParameterPanel):
             return shown_plane(source, leading, self.viewer.dims)
         return whole(source)
 
-    def work(self) -> Work:
-        """Return what Run would do now.
+    def work(self, crop: Crop | None = None) -> Work:
+        """Return what Run would do now, or what it would do with a part of the layer.
 
         Raises
         ------
@@ -167,31 +307,74 @@ class TaskWidget(ParameterPanel):
         """
         for name, given in self.inputs.items():
             if given.layer is None:
+                label = label_of(name)
+                what = label if label.isupper() else label.lower()
                 raise InputError(
-                    f"There is no {given.kinds} to take the {name} from: open or "
-                    f"add one first."
+                    f"There is no {given.kinds} to take the {what} from: "
+                    f"open or add one, and choose it above."
                 )
         source = self.source
         assert source is not None
         recipe = self.recipe()
-        crop = self.crop(recipe)
+        part = crop is not None
+        crop = self.crop(recipe) if crop is None else crop
         return Work(
-            recipe=recipe,
+            recipe=self.for_part(recipe) if part else recipe,
             source=source,
             crop=crop,
             arrays={n: g.array(source, crop) for n, g in self.inputs.items()},
             layers={n: g.layer for n, g in self.inputs.items() if g.layer is not None},
+            part=part,
         )
+
+    def for_part(self, recipe: Recipe) -> Recipe:
+        """Return the recipe for a part of the layer."""
+        return recipe
+
+    def pieces(self, work: Work) -> dict[str, tuple[Work, Work | None]]:
+        """Return for every quality what Run would do, and a piece to try it on."""
+        chosen = self.quality.show_choice(self.fields.values()) or CUSTOM
+        piece: Work | None = None
+        if self.in_parts:
+            leading = layout_of(work.recipe, work.source).leading_axes
+            side = PIECE[work.recipe.spatial_dims]
+            masks = [g for g in self.inputs.values() if isinstance(g, MaskInput)]
+            centre = masks[0].centre(work.source) if masks else None
+            place = leading, side, self.viewer.dims, centre
+            piece = self.work(piece_of(work.source, work.crop, *place))
+        recipes: dict[str, dict[str, Any]] = {chosen: {}, **self.quality.choices}
+        return {
+            name: (
+                work.with_parameters(values),
+                piece and piece.with_parameters(values),
+            )
+            for name, values in recipes.items()
+        }
 
     def run(self) -> None:
         """Start a fit with what is filled in, or say what is missing."""
+        self._start(self.work)
+
+    def run_visible(self) -> None:
+        """Start a fit of the part of the image that the viewer shows."""
+        self._start(self._visible)
+
+    def _visible(self) -> Work:
+        source = self.source
+        if source is None:
+            return self.work()  # says what is missing
+        recipe = self.recipe()
+        leading = layout_of(recipe, source).leading_axes
+        return self.work(shown_part(source, leading, self.viewer.dims))
+
+    def _start(self, wanted: Callable[[], Work]) -> None:
         try:
-            work = self.work()
+            work = wanted()
         except InputError as error:
-            self.panel.show_end(str(error))
+            self.panel.show_failure(str(error))
             return
         self.foresight.cancel()
-        settings.remember(self.task, changed(self.fields.recipe()))
+        self.remember()
         self.panel.begin()
         self.controller.start(work)
 

@@ -28,6 +28,11 @@ def take(owner: object, begin: Callable[[], None]) -> bool:
     return True
 
 
+def busy() -> bool:
+    """Return whether a fit runs or waits."""
+    return bool(_queue)
+
+
 def leave(owner: object) -> None:
     """Give up the turn or the place in the queue, if the owner has one."""
     if not any(waiting is owner for waiting, _ in _queue):

@@ -40,14 +40,20 @@ def threads() -> int:
     return max(1, (os.cpu_count() or 2) - 1)
 
 
+class Cancelled(Exception):
+    """Raised in the thread of a fit that the user has cancelled."""
+
+
 class Control:
     """The requests of the main thread to a running fit.
 
     Attributes
     ----------
     ended_at : tuple of int or None
-        Number of the fit, as in `Report.part`, and iteration at which the user
-        stopped it.
+        Number of the fit and iteration at which the user stopped it, as in
+        `Report.part` and `Report.moment`.
+    ended_in : tuple or None
+        Index of the plane that was fitted then.
     """
 
     def __init__(self) -> None:
@@ -59,6 +65,13 @@ class Control:
         self.drawn = Event()
         self.drawn.set()
         self.ended_at: tuple[int, int] | None = None
+        self.ended_in: tuple[int | slice, ...] | None = None
+
+    def wanted(self) -> bool:
+        """Return whether to stop; raise if the fit is to end without a result."""
+        if self.cancelling.is_set():
+            raise Cancelled
+        return self.stopping.is_set()
 
     def stop(self) -> None:
         """End the fit and keep its best image."""
@@ -88,15 +101,21 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, score, best_step, index, part, parts, fixed, score_name
+    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead
         As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
         `part` and `parts` count fits, of which a plane may need several.
+    score : float
+        The score as a user can read it; see `Iterate.readable`.
+    before : int
+        Iterations before the first in all; `ahead` of them are still to go.
     rate : float
         Iterations per second, over the last 50; 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, score) of every check since the last report.
     image : ndarray or None
         The image of this iteration, in some of the reports.
+    finishing : bool
+        Whether the fit has ended and its image is being finished.
     """
 
     step: int
@@ -109,14 +128,23 @@ class Report:
     parts: int
     fixed: bool
     score_name: str
+    ahead: int
+    before: int
     rate: float
     checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
+    finishing: bool = False
+
+    @property
+    def moment(self) -> int:
+        """The iteration, below zero for those before the first."""
+        return self.step - self.ahead
 
     @property
     def done(self) -> float:
         """Share of the iterations of all fits that are done, from 0 to 1."""
-        return (self.part + self.step / self.maximum) / self.parts
+        done = (self.before + self.moment) / (self.before + self.maximum)
+        return (self.part + done) / self.parts
 
 
 class FitWorker(GeneratorWorker):
@@ -172,7 +200,7 @@ def restoring(
     Parameters
     ----------
     control : Control
-        The requests of the main thread, read after every iteration.
+        The requests of the main thread, read between the layers of the network.
     begin : callable
         Begins the fit; called in the thread.
     interval : float
@@ -196,52 +224,54 @@ def restoring(
     """
     import torch
 
+    from napari_dip.prior.interrupt import asking
+
     fitting = it = None
     before = torch.get_num_threads()
     try:
         # Set as the copied Python code sets them, so that it gives the same bits.
         torch.set_num_threads(threads())
-        fitting, kind = begin()
-        times: deque[float] = deque(maxlen=50)
-        checks: list[tuple[int, int, float, float]] = []
-        next_report = next_image = 0.0
-        stop, first = None, True
-        while True:
-            try:
-                it = fitting.send(stop)
-            except StopIteration as end:
-                result: Fit = end.value
-                return result
-            check = (it.part, it.step, it.loss, it.score)
-            if not checks or checks[-1][2:] != check[2:]:
-                checks.append(check)
-            if not control.going.is_set():
-                # During a pause the user sees the newest image.
-                yield _report(it, times, checks, _image(it, kind))
-                del checks[:-1]
-                control.going.wait()
-                times.clear()
-            if control.cancelling.is_set():
-                return None
-            stop = control.stopping.is_set()
-            now = time.perf_counter()
-            times.append(now)
-            if stop:
-                control.ended_at = (it.part, it.step)
-            if stop or now < next_report:
-                continue
-            image = None
-            if now >= next_image and control.drawn.is_set():
-                image = _image(it, kind)
-                control.drawn.clear()
-                took = time.perf_counter() - now
-                next_image = now + max(interval, took / IMAGE_SHARE)
-            next_report = time.perf_counter() + REPORT_EVERY
-            yield _report(it, times, checks, image)
-            del checks[:-1]
-            if image is not None and first:
-                control.drawn.wait(FIRST_DRAWING)
-                first = False
+        with asking(control.wanted):
+            fitting, kind = begin()
+            log = _Log()
+            next_report = next_image = 0.0
+            stop, first = None, True
+            while True:
+                try:
+                    it = fitting.send(stop)
+                except StopIteration as end:
+                    result: Fit = end.value
+                    return result
+                log.note(it)
+                if not control.going.is_set():
+                    # During a pause the user sees the newest image.
+                    yield log.report(it, _image(it, kind))
+                    control.going.wait()
+                    log.times.clear()
+                stop = control.wanted()
+                now = time.perf_counter()
+                if stop:
+                    control.ended_at = (it.part, it.step - it.ahead)
+                    control.ended_in = it.index
+                if stop or it.last:
+                    yield log.report(it, finishing=True)
+                    continue
+                if now < next_report:
+                    continue
+                image = None
+                if now >= next_image and control.drawn.is_set():
+                    image = _image(it, kind)
+                    took = time.perf_counter() - now
+                    next_image = now + max(interval, took / IMAGE_SHARE)
+                next_report = time.perf_counter() + REPORT_EVERY
+                if image is not None:
+                    control.drawn.clear()
+                yield log.report(it, image)
+                if image is not None and first:
+                    control.drawn.wait(FIRST_DRAWING)
+                    first = False
+    except Cancelled:
+        return None
     except Exception as error:
         # The traceback's frames refer to the tensors of the fit, and so does the last
         # iterate; both are released here, because the error may be kept for long.
@@ -259,25 +289,56 @@ def restoring(
 
 
 def _image(it: Any, kind: np.dtype[Any] | None) -> Any:
-    return it.image if kind is None else cast(it.image, kind)
+    """Return the image of an iterate, None if the user stops the fit meanwhile."""
+    from napari_dip.prior.interrupt import Interrupted, allowed
+
+    try:
+        with allowed():
+            image = it.image
+    except Interrupted:
+        return None
+    return image if kind is None else cast(image, kind)
 
 
-def _report(
-    it: Any, times: Sequence[float], checks: Sequence[Any], image: Any = None
-) -> Report:
-    span = times[-1] - times[0] if len(times) > 1 else 0.0
-    return Report(
-        step=it.step,
-        maximum=it.maximum,
-        loss=it.loss,
-        score=it.score,
-        best_step=it.best_step,
-        index=it.index,
-        part=it.part,
-        parts=it.parts,
-        fixed=it.fixed,
-        score_name=it.score_name,
-        rate=(len(times) - 1) / span if span > 0 else 0.0,
-        checks=tuple(checks),
-        image=image,
-    )
+class _Log:
+    """What the reports need of the iterations so far."""
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque(maxlen=50)
+        self.checks: list[tuple[int, int, float, float]] = []
+        self.before = 0
+
+    def note(self, it: Any) -> None:
+        """Note an iteration."""
+        self.before = max(self.before, it.ahead + 1 if it.step == 0 else 0)
+        if it.step == 1:
+            self.times.clear()  # those before the first take another time
+        self.times.append(time.perf_counter())
+        check = (it.part, it.step, it.loss, it.readable)
+        if not self.checks or self.checks[-1][2:] != check[2:]:
+            self.checks.append(check)
+
+    def report(self, it: Any, image: Any = None, *, finishing: bool = False) -> Report:
+        """Return a report of an iteration, with the checks since the last one."""
+        times = self.times
+        span = times[-1] - times[0] if len(times) > 1 else 0.0
+        checks = tuple(self.checks)
+        del self.checks[:-1]
+        return Report(
+            step=it.step,
+            maximum=it.maximum,
+            loss=it.loss,
+            score=it.readable,
+            best_step=it.best_step,
+            index=it.index,
+            part=it.part,
+            parts=it.parts,
+            fixed=it.fixed,
+            score_name=it.score_name,
+            ahead=it.ahead,
+            before=self.before,
+            rate=(len(times) - 1) / span if span > 0 else 0.0,
+            checks=checks,
+            image=image,
+            finishing=finishing,
+        )

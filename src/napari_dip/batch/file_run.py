@@ -1,0 +1,339 @@
+"""A run of a task from files to a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.batch.checkpoint import Keep, Kept
+from napari_dip.errors import DipError
+from napari_dip.io import files, provenance
+from napari_dip.io.image import Header, Image
+from napari_dip.io.masks import mask_of, psf_of
+from napari_dip.io.psf import size_warning, steps
+from napari_dip.io.regions import Regions
+from napari_dip.tasks.arrays import cast, without_single_axes
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import result_shape, run
+from napari_dip.tasks.task import Overrides, Task
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Fit, Iterate
+
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+"""Names of chroma subsampling, by the pixels along x and y of a chroma value."""
+
+
+@dataclass(frozen=True)
+class FileRun:
+    """A run of a task from files to a file.
+
+    Attributes
+    ----------
+    task : Task
+        The task.
+    values : mapping
+        The parameters that the user gave.
+    sources : mapping
+        The file of each array of the task.
+    target : Path
+        The file to write.
+    objects : mapping
+        The other inputs of the task, such as a model, as text.
+    overwrite : bool
+        Whether the result may replace a file.
+    series : mapping
+        Which image of a file is meant, where it has several.
+    keep : Keep
+        What the fit begins from, and what is kept of it beside the result.
+    uncertainty : Path, optional
+        The file to write the standard deviation of the result to.
+    """
+
+    task: Task
+    values: Mapping[str, Any]
+    sources: Mapping[str, Path]
+    target: Path
+    objects: Mapping[str, str] = field(default_factory=dict)
+    overwrite: bool = False
+    series: Mapping[str, int | None] = field(default_factory=dict)
+    keep: Keep = field(default_factory=Keep)
+    uncertainty: Path | None = None
+
+    @property
+    def source(self) -> Path:
+        """The file that the result is of."""
+        return next(iter(self.sources.values()))
+
+    def run(
+        self,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool = False,
+    ) -> Result:
+        """Fit and write the result.
+
+        Parameters
+        ----------
+        stop : callable
+            Called with every `Iterate`; a true return value stops the fit, whose best
+            image is written.
+        warn : callable
+            Called with every warning.
+        progress : bool, default False
+            Show a progress bar where standard error is a terminal.
+        """
+        images = {
+            name: files.load(path, self.series.get(name))
+            for name, path in self.sources.items()
+        }
+        like = images.get(self.task.subject)
+        from_file: list[str] = []
+        if like is None:
+            recipe = self.task.recipe(**self.values)
+        else:
+            recipe, from_file = _completed(self.task.recipe, self.values, like.header)
+            dtype = like.header.dtype if recipe.dtype == "input" else np.float32
+            files.check_output(
+                self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
+            )
+            if self.uncertainty is not None:
+                files.check_output(
+                    self.uncertainty,
+                    like.header,
+                    np.dtype(np.float32),
+                    overwrite=self.overwrite,
+                )
+        notes = [note for image in images.values() for note in image.header.notes]
+        inputs, about_masks = self._arrays(images, like)
+        notes += about_masks
+        for note in notes:
+            warn(note)
+        arrays = {
+            name: (self.sources[name].name, image.data)
+            for name, image in images.items()
+        }
+        kept = Kept(self.keep, lambda: self._about(recipe, arrays))
+
+        def watch(it: Iterate) -> bool:
+            return kept.see(it, stop(it))
+
+        def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
+            fit = self._fit(recipe, inputs, kept.overrides, watch, progress, out)
+            for warning in fit.warnings:
+                warn(warning)
+            fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+            about = (arrays, from_file, self.objects)
+            return fit, provenance.describe(recipe, fit, *about)
+
+        data: Any = None if like is None else like.data
+        if like is not None and isinstance(data, Regions):
+            # Too large for the memory, so that the result is, too.
+            shape = result_shape(self.task, recipe, self._ordered(inputs))
+            dtype = _type_of(recipe, like.header)
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with files.writing(
+                self.target, shape, dtype, like, overwrite=self.overwrite
+            ) as out:
+                fit, origin = fitted(out)
+                out.provenance = origin
+            facts = {"shape": list(shape), "dtype": str(dtype)}
+            not_kept = out.notes
+        else:
+            fit, origin = fitted()
+            facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
+        for note in not_kept:
+            warn(note)
+        result = Result(self.target, dict(self.sources), facts, origin)
+        if self.uncertainty is not None:
+            self._save_uncertainty(self.uncertainty, fit.uncertainty, like, result)
+        kept.finish(fit, result.stopped, self.overwrite)
+        return result
+
+    def _save_uncertainty(
+        self,
+        path: Path,
+        values: NDArray[Any] | None,
+        like: Image | None,
+        result: Result,
+    ) -> None:
+        if values is None:
+            raise DipError(
+                f"{path} was not written, for there is no uncertainty where the noise "
+                f"is correlated or shared by the channels, nor of a file that is "
+                f"restored part by part; the image is in {self.target}"
+            )
+        shows = {**result.provenance, "shows": "standard deviation of the result"}
+        save(path, values, like, shows, self.overwrite)
+        result.facts["uncertainty"] = str(path)
+
+    def _about(
+        self, recipe: Recipe, arrays: Mapping[str, tuple[str, NDArray[Any]]]
+    ) -> dict[str, Any]:
+        """Return what decides on the fit, to know a checkpoint by."""
+        inputs = {name: provenance.digest(data) for name, (_, data) in arrays.items()}
+        objects = dict(self.objects)
+        return {**provenance.origin(recipe), "inputs": inputs, "objects": objects}
+
+    def _arrays(
+        self, images: dict[str, Image], like: Image | None
+    ) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """Return the arrays of the task, and what to know about masks and PSFs."""
+        arrays, notes = {}, []
+        for name, image in images.items():
+            data, note = image.data, None
+            if name == "mask":
+                data, note = mask_of(image, self.sources[name].name)
+            elif name == "psf":
+                data = psf_of(image, self.sources[name].name)
+                if like is not None:
+                    note = size_warning(steps(like.header), steps(image.header))
+            if image is not like:
+                shape = None if like is None else like.data.shape
+                data = without_single_axes(data, shape)
+            arrays[name] = data
+            notes += [note] if note else []
+        return arrays, notes
+
+    def _ordered(self, images: Mapping[str, Any]) -> list[Any]:
+        """Return the arguments of the task in their order."""
+        inputs = {**images, **self.objects}
+        arrays = [inputs[name] for name in self.task.arrays]
+        return arrays + [None] * len(self.task.functions)
+
+    def _fit(
+        self,
+        recipe: Recipe,
+        images: Mapping[str, Any],
+        overrides: Overrides,
+        stop: Callable[[Iterate], bool],
+        progress: bool,
+        out: Any,
+    ) -> Fit:
+        from napari_dip.prior.fit import run_to_end
+        from napari_dip.tasks.progress import Bar
+
+        arrays = self._ordered(images)
+        fitting = run(self.task, recipe, arrays, overrides=overrides, out=out)
+        # A log file gets no progress bar.
+        if not (progress and sys.stderr.isatty()):
+            return run_to_end(fitting, stop)
+        with Bar(self.target.name) as bar:
+
+            def both(it: Iterate) -> bool:
+                bar(it)
+                return stop(it)
+
+            return run_to_end(fitting, both)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Attributes
+    ----------
+    target : Path
+        The file that was written.
+    sources : dict
+        The files that were read.
+    facts : dict
+        Shape and type of the result.
+    provenance : dict
+        How it was made.
+    """
+
+    target: Path
+    sources: dict[str, Path]
+    facts: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the fit."""
+        from napari_dip.prior.fit import STOPPED
+
+        return STOPPED in self.provenance["stopped_by"].split("; ")
+
+    def as_json(self) -> str:
+        """Return a description of the result as a JSON object."""
+        inputs = {name: str(path) for name, path in self.sources.items()}
+        return provenance.dumps(
+            {"output": str(self.target), "inputs": inputs, **self.facts}
+            | {"provenance": self.provenance}
+        )
+
+    def as_line(self) -> str:
+        """Return a description of the result in one line."""
+        facts = self.provenance
+        if not facts["iterations"]:
+            return f"{self.target}: {facts['stopped_by']}"
+        return (
+            f"{self.target}: {facts['iterations']} iterations in "
+            f"{facts['seconds']:.1f} s on {facts['device']}, ended by "
+            f"{facts['stopped_by']}"
+        )
+
+
+def was_stopped(target: Path) -> bool:
+    """Return whether a file is the result of a fit that the user has stopped."""
+    from napari_dip.prior.fit import STOPPED
+
+    try:
+        made = files.read_header(target).provenance or {}
+    except DipError:
+        return False
+    return STOPPED in str(made.get("stopped_by")).split("; ")
+
+
+def save(
+    target: Path,
+    image: NDArray[Any],
+    like: Image | None,
+    provenance: dict[str, Any],
+    overwrite: bool,
+) -> tuple[dict[str, Any], list[str]]:
+    """Write a result; return its shape and type, and what the file does not keep."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if like is None and target.suffix.lower() == ".png":
+        # Images without an input have values in [0, 1]; PNG has integers only.
+        image = cast(255 * image, np.dtype(np.uint8))
+    not_kept = files.write(target, image, like, provenance, overwrite=overwrite)
+    return {"shape": list(image.shape), "dtype": str(image.dtype)}, not_kept
+
+
+def _type_of(recipe: Recipe, header: Header) -> np.dtype[Any]:
+    """Return the type of a result that is written part by part."""
+    if recipe.dtype == "input":
+        return header.dtype
+    # What the integers and floats of these types can hold float32 cannot.
+    wide = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def _completed(
+    kind: type[Recipe], values: Mapping[str, Any], header: Header
+) -> tuple[Recipe, list[str]]:
+    """Return a recipe completed from a file, and the names of what the file decided."""
+    known: dict[str, Any] = {}
+    if values.get("channel_axis", "auto") == "auto":
+        known["channel_axis"] = header.channel_axis
+    if "dtype" not in values:
+        # Photographs stay integers, which other programs show; measurements keep every
+        # digit.
+        colours = "S" in header.axes and header.dtype.kind in "ui"
+        photo = header.format in ("PNG", "JPEG") or colours
+        known["dtype"] = "input" if photo else "float32"
+    jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
+    if jpeg is not None and "quantization" in fields and "quantization" not in values:
+        known["quantization"] = tuple(step for table in jpeg.tables for step in table)
+        if "subsampling" not in values:
+            known["subsampling"] = _SUBSAMPLING[jpeg.subsampling]
+    return kind(**{**values, **known}), list(known)

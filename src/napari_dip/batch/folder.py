@@ -1,0 +1,175 @@
+"""Which files a batch is of, and where their results go."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_dip.errors import DipError, InputError
+from napari_dip.io import atomic, files
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of a batch.
+
+    Attributes
+    ----------
+    name : str
+        Path of its result in the folder of results.
+    sources : dict
+        The file of every array of the task.
+    series : dict
+        Which image of a file is meant, where it has several.
+    error : str
+        Why it cannot be done, if it cannot.
+    """
+
+    name: str
+    sources: dict[str, Path]
+    series: dict[str, int | None] = field(default_factory=dict)
+    error: str = ""
+
+
+def find(
+    first: str,
+    inputs: Sequence[Path],
+    others: Mapping[str, Path],
+    output: Path,
+    *,
+    recursive: bool = False,
+) -> list[Item]:
+    """Return the images that folders, patterns and files stand for.
+
+    Parameters
+    ----------
+    first : str
+        Name of the array of the task that they are.
+    inputs : sequence of Path
+        Folders, patterns with ``*``, ``?`` or ``**``, or files.
+    others : mapping
+        The file of every other array, or a folder with a file of the same name for each
+        image.
+    output : Path
+        The folder of results, in which nothing is looked for.
+    recursive : bool
+        Whether to look into folders within a folder.
+    """
+    for other, path in others.items():
+        if not path.exists():
+            raise InputError(f"{other} must be a file or a folder; got {path}")
+    items: dict[str, Item] = {}
+    for given in inputs:
+        base, paths = _files(given, recursive)
+        if not paths:
+            raise InputError(f"{given} holds no image; accepted are {_accepted()}")
+        for path in paths:
+            if output.resolve() in (path.resolve(), *path.resolve().parents):
+                continue
+            for item in _items(first, path, path.relative_to(base), others):
+                if item.name in items and items[item.name] != item:
+                    raise InputError(
+                        f"two inputs have a result of the same name, {item.name!r}"
+                    )
+                items[item.name] = item
+    return list(items.values())
+
+
+def _accepted() -> str:
+    return f"{', '.join(files.READABLE)} and the folders of OME-Zarr"
+
+
+def _files(given: Path, recursive: bool) -> tuple[Path, list[Path]]:
+    """Return the files that an input stands for, and the folder to count from."""
+    if atomic.is_zarr(given) or given.is_file():
+        return given.parent, [given]
+    if given.is_dir():
+        return given, sorted(_images_within(given, recursive))
+    if not glob.has_magic(str(given)):
+        raise InputError(f"{given} is no file, folder or pattern of existing files")
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), given.parts)
+    paths = map(Path, glob.glob(str(given), recursive=True))
+    return Path(*plain), sorted(path for path in paths if _is_image(path))
+
+
+def _is_image(path: Path) -> bool:
+    if path.is_dir():
+        return atomic.is_zarr(path)
+    return path.suffix.lower() in files.READABLE
+
+
+def _images_within(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Yield the images in a folder; temporary and other hidden files are none."""
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if _is_image(path):
+            yield path
+        elif recursive and path.is_dir() and not path.is_symlink():
+            yield from _images_within(path, recursive)
+
+
+def _items(
+    first: str, path: Path, relative: Path, others: Mapping[str, Path]
+) -> Iterator[Item]:
+    """Yield the images of a file."""
+    try:
+        images = files.images_in(path)
+    except DipError as error:
+        name = relative.with_name(result_name(path.name)).as_posix()
+        yield Item(name, {first: path}, error=str(error))
+        return
+    for number, (place, series) in enumerate(images):
+        suffix = f"_series{number + 1}" if len(images) > 1 else ""
+        name = relative.with_name(result_name(path.name, suffix)).as_posix()
+        sources, numbers = {first: place}, {first: series}
+        try:
+            for other, given in others.items():
+                sources[other], numbers[other] = _other(other, given, relative, number)
+        except DipError as error:
+            yield Item(name, {first: place}, error=str(error))
+        else:
+            yield Item(name, sources, numbers)
+
+
+def _other(
+    what: str, given: Path, relative: Path, number: int
+) -> tuple[Path, int | None]:
+    """Return the mask, say, of an image: a file for all, or that of the same name."""
+    if not given.is_dir() or atomic.is_zarr(given):
+        return given, None
+    path = given / relative
+    if not path.exists():
+        stem = _split(relative.name)[0]
+        alike = [p for p in path.parent.glob("*") if _split(p.name)[0] == stem]
+        if len(alike) != 1:
+            raise InputError(f"{given} has no {what} for {relative}")
+        (path,) = alike
+    images = files.images_in(path)
+    if len(images) == 1:
+        return images[0]
+    if number >= len(images):
+        raise InputError(f"{path} has {len(images)} images; {relative} has more")
+    return images[number]
+
+
+def result_name(name: str, suffix: str = "") -> str:
+    """Return the name of the result of a file, with a suffix before its ending.
+
+    A JPEG becomes a PNG, and the name of an OME-Zarr gets an ending if it has none.
+    """
+    stem, ending = _split(name)
+    if ending.lower() in (".jpg", ".jpeg"):
+        ending = ".png"
+    return stem + suffix + (ending or files.FOLDERS[0])
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return a name without its ending, and the ending if it is of an image."""
+    for ending in (*files.OUTPUTS, *files.READABLE):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""

@@ -1,0 +1,184 @@
+"""The command `batch`: a task on a folder."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group
+from cyclopts import Parameter as Option
+
+from napari_dip.batch import manifest
+from napari_dip.batch.cluster import on_cluster
+from napari_dip.batch.folder import find
+from napari_dip.batch.run import Batch, Entry, Work, one_by_one
+from napari_dip.cli.options import (
+    FILES,
+    FLAG,
+    PARAMETERS,
+    Weights,
+    check_folder,
+    command_of,
+    keyword,
+    output_path,
+    values_of,
+)
+from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.cli.report import of_file, warn
+from napari_dip.errors import InputError
+from napari_dip.io import atomic, provenance
+from napari_dip.tasks.task import Task
+
+MACHINES = Group("Processes and machines", sort_key=1)
+
+_INPUTS = Option(
+    name="INPUT",
+    group=FILES,
+    help="Folders, patterns such as 'day*/*.tif' in quotes, or files.",
+)
+_OUTPUT = Annotated[
+    Path,
+    Option(
+        name=["--output", "-o"],
+        group=FILES,
+        converter=output_path,
+        help="Folder for the results, which have the names of the files.",
+    ),
+]
+_RECURSIVE = Annotated[
+    bool, Option(group=FILES, **FLAG, help="Look into folders within the folders, too.")
+]
+_WORKERS = Annotated[
+    int | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Number of processes on this machine, each with one thread.",
+    ),
+]
+_SCHEDULER = Annotated[
+    str | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Address of a scheduler of dask.distributed, such as tcp://host:8786, "
+        "whose workers see the same files.",
+    ),
+]
+
+
+def batch_app(tasks: list[Task]) -> App:
+    """Return the command, which has one of its own for every task."""
+    application = App(
+        name="batch",
+        help="Run a task on all images of a folder. A second call goes on where the "
+        "first has ended, and does again what has changed.",
+        help_format="plaintext",
+        group_parameters=PARAMETERS,
+    )
+    for task in tasks:
+        if task.files:
+            application.command(_command(task), name=task.name.replace("_", "-"))
+    return application
+
+
+def _command(task: Task) -> Callable[..., int]:
+    """Return the command for a task."""
+    first, *others = task.files
+
+    def command(
+        *inputs: Path,
+        output: Path,
+        recursive: bool = False,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        weights: Path | None = None,
+        overwrite: bool = False,
+        json: bool = False,
+        quiet: bool = False,
+        **given: Any,
+    ) -> int:
+        if not inputs:
+            raise InputError("batch needs a folder, a pattern or files")
+        paths = {name: given.pop(name).absolute() for name in others}
+        objects = {name: given.pop(name) for name in task.objects}
+        values = values_of(task.recipe, given)
+        task.recipe(**values)  # raises before any file is read
+        check_folder(output)
+        atomic.refuse_inside_store(output / manifest.NAME)
+        output = output.absolute()
+        sources = [path.absolute() for path in inputs]
+        items = find(first, sources, paths, output, recursive=recursive)
+        weights = weights and weights.absolute()
+        batch = Batch(task, values, items, output, objects, overwrite, weights)
+        if workers is None and scheduler is None:
+            return _report(batch, one_by_one(progress=not quiet), json, quiet)
+        with on_cluster(workers, scheduler) as work:
+            return _report(batch, work, json, quiet)
+
+    command.__doc__ = task.summary.strip()
+    parameters = [
+        inspect.Parameter(
+            "inputs",
+            inspect.Parameter.VAR_POSITIONAL,
+            annotation=Annotated[Path, _INPUTS],
+        )
+    ]
+    for name in others:
+        text = f"{task.arrays[name]} A file for all images, or a folder of files with "
+        about = Option(group=FILES, help=f"{text}the names of the images.")
+        parameters.append(keyword(name, Annotated[Path, about]))
+    for name in task.objects:
+        about = Option(group=FILES, help=task.arrays[name])
+        parameters.append(keyword(name, Annotated[str, about]))
+    parameters += [
+        keyword("recursive", _RECURSIVE, False),
+        keyword("workers", _WORKERS, None),
+        keyword("scheduler", _SCHEDULER, None),
+        keyword("weights", Weights, None),
+    ]
+    return command_of(command, task.recipe, parameters, output=_OUTPUT)
+
+
+def _report(batch: Batch, work: Work, json: bool, quiet: bool) -> int:
+    """Run a batch, describe every result, and return the exit code."""
+    counts: Counter[str] = Counter()
+    interrupted = False
+    try:
+        for name, entry in batch.run(work):
+            counts["skipped" if entry.get("skipped") else entry["state"]] += 1
+            _describe(batch.output / name, entry, json, quiet)
+    except KeyboardInterrupt:
+        interrupted = True
+    counts["left"] = len(batch.items) - counts.total()
+    parts = [
+        f"{counts[state]} {words}" for state, words in _SUMMARY.items() if counts[state]
+    ]
+    stopped = interrupted or counts["left"] or counts[manifest.STOPPED]
+    if stopped or counts[manifest.FAILED] or not quiet:
+        say(f"{len(batch.items)} images: {', '.join(parts) or 'nothing to do'}")
+    return STOPPED if stopped else FAILED if counts[manifest.FAILED] else 0
+
+
+_SUMMARY = {
+    manifest.DONE: "done",
+    "skipped": "done before",
+    manifest.FAILED: "failed",
+    manifest.STOPPED: "stopped, to be done again",
+    "left": "not begun",
+}
+
+
+def _describe(target: Path, entry: Entry, json: bool, quiet: bool) -> None:
+    if not quiet:
+        for text in entry.get("warnings", []):
+            warn(of_file(target.name, text))
+    if entry["state"] == manifest.FAILED:
+        say(f"error: {of_file(target.name, entry['error'])}")
+    if json:
+        put(provenance.dumps({"output": str(target), **entry}))
+    elif not quiet and entry["state"] != manifest.FAILED and not entry.get("skipped"):
+        put(f"{target}: {entry['state']} in {entry['seconds']:.1f} s")

@@ -1,0 +1,61 @@
+"""Ending a fit in the middle of a step, however long the step takes.
+
+Whoever runs a fit gives a function that says whether it is to stop, or raises to give
+it up altogether.  Convolutions ask it, forward and backward, and so do the filters that
+finish an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from torch import Tensor
+
+Wanted = Callable[[], bool]
+
+_wanted: ContextVar[Wanted | None] = ContextVar("wanted", default=None)
+_allowed: ContextVar[bool] = ContextVar("allowed", default=False)
+
+
+class Interrupted(Exception):
+    """Raised in what may be given up, because the fit is to stop."""
+
+
+@contextmanager
+def asking(wanted: Wanted | None) -> Iterator[None]:
+    """Have this thread ask `wanted` between the layers; None asks nobody.
+
+    It returns whether to stop, which has an effect only where that is `allowed`.  What
+    it raises ends whatever is computed.
+    """
+    token = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Raise `Interrupted` in here if the fit is to stop."""
+    token = _allowed.set(True)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def check() -> None:
+    """Raise if what this thread computes is to end."""
+    wanted = _wanted.get()
+    if wanted is not None and wanted() and _allowed.get():
+        raise Interrupted
+
+
+def check_both_ways(x: Tensor) -> None:
+    """Raise as `check` does, now and when the gradient of `x` has been computed."""
+    check()
+    if _wanted.get() is not None and x.requires_grad:
+        x.register_hook(lambda _: check())

@@ -1,0 +1,271 @@
+"""How long a run will take, from its shapes and from a few steps on a piece of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.run import get
+from napari_dip.tasks.shared import ITERATIONS, SIDE, wants_sharing
+from napari_dip.tasks.task import Job, Overrides, Plan, outline, set_up
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.tasks.presets import Preset
+    from napari_dip.tasks.recipe import Recipe
+
+STEPS, LONGEST = 4, 1.5
+"""Steps that are timed, after the first, and seconds after which no other is begun."""
+
+SMALL = {2: 64, 3: 16}
+"""Side of the image on which the time that each step takes at least is measured."""
+
+LOOK = 1.5
+"""Time of the passes that restore an image, in steps of a fit: they hide four times
+and go forward only."""
+
+SHOWING = 1.1
+"""Time of a fit whose images are looked at, relative to one that runs by itself."""
+
+_paces: dict[Any, tuple[float, float]] = {}
+"""Seconds of every step, and of every pixel in it, of what was timed before."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take.
+
+    Attributes
+    ----------
+    memory : int
+        Peak bytes on the device.
+    available : int or None
+        Bytes that are free, None where unknown.
+    seconds : float
+        Wall time of the whole run.
+    finishing : float
+        The part of it that finishes the image of one plane.
+    fixed : bool
+        Whether it takes so long; otherwise it may end earlier.
+    planes : int
+        Planes that are fitted.
+    """
+
+    memory: int
+    available: int | None
+    seconds: float
+    finishing: float
+    fixed: bool
+    planes: int
+
+
+def forecast(
+    recipe: Recipe, arrays: Sequence[Any], piece: Sequence[Any] | None = None
+) -> Forecast:
+    """Return what a run will take.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The parameters of the task.
+    arrays : sequence of array_like
+        The arrays of the task; only their shapes are looked at, if there is a piece.
+    piece : sequence of array_like, optional
+        The same arrays cut to a piece of one plane.  It tells what kind of image this
+        is, and on it steps are timed.
+    """
+    from napari_dip.prior.estimate import estimate
+
+    task: Any = get(recipe.task)
+    job: Job = task.make_job(recipe, *arrays)
+    needed = estimate(*outline(job, recipe))
+    sides, fits = job.image_shape(1), None
+    if piece is not None:
+        try:
+            small = task.make_job(recipe, *piece)
+            fits, sides = list(_fits(small, recipe)), small.image_shape(1)
+        except InputError:
+            # Nothing is masked in the piece, or it is too small for the PSF.
+            fits = [_bare_fit(job, recipe)]
+            sides = fits[0].problem.image_shape[1:]
+    if fits is None:
+        fits = list(_fits(job, recipe))
+    larger = math.prod(job.image_shape(1)) / math.prod(sides)
+    finishing = sum(fit.finishing for fit in fits) * larger
+    prepared = sum(fit.prepared for fit in fits) * larger
+    planes = job.layout.planes
+    if wants_sharing(job, recipe) and all(fit.can_share for fit in fits):
+        # One fit for all planes, which are then no more than looked at.
+        looking = sum(fit.looking(larger) for fit in fits)
+        seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
+    else:
+        seconds = sum(fit.seconds(larger) for fit in fits)
+    return Forecast(
+        memory=needed.memory,
+        available=needed.available,
+        seconds=planes * (prepared + seconds + finishing),
+        finishing=finishing,
+        fixed=all(fit.settings.stop.fixed for fit in fits),
+        planes=planes,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A fit of a piece, as far as its time goes.
+
+    Attributes
+    ----------
+    problem, prior, settings
+        As for `napari_dip.prior.fit.fit`.
+    restarts : int
+        How many fits there are from different seeds.
+    prepared, finishing : float
+        Seconds that it takes before the first iteration and after the last.
+    """
+
+    problem: Problem
+    prior: Prior
+    settings: Settings
+    restarts: int
+    prepared: float = 0.0
+    finishing: float = 0.0
+
+    @property
+    def can_share(self) -> bool:
+        """Whether its network can be shared by all planes."""
+        from napari_dip.prior.local import Local
+
+        local = isinstance(self.prior.architecture, Local)
+        return local and self.settings.average == "weights"
+
+    def shared_seconds(self) -> float:
+        """Return seconds of the fit to windows that all planes share."""
+        least, each = _pace(self.problem, self.prior, self.settings)
+        return self.restarts * ITERATIONS * (least + each * SIDE**2) * SHOWING
+
+    def looking(self, larger: float) -> float:
+        """Return seconds that a network takes to restore so many times the pixels."""
+        _, each = _pace(self.problem, self.prior, self.settings)
+        count = math.prod(self.prior.canvas(self.problem.image_shape[1:])) * larger
+        return self.restarts * LOOK * each * count
+
+    def seconds(self, larger: float) -> float:
+        """Return seconds of the iterations with so many times the pixels."""
+        least, each = _pace(self.problem, self.prior, self.settings)
+        count = math.prod(self.prior.canvas(self.problem.image_shape[1:])) * larger
+        settings = self.settings
+        whole = settings.stop.maximum + settings.extra_iterations
+        if self.problem.first_estimate is not None:
+            whole += settings.start_iterations
+        half = settings.coarse_iterations
+        steps = whole * (least + each * count) + half * (least + each * count / 4)
+        return self.restarts * steps * SHOWING
+
+
+def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
+    """Yield the fits of the first plane of a job."""
+    import torch
+
+    began = time.perf_counter()
+    index = next(job.layout.indices())
+    pixels = job.pixels(index, job.take(index))
+    for block in job.blocks(0, index, pixels):
+        plane = None if pixels is None else job.scaled(pixels, block)
+        if plane is not None and plane.levels is not None:
+            continue  # constant: it needs no fit
+        analysis = job.analyse(plane, block)
+        preset = job.preset(analysis)
+        plan = job.plan(plane, block, analysis, preset)
+        fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
+        prepared = time.perf_counter() - began
+        finishing = 0.0
+        if plan.finish is not None:
+            with torch.no_grad():
+                plan.finish(torch.rand(1, *plan.problem.image_shape))
+            finishing = time.perf_counter() - began - prepared
+        yield _Fit(*fit, _restarts(recipe, preset), prepared, finishing)
+        began = time.perf_counter()
+
+
+def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
+    """Return a fit of a small random image instead of the image itself."""
+    import torch
+
+    from napari_dip.prior.problem import Problem
+
+    channels = job.layout.channels
+    unknown = replace(Analysis.unknown(channels), missing=0.1)
+    preset = job.preset(unknown)
+    sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
+    plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
+    fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
+    return _Fit(*fit, _restarts(recipe, preset))
+
+
+def _restarts(recipe: Recipe, preset: Preset) -> int:
+    return preset.restarts if recipe.restarts == "auto" else int(recipe.restarts)
+
+
+def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:
+    """Return seconds of every step, and of every pixel in it."""
+    import torch
+
+    from napari_dip.prior import runtime
+    from napari_dip.prior.problem import Problem
+
+    ndim, channels = problem.ndim, problem.image_shape[0]
+    device = runtime.pick_device(settings.device)
+    key = (
+        prior.architecture,
+        type(prior.code),
+        prior.code.channels(problem.image_shape),
+        channels,
+        ndim,
+        settings.optimizer,
+        settings.average,
+        type(problem.operator),
+        type(problem.term),
+        runtime.pick_dtype(settings.precision, device),
+        device,
+        torch.get_num_threads(),
+    )
+    if key not in _paces:
+        whole = math.prod(prior.canvas(problem.image_shape[1:]))
+        seconds = _timed(problem, prior, settings)
+        sides = (SMALL[ndim],) * ndim
+        few = math.prod(prior.canvas(sides))
+        if few < whole / 2 and problem.shape is None:
+            bare = Problem(torch.rand(1, channels, *sides), term=problem.term)
+            smaller = min(_timed(bare, prior, settings), seconds)
+            each = (seconds - smaller) / (whole - few)
+            _paces[key] = max(smaller - each * few, 0.0), each
+        else:
+            _paces[key] = 0.0, seconds / whole
+    return _paces[key]
+
+
+def _timed(problem: Problem, prior: Prior, settings: Settings) -> float:
+    """Return seconds of a step, with its share of the looks at the image."""
+    from napari_dip.prior import runtime
+    from napari_dip.prior.loop import Run
+
+    settings = replace(settings, start_iterations=0, coarse_iterations=0)
+    run = Run(problem, prior, settings)
+    times: list[float] = []
+    with runtime.kept_pages():
+        run.advance()
+        since = time.perf_counter()
+        while len(times) < STEPS and time.perf_counter() - since < LONGEST:
+            before = time.perf_counter()
+            run.advance()
+            times.append(time.perf_counter() - before)
+        before = time.perf_counter()
+        run.state.average.value()
+        look = time.perf_counter() - before
+    return min(times) + look / settings.check_every

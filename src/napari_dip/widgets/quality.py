@@ -1,0 +1,115 @@
+"""The choice of how much time a fit may take, with the time for this image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
+
+from napari_dip.widgets.controller import duration
+
+QUICK, NORMAL, BEST = "Quick look", "Normal", "Best"
+"""Names of the qualities."""
+
+QUICK_ITERATIONS = {
+    "denoise_guided": 200,
+    "inpaint": 150,
+    "super_resolve": 200,
+    "remove_artifacts": 150,
+    "deconvolve": 200,
+    "blend": 60,
+}
+"""Iterations of a quick look.
+
+Denoising has none: its few iterations are about as long as what comes before and after
+them.
+"""
+
+TIPS = {
+    QUICK: "A rough result, for a first impression.",
+    NORMAL: "A good result in the time that it needs.",
+    BEST: "A larger network and several fits: a little better, and several times as "
+    "long.",
+}
+
+
+def qualities(task: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters of every quality of a task, from the quickest on."""
+    choices: dict[str, dict[str, Any]] = {
+        NORMAL: {"preset": "fast", "iterations": "auto"},
+        BEST: {"preset": "best", "iterations": "auto"},
+    }
+    if task not in QUICK_ITERATIONS:
+        return choices
+    quick = {"preset": "fast", "iterations": QUICK_ITERATIONS[task]}
+    return {QUICK: quick, **choices}
+
+
+class Quality(QWidget):
+    """A slider with a name and a time at every step.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    parent : QWidget, optional
+        The Qt parent.
+    """
+
+    chosen = Signal(str)
+    """Emitted when the user moves the slider."""
+
+    def __init__(self, task: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.choices = qualities(task)
+        self.names = list(self.choices)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, len(self.names) - 1)
+        self.slider.setPageStep(1)
+        self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
+        self.slider.setTickInterval(1)
+        tips = "<br>".join(f"<b>{name}</b>: {TIPS[name]}" for name in self.names)
+        self.slider.setToolTip(f"<qt>{tips}<br>Settings has more choices.</qt>")
+        self.labels = {name: QLabel(name) for name in self.names}
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(0)
+        grid.addWidget(self.slider, 0, 0, 1, len(self.names))
+        last = len(self.names) - 1
+        for i, label in enumerate(self.labels.values()):
+            side = Qt.AlignmentFlag.AlignHCenter
+            if i in (0, last):
+                side = (
+                    Qt.AlignmentFlag.AlignLeft
+                    if i == 0
+                    else (Qt.AlignmentFlag.AlignRight)
+                )
+            label.setAlignment(side)
+            grid.addWidget(label, 1, i)
+            grid.setColumnStretch(i, 1)
+        self.slider.valueChanged.connect(lambda i: self.chosen.emit(self.names[i]))
+
+    def show_choice(self, values: dict[str, Any]) -> str | None:
+        """Move the slider to the quality of some parameters; return its name.
+
+        None stands for parameters that are of no quality: the names are gray then.
+        """
+        same = [
+            name
+            for name, choice in self.choices.items()
+            if all(values.get(key) == value for key, value in choice.items())
+        ]
+        self.slider.blockSignals(True)
+        if same:
+            self.slider.setValue(self.names.index(same[0]))
+        self.slider.blockSignals(False)
+        for label in self.labels.values():
+            label.setEnabled(bool(same))
+        return same[0] if same else None
+
+    def show_seconds(self, name: str, seconds: float | None) -> None:
+        """Show below a name how long that takes; None where it is not known."""
+        if name in self.labels:
+            time = "" if seconds is None else f"\n{duration(seconds)}"
+            self.labels[name].setText(name + time)

@@ -1,0 +1,292 @@
+"""A fit that was broken off goes on to the bits of one that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dip.batch import file_run
+from napari_dip.batch.stop import Stop
+from napari_dip.io import checkpoint, files
+from napari_dip.prior.snapshot import digest
+
+PARAMETERS = ("--iterations", "12", "--precision", "float32")
+
+
+@pytest.fixture
+def noisy(tmp_path, write):
+    write(tmp_path / "noisy.tif")
+    return tmp_path / "noisy.tif"
+
+
+@pytest.fixture
+def break_off(monkeypatch):
+    """Return a context in which a fit fails after an iteration."""
+
+    @contextmanager
+    def at(step):
+        ask = Stop.__call__
+
+        def breaking(self, it):
+            if it.step == step:
+                raise MemoryError
+            return ask(self, it)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stop, "__call__", breaking)
+            yield
+
+    return at
+
+
+def image_of(path):
+    return files.read(path).data
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_broken_fit_goes_on_to_the_same_bits(
+    call, noisy, tmp_path, break_off, monkeypatch
+):
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    kept = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, *PARAMETERS)
+    assert call(*command, "-o", whole)[0] == 0
+    options = ("-o", output, "--checkpoint", kept, "--checkpoint-every", "0")
+    with break_off(7):
+        assert call(*command, *options)[0] == 1
+    state, about = checkpoint.read(kept, "checkpoint")
+    assert (state["progress.step"], about["task"]) == (6, "denoise")
+    first = []
+    ask = Stop.__call__
+
+    def noted(self, it):
+        first.append(it.step)
+        return ask(self, it)
+
+    monkeypatch.setattr(Stop, "__call__", noted)
+    assert call(*command, *options)[0] == 0
+    assert first[0] == 7
+    assert not kept.exists()
+    np.testing.assert_array_equal(image_of(output), image_of(whole))
+    made = [files.read_header(path).provenance for path in (output, whole)]
+    same = ("iterations", "best_iteration", "stopped_by", "warnings", "recipe")
+    assert [made[0][key] for key in same] == [made[1][key] for key in same]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_sigterm_keeps_the_fit_and_the_same_command_goes_on(
+    call, noisy, tmp_path, monkeypatch
+):
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    kept = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, *PARAMETERS)
+    assert call(*command, "-o", whole)[0] == 0
+    ask = Stop.__call__
+
+    def terminated(self, it):
+        ask(self, it)
+        if it.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return self.asked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "__call__", terminated)
+        command = (*command, "-o", output, "--checkpoint", kept)
+        code, _, err = call(*command)
+    assert code == 130
+    assert "the best image so far was saved" in err
+    assert files.read_header(output).provenance["iterations"] == 5
+    assert checkpoint.read(kept, "checkpoint")[0]["progress.step"] == 5
+    assert call(*command)[0] == 0
+    np.testing.assert_array_equal(image_of(output), image_of(whole))
+    code, _, err = call(*command)
+    assert code == 2
+    assert "exists" in err
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_checkpoint_of_another_fit_is_refused(
+    call, noisy, tmp_path, break_off, monkeypatch, write
+):
+    kept = tmp_path / "kept.safetensors"
+    options = ("-o", tmp_path / "out.tif", "--checkpoint", kept)
+    command = ("denoise", noisy, *PARAMETERS, *options, "--checkpoint-every", "0")
+    with break_off(4):
+        assert call(*command)[0] == 1
+    content = kept.read_bytes()
+
+    def refused(*command):
+        code, out, err = call(*command)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "kept.safetensors is of another fit (" in err
+        assert kept.read_bytes() == content
+        return err
+
+    assert "recipe.seed 0, not 3" in refused(*command, "--seed", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(file_run.provenance, "__version__", "99")
+        assert 'version "0.1.0", not "99"' in refused(*command)
+    write(noisy, seed=8)
+    assert "inputs.image" in refused(*command)
+    kept.write_bytes(content[:-5])
+    code, _, err = call(*command)
+    assert code == 1
+    assert "holds no checkpoint" in err
+    assert not (tmp_path / "out.tif").exists()
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("kind", ["restarts", "planes"])
+@pytest.mark.parametrize("option", ["--checkpoint", "--save-weights"])
+def test_a_job_of_several_fits_has_none(call, noisy, tmp_path, kind, option, write):
+    if kind == "planes":
+        write(noisy, shape=(2, 16, 20))
+    more = ("--restarts", "2") if kind == "restarts" else ()
+    options = ("-o", tmp_path / "out.tif", option, tmp_path / "a.safetensors", *more)
+    code, _, err = call("denoise", noisy, *PARAMETERS, *options)
+    assert code == 2
+    assert "needs a job of a single fit; this one has 2" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noisy.tif"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--checkpoint", "a.tif"), "checkpoint must end in .safetensors"),
+        (("--save-weights", "a"), "save-weights must end in .safetensors"),
+        (("--checkpoint-every", "-1"), "checkpoint-every must be 0 or more"),
+        (("--weights", "absent.safetensors"), "absent.safetensors"),
+    ],
+)
+def test_wrong_options(call, noisy, tmp_path, options, says):
+    code, _, err = call("denoise", noisy, "-o", tmp_path / "out.tif", *options)
+    assert code in (1, 2)
+    assert says in err
+    assert not (tmp_path / "out.tif").exists()
+
+
+# -- weights ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("narrow")
+def test_weights_are_saved_and_used(call, noisy, tmp_path, write):
+    path = tmp_path / "kept.safetensors"
+    first = ("denoise", noisy, "-o", tmp_path / "first.tif", *PARAMETERS)
+    assert call(*first, "--save-weights", path)[0] == 0
+    weights, about = checkpoint.read(path, "weights")
+    assert about["recipe"]["iterations"] == 12
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    write(tmp_path / "next.tif", seed=1)
+    command = ("denoise", tmp_path / "next.tif", *PARAMETERS)
+    assert call(*command, "-o", tmp_path / "cold.tif")[0] == 0
+    warm = (*command, "-o", tmp_path / "warm.tif", "--weights", path)
+    assert call(*warm)[0] == 0
+    made = files.read_header(tmp_path / "warm.tif").provenance["planes"][0]
+    assert made["began from weights"] == digest(weights)
+    assert (image_of(tmp_path / "warm.tif") != image_of(tmp_path / "cold.tif")).any()
+    again = ("replay", tmp_path / "warm.tif", tmp_path / "next.tif", "-o")
+    code, _, err = call(*again, tmp_path / "again.tif")
+    assert code == 2
+    assert "weights must be those that the result was made with" in err
+    assert call(*again, tmp_path / "again.tif", "--weights", path)[0] == 0
+    np.testing.assert_array_equal(
+        image_of(tmp_path / "again.tif"), image_of(tmp_path / "warm.tif")
+    )
+    code, _, err = call(*first[:3], tmp_path / "b.tif", "--save-weights", path)
+    assert code == 2
+    assert "exists" in err
+
+
+@pytest.mark.usefixtures("narrow")
+def test_weights_of_another_network_are_refused(call, noisy, tmp_path, write):
+    path = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, "-o", tmp_path / "a.tif", *PARAMETERS)
+    assert call(*command, "--save-weights", path)[0] == 0
+    colours = np.random.default_rng(0).random((16, 20, 3), np.float32)
+    files.write(tmp_path / "colours.tif", colours)
+    command = ("denoise", tmp_path / "colours.tif", "-o", tmp_path / "b.tif")
+    code, _, err = call(*command, *PARAMETERS, "--weights", path)
+    assert code == 2
+    assert "error: weights: " in err
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_batch_begins_from_weights(call, folder, noisy, tmp_path):
+    path = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, "-o", tmp_path / "a.tif", *PARAMETERS)
+    assert call(*command, "--save-weights", path)[0] == 0
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", *PARAMETERS)
+    assert call(*command, "--weights", path)[2].endswith("3 images: 3 done\n")
+    made = files.read_header(tmp_path / "out" / "0.tif").provenance["planes"][0]
+    assert made["began from weights"]
+    assert call(*command, "--weights", path)[2].endswith("3 done before\n")
+    assert call(*command)[2].endswith("3 images: 3 done\n")
+
+
+# -- kill -9 ----------------------------------------------------------------------
+
+KILLED = """
+import os, random, signal, sys
+import torch
+torch.set_num_threads(1)
+from napari_dip import cli
+from napari_dip.batch.checkpoint import Kept
+
+step, place = int(sys.argv.pop(1)), sys.argv.pop(1)
+see, replace = Kept.see, os.replace
+count = 0
+
+def killed(self, it, stopping):
+    global count
+    count += 1
+    if place == "iteration" and count == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return see(self, it, stopping)
+
+def while_writing(source, target):
+    if place == "writing" and count == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+Kept.see, os.replace = killed, while_writing
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+@pytest.mark.parametrize("task", ["denoise", "inpaint"])
+def test_a_fit_that_is_killed_again_and_again(call, tmp_path, write, task):
+    """Also while a checkpoint is written, and at the half resolution of the start."""
+    write(tmp_path / "noisy.tif", shape=(64, 64))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:20, 10:20] = 1
+    files.write(tmp_path / "mask.png", mask)
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    command = [task, tmp_path / "noisy.tif", "--iterations", "30"]
+    command += ["--mask", tmp_path / "mask.png"] if task == "inpaint" else []
+    assert call(*command, "-o", whole)[0] == 0
+    kept = tmp_path / "kept.safetensors"
+    command += ["-o", output, "--checkpoint", kept, "--checkpoint-every", "0"]
+    program = [sys.executable, "-c", KILLED]
+    draw = random.Random(0)
+    kills = 0
+    for _ in range(30):
+        step, place = draw.randint(2, 40), draw.choice(["iteration", "writing"])
+        arguments = [*program, str(step), place, *map(str, command)]
+        code = subprocess.run(arguments, check=False, capture_output=True).returncode
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        assert not output.exists()
+        kills += 1
+    assert kills > 1
+    np.testing.assert_array_equal(image_of(output), image_of(whole))

@@ -1,0 +1,161 @@
+"""Which images a batch is of, and the names of their results."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_dip.batch.folder import find, result_name
+from napari_dip.errors import InputError
+from napari_dip.io import files
+from napari_dip.io.image import Header, Image
+
+
+def names(tmp_path, *inputs, others=None, **options):
+    items = find("image", inputs, others or {}, tmp_path / "out", **options)
+    return {item.name: item for item in items}
+
+
+def test_a_folder_stands_for_the_images_in_it(tmp_path, write):
+    write(tmp_path / "in" / "b.tif")
+    write(tmp_path / "in" / "a.ome.tif")
+    write(tmp_path / "in" / "deep" / "c.png", dtype=np.uint8)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    (tmp_path / "in" / ".b.tif.12ab.part").write_bytes(b"")
+    write(tmp_path / "in" / ".hidden.tif")
+    assert list(names(tmp_path, tmp_path / "in")) == ["a.ome.tif", "b.tif"]
+    found = names(tmp_path, tmp_path / "in", recursive=True)
+    assert list(found) == ["a.ome.tif", "b.tif", "deep/c.png"]
+    assert found["deep/c.png"].sources["image"] == tmp_path / "in" / "deep" / "c.png"
+
+
+def test_a_pattern_counts_from_the_last_folder_without_wildcards(tmp_path, write):
+    for name in ("day1/a.tif", "day2/a.tif", "day2/b.tif", "night/a.tif"):
+        write(tmp_path / "in" / name)
+    found = names(tmp_path, tmp_path / "in" / "day*" / "a.tif")
+    assert list(found) == ["day1/a.tif", "day2/a.tif"]
+    found = names(tmp_path, tmp_path / "in" / "**" / "b.*")
+    assert list(found) == ["day2/b.tif"]
+
+
+def test_files_by_name(tmp_path, write):
+    write(tmp_path / "a.tif")
+    write(tmp_path / "b.tif")
+    found = names(tmp_path, tmp_path / "b.tif", tmp_path / "a.tif")
+    assert list(found) == ["b.tif", "a.tif"]
+
+
+def test_results_are_no_inputs(tmp_path, write):
+    write(tmp_path / "a.tif")
+    write(tmp_path / "out" / "a.tif")
+    assert list(names(tmp_path, tmp_path, recursive=True)) == ["a.tif"]
+
+
+def test_what_holds_no_image_is_refused(tmp_path, write):
+    write(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="no file, folder or pattern"):
+        names(tmp_path, tmp_path / "absent")
+    with pytest.raises(InputError, match="holds no image"):
+        names(tmp_path, tmp_path / "*.png")
+    with pytest.raises(InputError, match="mask must be a file or a folder"):
+        names(tmp_path, tmp_path / "a.tif", others={"mask": tmp_path / "absent"})
+    write(tmp_path / "other" / "a.tif", 1)
+    with pytest.raises(InputError, match=r"same name, 'a\.tif'"):
+        names(tmp_path, tmp_path / "a.tif", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "expected"),
+    [
+        ("a.tif", "", "a.tif"),
+        ("a.b.OME.TIF", "_series2", "a.b_series2.OME.TIF"),
+        ("a.JPG", "", "a.png"),
+        ("cells", "_series1", "cells_series1.ome.zarr"),
+        ("cells.zarr", "", "cells.zarr"),
+    ],
+)
+def test_names_of_results(name, suffix, expected):
+    assert result_name(name, suffix) == expected
+
+
+def test_images_of_a_tiff(tmp_path):
+    images = [np.full((20, 33), 1, "u1"), np.full((40, 50), 2, "u1")]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for n, image in enumerate(images, 1):
+            tif.write(image, resolution=(n, n), resolutionunit="CENTIMETER")
+    found = names(tmp_path, tmp_path / "a.tif")
+    assert list(found) == ["a_series1.tif", "a_series2.tif"]
+    for n, (item, image) in enumerate(zip(found.values(), images, strict=True), 1):
+        read = files.read(item.sources["image"], item.series["image"])
+        np.testing.assert_array_equal(read.data, image)
+        assert read.header.scale == (1e4 / n, 1e4 / n)
+        assert read.header.notes == ()
+
+
+def test_images_of_an_ome_tiff_have_their_own_scale(tmp_path):
+    images = [np.full((20, 33), 1, "u1"), np.full((3, 40, 50), 2, "u1")]
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        for n, image in enumerate(images, 1):
+            axes = "CYX"[-image.ndim :]
+            tif.write(image, metadata={"axes": axes, "PhysicalSizeX": n})
+    found = names(tmp_path, tmp_path / "a.ome.tif")
+    assert list(found) == ["a_series1.ome.tif", "a_series2.ome.tif"]
+    headers = [
+        files.read(item.sources["image"], item.series["image"]).header
+        for item in found.values()
+    ]
+    assert [header.axes for header in headers] == ["YX", "CYX"]
+    assert [header.scale[-1] for header in headers] == [1, 2]
+
+
+def test_images_of_a_store(tmp_path):
+    library = pytest.importorskip("zarr")
+    root = library.create_group(tmp_path / "a.zarr", zarr_format=2)
+    root.attrs.put({"bioformats2raw.layout": 3})
+    for n in range(2):
+        data = np.full((20, 33), n, "u1")
+        image = Image(data, Header("", data.shape, data.dtype, "YX"))
+        files.write(tmp_path / f"{n}.zarr", data, image)
+        (tmp_path / f"{n}.zarr").rename(tmp_path / "a.zarr" / str(n))
+    found = names(tmp_path, tmp_path)
+    assert list(found) == ["a_series1.zarr", "a_series2.zarr"]
+    sources = [item.sources["image"] for item in found.values()]
+    assert [files.read(source).data[0, 0] for source in sources] == [0, 1]
+
+
+def test_fields_of_a_plate(tmp_path):
+    library = pytest.importorskip("zarr")
+    plate = library.create_group(tmp_path / "p.zarr", zarr_format=2)
+    plate.attrs.put({"plate": {"wells": [{"path": "A/1"}, {"path": "B/3"}]}})
+    for path, fields in (("A/1", 1), ("B/3", 2)):
+        well = plate.create_group(path)
+        images = [{"path": str(n)} for n in range(fields)]
+        well.attrs.put({"well": {"images": images}})
+        for n in range(fields):
+            well.create_group(str(n))
+    found = names(tmp_path, tmp_path / "p.zarr")
+    sources = [item.sources["image"] for item in found.values()]
+    fields = [source.relative_to(tmp_path).as_posix() for source in sources]
+    assert fields == ["p.zarr/A/1/0", "p.zarr/B/3/0", "p.zarr/B/3/1"]
+
+
+def test_masks_are_one_file_or_have_the_names_of_the_images(tmp_path, write):
+    for name in ("a.tif", "b.tif", "deep/c.tif"):
+        write(tmp_path / "in" / name)
+    write(tmp_path / "masks" / "a.tif")
+    write(tmp_path / "masks" / "deep" / "c.png", dtype=np.uint8)
+    folder, masks = tmp_path / "in", tmp_path / "masks"
+    found = names(tmp_path, folder, others={"mask": masks}, recursive=True)
+    assert found["a.tif"].sources["mask"] == masks / "a.tif"
+    assert found["deep/c.tif"].sources["mask"] == masks / "deep" / "c.png"
+    assert "has no mask for b.tif" in found["b.tif"].error
+    one = masks / "a.tif"
+    found = names(tmp_path, folder, others={"mask": one}, recursive=True)
+    assert {item.sources["mask"] for item in found.values()} == {one}
+
+
+def test_a_broken_file_is_an_image_that_cannot_be_done(tmp_path, write):
+    write(tmp_path / "in" / "a.tif")
+    (tmp_path / "in" / "b.tif").write_bytes(b"II*\0")
+    found = names(tmp_path, tmp_path / "in")
+    assert found["a.tif"].error == ""
+    assert "b.tif cannot be read" in found["b.tif"].error

@@ -1,0 +1,84 @@
+"""Files that are read and written region by region."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_dip.batch.file_run import FileRun
+from napari_dip.io import files
+from napari_dip.tasks import shared as sharing
+from napari_dip.tasks.run import get
+
+QUICK = {"device": "cpu", "precision": "float32", "iterations": 4}
+
+
+def restored(tmp_path, name, values, task="denoise", **more):
+    target = tmp_path / name
+    run = FileRun(get(task), {**QUICK, **values}, {"image": more["source"]}, target)
+    result = run.run(lambda it: False, warnings.append)
+    return files.read(target), result
+
+
+warnings: list[str] = []
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "SIDE", 48)
+    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    y, x = np.mgrid[:200, :420]
+    clean = 1000 + 300 * np.sin(x / 9) * np.cos(y / 7)
+    noisy = np.random.default_rng(0).poisson(np.stack([clean, clean[::-1]]))
+    path = tmp_path / "stack.ome.tif"
+    tifffile.imwrite(path, noisy.astype(np.uint16), metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize("dtype", ["float32", "input"])
+@pytest.mark.parametrize("share", ["yes", "no"])
+def test_the_result_is_that_of_the_whole(
+    tmp_path, source, monkeypatch, ending, dtype, share
+):
+    if ending == ".ome.zarr":
+        pytest.importorskip("zarr")
+    values = {"share": share, "tile": 192, "dtype": dtype}
+    whole, _ = restored(tmp_path, f"whole{ending}", values, source=source)
+    monkeypatch.setattr(files, "_LARGE", 0)
+    opened = []
+    monkeypatch.setattr(
+        files,
+        "open_image",
+        lambda path, series=None, _open=files.open_image: (
+            opened.append(path) or _open(path, series)
+        ),
+    )
+    parts, result = restored(tmp_path, f"parts{ending}", values, source=source)
+    assert opened == [source]
+    np.testing.assert_array_equal(parts.data, whole.data)
+    assert parts.header.dtype == whole.header.dtype
+    assert parts.header.axes == whole.header.axes
+    assert parts.header.provenance["recipe"]["share"] == share
+    assert result.facts["shape"] == [2, 200, 420]
+
+
+def test_finer_pixels_have_their_own_shape(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(files, "_LARGE", 0)
+    values = {"factor": 2, "iterations": 1}
+    image, _ = restored(
+        tmp_path, "large.tif", values, task="super_resolve", source=source
+    )
+    assert image.data.shape == (2, 400, 840)
+
+
+def test_nothing_is_left_of_a_run_that_fails(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(files, "_LARGE", 0)
+
+    def fail(it):
+        raise RuntimeError("stop here")
+
+    target = tmp_path / "out.ome.tif"
+    run = FileRun(get("denoise"), QUICK, {"image": source}, target)
+    with pytest.raises(RuntimeError, match="stop here"):
+        run.run(fail, warnings.append)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["stack.ome.tif"]

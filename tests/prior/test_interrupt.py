@@ -1,0 +1,141 @@
+"""Fits that are stopped in the middle of a step."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dip.prior import interrupt
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.codes import BlindSpot, Noise
+from napari_dip.prior.collaborative import collaborative_filter
+from napari_dip.prior.fit import STOPPED, fit, run_to_end
+from napari_dip.prior.layers import Conv
+from napari_dip.prior.local import Local
+from napari_dip.prior.problem import Prior, Problem, Settings
+from napari_dip.prior.stopping import Iterations
+from napari_dip.prior.wiener import wiener
+
+HOURGLASS = Prior(Architecture.uniform(8, 2), Noise())
+LOCAL = Prior(Local((8, 8)), BlindSpot(0.25))
+
+
+@pytest.fixture
+def problem():
+    random = np.random.default_rng(0)
+    noisy = random.random((1, 1, 64, 64), np.float32)
+    return Problem(torch.from_numpy(noisy))
+
+
+def settings(**more):
+    return Settings(Iterations(12), precision="float32", resumable=True, **more)
+
+
+class Asked:
+    """Counts how often it is asked, and says stop from some time on."""
+
+    def __init__(self, after):
+        self.count, self.after = 0, after
+
+    def __call__(self):
+        self.count += 1
+        return self.count > self.after
+
+
+def stopped(fitting, asked):
+    """Run a fit as a panel does; return it and the iterate that it was stopped at."""
+    stop = None
+    with interrupt.asking(asked):
+        while True:
+            try:
+                it = fitting.send(stop)
+            except StopIteration as end:
+                return end.value, it
+            stop = asked.count > asked.after
+
+
+def questions(problem, prior, chosen):
+    """Return how often a whole fit asks."""
+    asked = Asked(10**9)
+    with interrupt.asking(asked):
+        run_to_end(fit(problem, prior, chosen))
+    return asked.count
+
+
+@pytest.mark.parametrize("part", [0.3, 0.47, 0.5, 0.6, 0.8])
+@pytest.mark.parametrize(
+    ("prior", "more"),
+    [
+        (HOURGLASS, {}),
+        (LOCAL, {"average": "weights", "coarse_iterations": 5}),
+        (LOCAL, {"average": "weights", "check_every": 2}),
+    ],
+    ids=["hourglass", "coarse", "checks"],
+)
+def test_a_step_is_given_up_and_leaves_no_trace(problem, prior, more, part):
+    chosen = settings(**more)
+    asked = Asked(round(part * questions(problem, prior, chosen)))
+    given_up, at = stopped(fit(problem, prior, chosen), asked)
+    assert given_up.stopped_by == STOPPED
+
+    def callback(it):
+        return (it.step, it.ahead) == (at.step, at.ahead)
+
+    waited = run_to_end(fit(problem, prior, chosen), callback)
+    assert torch.equal(given_up.image, waited.image)
+    whole = run_to_end(fit(problem, prior, chosen))
+    further = run_to_end(given_up.resume(0))
+    assert torch.equal(further.image, whole.image)
+    assert further.history == whole.history
+
+
+def test_nothing_is_given_up_before_there_is_an_image(problem):
+    given_up, at = stopped(fit(problem, HOURGLASS, settings()), Asked(0))
+    assert (at.step, given_up.iterations) == (1, 1)
+    assert torch.isfinite(given_up.image).all()
+
+
+def test_a_stop_is_heard_between_two_layers(problem, monkeypatch):
+    asked, computed = Asked(70), []
+    forward = Conv.forward
+
+    def counted(self, x):
+        out = forward(self, x)
+        computed.append(asked.count > asked.after)
+        return out
+
+    monkeypatch.setattr(Conv, "forward", counted)
+    _, at = stopped(fit(problem, HOURGLASS, settings()), asked)
+    assert at.step > 1
+    # No layer was begun after that: the average of this fit needs no network.
+    assert not any(computed)
+
+
+def test_an_exception_ends_the_fit_from_within_either_pass(problem):
+    class GaveUp(Exception):
+        pass
+
+    for after in range(5, 60, 5):
+        asked = Asked(after)
+
+        def wanted(asked=asked):
+            if asked():
+                raise GaveUp
+            return False
+
+        with interrupt.asking(wanted), pytest.raises(GaveUp):
+            run_to_end(fit(problem, HOURGLASS, settings()))
+        assert asked.count == after + 1
+
+
+@pytest.mark.parametrize("step", [wiener, collaborative_filter])
+def test_filters_ask_too(step):
+    image = torch.rand(1, 1, 32, 32)
+    asking, allowed = interrupt.asking(Asked(0)), interrupt.allowed()
+    with asking, allowed, pytest.raises(interrupt.Interrupted):
+        step(image, image, torch.full_like(image, 0.01))
+
+
+def test_who_does_not_ask_pays_nothing():
+    x = torch.rand(1, 1, 8, 8, requires_grad=True)
+    interrupt.check_both_ways(x)
+    assert not x._backward_hooks

@@ -1,0 +1,70 @@
+"""A few pixels far brighter than all others keep their height in every task."""
+
+import numpy as np
+import pytest
+
+import napari_dip
+from napari_dip.tasks.arrays import BRIGHTEST, FAR, prepare
+
+HEIGHT = 30_000
+SHORT = {"iterations": 10, "device": "cpu", "precision": "float32"}
+MISSING = np.zeros((48, 52), bool)
+MISSING[40:, ::3] = True
+DELTA = np.pad([[1.0]], 2)
+
+TASKS = {
+    "denoise": ((), {}),
+    "denoise_guided": ("guide", {}),
+    "inpaint": ((MISSING,), {"keep_known": False, "noise": "present"}),
+    "deconvolve": ((DELTA,), {"iterations": 60}),
+    "enhance": ((), {"amount": 0.0}),
+    "remove_artifacts": ((), {}),
+    "super_resolve": ((), {"factor": 2, "operator": "box", "noisy": "yes"}),
+}
+
+
+@pytest.fixture
+def beads():
+    """Return a function that gives a noisy image with beads, and where they are."""
+
+    def make(height):
+        random = np.random.default_rng(0)
+        where = np.zeros((48, 52), bool)
+        where[10:13, 20:23] = where[30:32, 8:10] = where[25, 40] = True
+        image = 100 + 20 * np.sin(np.arange(52) / 8) + height * where
+        return image + random.normal(0, 5, where.shape), where
+
+    return make
+
+
+@pytest.mark.parametrize("height", [HEIGHT, 100_000])
+@pytest.mark.parametrize("name", TASKS)
+def test_beads_keep_their_height(beads, name, height):
+    image, where = beads(height)
+    others, parameters = TASKS[name]
+    others = (beads(0)[0],) if others == "guide" else others
+    result = getattr(napari_dip, name)(image, *others, **SHORT | parameters)
+    factor = result.shape[0] // 48
+    result = result.reshape(48, factor, 52, factor).mean(axis=(1, 3))
+    np.testing.assert_allclose(result[where], image[where], rtol=0.01)
+
+
+@pytest.mark.parametrize("name", ["denoise", "remove_artifacts"])
+def test_beads_leave_the_others_their_range(beads, name):
+    image, where = beads(HEIGHT)
+    dim, _ = beads(0)
+    function, further = getattr(napari_dip, name), SHORT | {"iterations": 60}
+    errors = [np.abs(function(i, **further) - dim)[~where].mean() for i in (dim, image)]
+    assert errors[1] < errors[0] + 3
+
+
+def test_what_is_put_aside_comes_back(beads):
+    image, where = beads(HEIGHT)
+    plane = prepare(image[None], "image")
+    assert plane.values.max() == np.float32(BRIGHTEST)
+    np.testing.assert_array_equal(plane.beyond[0] > 0, where)
+    np.testing.assert_allclose(plane.to_units(plane.values)[0], image, rtol=1e-5)
+    finer = plane.to_units(plane.values.repeat(2, 1).repeat(2, 2))[0]
+    np.testing.assert_allclose(finer[::2, 1::2], image, rtol=1e-5)
+    usual = prepare(beads(FAR)[0][None], "image")
+    assert usual.beyond is None

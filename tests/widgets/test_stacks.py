@@ -1,0 +1,129 @@
+"""Stacks that were stopped, and what the panel says while a fit prepares."""
+
+import math
+
+import numpy as np
+import pytest
+
+from napari_dip.prior.stopping import HeldOut
+from napari_dip.widgets.deconvolve import DeconvolveWidget
+from napari_dip.widgets.residual import tolerance
+
+pytestmark = pytest.mark.gui
+
+RESULT = "raw [DIP denoise]"
+
+
+@pytest.fixture
+def stopped_stack(open_widget, until, noisy, slow, every_image):
+    """Return a function that stops a run in the second of four planes."""
+
+    def stop(**kinds):
+        random = np.random.default_rng(1)
+        stack = np.stack([noisy + random.normal(0, 10, noisy.shape) for _ in range(4)])
+        viewer, widget = open_widget(
+            stack.astype(np.float32), iterations=30, contrast_limits=(0, 120)
+        )
+        for name, value in kinds.items():
+            widget.fields.fields[name].value = value
+        reports = []
+        widget.controller.reported.connect(reports.append)
+        widget.panel.run_button.click()
+        until(lambda: bool(reports) and reports[-1].part == 1)
+        widget.panel.stop_button.click()
+        until(lambda: widget.controller.state == "idle")
+        return viewer, widget
+
+    return stop
+
+
+@pytest.mark.parametrize("dtype", ["float32", "input"])
+def test_a_result_has_only_planes_that_were_fitted(stopped_stack, dtype, messages):
+    viewer, widget = stopped_stack(dtype=dtype)
+    result = viewer.layers[RESULT]
+    assert np.isfinite(result.data[:2]).all()
+    assert np.isnan(result.data[2:]).all()
+    text = widget.panel.progress.text()
+    assert "Planes 1 to 2 are done, the last as far as it was" in text
+    assert "planes 3 to 4 were not begun and are empty" in text
+    assert messages == []
+
+
+def test_the_residual_is_read_plane_by_plane(stopped_stack, until):
+    viewer, widget = stopped_stack()
+    viewer.dims.set_current_step(0, 0)
+    widget.comparison.residual_button.click()
+    reading = widget.comparison.reading
+    until(lambda: reading.text().startswith("Plane 1 of 4. "))
+    assert "white noise" in reading.text()
+    viewer.dims.set_current_step(0, 3)
+    widget.comparison.residual_button.click()
+    until(lambda: reading.text().startswith("Plane 4 of 4. "))
+    assert "was not fitted" in reading.text()
+    assert tolerance(32 * 32) > 1.5
+
+
+def test_why_a_stack_cannot_go_on_is_said_beside_the_button(stopped_stack):
+    _, widget = stopped_stack()
+    assert not widget.scrubber.go_on_button.isEnabled()
+    assert widget.scrubber.reason.isVisibleTo(widget)
+    assert "one fit" in widget.scrubber.reason.text()
+
+
+def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):
+    _, widget = open_widget(noisy, iterations=80)
+    finish(widget)
+    assert widget.scrubber.more.value() == 40
+
+
+def test_iterations_before_the_first_are_called_preparing(open_widget, until, slow):
+    large = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
+    large[20:40, 20:40] += 100
+    _, widget = open_widget(large, iterations=10)
+    texts = []
+    widget.controller.reported.connect(
+        lambda report: texts.append(widget.panel.progress.text())
+    )
+    bars = []
+    widget.controller.reported.connect(
+        lambda report: bars.append(widget.panel.bar.value())
+    )
+    widget.panel.run_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert not any("Iteration 0" in text for text in texts)
+    assert any(text.startswith("Preparing: iteration ") for text in texts)
+    assert any(" of 60" in text for text in texts)
+    assert any(text.startswith("Iteration ") for text in texts)
+    assert bars == sorted(bars)
+    assert bars[0] > 0
+
+
+def test_a_first_estimate_is_preparing_too(open_widget, until, noisy, slow):
+    viewer, widget = open_widget(noisy, kind=DeconvolveWidget, iterations=5)
+    viewer.add_image(np.ones((3, 3), np.float32), name="psf")
+    widget.panel.run_button.click()
+    until(lambda: "Preparing: iteration " in widget.panel.progress.text())
+    assert " of 100" in widget.panel.progress.text()
+    widget.panel.cancel_button.click()
+
+
+def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noisy):
+    bright = 1000 * noisy
+    _, widget = open_widget(bright, iterations="auto")
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: widget.controller.state == "idle")
+    (last,) = [report for report in reports if report.finishing]
+    assert last.score_name == "estimated error"
+    # The noise is 10,000, and the image is better than that but not perfect.
+    assert 500 < last.score < 10_000
+    assert all(check[3] > 0 for report in reports for check in report.checks[1:])
+
+
+def test_an_error_below_nothing_is_as_small_as_can_be_told():
+    rule = HeldOut(100, variance=(0.01,))
+    assert rule.error(-0.000852) == rule.error(0.0) > 0
+    assert rule.error(0.0004) == pytest.approx(0.02)
+    assert rule.error(0.0) < 0.2 * math.sqrt(0.01)
+    assert HeldOut(100).error(0.04) == pytest.approx(0.2)

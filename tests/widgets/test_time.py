@@ -1,0 +1,317 @@
+"""Time before Run, the quality, the visible region, and how soon a fit ends."""
+
+import time
+
+import numpy as np
+import pytest
+from superqt import QCollapsible
+from superqt.utils import WorkerBase
+
+from napari_dip.prior.layers import Conv
+from napari_dip.tasks import forecast
+from napari_dip.widgets import foresee
+from napari_dip.widgets.controller import duration
+from napari_dip.widgets.denoise import DenoiseWidget
+from napari_dip.widgets.enhance import EnhanceWidget
+from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.quality import BEST, NORMAL, QUICK, Quality
+from napari_dip.widgets.super_resolve import SuperResolveWidget
+from napari_dip.widgets.task import SHOWN
+
+pytestmark = pytest.mark.gui
+
+RESULT = "raw [DIP denoise]"
+
+
+@pytest.fixture
+def paced(monkeypatch):
+    """Let every step take a hundredth of a second and a microsecond for every pixel."""
+    monkeypatch.setattr(forecast, "_pace", lambda *fit: (0.01, 1e-6))
+
+
+@pytest.fixture
+def estimate(until):
+    """Return a function that estimates what Run would take, and returns the text."""
+
+    def ask(widget):
+        widget.foresight.debouncer.setTimeout(10)
+        widget.foresight.ask()
+        labels = widget.quality.labels.values()
+        until(lambda: all("\n" in label.text() for label in labels))
+        return widget.panel.estimate.text()
+
+    return ask
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """Collect the seconds that every quality of any panel is said to take."""
+    told, show = {}, Quality.show_seconds
+
+    def note(self, name, seconds):
+        told[name] = seconds
+        show(self, name, seconds)
+
+    monkeypatch.setattr(Quality, "show_seconds", note)
+    return told
+
+
+def test_time_for_all_planes_is_said_before_the_run(
+    open_widget, estimate, seconds, noisy, paced
+):
+    _, widget = open_widget(np.stack([noisy] * 50), iterations="auto")
+    text = estimate(widget)
+    # 80 iterations of (0.01 + 1024 / 10^6) s for a plane, and a bit for the rest.
+    assert 44 < seconds[NORMAL] < 200
+    assert seconds[BEST] > 2 * seconds[NORMAL]
+    assert text.startswith(f"At most {duration(seconds[NORMAL])} for 50 planes, ")
+    widget.planes.value = SHOWN
+    widget.quality.labels[NORMAL].setText("")
+    text = estimate(widget)
+    assert "planes" not in text
+    assert seconds[NORMAL] < 6
+
+
+def test_hours_are_warned_of_and_something_quicker_is_offered(
+    open_widget, estimate, noisy, paced
+):
+    stack = np.broadcast_to(noisy, (4000, 32, 32))
+    _, widget = open_widget(
+        stack, contrast_limits=(0, 100), iterations="auto", share="no"
+    )
+    text = estimate(widget)
+    assert " h for 4000 planes" in text
+    assert "That is long: try it on the visible region first" in text
+    assert "choose the plane that is shown" in text
+
+
+def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
+    forecast._paces.clear()
+    from napari_dip.tasks.denoise import DenoiseRecipe
+
+    recipe = DenoiseRecipe(iterations=100, precision="float32")
+    large = np.tile(noisy, (16, 16))
+    piece = large[:192, :192]
+    began = time.process_time()
+    first = forecast.forecast(recipe, [large], [piece])
+    middle = time.process_time()
+    again = forecast.forecast(recipe, [large], [piece])
+    end = time.process_time()
+    assert end - middle < middle - began
+    assert first.fixed
+    assert first.planes == 1
+    assert 0 < again.finishing < again.seconds
+    stack = forecast.forecast(recipe, [np.stack([large] * 7)], [piece])
+    assert stack.planes == 7
+    assert stack.seconds == pytest.approx(7 * again.seconds, rel=0.5)
+
+
+@pytest.mark.slow
+def test_a_forecast_is_right_within_a_factor_of_two():
+    from napari_dip import denoise
+    from napari_dip.tasks.denoise import DenoiseRecipe
+
+    y, x = np.mgrid[:384, :384] / 40
+    image = np.sin(x) * np.cos(y) + np.random.default_rng(0).normal(0, 0.2, x.shape)
+    piece = [image[90:282, 90:282]]
+    told = forecast.forecast(DenoiseRecipe(), [image], piece).seconds
+    began = time.perf_counter()
+    denoise(image)
+    took = time.perf_counter() - began
+    assert took / 2 < told < 2 * took
+
+
+def test_a_forecast_that_is_no_longer_wanted_ends(open_widget, until, noisy):
+    forecast._paces.clear()
+    _, widget = open_widget(np.tile(noisy, (16, 16)), iterations="auto")
+    widget.fields.fields["preset"].value = "paper"
+    widget.foresight.debouncer.setTimeout(10)
+    widget.foresight.ask()
+    until(lambda: bool(WorkerBase._worker_set))
+    assert "Timing" in widget.panel.estimate.text()
+    widget.foresight.cancel()
+    assert not widget.panel.estimate.isVisibleTo(widget)
+    until(lambda: not WorkerBase._worker_set)
+    assert "of memory" not in widget.panel.estimate.text()
+
+
+def test_no_time_is_measured_while_a_fit_runs(
+    open_widget, until, qtbot, noisy, slow, monkeypatch
+):
+    asked = []
+
+    def forecasts(*args):
+        asked.append(args)
+        yield from ()
+
+    monkeypatch.setattr(foresee, "_forecasts", forecasts)
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    other = EnhanceWidget(viewer)
+    viewer.window.add_dock_widget(other, name="Enhance")
+    widget.panel.run_button.click()
+    other.foresight.debouncer.setTimeout(10)
+    other.foresight.ask()
+    qtbot.wait(200)
+    assert not asked
+    widget.panel.cancel_button.click()
+    until(lambda: bool(asked))
+
+
+# -- the simple view ------------------------------------------------------------------
+
+
+def test_the_simple_view_has_layers_quality_and_run(open_widget, noisy):
+    _, widget = open_widget(noisy)
+    visible = [f for f in widget.fields.fields.values() if shown(f, widget)]
+    assert visible == []
+    assert widget.inputs["image"].combo.native.isVisibleTo(widget)
+    assert widget.quality.isVisibleTo(widget)
+    assert widget.panel.run_button.isVisibleTo(widget)
+    for button in ("pause_button", "stop_button", "cancel_button"):
+        assert not getattr(widget.panel, button).isVisibleTo(widget)
+    widget.settings_section.expand(animate=False)
+    assert shown(widget.fields.fields["preset"], widget)
+    assert not shown(widget.fields.fields["seed"], widget)
+
+
+def shown(field, widget):
+    """Whether a field is in view, and in no section that is folded."""
+    part = field.widget.native
+    visible = part.isVisibleTo(widget)
+    while part is not widget:
+        visible = visible and not (
+            isinstance(part, QCollapsible) and not part.isExpanded()
+        )
+        part = part.parentWidget()
+    return visible
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(SuperResolveWidget, "factor"), (EnhanceWidget, "amount")]
+)
+def test_what_is_wanted_is_not_folded_away(open_widget, noisy, kind, name):
+    _, widget = open_widget(noisy, kind=kind)
+    visible = {n for n, f in widget.fields.fields.items() if shown(f, widget)}
+    assert visible == {name}
+
+
+def test_the_quality_fills_in_preset_and_iterations(open_widget, noisy):
+    _, widget = open_widget(noisy, kind=InpaintWidget, iterations="auto")
+    assert widget.quality.names == [QUICK, NORMAL, BEST]
+    assert widget.quality.slider.value() == 1
+    for place, values in enumerate([("fast", 150), ("fast", "auto"), ("best", "auto")]):
+        widget.quality.slider.setValue(place)
+        filled = widget.fields.values()
+        assert (filled["preset"], filled["iterations"]) == values
+        assert widget.quality.slider.value() == place
+    widget.fields.fields["preset"].value = "paper"
+    assert not widget.quality.labels[BEST].isEnabled()
+    widget.quality.slider.setValue(1)
+    assert widget.fields.values()["preset"] == "fast"
+    assert widget.quality.labels[BEST].isEnabled()
+
+
+def test_denoising_has_no_quick_look(open_widget, noisy):
+    _, widget = open_widget(noisy, kind=DenoiseWidget)
+    assert widget.quality.names == [NORMAL, BEST]
+
+
+# -- the visible region ---------------------------------------------------------------
+
+
+def test_the_visible_region_is_restored_in_its_place(open_widget, until, noisy):
+    large = np.tile(noisy, (8, 8))
+    viewer, widget = open_widget(
+        np.stack([large, large + 100, large + 200]),
+        iterations=2,
+        scale=(2, 0.5, 0.25),
+        translate=(1, 10, 20),
+        contrast_limits=(0, 300),
+    )
+    layer = viewer.layers["raw"]
+    viewer.dims.set_current_step(0, 1)
+    layer.corner_pixels = np.array([[1, 40, 100], [1, 180, 230]])
+    widget.panel.try_button.click()
+    until(lambda: widget.controller.state == "idle")
+    result = viewer.layers["raw [DIP denoise, visible region]"]
+    assert result.data.shape == (1, 140, 130)
+    assert tuple(result.scale) == (2, 0.5, 0.25)
+    assert tuple(result.translate) == (3, 10 + 40 * 0.5, 20 + 100 * 0.25)
+    assert abs(np.median(result.data) - np.median(large + 100)) < 10
+    assert result.metadata["napari-dip"]["crop"] == [[1, 2], [40, 180], [100, 230]]
+
+
+def test_a_region_that_is_too_small_is_made_larger(open_widget, until, noisy):
+    large = np.tile(noisy, (4, 4))
+    viewer, widget = open_widget(large, iterations=2)
+    viewer.layers["raw"].corner_pixels = np.array([[0, 120], [6, 128]])
+    widget.panel.try_button.click()
+    until(lambda: widget.controller.state == "idle")
+    result = viewer.layers["raw [DIP denoise, visible region]"]
+    assert result.data.shape == (64, 64)
+    assert tuple(result.translate) == (0, 64)
+
+
+def test_an_image_out_of_view_is_said_to_be(open_widget, noisy):
+    viewer, widget = open_widget(noisy, iterations=2)
+    viewer.layers["raw"].corner_pixels = np.array([[32, 32], [32, 32]])
+    widget.panel.try_button.click()
+    assert "raw is not in view" in widget.panel.progress.text()
+
+
+# -- the end --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow_layers(monkeypatch):
+    """Make every convolution take a while; return how many there were."""
+    forward, done = Conv.forward, []
+
+    def slowly(self, x):
+        time.sleep(0.05)
+        done.append(self)
+        return forward(self, x)
+
+    monkeypatch.setattr(Conv, "forward", slowly)
+    return done
+
+
+@pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
+def test_a_fit_ends_between_two_layers(
+    open_widget, until, qtbot, noisy, slow_layers, button
+):
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: bool(reports) and reports[-1].step > 0)
+    qtbot.wait(300)
+    before = len(slow_layers)
+    getattr(widget.panel, button).click()
+    if button == "cancel_button":
+        assert widget.controller.state == "idle"
+        until(lambda: not WorkerBase._worker_set)
+        assert len(slow_layers) - before <= 2  # an iteration has 26
+        return
+    until(lambda: reports[-1].finishing)
+    assert len(slow_layers) - before <= 2
+    assert "finishing the image" in widget.panel.progress.text()
+    assert widget.panel.cancel_button.isEnabled()
+    until(lambda: widget.controller.state == "idle")
+    assert np.isfinite(viewer.layers[RESULT].data).all()
+
+
+def test_another_fit_waits_until_a_cancelled_one_has_ended(
+    open_widget, until, noisy, slow_layers
+):
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: bool(reports))
+    widget.panel.cancel_button.click()
+    widget.fields.fields["iterations"].value = 1
+    widget.panel.run_button.click()
+    assert widget.controller.state == "waiting"
+    until(lambda: widget.controller.state == "idle")
+    assert [layer.name for layer in viewer.layers] == ["raw", RESULT]
