@@ -151,7 +151,8 @@ def parse(arguments):
 def test_commands_exist(name):
     for arguments in commands_of(name):
         command, bound, ignored = parse(arguments)
-        assert callable(command) and not ignored, arguments
+        assert callable(command), arguments
+        assert not ignored, arguments
         task = arguments[0].replace("-", "_")
         if task in TASKS:
             recipe = get(task).recipe
