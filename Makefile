@@ -10,12 +10,14 @@ PYTEST_ARGS ?=
 PRECISION ?= auto
 # Processes that share the tests, each on one thread; 0 for none beside pytest's own.
 JOBS ?= 2
+# mkdocs-material announces its successor otherwise.
+export NO_MKDOCS_2_WARNING := 1
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types dist env system clean
+.PHONY: help demo test test-slow lint types docs dist env system clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +38,9 @@ lint: $(VENV)/.dev ## check style, formatting and the direction of imports
 
 types: $(VENV)/.dev ## check types
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs ## build the documentation site; warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
 
 dist: $(VENV)/.dev ## build the source archive and, from it, the wheel
 	$(BIN)/python -m build --no-isolation
@@ -65,3 +70,7 @@ $(VENV)/.headless: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e ".[cluster,napari,zarr]" --group dev
 	touch $(VENV)/.headless $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP_INSTALL) --group docs
+	touch $@

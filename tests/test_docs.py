@@ -1,28 +1,164 @@
-"""The commands in the documentation exist, with their options."""
+"""The code of the documentation: Python runs, and shell commands exist."""
 
 import re
 import shlex
+from functools import wraps
+from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
+import zarr
+from cyclopts import CycloptsError
+from scipy.ndimage import gaussian_filter
+from torch import nn
 
+import napari_dip
 from napari_dip.cli.commands import app
+from napari_dip.cli.options import values_of
+from napari_dip.io import files
+from napari_dip.tasks import shared
+from napari_dip.tasks.run import TASKS, get
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+NOT_INSTALLED = ("dask_jobqueue", "deepinv")
+"""Libraries of others that pages show and that no extra installs."""
 
 
-def commands(text):
-    """Yield the commands of napari-dip in the shell blocks of a page."""
-    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
+def fenced(page, language):
+    """Return the fenced blocks of a page, those within tabs and lists too."""
+    blocks = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```$", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [re.sub(f"^{indent}", "", text, flags=re.M) for indent, text in blocks]
+
+
+def with_code(language):
+    return [n for n, page in zip(NAMES, PAGES, strict=True) if fenced(page, language)]
+
+
+@pytest.fixture
+def short(monkeypatch, changed_presets):
+    """Make every fit of a task end after two iterations."""
+    changed_presets(coarse_iterations=0, start_iterations=0, finish=())
+    monkeypatch.setattr(shared, "WINDOWS", 4)
+    # A page adds a task, which must not stay.
+    monkeypatch.setitem(TASKS, "robust", "page")
+    for name in TASKS.keys() - {"robust"}:
+        monkeypatch.setattr(napari_dip, name, shortened(getattr(napari_dip, name)))
+
+
+def shortened(function):
+    @wraps(function)
+    def call(*arguments, **keywords):
+        if "stop" in keywords:
+            keywords["callback"] = lambda iterate: iterate.step >= 2
+        else:
+            keywords["iterations"] = 2
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def given(name):
+    """Return what the blocks of a page take as given."""
+    rng = np.random.default_rng(0)
+    photo = skimage.data.astronaut()[64:112, 180:244]
+    gray = photo.mean(axis=-1)
+    mask = np.zeros(gray.shape, bool)
+    mask[12:36, 16:48] = True
+    names = {
+        "np": np,
+        "image": gray + rng.normal(0, 10, gray.shape),
+        "mask": mask,
+        "psf": np.ones((5, 5)),
+        "guess": np.ones((5, 5)),
+    }
+    if name == "docs/blending.md":
+        names |= {"small": photo, "small_mask": mask}
+        background = np.tile(photo, (3, 3, 1))
+        names |= {"background": background, "foreground": background[::-1]}
+        names["mask"] = np.tile(mask, (3, 3))
+    elif name == "docs/data-sets.md":
+        names |= {"napari_dip": napari_dip, "stack": np.stack([gray, gray])}
+        zarr.save_array("large.zarr", gray)
+    elif name == "docs/deconvolution.md":
+        points = np.zeros((160, 160))
+        points[20::40, 20::40] = 1e4
+        names["beads"] = gaussian_filter(points, 1.5) + rng.normal(0, 1, points.shape)
+    elif name == "docs/files.md":
+        slide = rng.integers(0, 255, (2, 1100, 1300), np.uint8)
+        files.write("slide.ome.tif", slide)
+        names |= {"values": slide[0, :512, :512], "made": {"task": "denoise"}}
+    elif name == "docs/restore.md":
+        names |= {"small": np.tile(gray, (2, 1))[:64]}
+        names |= {"views": np.ones(256), "project": lambda x: x.mean(-1)}
+        names |= {"spectrum": np.ones(256), "disperse": lambda x: x.mean(-2)}
+    elif name == "docs/networks.md":
+        names |= {"image": photo, "net": Classifier()}
+    return names
+
+
+class Classifier(nn.Module):
+    """Has layers with the names that a page uses, and is not trained."""
+
+    def __init__(self):
+        super().__init__()
+        halving = [nn.Conv2d(c, 4, 3, stride=2) for c in (3, 4, 4, 4)]
+        self.features = nn.Sequential(*halving, *(nn.Conv2d(4, 4, 1) for _ in range(4)))
+        self.classifier = nn.Linear(4, 1000)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((-2, -1)))
+
+
+@pytest.mark.parametrize("name", with_code("python"))
+def test_python_runs(name, short, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name in ("README.md", "docs/index.md"):
+        photo = skimage.data.camera()[60:124, 110:174]
+        monkeypatch.setattr(skimage.data, "camera", lambda: photo)
+    names = {"__name__": "page", **given(name)}
+    before = set(names)
+    for number, text in enumerate(fenced(ROOT / name, "python"), 1):
+        try:
+            exec(compile(text, f"{name}, block {number}", "exec"), names)
+        except ModuleNotFoundError as error:
+            if error.name not in NOT_INSTALLED:
+                raise
+    assert set(names) > before
+
+
+def commands_of(name):
+    """Yield the arguments of the calls of napari-dip on a page."""
+    for text in fenced(ROOT / name, "bash"):
+        for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             while words and "=" in words[0]:
-                words.pop(0)  # a variable of the environment
-            if words and words[0] == "napari-dip" and "--help" not in words:
+                words.pop(0)
+            if words[:1] == ["napari-dip"]:
                 yield words[1:]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/batch.md", "docs/networks.md"])
-def test_commands_are_understood(root, page):
-    found = list(commands((root / page).read_text("utf-8")))
-    assert found
-    for words in found:
-        _, _, ignored = app().parse_args(words, exit_on_error=False, print_error=False)
-        assert ignored == {}, words
+def parse(arguments):
+    return app().parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("name", with_code("bash"))
+def test_commands_exist(name):
+    for arguments in commands_of(name):
+        command, bound, ignored = parse(arguments)
+        assert callable(command), arguments
+        assert not ignored, arguments
+        task = arguments[0].replace("-", "_")
+        if task in TASKS:
+            recipe = get(task).recipe
+            recipe(**values_of(recipe, bound.kwargs))
+
+
+def test_a_wrong_option_is_found():
+    with pytest.raises(CycloptsError, match="--sharper"):
+        parse(["denoise", "in.tif", "-o", "out.tif", "--sharper", "2"])
