@@ -167,3 +167,15 @@ def test_analysing_a_large_image_takes_little_memory():
     tracemalloc.stop()
     # A copy of every patch would be 1.7 GB.
     assert peak < 300e6
+
+
+def test_texture_in_some_planes_does_not_count_as_noise():
+    random = np.random.default_rng(0)
+    planes = random.normal(0.5, 0.05, (12, 96, 96))
+    # Texture as fine as noise in two thirds of the planes.
+    planes[4:] += random.normal(0, 0.2, (8, 96, 96))
+    values = planes[None].astype(np.float32)
+    model = plane_model(prepare(values, "image"), "auto", None)
+    assert model.kind == "gaussian"
+    span = prepare(values, "image").span[0]
+    assert np.sqrt(model.variance[0]) * span == pytest.approx(0.05, rel=0.1)

@@ -50,6 +50,15 @@ LIKE_VARIANCES = 4.0
 LIKE_COUNTS = (0.5, 1.5)
 """Variance of the noise of counts over their mean: 1 but for what is estimated."""
 
+MANY_PLANES = 8
+"""Planes from which on each is asked for its noise."""
+
+LARGE_PLANE = 96
+"""Pixels along a plane that tell its noise well enough."""
+
+LEAST = 0.2
+"""Quantile of the noise of planes that is taken for that of all."""
+
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
@@ -199,6 +208,26 @@ def gaussian_variance(
         if smallest.mean() <= np.median(smallest):
             return float(max(smallest.mean(), 0))
     return float(max(eigenvalues[0], 0))
+
+
+def _least_variance(values: Float, usable: Mask) -> float:
+    """Estimate the variance of independent noise where there is least texture.
+
+    Fine texture counts as noise.  Of many large planes those that have least of it tell
+    the noise of all.
+    """
+    planes = np.moveaxis(values, -3, 0) if values.ndim == 4 else values[None]
+    masks = usable if values.ndim == 4 else usable[None]
+    if len(planes) < MANY_PLANES or min(values.shape[-2:]) < LARGE_PLANE:
+        return gaussian_variance(values, usable)
+    step = max(len(planes) // (4 * MANY_PLANES), 1)
+    known = [m.any() for m in masks[::step]]
+    variances = [
+        gaussian_variance(plane, mask)
+        for plane, mask, some in zip(planes[::step], masks[::step], known, strict=True)
+        if some
+    ]
+    return float(np.quantile(variances, LEAST)) if variances else 0.0
 
 
 def _residual(plane: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -494,7 +523,7 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
         return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, 1e5) ** 2)
     count = len(values)
     variances = np.array(
-        [gaussian_variance(values[c : c + 1], usable[c]) for c in range(count)]
+        [_least_variance(values[c : c + 1], usable[c]) for c in range(count)]
     )
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):
