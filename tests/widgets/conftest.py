@@ -141,7 +141,7 @@ def open_own_viewer(make_napari_viewer_proxy, dock):
 def until(qtbot):
     """Return a function that runs the event loop until something is so."""
 
-    def wait(condition, timeout=20):
+    def wait(condition, timeout=60):
         qtbot.waitUntil(condition, timeout=timeout * 1000)
 
     return wait

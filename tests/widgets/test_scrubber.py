@@ -24,7 +24,7 @@ def test_the_slider_ends_at_the_result_and_goes_back_through_the_fit(done):
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]
     result = layer.data.copy()
     assert scrubber.isVisibleTo(widget)
-    assert len(scrubber.moments) > 3
+    assert len(scrubber.moments) > 2
     assert scrubber.moments[scrubber.slider.value()] is None
     assert "the result" in scrubber.label.text()
     scrubber.slider.setValue(0)

@@ -73,12 +73,12 @@ def test_time_for_all_planes_is_said_before_the_run(
 
 
 def test_hours_are_warned_of_and_something_quicker_is_offered(
-    open_widget, estimate, noisy, paced
+    open_widget, estimate, noisy, paced, monkeypatch
 ):
+    # Fits of their own for all planes.
+    monkeypatch.setattr("napari_dip.tasks.shared.ENOUGH", 10**12)
     stack = np.broadcast_to(noisy, (4000, 32, 32))
-    _, widget = open_widget(
-        stack, contrast_limits=(0, 100), iterations="auto", share="no"
-    )
+    _, widget = open_widget(stack, contrast_limits=(0, 100), iterations="auto")
     text = estimate(widget)
     assert " h for 4000 planes" in text
     assert "That is long: try it on the visible region first" in text

@@ -66,6 +66,7 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         unit=recipe.preset == "paper",
         skip_constant=True,
         reach=AROUND,
+        shareable=True,
         uncertain=uncertain(recipe),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, Pixels, per_channel
 from napari_dip.tasks.channels import CERTAIN
 from napari_dip.tasks.task import Index, Job
@@ -51,7 +52,10 @@ def most(layout: Layout) -> int:
 
 def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
     """Return whether neighbouring planes help to predict a plane, in every channel."""
-    others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
+    try:
+        others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
+    except InputError:
+        return False  # one of them cannot be read
     known = [c for c in range(job.layout.channels) if np.isfinite(pool.values[c]).any()]
     return all(helps(pool.values[c], others.values[c]) for c in known)
 
@@ -117,7 +121,13 @@ def guide(
     for index in windows:
         planes = []
         for other in around(job.layout, index, count):
-            pixels = job.pixels(other, job.take(other))
+            try:
+                pixels = job.pixels(other, job.take(other))
+            except InputError:
+                # It cannot be read, which is told when it is its turn.
+                sides = job.layout.extent(other)
+                planes.append(np.full((len(channels), *sides), 0.5))
+                continue
             assert pixels is not None
             values = pixels.values[list(channels)].astype(np.float64)
             scaled = (values - per_channel(offset, values)) / per_channel(span, values)

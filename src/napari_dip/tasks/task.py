@@ -244,6 +244,8 @@ class Job:
     reach : int, optional
         Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
         None where parts cannot be fitted.
+    shareable : bool
+        Whether planes can be restored by one network that was fitted to windows of all.
     missing : callable, optional
         Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
         beside what is NaN.
@@ -265,6 +267,7 @@ class Job:
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
+    shareable: bool = False
     missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
     check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
     uncertain: bool = False
@@ -357,10 +360,8 @@ class Job:
 
     @property
     def can_share(self) -> bool:
-        """Whether parts of the image say all that the task needs to know of them."""
-        plain = self.layout.spatial_dims == 2 and self.factor == 1 and not self.canvas
-        alone = self.image is not None and self.check_others is None
-        return plain and alone and not self.unit
+        """Whether planes of this image can share a network."""
+        return self.shareable and self.layout.spatial_dims == 2 and not self.unit
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
