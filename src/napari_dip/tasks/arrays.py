@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -324,6 +324,11 @@ class Pixels:
         """Find the constant regions."""
         channels = values.astype(np.float64)
         return cls(values, np.stack([constant_regions(c) for c in channels]))
+
+    def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
+        """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""
+        known: NDArray[np.bool_] = ~np.isnan(self.values[list(channels)]).any(axis=0)
+        return known
 
 
 @dataclass(frozen=True, eq=False)

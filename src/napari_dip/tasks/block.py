@@ -14,7 +14,7 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, set_up
+from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, seed_for, set_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,8 +155,8 @@ def fit_block(
             )
 
         for attempt in range(len(given_up), ATTEMPTS):
-            seed = recipe.seed + 104729 * (block.plane * count + restart)
-            seed = (seed + 15485863 * attempt) % 2**31
+            number = block.plane * count + restart
+            seed = seed_for(recipe.seed, number, attempt)
             problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
             settings = dataclasses.replace(
                 settings,
@@ -292,20 +292,21 @@ def restored_image(
     in less time.
     """
     step = (preview and plan.preview) or plan.finish
-    return _in_units(plan, _finished(step, _mean(averages)), dtype)
+    return _in_units(plan, _finished(step, mean_of(averages)), dtype)
 
 
 def restored(
     plan: Plan, averages: Sequence[Tensor], dtype: np.dtype[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return the image as `restored_image` does, and the task's deviation, if any."""
-    mean = _mean(averages)
+    mean = mean_of(averages)
     finished = _finished(plan.finish, mean)
     deviation = None if plan.deviation is None else plan.deviation(mean, finished)
     return _in_units(plan, finished, dtype), deviation
 
 
-def _mean(averages: Sequence[Tensor]) -> Tensor:
+def mean_of(averages: Sequence[Tensor]) -> Tensor:
+    """Return the mean of the averaged outputs of several fits."""
     return sum(averages[1:], start=averages[0]) / len(averages)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, Pixels, per_channel
 from napari_dip.tasks.channels import CERTAIN
+from napari_dip.tasks.noise import patches_at
 from napari_dip.tasks.task import Index, Job
 
 if TYPE_CHECKING:
@@ -68,12 +69,10 @@ def helps(planes: NDArray[Any], others: NDArray[Any]) -> bool:
     the other half.
     """
     side = 2 * REACH + 1
-    views = [
-        sliding_window_view(p, (side, side), axis=(1, 2)).reshape(-1, side**2)
-        for p in (planes, others)
-    ]
-    step = max(len(views[0]) // SAMPLES, 1)
-    own, other = (view[::step].astype(np.float64) for view in views)
+    count, *sides = planes.shape
+    total = count * math.prod(n - side + 1 for n in sides)
+    places = np.arange(0, total, max(total // SAMPLES, 1))
+    own, other = patches_at(np.stack([planes, others]), side, places).swapaxes(0, 1)
     usable = np.isfinite(own).all(axis=1) & np.isfinite(other).all(axis=1)
     own, other = own[usable], other[usable]
     if len(own) < 20 * side**2:
@@ -122,14 +121,12 @@ def guide(
         planes = []
         for other in around(job.layout, index, count):
             try:
-                pixels = job.pixels(other, job.take(other))
+                given = job.take(other)
+                assert given is not None
+                plane = job.outside(other, given)
             except InputError:
-                # It cannot be read, which is told when it is its turn.
-                sides = job.layout.extent(other)
-                planes.append(np.full((len(channels), *sides), 0.5))
-                continue
-            assert pixels is not None
-            values = pixels.values[list(channels)].astype(np.float64)
+                plane = job.unread(other)  # which is told when it is its turn
+            values = plane[list(channels)].astype(np.float64)
             scaled = (values - per_channel(offset, values)) / per_channel(span, values)
             planes.append(np.nan_to_num(scaled, nan=0.5).clip(-10, 10))
         images.append(np.concatenate(planes).astype(np.float32))

@@ -145,10 +145,20 @@ def _patches(values: Float, side: int, usable: Mask | None) -> NDArray[np.float6
         if len(clear) >= FEWEST_PATCHES:
             places = clear
     places = places[:: -(-len(places) // SAMPLES)]
+    return patches_at(planes, side, places)
+
+
+def patches_at(
+    planes: NDArray[Any], side: int, places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return patches of images (C, N, Y, X), (n, C, side ** 2).
+
+    `places` number the first pixels of all patches, plane by plane and row by row.
+    """
     views = sliding_window_view(planes, (side, side), axis=(2, 3))
-    z, y, x = np.unravel_index(places, (depth, rows, columns))
+    z, y, x = np.unravel_index(places, views.shape[1:4])
     chosen = np.moveaxis(views[:, z, y, x], 0, 1)
-    return chosen.reshape(len(places), channels, side * side).astype(np.float64)
+    return chosen.reshape(len(places), -1, side * side).astype(np.float64)
 
 
 def channel_correlation(

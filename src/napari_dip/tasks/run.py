@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import LazyArray, Pixels, cast
+from napari_dip.tasks.arrays import FLOAT32, LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
@@ -224,9 +224,9 @@ class _Scheduler:
             except InputError as error:
                 result.failed(number, error)
                 read = False
-                given = np.full((layout.channels, *layout.sides), np.nan, np.float32)
+                given = job.unread(index)
             unchanged = untouched(layout, given, job.factor)
-            plane = Canvas(cast(unchanged, np.dtype(np.float32)), job.factor)
+            plane = Canvas(cast(unchanged, FLOAT32), job.factor)
             if result.stopped:
                 result.not_begun.append(number)
             elif read:
@@ -274,13 +274,14 @@ class _Scheduler:
                     f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
-            fits = list(result.fits)
+            before, seconds = len(result.fits), result.seconds
             ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
 
             def adapt(
                 it: Iterate,
                 block: Block = block,
-                fits: list[Fit] = fits,
+                before: int = before,
+                seconds: float = seconds,
                 ahead: int = ahead,
             ) -> Iterate:
                 def render(finished: bool) -> NDArray[Any]:
@@ -292,10 +293,10 @@ class _Scheduler:
                     it,
                     render=render,
                     index=index,
-                    part=len(fits) + it.part,
+                    part=before + it.part,
                     # Planes to come are taken to have as many blocks as this one.
-                    parts=len(fits) + ahead * it.parts,
-                    seconds=it.seconds + sum(f.seconds for f in fits),
+                    parts=before + ahead * it.parts,
+                    seconds=it.seconds + seconds,
                 )
 
             fitting = fit_block(

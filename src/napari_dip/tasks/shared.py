@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Pixels, Plane
-from napari_dip.tasks.block import constant_image, relay, restored, result_type
+from napari_dip.tasks.block import constant_image, mean_of, relay, restored, result_type
 from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import Block, Index, Job, Overrides, set_up
+from napari_dip.tasks.task import Block, Index, Job, Overrides, seed_for, set_up
 from napari_dip.tasks.tiles import Tile, within
 
 if TYPE_CHECKING:
@@ -233,15 +233,16 @@ class _Group:
         restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
         fits: list[Fit] = []
         for restart in range(restarts):
-            number = (seed + 104729 * restart) % 2**31
-            problem, prior, settings = set_up(plan, preset, recipe, overrides, number)
+            problem, prior, settings = set_up(
+                plan, preset, recipe, overrides, seed_for(seed, restart)
+            )
             settings = dataclasses.replace(settings, threads=threads, keep_weights=True)
             fitting = fit(problem, prior, settings, weights=overrides.weights)
             adapt = partial(self.shown, plane, restart, restarts)
             done, _ = yield from relay(fitting, adapt, None)
             fits.append(done)
         weights = [f.weights for f in fits if f.weights is not None]
-        mean = sum((f.average for f in fits[1:]), start=fits[0].average) / len(fits)
+        mean = mean_of([f.average for f in fits])
         errors = [
             error_of(mean[n : n + 1], plane.cut((n,)), analysis)
             for n in range(len(self.windows))
@@ -365,7 +366,7 @@ def error_on(
     for shared in networks:
         ratios = []
         for index, pixels in parts:
-            if not known_in(pixels, shared.channels).any():
+            if not pixels.known(shared.channels).any():
                 continue
             plane = _scaled(job, shared, index, pixels)
             if plane.levels is not None:
@@ -378,12 +379,6 @@ def error_on(
             ratios.append(error_of(average, plane, shared.analysis))
         unlike = unlike or bool(ratios and shared.is_unlike(float(np.mean(ratios))))
     return float(np.mean(errors)) if errors else 0.0, unlike
-
-
-def known_in(pixels: Pixels, channels: Sequence[int]) -> NDArray[np.bool_]:
-    """Return where all of some channels are known."""
-    known: NDArray[np.bool_] = ~np.isnan(pixels.values[list(channels)]).any(axis=0)
-    return known
 
 
 def restore(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.tasks.arrays import Pixels, cast
+from napari_dip.tasks.arrays import FLOAT32, Pixels, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
@@ -21,10 +21,9 @@ from napari_dip.tasks.shared import (
     draw_windows,
     error_on,
     fit_shared,
-    known_in,
     restore,
 )
-from napari_dip.tasks.task import Block, Index, Job, Overrides
+from napari_dip.tasks.task import Block, Index, Job, Overrides, seed_for
 from napari_dip.tasks.tiles import Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:
@@ -63,22 +62,29 @@ class Sweep:
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
     in_vain: int = 0
+    """Fits of single planes that did not help."""
+    done: int = 0
+    """Tiles that are restored."""
+    latest: Iterate = field(init=False)
+    """Of the newest fit."""
+
+    def __post_init__(self) -> None:
+        sides = self.job.layout.sides
+        self.cut = list(tiles(sides, side_of(self.recipe.tile, sides)))
+        self.total = self.job.layout.planes * len(self.cut)
+        self.began = time.perf_counter()
 
     def run(self) -> Sweeping:
         """Restore all planes; return whether they can share a network."""
-        layout, result = self.job.layout, self.result
-        planes = list(layout.indices())
-        self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
-        self.total, self.done = len(planes) * len(self.cut), 0
-        self.began = time.perf_counter()
+        planes = list(self.job.layout.indices())
         if not (yield from self.fit(planes, self.overrides)):
             return False
         for number, index in enumerate(planes):
             try:
-                chosen = yield from self.choose(number, index)
+                chosen = yield from self.choose(index)
                 yield from self.restore_plane(number, index, chosen)
             except (InputError, FitError) as error:
-                result.failed(number, error)
+                self.result.failed(number, error)
                 self.leave(index)
         return True
 
@@ -88,7 +94,7 @@ class Sweep:
         """Fit networks to windows of some planes; return whether that is possible."""
         job, result = self.job, self.result
         # A plane that has been left for later takes other seeds.
-        seed = (self.recipe.seed + 15485863 * len(self.networks)) % 2**31
+        seed = seed_for(self.recipe.seed, attempt=len(self.networks))
         windows = draw_windows(job, planes, seed)
         if not windows:
             return False
@@ -97,7 +103,7 @@ class Sweep:
         def adapt(it: Iterate) -> Iterate:
             def render(finished: bool) -> NDArray[Any]:
                 plane = job.take(shown)
-                plane = cast(untouched(job.layout, plane, 1), np.dtype(np.float32))
+                plane = cast(untouched(job.layout, plane, 1), FLOAT32)
                 for window, values in zip(windows, it.render(finished), strict=True):
                     if job.layout.is_part(window, shown):
                         region = job.layout.region(window)
@@ -133,7 +139,7 @@ class Sweep:
             result.warn(*(w for f in one.fits for w in f.warnings))
         return True
 
-    def choose(self, number: int, index: Index) -> Sweeping:
+    def choose(self, index: Index) -> Sweeping:
         """Return the networks for a plane: those it has the least error by.
 
         Where it is of another kind than all others, networks are fitted to it alone.
@@ -222,11 +228,11 @@ class Sweep:
         assert pixels is not None
         core = (slice(None), *within(tile.core, tile.seen))
         unchanged = given[core]
-        canvas = Canvas(cast(unchanged, np.dtype(np.float32)), 1)
+        canvas = Canvas(cast(unchanged, FLOAT32), 1)
         deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
         sides = unchanged.shape[1:]
         for shared in networks:
-            if not known_in(pixels, shared.channels)[core[1:]].any():
+            if not pixels.known(shared.channels)[core[1:]].any():
                 continue
             image, errors, warnings = restore(
                 self.job, self.recipe, shared, index, tile, pixels
@@ -250,10 +256,8 @@ class Sweep:
             try:
                 given = self.job.take(where)
             except InputError:
-                # It cannot be read, which has been told already.
-                sides = layout.extent(where)
-                given = np.full((layout.channels, *sides), np.nan, np.float32)
+                given = self.job.unread(where)  # which has been told already
             assert given is not None
-            canvas = Canvas(cast(given, np.dtype(np.float32)), 1)
+            canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))

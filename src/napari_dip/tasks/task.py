@@ -100,8 +100,7 @@ class Block:
 
     def is_known(self, pixels: Pixels) -> bool:
         """Return whether any pixel of it is known in all of its channels."""
-        known = ~np.isnan(self.cut(pixels).values)
-        return bool(known.all(axis=0).any())
+        return bool(pixels.known(self.channels)[self.region()].any())
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
@@ -287,15 +286,20 @@ class Job:
         self, index: tuple[int | slice, ...], plane: NDArray[Any] | None
     ) -> Pixels | None:
         """Return what is known of a plane, which has been taken from the input."""
-        return None if plane is None else Pixels.of(self._outside(index, plane))
+        return None if plane is None else Pixels.of(self.outside(index, plane))
 
-    def _outside(
+    def outside(
         self, index: tuple[int | slice, ...], plane: NDArray[Any]
     ) -> NDArray[Any]:
         """Return a plane with NaN where the mask says that it is missing."""
         if self.missing is None:
             return plane
         return np.where(self.missing(index), np.nan, plane)
+
+    def unread(self, index: Index) -> NDArray[np.float32]:
+        """Return what stands for a plane, or a part of one, that cannot be read."""
+        shape = (self.layout.channels, *self.layout.extent(index))
+        return np.full(shape, np.nan, np.float32)
 
     def check(self, index: tuple[int | slice, ...], name: str) -> bool:
         """Return whether anything is known of a plane.
@@ -308,7 +312,7 @@ class Job:
         plane = self.take(index)
         if plane is None:
             return True
-        values = self._outside(index, plane).astype(np.float64)
+        values = self.outside(index, plane).astype(np.float64)
         known = known_pixels(values, name)
         if not known.any():
             return False
@@ -429,6 +433,11 @@ class Task:
     def subject(self) -> str:
         """Name of the array whose units, scale and axes the result has."""
         return self.like or next(iter(self.files), "")
+
+
+def seed_for(seed: int, fit: int = 0, attempt: int = 0) -> int:
+    """Return the seed of one of many fits, and of another attempt at it."""
+    return (seed + 104729 * fit + 15485863 * attempt) % 2**31
 
 
 def set_up(
