@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
 
 from napari_dip.errors import InputError
@@ -143,6 +145,45 @@ class ParameterPanel(QWidget):
     def _show_message(self, text: str) -> None:
         self.message.setText(text)
         self.message.show()
+
+
+class MakingPanel(ParameterPanel):
+    """A panel that makes a layer of parameters, without a fit to look at."""
+
+    def run(self) -> None:
+        """Make the layer, or say what is wrong."""
+        raise NotImplementedError
+
+    def _fill_with_run(self, tip: str) -> None:
+        """Put the parameters, a button to run and a line of text below each other."""
+        self.run_button = button("Run", tip)
+        self.progress = wrapped()
+        self.progress.hide()
+        self._fill_dock(self.fields, self.run_button, self.progress)
+        self._restore()
+        self.run_button.clicked.connect(self.run)
+
+    def _failed(self, error: Exception) -> None:
+        show_error(str(error))
+        self._end(f"Failed: {error}")
+
+    def _end(self, text: str) -> None:
+        self.run_button.setEnabled(True)
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.progress.setText(text)
+        self.progress.show()
+
+    def _copy(self, write: Callable[[Any], str]) -> None:
+        """Copy a text that is written of the parameters."""
+        try:
+            text = write(self.fields.recipe())
+        except InputError as error:
+            self._show_message(str(error))
+            return
+        copy(text)
+        self._show_message("Copied.")
 
 
 def changed(parameters: Parameters) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_dip.errors import FitError, InputError
@@ -23,8 +23,7 @@ from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import row
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, whole
-from napari_dip.widgets.panel import ParameterPanel, changed, copy
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.panel import MakingPanel, changed
 from napari_dip.widgets.results import insert
 
 SLICES = 129
@@ -51,7 +50,7 @@ class PsfWidget(QWidget):
         self.beads.reset_choices(event)
 
 
-class PsfPanel(ParameterPanel):
+class PsfPanel(MakingPanel):
     """One of the ways: parameters, a layer, and a new layer with the PSF."""
 
     kind: ClassVar[type[Parameters]]
@@ -66,13 +65,8 @@ class PsfPanel(ParameterPanel):
         self.inputs = {"image": self.image}
         for i, entry in enumerate(self.image.rows):
             self.fields.form.insertRow(i, *row(*entry))
-        self.run_button = button("Run", "Make the PSF; it is a new layer.")
-        self.progress = wrapped()
-        self.progress.hide()
-        self._fill_dock(self.fields, self.run_button, self.progress)
-        self._restore()
+        self._fill_with_run("Make the PSF; it is a new layer.")
         self.image.combo.changed.connect(self.take_sizes)
-        self.run_button.clicked.connect(self.run)
         self.reset_choices()
         self.take_sizes()
 
@@ -112,18 +106,6 @@ class PsfPanel(ParameterPanel):
         insert(self.viewer.layers, [], layer)
         self._end(text)
 
-    def _failed(self, error: Exception) -> None:
-        show_error(str(error))
-        self._end(f"Failed: {error}")
-
-    def _end(self, text: str) -> None:
-        self.run_button.setEnabled(True)
-        self._say(text)
-
-    def _say(self, text: str) -> None:
-        self.progress.setText(text)
-        self.progress.show()
-
     def copy_python(self) -> None:
         """Copy Python code that makes this PSF."""
         self._copy(lambda p: scripting.python(p, self._code(), scripting.Ending()))
@@ -139,15 +121,6 @@ class PsfPanel(ParameterPanel):
     def _files(self) -> dict[str, str]:
         """Return the files of the arrays that the PSF is made of."""
         return {}
-
-    def _copy(self, write: Callable[[Parameters], str]) -> None:
-        try:
-            text = write(self.fields.recipe())
-        except InputError as error:
-            self._show_message(str(error))
-            return
-        copy(text)
-        self._show_message("Copied.")
 
 
 class MicroscopePanel(PsfPanel):

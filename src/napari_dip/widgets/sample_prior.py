@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QWidget
 
@@ -18,13 +17,12 @@ from napari_dip.io.provenance import origin
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
 from napari_dip.widgets import scripting, turns
 from napari_dip.widgets.layers import KEY
-from napari_dip.widgets.panel import ParameterPanel, copy
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.results import insert
 from napari_dip.widgets.worker import threads
 
 
-class SamplePriorWidget(ParameterPanel):
+class SamplePriorWidget(MakingPanel):
     """Draw the output of an untrained network for a random input."""
 
     about = (
@@ -38,12 +36,7 @@ class SamplePriorWidget(ParameterPanel):
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, SampleParameters, parent)
-        self.run_button = button("Run", "Draw a sample; it is a new layer.")
-        self.progress = wrapped()
-        self.progress.hide()
-        self._fill_dock(self.fields, self.run_button, self.progress)
-        self._restore()
-        self.run_button.clicked.connect(self.run)
+        self._fill_with_run("Draw a sample; it is a new layer.")
         self.turn = object()
         """The owner of this panel's place in the queue of fits; see `turns`."""
         self.destroyed.connect(partial(turns.leave, self.turn))
@@ -78,18 +71,9 @@ class SamplePriorWidget(ParameterPanel):
         insert(self.viewer.layers, [], layer)
         self._end("Finished.")
 
-    def _failed(self, error: Exception) -> None:
-        show_error(str(error))
-        self._end(f"Failed: {error}")
-
     def _end(self, text: str) -> None:
-        self.run_button.setEnabled(True)
-        self._say(text)
+        super()._end(text)
         turns.leave(self.turn)
-
-    def _say(self, text: str) -> None:
-        self.progress.setText(text)
-        self.progress.show()
 
     def copy_python(self) -> None:
         """Copy Python code that repeats this sample."""
@@ -98,15 +82,6 @@ class SamplePriorWidget(ParameterPanel):
     def copy_command(self) -> None:
         """Copy the command line that writes this sample to a file."""
         self._copy(lambda p: scripting.command(p, {}, f"{_title(p)}-{p.task}.tif"))
-
-    def _copy(self, write: Any) -> None:
-        try:
-            text = write(self.fields.recipe())
-        except InputError as error:
-            self._show_message(str(error))
-            return
-        copy(text)
-        self._show_message("Copied.")
 
 
 def _title(parameters: SampleParameters) -> str:
