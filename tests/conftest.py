@@ -73,3 +73,17 @@ def shared_data(root: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no benchmark images beside the checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process: code, stdout and stderr."""
+
+    from napari_dip import cli
+
+    def run(*arguments):
+        code = cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

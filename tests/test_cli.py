@@ -15,7 +15,6 @@ import tifffile
 from PIL import Image as Pillow
 
 import napari_dip
-from napari_dip import cli
 from napari_dip.batch.stop import Stop
 from napari_dip.cli import commands
 from napari_dip.io import files
@@ -36,18 +35,6 @@ def noisy(tmp_path):
     image = (100 * (x > y) + rng.normal(0, 10, x.shape)).astype(np.float32)
     files.write(tmp_path / "noisy.tif", image)
     return tmp_path / "noisy.tif"
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command line in this process: code, stdout and stderr."""
-
-    def run(*arguments):
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def refused(result, code, says):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from napari_dip import cli
 from napari_dip.io import files
 from napari_dip.prior.architecture import Architecture
 
@@ -35,15 +34,3 @@ def folder(tmp_path, write):
     for number in range(3):
         write(tmp_path / "in" / f"{number}.tif", number)
     return tmp_path / "in"
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command line in this process: code, stdout and stderr."""
-
-    def run(*arguments):
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
