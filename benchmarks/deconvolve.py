@@ -278,7 +278,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     name = "deconvolve-full" if arguments.full else "deconvolve-quick"
     side = None if arguments.full else QUICK
-    methods = list(METHODS) if arguments.full else arguments.methods
+    methods = arguments.methods
     path = common.RESULTS / f"{name}.json"
     rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
     done = {(r["set"], r["image"], r["method"], r["seed"]) for r in rows}

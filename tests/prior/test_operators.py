@@ -7,10 +7,12 @@ from scipy import fft, ndimage
 from skimage.color import rgb2yuv
 
 from napari_dip.prior.operators import (
+    constant,
     convolve_axis,
     cosines,
     gaussian_blur,
     luma,
+    per_channel,
 )
 
 
@@ -70,3 +72,13 @@ def test_an_axis_is_convolved_and_decimated(shape, axis):
     length = back.shape[axis]
     same = (back * wide.narrow(axis, 0, length)).sum()
     torch.testing.assert_close((narrow * y).sum(), same)
+
+
+def test_a_constant_is_made_once_and_outside_of_inference_mode():
+    like = torch.zeros(1, 3, 4, 4)
+    with torch.inference_mode():
+        first = constant((0.25, 0.5, 1.0), like)
+    assert constant((0.25, 0.5, 1.0), like) is first
+    assert not first.is_inference()
+    assert constant((0.25, 0.5, 1.0), like.double()).dtype == torch.float64
+    assert per_channel((0.25, 0.5, 1.0), like[..., None]).shape == (1, 3, 1, 1, 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
+from napari_dip.prior.operators import per_channel
 
 CLOSE = 5
 """Names of layers that an error suggests."""
@@ -52,9 +53,9 @@ class Preprocess:
             image = image.flip(1)
         image = image * self.scale
         if self.mean is not None:
-            image = image - image.new_tensor(self.mean).reshape(1, -1, 1, 1)
+            image = image - per_channel(tuple(self.mean), image)
         if self.std is not None:
-            image = image / image.new_tensor(self.std).reshape(1, -1, 1, 1)
+            image = image / per_channel(tuple(self.std), image)
         return image
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.operators import LUMA, cosines
+from napari_dip.prior.operators import LUMA, constant, cosines, per_channel
 from napari_dip.prior.terms import Term, weighted_mean
 
 SIDE = 8
@@ -38,6 +38,7 @@ sign over the 64 pixels of a block."""
 FINEST = 6
 """Smallest step whose multiples can be recognised after decoding."""
 
+_LEVEL = (128.0, 0.0, 0.0)
 _YCBCR = (
     LUMA,
     (-0.168735892, -0.331264108, 0.5),
@@ -52,16 +53,16 @@ def to_ycbcr(image: Tensor) -> Tensor:
     as well.
     """
     if image.shape[1] == 3:
-        image = torch.einsum("ij,njyx->niyx", image.new_tensor(_YCBCR), image)
-        return image - image.new_tensor([128.0, 0, 0]).reshape(1, 3, 1, 1)
+        image = torch.einsum("ij,njyx->niyx", constant(_YCBCR, image), image)
+        return image - per_channel(_LEVEL, image)
     return image - 128
 
 
 def to_rgb(components: Tensor) -> Tensor:
     """Undo `to_ycbcr`."""
     if components.shape[1] == 3:
-        level = components.new_tensor([128.0, 0, 0]).reshape(1, 3, 1, 1)
-        inverse = torch.linalg.inv(components.new_tensor(_YCBCR))
+        inverse = torch.linalg.inv(constant(_YCBCR, components))
+        level = per_channel(_LEVEL, components)
         return torch.einsum("ij,njyx->niyx", inverse, components + level)
     return components + 128
 

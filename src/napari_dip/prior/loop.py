@@ -97,9 +97,13 @@ class Step:
         """Drop the captured graph."""
         self.graph: runtime.Graph | None = None
         self.eager = 0
+        self.ahead = self.state.progress.step < 0
 
     def __call__(self) -> None:
         """Take the step."""
+        if self.ahead != (self.state.progress.step < 0):
+            # Steps before the first iteration are others than those after it.
+            self.release()
         with runtime.step_context(self.place.threads):
             if self.graph is None and self.capture and self.eager >= GRAPH_AFTER:
                 self.graph = runtime.Graph(self.compute, self.state.random)
@@ -107,8 +111,7 @@ class Step:
                 self.graph()
                 return
             self.compute()
-        if self.state.progress.step >= 0:
-            self.eager += 1
+        self.eager += 1
 
     def compute(self) -> None:
         """Draw a code, compare the output with the measurement, change the weights."""

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Numbers = float | tuple[Any, ...]
+"""One number, a number for each channel, or the rows of a matrix."""
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma (ITU-R BT.601)."""
 
 
+def constant(values: Numbers, like: Tensor) -> Tensor:
+    """Return numbers as a tensor of the type and on the device of another.
+
+    It is made once: a step that is captured as a CUDA graph can copy none to a GPU.
+    """
+    return _constant(values, like.device, like.dtype)
+
+
+# Made in inference mode, it could never be part of a gradient.
+@cache
+@torch.inference_mode(False)
+def _constant(values: Numbers, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def per_channel(values: Numbers, like: Tensor) -> Tensor:
+    """Return numbers as `constant` does, one a channel: (1, C, 1, ...)."""
+    return constant(values, like).reshape(1, -1, *[1] * (like.ndim - 2))
+
+
 def luma(image: Tensor) -> Tensor:
     """Return the luma, (N, 1, ...), of red, green and blue, (N, 3, ...)."""
-    weights = image.new_tensor(LUMA).reshape(1, 3, *[1] * (image.ndim - 2))
-    return (image * weights).sum(1, keepdim=True)
+    return (image * per_channel(LUMA, image)).sum(1, keepdim=True)
 
 
 def cosines(side: int) -> Tensor:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
+from napari_dip.prior.operators import per_channel
 
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
@@ -30,15 +30,6 @@ def channel_means(error: Tensor, weight: Tensor) -> Tensor:
     others = (0, *range(2, error.ndim))
     total = weight.sum(others).clamp(min=1e-12)
     return (error * weight).sum(others) / total
-
-
-@cache
-def _per_channel(
-    values: float | tuple[float, ...], ndim: int, device: torch.device
-) -> Tensor:
-    """Return constants as a tensor (1, C, 1, ...), once: a CUDA graph copies none."""
-    tensor = torch.tensor(values, dtype=torch.float32, device=device)
-    return tensor.reshape(1, -1, *[1] * (ndim - 2))
 
 
 class Term(ABC):
@@ -84,7 +75,7 @@ class Squared(Term):
         """Return the loss, a scalar."""
         error = self(prediction, measurement)
         if self.weights:
-            error = error * _per_channel(self.weights, error.ndim, error.device)
+            error = error * per_channel(self.weights, error)
         return weighted_mean(error, weight)
 
 
@@ -143,7 +134,7 @@ class PoissonGaussian(Term):
     def weight(self, prediction: Tensor) -> Tensor:
         """Return the weight per value."""
         gain, variance, level, offset = (
-            _per_channel(v, prediction.ndim, prediction.device)
+            per_channel(v, prediction)
             for v in (self.gain, self.variance, self.level, self.offset)
         )
         signal = (prediction.detach() - offset).clamp(min=0)

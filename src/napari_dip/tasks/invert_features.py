@@ -74,7 +74,7 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
         wanted = wanted.reshape(1, 1, -1)
         # Over the power of the target: the penalty's weight then means the same in
         # every layer; the steps of Adam do not depend on the scale of the loss.
-        power = wanted.square().mean().clamp(min=1e-12).sqrt()
+        power = float(wanted.square().mean().clamp(min=1e-12).sqrt())
 
         def seen(x: torch.Tensor) -> torch.Tensor:
             row = features.flat(x)
@@ -83,7 +83,7 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
                     f"image must hold as many activations as layer {recipe.layer} "
                     f"gives ({row.shape[2]}); got {wanted.shape[2]}"
                 )
-            return row / power.to(row.device)
+            return row / power
 
         problem = Problem(
             wanted / power,

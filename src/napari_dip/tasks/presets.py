@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -76,6 +77,13 @@ class Preset:
     finish: tuple[str, ...] = ()
 
 
+QUICKLY: dict[str, Any] = {
+    "learning_rate": 0.03,
+    "momentum": 0.85,
+    "adam_learning_rate": 0.02,
+}
+"""Rates with which half of the iterations do as well, or fewer."""
+
 Table = Mapping[tuple[str, str], Preset]
 
 NARROW = hourglass(32, 4, skip=32, skip_kernel=3)
@@ -93,9 +101,7 @@ HIDING = Preset(
     Local(),
     BlindSpot(0.25),
     HeldOut(80, patience=40, relative_patience=0),
-    learning_rate=0.03,
-    momentum=0.85,
-    adam_learning_rate=0.02,
+    **QUICKLY,
     average="weights",
     ema_decay=0.95,
     check_every=20,
@@ -137,12 +143,19 @@ DENOISE: Table = {
 
 # "paper": the published program's, since the paper names no parameters for this task.
 # Under correlated noise wide skips bring the guide's detail along.
+# Fewer iterations than without a guide: it shows at once where the edges are.
+WITH_GUIDE = replace(
+    UNFILTERED,
+    stop=HeldOut(800, patience=40, relative_patience=0),
+    adam_learning_rate=0.02,
+    ema_decay=0.98,
+)
 GUIDED = replace(
     CORRELATED, architecture=NARROW, code=Guide(NO_IMAGE, perturbation=1 / 30)
 )
 DENOISE_GUIDED: Table = {
-    ("fast", ""): UNFILTERED,
-    ("best", ""): DENOISE["best", "unfiltered"],
+    ("fast", ""): WITH_GUIDE,
+    ("best", ""): replace(WITH_GUIDE, architecture=WIDE, restarts=3),
     ("paper", ""): Preset(
         Architecture(upsampling=("nearest",) * 2 + ("bilinear",) * 3),
         Guide(NO_IMAGE),
@@ -166,19 +179,17 @@ RANDOM = replace(
 RANDOM_NOISY = replace(
     HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches")
 )
-SPARSE = Preset(
-    NARROW,
-    BlindSpot(0.3),
-    Iterations(800),
-    schedule="cosine",
-    finish=("posterior mean",),
-)
+SPARSE = replace(RANDOM, architecture=Local((32,) * 5), stop=Iterations(200), finish=())
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )
 STROKES = replace(TEXT, stop=Iterations(250), finish=("similar patches",))
 HOLE = replace(
-    TEXT, architecture=hourglass(32, 6, skip=0), code=Noise(perturbation=0.01)
+    TEXT,
+    architecture=hourglass(32, 6, skip=0),
+    code=Noise(perturbation=0.01),
+    stop=Iterations(250),
+    **QUICKLY,
 )
 PUBLISHED_TEXT = Preset(
     hourglass(128, 5, skip=128, upsampling="nearest"),
@@ -203,7 +214,7 @@ INPAINT: Table = {
         MEAN_OF_THREE, code=RANDOM_NOISY.code, finish=RANDOM_NOISY.finish
     ),
     ("best", "sparse"): replace(
-        SPARSE, architecture=WIDE, stop=Iterations(1500), restarts=4
+        SPARSE, architecture=Local((48,) * 5), stop=Iterations(400), restarts=4
     ),
     ("best", "text"): replace(
         STROKES, architecture=WIDE, stop=Iterations(1000), restarts=4
@@ -214,7 +225,7 @@ INPAINT: Table = {
     ("best", "hole"): replace(
         HOLE,
         architecture=hourglass(48, 6, skip=0),
-        stop=Iterations(1000),
+        stop=Iterations(500),
         restarts=4,
     ),
     ("paper", "random"): replace(
@@ -246,12 +257,22 @@ INPAINT: Table = {
 # is not judged with the variance, of which `sharp_noise` is too rough a measure.
 UP_TO_4 = Preset(
     hourglass(48, 3),
+    Noise(perturbation=0.04),
+    Iterations(250),
+    **QUICKLY,
+    average="weights",
+    ema_decay=0.98,
+    finish=("similar patches",),
+)
+UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
+NOISY_4 = Preset(
+    hourglass(48, 3),
     Noise(perturbation=0.08),
-    Iterations(700),
+    HeldOut(700, fewest=300, patience=80),
     ema_decay=0.98,
     finish=("back-projection",),
 )
-UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
+NOISY_8 = replace(NOISY_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
 PUBLISHED_4 = Preset(
     Architecture(),
     Noise(perturbation=0.03),
@@ -261,16 +282,16 @@ PUBLISHED_4 = Preset(
     ema_decay=0,
 )
 PUBLISHED_8 = replace(PUBLISHED_4, code=Noise(perturbation=0.05), stop=Iterations(4000))
-QUICK, LONG = (HeldOut(n, fewest=300, patience=80) for n in (700, 1500))
+LONG = HeldOut(1500, fewest=300, patience=80)
 SUPER_RESOLVE: Table = {
     ("fast", "4"): UP_TO_4,
     ("fast", "8"): UP_TO_8,
-    ("fast", "4 noisy"): replace(UP_TO_4, stop=QUICK),
-    ("fast", "8 noisy"): replace(UP_TO_8, stop=QUICK),
-    ("best", "4"): replace(UP_TO_4, stop=Iterations(1500), restarts=3),
-    ("best", "8"): replace(UP_TO_8, stop=Iterations(1500), restarts=3),
-    ("best", "4 noisy"): replace(UP_TO_4, stop=LONG, restarts=3),
-    ("best", "8 noisy"): replace(UP_TO_8, stop=LONG, restarts=3),
+    ("fast", "4 noisy"): NOISY_4,
+    ("fast", "8 noisy"): NOISY_8,
+    ("best", "4"): replace(UP_TO_4, stop=Iterations(600), restarts=3),
+    ("best", "8"): replace(UP_TO_8, stop=Iterations(600), restarts=3),
+    ("best", "4 noisy"): replace(NOISY_4, stop=LONG, restarts=3),
+    ("best", "8 noisy"): replace(NOISY_8, stop=LONG, restarts=3),
     ("paper", "4"): PUBLISHED_4,
     ("paper", "8"): PUBLISHED_8,
     ("paper", "4 noisy"): PUBLISHED_4,
@@ -279,8 +300,15 @@ SUPER_RESOLVE: Table = {
 
 # "paper": the paper's text (Fig. 6) and its published program alike.  "jpeg": with the
 # quantisation tables of the file.
-UNKNOWN_ARTIFACTS = Preset(hourglass(32, 4), Noise(), Iterations(400))
-JPEG = Preset(NARROW, BlindSpot(0.5), Iterations(400))
+UNKNOWN_ARTIFACTS = Preset(
+    hourglass(32, 4), Noise(), Iterations(250), **QUICKLY, ema_decay=0.98
+)
+JPEG = replace(
+    UNKNOWN_ARTIFACTS,
+    architecture=NARROW,
+    code=BlindSpot(0.5),
+    stop=Iterations(200),
+)
 ARTIFACTS_WIDTHS = (8, 16, 32, 64, 128)
 REMOVE_ARTIFACTS: Table = {
     ("fast", ""): UNKNOWN_ARTIFACTS,
@@ -310,19 +338,20 @@ ENHANCE: Table = {
 # "paper": the program of Ren et al., Neural Blind Deconvolution Using Deep Priors
 # (CVPR 2020).
 DEBLUR = Preset(
-    hourglass(32, 4, skip=4, output="softplus"),
+    hourglass(32, 4, skip=16, output="softplus"),
     Noise(),
-    HeldOut(800, patience=100),
-    ema_decay=0.98,
-    start_iterations=100,
+    HeldOut(400, patience=60, relative_patience=0.2),
+    **QUICKLY,
+    ema_decay=0.95,
+    start_iterations=50,
     finish=("richardson-lucy",),
 )
 DECONVOLVE: Table = {
     ("fast", ""): DEBLUR,
     ("best", ""): replace(
         DEBLUR,
-        architecture=hourglass(64, 4, skip=4, output="softplus"),
-        stop=HeldOut(2000, patience=100),
+        architecture=hourglass(64, 4, skip=16, output="softplus"),
+        stop=HeldOut(1200, patience=100),
     ),
     ("paper", ""): Preset(
         Architecture(skip=(16,) * 5),

@@ -875,7 +875,8 @@ def super_resolve(
     the hourglass of 5 scales and 128 channels, Adam at 0.01, the last output; up to factor
     4 a code perturbed by 0.03 (1/30 in the text) and 2000 iterations, above 0.05 (1/20) and
     4000.  The other presets fit a smaller network with an orthogonalising optimiser (Muon),
-    average the outputs, and make the result agree with a clean image by back-projection.
+    average the weights, and estimate similar patches of the result together, in turns with
+    back-projection, which makes it agree with a clean image.
 
     A measured point spread function needs no operator here: `restore` takes any forward
     model, `deconvolve` a measured blur at the pixels there are.

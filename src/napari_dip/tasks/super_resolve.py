@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array
+from napari_dip.tasks.finishing import Step
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -40,6 +41,13 @@ noise, read up to 0.025 at 32 x 32 pixels and 0.052 at 20 x 20.
 
 BACK_PROJECTIONS = 10
 """Steps after which a result agrees with a clean image to about its rounding."""
+
+PASSES = 6
+"""Passes in which similar patches are estimated together: 10 are 0.02 dB better."""
+
+STRONGEST, WEAKEST = 0.5, 0.13
+"""Noise that the first and the last pass assume, over the standard deviation of the
+image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +137,12 @@ def _plan(
     operator = _operator(recipe)
     measurement, weight = plane.tensors()
     finish = None
-    if "back-projection" in preset.finish and any(analysis.clean):
+    if preset.finish and any(analysis.clean):
         exact = torch.tensor(analysis.clean, dtype=torch.float32)
         weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
         finish = _back_projection(measurement, weighted, operator)
+        if "similar patches" in preset.finish:
+            finish = _similar_patches(finish)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -162,7 +172,7 @@ def noisy_above(plane: Plane) -> float:
 
 def _back_projection(
     measurement: Tensor, weight: Tensor, operator: Downsampling
-) -> Callable[[Tensor], Tensor]:
+) -> Step:
     """Return the step that makes an image agree with a clean measurement.
 
     Iterated back-projection (Irani and Peleg, Improving resolution by image
@@ -176,6 +186,29 @@ def _back_projection(
             lacking = known * (y - operator(average))
             average = average + upsample(lacking, operator.factor)
         return average
+
+    return finish
+
+
+def _similar_patches(agree: Step) -> Step:
+    """Return the step that makes detail agree with that of similar patches.
+
+    A filter that takes what similar patches do not share for noise, and the step that
+    makes the result agree with the measurement again, in turns, under falling noise
+    (plug-and-play: Venkatakrishnan, Bouman, Wohlberg, Plug-and-play priors for model
+    based reconstruction, 2013; Danielyan, Katkovnik, Egiazarian, BM3D frames and
+    variational image deblurring, 2012, for a filter by similar patches).
+    """
+    import torch
+
+    from napari_dip.prior.collaborative import collaborative_filter
+
+    def finish(average: Tensor) -> Tensor:
+        image = agree(average)
+        for noise in np.geomspace(STRONGEST, WEAKEST, PASSES) * float(image.std()):
+            variance = torch.full_like(image, max(noise, 1e-6) ** 2)
+            image = agree(collaborative_filter(image, image, variance))
+        return image
 
     return finish
 
@@ -200,7 +233,8 @@ is `factor` times smaller, and the centre of the first one lies
 the hourglass of 5 scales and 128 channels, Adam at 0.01, the last output; up to factor
 4 a code perturbed by 0.03 (1/30 in the text) and 2000 iterations, above 0.05 (1/20) and
 4000.  The other presets fit a smaller network with an orthogonalising optimiser (Muon),
-average the outputs, and make the result agree with a clean image by back-projection.
+average the weights, and estimate similar patches of the result together, in turns with
+back-projection, which makes it agree with a clean image.
 
 A measured point spread function needs no operator here: `restore` takes any forward
 model, `deconvolve` a measured blur at the pixels there are.""",
