@@ -27,7 +27,8 @@ def problem():
 
 
 def settings(**more):
-    return Settings(Iterations(12), precision="float32", resumable=True, **more)
+    more = {"device": "cpu", "precision": "float32", "resumable": True, **more}
+    return Settings(Iterations(12), **more)
 
 
 class Asked:
