@@ -90,7 +90,7 @@ def test_resized_changes_the_spatial_sides_only():
         ((20, 15, 3), "auto", 2),
         ((20, 20, 3), None, 2),
         ((20, 18), "auto", 3),
-        ((8, 20, 20), "auto", 3),
+        ((3, 20, 20), "auto", 3),
     ],
 )
 def test_too_few_pixels_are_refused(shape, channel_axis, dims):

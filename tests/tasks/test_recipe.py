@@ -57,6 +57,7 @@ BAD = [
     ("channel_axis", True, "auto, an integer or None"),
     ("spatial_dims", 1, "an integer from 2 to 3"),
     ("spatial_dims", 4, "an integer from 2 to 3"),
+    ("z_spacing", 0, "auto or a finite number from 0.001 to 1000"),
     ("device", 0, "a string"),
     ("device", None, "a string"),
     ("precision", "float16", "auto, float32 or bfloat16"),

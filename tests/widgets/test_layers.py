@@ -121,3 +121,20 @@ def test_the_plane_that_is_shown():
     viewer.dims.order = (2, 3, 0, 1)
     with pytest.raises(InputError, match="does not show a plane"):
         shown_plane(layer, [0, 1], viewer.dims)
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "found"),
+    [
+        ((3, 1, 1), None, 3),
+        ((1.2, 0.1, 0.1), ("um",) * 3, 12),
+        ((600, 0.2, 0.2), ("nm", "um", "um"), 3),
+        ((2, 1, 1), ("s", "um", "um"), "auto"),
+        ((5, 3, 1, 1), None, 3),
+        ((1, 1), None, "auto"),
+    ],
+)
+def test_the_layer_says_how_far_planes_are_apart(scale, units, found):
+    layer = Image(np.zeros((4,) * len(scale)), scale=scale, units=units)
+    assert adapted(DenoiseRecipe(), layer).z_spacing == found
+    assert adapted(DenoiseRecipe(z_spacing=7.0), layer).z_spacing == 7

@@ -17,7 +17,7 @@ from napari_dip.errors import DipError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
-from napari_dip.io.psf import size_warning, steps
+from napari_dip.io.psf import size_warning, steps, z_spacing
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.recipe import Recipe
@@ -332,6 +332,9 @@ def _completed(
         photo = header.format in ("PNG", "JPEG") or colours
         known["dtype"] = "input" if photo else "float32"
     jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
+    apart = z_spacing(steps(header))
+    if apart and "z_spacing" in fields and values.get("z_spacing", "auto") == "auto":
+        known["z_spacing"] = apart
     if jpeg is not None and "quantization" in fields and "quantization" not in values:
         known["quantization"] = tuple(step for table in jpeg.tables for step in table)
         if "subsampling" not in values:

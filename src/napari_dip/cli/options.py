@@ -30,6 +30,7 @@ _OTHER_DEFAULTS = {
     "dtype": "input for PNG, JPEG and integer colours, else float32",
     "quantization": "the tables of a JPEG file",
     "subsampling": "that of a JPEG file, else auto",
+    "z_spacing": "that of the file, else 1",
     "pixel_size": "that of the file",
     "z_step": "that of the file",
     "numerical_aperture": "none, it must be given",

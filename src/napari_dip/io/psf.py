@@ -20,6 +20,13 @@ def steps(header: Header) -> dict[str, float]:
     return known
 
 
+def z_spacing(known: dict[str, float]) -> float | None:
+    """Return the distance of planes over that of pixels, None where not known."""
+    if not {"x", "z"} <= known.keys():
+        return None
+    return float(f"{known['z'] / known['x']:.4g}")
+
+
 def optics_of(header: Header, name: str) -> dict[str, float]:
     """Return pixel size and z step of a file as the parameters of a PSF, in µm.
 

@@ -19,6 +19,7 @@ from napari_dip.prior.layers import (
     draw_weights,
     memory_format,
     normalize,
+    strides,
     upsample,
 )
 from napari_dip.prior.local import Local
@@ -182,9 +183,7 @@ class Architecture:
 
     def strides(self, ndim: int) -> list[tuple[int, ...]]:
         """Return the downsampling factors of every scale, finest first."""
-        full = (2,) * ndim
-        flat = (1, *full[1:]) if ndim == 3 else full
-        return [flat if i < self.flat_scales else full for i in range(self.scales)]
+        return strides(self.scales, self.flat_scales, ndim)
 
     def multiple(self, ndim: int) -> tuple[int, ...]:
         """Return what the sides of an image have to be multiples of."""

@@ -120,7 +120,7 @@ def _patches(images: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return noisy, pilot, level.flatten()
 
 
-def patches(images: Tensor, step: int) -> tuple[int, int, Tensor]:
+def patches(images: Tensor, step: int, values: int = VALUES) -> tuple[int, int, Tensor]:
     """Return side and step of patches, and images extended to hold a whole number.
 
     Parameters
@@ -129,9 +129,11 @@ def patches(images: Tensor, step: int) -> tuple[int, int, Tensor]:
         (N, C, Y, X): images of C channels each.
     step : int
         Pixels from reference to reference, if patches are as large.
+    values : int
+        Values of a patch, about.
     """
     channels, *sides = images.shape[1:]
-    side = max(round((VALUES / channels) ** 0.5), SMALLEST)
+    side = max(round((values / channels) ** 0.5), SMALLEST)
     step = min(step, side)
     # References up to the far border.
     below, right = (-(n - side) % step for n in sides)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from napari_dip.prior.collaborative import (
     CHUNK,
+    VALUES,
     offsets_in_patch,
     patches,
     regularised_inverse,
@@ -39,7 +41,7 @@ RELAXATION = 1.9
 """Part of a change that is made, below 2: fewer repeats are needed than with 1."""
 
 
-def fill_from_similar(image: Tensor, known: Tensor) -> Tensor:
+def fill_from_similar(image: Tensor, known: Tensor, values: int = VALUES) -> Tensor:
     """Estimate the missing pixels of a restored image from groups of similar patches.
 
     Around every fourth pixel the most similar patches are taken as a group.  With X
@@ -58,6 +60,8 @@ def fill_from_similar(image: Tensor, known: Tensor) -> Tensor:
         itself, restored where pixels are missing; 16 pixels a side or more along Y, X.
     known : Tensor
         (1, 1, ...), 0 where pixels are missing, else 1.
+    values : int
+        Values of a patch, about: patches must be larger than what is missing is wide.
 
     Returns
     -------
@@ -75,22 +79,30 @@ def fill_from_similar(image: Tensor, known: Tensor) -> Tensor:
     images = torch.cat([image, known.to(image)], dim=1)
     planes = images.reshape(images.shape[1], -1, *image.shape[-2:]).unbind(1)
     filled = [
-        _fill_plane(p[:-1], p[-1:], [max(s, 1e-6) for s in levels.tolist()])
+        _fill_plane(p[:-1], p[-1:], values, [max(s, 1e-6) for s in levels.tolist()])
         for p in planes
     ]
     return torch.stack(filled, dim=1).reshape(image.shape)
 
 
-def _fill_plane(image: Tensor, known: Tensor, levels: list[float]) -> Tensor:
+def _fill_plane(image: Tensor, known: Tensor, size: int, levels: list[float]) -> Tensor:
     """Fill (C, Y, X), in as many passes as there are levels of noise."""
     channels, height, width = image.shape
-    side, step, extended = patches(torch.stack([image, known.expand_as(image)]), STEP)
+    both = torch.stack([image, known.expand_as(image)])
+    side, step, extended = patches(both, STEP, size)
     image, known = extended
     within = offsets_in_patch(side, image.shape[2], image.device)
+    # Whether a pixel is missing in the patch that begins at a pixel.
+    incomplete = F.max_pool2d(F.pad(1 - known[:1], [0, side - 1] * 2), side, 1)
+    incomplete = incomplete.flatten() > 0
     groups: list[Tensor] = []
     for number, level in enumerate(levels):
         if number % SEARCH_EVERY == 0:
-            groups = list(similar(image, side, step, ALIKE, WINDOW))
+            # Groups that nothing is missing in have nothing to fill.
+            groups = [
+                corners[incomplete[corners].any(dim=1)]
+                for corners in similar(image, side, step, ALIKE, WINDOW)
+            ]
         values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
         total = values.new_zeros(len(values), channels)
         weight = values.new_zeros(len(values), 1)
@@ -104,7 +116,8 @@ def _fill_plane(image: Tensor, known: Tensor, levels: list[float]) -> Tensor:
                 total.index_add_(0, pixels.flatten(), estimate)
                 certainty = certainty.expand(pixels.shape).reshape(-1, 1)
                 weight.index_add_(0, pixels.flatten(), certainty)
-        estimated = (total / weight).T.reshape(image.shape)
+        # Without a weight where nothing is missing near by.
+        estimated = (total / weight.clamp(min=1e-20)).T.reshape(image.shape)
         image = torch.where(known > 0, image, estimated)
     return image[:, :height, :width]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.layers import Conv, draw_weights, memory_format, upsample
+from napari_dip.prior.layers import (
+    Conv,
+    draw_weights,
+    memory_format,
+    strides,
+    upsample,
+)
 
 MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
@@ -28,6 +36,9 @@ class Local:
     ----------
     widths : tuple of int
         Channels of every scale, finest first.
+    flat_scales : int
+        How many of the finest scales leave the first axis of a volume at full
+        resolution.
 
     Notes
     -----
@@ -39,6 +50,7 @@ class Local:
     """
 
     widths: tuple[int, ...] = (32,) * 4
+    flat_scales: int = 0
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
@@ -46,6 +58,16 @@ class Local:
                 f"Local: widths must be positive, one for every scale; got "
                 f"{self.widths}"
             )
+        if not 0 <= self.flat_scales <= self.scales:
+            raise InputError(
+                f"Local: flat_scales must be from 0 to the number of scales "
+                f"({self.scales}); got {self.flat_scales}"
+            )
+
+    @property
+    def scales(self) -> int:
+        """Number of scales, each halving the resolution once."""
+        return len(self.widths)
 
     @property
     def widest(self) -> int:
@@ -54,7 +76,8 @@ class Local:
 
     def multiple(self, ndim: int) -> tuple[int, ...]:
         """Return what the sides of an image have to be multiples of."""
-        return (2 ** len(self.widths),) * ndim
+        factors = strides(self.scales, self.flat_scales, ndim)
+        return tuple(math.prod(s) for s in zip(*factors, strict=True))
 
     def build(
         self,
@@ -64,7 +87,7 @@ class Local:
         generator: torch.Generator | None,
     ) -> nn.Module:
         """Return the network with weights drawn from `generator`."""
-        network = _Local(self.widths, inputs, outputs, len(sides))
+        network = _Local(self, inputs, outputs, len(sides))
         if generator is None:
             return network
         draw_weights(network, generator)
@@ -81,20 +104,20 @@ class _Scale(nn.Module):
     """One scale, wrapped around the coarser ones."""
 
     def __init__(
-        self, widths: tuple[int, ...], level: int, inputs: int, ndim: int
+        self, widths: Sequence[int], factors: Sequence[tuple[int, ...]], inputs: int
     ) -> None:
         super().__init__()
-        width = widths[level]
-        last = level == len(widths) - 1
-        deep = width if last else widths[level + 1]
-        self.stride = (2,) * ndim
+        width, last = widths[0], len(widths) == 1
+        deep = width if last else widths[1]
+        self.stride = factors[0]
+        ndim = len(self.stride)
 
         def conv(i: int, kernel: int, stride: tuple[int, ...] | None = None) -> Conv:
             return Conv(i, width, kernel, ndim, stride=stride, bias=True)
 
         self.shrink = conv(inputs, 3, self.stride)
         self.down = conv(width, 3)
-        self.below = None if last else _Scale(widths, level + 1, width, ndim)
+        self.below = None if last else _Scale(widths[1:], factors[1:], width)
         self.skip = conv(inputs, 3)
         self.across = conv(width, 3)
         # The bias of `across` is that of the sum.
@@ -116,13 +139,12 @@ def _activate(x: Tensor) -> Tensor:
 
 
 class _Local(nn.Module):
-    def __init__(
-        self, widths: tuple[int, ...], inputs: int, outputs: int, ndim: int
-    ) -> None:
+    def __init__(self, local: Local, inputs: int, outputs: int, ndim: int) -> None:
         super().__init__()
         self.ndim = ndim
-        self.body = _Scale(widths, 0, inputs, ndim)
-        self.head = Conv(widths[0], outputs, 1, ndim, bias=True)
+        factors = strides(local.scales, local.flat_scales, ndim)
+        self.body = _Scale(local.widths, factors, inputs)
+        self.head = Conv(local.widths[0], outputs, 1, ndim, bias=True)
 
     def forward(self, code: Tensor) -> Tensor:
         code = code.contiguous(memory_format=memory_format(self.ndim))

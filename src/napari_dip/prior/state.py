@@ -164,8 +164,10 @@ class Coarse:
         self, prior: Prior, measurement: Tensor, weight: Tensor, random: torch.Generator
     ) -> None:
         pool = F.avg_pool2d if measurement.ndim == 4 else F.avg_pool3d
-        known = pool(weight, 2)
-        mean = pool(measurement * weight, 2) / known.clamp(min=1e-6)
+        # A volume of few planes is halved along y and x only.
+        factors = [2 if n >= 2 * COARSEST else 1 for n in measurement.shape[2:]]
+        known = pool(weight, factors)
+        mean = pool(measurement * weight, factors) / known.clamp(min=1e-6)
         self.measurement, self.weight = mean, (known > 0).float()
         canvas = prior.canvas(mean.shape[2:])
         self.code = prior.code.drawing(canvas, mean, self.weight, random)
@@ -302,7 +304,7 @@ def begin(
                 "coarse_iterations: need a problem without an operator and averaged "
                 f"weights; got average={settings.average!r}"
             )
-        if min(sides) >= 2 * COARSEST:
+        if min(sides[-2:]) >= 2 * COARSEST:
             coarse = Coarse(prior, objective.measurement, watch.weight, random)
             before = settings.coarse_iterations
     return State(

@@ -20,6 +20,7 @@ Float = NDArray[np.float32]
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 
 SMALLEST = 16
+FEWEST_SLICES = 4
 """Fewest pixels along a spatial axis."""
 
 LARGEST = 1e300
@@ -176,15 +177,15 @@ class Layout:
         spatial_dims: int,
         name: str,
         *,
-        fewest_slices: int = SMALLEST,
+        fewest_slices: int = FEWEST_SLICES,
     ) -> Layout:
         """Find the layout of an array by the arguments of a task.
 
         Raises
         ------
         InputError
-            If there is no such axis, or there are fewer pixels than `SMALLEST`, or
-            than `fewest_slices` along the first axis of a volume.
+            If there is no such axis, or there are fewer pixels than `SMALLEST` along y
+            or x, or planes than `fewest_slices` in a volume.
         """
         ndim, shape = array.ndim, tuple(array.shape)
         axis: int | None
@@ -205,9 +206,14 @@ class Layout:
         sides = layout.sides
         enough = len(sides) == spatial_dims and min(sides[-2:]) >= SMALLEST
         if not enough or (spatial_dims == 3 and sides[0] < fewest_slices):
+            least = f"{SMALLEST} pixels along each of its 2 spatial axes"
+            if spatial_dims == 3:
+                least = (
+                    f"{SMALLEST} pixels along y and x of its 3 spatial axes, and "
+                    f"{fewest_slices} along z"
+                )
             raise InputError(
-                f"{name} must have at least {SMALLEST} pixels along each of its "
-                f"{spatial_dims} spatial axes; got shape {shape}, of which "
+                f"{name} must have at least {least}; got shape {shape}, of which "
                 f"{sides} are spatial"
             )
         return layout

@@ -179,7 +179,12 @@ RANDOM = replace(
 RANDOM_NOISY = replace(
     HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches")
 )
-SPARSE = replace(RANDOM, architecture=Local((32,) * 5), stop=Iterations(200), finish=())
+SPARSE = replace(
+    RANDOM,
+    architecture=Local((32,) * 5),
+    stop=Iterations(200),
+    finish=("posterior mean",),
+)
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )

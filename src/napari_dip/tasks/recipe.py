@@ -250,6 +250,15 @@ class Recipe(Parameters):
         high=3,
         advanced=True,
     )
+    z_spacing: float | Literal["auto"] = parameter(
+        "auto",
+        "Distance of the planes of a volume over that of its pixels along y and x: "
+        "the larger, the less the network looks across planes; auto is what a file or "
+        "a layer says, else 1.",
+        low=0.001,
+        high=1000,
+        advanced=True,
+    )
     device: str = parameter("auto", "auto, cpu, cuda, cuda:N or mps.", advanced=True)
     precision: Literal["auto", "float32", "bfloat16"] = parameter(
         "auto",

@@ -42,6 +42,7 @@ def denoise(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -86,6 +87,8 @@ def denoise(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -164,6 +167,7 @@ def denoise(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -195,6 +199,7 @@ def denoise(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -227,6 +232,7 @@ def denoise_guided(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -274,6 +280,8 @@ def denoise_guided(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -348,6 +356,7 @@ def denoise_guided(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -380,6 +389,7 @@ def denoise_guided(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -412,6 +422,7 @@ def enhance(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -456,6 +467,8 @@ def enhance(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -532,6 +545,7 @@ def enhance(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -562,6 +576,7 @@ def enhance(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -591,6 +606,7 @@ def remove_artifacts(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -635,6 +651,8 @@ def remove_artifacts(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -709,6 +727,7 @@ def remove_artifacts(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -738,6 +757,7 @@ def remove_artifacts(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -768,6 +788,7 @@ def super_resolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -814,6 +835,8 @@ def super_resolve(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -896,6 +919,7 @@ def super_resolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -927,6 +951,7 @@ def super_resolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -958,6 +983,7 @@ def inpaint(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1007,6 +1033,8 @@ def inpaint(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -1093,6 +1121,7 @@ def inpaint(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1125,6 +1154,7 @@ def inpaint(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1158,6 +1188,7 @@ def blend(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1207,6 +1238,8 @@ def blend(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -1286,6 +1319,7 @@ def blend(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1318,6 +1352,7 @@ def blend(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1349,6 +1384,7 @@ def deconvolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1397,6 +1433,8 @@ def deconvolve(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -1483,6 +1521,7 @@ def deconvolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1517,6 +1556,7 @@ def deconvolve(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1551,6 +1591,7 @@ def restore(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1598,6 +1639,8 @@ def restore(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -1676,6 +1719,7 @@ def restore(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1709,6 +1753,7 @@ def restore(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1743,6 +1788,7 @@ def invert_features(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1796,6 +1842,8 @@ def invert_features(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -1889,6 +1937,7 @@ def invert_features(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1928,6 +1977,7 @@ def invert_features(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -1967,6 +2017,7 @@ def maximize_activation(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -2021,6 +2072,8 @@ def maximize_activation(
         Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
     spatial_dims : an integer from 2 to 3, default 2
         2 restores every plane by itself, 3 restores volumes as a whole.
+    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
+        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
     device : a string, default 'auto'
         auto, cpu, cuda, cuda:N or mps.
     precision : auto, float32 or bfloat16, default 'auto'
@@ -2122,6 +2175,7 @@ def maximize_activation(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -2164,6 +2218,7 @@ def maximize_activation(
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
+    z_spacing: float | Literal["auto"] = "auto",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -447,7 +448,9 @@ def set_up(
     from napari_dip.prior.problem import Prior, Settings
 
     problem = plan.problem if plan.seeded is None else plan.seeded(seed)
-    architecture = overrides.architecture or preset.architecture
+    architecture = overrides.architecture or flattened(
+        preset.architecture, problem.image_shape[1:], recipe
+    )
     warm = overrides.weights is not None
     settings = Settings(
         overrides.stop or preset.stop,
@@ -468,6 +471,23 @@ def set_up(
         seed=seed,
     )
     return problem, Prior(architecture, plan.code or preset.code), settings
+
+
+def flattened(network: Any, sides: Sequence[int], recipe: Recipe) -> Any:
+    """Return a network for a volume of few planes, or of planes that lie far apart.
+
+    Its finest scales leave the first axis as it is, until pixels along y and x are
+    about as large as the distance of the planes; and that axis is halved as often only
+    as leaves two planes.  Networks without `flat_scales`, and those for planes, are
+    returned as they are.
+    """
+    if len(sides) != 3 or not hasattr(network, "flat_scales"):
+        return network
+    possible = max(math.floor(math.log2(sides[0] / 2)), 0)
+    spacing = 1.0 if recipe.z_spacing == "auto" else float(recipe.z_spacing)
+    apart = round(math.log2(max(spacing, 1)))
+    flat = max(network.scales - possible, apart, network.flat_scales)
+    return dataclasses.replace(network, flat_scales=min(flat, network.scales))
 
 
 def preset_for(recipe: Recipe, case: str = "") -> Preset:

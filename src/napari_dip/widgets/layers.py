@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 
 from napari_dip.errors import InputError
+from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
 
@@ -52,7 +53,7 @@ def array_of(layer: Layer) -> Any:
 
 
 def adapted(recipe: Recipe, layer: Layer) -> Recipe:
-    """Return the recipe with the channel axis and the result type of a layer.
+    """Return the recipe with what a layer says of its axes and of the result's type.
 
     A layer says whether its last axis holds colours, and its axis labels say which
     axis holds channels, so "auto" need not guess.  napari shows colours only as
@@ -67,7 +68,21 @@ def adapted(recipe: Recipe, layer: Layer) -> Recipe:
         changes["channel_axis"] = -1 if rgb else next(iter(named), None)
     if rgb and np.dtype(array_of(layer).dtype).kind in "ui":
         changes["dtype"] = "input"
+    if getattr(recipe, "z_spacing", None) == "auto":
+        changes["z_spacing"] = z_spacing_of(layer) or "auto"
     return dataclasses.replace(recipe, **changes)
+
+
+def z_spacing_of(layer: Layer) -> float | None:
+    """Return the distance of a layer's planes over that of its pixels, if known."""
+    last = list(zip(np.abs(layer.scale), layer.units, strict=True))[-3:]
+    if len(last) < 3:
+        return None
+    (apart, unit), _, (pixel, pixel_unit) = last
+    if unit != pixel_unit:
+        apart = converted(float(apart), symbol(unit), "µm")
+        pixel = converted(float(pixel), symbol(pixel_unit), "µm")
+    return float(f"{apart / pixel:.4g}") if apart and pixel else None
 
 
 def layout_of(recipe: Recipe, layer: Layer) -> Layout:

@@ -18,7 +18,7 @@ SUBCOMMANDS = {
 }
 """Words of the commands that are not named after their function."""
 
-FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling")
+FILE_DECIDES = ("channel_axis", "dtype", "quantization", "subsampling", "z_spacing")
 """Parameters that the command line takes from the file unless they are given."""
 
 Moment = tuple[int, int]

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import SMALLEST, Layout
+from napari_dip.tasks.arrays import FEWEST_SLICES, Layout
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
 from napari_dip.widgets import scripting
@@ -81,7 +81,7 @@ class TaskWidget(ParameterPanel):
     simple: ClassVar[tuple[str, ...]] = ()
     """Parameters that say what is wanted, which are not folded away."""
 
-    fewest_slices: ClassVar[int] = SMALLEST
+    fewest_slices: ClassVar[int] = FEWEST_SLICES
     """Slices that a volume must have."""
 
     in_parts: ClassVar[bool] = True
