@@ -31,19 +31,19 @@ def run(arguments: argparse.Namespace) -> None:
         print("no CUDA GPU here: nothing to check")
         return
     began = time.perf_counter()
-    results: dict[str, Any] = {"checks": [], "speed": [], "quality": []}
+    results: dict[str, Any] = {"checks": [], "rows": [], "quality": []}
     for check in (_against_cpu, _graphs, _precisions, _memory, _too_large, _tasks):
         row = {"check": check.__name__.strip("_"), **check()}
         results["checks"].append(row)
         print(row, flush=True)
     for size in (256, 512, 768):
-        results["speed"].append(_speed(size))
-        print(results["speed"][-1], flush=True)
+        results["rows"].append(_speed(size))
+        print(results["rows"][-1], flush=True)
     left = arguments.budget - (time.perf_counter() - began)
     results["quality"].append(_quality(512, left))
     print(results["quality"][-1], flush=True)
     path = common.save("gpu", results)
-    for name in ("checks", "speed", "quality"):
+    for name in ("checks", "rows", "quality"):
         for row in results[name]:
             print(common.table([row], list(row)))
     print(f"written to {path.relative_to(common.ROOT)}")

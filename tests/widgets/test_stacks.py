@@ -103,7 +103,7 @@ def test_a_first_estimate_is_preparing_too(open_widget, until, noisy, slow):
     viewer.add_image(np.ones((3, 3), np.float32), name="psf")
     widget.panel.run_button.click()
     until(lambda: "Preparing: iteration " in widget.panel.progress.text())
-    assert " of 100" in widget.panel.progress.text()
+    assert " of 50" in widget.panel.progress.text()
     widget.panel.cancel_button.click()
 
 
