@@ -25,6 +25,16 @@ import napari_dip
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
+# Prints the modules that are loaded once the help of a command is shown.
+LIST_MODULES_OF_HELP = """
+import contextlib, io, json, sys
+from napari_dip.cli import main
+with contextlib.redirect_stdout(io.StringIO()) as text:
+    assert main(["denoise", "--help"]) == 0
+assert "--noise" in text.getvalue()
+print(json.dumps(sorted(sys.modules)))
+"""
+
 # A module whose entry in sys.modules is None cannot be imported.
 IMPORT_ALL_BUT_WIDGETS = """
 import importlib, json, pkgutil, sys
@@ -114,6 +124,13 @@ def test_importing_the_package_loads_nothing_else():
         name for name in new if name.partition(".")[0] not in sys.stdlib_module_names
     ]
     assert foreign == ["napari_dip"]
+
+
+def test_help_does_without_what_takes_long_to_load():
+    loaded = set(run_fresh(LIST_MODULES_OF_HELP))
+    assert "napari_dip.tasks.denoise" in loaded
+    slow = {"torch", "qtpy", "napari", "skimage", "scipy.ndimage", "scipy.fft", "pint"}
+    assert not slow & loaded
 
 
 def test_all_but_the_widgets_import_without_napari_and_qt():

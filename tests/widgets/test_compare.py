@@ -67,6 +67,94 @@ def test_the_residual_of_colours_is_grey_where_nothing_changed(
     assert np.allclose(rest.data[change == 0], 0.5)
 
 
+def test_the_uncertainty_is_a_layer_that_lies_on_the_result(
+    open_widget, finish, until, noisy
+):
+    placed = {
+        "scale": (0.5, 0.25),
+        "translate": (3, 4),
+        "units": ("um", "um"),
+        "axis_labels": ("y", "x"),
+        "blending": "additive",
+        "gamma": 0.5,
+    }
+    viewer, widget = open_widget(noisy, iterations=3, **placed)
+    button = widget.comparison.uncertainty_button
+    assert not button.isEnabled()
+    finish(widget)
+    button.click()
+    until(lambda: len(viewer.layers) == 3)
+    layer, result = viewer.layers[-1], viewer.layers[RESULT]
+    assert layer.name == f"{RESULT}, uncertainty"
+    assert layer.data.shape == noisy.shape
+    assert 0 < layer.data.min() < layer.data.max() < 15
+    for name in ("scale", "translate", "units", "axis_labels"):
+        assert np.array_equal(getattr(layer, name), getattr(result, name)), name
+    assert layer.colormap.name == "magma"
+    assert (layer.blending, layer.gamma) == ("translucent", 1)
+    limits = np.percentile(layer.data, (0.5, 99.5))
+    assert layer.contrast_limits == pytest.approx(limits)
+    about, made = (each.metadata["napari-dip"] for each in (layer, result))
+    assert about["shows"] == "standard deviation of the result"
+    assert about["unit"] == "that of the image"
+    assert about["run_id"] == made["run_id"]
+    viewer.layers.remove(RESULT)
+    assert not button.isEnabled()
+
+
+def test_the_uncertainty_of_colours_is_one_map(open_widget, finish, until, noisy):
+    colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    random = np.random.default_rng(1)
+    colours = colours // 2 + random.integers(0, 60, colours.shape).astype(np.uint8)
+    viewer, widget = open_widget(colours, rgb=True, iterations=3)
+    finish(widget)
+    widget.comparison.uncertainty_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    layer = viewer.layers[-1]
+    assert not layer.rgb
+    assert layer.data.shape == noisy.shape
+    deviation = widget.controller.last.deviation
+    assert (deviation.min(axis=-1) <= layer.data).all()
+    assert (layer.data <= deviation.max(axis=-1)).all()
+
+
+def test_the_uncertainty_of_a_stack_has_its_planes(open_widget, finish, until, noisy):
+    stack = np.stack([noisy, np.full_like(noisy, 7)])
+    viewer, widget = open_widget(stack, iterations=3)
+    finish(widget)
+    widget.comparison.uncertainty_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    first, constant = viewer.layers[-1].data
+    assert (first > 0).all()
+    assert not constant.any()
+
+
+@pytest.mark.parametrize("name", ["preset", "noise"])
+def test_where_there_is_no_uncertainty_the_button_says_why(
+    open_widget, finish, noisy, name
+):
+    _, widget = open_widget(noisy, iterations=3)
+    button = widget.comparison.uncertainty_button
+    assert "standard deviation" in button.toolTip()
+    widget.fields.fields[name].value = {"preset": "paper", "noise": "impulse"}[name]
+    widget.fields.fields["iterations"].value = 3
+    finish(widget)
+    assert not button.isEnabled()
+    assert "is not known" in button.toolTip()
+    assert "paper" in button.toolTip()
+
+
+def test_the_uncertainty_of_a_constant_image_is_zero(open_widget, finish, until, noisy):
+    viewer, widget = open_widget(np.full_like(noisy, 7))
+    widget.fields.fields["restarts"].value = 2
+    finish(widget)
+    widget.comparison.uncertainty_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    layer = viewer.layers[-1]
+    assert not layer.data.any()
+    assert layer.contrast_limits == [0, 1]
+
+
 def test_a_classical_method_runs_beside(open_widget, until, noisy):
     viewer, widget = open_widget(noisy, translate=(3, 4))
     comparison = widget.comparison

@@ -170,8 +170,8 @@ class FileRun:
                 f"is correlated or shared by the channels, nor of a file that is "
                 f"restored part by part; the image is in {self.target}"
             )
-        shows = {**result.provenance, "shows": "standard deviation of the result"}
-        save(path, values, like, shows, self.overwrite)
+        origin = provenance.of_uncertainty(result.provenance)
+        save(path, values, like, origin, self.overwrite)
         result.facts["uncertainty"] = str(path)
 
     def _about(

@@ -101,6 +101,12 @@ def describe(
     return jsonable
 
 
+def of_uncertainty(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance of the standard deviation of a result."""
+    about = {"shows": "standard deviation of the result", "unit": "that of the image"}
+    return {**provenance, **about}
+
+
 def describe_inputs(
     arrays: Mapping[str, tuple[str, NDArray[Any]]],
 ) -> dict[str, dict[str, Any]]:

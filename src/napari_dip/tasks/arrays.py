@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 
 from napari_dip.errors import InputError
 
@@ -81,7 +81,7 @@ def as_array(value: Any, name: str) -> Any:
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "buif":
         data = check_integers(value.data, name)
         value = np.where(np.ma.getmaskarray(value), np.nan, data)
-    if sparse.issparse(value):
+    if scipy.sparse.issparse(value):
         raise InputError(
             f"{name} must be a dense array; got a sparse one, {type(value).__name__}: "
             f"its toarray() makes it dense"
@@ -696,12 +696,12 @@ def _uniform_squares(channel: NDArray[np.float64], side: int) -> NDArray[np.bool
     # There is no square beyond the border, nor where pixels are missing.
     low = np.nan_to_num(channel, nan=-np.inf)
     high = np.nan_to_num(channel, nan=np.inf)
-    low = ndimage.minimum_filter(low, size, mode="constant", cval=-np.inf)
-    high = ndimage.maximum_filter(high, size, mode="constant", cval=np.inf)
+    low = scipy.ndimage.minimum_filter(low, size, mode="constant", cval=-np.inf)
+    high = scipy.ndimage.maximum_filter(high, size, mode="constant", cval=np.inf)
     uniform = (low == high) & (low == channel)
     shift = -1 if side % 2 == 0 else 0
     origin = [*[0] * (channel.ndim - 2), shift, shift]
-    return np.asarray(ndimage.maximum_filter(uniform, size, origin=origin))
+    return np.asarray(scipy.ndimage.maximum_filter(uniform, size, origin=origin))
 
 
 def cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

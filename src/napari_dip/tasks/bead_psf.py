@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import SMALLEST, as_array
@@ -181,7 +181,7 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
     """Measure a PSF and tell from which beads."""
     values = _checked(image, parameters)
     level = float(np.median(values))
-    smooth = ndimage.gaussian_filter(values, 1) - level
+    smooth = scipy.ndimage.gaussian_filter(values, 1) - level
     spots = _spots(smooth)
     sides = parameters.shape or _sides(smooth, spots)
     half = np.array(sides) // 2
@@ -259,8 +259,8 @@ def _check_enough(
 def _spots(smooth: Array) -> Array:
     """Return the places of the local maxima that are no noise, brightest first."""
     deviation = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
-    peaks = (smooth == ndimage.maximum_filter(smooth, 3)) & (smooth > SPOT * deviation)
-    peaks &= smooth > FAINTEST * smooth.max()
+    peaks = smooth == scipy.ndimage.maximum_filter(smooth, 3)
+    peaks &= (smooth > SPOT * deviation) & (smooth > FAINTEST * smooth.max())
     places = np.argwhere(peaks)
     return places[np.argsort(-smooth[peaks], kind="stable")]
 
@@ -290,7 +290,7 @@ def _alone(values: Array, spots: Array, half: Array) -> tuple[Array, dict[str, i
     """Return the spots that can be used, and how many cannot, by the reason."""
     saturated = values == values.max()
     square = (*[1] * (values.ndim - 2), 2, 2)
-    if not ndimage.minimum_filter(saturated, square).any():
+    if not scipy.ndimage.minimum_filter(saturated, square).any():
         saturated[:] = False  # a single maximum is no saturation
     reach = NEIGHBOUR * (2 * half + 1)
     left_out = {"at the border": 0, "saturated": 0, "too near to another": 0}
@@ -337,7 +337,7 @@ class _Box:
 
     def centred(self) -> Array:
         """Return the bead in the middle, without the margin."""
-        shifted = ndimage.fourier_shift(np.fft.fftn(self.values), -self.off)
+        shifted = scipy.ndimage.fourier_shift(np.fft.fftn(self.values), -self.off)
         inside = (slice(MARGIN, -MARGIN),) * self.values.ndim
         centred: Array = np.fft.ifftn(shifted).real[inside]
         return centred
@@ -374,11 +374,11 @@ def _shell(values: Array) -> Array:
 
 def _light(average: Array) -> Array:
     """Return a PSF without the noise around it, which would add up to much light."""
-    smooth = ndimage.gaussian_filter(average, 1)
+    smooth = scipy.ndimage.gaussian_filter(average, 1)
     noise = _shell(smooth).std()
-    spots, _ = ndimage.label(smooth > LIGHT * noise)
+    spots, _ = scipy.ndimage.label(smooth > LIGHT * noise)
     spot = spots == spots[tuple(n // 2 for n in average.shape)]
-    return np.where(ndimage.binary_dilation(spot), average, 0).clip(min=0)
+    return np.where(scipy.ndimage.binary_dilation(spot), average, 0).clip(min=0)
 
 
 def _without_extent(average: Array, parameters: BeadParameters) -> Array:

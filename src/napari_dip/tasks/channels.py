@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_dip.tasks.arrays import Plane
 
@@ -53,7 +53,7 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     """
     known = plane.known > 0
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.
-    holes = ndimage.binary_opening(~known, _square(plane.known.ndim, 3))
+    holes = scipy.ndimage.binary_opening(~known, _square(plane.known.ndim, 3))
     whole = ~plane.constant & ~holes
     rests = [
         _rest(_filled(values, known), usable & known)
@@ -65,7 +65,8 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
             if joined[one] == joined[other]:
                 continue
             around = _square(plane.known.ndim, 2 * REACH + 1)
-            inner = ndimage.binary_erosion(whole[one] & whole[other], around) & known
+            both = whole[one] & whole[other]
+            inner = scipy.ndimage.binary_erosion(both, around) & known
             if _related(rests[one], rests[other], inner):
                 joined[joined == joined[one]] = joined[other]
     return tuple(
@@ -87,8 +88,8 @@ def _filled(
     if known.all():
         return image
     sigma = (*[0] * (image.ndim - 2), FILLING, FILLING)
-    near = ndimage.gaussian_filter(image * known, sigma)
-    weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+    near = scipy.ndimage.gaussian_filter(image * known, sigma)
+    weight = scipy.ndimage.gaussian_filter(known.astype(np.float64), sigma)
     return np.where(known, image, near / np.maximum(weight, 1e-3))
 
 
@@ -131,7 +132,7 @@ def _rest(image: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.f
     kernel = kernel.reshape(*[1] * (image.ndim - 2), *kernel.shape)
     constant = mean[0] - weights @ mean[1:]
     rest: NDArray[np.float64] = (
-        image - ndimage.correlate(image, kernel, mode="wrap") - constant
+        image - scipy.ndimage.correlate(image, kernel, mode="wrap") - constant
     )
     return rest
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from scipy import ndimage
+import scipy  # whose modules load on first use
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, Plane, as_array
@@ -102,10 +102,10 @@ def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
 
 def fine_energy(plane: Plane) -> float:
     """Return the mean square of what a blur takes out of the known pixels."""
-    weight = ndimage.gaussian_filter(plane.known, FINE)
+    weight = scipy.ndimage.gaussian_filter(plane.known, FINE)
     energy = 0.0
     for values in plane.values:
-        blurred = ndimage.gaussian_filter(values * plane.known, FINE)
+        blurred = scipy.ndimage.gaussian_filter(values * plane.known, FINE)
         rest = values - blurred / np.maximum(weight, 1e-6)
         energy += float((rest**2 * plane.known).sum() / plane.known.sum())
     return energy / len(plane.values)

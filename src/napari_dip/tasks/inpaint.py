@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
@@ -308,7 +308,7 @@ def geometry(missing: NDArray[np.bool_]) -> str:
         along.append((both - part**2) / (part - part**2))
     if max(along) < SCATTERED:
         return "random"
-    distance = ndimage.distance_transform_edt(missing)
+    distance = scipy.ndimage.distance_transform_edt(missing)
     return "hole" if distance.max() > DEEP else "text"
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_dip.tasks.arrays import FEW_VALUES, Float, Plane, per_channel
 
@@ -247,8 +247,7 @@ def _residual(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     estimation, 1996), blind to planes and to straight edges along the axes.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
-    residual: NDArray[np.float64] = ndimage.convolve(plane, kernel, mode="reflect")
-    return residual
+    return np.asarray(scipy.ndimage.convolve(plane, kernel, mode="reflect"))
 
 
 def cut_blocks(plane: NDArray[Any], side: int) -> NDArray[Any]:
@@ -273,7 +272,7 @@ def _planes(
 
 def _inner(mask: Mask) -> Mask:
     """Return where a high-pass of 3 x 3 pixels sees nothing but usable ones."""
-    inner: Mask = mask if mask.all() else ndimage.minimum_filter(mask, 3)
+    inner: Mask = mask if mask.all() else scipy.ndimage.minimum_filter(mask, 3)
     return inner
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ def displacement_warning(psf: Array) -> str | None:
     The centre of mass and the middle of the brightest spot must lie in one direction
     from the centre: a PSF with aberrations has a tail to one side.
     """
-    mass = np.subtract(ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
+    mass = np.subtract(scipy.ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
     spot = middle(psf)
     both = np.where(mass * spot > 0, np.minimum(np.abs(mass), np.abs(spot)), 0)
     if np.linalg.norm(both) < FARTHEST:
@@ -53,10 +53,10 @@ def displacement_warning(psf: Array) -> str | None:
 
 def middle(psf: Array) -> Array:
     """Return where the brightest spot lies, in pixels from the pixel ``side // 2``."""
-    smooth = ndimage.gaussian_filter(psf, 1)
-    spots, _ = ndimage.label(smooth > smooth.max() / 2)
+    smooth = scipy.ndimage.gaussian_filter(psf, 1)
+    spots, _ = scipy.ndimage.label(smooth > smooth.max() / 2)
     spot = spots == spots[np.unravel_index(smooth.argmax(), smooth.shape)]
-    centre = ndimage.center_of_mass(np.where(spot, smooth, 0))
+    centre = scipy.ndimage.center_of_mass(np.where(spot, smooth, 0))
     off: Array = np.subtract(centre, [n // 2 for n in psf.shape])
     return off
 
@@ -93,7 +93,9 @@ def turn_warning(
     if np.abs(psf - turned).max() < 0.01 * psf.max():
         return None
     if not known.all():
-        nearest = ndimage.distance_transform_edt(known == 0, return_indices=True)[1]
+        _, nearest = scipy.ndimage.distance_transform_edt(
+            known == 0, return_indices=True
+        )
         image = image[tuple(nearest)]
     if image.size > LARGEST:
         part = (LARGEST / image.size) ** 0.5
@@ -151,9 +153,9 @@ class _Deconvolution:
             for axis, side in enumerate(psf.shape):
                 image = closed(image, axis, min(2 * side, image.shape[axis]))
         self.shape = image.shape
-        self.spectrum = fft.rfftn(image.astype(np.float64))
-        waves = [fft.fftfreq(n) for n in self.shape[:-1]]
-        waves.append(fft.rfftfreq(self.shape[-1]))
+        self.spectrum = scipy.fft.rfftn(image.astype(np.float64))
+        waves = [scipy.fft.fftfreq(n) for n in self.shape[:-1]]
+        waves.append(scipy.fft.rfftfreq(self.shape[-1]))
         self.roughness = sum(
             4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
         )
@@ -172,7 +174,7 @@ class _Deconvolution:
         grid = np.zeros(self.shape)
         grid[tuple(slice(k) for k in psf.shape)] = psf
         shifts = [-(k // 2) for k in psf.shape]
-        spectrum: Array = fft.rfftn(np.roll(grid, shifts, tuple(range(psf.ndim))))
+        spectrum: Array = scipy.fft.rfftn(np.roll(grid, shifts, tuple(range(psf.ndim))))
         return spectrum
 
     def _residual(self, power: Array, weight: float) -> float:
@@ -187,7 +189,7 @@ class _Deconvolution:
         transfer = self._transfer(psf)
         # Where the PSF lets nothing through and nothing is penalised, there is nothing.
         gain = np.abs(transfer) ** 2 + self.weight * self.roughness + 1e-12
-        image = fft.irfftn(transfer.conj() / gain * self.spectrum, s=self.shape)
+        image = scipy.fft.irfftn(transfer.conj() / gain * self.spectrum, s=self.shape)
         sharp: Array = image[tuple(slice(n) for n in self.sides)]
         return sharp
 

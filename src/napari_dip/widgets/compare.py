@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
+from napari_dip.io import provenance
 from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController, Work
@@ -24,6 +25,18 @@ from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.results import Index, ResultLayer, insert
 
 _log = logging.getLogger(__name__)
+
+UNCERTAINTY = (
+    "Add the standard deviation of every pixel as a layer, in the units of the image: "
+    "how far the result may be from the truth."
+)
+
+NO_UNCERTAINTY = (
+    "The uncertainty of this result is not known. Denoising estimates it, but not with "
+    "the preset paper, for impulse noise, or where the noise is correlated or the same "
+    "in all channels. Otherwise set Restarts to 2 or more: the spread of the fits is "
+    "then shown."
+)
 
 
 class Comparison(QWidget):
@@ -65,6 +78,7 @@ class Comparison(QWidget):
             "Edges and shapes in this layer were removed from the image.",
         )
         self.residual_button.setVisible(residual_makes_sense)
+        self.uncertainty_button = button("Uncertainty", UNCERTAINTY)
         self.reading = wrapped()
         self.reading.hide()
         self.methods = ComboBox(choices=methods)
@@ -76,6 +90,7 @@ class Comparison(QWidget):
         first, second = QHBoxLayout(), QHBoxLayout()
         first.addWidget(self.before_button)
         first.addWidget(self.residual_button)
+        first.addWidget(self.uncertainty_button)
         second.addWidget(self.methods.native)
         second.addWidget(self.classic_button)
         layout = QVBoxLayout(self)
@@ -86,6 +101,7 @@ class Comparison(QWidget):
 
         self.before_button.toggled.connect(self._toggle)
         self.residual_button.clicked.connect(self._residual)
+        self.uncertainty_button.clicked.connect(self._uncertainty)
         self.classic_button.clicked.connect(self._classic)
         controller.result_changed.connect(self.refresh)
         self.methods.native.setVisible(len(methods) > 1)
@@ -102,6 +118,10 @@ class Comparison(QWidget):
             )  # makes the same layers visible as before
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
+        unknown = last is not None and last.deviation is None
+        self.uncertainty_button.setEnabled(last is not None and not unknown)
+        tip = NO_UNCERTAINTY if unknown else UNCERTAINTY
+        self.uncertainty_button.setToolTip(f"<qt>{tip}</qt>")
         if last is None:
             self.reading.hide()
 
@@ -159,6 +179,33 @@ class Comparison(QWidget):
             multiscale=False,
             **keywords,
         )
+        insert(self.controller.viewer.layers, [result.layer], layer)
+
+    def _uncertainty(self) -> None:
+        last = self.controller.last
+        if last is None or last.layer is None or last.deviation is None:
+            return
+        deviation, rgb = last.deviation, last.source.rgb
+        self._in_thread(
+            lambda: _map_of(deviation, rgb),
+            lambda values: self._show_uncertainty(last, *values),
+        )
+
+    def _show_uncertainty(
+        self, result: ResultLayer, deviation: Any, limits: tuple[float, float]
+    ) -> None:
+        keywords = appearance(result.source, deviation.shape, result.crop)
+        # Shown as it is, however the image is shown.
+        keywords |= {"blending": "translucent", "opacity": 1, "gamma": 1, "rgb": False}
+        keywords |= {"colormap": "magma", "contrast_limits": None}
+        layer = Image(
+            deviation,
+            name=f"{result.name}, uncertainty",
+            metadata={KEY: provenance.of_uncertainty(result.provenance)},
+            multiscale=False,
+            **keywords,
+        )
+        layer.contrast_limits = limits  # those from the least to the most can be chosen
         insert(self.controller.viewer.layers, [result.layer], layer)
 
     def _classic(self) -> None:
@@ -222,3 +269,14 @@ def _residual_of(
     part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
     plane = difference[tuple(part)]
     return difference, residual.structure(plane, (axes[0], axes[1]))
+
+
+def _map_of(deviation: Any, rgb: bool) -> tuple[Any, tuple[float, float]]:
+    """Return a standard deviation as one map, and its contrast limits.
+
+    A colormap shows one value for every pixel: the root mean square of the colours.
+    """
+    if rgb:
+        deviation = np.sqrt(np.square(deviation).mean(axis=-1))
+    low, high = (float(limit) for limit in np.nanpercentile(deviation, (0.5, 99.5)))
+    return deviation, (low, high if high > low else low + 1)

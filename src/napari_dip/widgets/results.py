@@ -71,6 +71,8 @@ class ResultLayer:
         self.layer: Image | None = None
         self.image: Any = None
         """The result, as the fit returned it."""
+        self.deviation: Any = None
+        """Its standard deviation, of the same shape, where that is known."""
         self.iterations = 0
         self.resume: Callable[[int], Any] | None = None
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
@@ -146,6 +148,7 @@ class ResultLayer:
             Index of the plane that was fitted then.
         """
         self.image, self.resume = fit.image, fit.resume
+        self.deviation = fit.uncertainty
         if ended_in is not None:
             self.pattern = ended_in
             number, self.planes = self.plane_of(ended_in)

@@ -1,0 +1,112 @@
+"""Fits beside and after each other: same bits, and nothing left behind."""
+
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import cycle, islice
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from napari_dip import denoise, inpaint, iterate, super_resolve
+
+SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
+
+FITS = 300
+WARM = 50
+"""Fits after which everything is loaded, and caches are full."""
+
+
+def noisy(seed):
+    image = np.zeros((32, 32), np.float32)
+    image[8:24, 8:24] = 100
+    noise = np.random.default_rng(seed).normal(0, 10, image.shape)
+    return image + noise.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def mask():
+    return np.random.default_rng(0).random((32, 32)) < 0.3
+
+
+def test_two_fits_at_once_give_the_bits_of_one_after_the_other(mask):
+    fits = [
+        partial(denoise, noisy(1), seed=1, **SHORT),
+        partial(inpaint, noisy(2), mask, seed=2, **SHORT),
+    ]
+    alone = [fit() for fit in fits]
+    # Neither begins an iteration before the other has ended the one before.
+    barrier = Barrier(2, timeout=60)
+    steps = [[], []]
+
+    def meet(seen, it):
+        seen.append(it.step)
+        if len(seen) <= 3:
+            barrier.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [
+            pool.submit(fit, callback=partial(meet, seen))
+            for fit, seen in zip(fits, steps, strict=True)
+        ]
+        together = [future.result() for future in futures]
+    assert all(len(seen) >= 3 for seen in steps)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# -- nothing is left behind -------------------------------------------------------
+
+
+class Failure(Exception):
+    """What the callback of a fit raises."""
+
+
+def fail(it):
+    raise Failure
+
+
+def failing():
+    with pytest.raises(Failure):
+        denoise(noisy(0), callback=fail, **SHORT)
+
+
+def left():
+    fitting = iterate("denoise", noisy(0), **SHORT)
+    next(fitting)
+    fitting.close()
+
+
+def resources():
+    """Return the bytes of memory, open files and threads of this process."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    files, threads = (len(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))
+    return pages * os.sysconf("SC_PAGE_SIZE"), files, threads
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_nothing_grows_with_the_number_of_fits(mask):
+    kinds = [
+        partial(denoise, noisy(0), full_output=True, **SHORT),
+        partial(denoise, noisy(0), callback=lambda it: True, **SHORT),
+        partial(inpaint, noisy(0), mask, **SHORT),
+        partial(super_resolve, noisy(0), 2, **SHORT),
+        failing,
+        left,
+    ]
+    measured = []
+    for fit in islice(cycle(kinds), FITS):
+        fit()
+        gc.collect()
+        measured.append(resources())
+    memory, files, threads = zip(*measured[WARM:], strict=True)
+    # What the allocator has free varies; the least of it does not.
+    half = len(memory) // 2
+    assert min(memory[half:]) - min(memory[:half]) < 2**23
+    assert max(files) == min(files)
+    assert max(threads) == min(threads)
