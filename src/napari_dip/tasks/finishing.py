@@ -263,12 +263,22 @@ def known_restored(plane: Plane) -> Step:
     return step
 
 
-def filled(plane: Plane) -> Step:
-    """Return the step that estimates missing pixels from similar patches."""
+def filled(plane: Plane, *, wide: bool = False) -> Step:
+    """Return the step that estimates missing pixels from similar patches.
+
+    Wide patches have about six pixels a side in colours as well, of which a stroke
+    leaves something.
+    """
+    from napari_dip.prior.collaborative import VALUES
     from napari_dip.prior.filling import fill_from_similar
 
     _, known = plane.tensors()
-    return lambda restored: fill_from_similar(restored, known.to(restored.device))
+    values = min(max(36 * len(plane.values), VALUES), 108) if wide else VALUES
+
+    def step(restored: Tensor) -> Tensor:
+        return fill_from_similar(restored, known.to(restored.device), values)
+
+    return step
 
 
 def _filtered(

@@ -274,10 +274,11 @@ def _steps(
         quick.append(wiener_mean(plane, noise))
     if "collaborative" in finish and analysis.noisy:
         slow.append(collaborative(plane, noise))
-    if "similar patches" in finish:
+    wide = "wide similar patches" in finish
+    if wide or "similar patches" in finish:
         if not analysis.noisy:
             quick.append(known_restored(plane))
-        slow.append(filled(plane))
+        slow.append(filled(plane, wide=wide))
     return quick, slow
 
 

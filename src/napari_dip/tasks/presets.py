@@ -188,7 +188,13 @@ SPARSE = replace(
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
 )
-STROKES = replace(TEXT, stop=Iterations(250), finish=("similar patches",))
+STROKES = replace(
+    TEXT,
+    stop=Iterations(150),
+    **QUICKLY,
+    ema_decay=0.95,
+    finish=("wide similar patches",),
+)
 HOLE = replace(
     TEXT,
     architecture=hourglass(32, 6, skip=0),
@@ -222,7 +228,7 @@ INPAINT: Table = {
         SPARSE, architecture=Local((48,) * 5), stop=Iterations(400), restarts=4
     ),
     ("best", "text"): replace(
-        STROKES, architecture=WIDE, stop=Iterations(1000), restarts=4
+        STROKES, architecture=WIDE, stop=Iterations(400), restarts=4
     ),
     ("best", "text noisy"): replace(
         TEXT, architecture=WIDE, stop=Iterations(1000), restarts=4
