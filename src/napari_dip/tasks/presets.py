@@ -312,7 +312,7 @@ SUPER_RESOLVE: Table = {
 # "paper": the paper's text (Fig. 6) and its published program alike.  "jpeg": with the
 # quantisation tables of the file.
 UNKNOWN_ARTIFACTS = Preset(
-    hourglass(32, 4), Noise(), Iterations(250), **QUICKLY, ema_decay=0.98
+    hourglass(32, 4), Noise(), Iterations(320), **QUICKLY, ema_decay=0.98
 )
 JPEG = replace(
     UNKNOWN_ARTIFACTS,
