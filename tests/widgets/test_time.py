@@ -8,6 +8,7 @@ from superqt import QCollapsible
 from superqt.utils import WorkerBase
 
 from napari_dip.prior.layers import Conv
+from napari_dip.prior.local import Local
 from napari_dip.tasks import forecast
 from napari_dip.widgets import foresee
 from napari_dip.widgets.controller import duration
@@ -263,8 +264,9 @@ def test_an_image_out_of_view_is_said_to_be(open_widget, noisy):
 
 
 @pytest.fixture
-def slow_layers(monkeypatch):
-    """Make every convolution take a while; return how many there were."""
+def slow_layers(monkeypatch, changed_presets):
+    """Make every convolution take a while; return those that were done."""
+    changed_presets(architecture=Local((8,) * 2))
     forward, done = Conv.forward, []
 
     def slowly(self, x):
