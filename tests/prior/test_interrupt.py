@@ -22,7 +22,7 @@ LOCAL = Prior(Local((8, 8)), BlindSpot(0.25))
 @pytest.fixture
 def problem():
     random = np.random.default_rng(0)
-    noisy = random.random((1, 1, 48, 48), np.float32)
+    noisy = random.random((1, 1, 64, 64), np.float32)
     return Problem(torch.from_numpy(noisy))
 
 
