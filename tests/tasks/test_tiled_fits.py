@@ -50,7 +50,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
 
 
 def test_tiles_are_blended_into_each_other():
-    noisy = blobs(48, 400) + np.random.default_rng(3).normal(0, 8, (48, 400))
+    noisy = blobs(64, 400) + np.random.default_rng(3).normal(0, 8, (64, 400))
     image = denoise(noisy, tile=192, share="no", **{**FIXED, "iterations": 30})
     whole = denoise(noisy, share="no", **{**FIXED, "iterations": 30})
     steps, others = (np.abs(np.diff(im, axis=1)) for im in (image, whole))
