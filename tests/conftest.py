@@ -60,6 +60,16 @@ def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return change
 
 
+@pytest.fixture
+def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the filters of similar patches go over an image once."""
+    from napari_dip.prior import filling
+    from napari_dip.tasks import super_resolve
+
+    monkeypatch.setattr(filling, "PASSES", 1)
+    monkeypatch.setattr(super_resolve, "PASSES", 1)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Return the top folder of the checkout."""

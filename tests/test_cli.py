@@ -19,6 +19,7 @@ from napari_dip.batch.stop import Stop
 from napari_dip.cli import commands
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
+from napari_dip.prior.stopping import Iterations
 from napari_dip.tasks import denoise, presets
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import parameter
@@ -451,7 +452,10 @@ def test_open(call, noisy, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
     output = tmp_path / "out.tif"
     program = (
@@ -542,7 +546,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_provenance_that_is_hostile(call, noisy, tmp_path, name):
+def test_provenance_that_is_hostile(call, noisy, tmp_path, name, changed_presets):
+    changed_presets(stop=Iterations(2))
     made = {"software": "napari-dip", "task": "denoise", "recipe": {}} | HOSTILE[name]
     path, output = tmp_path / "made.tif", tmp_path / "out.tif"
     tifffile.imwrite(path, np.zeros((32, 32), "u1"), software=json.dumps(made))

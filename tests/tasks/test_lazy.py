@@ -21,6 +21,11 @@ STACK = np.stack([GRAY, GRAY[::-1]])
 MASK = (X > 9) & (X < 13)
 
 
+@pytest.fixture(autouse=True)
+def quick(changed_presets, few_passes):
+    changed_presets(coarse_iterations=0, start_iterations=0)
+
+
 def opened(array, tmp_path):
     """Return an array as a file gives it by regions."""
     path = tmp_path / f"{abs(hash(array.tobytes()))}.tif"

@@ -127,10 +127,17 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.parametrize("form", ["plane", "colours", "stack"])
+@pytest.mark.usefixtures("few_passes")
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        *(("plane", kind) for kind in MASKS),
+        *(("colours", kind) for kind in ("integers", "shapes")),
+        *(("stack", kind) for kind in ("labels", "multiscale", "shapes", "points")),
+    ],
+)
 def test_every_kind_of_mask_goes_through_every_part_of_the_panel(
-    open_widget, finish, until, noisy, kind, form, qapp
+    open_widget, finish, until, noisy, form, kind, qapp
 ):
     image = {
         "plane": noisy,

@@ -78,10 +78,10 @@ def test_it_takes_every_array_of_its_task_and_says_what_it_does(kind):
 
 
 def test_it_runs_and_says_how_it_was_made(
-    open_own_viewer, finish, noisy, kind, others, changed_presets
+    open_widget, finish, noisy, kind, others, changed_presets, few_passes
 ):
     changed_presets(start_iterations=0)
-    viewer, widget = open_own_viewer(noisy, kind=kind, iterations=2)
+    viewer, widget = open_widget(noisy, kind=kind, iterations=2)
     others(viewer, widget)
     before = set(viewer.layers)
     finish(widget)

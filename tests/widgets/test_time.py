@@ -219,7 +219,10 @@ def test_denoising_has_no_quick_look(open_widget, noisy):
 # -- the visible region ---------------------------------------------------------------
 
 
-def test_the_visible_region_is_restored_in_its_place(open_widget, until, noisy):
+def test_the_visible_region_is_restored_in_its_place(
+    open_widget, until, noisy, changed_presets
+):
+    changed_presets(coarse_iterations=0, finish=())
     large = np.tile(noisy, (8, 8))
     viewer, widget = open_widget(
         np.stack([large, large + 100, large + 200]),
@@ -263,38 +266,43 @@ def test_an_image_out_of_view_is_said_to_be(open_widget, noisy):
 
 
 @pytest.fixture
-def slow_layers(monkeypatch):
-    """Make every convolution take a while; return how many there were."""
-    forward, done = Conv.forward, []
+def layers_take(monkeypatch):
+    """Return a function that sets how long a convolution takes, and counts them."""
+    forward, done, seconds = Conv.forward, [], [0.0]
 
     def slowly(self, x):
-        time.sleep(0.05)
+        time.sleep(seconds[0])
         done.append(self)
         return forward(self, x)
 
+    def take(new):
+        seconds[0] = new
+        return done
+
     monkeypatch.setattr(Conv, "forward", slowly)
-    return done
+    return take
 
 
 @pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
-def test_a_fit_ends_between_two_layers(
-    open_widget, until, qtbot, noisy, slow_layers, button
-):
+def test_a_fit_ends_between_two_layers(open_widget, until, noisy, layers_take, button):
     viewer, widget = open_widget(noisy, iterations=100_000)
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
     until(lambda: bool(reports) and reports[-1].step > 0)
-    qtbot.wait(300)
-    before = len(slow_layers)
+    done = layers_take(0.05)
+    begun = len(done)
+    until(lambda: len(done) > begun + 3)
+    before = len(done)
     getattr(widget.panel, button).click()
     if button == "cancel_button":
         assert widget.controller.state == "idle"
         until(lambda: not WorkerBase._worker_set)
-        assert len(slow_layers) - before <= 2  # an iteration has 26
+        assert len(done) - before <= 2  # an iteration has 26
         return
     until(lambda: reports[-1].finishing)
-    assert len(slow_layers) - before <= 2
+    assert len(done) - before <= 2
+    layers_take(0)
     assert "finishing the image" in widget.panel.progress.text()
     assert widget.panel.cancel_button.isEnabled()
     until(lambda: widget.controller.state == "idle")
@@ -302,16 +310,18 @@ def test_a_fit_ends_between_two_layers(
 
 
 def test_another_fit_waits_until_a_cancelled_one_has_ended(
-    open_widget, until, noisy, slow_layers
+    open_widget, until, noisy, layers_take
 ):
     viewer, widget = open_widget(noisy, iterations=100_000)
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
     until(lambda: bool(reports))
+    layers_take(0.3)
     widget.panel.cancel_button.click()
     widget.fields.fields["iterations"].value = 1
     widget.panel.run_button.click()
     assert widget.controller.state == "waiting"
+    layers_take(0)
     until(lambda: widget.controller.state == "idle")
     assert [layer.name for layer in viewer.layers] == ["raw", RESULT]
