@@ -493,7 +493,8 @@ def flattened(network: Any, sides: Sequence[int], recipe: Recipe) -> Any:
 def preset_for(recipe: Recipe, case: str = "") -> Preset:
     """Return the preset of a recipe for a case of its task, or else for all cases.
 
-    It ends after the number of iterations that the recipe asks for, if any.
+    It ends after the number of iterations that the recipe asks for, if any, and takes no
+    more than that at half the resolution before.
     """
     from napari_dip.prior.stopping import Iterations
     from napari_dip.tasks.presets import TABLES
@@ -502,7 +503,9 @@ def preset_for(recipe: Recipe, case: str = "") -> Preset:
     preset = table.get((recipe.preset, case)) or table[recipe.preset, ""]
     if recipe.iterations == "auto":
         return preset
-    return dataclasses.replace(preset, stop=Iterations(int(recipe.iterations)))
+    count = int(recipe.iterations)
+    coarse = min(preset.coarse_iterations, count)
+    return dataclasses.replace(preset, stop=Iterations(count), coarse_iterations=coarse)
 
 
 def outline(
