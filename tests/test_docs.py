@@ -92,7 +92,7 @@ def given(name):
         names |= {"background": background, "foreground": background[::-1]}
         names["mask"] = np.tile(mask, (3, 3))
     elif name == "docs/data-sets.md":
-        names |= {"napari_dip": napari_dip, "stack": np.stack([gray, gray])}
+        names |= {"napari_dip": napari_dip, "stack": np.stack([gray] * 4)}
         zarr.save_array("large.zarr", gray)
     elif name == "docs/deconvolution.md":
         points = np.zeros((160, 160))
