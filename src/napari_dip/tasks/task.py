@@ -493,8 +493,8 @@ def flattened(network: Any, sides: Sequence[int], recipe: Recipe) -> Any:
 def preset_for(recipe: Recipe, case: str = "") -> Preset:
     """Return the preset of a recipe for a case of its task, or else for all cases.
 
-    It ends after the number of iterations that the recipe asks for, if any, and takes no
-    more than that at half the resolution before.
+    It ends after the number of iterations that the recipe asks for, if any, and takes
+    no more than that at half the resolution before.
     """
     from napari_dip.prior.stopping import Iterations
     from napari_dip.tasks.presets import TABLES
