@@ -24,7 +24,12 @@ def z_spacing(known: dict[str, float]) -> float | None:
     """Return the distance of planes over that of pixels, None where not known."""
     if not {"x", "z"} <= known.keys():
         return None
-    return float(f"{known['z'] / known['x']:.4g}")
+    return relative(known["z"], known["x"])
+
+
+def relative(step: float, pixel: float) -> float:
+    """Return a step over a pixel, to four digits, between 0.001 and 1000."""
+    return float(f"{min(max(step / pixel, 0.001), 1000):.4g}")
 
 
 def optics_of(header: Header, name: str) -> dict[str, float]:

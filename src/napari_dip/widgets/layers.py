@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 
 from napari_dip.errors import InputError
+from napari_dip.io.psf import relative
 from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
@@ -82,7 +83,7 @@ def z_spacing_of(layer: Layer) -> float | None:
     if unit != pixel_unit:
         apart = converted(float(apart), symbol(unit), "µm")
         pixel = converted(float(pixel), symbol(pixel_unit), "µm")
-    return float(f"{apart / pixel:.4g}") if apart and pixel else None
+    return relative(float(apart), float(pixel)) if apart and pixel else None
 
 
 def layout_of(recipe: Recipe, layer: Layer) -> Layout:
