@@ -99,3 +99,14 @@ def test_a_file_says_how_far_planes_are_apart(tmp_path, volume, unit, expected, 
     assert cli.main(command) == 0
     made = json.loads(capsys.readouterr().out)["provenance"]["recipe"]
     assert made["z_spacing"] == expected
+
+
+def test_a_volume_does_not_begin_at_half_the_resolution():
+    """Fits of volumes collapsed after that, to one value everywhere."""
+    volume = np.random.default_rng(0).normal(100, 10, (4, 64, 64)).astype(np.float32)
+    for dims, ahead in ((2, True), (3, False)):
+        steps = napari_dip.iterate(
+            "denoise", volume, spatial_dims=dims, device="cpu", channel_axis=None
+        )
+        assert (next(steps).ahead > 0) == ahead
+        steps.close()

@@ -163,11 +163,8 @@ class Coarse:
     def __init__(
         self, prior: Prior, measurement: Tensor, weight: Tensor, random: torch.Generator
     ) -> None:
-        pool = F.avg_pool2d if measurement.ndim == 4 else F.avg_pool3d
-        # A volume of few planes is halved along y and x only.
-        factors = [2 if n >= 2 * COARSEST else 1 for n in measurement.shape[2:]]
-        known = pool(weight, factors)
-        mean = pool(measurement * weight, factors) / known.clamp(min=1e-6)
+        known = F.avg_pool2d(weight, 2)
+        mean = F.avg_pool2d(measurement * weight, 2) / known.clamp(min=1e-6)
         self.measurement, self.weight = mean, (known > 0).float()
         canvas = prior.canvas(mean.shape[2:])
         self.code = prior.code.drawing(canvas, mean, self.weight, random)
@@ -304,7 +301,9 @@ def begin(
                 "coarse_iterations: need a problem without an operator and averaged "
                 f"weights; got average={settings.average!r}"
             )
-        if min(sides[-2:]) >= 2 * COARSEST:
+        # Volumes collapsed in the first iterations after those at half the resolution,
+        # and are no worse without them.
+        if len(sides) == 2 and min(sides) >= 2 * COARSEST:
             coarse = Coarse(prior, objective.measurement, watch.weight, random)
             before = settings.coarse_iterations
     return State(
