@@ -28,6 +28,7 @@ from PIL import Image as Pillow
 from benchmarks import common
 from benchmarks.cases import centre
 from napari_dip.io.image import JpegTables
+from napari_dip.io.raster import jpeg_tables
 
 Found = dict[str, Any]
 
@@ -92,8 +93,6 @@ def compress(image: NDArray[np.uint8], **options: Any) -> bytes:
 
 def decode(content: bytes) -> tuple[NDArray[np.uint8], JpegTables]:
     """Return the pixels and tables of a JPEG file."""
-    from napari_dip.io.raster import jpeg_tables
-
     with Pillow.open(io.BytesIO(content)) as opened:
         tables = jpeg_tables(opened)
         assert tables is not None

@@ -153,15 +153,15 @@ def _too_large() -> dict[str, Any]:
 
 def _tasks() -> dict[str, Any]:
     """Every task takes enough iterations for a CUDA graph, in colour."""
-    failed = {}
-    for name, fit in _calls().items():
+    calls, failed = _calls(), {}
+    for name, fit in calls.items():
         try:
             found = np.asarray(fit())
             if not np.isfinite(found).all():
                 failed[name] = "the result is not finite"
         except Exception as error:  # noqa: BLE001 - each is told
             failed[name] = f"{type(error).__name__}: {error}"[:200]
-    return {"tasks": len(_calls()), "failed": failed, "ok": not failed}
+    return {"tasks": len(calls), "failed": failed, "ok": not failed}
 
 
 def _calls() -> dict[str, Callable[[], Any]]:

@@ -142,7 +142,6 @@ DENOISE: Table = {
 }
 
 # "paper": the published program's, since the paper names no parameters for this task.
-# Under correlated noise wide skips bring the guide's detail along.
 # Fewer iterations than without a guide: it shows at once where the edges are.
 WITH_GUIDE = replace(
     UNFILTERED,
@@ -150,6 +149,7 @@ WITH_GUIDE = replace(
     adam_learning_rate=0.02,
     ema_decay=0.98,
 )
+# Wide skips bring the guide's detail along.
 GUIDED = replace(
     CORRELATED, architecture=NARROW, code=Guide(NO_IMAGE, perturbation=1 / 30)
 )

@@ -11,7 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 
 from napari_dip.errors import InputError
-from napari_dip.io.psf import relative
+from napari_dip.io.psf import relative, z_spacing
 from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
@@ -74,16 +74,26 @@ def adapted(recipe: Recipe, layer: Layer) -> Recipe:
     return dataclasses.replace(recipe, **changes)
 
 
+def sizes(layer: Layer) -> dict[str, float]:
+    """Return the distances of two pixels along z, y and x, in µm, where known."""
+    known = {}
+    last = list(zip(layer.scale, layer.units, strict=True))[-3:]
+    for axis, (step, unit) in zip("zyx"[-len(last) :], last, strict=True):
+        length = converted(abs(float(step)), symbol(unit), "µm")
+        if length:
+            known[axis] = length
+    return known
+
+
 def z_spacing_of(layer: Layer) -> float | None:
     """Return the distance of a layer's planes over that of its pixels, if known."""
     last = list(zip(np.abs(layer.scale), layer.units, strict=True))[-3:]
     if len(last) < 3:
         return None
     (apart, unit), _, (pixel, pixel_unit) = last
-    if unit != pixel_unit:
-        apart = converted(float(apart), symbol(unit), "µm")
-        pixel = converted(float(pixel), symbol(pixel_unit), "µm")
-    return relative(float(apart), float(pixel)) if apart and pixel else None
+    if unit == pixel_unit:  # whatever it is
+        return relative(float(apart), float(pixel))
+    return z_spacing(sizes(layer))
 
 
 def layout_of(recipe: Recipe, layer: Layer) -> Layout:

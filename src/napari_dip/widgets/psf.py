@@ -15,14 +15,13 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from napari_dip.errors import FitError, InputError
 from napari_dip.io.provenance import origin
 from napari_dip.io.psf import differ, size_warning
-from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
 from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import row
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.layers import KEY, array_of, whole
+from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel, changed
 from napari_dip.widgets.results import insert
 
@@ -208,17 +207,6 @@ class BeadPanel(PsfPanel):
         if layer is None:
             raise InputError("There is no image layer with beads: open one first.")
         return layer
-
-
-def sizes(layer: Layer) -> dict[str, float]:
-    """Return the distances of two pixels along z, y and x, in µm, where known."""
-    known = {}
-    last = list(zip(layer.scale, layer.units, strict=True))[-3:]
-    for axis, (step, unit) in zip("zyx"[-len(last) :], last, strict=True):
-        length = converted(abs(float(step)), symbol(unit), "µm")
-        if length:
-            known[axis] = length
-    return known
 
 
 def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
