@@ -27,7 +27,7 @@ FIELD = 64
 AROUND = 32
 """The same of a tile that is fitted by itself and blended into its neighbours."""
 
-REACH = 36
+REACH = 60
 """The same of the filters, which look for similar patches."""
 
 
