@@ -205,3 +205,17 @@ def test_strip_that_is_a_larger_image(tmp_path, name, side):
         return
     with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
         files.read(tmp_path / "a.tif")
+
+
+def test_planar_configuration_that_does_not_exist(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.ones((24, 20, 3), "u1"),
+        photometric="rgb",
+        compression="jpeg",
+    )
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages[0].tags["PlanarConfiguration"].overwrite(256)
+    for read in (files.read, files.open_image):
+        with pytest.raises(FileError, match="planar configuration is 256"):
+            read(tmp_path / "a.tif")

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -57,17 +57,57 @@ def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) ->
 
     In place, because a captured CUDA graph goes on using the same memory.
     """
+    check_alike(own, given, what)
+    for name, tensor in own.items():
+        tensor.copy_(given[name])
+
+
+def check_alike(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
+    """Raise InputError unless all that is given are tensors of the same shapes."""
     check_names(own, given, what)
     for name, tensor in own.items():
         value = given[name]
         if not isinstance(value, Tensor) or value.shape != tensor.shape:
-            got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            got = tuple(value.shape) if isinstance(value, Tensor) else value
             raise InputError(
                 f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
-                f"got {got}"
+                f"got {got!r:.50}"
             )
-    for name, tensor in own.items():
-        tensor.copy_(given[name])
+
+
+LARGEST = 2**53
+"""Integers of a state lie below it; larger ones are no counts."""
+
+
+def check_kind(value: Any, kind: Any, what: str) -> None:
+    """Raise InputError unless a plain value is of a kind that a type hint describes.
+
+    Parameters
+    ----------
+    value : object
+        As JSON has it.
+    kind : type
+        int, float, str, None, lists and dicts of them, and unions.
+    what : str
+        Name of the value, for the message.
+    """
+    if not _is_of_kind(value, kind):
+        name = kind.__name__ if isinstance(kind, type) else kind
+        raise InputError(f"state: {what} must be of type {name}; got {value!r:.50}")
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    inside = get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of_kind(v, *inside) for v in value)
+    if get_origin(kind) is dict:
+        known = isinstance(value, dict)
+        return known and all(_is_of_kind(v, inside[1]) for v in value.values())
+    if inside:
+        return any(_is_of_kind(value, choice) for choice in inside)
+    if kind in (int, float) and type(value) is int:
+        return abs(value) < LARGEST
+    return type(value) is kind
 
 
 class Values:
@@ -80,5 +120,7 @@ class Values:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the fields to copies of other values."""
         check_names(vars(self), state, "state")
+        kinds = get_type_hints(type(self))
         for name, value in state.items():
+            check_kind(value, kinds[name], name)
             setattr(self, name, copied(value))
