@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from napari_dip.tasks.tiles import FIELD, GRID, WHOLE, probes, side_of, tiles, within
+from napari_dip.tasks.tiles import (
+    FIELD,
+    GRID,
+    WHOLE,
+    count_tiles,
+    probes,
+    side_of,
+    tiles,
+    within,
+)
 
 
 @pytest.mark.parametrize("sides", [(500, 700), (192, 193), (1000, 80)])
@@ -12,6 +21,7 @@ def test_the_cores_cover_every_pixel_once(sides):
     for tile in tiles(sides, GRID):
         count[tile.core] += 1
     assert (count == 1).all()
+    assert count_tiles(sides, GRID) == len(list(tiles(sides, GRID)))
 
 
 def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
@@ -26,6 +36,7 @@ def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
 
 def test_what_is_not_cut_is_one_tile():
     (only,) = tiles((50, 60), None)
+    assert count_tiles((50, 60), None) == 1
     assert only.core == only.filtered == only.seen == (slice(0, 50), slice(0, 60))
 
 

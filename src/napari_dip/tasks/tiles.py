@@ -74,6 +74,11 @@ def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterato
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
 
 
+def count_tiles(sides: Sequence[int], side: int | None) -> int:
+    """Return how many tiles a plane is cut into."""
+    return 1 if side is None else math.prod(len(_parts(n, side)) for n in sides)
+
+
 def _parts(length: int, side: int) -> list[slice]:
     """Cut an axis; a rest of less than half a side is added to the last part."""
     starts = list(range(0, length, side))
