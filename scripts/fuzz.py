@@ -202,6 +202,8 @@ def fit(**options: Any) -> None:
 
 def seeds() -> Iterator[tuple[Callable[[Path, bytes], None], bytes]]:
     """Yield small files, each with the function that takes it."""
+    import tifffile
+
     from napari_dip.io import checkpoint, files, provenance
     from napari_dip.io.image import Header, Image
     from napari_dip.tasks.denoise import DenoiseRecipe
@@ -222,6 +224,11 @@ def seeds() -> Iterator[tuple[Callable[[Path, bytes], None], bytes]]:
             path = folder / f"{number}.tif"
             _write_tiff(path, colours, options)
             yield check_tiff, path.read_bytes()
+        path = folder / "levels.tif"
+        with tifffile.TiffWriter(path) as writer:
+            writer.write(gray[0], subifds=1)
+            writer.write(gray[0, ::2, ::2], subfiletype=1)
+        yield check_tiff, path.read_bytes()
         for number, pixels in enumerate((gray[0], colours, colours[..., 0])):
             path = folder / f"{number}.png"
             files.write(path, pixels, None, made)
