@@ -1,6 +1,6 @@
 """Feed mutated files to the readers, the provenance parser and the checkpoint loader.
 
-In the development environment, with Python 3.11 to 3.13 on Linux or macOS::
+In the development environment, with Python 3.11 to 3.13 on Linux::
 
     pip install -c constraints.txt --group fuzz
     python scripts/fuzz.py -max_total_time=3600
