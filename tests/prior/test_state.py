@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -240,6 +241,7 @@ def test_the_state_of_another_network_is_refused(problem, architecture):
         ),
         (lambda s: s.update({"progress.step": "3"}), "step must be of type int"),
         (lambda s: s.update({"progress.step": 10**400}), "step must be of type int"),
+        (lambda s: s.update({"progress.step": True}), "step must be of type int"),
         (lambda s: s.update({"progress.loss": [1.0]}), "loss must be of type float"),
         (lambda s: s.update({"progress.recent": {}}), "recent must be of type list"),
         (lambda s: s.update({"progress.history": [{}]}), "history: .*too few"),
@@ -392,6 +394,15 @@ def test_a_fit_goes_on_from_half_the_resolution_to_the_same_bits(smooth, at):
     state = through_files(run.state.state_dict())
     again = run_to_end(fit(problem, HIDDEN, settings, state=state))
     assert_same(again, whole)
+
+
+def test_numbers_of_a_state_may_be_those_of_numpy(problem):
+    settings = replace(SETTINGS, stop=Iterations(np.int64(24)))
+    stopped, state = broken_off(problem, PRIOR, SETTINGS, 3)
+    state["progress.step"] = np.int64(state["progress.step"])
+    state["progress.loss"] = np.float32(state["progress.loss"])
+    assert stopped.iterations == 3
+    assert run_to_end(fit(problem, PRIOR, settings, state=state)).iterations == 24
 
 
 def test_small_images_are_not_halved(problem):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import numbers
 from collections.abc import Collection, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -85,7 +86,7 @@ def check_kind(value: Any, kind: Any, what: str) -> None:
     Parameters
     ----------
     value : object
-        As JSON has it.
+        As JSON has it; numbers may be those of NumPy.
     kind : type
         int, float, str, None, lists and dicts of them, and unions.
     what : str
@@ -105,9 +106,13 @@ def _is_of_kind(value: Any, kind: Any) -> bool:
         return known and all(_is_of_kind(v, inside[1]) for v in value.values())
     if inside:
         return any(_is_of_kind(value, choice) for choice in inside)
-    if kind in (int, float) and type(value) is int:
-        return abs(value) < LARGEST
-    return type(value) is kind
+    if kind in (int, float):
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, numbers.Integral):
+            return abs(int(value)) < LARGEST
+        return kind is float and isinstance(value, numbers.Real)
+    return isinstance(value, kind)
 
 
 class Values:
