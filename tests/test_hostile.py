@@ -1,7 +1,7 @@
 """A corpus of broken and hostile files: the command line refuses each in one line.
 
-Refused means exit code 1 or 2, one line that names the file, nothing written, and the
-input as it was.  `scripts/fuzz.py` looks for more of them.
+Refused means exit code 1 or 2, one line that says what is wrong, nothing written, and
+the input as it was.  `scripts/fuzz.py` looks for more of them.
 """
 
 import json
@@ -159,7 +159,7 @@ def test_is_refused_in_one_line(call, tmp_path, name, command):
     tasks = ["batch", "denoise"] if command == "batch" else ["denoise"]
     output = tmp_path / ("out" if command == "batch" else "out.tif")
     code, out, err = call(*tasks, path, "-o", output, "--quiet")
-    assert path.name in err
+    assert path.name in err or "image must" in err
     assert "Traceback" not in err
     after = contents(tmp_path)
     if command == "denoise":

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.tiles import (
     FIELD,
     GRID,
     WHOLE,
-    count_tiles,
     probes,
     side_of,
     tiles,
@@ -21,7 +21,6 @@ def test_the_cores_cover_every_pixel_once(sides):
     for tile in tiles(sides, GRID):
         count[tile.core] += 1
     assert (count == 1).all()
-    assert count_tiles(sides, GRID) == len(list(tiles(sides, GRID)))
 
 
 def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
@@ -36,7 +35,6 @@ def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
 
 def test_what_is_not_cut_is_one_tile():
     (only,) = tiles((50, 60), None)
-    assert count_tiles((50, 60), None) == 1
     assert only.core == only.filtered == only.seen == (slice(0, 50), slice(0, 60))
 
 
@@ -63,3 +61,9 @@ def test_probes_lie_apart_in_the_plane(sides, count):
 
 def test_a_small_plane_is_its_own_probe():
     assert list(probes((50, 60))) == [(slice(0, 50), slice(0, 60))]
+
+
+def test_planes_of_very_many_tiles_are_refused():
+    assert next(tiles((GRID * 316, GRID * 316), GRID)).core[0].start == 0
+    with pytest.raises(InputError, match=r"at most 100000 tiles; got 100489 tiles"):
+        next(tiles((GRID * 317, GRID * 317), GRID))

@@ -53,27 +53,27 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + more if names else "nothing"
 
 
+def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
+    """Raise InputError unless tensors have the names and shapes of others."""
+    check_names(own, given, what)
+    for name, tensor in own.items():
+        value = given[name]
+        if not isinstance(value, Tensor) or value.shape != tensor.shape:
+            got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise InputError(
+                f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
+                f"got {got}"
+            )
+
+
 def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
     """Copy tensors into tensors of the same names and shapes.
 
     In place, because a captured CUDA graph goes on using the same memory.
     """
-    check_alike(own, given, what)
+    check(own, given, what)
     for name, tensor in own.items():
         tensor.copy_(given[name])
-
-
-def check_alike(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
-    """Raise InputError unless all that is given are tensors of the same shapes."""
-    check_names(own, given, what)
-    for name, tensor in own.items():
-        value = given[name]
-        if not isinstance(value, Tensor) or value.shape != tensor.shape:
-            got = tuple(value.shape) if isinstance(value, Tensor) else value
-            raise InputError(
-                f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
-                f"got {got!r:.50}"
-            )
 
 
 LARGEST = 2**53

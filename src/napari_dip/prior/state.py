@@ -20,7 +20,7 @@ from napari_dip.prior.optimizers import Optimizers
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.snapshot import (
     Values,
-    check_alike,
+    check,
     check_kind,
     check_names,
     copied,
@@ -99,8 +99,8 @@ class Progress(Values):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all of it."""
         super().load_state_dict(state)
-        for check in self.history:
-            check_names({"step", "loss", "score"}, check, "state: progress.history")
+        for entry in self.history:
+            check_names({"step", "loss", "score"}, entry, "state: progress.history")
 
     @property
     def checked(self) -> bool:
@@ -159,11 +159,11 @@ class Best:
         given = {k.removeprefix("operator."): v for k, v in operator.items()}
         if given:
             own = {} if self.fitted is None else self.fitted.state_dict()
-            check_alike(own, given, "state: best.operator")
+            check(own, given, "state: best.operator")
         image = state["image"]
         if image is not None:
             blank = torch.empty(self.shape, device="meta")
-            check_alike({"image": blank}, {"image": image}, "state: best")
+            check({"image": blank}, {"image": image}, "state: best")
             image = copied(image).to(self.device)
         self.step, self.image = state["step"], image
         self.operator = {k: copied(v).to(self.device) for k, v in given.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from napari_dip.tasks.shared import (
     restore,
 )
 from napari_dip.tasks.task import Block, Index, Job, Overrides, seed_for
-from napari_dip.tasks.tiles import Tile, count_tiles, probes, side_of, tiles, within
+from napari_dip.tasks.tiles import Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -70,8 +70,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         sides = self.job.layout.sides
-        self.side = side_of(self.recipe.tile, sides)
-        self.total = self.job.layout.planes * count_tiles(sides, self.side)
+        self.cut = list(tiles(sides, side_of(self.recipe.tile, sides)))
+        self.total = self.job.layout.planes * len(self.cut)
         self.began = time.perf_counter()
 
     def run(self) -> Sweeping:
@@ -189,7 +189,7 @@ class Sweep:
             result.not_begun.append(number)
             self.leave(index)
             return
-        for tile in self.tiles():
+        for tile in self.cut:
             if result.stopped:
                 self.leave(index, tile)
                 continue
@@ -248,14 +248,10 @@ class Sweep:
         if deviation.fitted:
             self.result.put_deviation(place, layout.arrange(deviation.image))
 
-    def tiles(self) -> Iterator[Tile]:
-        """Return the tiles of a plane; there can be very many."""
-        return tiles(self.job.layout.sides, self.side)
-
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
         layout = self.job.layout
-        for tile in parts or self.tiles():
+        for tile in parts or self.cut:
             where = layout.within(index, tile.core)
             try:
                 given = self.job.take(where)

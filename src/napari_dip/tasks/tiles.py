@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from napari_dip.errors import InputError
+
 Region = tuple[slice, ...]
 """Spatial index of a part of a plane."""
 
@@ -29,6 +31,9 @@ AROUND = 32
 
 REACH = 36
 """The same of the filters, which look for similar patches."""
+
+MOST = 100_000
+"""Tiles of a plane, which take days.  Damaged headers can promise more."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,15 @@ def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterato
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
+    count = math.prod(-(-n // side) for n in sides)
+    if count > MOST:
+        raise InputError(
+            f"image must have planes of at most {MOST} tiles; got {count} tiles of "
+            f"{side} pixels in a plane of shape {tuple(sides)}"
+        )
     for core in itertools.product(*(_parts(n, side) for n in sides)):
         seen = _wider(core, field, sides)
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
-
-
-def count_tiles(sides: Sequence[int], side: int | None) -> int:
-    """Return how many tiles a plane is cut into."""
-    return 1 if side is None else math.prod(len(_parts(n, side)) for n in sides)
 
 
 def _parts(length: int, side: int) -> list[slice]:
