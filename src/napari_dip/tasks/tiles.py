@@ -23,6 +23,9 @@ SIDE = 768
 WHOLE = 1024
 """Pixels along a square whose area is not cut yet."""
 
+MOST = 100_000
+"""Tiles of a plane, which take days.  Damaged headers can promise more."""
+
 FIELD = 64
 """Pixels that a prediction depends on, along each axis, on either side."""
 
@@ -31,9 +34,6 @@ AROUND = 32
 
 REACH = 36
 """The same of the filters, which look for similar patches."""
-
-MOST = 100_000
-"""Tiles of a plane, which take days.  Damaged headers can promise more."""
 
 
 @dataclass(frozen=True)
