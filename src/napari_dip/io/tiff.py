@@ -181,6 +181,12 @@ def _header(file: OpenTiff, path: Path) -> Header:
         raise FileError(
             f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
         )
+    if series.keyframe.planarconfig not in (1, 2, None):
+        # tifffile would leave a part of the memory as it is.
+        raise FileError(
+            f"{path.name} is damaged: its planar configuration is "
+            f"{series.keyframe.planarconfig}, neither 1 nor 2"
+        )
     header = Header(
         format="TIFF",
         shape=tuple(series.shape),

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from napari_dip.errors import InputError
+
 Region = tuple[slice, ...]
 """Spatial index of a part of a plane."""
 
@@ -20,6 +22,9 @@ SIDE = 768
 
 WHOLE = 1024
 """Pixels along a square whose area is not cut yet."""
+
+MOST = 100_000
+"""Tiles of a plane, which take days.  Damaged headers can promise more."""
 
 FIELD = 64
 """Pixels that a prediction depends on, along each axis, on either side."""
@@ -69,6 +74,12 @@ def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterato
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
+    count = math.prod(-(-n // side) for n in sides)
+    if count > MOST:
+        raise InputError(
+            f"image must have planes of at most {MOST} tiles; got {count} tiles of "
+            f"{side} pixels in a plane of shape {tuple(sides)}"
+        )
     for core in itertools.product(*(_parts(n, side) for n in sides)):
         seen = _wider(core, field, sides)
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
