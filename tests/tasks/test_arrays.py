@@ -12,12 +12,10 @@ from napari_dip.tasks.arrays import (
     as_array,
     cast,
     check_integers,
-    float_type,
-    keeping,
     narrowed,
-    prepare,
     without_single_axes,
 )
+from napari_dip.tasks.plane import float_type, keeping, prepare
 
 F4 = np.dtype("float32")
 

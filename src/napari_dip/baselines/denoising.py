@@ -10,15 +10,15 @@ import numpy as np
 
 from napari_dip.baselines.common import (
     Array,
-    Index,
     check,
     check_noise,
     each_plane,
     filled_plane,
     read,
 )
-from napari_dip.tasks.arrays import Float, per_channel
+from napari_dip.tasks.arrays import Float, Index
 from napari_dip.tasks.noise import NoiseModel, plane_model
+from napari_dip.tasks.plane import per_channel
 
 
 def nlm(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_dip.baselines.common import Index, check, each_plane, filled_plane, read
-from napari_dip.tasks.arrays import Float
+from napari_dip.baselines.common import check, each_plane, filled_plane, read
+from napari_dip.tasks.arrays import Float, Index
 
 
 def bicubic(

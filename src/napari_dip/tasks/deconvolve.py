@@ -13,18 +13,12 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    Plane,
-    as_array,
-    per_channel,
-    without_single_axes,
-)
+from napari_dip.tasks.arrays import Float, Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,8 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, get, run
-from napari_dip.tasks.task import Overrides, Task, outline
+from napari_dip.tasks.setup import outline
+from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,8 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.plane import prepare
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates

@@ -10,16 +10,12 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    as_array,
-    float_type,
-    known_pixels,
-)
+from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import float_type, known_pixels
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
