@@ -169,16 +169,6 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     return F.instance_norm(x, None, None, weight, bias, eps=eps)
 
 
-def strides(scales: int, flat_scales: int, ndim: int) -> list[tuple[int, ...]]:
-    """Return the downsampling factors of every scale, finest first.
-
-    The first `flat_scales` of a volume leave its first axis as it is.
-    """
-    full = (2,) * ndim
-    flat = (1, *full[1:]) if ndim == 3 else full
-    return [flat if i < flat_scales else full for i in range(scales)]
-
-
 @torch.no_grad()
 def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of all convolutions of a network."""
