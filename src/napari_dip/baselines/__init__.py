@@ -1,9 +1,10 @@
 """Classical methods for every task, one call away, to compare with.
 
 They take arrays of the same layouts as the tasks, keep the range and units of the
-image and return float32.  NaN marks missing pixels: `onion_peel` fills them in before
-the method sees them; blending takes none.  Methods that need the noise level estimate
-it where it is not given.
+image and return float32; they raise an `InputError` for an argument that is not
+acceptable.  NaN marks missing pixels: `onion_peel` fills them in before the method sees
+them; blending takes none.  Methods that need the noise level estimate it where it is
+not given.
 
 What is chosen here rather than in a paper was chosen on three of the nine images of
 the denoising benchmark (F16, house, kodim01), and the docstrings say what it does.

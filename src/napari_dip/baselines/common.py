@@ -26,17 +26,9 @@ def check(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """Return an argument as the plain Python type it stands for, or raise."""
-    parameter = Parameter(
-        name=name,
-        default=None,
-        help="",
-        types=(*types, str) if choices else types,
-        member=None,
-        choices=choices,
-        low=low,
-        high=high,
-        advanced=False,
-    )
+    if choices:
+        types = (*types, str)
+    parameter = Parameter(name, None, "", types, None, choices, low, high)
     return parameter.check(value)
 
 

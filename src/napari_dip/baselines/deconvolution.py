@@ -64,11 +64,6 @@ def richardson_lucy(
     ndarray
         float32, of the shape of `image`.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     Richardson (1972) and Lucy (1974), with the weights of Bertero and Boccacci, A
@@ -135,11 +130,6 @@ def wiener(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

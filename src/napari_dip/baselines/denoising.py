@@ -54,11 +54,6 @@ def nlm(
     ndarray
         float32, of the shape of `image`.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     Buades, Coll, Morel, A Non-Local Algorithm for Image Denoising (CVPR 2005), as in
@@ -112,11 +107,6 @@ def tv(
     ndarray
         float32, of the shape of `image`.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     Chambolle, An Algorithm for Total Variation Minimization and Applications (2004),
@@ -161,11 +151,6 @@ def wavelet(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

@@ -32,11 +32,6 @@ def bicubic(
         float32, larger than `image`.  Pixel i has its centre at ``(i + 1/2) / factor
         - 1/2`` of the input's pixels.  It may overshoot the range of the input.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     Keys, Cubic Convolution Interpolation for Digital Image Processing (1981), with
@@ -64,11 +59,6 @@ def lanczos(
     -------
     ndarray
         As from `bicubic`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
     """
     return _enlarge(image, factor, channel_axis, spatial_dims, "LANCZOS")
 

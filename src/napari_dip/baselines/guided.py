@@ -43,11 +43,6 @@ def guided_filter(
     ndarray
         float32, of the shape of `image`.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     He, Sun, Tang, Guided Image Filtering (TPAMI 2013), for one channel and for several:

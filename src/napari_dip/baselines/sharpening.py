@@ -31,11 +31,6 @@ def unsharp_mask(
     -------
     ndarray
         float32, of the shape of `image`; may overshoot its range.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
     """
     from skimage import filters
 
