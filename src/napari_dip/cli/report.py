@@ -65,8 +65,8 @@ def run_and_report(file_run: FileRun, results: Results) -> int:
     """Run a task on files, describe the result, and return the exit code."""
     stop = Stop()
     with stop.listening():
-        told = silent if results.quiet else warn
-        result = file_run.run(stop, told, progress=not results.quiet)
+        on_warning = silent if results.quiet else warn
+        result = file_run.run(stop, on_warning, progress=not results.quiet)
     if results.json:
         put(result.as_json())
     elif not results.quiet:

@@ -27,6 +27,47 @@ if TYPE_CHECKING:
     from napari_dip.tasks.signatures import TaskName
 
 
+_COMMON = """\
+architecture : Architecture or dict, optional
+    Network in place of the preset's; see `napari_dip.prior.architecture`.
+stop : Rule or dict, optional
+    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+weights : dict of str to Tensor, optional
+    Weights of the network to begin from, as `Fit.weights` of a fit with the
+    same network and number of channels; a job of one fit gives them.
+state : dict, optional
+    From `Iterate.checkpoint` in a callback of the same call, to go on with
+    its fit to the same bits; for a job of one fit.
+analysis : dict or sequence of dict, optional
+    What was found out about another image of the same kind, one for every
+    group of channels: ``fit.settings['planes'][0]['analysis']``.
+progress : bool, default False
+    Show a progress bar on standard error.
+callback : callable, optional
+    Called with every `Iterate`; returning True stops the fit, which keeps
+    its best image.
+full_output : bool, default False
+    Return a `Fit` in place of the image. Its `uncertainty` is the standard
+    deviation of every pixel, where the task has one.
+out : array, optional
+    Where the result is put, of its shape and any type; an array of zarr or
+    h5py takes a result that is larger than the memory, part by part.
+
+Returns
+-------
+ndarray or Fit
+    The image in the units of the input, float32 unless `dtype` says
+    otherwise, or the whole `Fit`.
+
+Raises
+------
+InputError
+    If an argument is not acceptable; a ValueError.
+OutOfMemory
+    If the fit is too large for the device; the message says what fits."""
+"""Documentation of what all tasks take and return."""
+
+
 def function(task: Task) -> Callable[..., Any]:
     """Return the public function of a task, documented from its recipe."""
 
@@ -148,12 +189,8 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
 
     Parameters
     ----------
-    task : str
-        Name of a task function, such as "denoise".
-    *arrays : array_like
-        Its arrays.
-    **parameters
-        Its keywords, but for progress, callback and full_output.
+    task, *arrays, **parameters
+        As for `iterate`.
 
     Returns
     -------
@@ -225,45 +262,7 @@ def _document(task: Task) -> str:
         lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
     for name, text in task.functions.items():
         lines += [f"{name} : callable, optional", f"    {text}"]
-    lines += [
-        "architecture : Architecture or dict, optional",
-        "    Network in place of the preset's; see `napari_dip.prior.architecture`.",
-        "stop : Rule or dict, optional",
-        "    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.",
-        "weights : dict of str to Tensor, optional",
-        "    Weights of the network to begin from, as `Fit.weights` of a fit with the",
-        "    same network and number of channels; a job of one fit gives them.",
-        "state : dict, optional",
-        "    From `Iterate.checkpoint` in a callback of the same call, to go on with",
-        "    its fit to the same bits; for a job of one fit.",
-        "analysis : dict or sequence of dict, optional",
-        "    What was found out about another image of the same kind, one for every",
-        "    group of channels: ``fit.settings['planes'][0]['analysis']``.",
-        "progress : bool, default False",
-        "    Show a progress bar on standard error.",
-        "callback : callable, optional",
-        "    Called with every `Iterate`; returning True stops the fit, which keeps",
-        "    its best image.",
-        "full_output : bool, default False",
-        "    Return a `Fit` in place of the image. Its `uncertainty` is the standard",
-        "    deviation of every pixel, where the task has one.",
-        "out : array, optional",
-        "    Where the result is put, of its shape and any type; an array of zarr or",
-        "    h5py takes a result that is larger than the memory, part by part.",
-        "",
-        "Returns",
-        "-------",
-        "ndarray or Fit",
-        "    The image in the units of the input, float32 unless `dtype` says",
-        "    otherwise, or the whole `Fit`.",
-        "",
-        "Raises",
-        "------",
-        "InputError",
-        "    If an argument is not acceptable; a ValueError.",
-        "OutOfMemory",
-        "    If the fit is too large for the device; the message says what fits.",
-    ]
+    lines.append(_COMMON)
     if task.notes:
         lines += ["", "Notes", "-----", task.notes.strip()]
     return "\n".join(lines) + "\n"
