@@ -127,7 +127,7 @@ def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> Non
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
+    """Return whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
     return path.is_dir() and any((path / name).is_file() for name in _ZARR)
 
 

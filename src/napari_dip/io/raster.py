@@ -167,7 +167,7 @@ def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
 
 
 def _components_are_rgb(image: JpegImageFile) -> bool:
-    """Whether R, G and B were rounded, by the rules of the JPEG library."""
+    """Return whether R, G and B were rounded, by the rules of the JPEG library."""
     if "jfif" in image.info:
         return False
     if "adobe_transform" in image.info:

@@ -278,7 +278,7 @@ def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, lis
 
 
 def _array_of_bits(tif: tifffile.TiffFile) -> bool:
-    """Whether tifffile wrote an array of bool, which it declares to be 0 for white."""
+    """Return whether tifffile wrote a bool array, which it declares as 0 for white."""
     page = tif.pages.first
     return page.dtype == np.bool_ and str(page.software).startswith("tifffile")
 

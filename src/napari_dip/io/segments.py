@@ -161,16 +161,16 @@ class Segments:
         for place in itertools.product(*touched):
             number = int(np.ravel_multi_index(place, counts))
             segment = self._segment(plane, number)
-            into, of = [], []
+            target, source = [], []
             for part, side, i in zip(box, sides, place, strict=True):
                 first = max(part.start, i * side)
                 end = min(part.stop, (i + 1) * side)
-                into.append(slice(first - part.start, end - part.start))
-                of.append(slice(first - i * side, end - i * side))
+                target.append(slice(first - part.start, end - part.start))
+                source.append(slice(first - i * side, end - i * side))
             if segment is None:
-                pixels[tuple(into)] = self._page.nodata
+                pixels[tuple(target)] = self._page.nodata
             else:
-                pixels[tuple(into)] = segment[tuple(of[1:])]
+                pixels[tuple(target)] = segment[tuple(source[1:])]
 
     def _decode(self, plane: Plane, number: int) -> NDArray[Any] | None:
         """Return a strip or tile, None for one that is not stored."""

@@ -102,9 +102,10 @@ def _spread(side: int, width: int, count: int) -> list[slice]:
     return [slice(a, a + width) for a in starts]
 
 
-def _wider(region: Region, by: int, sides: Sequence[int]) -> Region:
+def _wider(region: Region, margin: int, sides: Sequence[int]) -> Region:
+    """Return a region with a margin, as far as the plane goes."""
     return tuple(
-        slice(max(part.start - by, 0), min(part.stop + by, n))
+        slice(max(part.start - margin, 0), min(part.stop + margin, n))
         for part, n in zip(region, sides, strict=True)
     )
 
