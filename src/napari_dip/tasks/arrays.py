@@ -134,6 +134,24 @@ def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(n for n in shape[:-2] if n != 1), *shape[-2:])
 
 
+def _channel_axis(
+    shape: tuple[int, ...], axis: int | str | None, spatial_dims: int, name: str
+) -> int | None:
+    """Return the axis of the channels, counted from the front; see `Layout.of`."""
+    ndim = len(shape)
+    if axis == "auto":
+        colour = ndim > spatial_dims and shape[-1] in (3, 4)
+        return ndim - 1 if colour else None
+    if axis is None:
+        return None
+    if not -ndim <= int(axis) < ndim:
+        raise InputError(
+            f"channel_axis must be from {-ndim} to {ndim - 1} for {name} of shape "
+            f"{shape}; got {axis}"
+        )
+    return int(axis) % ndim
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which axes of an array are what.
@@ -173,21 +191,8 @@ class Layout:
             If there is no such axis, or there are fewer pixels than `SMALLEST` along y
             or x, or planes than `fewest_slices` in a volume.
         """
-        ndim, shape = array.ndim, tuple(array.shape)
-        axis: int | None
-        if channel_axis == "auto":
-            colour = ndim > spatial_dims and shape[-1] in (3, 4)
-            axis = ndim - 1 if colour else None
-        elif channel_axis is None:
-            axis = None
-        else:
-            axis = int(channel_axis)
-            if not -ndim <= axis < ndim:
-                raise InputError(
-                    f"channel_axis must be from {-ndim} to {ndim - 1} for {name} of "
-                    f"shape {shape}; got {channel_axis}"
-                )
-            axis %= ndim
+        shape = tuple(array.shape)
+        axis = _channel_axis(shape, channel_axis, spatial_dims, name)
         layout = cls(shape, np.dtype(array.dtype), axis, spatial_dims)
         sides = layout.sides
         enough = len(sides) == spatial_dims and min(sides[-2:]) >= SMALLEST
@@ -242,23 +247,26 @@ class Layout:
                 index[axis] = i
             yield tuple(index)
 
+    @property
+    def _axis_in_plane(self) -> int | None:
+        """The axis of the channels in a plane."""
+        if self.channel_axis is None:
+            return None
+        return self.channel_axis - sum(a < self.channel_axis for a in self.leading_axes)
+
     def take(self, array: Any, index: Index) -> NDArray[Any]:
         """Return one plane as it is, channels first, (C, Y, X) or (C, Z, Y, X)."""
         plane = np.asarray(array[index])
-        if self.channel_axis is None:
-            return plane[np.newaxis]
-        before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        moved: NDArray[Any] = np.moveaxis(plane, self.channel_axis - before, 0)
-        return moved
+        axis = self._axis_in_plane
+        return plane[np.newaxis] if axis is None else np.moveaxis(plane, axis, 0)
 
     def arrange(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Undo `take` for one plane."""
-        if self.channel_axis is None:
-            single: NDArray[Any] = plane[0]
-            return single
-        before = sum(axis < self.channel_axis for axis in self.leading_axes)
-        moved: NDArray[Any] = np.moveaxis(plane, 0, self.channel_axis - before)
-        return moved
+        axis = self._axis_in_plane
+        arranged: NDArray[Any] = (
+            plane[0] if axis is None else np.moveaxis(plane, 0, axis)
+        )
+        return arranged
 
     def within(self, index: Index, region: tuple[slice, ...]) -> Index:
         """Return the index of a part of a plane."""
