@@ -221,12 +221,7 @@ def keyword(
 def inputs_of(task: Task, folders: str = "") -> list[inspect.Parameter]:
     """Return the parameters of a task's arguments but for its first array.
 
-    Parameters
-    ----------
-    task : Task
-        The task.
-    folders : str
-        What the help says about other files than one.
+    The help on those that are files ends with `folders`.
     """
     kinds = dict.fromkeys(task.files[1:], Path) | dict.fromkeys(task.objects, str)
     parameters = []

@@ -33,22 +33,9 @@ def save_and_report(
     note: str,
     sources: Mapping[str, str] | None = None,
 ) -> int:
-    """Write what no fit has made, and describe it.
+    """Write an image that no fit has made, with its provenance, and describe it.
 
-    Parameters
-    ----------
-    results : Results
-        Where to.
-    image : ndarray
-        The pixels.
-    like : Image, optional
-        What gives their axes and scale.
-    origin : dict
-        Their provenance.
-    note : str
-        What they are.
-    sources : mapping, optional
-        Files that they were made from.
+    `note` says what it is, and `sources` from which files it was made.
     """
     result, not_kept = save(results.output, image, like, origin, results.overwrite)
     if results.json:

@@ -194,16 +194,8 @@ def check_output(
 ) -> None:
     """Raise if a result cannot be written to `path`, before it is computed.
 
-    Parameters
-    ----------
-    path : Path
-        The output.
-    header : Header
-        Header of the input; the result has its axes.
-    dtype : numpy.dtype
-        Type of the result.
-    overwrite : bool
-        Whether the output may replace a file.
+    The result has the axes of the header, which is that of the input, and a dtype of
+    its own.
     """
     ending = output_format(path)
     atomic.refuse_inside_store(path)
@@ -280,16 +272,10 @@ def writing(
 
     Parameters
     ----------
-    path : str or Path
-        The file to write; no PNG.
-    shape : tuple of int
-        Shape of the image.
-    dtype : numpy.dtype
-        Its type.
-    like : Image, optional
-        The input, as for `write`.
-    overwrite : bool, default False
-        Replace a file that is there.
+    path, like, overwrite
+        As for `write`, but no PNG.
+    shape, dtype
+        Those of the image.
 
     Yields
     ------

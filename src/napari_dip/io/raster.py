@@ -136,11 +136,6 @@ def _png_layout(path: Path) -> tuple[int, bool]:
 def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
     """Return how coarsely an opened JPEG was rounded.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As `PIL.Image.open` returns it.
-
     Returns
     -------
     JpegTables or None

@@ -213,12 +213,7 @@ def segments_of(
 ) -> Segments | None:
     """Return the strips and tiles of an image, None if it must be read at once.
 
-    Parameters
-    ----------
-    series : tifffile.TiffPageSeries
-        The image.
-    present : tuple of ndarray, optional
-        Which indices along the leading axes have planes.
+    `present` are the indices along the leading axes that have planes, if not all.
     """
     page = series.keyframe
     leading = series.shape[: len(series.shape) - len(page.shape)]

@@ -239,22 +239,8 @@ def write(
 ) -> list[str]:
     """Write an OME-TIFF or a TIFF, which is ImageJ's where that can hold the image.
 
-    The provenance is in the tag Software, which both kinds have and keep.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    data : ndarray
-        The pixels.
-    header : Header
-        Their header.
-    text : str or None
-        The provenance.
-    ome : bool
-        Whether to write an OME-TIFF.
-    opacity : bool
-        Whether the last sample is the opacity.
+    The text of the provenance is in the tag Software, which both kinds have and keep.
+    With `opacity` the last sample of a pixel is its opacity.
 
     Returns
     -------

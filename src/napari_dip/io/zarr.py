@@ -305,12 +305,8 @@ def write(
     ----------
     path : Path
         A folder that does not exist.
-    data : ndarray
-        The pixels.
-    header : Header
-        Header of the pixels.
-    text : str, optional
-        Provenance, from `napari_dip.io.provenance.dumps`.
+    data, header, text
+        The pixels, their header and the text of their provenance.
     version : {"0.4", "0.5"}, optional
         Version of OME-Zarr; by default that of the header's format, or else 0.4,
         which most programs read.

@@ -344,17 +344,7 @@ def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
 def keeping(
     plane: Plane, to_units: Callable[[Float], NDArray[Any]], kept: NDArray[np.bool_]
 ) -> Callable[[Float], NDArray[Any]]:
-    """Return the way back to units that leaves some pixels exactly as they came.
-
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    to_units : callable
-        Way back to the units of the input.
-    kept : ndarray
-        bool, (C, ...).
-    """
+    """Return the way back to units that leaves the kept pixels exactly as they came."""
     if not kept.any():
         return to_units
     exact = np.result_type(plane.pixels.dtype, np.float32)
