@@ -23,7 +23,7 @@ from napari_dip.cli.options import (
     FILES,
     FLAG,
     PARAMETERS,
-    Kept,
+    KeepOptions,
     Results,
     Weights,
     check_target,
@@ -82,19 +82,20 @@ def _command(task: Task) -> Callable[..., int]:
     first = task.files[0] if task.files else None
 
     def command(
-        *inputs: Path, results: Results, kept: Kept | None = None, **given: Any
+        *inputs: Path,
+        results: Results,
+        beside: KeepOptions | None = None,
+        **given: Any,
     ) -> int:
         if first and not inputs:
             raise InputError(f"{task.name.replace('_', '-')} needs an input file")
-        kept = kept or Kept()
-        keep = kept.keep(inputs, results.overwrite)
-        runs = _runs(task, inputs, results, kept, keep, given)
+        runs = _runs(task, inputs, results, beside or KeepOptions(), given)
         if len(runs) == 1:
             return run_and_report(runs[0], results)
         return run_all(runs, results)
 
     command.__doc__ = task.summary.strip()
-    parameters = [*inputs_of(task), keyword("kept", Kept | None, None)]
+    parameters = [*inputs_of(task), keyword("beside", KeepOptions | None, None)]
     if first:
         about = Option(name="INPUT", group=FILES, help=task.arrays[first])
         several = inspect.Parameter.VAR_POSITIONAL
@@ -107,14 +108,14 @@ def _runs(
     task: Task,
     inputs: Sequence[Path],
     results: Results,
-    kept: Kept,
-    keep: Keep,
+    beside: KeepOptions,
     given: dict[str, Any],
 ) -> list[FileRun]:
     """Return the runs that a command asks for, one for every input.
 
     All that can be wrong is found here, before any file is read.
     """
+    keep = beside.keep(inputs, results.overwrite)
     paths = {name: given.pop(name) for name in task.files[1:]}
     objects = {name: given.pop(name) for name in task.objects}
     values = values_of(task.recipe, given)
@@ -123,15 +124,15 @@ def _runs(
     if task.files:
         targets = targets_of(inputs, results.output)
         sets = [{task.files[0]: path, **paths} for path in inputs]
-    overwrite, checkpoint = results.overwrite, kept.checkpoint
+    overwrite, checkpoint = results.overwrite, keep.checkpoint
     if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
         overwrite = True  # of the image of the same fit as far as it had come
     for sources, target in zip(sets, targets, strict=True):
         check_target(target, list(sources.values()), overwrite)
     deviations: list[Path | None] = [None] * len(targets)
-    if kept.uncertainty is not None:
+    if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
-        deviations = [*targets_of(inputs or targets, kept.uncertainty)]
+        deviations = [*targets_of(inputs or targets, beside.uncertainty)]
     for sources, target, place in zip(sets, targets, deviations, strict=True):
         if place is not None:
             check_target(place, [*sources.values(), target], overwrite)

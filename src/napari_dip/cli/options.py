@@ -119,7 +119,7 @@ Weights = Annotated[
 
 @Option(name="*")
 @dataclass(frozen=True)
-class Kept:
+class KeepOptions:
     """Options of what a run begins from and leaves beside its result."""
 
     uncertainty: Annotated[

@@ -189,8 +189,12 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
 
     Parameters
     ----------
-    task, *arrays, **parameters
-        As for `iterate`.
+    task : str
+        Name of a task function, such as "denoise".
+    *arrays : array_like
+        Its arrays.
+    **parameters
+        Its keywords, but for progress, callback and full_output.
 
     Returns
     -------

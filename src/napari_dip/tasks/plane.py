@@ -216,11 +216,9 @@ def prepare(
     offset, span = (np.asarray(v, np.float64) for v in scale)
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
-    values = np.asarray(scaled, np.float32)
-    beyond = None
-    if not (unit or together) and (values[:, known] > FAR).any():
-        beyond = np.nan_to_num((values - BRIGHTEST).clip(min=0))
-        values = values.clip(max=BRIGHTEST)
+    values, beyond = np.asarray(scaled, np.float32), None
+    if not (unit or together):
+        values, beyond = _cut_off(values)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -306,6 +304,13 @@ def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np
         if len(far) <= FEW_OUTLIERS * len(part) or len(np.unique(far)) <= 2:
             outlying |= np.abs(channel - centre) > reach
     return outlying
+
+
+def _cut_off(values: Float) -> tuple[Float, Float | None]:
+    """Cut few values that are far too bright off; also return what they were beyond."""
+    if not (values > FAR).any():
+        return values, None
+    return values.clip(max=BRIGHTEST), np.nan_to_num((values - BRIGHTEST).clip(min=0))
 
 
 def _scale(
