@@ -81,7 +81,7 @@ def batch_app(tasks: list[Task]) -> App:
     )
     for task in tasks:
         if task.files:
-            application.command(_command(task), name=task.name.replace("_", "-"))
+            application.command(_command(task), name=task.command)
     return application
 
 

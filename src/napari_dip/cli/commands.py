@@ -65,8 +65,7 @@ def app() -> App:
     tasks = Group("Tasks", sort_key=0)
     from_files = [task for task in map(get, TASKS) if task.from_files]
     for task in from_files:
-        name = task.name.replace("_", "-")
-        application.command(_command(task), name=name, group=tasks)
+        application.command(_command(task), name=task.command, group=tasks)
     application.command(batch_app(from_files))
     application.command(psf.app())
     application.command(prior.sample_prior)
@@ -88,7 +87,7 @@ def _command(task: Task) -> Callable[..., int]:
         **given: Any,
     ) -> int:
         if first and not inputs:
-            raise InputError(f"{task.name.replace('_', '-')} needs an input file")
+            raise InputError(f"{task.command} needs an input file")
         runs = _runs(task, inputs, results, beside or KeepOptions(), given)
         if len(runs) == 1:
             return run_and_report(runs[0], results)

@@ -302,8 +302,8 @@ def check_uncertainty(task: Task, recipe: Recipe) -> None:
     if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
         raise InputError(
             f"uncertainty is known of denoise (but not with --preset paper or --noise "
-            f"impulse) and of several fits (--restarts 2 or more); "
-            f"{task.name.replace('_', '-')} has none as it is called here"
+            f"impulse) and of several fits (--restarts 2 or more); {task.command} "
+            f"has none as it is called here"
         )
 
 

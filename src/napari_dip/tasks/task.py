@@ -323,6 +323,11 @@ class Task:
         return self.recipe.task
 
     @property
+    def command(self) -> str:
+        """Name of the command."""
+        return self.name.replace("_", "-")
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of the arguments that are arrays."""
         return tuple(name for name in self.arrays if name not in self.objects)
