@@ -249,7 +249,8 @@ def write(
     folder = ending in FOLDERS
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
-            return zarr.write(temporary, data, header, text)
+            zarr.write(temporary, data, header, text)
+            return []
         if ending == ".png":
             return raster.write_png(temporary, data, header, text)
         ome = ending.startswith(".ome")

@@ -293,13 +293,13 @@ def write(
     header: Header,
     text: str | None = None,
     *,
-    version: str | None = None,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
-) -> list[str]:
+) -> None:
     """Write an OME-Zarr.
 
-    An image of more than `_CHUNK` pixels along Y or X has lower resolutions, each half
-    as wide and high as the one before.
+    It is of the version of the header's format, or else of 0.4, which most programs
+    read.  An image of more than `_CHUNK` pixels along Y or X has lower resolutions,
+    each half as wide and high as the one before.
 
     Parameters
     ----------
@@ -307,26 +307,17 @@ def write(
         A folder that does not exist.
     data, header, text
         The pixels, their header and the text of their provenance.
-    version : {"0.4", "0.5"}, optional
-        Version of OME-Zarr; by default that of the header's format, or else 0.4,
-        which most programs read.
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
-
-    Returns
-    -------
-    list of str
-        What the store does not keep: nothing.
     """
-    group = _create_group(path, header, version)
+    group = _create_group(path, header)
     _write_image(group, data, header, text)
     if labels:
         folder = group.create_group("labels")
         ngff.put_labels(folder, list(labels))
         for name, label in labels.items():
             _write_image(folder.create_group(name), *label, is_label=True)
-    return []
 
 
 def create(path: Path, header: Header) -> Target:
@@ -344,11 +335,10 @@ def create(path: Path, header: Header) -> Target:
     return Target(header.shape, header.dtype, put, finish)
 
 
-def _create_group(path: Path, header: Header, version: str | None = None) -> Any:
-    zarr = _library()
-    if version is None:
-        version = header.format.removeprefix(ngff.FORMAT)
-    return zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
+def _create_group(path: Path, header: Header) -> Any:
+    """Create the group of an image, of the version of the header's format, or 0.4."""
+    latest = header.format == f"{ngff.FORMAT}0.5"
+    return _library().create_group(path, zarr_format=3 if latest else 2)
 
 
 def _write_image(

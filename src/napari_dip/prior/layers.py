@@ -157,7 +157,7 @@ def upsample(x: Tensor, stride: tuple[int, ...], mode: str) -> Tensor:
     return x
 
 
-def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Normalise every channel by its own mean and variance, then scale and shift.
 
     This is what the papers' BatchNorm computes for a batch of one in training
@@ -165,8 +165,8 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     changes nothing, and several samples never mix.
     """
     if x.shape[0] == 1:
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    return F.instance_norm(x, None, None, weight, bias, eps=eps)
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+    return F.instance_norm(x, None, None, weight, bias)
 
 
 @torch.no_grad()

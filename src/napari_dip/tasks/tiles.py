@@ -35,6 +35,9 @@ AROUND = 32
 REACH = 36
 """The same of the filters, which look for similar patches."""
 
+PROBES = 2
+"""Small regions along a side of a plane from which its noise is learned."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -88,15 +91,15 @@ def _parts(length: int, side: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
-def probes(sides: Sequence[int], count: int = 2) -> Iterator[Region]:
+def probes(sides: Sequence[int]) -> Iterator[Region]:
     """Yield small regions that are spread over a plane."""
-    parts = [_spread(n, min(n, GRID), count) for n in sides]
+    parts = [_spread(n, min(n, GRID)) for n in sides]
     yield from itertools.product(*parts)
 
 
-def _spread(side: int, width: int, count: int) -> list[slice]:
-    """Return up to so many equally spaced parts along a side."""
-    count = min(count, side // width)
+def _spread(side: int, width: int) -> list[slice]:
+    """Return up to `PROBES` equally spaced parts along a side."""
+    count = min(PROBES, side // width)
     gap = (side - count * width) / (count + 1)
     starts = [round(gap + i * (width + gap)) for i in range(count)]
     return [slice(a, a + width) for a in starts]
