@@ -182,7 +182,7 @@ class KeepOptions:
 def command_of(
     function: Callable[..., int],
     kind: type[Parameters],
-    inputs: Sequence[inspect.Parameter] = (),
+    inputs: Sequence[inspect.Parameter] | None = None,
     results: type[Any] = Results,
 ) -> Callable[..., int]:
     """Return a function as a command: its options are the fields of `kind`.
@@ -194,11 +194,14 @@ def command_of(
         the results together as `results`.
     kind : type of Parameters
         The parameters; an option that was not given is None.
-    inputs : sequence of inspect.Parameter
-        The inputs of the command.
+    inputs : sequence of inspect.Parameter, optional
+        The inputs of the command; those that the function has itself by default.
     results : dataclass
         The options of the results.
     """
+    if inputs is None:
+        own = inspect.signature(function, eval_str=True).parameters
+        inputs = [p for name, p in own.items() if name not in ("results", "given")]
     parameters = [
         *inputs,
         keyword("results", results),

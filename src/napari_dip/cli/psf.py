@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,6 @@ from napari_dip.cli.options import (
     Results,
     check_target,
     command_of,
-    keyword,
     values_of,
 )
 from napari_dip.cli.report import save_and_report
@@ -49,7 +47,20 @@ def app() -> App:
     return application
 
 
-def microscope(*, results: Results, like: Path | None = None, **given: Any) -> int:
+def microscope(
+    *,
+    results: Results,
+    like: Annotated[
+        Path | None,
+        Option(
+            group=FILES,
+            show_default=False,
+            help="The image to deconvolve: its pixel size, z step and number of slices "
+            "are taken where they are not given.",
+        ),
+    ] = None,
+    **given: Any,
+) -> int:
     """Compute a PSF from the optics of a microscope."""
     values = values_of(MicroscopeParameters, given)
     check_target(results.output, [] if like is None else [like], results.overwrite)
@@ -62,46 +73,23 @@ def microscope(*, results: Results, like: Path | None = None, **given: Any) -> i
     return compute(MicroscopeParameters(**values), results)
 
 
-def beads(file: Path, /, *, results: Results, **given: Any) -> int:
+def beads(
+    file: Annotated[
+        Path, Option(name="INPUT", group=FILES, help="A plane or volume of beads.")
+    ],
+    /,
+    *,
+    results: Results,
+    **given: Any,
+) -> int:
     """Average the beads of an image, aligned to a fraction of a pixel."""
     values = values_of(BeadParameters, given)
     check_target(results.output, [file], results.overwrite)
     return average(file, values, results)
 
 
-command_of(
-    microscope,
-    MicroscopeParameters,
-    [
-        keyword(
-            "like",
-            Annotated[
-                Path | None,
-                Option(
-                    group=FILES,
-                    show_default=False,
-                    help="The image to deconvolve: its pixel size, z step and number "
-                    "of slices are taken where they are not given.",
-                ),
-            ],
-            None,
-        )
-    ],
-)
-command_of(
-    beads,
-    BeadParameters,
-    [
-        inspect.Parameter(
-            "file",
-            inspect.Parameter.POSITIONAL_ONLY,
-            annotation=Annotated[
-                Path,
-                Option(name="INPUT", group=FILES, help="A plane or volume of beads."),
-            ],
-        )
-    ],
-)
+command_of(microscope, MicroscopeParameters)
+command_of(beads, BeadParameters)
 
 
 def compute(parameters: MicroscopeParameters, results: Results) -> int:
