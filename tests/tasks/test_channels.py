@@ -6,9 +6,10 @@ from scipy import ndimage
 
 from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
 from napari_dip.tasks import channels
-from napari_dip.tasks.arrays import constant_regions, prepare
 from napari_dip.tasks.channels import groups
+from napari_dip.tasks.constant import constant_regions
 from napari_dip.tasks.noise import plane_model
+from napari_dip.tasks.plane import prepare
 
 FIXED = {"device": "cpu", "precision": "float32"}
 

@@ -198,7 +198,7 @@ def _companion(path: Path, name: str) -> str | None:
 
 
 def _exists(path: Path, name: str) -> bool:
-    """Whether a file that another refers to exists; raise for a pipe or a device."""
+    """Return whether a file that another refers to exists; raise for a pipe."""
     other = path.parent / name
     if other.exists() and not other.is_file():
         raise FileError(f"{path.name} refers to {name}, which is no regular file")
@@ -232,7 +232,9 @@ def _arrange_imagej(file: OpenTiff, path: Path) -> None:
 
 
 def _holds(tif: tifffile.TiffFile, planes: int, path: Path) -> bool:
-    """Whether a single page is followed by planes without pages, as ImageJ writes them.
+    """Return whether planes without pages of their own follow a single page.
+
+    ImageJ writes them so.
 
     Raises
     ------

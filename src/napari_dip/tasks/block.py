@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
+from napari_dip.tasks.arrays import narrowed
+from napari_dip.tasks.plane import Pixels, Plane, per_channel
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, seed_for, set_up
+from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.task import Job, Overrides, Plan, Task
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor

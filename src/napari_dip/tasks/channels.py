@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane
+from napari_dip.tasks.plane import Plane
 
 REACH = 2
 """Pixels around a value that it is predicted from."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane, per_channel
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
