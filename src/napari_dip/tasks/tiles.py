@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Index
 from napari_dip.tasks.plane import Pixels
-
-from napari_dip.errors import InputError
 
 Region = tuple[slice, ...]
 """Spatial index of a part of a plane."""
