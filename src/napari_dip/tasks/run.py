@@ -18,6 +18,7 @@ from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import FLOAT32, LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
+from napari_dip.tasks.pool import Here, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import wants_sharing
@@ -68,6 +69,7 @@ def run(
     threads: int | None = None,
     resumable: bool = False,
     out: Any = None,
+    pool: Pool | None = None,
 ) -> Fitting:
     """Run a task, yielding every iteration.
 
@@ -89,6 +91,8 @@ def run(
     out : array, optional
         Where the result is put, of its shape and of any type, such as an array in a
         file: all it has to do is to take ``out[index] = values``, part by part.
+    pool : Pool, optional
+        Other processes, which restore planes and tiles by networks that they share.
 
     Yields
     ------
@@ -123,7 +127,9 @@ def run(
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    fitting = _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    fitting = _Scheduler(
+        job, recipe, overrides, threads, resumable, out, pool or Here(job)
+    ).run()
     seconds = budget(MAX_SECONDS)
     return fitting if seconds is None else _stopped_after(fitting, seconds)
 
@@ -187,6 +193,7 @@ class _Scheduler:
     threads: int | None
     resumable: bool
     out: Any
+    pool: Pool
 
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
@@ -200,8 +207,11 @@ class _Scheduler:
         image = np.zeros(shape, np.float32) if self.out is None else self.out
         result = Result(image, given=self.out is not None)
         shared = False
-        if self.overrides.state is None and wants_sharing(job, self.recipe):
-            sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
+        given = self.overrides.networks is not None
+        if given or (self.overrides.state is None and wants_sharing(job, self.recipe)):
+            sweep = Sweep(
+                job, self.recipe, self.overrides, self.threads, result, self.pool
+            )
             shared = yield from sweep.run()
         if not shared:
             if self.recipe.share == "yes":
@@ -222,7 +232,7 @@ class _Scheduler:
             try:
                 given = job.take(index)
             except InputError as error:
-                result.failed(number, error)
+                self.fail(number, error, result)
                 read = False
                 given = job.unread(index)
             unchanged = untouched(layout, given, job.factor)
@@ -234,9 +244,15 @@ class _Scheduler:
                     pixels = job.pixels(index, given)
                     yield from self.fit_plane(number, index, pixels, plane, result)
                 except (InputError, FitError) as error:
-                    result.failed(number, error)
+                    self.fail(number, error, result)
             plane.fill(unchanged, exact=self.recipe.dtype == "input")
             result.put(index, layout.arrange(plane.image))
+
+    def fail(self, number: int, error: Exception, result: Result) -> None:
+        """Note that a plane failed, or raise its error if nothing would be lost."""
+        if not result.details:
+            raise error
+        result.failed(number, error)
 
     def fit_plane(
         self,

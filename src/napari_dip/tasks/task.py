@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 Index = tuple[int | slice, ...]
 """Index of a plane, or of a part of one, in the array of all planes."""
 
+NETWORKS = "networks"
+"""Name in weights for what they are, if they are those of networks that planes share;
+see `napari_dip.tasks.shared.state_of`."""
+
+SHARED_WEIGHTS = "shared weights"
+"""Name in the provenance for the SHA-256 of networks that were given."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -180,7 +187,8 @@ class Overrides:
     stop : Rule, optional
         When the fit ends.
     weights : dict of str to Tensor, optional
-        Weights of the network that every fit begins from.
+        Weights of the network that every fit begins from; or networks that planes
+        share, to restore planes of the same kind with.
     state : dict, optional
         State of the only fit of a job, from `Iterate.checkpoint`, to go on from.
     analysis : tuple of Analysis
@@ -193,6 +201,12 @@ class Overrides:
     weights: Mapping[str, Tensor] | None = None
     state: Mapping[str, Any] | None = None
     analysis: tuple[Analysis, ...] = ()
+
+    @property
+    def networks(self) -> Mapping[str, Any] | None:
+        """The weights, if they are those of networks that planes share."""
+        shared = self.weights is not None and NETWORKS in self.weights
+        return self.weights if shared else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is set, for the provenance; JSON-able."""
