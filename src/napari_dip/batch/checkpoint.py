@@ -24,7 +24,8 @@ class Keep:
     Attributes
     ----------
     weights : Path, optional
-        File of the weights of the network to begin from.
+        File of the weights of the network to begin from, or of networks that files
+        share.
     save_weights : Path, optional
         File to write the fitted weights to.
     checkpoint : Path, optional
@@ -32,12 +33,15 @@ class Keep:
         exists, the fit goes on from it.
     minutes : float
         Time from one writing of it to the next.
+    share : bool
+        Whether the weights, if any, were fitted to all files of a kind.
     """
 
     weights: Path | None = None
     save_weights: Path | None = None
     checkpoint: Path | None = None
     minutes: float = 10.0
+    share: bool = False
 
 
 class Kept:
@@ -105,7 +109,11 @@ class Kept:
             return stopping
         check_single(it, "checkpoint")
         if stopping or now - self.since >= 60 * keep.minutes:
-            assert it.checkpoint is not None  # every fit has one
+            if it.checkpoint is None:
+                raise InputError(
+                    "checkpoint needs a fit; there is none, for the weights are those "
+                    "of networks that serve as they are"
+                )
             state = it.checkpoint()
             # From the end of a fit nothing can go on.
             if state["ending.ended"] is None:
