@@ -59,6 +59,8 @@ class FileRun:
         What the fit begins from, and what is kept of it beside the result.
     uncertainty : Path, optional
         The file to write the standard deviation of the result to.
+    notes : tuple of str
+        What the user should know of it beforehand.
     """
 
     task: Task
@@ -70,6 +72,7 @@ class FileRun:
     series: Mapping[str, int | None] = field(default_factory=dict)
     keep: Keep = field(default_factory=Keep)
     uncertainty: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> Path:

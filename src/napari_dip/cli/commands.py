@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter as Option
 
 from napari_dip import __version__
 from napari_dip.batch.checkpoint import Keep
+from napari_dip.batch.cluster import on_cluster
 from napari_dip.batch.file_run import FileRun, was_stopped
 from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
@@ -30,8 +32,10 @@ from napari_dip.cli.options import (
     Overwrite,
     Quiet,
     SaveWeights,
+    Scheduler,
     Uncertainty,
     Weights,
+    Workers,
     check_keep,
     check_target,
     check_uncertainty,
@@ -49,7 +53,7 @@ from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
-from napari_dip.tasks.task import Task
+from napari_dip.tasks.task import SHARED_WEIGHTS, Task
 
 _FROM_PARAMETERS: dict[str, tuple[type[Parameters], Callable[..., int]]] = {
     SampleParameters.task: (SampleParameters, prior.draw),
@@ -98,6 +102,8 @@ def _command(task: Task) -> Callable[..., int]:
         checkpoint: Path | None = None,
         checkpoint_every: float = Keep.minutes,
         uncertainty: Path | None = None,
+        workers: int | None = None,
+        scheduler: str | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
@@ -137,9 +143,13 @@ def _command(task: Task) -> Callable[..., int]:
             )
             for sources, target, path in zip(sets, targets, deviations, strict=True)
         ]
-        if len(runs) == 1:
-            return run_and_report(runs[0], json, quiet)
-        return run_all(runs, json, quiet)
+        with ExitStack() as stack:
+            pool = None
+            if workers is not None or scheduler is not None:
+                pool = stack.enter_context(on_cluster(workers, scheduler)).pool
+            if len(runs) == 1:
+                return run_and_report(runs[0], json, quiet, pool)
+            return run_all(runs, json, quiet, pool)
 
     command.__doc__ = task.summary.strip()
     parameters = []
@@ -155,6 +165,8 @@ def _command(task: Task) -> Callable[..., int]:
         parameters.append(keyword(name, kind))
     parameters += [
         keyword("uncertainty", Uncertainty, None),
+        keyword("workers", Workers, None),
+        keyword("scheduler", Scheduler, None),
         keyword("weights", Weights, None),
         keyword("save_weights", SaveWeights, None),
         keyword("checkpoint", Checkpoint, None),
@@ -239,7 +251,9 @@ def replay(
 def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     """Raise unless weights are those that a result was made with, if any."""
     planes = [plane for plane in stored.get("planes", []) if isinstance(plane, dict)]
-    needed = str(next((plane.get("began from weights") for plane in planes), None))
+    keys = ("began from weights", SHARED_WEIGHTS)
+    used = (plane[key] for plane in planes for key in keys if key in plane)
+    needed = str(next(used, None))
     given = None
     if weights is not None:
         from napari_dip.prior.snapshot import digest

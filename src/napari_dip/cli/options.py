@@ -87,13 +87,33 @@ Quiet = Annotated[
     Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
 ]
 
+MACHINES = Group("Processes and machines", sort_key=1)
+Workers = Annotated[
+    int | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Number of processes on this machine, each with one thread.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Address of a scheduler of dask.distributed, such as tcp://host:8786, "
+        "whose workers see the same files.",
+    ),
+]
+
 _KEPT = Group("Weights and checkpoints", sort_key=1)
 Weights = Annotated[
     Path | None,
     Option(
         group=_KEPT,
         show_default=False,
-        help="File of weights to begin from, as --save-weights writes it.",
+        help="File of weights to begin from, as --save-weights writes it; or of "
+        "networks to restore with, as batch --share writes it.",
     ),
 ]
 SaveWeights = Annotated[
@@ -143,7 +163,12 @@ def command_of(
         keyword("overwrite", Overwrite, False),
         keyword("json", Json, False),
         keyword("quiet", Quiet, False),
-        *(keyword(p.name, annotation(p), None) for p in kind.parameters()),
+    ]
+    taken = {p.name for p in parameters}
+    parameters += [
+        keyword(p.name, annotation(p), None)
+        for p in kind.parameters()
+        if p.name not in taken
     ]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in parameters}

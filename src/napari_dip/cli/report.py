@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.stop import Stop
 from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
+from napari_dip.tasks.pool import Pool
 
 
 def warn(text: str) -> None:
@@ -19,11 +20,16 @@ def silent(text: str) -> None:
     """Keep quiet about a warning."""
 
 
-def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
+def run_and_report(
+    file_run: FileRun,
+    json: bool,
+    quiet: bool,
+    workers: Callable[[FileRun], Pool] | None = None,
+) -> int:
     """Run a task on files, describe the result, and return the exit code."""
-    stop = Stop()
+    stop, tell = Stop(), silent if quiet else warn
     with stop.listening():
-        result = file_run.run(stop, silent if quiet else warn, progress=not quiet)
+        result = file_run.run(stop, tell, progress=not quiet, workers=workers)
     if json:
         put(result.as_json())
     elif not quiet:
@@ -34,7 +40,12 @@ def run_and_report(file_run: FileRun, json: bool, quiet: bool) -> int:
     return 0
 
 
-def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
+def run_all(
+    file_runs: Sequence[FileRun],
+    json: bool,
+    quiet: bool,
+    workers: Callable[[FileRun], Pool] | None = None,
+) -> int:
     """Run a task on several files, the others also where one fails.
 
     When the user stops one, the others are not begun.
@@ -42,7 +53,7 @@ def run_all(file_runs: Sequence[FileRun], json: bool, quiet: bool) -> int:
     failed = 0
     for file_run in file_runs:
         try:
-            if run_and_report(file_run, json, quiet) == STOPPED:
+            if run_and_report(file_run, json, quiet, workers) == STOPPED:
                 return STOPPED
         except (DipError, MemoryError) as error:
             say(f"error: {of_file(file_run.source.name, error)}")

@@ -274,7 +274,7 @@ class _Group:
         if plane.levels is not None:
             return None
         analysis = known[0] if known else job.analyse(plane, block)
-        preset = _for_windows(job.preset(analysis))
+        preset = for_windows(job.preset(analysis))
         if preset is None:
             return None
         plan = job.plan(plane, block, analysis, preset)
@@ -404,7 +404,7 @@ def networks_of(
     for group, (facts, analysis) in enumerate(
         zip(state[NETWORKS], analyses, strict=True)
     ):
-        preset = _for_windows(job.preset(analysis)) if job.can_share else None
+        preset = for_windows(job.preset(analysis)) if job.can_share else None
         if preset is None or facts["neighbours"] > most(job.layout):
             raise InputError(
                 "weights: are of networks that planes share; they serve neither this "
@@ -470,7 +470,7 @@ def _as_windows(problem: Problem) -> Problem:
     )
 
 
-def _for_windows(preset: Preset) -> Preset | None:
+def for_windows(preset: Preset) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number
