@@ -16,8 +16,8 @@ from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.local import Local
+from napari_dip.tasks import block, sweep
 from napari_dip.tasks import shared as sharing
-from napari_dip.tasks import sweep
 
 distributed = pytest.importorskip("distributed")
 
@@ -181,6 +181,57 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
     image, given = files.read(output).data, files.read(stack).data
     np.testing.assert_array_equal(image[1], given[1])
     assert (image[0] != given[0]).all()
+
+
+@pytest.mark.parametrize("options", [(), ("--tile", "192")])
+def test_planes_are_fitted_by_workers(
+    call, stack, tmp_path, narrow, threads, monkeypatch, options
+):
+    """Every plane by itself: planes, or the tiles of planes."""
+    names, submit = [], cluster._Pool.submit
+
+    def noted(self, function, *arguments):
+        names.append(function.__name__)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(cluster._Pool, "submit", noted)
+    command = ("denoise", stack, "--share", "no")
+    if options:
+        mask = np.zeros((64, 420), np.uint8)
+        mask[20:24, 60:300] = 1
+        files.write(tmp_path / "mask.png", mask)
+        command = ("inpaint", stack, "--mask", tmp_path / "mask.png", *options)
+    one, other = tmp_path / "one.tif", tmp_path / "other.tif"
+    assert call(*command, *SHORT, "-o", one)[0] == 0
+    assert call(*command, *SHORT, "-o", other, "--scheduler", threads)[0] == 0
+    assert names == ["fit_to_end"] * (8 if options else 4)
+    np.testing.assert_array_equal(files.read(other).data, files.read(one).data)
+    made = [files.read_header(path).provenance for path in (one, other)]
+    assert made[0]["iterations"] == made[1]["iterations"]
+
+
+def test_a_stop_ends_the_wait_for_a_worker(
+    call, stack, tmp_path, narrow, threads, monkeypatch
+):
+    fit = block.fit_block
+
+    def interrupting(job, recipe, one, **options):
+        if one.plane == 1:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(1.5)
+        return fit(job, recipe, one, **options)
+
+    monkeypatch.setattr(block, "fit_block", interrupting)
+    output = tmp_path / "out.tif"
+    command = ("denoise", stack, "--share", "no", *SHORT, "-o", output)
+    code, _, err = call(*command, "--scheduler", threads)
+    assert code == 130
+    assert "planes 2 to 3 were not restored before the stop" in err
+    image, given = files.read(output).data, files.read(stack).data
+    assert (image[0] != given[0]).any()
+    np.testing.assert_array_equal(image[1:], given[1:])
+    made = files.read_header(output).provenance
+    assert made["stopped_by"].endswith("stopped by the user")
 
 
 def test_files_share_a_network_that_a_worker_has_fitted(

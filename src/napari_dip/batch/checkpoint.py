@@ -78,8 +78,9 @@ class Kept:
         if keep.checkpoint is not None or keep.save_weights is not None:
             facts |= about()
         self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
+        written = (keep.checkpoint, keep.save_weights)
+        atomic.clear(path for path in written if path is not None)
         if keep.checkpoint is not None:
-            atomic.clear([keep.checkpoint])
             state = self._stored(keep.checkpoint)
         self.overrides = Overrides(weights=weights, state=state)
         self.since = time.monotonic()

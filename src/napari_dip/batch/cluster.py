@@ -215,6 +215,13 @@ class _Call:
         except Exception as error:
             raise _failed(error) from error
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for the worker, but no longer than that; return whether it is done."""
+        end = time.monotonic() + seconds
+        while not self.future.done() and time.monotonic() < end:
+            time.sleep(0.02)
+        return bool(self.future.done())
+
     def cancel(self) -> None:
         """Take the call back where it has not begun."""
         self.future.cancel()

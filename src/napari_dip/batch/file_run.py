@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_dip.batch.checkpoint import Keep, Kept
 from napari_dip.errors import DipError
-from napari_dip.io import files, provenance
+from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import size_warning, steps, z_spacing
@@ -100,6 +100,7 @@ class FileRun:
         workers : callable, optional
             Returns the processes that compute parts of this run.
         """
+        atomic.clear(p for p in (self.target, self.uncertainty) if p is not None)
         opened = self.opened()
         recipe, like = opened.recipe, opened.like
         if like is not None:

@@ -94,7 +94,6 @@ class Batch:
             except DipError as error:
                 entry = known.put(item.name, failure(str(error)))
             yield item.name, entry
-        atomic.clear(run.target for run in runs)
         known.await_results(self._name(run) for run in runs)
         if fitted is not None:
             runs = share(runs, fitted, work)

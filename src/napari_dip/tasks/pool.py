@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from napari_dip.errors import InputError
 from napari_dip.tasks.task import Job
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Iterate
 
 
 class Call(Protocol):
@@ -14,6 +19,9 @@ class Call(Protocol):
 
     def result(self) -> Any:
         """Return what the function returns, or raise what it raises."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the result, but no longer than that; return whether it is there."""
 
     def cancel(self) -> Any:
         """Forget the call; its result will not be asked for."""
@@ -53,5 +61,20 @@ class Here:
 class _Later:
     result: Callable[[], Any]
 
+    def wait(self, seconds: float) -> bool:
+        """Return that the result can be asked for."""
+        return True
+
     def cancel(self) -> None:
         """Do nothing: nothing has begun."""
+
+
+def no_fit() -> Iterate:
+    """Return an iterate for where no fit runs in this process, to be completed."""
+    from napari_dip.prior.problem import Iterate
+
+    def nothing(*_: Any) -> Any:
+        raise InputError("there is no fit to look at in this process")
+
+    nan = math.nan
+    return Iterate(1, 1, nan, nan, 1, 0.0, measure=nothing, render=nothing, fixed=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Pixels, cast
 from napari_dip.tasks.block import relay
-from napari_dip.tasks.pool import Call, Pool
+from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import (
@@ -152,7 +151,7 @@ class Sweep:
         if given is None:
             return (yield from self.fit(self.planes, self.overrides))
         self.take([networks_of(self.job, self.recipe, given, self.threads)])
-        self.latest = waiting_iterate()
+        self.latest = no_fit()
         return True
 
     def take(self, networks: list[list[Shared]]) -> None:
@@ -347,17 +346,6 @@ class Sweep:
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
-
-
-def waiting_iterate() -> Iterate:
-    """Return an iterate of no fit, for jobs whose networks are given."""
-    from napari_dip.prior.problem import Iterate
-
-    def nothing(*_: Any) -> Any:
-        raise InputError("there is no fit to look at, for the networks were given")
-
-    nan = math.nan
-    return Iterate(1, 1, nan, nan, 1, 0.0, measure=nothing, render=nothing, fixed=True)
 
 
 # -- pure functions, for any process ----------------------------------------------
