@@ -52,11 +52,8 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + more if names else "nothing"
 
 
-def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
-    """Copy tensors into tensors of the same names and shapes.
-
-    In place, because a captured CUDA graph goes on using the same memory.
-    """
+def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
+    """Raise InputError unless tensors have the names and shapes of others."""
     check_names(own, given, what)
     for name, tensor in own.items():
         value = given[name]
@@ -66,6 +63,14 @@ def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) ->
                 f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
                 f"got {got}"
             )
+
+
+def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
+    """Copy tensors into tensors of the same names and shapes.
+
+    In place, because a captured CUDA graph goes on using the same memory.
+    """
+    check(own, given, what)
     for name, tensor in own.items():
         tensor.copy_(given[name])
 
