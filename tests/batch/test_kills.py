@@ -69,6 +69,7 @@ class Batch:
 
     def __init__(self, folder):
         self.folder, self.output = folder, folder / "out"
+        (folder / "in").mkdir()
         for number in range(5):
             image = noisy(number, 64, 80)
             files.write(folder / "in" / f"{number}.tif", image, overwrite=True)
