@@ -18,6 +18,7 @@ from napari_dip.io import files
 from napari_dip.prior.local import Local
 from napari_dip.tasks import block, sweep
 from napari_dip.tasks import shared as sharing
+from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
 
@@ -213,14 +214,20 @@ def test_planes_are_fitted_by_workers(
 def test_a_stop_ends_the_wait_for_a_worker(
     call, stack, tmp_path, narrow, threads, monkeypatch
 ):
-    fit = block.fit_block
+    fit, add, first = block.fit_block, Result.add, threading.Event()
+
+    def noted(self, done):
+        add(self, done)
+        first.set()
 
     def interrupting(job, recipe, one, **options):
         if one.plane == 1:
+            assert first.wait(30)
             signal.raise_signal(signal.SIGINT)
             time.sleep(1.5)
         return fit(job, recipe, one, **options)
 
+    monkeypatch.setattr(Result, "add", noted)
     monkeypatch.setattr(block, "fit_block", interrupting)
     output = tmp_path / "out.tif"
     command = ("denoise", stack, "--share", "no", *SHORT, "-o", output)

@@ -69,6 +69,7 @@ class Batch:
 
     def __init__(self, folder):
         self.folder, self.output = folder, folder / "out"
+        (folder / "in").mkdir()
         for number in range(5):
             image = noisy(number, 64, 80)
             files.write(folder / "in" / f"{number}.tif", image, overwrite=True)
@@ -186,10 +187,16 @@ def program(name, folder, kills):
             for image, array in zip(scenario.images(), arrays.values(), strict=True):
                 np.testing.assert_array_equal(image, array)
 
+    def anew():
+        if not isinstance(scenario, Regions):  # which replaces an earlier result
+            for path in scenario.output.iterdir():
+                path.unlink()
+
     assert forked(first)[0] == 0
     for module in (folder / "modules.txt").read_text().splitlines():
         with contextlib.suppress(Exception):
             importlib.import_module(module)
+    anew()
     _, whole = forked(run)
     draw = random.Random(0)
     killed = ended = 0
@@ -203,9 +210,7 @@ def program(name, folder, kills):
             assert forked(run)[0] == 0
             assert forked(complete)[0] == 0
             ended += 1
-            if not isinstance(scenario, Regions):
-                for path in scenario.output.iterdir():
-                    path.unlink()
+            anew()
     print(json.dumps({"killed": killed, "ended": ended, "seconds": whole}))  # noqa: T201
 
 
