@@ -13,7 +13,7 @@ import torch
 
 from napari_dip.batch import file_run
 from napari_dip.batch.stop import Stop
-from napari_dip.io import checkpoint, files
+from napari_dip.io import checkpoint, files, provenance
 from napari_dip.prior.snapshot import digest
 
 PARAMETERS = ("--iterations", "12", "--precision", "float32")
@@ -77,6 +77,20 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
     made = [files.read_header(path).provenance for path in (output, whole)]
     same = ("iterations", "best_iteration", "stopped_by", "warnings", "recipe")
     assert [made[0][key] for key in same] == [made[1][key] for key in same]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_input_is_hashed_once(call, noisy, tmp_path, monkeypatch):
+    hashed, digest = [], provenance.digest
+
+    def noted(array):
+        hashed.append(array.shape)
+        return digest(array)
+
+    monkeypatch.setattr(provenance, "digest", noted)
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *PARAMETERS)
+    assert call(*command, "--checkpoint", tmp_path / "kept.safetensors")[0] == 0
+    assert hashed == [(16, 20)]
 
 
 @pytest.mark.usefixtures("narrow")

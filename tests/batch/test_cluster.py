@@ -5,14 +5,20 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import dask
 import numpy as np
 import pytest
 
 from napari_dip.batch import cluster
+from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
+from napari_dip.prior.local import Local
+from napari_dip.tasks import block, sweep
+from napari_dip.tasks import shared as sharing
+from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
 
@@ -59,17 +65,17 @@ def test_ctrl_c_stops_what_workers_do(
     call, folder, tmp_path, narrow, threads, monkeypatch
 ):
     monkeypatch.setattr(cluster, "_POLL", 0.0)
-    process = cluster.process
+    process = batch_run.process
 
-    def interrupting(run, stop):
+    def interrupting(run, stop, progress):
         def interrupted(it):
             if it.step == 3:
                 signal.raise_signal(signal.SIGINT)
             return stop(it)
 
-        return process(run, interrupted)
+        return process(run, interrupted, progress)
 
-    monkeypatch.setattr(cluster, "process", interrupting)
+    monkeypatch.setattr(batch_run, "process", interrupting)
     output = tmp_path / "out"
     command = ("batch", "denoise", folder, "-o", output, "--scheduler", threads)
     code, _, err = call(*command, "--iterations", "100000", "--precision", "float32")
@@ -88,6 +94,167 @@ def test_scheduler_that_is_not_there(call, folder, tmp_path):
     assert err.count("\n") == 1
 
 
+# -- the planes and tiles of one image --------------------------------------------
+
+STACK = ("--share", "yes", "--tile", "192", *SHORT)
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Return a file of a stack with tiles, whose third plane is of another kind."""
+    y, x = np.mgrid[:64, :420]
+    clean = 100 + 30 * np.sin(x / 9) * np.cos(y / 7)
+    noise = np.random.default_rng(0).normal(0, 8, (4, *clean.shape))
+    planes = clean + noise
+    planes[2] = 5000 - 30 * planes[2]
+    files.write(tmp_path / "stack.tif", planes.astype(np.float32))
+    return tmp_path / "stack.tif"
+
+
+@pytest.fixture
+def small_networks(monkeypatch, changed_presets):
+    """Let shared networks be small, for workers that are threads here."""
+    changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
+    monkeypatch.setattr(sharing, "SIDE", 48)
+    monkeypatch.setattr(sharing, "WINDOWS", 4)
+
+
+def test_tiles_of_a_stack_are_restored_by_workers(
+    call, stack, tmp_path, small_networks, threads, monkeypatch
+):
+    submitted, submit = [], cluster._Pool.submit
+
+    def noted(self, function, *arguments):
+        submitted.append(function.__name__)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(cluster._Pool, "submit", noted)
+    one, other = tmp_path / "one.tif", tmp_path / "other.tif"
+    assert call("denoise", stack, "-o", one, *STACK)[0] == 0
+    command = ("denoise", stack, "-o", other, *STACK, "--scheduler", threads)
+    assert call(*command)[0] == 0
+    assert submitted.count("restore_tile") == 8
+    assert submitted.count("errors_on_plane") >= 4
+    np.testing.assert_array_equal(files.read(other).data, files.read(one).data)
+    made = [files.read_header(path).provenance for path in (one, other)]
+    assert len(made[0]["planes"]) == len(made[1]["planes"]) == 2
+
+
+def test_a_stop_leaves_the_tiles_that_workers_have_not_done(
+    call, stack, tmp_path, small_networks, threads, monkeypatch
+):
+    put = sweep.Sweep.put
+
+    def interrupting(self, *arguments):
+        put(self, *arguments)
+        if self.done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sweep.Sweep, "put", interrupting)
+    output = tmp_path / "out.tif"
+    command = ("denoise", stack, "-o", output, *STACK, "--scheduler", threads)
+    code, _, err = call(*command)
+    assert code == 130
+    assert "planes 2 to 3 were not restored before the stop" in err
+    image, given = files.read(output).data, files.read(stack).data
+    assert (image[:1] != given[:1]).all()
+    assert (image[1, :, :192] != given[1, :, :192]).all()
+    np.testing.assert_array_equal(image[1, :, 192:], given[1, :, 192:])
+    np.testing.assert_array_equal(image[2:], given[2:])
+
+
+def test_a_tile_that_no_worker_can_do_leaves_its_plane(
+    call, stack, tmp_path, small_networks, threads, monkeypatch
+):
+    restore = sweep.restore
+
+    def fail(job, recipe, shared, index, tile, pixels):
+        if index[0] == 1:
+            raise ZeroDivisionError("a fault of ours")
+        return restore(job, recipe, shared, index, tile, pixels)
+
+    monkeypatch.setattr(sweep, "restore", fail)
+    output = tmp_path / "out.tif"
+    command = ("denoise", stack, "-o", output, *STACK, "--scheduler", threads)
+    code, _, err = call(*command)
+    assert code == 0
+    assert err.count("plane 1 was not fitted: no worker could do it: ZeroDiv") == 1
+    image, given = files.read(output).data, files.read(stack).data
+    np.testing.assert_array_equal(image[1], given[1])
+    assert (image[0] != given[0]).all()
+
+
+@pytest.mark.parametrize("options", [(), ("--tile", "192")])
+def test_planes_are_fitted_by_workers(
+    call, stack, tmp_path, narrow, threads, monkeypatch, options
+):
+    """Every plane by itself: planes, or the tiles of planes."""
+    names, submit = [], cluster._Pool.submit
+
+    def noted(self, function, *arguments):
+        names.append(function.__name__)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(cluster._Pool, "submit", noted)
+    command = ("denoise", stack, "--share", "no")
+    if options:
+        mask = np.zeros((64, 420), np.uint8)
+        mask[20:24, 60:300] = 1
+        files.write(tmp_path / "mask.png", mask)
+        command = ("inpaint", stack, "--mask", tmp_path / "mask.png", *options)
+    one, other = tmp_path / "one.tif", tmp_path / "other.tif"
+    assert call(*command, *SHORT, "-o", one)[0] == 0
+    assert call(*command, *SHORT, "-o", other, "--scheduler", threads)[0] == 0
+    assert names == ["fit_to_end"] * (8 if options else 4)
+    np.testing.assert_array_equal(files.read(other).data, files.read(one).data)
+    made = [files.read_header(path).provenance for path in (one, other)]
+    assert made[0]["iterations"] == made[1]["iterations"]
+
+
+def test_a_stop_ends_the_wait_for_a_worker(
+    call, stack, tmp_path, narrow, threads, monkeypatch
+):
+    fit, add, first = block.fit_block, Result.add, threading.Event()
+
+    def noted(self, done):
+        add(self, done)
+        first.set()
+
+    def interrupting(job, recipe, one, **options):
+        if one.plane == 1:
+            assert first.wait(30)
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(1.5)
+        return fit(job, recipe, one, **options)
+
+    monkeypatch.setattr(Result, "add", noted)
+    monkeypatch.setattr(block, "fit_block", interrupting)
+    output = tmp_path / "out.tif"
+    command = ("denoise", stack, "--share", "no", *SHORT, "-o", output)
+    code, _, err = call(*command, "--scheduler", threads)
+    assert code == 130
+    assert "planes 2 to 3 were not restored before the stop" in err
+    image, given = files.read(output).data, files.read(stack).data
+    assert (image[0] != given[0]).any()
+    np.testing.assert_array_equal(image[1:], given[1:])
+    made = files.read_header(output).provenance
+    assert made["stopped_by"].endswith("stopped by the user")
+
+
+def test_files_share_a_network_that_a_worker_has_fitted(
+    call, folder, tmp_path, small_networks, threads
+):
+    one, other = tmp_path / "one", tmp_path / "other"
+    command = ("batch", "denoise", folder, "--share", *SHORT)
+    assert call(*command, "-o", one)[0] == 0
+    err = call(*command, "-o", other, "--scheduler", threads)[2]
+    assert err.endswith("3 done, 3 of them by shared networks\n")
+    assert_same(one, other)
+
+
+# -- processes --------------------------------------------------------------------
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(call, folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
@@ -98,36 +265,84 @@ def test_two_processes_give_the_bits_of_one(call, folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_restore_tiles_to_the_bits_of_one(call, stack, tmp_path, workers):
+    one, other = tmp_path / "one.tif", tmp_path / "other.tif"
+    assert call("denoise", stack, "-o", one, *STACK)[0] == 0
+    command = ("denoise", stack, "-o", other, *STACK, "--workers", workers)
+    assert call(*command)[0] == 0
+    np.testing.assert_array_equal(files.read(other).data, files.read(one).data)
+
+
+@pytest.fixture
+def killing():
+    """Return a context with two workers, of which one is killed when both are busy.
+
+    It yields the address of their scheduler, and the ids of what was killed.
+    """
+
+    @contextmanager
+    def killing(after, tasks=("_step", "_call")):
+        killed, over = [], threading.Event()
+
+        def kill(client):
+            while not killed and not over.wait(0.05):
+                busy = {
+                    worker: [key for key in keys if str(key).startswith(tasks)]
+                    for worker, keys in client.processing().items()
+                }
+                if sum(map(bool, busy.values())) == 2:
+                    time.sleep(after)
+                    name = next(iter(busy))
+                    killed.append(client.run(os.getpid, workers=[name])[name])
+                    os.kill(killed[0], signal.SIGKILL)
+
+        with (
+            distributed.LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+            ) as local,
+            distributed.Client(local, set_as_default=False) as client,
+        ):
+            killer = threading.Thread(target=kill, args=[client])
+            killer.start()
+            try:
+                yield local.scheduler_address, killed
+            finally:
+                over.set()
+                killer.join()
+
+    return killing
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
-def test_a_worker_that_is_killed_costs_its_own_image_only(call, folder, tmp_path):
+def test_a_worker_that_is_killed_costs_its_own_tiles_only(
+    call, stack, tmp_path, killing
+):
+    one, other = tmp_path / "one.tif", tmp_path / "other.tif"
+    assert call("denoise", stack, "-o", one, *STACK)[0] == 0
+    with killing(0.1) as (address, killed):
+        command = ("denoise", stack, "-o", other, *STACK, "--scheduler", address)
+        code, _, err = call(*command)
+    assert killed
+    assert (code, err) == (0, "")
+    np.testing.assert_array_equal(files.read(other).data, files.read(one).data)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_worker_that_is_killed_costs_its_own_image_only(
+    call, folder, tmp_path, killing
+):
     one, two = tmp_path / "one", tmp_path / "two"
     command = ("batch", "denoise", folder, "--precision", "float32")
     command = (*command, "--iterations", "150")
     assert call(*command, "-o", one)[0] == 0
-    killed = []
-
-    def kill(client):
-        """Kill a worker that has worked on an image for a moment."""
-        while not killed:
-            time.sleep(0.2)
-            busy = {k: v for k, v in client.processing().items() if v}
-            if len(busy) == 2:
-                time.sleep(1)
-                name = next(iter(busy))
-                killed.append(client.run(os.getpid, workers=[name])[name])
-                os.kill(killed[0], signal.SIGKILL)
-
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None
-        ) as local,
-        distributed.Client(local, set_as_default=False) as client,
-    ):
-        killer = threading.Thread(target=kill, args=[client])
-        killer.start()
-        options = ("-o", two, "--scheduler", local.scheduler_address)
-        code, out, err = call(*command, *options)
-        killer.join()
+    with killing(1) as (address, killed):
+        code, out, err = call(*command, "-o", two, "--scheduler", address)
     assert killed
     assert (code, out.count("\n")) == (0, 3)
     assert err.endswith("3 images: 3 done\n")

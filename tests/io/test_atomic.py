@@ -112,3 +112,25 @@ def test_what_a_killed_writing_has_left_is_removed(tmp_path):
     (tmp_path / names[1]).mkdir()
     atomic.clear([path, store])
     assert {p.name for p in tmp_path.iterdir()} == {path.name, store.name, *others}
+
+
+def test_a_store_that_was_being_replaced_is_put_back(tmp_path):
+    store, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    for name in (".a.zarr.0123abcd.old", ".b.zarr.0123abcd.old", "b.zarr"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "zarr.json").write_text(name)
+    atomic.clear([store, other])
+    assert (store / "zarr.json").read_text() == ".a.zarr.0123abcd.old"
+    assert (other / "zarr.json").read_text() == "b.zarr"
+    assert sorted(tmp_path.iterdir()) == [store, other]
+
+
+def test_long_names_with_the_same_beginning_are_told_apart(tmp_path):
+    one, other = (tmp_path / f"{'long' * 20}_{n}.tif" for n in (1, 2))
+    with atomic.replacing(one) as temporary:
+        atomic.clear([other])
+        assert temporary.exists()
+        atomic.clear([one])
+        assert not temporary.exists()
+        temporary.write_text("new")
+    assert one.read_text() == "new"

@@ -17,7 +17,8 @@ def made():
     recipe = DenoiseRecipe(seed=3, channel_axis=None)
     fit = Fit(None, None, "the end", 7, 5, 1.23456, [], {"planes": planes}, ["careful"])
     arrays = {"image": ("in.tif", np.arange(6.0).reshape(2, 3))}
-    return provenance.describe(recipe, fit, arrays, ["dtype"])
+    inputs = provenance.describe_inputs(arrays)
+    return provenance.describe(recipe, fit, inputs, ["dtype"])
 
 
 def test_everything_is_told(made):

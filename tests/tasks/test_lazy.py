@@ -8,6 +8,7 @@ from napari_dip import blend, deconvolve, denoise, denoise_guided, inpaint
 from napari_dip.errors import InputError
 from napari_dip.io import files
 from napari_dip.io.regions import Regions
+from napari_dip.tasks import run
 
 SHORT = {"iterations": 1, "precision": "float32", "seed": 0}
 
@@ -134,3 +135,20 @@ def test_file_that_is_damaged_is_named(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(InputError, match=r"image cannot be read .*a\.tif cannot be"):
         denoise(files.open_image(tmp_path / "a.tif").data, **SHORT)
+
+
+def test_a_plane_that_is_too_large_in_float64_is_not_read_as_a_whole(monkeypatch):
+    class Lazy:
+        shape, ndim, dtype = (2, 64, 600), 3, np.dtype(np.uint8)
+
+        def __getitem__(self, index):
+            part = data[index]
+            sizes.append(part.size)
+            return part
+
+    sizes = []
+    data = rng.normal(100, 9, Lazy.shape).round().astype(np.uint8)
+    # The array would fit, but not 32 bytes for every pixel of a plane.
+    monkeypatch.setattr(run, "free_memory", lambda: 2 * data.size)
+    denoise(Lazy(), share="yes", tile=192, **SHORT)
+    assert max(sizes) < data[0].size

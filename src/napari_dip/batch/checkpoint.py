@@ -24,7 +24,8 @@ class Keep:
     Attributes
     ----------
     weights : Path, optional
-        File of the weights of the network to begin from.
+        File of the weights of the network to begin from, or of networks that files
+        share.
     save_weights : Path, optional
         File to write the fitted weights to.
     checkpoint : Path, optional
@@ -32,12 +33,15 @@ class Keep:
         exists, the fit goes on from it.
     minutes : float
         Time from one writing of it to the next.
+    share : bool
+        Whether the weights, if any, were fitted to all files of a kind.
     """
 
     weights: Path | None = None
     save_weights: Path | None = None
     checkpoint: Path | None = None
     minutes: float = 10.0
+    share: bool = False
 
 
 class Kept:
@@ -74,8 +78,9 @@ class Kept:
         if keep.checkpoint is not None or keep.save_weights is not None:
             facts |= about()
         self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
+        written = (keep.checkpoint, keep.save_weights)
+        atomic.clear(path for path in written if path is not None)
         if keep.checkpoint is not None:
-            atomic.clear([keep.checkpoint])
             state = self._stored(keep.checkpoint)
         self.overrides = Overrides(weights=weights, state=state)
         self.since = time.monotonic()
@@ -105,7 +110,11 @@ class Kept:
             return stopping
         check_single(it, "checkpoint")
         if stopping or now - self.since >= 60 * keep.minutes:
-            assert it.checkpoint is not None  # every fit has one
+            if it.checkpoint is None:
+                raise InputError(
+                    "checkpoint needs a fit; there is none, for the weights are those "
+                    "of networks that serve as they are"
+                )
             state = it.checkpoint()
             # From the end of a fit nothing can go on.
             if state["ending.ended"] is None:

@@ -1,4 +1,4 @@
-"""The images of a batch on several processes or machines, with dask.distributed."""
+"""Work on several processes or machines, with dask.distributed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.batch.file_run import FileRun
-from napari_dip.batch.run import Entry, Work, failure, process
+from napari_dip.batch.run import Step
 from napari_dip.batch.stop import Stop, handled
-from napari_dip.errors import DipError, InputError
+from napari_dip.errors import DipError, FitError, InputError
+from napari_dip.io import files
+from napari_dip.tasks.pool import Call, Pool
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Job, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -23,8 +29,8 @@ _POLL = 1.0
 
 
 @contextmanager
-def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Work]:
-    """Yield what does runs on a cluster, which is closed at the end if it is ours.
+def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
+    """Yield a cluster, which is closed at the end if it is ours.
 
     Parameters
     ----------
@@ -63,43 +69,66 @@ def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Work]:
             raise DipError(
                 f"scheduler {scheduler} cannot be reached: {error}"
             ) from error
-        yield lambda runs: _work(client, runs)
+        yield Cluster(client)
 
 
-def _work(client: Any, runs: Sequence[FileRun]) -> Iterator[tuple[FileRun, Entry]]:
-    """Do runs on the workers, and yield each with its entry as it is done.
+@dataclass(frozen=True)
+class Cluster:
+    """Processes of dask.distributed.
 
     What a worker had begun that dies is begun again by another.
+
+    Attributes
+    ----------
+    client : distributed.Client
+        A client of their scheduler.
     """
-    from distributed import Event, as_completed
 
-    event = Event(f"napari-dip-stop-{uuid.uuid4().hex}", client)
-    futures = {
-        client.submit(_process, run, event.name, pure=False): run for run in runs
-    }
-    stop = Stop()
-    stop.running = True
-    with stop.listening():
-        waiting = as_completed(list(futures), loop=client.loop)
-        told = False
-        while not waiting.is_empty():
-            if stop.asked and not told:
-                event.set()
-                told = True
-            for future in waiting.next_batch(block=False):
-                run, entry = futures.pop(future), _entry(future)
-                if entry is not None:
-                    yield run, entry
-            time.sleep(0.05)
+    client: Any
+
+    def work(self, step: Step, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Take steps on the workers; see `napari_dip.batch.run.Work`."""
+        from distributed import Event, as_completed
+
+        event = Event(f"napari-dip-stop-{uuid.uuid4().hex}", self.client)
+        futures = {
+            self.client.submit(_step, step, item, event.name, pure=False): item
+            for item in items
+        }
+        stop = Stop()
+        stop.running = True
+        with stop.listening():
+            waiting = as_completed(list(futures), loop=self.client.loop)
+            told = False
+            while not waiting.is_empty():
+                if stop.asked and not told:
+                    event.set()
+                    told = True
+                for future in waiting.next_batch(block=False):
+                    item, begun, outcome = futures.pop(future), *_outcome(future)
+                    if begun:
+                        yield item, outcome
+                time.sleep(0.05)
+
+    def pool(self, run: FileRun) -> Pool:
+        """Return the workers as what computes the planes and tiles of a run.
+
+        They open its files themselves, as far as these can be read by regions.
+        """
+        opened = run.opened(files.open_image)
+        source = _Source(run.task, opened.recipe, opened.arrays)
+        threads = sum(self.client.nthreads().values())
+        kept = self.client.submit(_same, source, pure=False)
+        return _Pool(self.client, kept, 2 * max(threads, 1))
 
 
-def _process(run: FileRun, event: str) -> Entry | None:
-    """Do a run on a worker; return None where it was not begun before the stop."""
+def _step(step: Step, item: Any, event: str) -> tuple[bool, Any]:
+    """Take a step on a worker; return whether it was begun before a stop."""
     from distributed import Event
 
     asked = Event(event)
     if asked.is_set():
-        return None
+        return False, None
     looked, stopped = time.monotonic(), False
 
     def stop(it: Iterate) -> bool:
@@ -108,13 +137,91 @@ def _process(run: FileRun, event: str) -> Entry | None:
             looked, stopped = time.monotonic(), asked.is_set()
         return stopped
 
-    return process(run, stop)
+    return True, step(item, stop, False)
 
 
-def _entry(future: Any) -> Entry | None:
-    """Return what a worker has returned, or an entry that says why it has not."""
+def _outcome(future: Any) -> tuple[bool, Any]:
+    """Return what a worker has returned, or an error that says why it has not."""
     try:
-        entry: Entry | None = future.result()
+        outcome: tuple[bool, Any] = future.result()
     except Exception as error:  # noqa: BLE001  # of the cluster: it has many kinds
-        return failure(f"no worker could do it: {type(error).__name__}: {error}")
-    return entry
+        return True, _failed(error)
+    return outcome
+
+
+def _failed(error: Exception) -> FitError:
+    return FitError(f"no worker could do it: {type(error).__name__}: {error}")
+
+
+# -- the planes and tiles of one run ----------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What a job is made of; a worker makes it once."""
+
+    task: Task
+    recipe: Recipe
+    arrays: Sequence[Any]
+
+    @cached_property
+    def job(self) -> Job:
+        return self.task.make_job(self.recipe, *self.arrays)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _call(function: Callable[..., Any], source: _Source, *arguments: Any) -> Any:
+    return function(source.job, *arguments)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Calls functions of a job on workers; see `napari_dip.tasks.pool.Pool`."""
+
+    client: Any
+    source: Any
+    ahead: int
+
+    def common(self, value: Any) -> Any:
+        """Send a value once; the scheduler has it again when a worker has died."""
+        return self.client.submit(_same, value, pure=False)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
+        """Call a function on a worker."""
+        return _Call(
+            self.client.submit(_call, function, self.source, *arguments, pure=False)
+        )
+
+
+@dataclass(frozen=True)
+class _Call:
+    future: Any
+
+    def result(self) -> Any:
+        """Wait for the worker."""
+        try:
+            return self.future.result()
+        except DipError:
+            raise
+        except Exception as error:
+            raise _failed(error) from error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the worker, but no longer than that; return whether it is done."""
+        end = time.monotonic() + seconds
+        while not self.future.done() and time.monotonic() < end:
+            time.sleep(0.02)
+        return bool(self.future.done())
+
+    def cancel(self) -> None:
+        """Take the call back where it has not begun."""
+        self.future.cancel()

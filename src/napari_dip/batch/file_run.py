@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.batch.checkpoint import Keep, Kept
 from napari_dip.errors import DipError
-from napari_dip.io import files, provenance
+from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import size_warning, steps, z_spacing
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
+from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import result_shape, run
-from napari_dip.tasks.task import Overrides, Task
+from napari_dip.tasks.task import SHARED_WEIGHTS, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
+
+T = TypeVar("T")
 
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Names of chroma subsampling, by the pixels along x and y of a chroma value."""
@@ -55,6 +59,8 @@ class FileRun:
         What the fit begins from, and what is kept of it beside the result.
     uncertainty : Path, optional
         The file to write the standard deviation of the result to.
+    notes : tuple of str
+        What the user should know of it beforehand.
     """
 
     task: Task
@@ -66,6 +72,7 @@ class FileRun:
     series: Mapping[str, int | None] = field(default_factory=dict)
     keep: Keep = field(default_factory=Keep)
     uncertainty: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> Path:
@@ -77,6 +84,7 @@ class FileRun:
         stop: Callable[[Iterate], bool],
         warn: Callable[[str], None],
         progress: bool = False,
+        workers: Callable[[FileRun], Pool] | None = None,
     ) -> Result:
         """Fit and write the result.
 
@@ -89,54 +97,43 @@ class FileRun:
             Called with every warning.
         progress : bool, default False
             Show a progress bar where standard error is a terminal.
+        workers : callable, optional
+            Returns the processes that compute parts of this run.
         """
-        images = {
-            name: files.load(path, self.series.get(name))
-            for name, path in self.sources.items()
-        }
-        like = images.get(self.task.subject)
-        from_file: list[str] = []
-        if like is None:
-            recipe = self.task.recipe(**self.values)
-        else:
-            recipe, from_file = _completed(self.task.recipe, self.values, like.header)
-            dtype = like.header.dtype if recipe.dtype == "input" else np.float32
-            files.check_output(
-                self.target, like.header, np.dtype(dtype), overwrite=self.overwrite
-            )
-            if self.uncertainty is not None:
-                files.check_output(
-                    self.uncertainty,
-                    like.header,
-                    np.dtype(np.float32),
-                    overwrite=self.overwrite,
-                )
-        notes = [note for image in images.values() for note in image.header.notes]
-        inputs, about_masks = self._arrays(images, like)
-        notes += about_masks
+        atomic.clear(p for p in (self.target, self.uncertainty) if p is not None)
+        opened = self.opened()
+        recipe, like = opened.recipe, opened.like
+        if like is not None:
+            self._check_outputs(recipe, like.header)
+        notes = opened.notes
         for note in notes:
             warn(note)
-        arrays = {
-            name: (self.sources[name].name, image.data)
-            for name, image in images.items()
-        }
-        kept = Kept(self.keep, lambda: self._about(recipe, arrays))
+        kept = Kept(self.keep, lambda: self._about(opened))
+        pool = None if workers is None else workers(self)
 
         def watch(it: Iterate) -> bool:
             return kept.see(it, stop(it))
 
         def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
-            fit = self._fit(recipe, inputs, kept.overrides, watch, progress, out)
+            fitting = run(
+                self.task,
+                recipe,
+                opened.arrays,
+                overrides=kept.overrides,
+                out=out,
+                pool=pool,
+            )
+            fit = self.followed(fitting, watch, progress)
             for warning in fit.warnings:
                 warn(warning)
             fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
-            about = (arrays, from_file, self.objects)
+            about = (opened.inputs, opened.from_file, self.objects)
             return fit, provenance.describe(recipe, fit, *about)
 
         data: Any = None if like is None else like.data
         if like is not None and isinstance(data, Regions):
             # Too large for the memory, so that the result is, too.
-            shape = result_shape(self.task, recipe, self._ordered(inputs))
+            shape = result_shape(self.task, recipe, opened.arrays)
             dtype = _type_of(recipe, like.header)
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with files.writing(
@@ -174,13 +171,51 @@ class FileRun:
         save(path, values, like, origin, self.overwrite)
         result.facts["uncertainty"] = str(path)
 
-    def _about(
-        self, recipe: Recipe, arrays: Mapping[str, tuple[str, NDArray[Any]]]
-    ) -> dict[str, Any]:
+    def opened(self, load: Callable[..., Image] = files.load) -> Opened:
+        """Return the recipe and the arrays of the run, by a function that loads files.
+
+        The recipe is completed from the file that the result is like.
+        """
+        images = {
+            name: load(path, self.series.get(name))
+            for name, path in self.sources.items()
+        }
+        like = images.get(self.task.subject)
+        from_file: list[str] = []
+        if like is None:
+            recipe = self.task.recipe(**self.values)
+        else:
+            recipe, from_file = _completed(self.task.recipe, self.values, like.header)
+        arrays, notes = self._arrays(images, like)
+        given: dict[str, Any] = {**arrays, **self.objects}
+        ordered = [given[name] for name in self.task.arrays]
+        return Opened(
+            recipe,
+            from_file,
+            like,
+            [*ordered, *[None] * len(self.task.functions)],
+            {name: (self.sources[name].name, i.data) for name, i in images.items()},
+            [*(note for i in images.values() for note in i.header.notes), *notes],
+        )
+
+    def _check_outputs(self, recipe: Recipe, header: Header) -> None:
+        """Raise if the results cannot be written."""
+        dtype = header.dtype if recipe.dtype == "input" else np.float32
+        for path, kind in ((self.target, dtype), (self.uncertainty, np.float32)):
+            if path is not None:
+                files.check_output(
+                    path, header, np.dtype(kind), overwrite=self.overwrite
+                )
+
+    def _about(self, opened: Opened) -> dict[str, Any]:
         """Return what decides on the fit, to know a checkpoint by."""
-        inputs = {name: provenance.digest(data) for name, (_, data) in arrays.items()}
+        inputs = {name: facts["sha256"] for name, facts in opened.inputs.items()}
         objects = dict(self.objects)
-        return {**provenance.origin(recipe), "inputs": inputs, "objects": objects}
+        return {
+            **provenance.origin(opened.recipe),
+            "inputs": inputs,
+            "objects": objects,
+        }
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None
@@ -202,26 +237,16 @@ class FileRun:
             notes += [note] if note else []
         return arrays, notes
 
-    def _ordered(self, images: Mapping[str, Any]) -> list[Any]:
-        """Return the arguments of the task in their order."""
-        inputs = {**images, **self.objects}
-        arrays = [inputs[name] for name in self.task.arrays]
-        return arrays + [None] * len(self.task.functions)
-
-    def _fit(
+    def followed(
         self,
-        recipe: Recipe,
-        images: Mapping[str, Any],
-        overrides: Overrides,
+        fitting: Generator[Iterate, bool | None, T],
         stop: Callable[[Iterate], bool],
         progress: bool,
-        out: Any,
-    ) -> Fit:
+    ) -> T:
+        """Run a fit to its end, under a progress bar in a terminal."""
         from napari_dip.prior.fit import run_to_end
         from napari_dip.tasks.progress import Bar
 
-        arrays = self._ordered(images)
-        fitting = run(self.task, recipe, arrays, overrides=overrides, out=out)
         # A log file gets no progress bar.
         if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
@@ -232,6 +257,39 @@ class FileRun:
                 return stop(it)
 
             return run_to_end(fitting, both)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a run is given.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The parameters, completed from the file that the result is like.
+    from_file : list of str
+        Which of them the file decided.
+    like : Image, optional
+        That file.
+    arrays : list
+        The arguments of the task, in their order.
+    named : dict
+        For each array the name of its file, and what is in it.
+    notes : list of str
+        What the user should know about the files.
+    """
+
+    recipe: Recipe
+    from_file: list[str]
+    like: Image | None
+    arrays: list[Any]
+    named: dict[str, tuple[str, NDArray[Any]]]
+    notes: list[str]
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """What the provenance says of the arrays; their hashes take a while."""
+        return provenance.describe_inputs(self.named)
 
 
 @dataclass(frozen=True)
@@ -261,6 +319,11 @@ class Result:
         from napari_dip.prior.fit import STOPPED
 
         return STOPPED in self.provenance["stopped_by"].split("; ")
+
+    @property
+    def shared(self) -> bool:
+        """Whether networks restored it that were fitted to other files."""
+        return any(SHARED_WEIGHTS in plane for plane in self.provenance["planes"])
 
     def as_json(self) -> str:
         """Return a description of the result as a JSON object."""

@@ -37,6 +37,7 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
         self.entries: dict[str, dict[str, Any]] = {}
+        atomic.clear([self.path])
         if self.path.exists():
             self.entries = _read(self.path)
 

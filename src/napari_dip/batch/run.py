@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.folder import Item
 from napari_dip.batch.manifest import Manifest, digest
+from napari_dip.batch.share import (
+    Networks,
+    Sample,
+    fit,
+    origin_of,
+    sample,
+    windows_of_each,
+)
 from napari_dip.batch.stop import Stop
 from napari_dip.errors import DipError, InputError, fault
 from napari_dip.io import atomic
@@ -25,8 +34,13 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 """What the manifest says of an image."""
 
-Work = Callable[[Sequence[FileRun]], Iterator[tuple[FileRun, Entry]]]
-"""Does runs, in any order, and yields each with its entry; it may end early."""
+Step = Callable[[Any, Callable[["Iterate"], bool], bool], Any]
+"""Does something for an item: takes it, what says whether to stop, and whether to show
+the progress."""
+
+Work = Callable[[Step, Sequence[Any]], Iterator[tuple[Any, Any]]]
+"""Takes a step for every item, in any order, and yields each with what the step
+returns, or a `DipError`.  After a stop it ends early."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Batch:
         Whether results may replace files that no earlier batch has written.
     weights : Path, optional
         File of the weights that every fit begins from.
+    share : bool
+        Whether files of a kind share networks that are fitted once.
     """
 
     task: Task
@@ -58,6 +74,7 @@ class Batch:
     objects: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
     weights: Path | None = None
+    share: bool = False
 
     def run(self, work: Work) -> Iterator[tuple[str, Entry]]:
         """Do what is not done, and yield the name and the entry of every image.
@@ -65,9 +82,10 @@ class Batch:
         Those that an earlier call has done come first, with ``"skipped": True``.
         """
         known = Manifest(self.output)
+        fitted = self._networks() if self.share and self.items else None
         runs: list[FileRun] = []
         for item in self.items:
-            run = self._run_of(item)
+            run = self._run_of(item, known, fitted)
             try:
                 if not self._is_done(known, item, run):
                     runs.append(run)
@@ -76,15 +94,30 @@ class Batch:
             except DipError as error:
                 entry = known.put(item.name, failure(str(error)))
             yield item.name, entry
-        atomic.clear(run.target for run in runs)
         known.await_results(self._name(run) for run in runs)
-        for run, entry in work(runs):
+        if fitted is not None:
+            runs = share(runs, fitted, work)
+        for run, entry in work(process, runs):
+            if isinstance(entry, DipError):
+                entry = failure(str(entry))
             yield self._name(run), known.put(self._name(run), entry)
+
+    def _networks(self) -> Networks:
+        """Return the networks that earlier calls have fitted."""
+        run = self._run_of(self.items[0])
+        return Networks(self.output, origin_of(run))
 
     def _name(self, run: FileRun) -> str:
         return run.target.relative_to(self.output).as_posix()
 
-    def _run_of(self, item: Item) -> FileRun:
+    def _run_of(
+        self, item: Item, known: Manifest | None = None, fitted: Networks | None = None
+    ) -> FileRun:
+        weights = self.weights
+        if known is not None and fitted is not None:
+            # Those of an earlier call, if they are still there.
+            entry = known.entries.get(item.name, {})
+            weights = fitted.digests.get(entry.get("weights") or "")
         return FileRun(
             self.task,
             self.values,
@@ -93,7 +126,7 @@ class Batch:
             self.objects,
             overwrite=True,  # whether that is allowed has been asked before
             series=item.series,
-            keep=Keep(weights=self.weights),
+            keep=Keep(weights=weights, share=self.share),
         )
 
     def _is_done(self, known: Manifest, item: Item, run: FileRun) -> bool:
@@ -120,6 +153,7 @@ def request(run: FileRun) -> Entry:
         "recipe": dict(run.values),
         "objects": dict(run.objects),
         "weights": None if weights is None else digest(weights),
+        "share": run.keep.share,
         "inputs": {
             name: {"sha256": digest(path), "series": run.series.get(name)}
             for name, path in run.sources.items()
@@ -131,12 +165,14 @@ def process(
     run: FileRun, stop: Callable[[Iterate], bool], progress: bool = False
 ) -> Entry:
     """Do a run, whatever happens, and return what the manifest is to say of it."""
-    since, warnings = time.perf_counter(), list[str]()
+    since, warnings = time.perf_counter(), list(run.notes)
     try:
         entry = request(run)
         result = run.run(stop, warnings.append, progress)
         entry["state"] = manifest.STOPPED if result.stopped else manifest.DONE
         entry["sha256"] = digest(run.target)
+        if run.keep.share:
+            entry["shared"] = result.shared
     except (DipError, MemoryError) as error:
         entry = failure(str(error) or "not enough memory")
     except Exception as error:  # noqa: BLE001  # one bad file does not end a batch
@@ -151,15 +187,55 @@ def failure(text: str) -> Entry:
     return {"state": manifest.FAILED, "error": " ".join(text.split())}
 
 
-def one_by_one(progress: bool) -> Work:
-    """Return what does runs in this process."""
+def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun]:
+    """Give networks to runs: those there are, or new ones, one for all of a kind.
 
-    def work(runs: Sequence[FileRun]) -> Iterator[tuple[FileRun, Entry]]:
-        for run in runs:
+    Returns
+    -------
+    list of FileRun
+        The same runs; none where the user has stopped the fit of a network.
+    """
+    look = partial(sample, count=windows_of_each(max(len(runs), 1)))
+    samples = {run.target: one for run, one in work(look, runs)}
+    if len(samples) < len(runs):
+        return []
+    given: dict[Path, Path | DipError] = {}
+    new: list[tuple[FileRun, Sample]] = []
+    for run in runs:
+        one = samples[run.target]
+        if not isinstance(one, Sample):
+            continue  # it cannot share, or fails
+        path = fitted.of(one.kind)
+        if path is None:
+            new.append((run, one))
+        else:
+            given[run.target] = path
+    fits = fitted.fits(new)
+    atomic.clear(one.target for one in fits)
+    outcomes = list(work(fit, fits))
+    if len(outcomes) < len(fits) or any(made is None for _, made in outcomes):
+        return []
+    given |= {run.target: made for one, made in outcomes for run in one.runs}
+    return [_with_networks(run, given.get(run.target)) for run in runs]
+
+
+def _with_networks(run: FileRun, given: Path | DipError | None) -> FileRun:
+    """Return a run that begins with the networks of a file, if there are any."""
+    if isinstance(given, DipError):
+        notes = (f"share: no network could be fitted for all files: {given}",)
+        return replace(run, notes=notes, keep=Keep(share=True))
+    return replace(run, keep=Keep(weights=given, share=True))
+
+
+def one_by_one(progress: bool) -> Work:
+    """Return what takes steps in this process."""
+
+    def work(step: Step, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        for item in items:
             stop = Stop()
-            # Signals also wait while the caller takes note of the entry.
+            # Signals also wait while the caller takes note of the outcome.
             with stop.listening():
-                yield run, process(run, stop, progress)
+                yield item, step(item, stop, progress)
             if stop.asked:
                 return
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Group
+from cyclopts import App
 from cyclopts import Parameter as Option
 
 from napari_dip.batch import manifest
@@ -21,7 +21,9 @@ from napari_dip.cli.options import (
     PARAMETERS,
     FolderResults,
     Results,
+    Scheduler,
     Weights,
+    Workers,
     check_folder,
     command_of,
     inputs_of,
@@ -32,9 +34,8 @@ from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.cli.report import of_file, warn
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, provenance
+from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Task
-
-MACHINES = Group("Processes and machines", sort_key=1)
 
 _INPUTS = Option(
     name="INPUT",
@@ -51,21 +52,14 @@ _OTHER_FILES = (
 _RECURSIVE = Annotated[
     bool, Option(group=FILES, **FLAG, help="Look into folders within the folders, too.")
 ]
-_WORKERS = Annotated[
-    int | None,
+_SHARE = Annotated[
+    bool | None,
     Option(
-        group=MACHINES,
+        group=PARAMETERS,
         show_default=False,
-        help="Number of processes on this machine, each with one thread.",
-    ),
-]
-_SCHEDULER = Annotated[
-    str | None,
-    Option(
-        group=MACHINES,
-        show_default=False,
-        help="Address of a scheduler of dask.distributed, such as tcp://host:8786, "
-        "whose workers see the same files.",
+        help="Fit one network for all files of a kind, with the same channels, type, "
+        "range and noise, and restore them with it; --no-share fits every plane by "
+        "itself. [default: planes of a file share a network from a megapixel on]",
     ),
 ]
 
@@ -96,6 +90,7 @@ def _command(task: Task) -> Callable[..., int]:
         workers: int | None = None,
         scheduler: str | None = None,
         weights: Path | None = None,
+        share: bool | None = None,
         **given: Any,
     ) -> int:
         if not inputs:
@@ -103,18 +98,23 @@ def _command(task: Task) -> Callable[..., int]:
         paths = {name: given.pop(name).absolute() for name in others}
         objects = {name: given.pop(name) for name in task.objects}
         values = values_of(task.recipe, given)
-        task.recipe(**values)  # raises before any file is read
+        if share is False:
+            values["share"] = "no"
+        recipe = task.recipe(**values)  # raises before any file is read
+        if share:
+            check_share(recipe, weights)
         check_folder(results.output)
         atomic.refuse_inside_store(results.output / manifest.NAME)
         output = results.output.absolute()
         sources = [path.absolute() for path in inputs]
         items = find(first, sources, paths, output, recursive=recursive)
         weights = weights and weights.absolute()
-        batch = Batch(task, values, items, output, objects, results.overwrite, weights)
+        overwrite, share = results.overwrite, bool(share)
+        batch = Batch(task, values, items, output, objects, overwrite, weights, share)
         if workers is None and scheduler is None:
             return _report(batch, one_by_one(progress=not results.quiet), results)
-        with on_cluster(workers, scheduler) as work:
-            return _report(batch, work, results)
+        with on_cluster(workers, scheduler) as cluster:
+            return _report(batch, cluster.work, results)
 
     command.__doc__ = task.summary.strip()
     several = inspect.Parameter.VAR_POSITIONAL
@@ -122,20 +122,33 @@ def _command(task: Task) -> Callable[..., int]:
         inspect.Parameter("inputs", several, annotation=Annotated[Path, _INPUTS]),
         *inputs_of(task, _OTHER_FILES),
         keyword("recursive", _RECURSIVE, False),
-        keyword("workers", _WORKERS, None),
-        keyword("scheduler", _SCHEDULER, None),
+        keyword("share", _SHARE, None),
+        keyword("workers", Workers, None),
+        keyword("scheduler", Scheduler, None),
         keyword("weights", Weights, None),
     ]
     return command_of(command, task.recipe, parameters, FolderResults)
 
 
+def check_share(recipe: Recipe, weights: Path | None) -> None:
+    """Raise if files cannot share networks with such options."""
+    if weights is not None:
+        raise InputError("share fits networks of its own; got --weights as well")
+    if recipe.neighbours not in ("auto", 0):
+        raise InputError(
+            "neighbours must be auto or 0 with --share, for files are no neighbours; "
+            f"got {recipe.neighbours}"
+        )
+
+
 def _report(batch: Batch, work: Work, results: Results) -> int:
     """Run a batch, describe every result, and return the exit code."""
     counts: Counter[str] = Counter()
-    interrupted = False
+    interrupted, shared = False, 0
     try:
         for name, entry in batch.run(work):
             counts["skipped" if entry.get("skipped") else entry["state"]] += 1
+            shared += bool(entry.get("shared"))
             _describe(batch.output / name, entry, results)
     except KeyboardInterrupt:
         interrupted = True
@@ -143,6 +156,8 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
     parts = [
         f"{counts[state]} {words}" for state, words in _SUMMARY.items() if counts[state]
     ]
+    if batch.share:
+        parts.append(f"{shared} of them by shared networks")
     stopped = interrupted or counts["left"] or counts[manifest.STOPPED]
     if stopped or counts[manifest.FAILED] or not results.quiet:
         say(f"{len(batch.items)} images: {', '.join(parts) or 'nothing to do'}")

@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter as Option
 
 from napari_dip import __version__
 from napari_dip.batch.checkpoint import Keep
+from napari_dip.batch.cluster import on_cluster
 from napari_dip.batch.file_run import FileRun, was_stopped
 from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
@@ -25,7 +27,9 @@ from napari_dip.cli.options import (
     PARAMETERS,
     KeepOptions,
     Results,
+    Scheduler,
     Weights,
+    Workers,
     check_target,
     check_uncertainty,
     command_of,
@@ -43,7 +47,7 @@ from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
-from napari_dip.tasks.task import Task
+from napari_dip.tasks.task import SHARED_WEIGHTS, Task
 
 _FROM_PARAMETERS: dict[str, tuple[type[Parameters], Callable[..., int]]] = {
     SampleParameters.task: (SampleParameters, prior.draw),
@@ -84,17 +88,28 @@ def _command(task: Task) -> Callable[..., int]:
         *inputs: Path,
         results: Results,
         beside: KeepOptions | None = None,
+        workers: int | None = None,
+        scheduler: str | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
             raise InputError(f"{task.command} needs an input file")
         runs = _runs(task, inputs, results, beside or KeepOptions(), given)
-        if len(runs) == 1:
-            return run_and_report(runs[0], results)
-        return run_all(runs, results)
+        with ExitStack() as stack:
+            pool = None
+            if workers is not None or scheduler is not None:
+                pool = stack.enter_context(on_cluster(workers, scheduler)).pool
+            if len(runs) == 1:
+                return run_and_report(runs[0], results, pool)
+            return run_all(runs, results, pool)
 
     command.__doc__ = task.summary.strip()
-    parameters = [*inputs_of(task), keyword("beside", KeepOptions | None, None)]
+    parameters = [
+        *inputs_of(task),
+        keyword("beside", KeepOptions | None, None),
+        keyword("workers", Workers, None),
+        keyword("scheduler", Scheduler, None),
+    ]
     if first:
         about = Option(name="INPUT", group=FILES, help=task.arrays[first])
         several = inspect.Parameter.VAR_POSITIONAL
@@ -240,7 +255,9 @@ def _replayed(
 def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     """Raise unless weights are those that a result was made with, if any."""
     planes = [plane for plane in stored.get("planes", []) if isinstance(plane, dict)]
-    needed = str(next((plane.get("began from weights") for plane in planes), None))
+    keys = ("began from weights", SHARED_WEIGHTS)
+    used = (plane[key] for plane in planes for key in keys if key in plane)
+    needed = str(next(used, None))
     given = None
     if weights is not None:
         from napari_dip.prior.snapshot import digest

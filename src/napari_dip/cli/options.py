@@ -106,13 +106,33 @@ class FolderResults(Results):
     ]
 
 
+MACHINES = Group("Processes and machines", sort_key=1)
+Workers = Annotated[
+    int | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Number of processes on this machine, each with one thread.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    Option(
+        group=MACHINES,
+        show_default=False,
+        help="Address of a scheduler of dask.distributed, such as tcp://host:8786, "
+        "whose workers see the same files.",
+    ),
+]
+
 _KEPT = Group("Weights and checkpoints", sort_key=1)
 Weights = Annotated[
     Path | None,
     Option(
         group=_KEPT,
         show_default=False,
-        help="File of weights to begin from, as --save-weights writes it.",
+        help="File of weights to begin from, as --save-weights writes it; or of "
+        "networks to restore with, as batch --share writes it.",
     ),
 ]
 
@@ -205,7 +225,12 @@ def command_of(
     parameters = [
         *inputs,
         keyword("results", results),
-        *(keyword(p.name, annotation(p), None) for p in kind.parameters()),
+    ]
+    given = {p.name for p in parameters}
+    parameters += [
+        keyword(p.name, annotation(p), None)
+        for p in kind.parameters()
+        if p.name not in given
     ]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
 from napari_dip.io import provenance
 from napari_dip.io.image import Image
+from napari_dip.tasks.pool import Pool
 
 
 def warn(text: str) -> None:
@@ -48,12 +49,20 @@ def save_and_report(
     return 0
 
 
-def run_and_report(file_run: FileRun, results: Results) -> int:
+def run_and_report(
+    file_run: FileRun,
+    results: Results,
+    workers: Callable[[FileRun], Pool] | None = None,
+) -> int:
     """Run a task on files, describe the result, and return the exit code."""
     stop = Stop()
     with stop.listening():
-        on_warning = silent if results.quiet else warn
-        result = file_run.run(stop, on_warning, progress=not results.quiet)
+        result = file_run.run(
+            stop,
+            silent if results.quiet else warn,
+            progress=not results.quiet,
+            workers=workers,
+        )
     if results.json:
         put(result.as_json())
     elif not results.quiet:
@@ -64,7 +73,11 @@ def run_and_report(file_run: FileRun, results: Results) -> int:
     return 0
 
 
-def run_all(file_runs: Sequence[FileRun], results: Results) -> int:
+def run_all(
+    file_runs: Sequence[FileRun],
+    results: Results,
+    workers: Callable[[FileRun], Pool] | None = None,
+) -> int:
     """Run a task on several files, the others also where one fails.
 
     When the user stops one, the others are not begun.
@@ -72,7 +85,7 @@ def run_all(file_runs: Sequence[FileRun], results: Results) -> int:
     failed = 0
     for file_run in file_runs:
         try:
-            if run_and_report(file_run, results) == STOPPED:
+            if run_and_report(file_run, results, workers) == STOPPED:
                 return STOPPED
         except (DipError, MemoryError) as error:
             say(f"error: {of_file(file_run.source.name, error)}")

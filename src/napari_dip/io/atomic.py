@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -77,11 +78,19 @@ def _remove(path: Path) -> None:
 
 
 def clear(paths: Iterable[Path]) -> None:
-    """Remove what writings of some files have left behind whose process was killed."""
-    hidden = {path.with_name(_stem(path)) for path in paths}
+    """Remove what writings of some files have left behind whose process was killed.
+
+    A Zarr store that was to be replaced, and has not been, is put back.
+    """
+    hidden = {path.with_name(_stem(path)): path for path in paths}
     for folder in {path.parent for path in hidden}:
-        for part in folder.glob(".*.part"):
-            if part.with_suffix("").with_suffix("") in hidden:
+        for part in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+            path = hidden.get(part.with_suffix("").with_suffix(""))
+            if path is None:
+                continue
+            if part.suffix == ".old" and not os.path.lexists(path):
+                os.replace(part, path)
+            else:
                 _remove(part)
 
 
@@ -91,7 +100,11 @@ def _hidden(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    return f".{path.name[:40]}"
+    """Return the beginning of the temporary names of a file, which is its own."""
+    name = path.name
+    if len(name) > 40:
+        name = f"{name[:31]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    return f".{name}"
 
 
 def refuse_inside_store(path: Path) -> None:

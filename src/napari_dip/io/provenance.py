@@ -55,7 +55,7 @@ def origin(parameters: Parameters) -> dict[str, Any]:
 def describe(
     recipe: Recipe,
     fit: Fit,
-    arrays: Mapping[str, tuple[str, NDArray[Any]]],
+    inputs: Mapping[str, Mapping[str, Any]],
     from_file: Sequence[str] = (),
     objects: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -67,9 +67,8 @@ def describe(
         The recipe as it was run.
     fit : Fit
         The fit, from `napari_dip.tasks.run.run`.
-    arrays : mapping
-        For each array of the task the name of its file, without folders, and the
-        array.
+    inputs : mapping
+        For each array of the task what `describe_inputs` says of it.
     from_file : sequence of str
         Parameters that were not given and that the input file decided; another file may
         decide them otherwise.
@@ -87,7 +86,7 @@ def describe(
     provenance = {
         **origin(recipe),
         "from_file": list(from_file),
-        "inputs": describe_inputs(arrays),
+        "inputs": dict(inputs),
         **({"objects": dict(objects)} if objects else {}),
         **common,
         "iterations": fit.iterations,
@@ -110,7 +109,14 @@ def of_uncertainty(provenance: Mapping[str, Any]) -> dict[str, Any]:
 def describe_inputs(
     arrays: Mapping[str, tuple[str, NDArray[Any]]],
 ) -> dict[str, dict[str, Any]]:
-    """Return file, shape, type and hash of each array of a task."""
+    """Return file, shape, type and hash of each array of a task.
+
+    Parameters
+    ----------
+    arrays : mapping
+        For each array of the task the name of its file, without folders, and the
+        array.
+    """
     return {
         name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}
         | {"sha256": digest(array)}

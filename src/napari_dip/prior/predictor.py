@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from napari_dip.prior import runtime
+from napari_dip.prior import runtime, snapshot
 from napari_dip.prior.averaging import predict
 from napari_dip.prior.codes import Code
 from napari_dip.prior.objective import Objective
@@ -37,13 +38,21 @@ class Predictor:
         weights: Sequence[Mapping[str, Tensor]],
         settings: Settings,
     ) -> None:
-        self.prior, self.settings = prior, settings
+        self.prior, self.settings, self.image_shape = prior, settings, image_shape
         self.place = self._place(image_shape)
         self.network = prior.build(image_shape, None).to(self.place.device)
         self.weights = [
             {name: tensor.to(self.place.device) for name, tensor in one.items()}
             for one in weights
         ]
+        own = dict(self.network.named_parameters())
+        for one in self.weights:
+            snapshot.check(own, one, "weights")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process may have another device.
+        weights = [{name: t.cpu() for name, t in w.items()} for w in self.weights]
+        return Predictor, (self.prior, self.image_shape, weights, self.settings)
 
     def _place(self, image_shape: tuple[int, ...]) -> runtime.Place:
         s = self.settings

@@ -283,9 +283,15 @@ def fit_alone(
 
     All arguments can be pickled, but for tasks that take functions or models.
     """
+    return fit_to_end(task.make_job(recipe, *arrays), recipe, block, overrides)
+
+
+def fit_to_end(
+    job: Job, recipe: Recipe, block: Block, overrides: Overrides | None = None
+) -> BlockFit:
+    """Fit one block of a job to its end."""
     from napari_dip.prior.fit import run_to_end
 
-    job = task.make_job(recipe, *arrays)
     return run_to_end(fit_block(job, recipe, block, overrides=overrides))
 
 

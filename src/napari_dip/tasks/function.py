@@ -34,7 +34,8 @@ stop : Rule or dict, optional
     Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
 weights : dict of str to Tensor, optional
     Weights of the network to begin from, as `Fit.weights` of a fit with the
-    same network and number of channels; a job of one fit gives them.
+    same network and number of channels; a job of one fit gives them.  Or
+    networks that `napari-dip batch --share` has fitted, to restore with.
 state : dict, optional
     From `Iterate.checkpoint` in a callback of the same call, to go on with
     its fit to the same bits; for a job of one fit.

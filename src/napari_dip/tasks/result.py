@@ -13,6 +13,7 @@ from napari_dip.tasks.arrays import Index, Layout, cast, narrowed, widened
 from napari_dip.tasks.block import BlockFit
 from napari_dip.tasks.plane import float_type
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import SHARED_WEIGHTS
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 CONSTANT = "nothing to fit, for the image is constant"
 """Why a job ended that needed no fit."""
+
+GIVEN = "no fit, for the networks were given"
+"""The same of a job that was given networks."""
 
 
 @dataclass
@@ -96,18 +100,17 @@ class Result:
         return sum(f.seconds for f in self.fits)
 
     def failed(self, number: int, error: Exception) -> None:
-        """Note that a plane failed, or raise its error if nothing would be lost."""
-        if not self.details:
-            raise error
+        """Note that a plane failed."""
         self.warnings.append(f"plane {number} was not fitted: {error}")
 
     def summary(self, recipe: Recipe, layout: Layout) -> Fit:
         """Put all fits together into one."""
+        from napari_dip.prior.fit import STOPPED
         from napari_dip.prior.problem import Fit
 
         fits, image = self.fits, self.image
         if self.not_begun:
-            planes = numbers(self.not_begun)
+            planes = numbers(sorted(self.not_begun))
             self.warn(f"{planes} not restored before the stop, and came back unchanged")
         history = [
             {**entry, "part": part}
@@ -117,10 +120,15 @@ class Result:
         if recipe.dtype == "input" and not self.given:
             image = cast(image, layout.dtype)
         single = fits[0] if len(fits) == 1 else None
+        reasons = [f.stopped_by for f in fits] or [
+            GIVEN if any(SHARED_WEIGHTS in d for d in self.details) else CONSTANT
+        ]
+        if self.stopped:
+            reasons.append(STOPPED)
         return Fit(
             image=image,
             average=None,
-            stopped_by="; ".join(dict.fromkeys(f.stopped_by for f in fits)) or CONSTANT,
+            stopped_by="; ".join(dict.fromkeys(reasons)),
             iterations=sum(f.iterations for f in fits),
             best_iteration=-1 if single is None else single.best_iteration,
             seconds=self.seconds,

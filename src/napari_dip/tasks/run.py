@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import FLOAT32, LazyArray, cast
-from napari_dip.tasks.block import BlockFit, fit_block, relay
+from napari_dip.tasks.arrays import FLOAT32, Index, LazyArray, cast
+from napari_dip.tasks.block import BlockFit, fit_block, fit_to_end, relay
 from napari_dip.tasks.plane import Pixels
+from napari_dip.tasks.pool import Call, Here, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import wants_sharing
@@ -69,6 +71,7 @@ def run(
     threads: int | None = None,
     resumable: bool = False,
     out: Any = None,
+    pool: Pool | None = None,
 ) -> Fitting:
     """Run a task, yielding every iteration.
 
@@ -90,6 +93,9 @@ def run(
     out : array, optional
         Where the result is put, of its shape and of any type, such as an array in a
         file: all it has to do is to take ``out[index] = values``, part by part.
+    pool : Pool, optional
+        Other processes, which fit planes and tiles, or restore them by networks that
+        they share.  A job of a single fit is fitted here.
 
     Yields
     ------
@@ -124,7 +130,9 @@ def run(
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    fitting = _Scheduler(job, recipe, overrides, threads, resumable, out).run()
+    fitting = _Scheduler(
+        job, recipe, overrides, threads, resumable, out, pool or Here(job)
+    ).run()
     seconds = budget(MAX_SECONDS)
     return fitting if seconds is None else _stopped_after(fitting, seconds)
 
@@ -157,8 +165,10 @@ def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
 def _check_planes(job: Job) -> None:
     """Raise if a plane cannot be fitted, before any work is spent on the others."""
     layout, memory = job.layout, free_memory()
-    size = math.prod(layout.shape) * layout.dtype.itemsize
-    if isinstance(job.image, LazyArray) and memory is not None and size > memory:
+    values = math.prod(layout.shape)
+    # A plane is looked at in float64, several times.
+    needed = max(values * layout.dtype.itemsize, 4 * 8 * values // layout.planes)
+    if isinstance(job.image, LazyArray) and memory is not None and needed > memory:
         return
     known = [
         job.check(index, f"plane {n} of {job.name}" if layout.planes > 1 else job.name)
@@ -178,6 +188,40 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A plane that is being fitted.
+
+    Attributes
+    ----------
+    number : int
+        Its number.
+    index : tuple
+        Its index in the array.
+    given : ndarray or None
+        The plane as it came.
+    pixels : Pixels, optional
+        What is known of it.
+    blocks : list of Block
+        One for every group of channels.
+    parts : list of tuple
+        What is fitted: the blocks, or tiles of them.
+    calls : list of Call
+        The fits of the parts by other processes; empty where this one fits them.
+    error : Exception, optional
+        Why it cannot be fitted.
+    """
+
+    number: int
+    index: Index
+    given: NDArray[Any] | None
+    pixels: Pixels | None = None
+    blocks: list[Block] = field(default_factory=list)
+    parts: list[tuple[Block, Overrides]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    error: Exception | None = None
+
+
 @dataclass(frozen=True)
 class _Scheduler:
     """A job and how it is run; see `run`."""
@@ -188,6 +232,7 @@ class _Scheduler:
     threads: int | None
     resumable: bool
     out: Any
+    pool: Pool
 
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
@@ -201,8 +246,11 @@ class _Scheduler:
         image = np.zeros(shape, np.float32) if self.out is None else self.out
         result = Result(image, given=self.out is not None)
         shared = False
-        if self.overrides.state is None and wants_sharing(job, self.recipe):
-            sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
+        given = self.overrides.networks is not None
+        if given or (self.overrides.state is None and wants_sharing(job, self.recipe)):
+            sweep = Sweep(
+                job, self.recipe, self.overrides, self.threads, result, self.pool
+            )
             shared = yield from sweep.run()
         if not shared:
             if self.recipe.share == "yes":
@@ -217,41 +265,68 @@ class _Scheduler:
 
     def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself."""
-        job, layout = self.job, self.job.layout
-        for number, index in enumerate(layout.indices()):
-            read = True
-            try:
-                given = job.take(index)
-            except InputError as error:
-                result.failed(number, error)
-                read = False
-                given = job.unread(index)
-            unchanged = untouched(layout, given, job.factor)
-            plane = Canvas(cast(unchanged, FLOAT32), job.factor)
+        begun: deque[_Begun] = deque()
+        for number, index in enumerate(self.job.layout.indices()):
+            begun.append(self.begin(number, index, result))
+            while len(begun) > self.pool.ahead:
+                yield from self.end(begun.popleft(), result)
+        for plane in begun:
+            yield from self.end(plane, result)
+
+    def begin(self, number: int, index: Index, result: Result) -> _Begun:
+        """Read a plane, and have its blocks fitted if other processes can do it."""
+        job = self.job
+        try:
+            given = job.take(index)
+        except InputError as error:
+            return _Begun(number, index, job.unread(index), error=error)
+        if result.stopped:
+            return _Begun(number, index, given)
+        try:
+            pixels = job.pixels(index, given)
+            known = self.overrides.analysis
+            sides = job.layout.sides
+            blocks = [Block.whole(number, index, a.channels, sides) for a in known]
+            blocks = blocks or job.blocks(number, index, pixels)
+            parts = self.cut(blocks, pixels)
+        except (InputError, FitError) as error:
+            return _Begun(number, index, given, error=error)
+        calls: list[Call] = []
+        if self.pool.ahead and job.layout.planes * len(parts) > 1:
+            calls = [
+                self.pool.submit(fit_to_end, self.recipe, block, overrides)
+                for block, overrides in parts
+            ]
+        return _Begun(number, index, given, pixels, blocks, parts, calls)
+
+    def end(
+        self, begun: _Begun, result: Result
+    ) -> Generator[Iterate, bool | None, None]:
+        """Put the fits of a plane into the result."""
+        job, number = self.job, begun.number
+        unchanged = untouched(job.layout, begun.given, job.factor)
+        plane = Canvas(cast(unchanged, FLOAT32), job.factor)
+        try:
+            if begun.error is not None:
+                raise begun.error
             if result.stopped:
                 result.not_begun.append(number)
-            elif read:
-                try:
-                    pixels = job.pixels(index, given)
-                    yield from self.fit_plane(number, index, pixels, plane, result)
-                except (InputError, FitError) as error:
-                    result.failed(number, error)
-            plane.fill(unchanged, exact=self.recipe.dtype == "input")
-            result.put(index, layout.arrange(plane.image))
+            else:
+                yield from self.fit_plane(begun, plane, result)
+        except (InputError, FitError) as error:
+            if not result.details:
+                raise  # nothing would be lost
+            result.failed(number, error)
+        finally:
+            for call in begun.calls:
+                call.cancel()
+        plane.fill(unchanged, exact=self.recipe.dtype == "input")
+        result.put(begun.index, job.layout.arrange(plane.image))
 
-    def fit_plane(
-        self,
-        number: int,
-        index: tuple[int | slice, ...],
-        pixels: Pixels | None,
-        plane: Canvas,
-        result: Result,
-    ) -> Any:
+    def fit_plane(self, begun: _Begun, plane: Canvas, result: Result) -> Any:
         """Fit the blocks of a plane, which is changed in place."""
-        layout, known = self.job.layout, self.overrides.analysis
-        blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
-        blocks = blocks or self.job.blocks(number, index, pixels)
-        parts = self.cut(blocks, pixels)
+        layout, number, index = self.job.layout, begun.number, begun.index
+        blocks, parts, pixels = begun.blocks, begun.parts, begun.pixels
         only = layout.planes == len(parts) == 1
         if self.overrides.state is not None and not only:
             raise InputError("state: is of one fit; got a job of several")
@@ -266,10 +341,6 @@ class _Scheduler:
         blank = np.nan if len(parts) == len(blocks) else 0
         deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
         for count, (block, overrides) in enumerate(parts):
-            if result.stopped:
-                which = f"channels {', '.join(map(str, block.channels))} of plane"
-                result.warn(f"{which} {number} were not fitted before the stop")
-                continue
             if pixels is not None and not block.is_known(pixels):
                 result.warn(
                     f"a part of plane {number} came back unchanged: nothing but NaN"
@@ -300,17 +371,30 @@ class _Scheduler:
                     seconds=it.seconds + seconds,
                 )
 
-            fitting = fit_block(
-                self.job,
-                self.recipe,
-                block,
-                overrides=overrides,
-                pixels=pixels,
-                threads=self.threads,
-                resumable=self.resumable and only,
-                keep_weights=only,
-            )
-            done, _ = yield from relay(fitting, adapt, None)
+            done: BlockFit | None = None
+            if begun.calls and not result.stopped:
+                shown = dataclasses.replace(
+                    adapt(no_fit()),
+                    render=lambda finished: layout.arrange(plane.image.copy()),
+                )
+                done = yield from awaited(begun.calls[count], shown)
+                result.stopped = done is None
+            elif not result.stopped:
+                fitting = fit_block(
+                    self.job,
+                    self.recipe,
+                    block,
+                    overrides=overrides,
+                    pixels=pixels,
+                    threads=self.threads,
+                    resumable=self.resumable and only,
+                    keep_weights=only,
+                )
+                done, _ = yield from relay(fitting, adapt, None)
+            if done is None:
+                which = f"channels {', '.join(map(str, block.channels))} of plane"
+                result.warn(f"{which} {number} were not fitted before the stop")
+                continue
             result.add(done)
             plane.put(block, done.image)
             if done.deviation is not None:
@@ -342,6 +426,17 @@ class _Scheduler:
             overrides = dataclasses.replace(overrides, analysis=tuple(known))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts
+
+
+def awaited(
+    call: Call, shown: Iterate
+) -> Generator[Iterate, bool | None, BlockFit | None]:
+    """Wait for a block that another process fits; return None after a stop."""
+    while not call.wait(0.5):
+        if (yield shown):
+            return None
+    done: BlockFit = call.result()
+    return None if (yield shown) else done
 
 
 def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,20 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import constant_image, mean_of, relay, restored, result_type
-from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related, stacked
+from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.setup import seed_for, set_up
-from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job, Overrides
 from napari_dip.tasks.tiles import Block, Tile, within
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_dip.prior.architecture import Generates
     from napari_dip.prior.codes import Code
     from napari_dip.prior.predictor import Predictor
-    from napari_dip.prior.problem import Fit, Iterate, Problem
+    from napari_dip.prior.problem import Fit, Iterate, Problem, Settings
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.task import Plan
 
@@ -111,15 +112,42 @@ def wants_sharing(job: Job, recipe: Recipe) -> bool:
     return wanted and job.can_share
 
 
-def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:
-    """Return indices of windows of some planes: half at random, half full of structure.
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of a plane that a network can be fitted to.
+
+    Attributes
+    ----------
+    index : tuple
+        Of the part in the array of all planes.
+    pixels : Pixels
+        What is there.
+    structure : float
+        Its variance without the noise.
+    """
+
+    index: Index
+    pixels: Pixels
+    structure: float
+
+
+def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Window]:
+    """Return windows of some planes: half at random, half full of structure."""
+    drawn = candidates(job, planes, seed, CANDIDATES * WINDOWS)
+    return [drawn[n] for n in most_useful([w.structure for w in drawn])]
+
+
+def candidates(
+    job: Job, planes: Sequence[Index], seed: int, count: int
+) -> list[Window]:
+    """Return up to so many different windows, drawn at random.
 
     Windows that are constant or unknown for more than a half are not taken.
     """
     random = np.random.default_rng(seed)
-    sides = [min(n, SIDE) for n in job.layout.sides]
-    drawn: list[tuple[float, Index]] = []
-    for _ in range(CANDIDATES * WINDOWS):
+    sides = window_sides(job)
+    drawn: list[Window] = []
+    for _ in range(count):
         plane = planes[int(random.integers(len(planes)))]
         corner = [
             int(random.integers(n - side + 1))
@@ -133,12 +161,25 @@ def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Index]:
             continue  # told when it is the turn of the plane
         assert pixels is not None
         usable = ~pixels.constant & ~np.isnan(pixels.values)
-        new = all(index != other for _, other in drawn)
+        new = all(index != other.index for other in drawn)
         if new and usable.mean() > 0.5 and not np.isinf(pixels.values).any():
-            drawn.append((_structure(pixels), index))
-    taken = drawn[: WINDOWS // 2]
-    rest = sorted(drawn[len(taken) :], key=lambda one: -one[0])
-    return [index for _, index in taken + rest[: WINDOWS - len(taken)]]
+            drawn.append(Window(index, pixels, _structure(pixels)))
+    return drawn
+
+
+def window_sides(job: Job) -> tuple[int, ...]:
+    """Return the pixels along the sides of the windows of a job."""
+    return tuple(min(n, SIDE) for n in job.layout.sides)
+
+
+def most_useful(structure: Sequence[float]) -> list[int]:
+    """Return which of many windows are fitted, by their variances without noise.
+
+    The first ones, which are a half, and of the others those with most structure.
+    """
+    rest = range(WINDOWS // 2, len(structure))
+    ranked = sorted(rest, key=lambda n: -structure[n])[: WINDOWS - WINDOWS // 2]
+    return [*range(min(WINDOWS // 2, len(structure))), *ranked]
 
 
 def _structure(pixels: Pixels) -> float:
@@ -153,7 +194,7 @@ def _structure(pixels: Pixels) -> float:
 def fit_shared(
     job: Job,
     recipe: Recipe,
-    windows: Sequence[Index],
+    windows: Sequence[Window],
     *,
     overrides: Overrides,
     threads: int | None = None,
@@ -173,11 +214,15 @@ def fit_shared(
         None where the network of the preset sees more than a window, or the task needs
         more of an image than its pixels.
     """
-    pool = stacked(job, windows)
-    neighbours = _neighbours(job, recipe, pool, windows)
+    pool = Pixels(
+        np.stack([w.pixels.values for w in windows], axis=1),
+        np.stack([w.pixels.constant for w in windows], axis=1),
+    )
+    places = [w.index for w in windows]
+    neighbours = _neighbours(job, recipe, pool, places)
     shared = []
     for channels in job.groups(pool):
-        group = _Group(job, recipe, windows, pool, channels, neighbours, overrides)
+        group = _Group(job, recipe, places, pool, channels, neighbours, overrides)
         fitted = yield from group.fit(threads, seed)
         if fitted is None:
             return None
@@ -214,7 +259,6 @@ class _Group:
     ) -> Generator[Iterate, bool | None, Shared | None]:
         """Fit one network, or several from different seeds."""
         from napari_dip.prior.fit import fit
-        from napari_dip.prior.predictor import Predictor
 
         job, recipe, overrides = self.job, self.recipe, self.overrides
         block = Block.whole(0, (), self.channels, self.pool.values.shape[1:])
@@ -223,7 +267,7 @@ class _Group:
         if plane.levels is not None:
             return None
         analysis = known[0] if known else job.analyse(plane, block)
-        preset = _for_windows(job.preset(analysis))
+        preset = for_windows(job.preset(analysis))
         if preset is None:
             return None
         plan = job.plan(plane, block, analysis, preset)
@@ -257,12 +301,12 @@ class _Group:
             "neighbours": self.neighbours,
             "analysis": analysis.to_dict(),
         }
-        predictor = Predictor(prior, problem.image_shape, weights, settings)
+        count = self.neighbours
         return Shared(
             analysis,
             preset,
-            predictor,
-            self.neighbours,
+            _predictor(prior.architecture, preset, analysis, count, weights, settings),
+            count,
             fits,
             (min(errors), max(errors)),
             details,
@@ -278,6 +322,116 @@ class _Group:
             return image.swapaxes(0, 1)
 
         return dataclasses.replace(it, render=render, part=restart, parts=restarts)
+
+
+def _predictor(
+    architecture: Generates,
+    preset: Preset,
+    analysis: Analysis,
+    neighbours: int,
+    weights: Sequence[Mapping[str, Tensor]],
+    settings: Settings,
+) -> Predictor:
+    """Return networks with such weights, that see so many neighbours."""
+    import torch
+
+    from napari_dip.prior.codes import BlindSpot
+    from napari_dip.prior.predictor import Predictor
+    from napari_dip.prior.problem import Prior
+
+    code, channels = preset.code, len(analysis.channels)
+    if neighbours:
+        # A network depends on how many channels there are, not on what they show.
+        assert isinstance(code, BlindSpot)
+        empty = torch.empty(1, 2 * neighbours * channels, 1, 1)
+        code = dataclasses.replace(code, guide=empty)
+    shape = (channels, SIDE, SIDE)
+    return Predictor(Prior(architecture, code), shape, weights, settings)
+
+
+def state_of(networks: Sequence[Shared]) -> dict[str, Any]:
+    """Return networks as a flat dict of tensors and of values that JSON can hold."""
+    from napari_dip.prior import architecture
+
+    facts, state = [], dict[str, Any]()
+    for group, shared in enumerate(networks):
+        predictor = shared.predictor
+        facts.append(
+            {
+                "analysis": shared.analysis.to_dict(),
+                "architecture": architecture.to_dict(predictor.prior.architecture),
+                "neighbours": shared.neighbours,
+                "restarts": len(predictor.weights),
+                "errors": shared.errors,
+                "details": shared.details,
+            }
+        )
+        for restart, weights in enumerate(predictor.weights):
+            state |= {f"{group}.{restart}.{name}": t for name, t in weights.items()}
+    return {**state, NETWORKS: facts}
+
+
+def networks_of(
+    job: Job, recipe: Recipe, state: Mapping[str, Any], threads: int | None = None
+) -> list[Shared]:
+    """Return the networks of `state_of` for another data set of the same kind.
+
+    Raises
+    ------
+    InputError
+        If it has other channels, no planes that can share networks, or no neighbours
+        where the networks see some.
+    """
+    from napari_dip.prior import architecture, snapshot
+    from napari_dip.prior.problem import Settings
+
+    analyses = [Analysis.from_dict(facts["analysis"]) for facts in state[NETWORKS]]
+    channels = sorted(c for analysis in analyses for c in analysis.channels)
+    if channels != list(range(job.layout.channels)):
+        raise InputError(
+            f"weights: are of shared networks for the channels {channels}; the image "
+            f"has {job.layout.channels}"
+        )
+    given = snapshot.digest(state)
+    networks = []
+    for group, (facts, analysis) in enumerate(
+        zip(state[NETWORKS], analyses, strict=True)
+    ):
+        preset = for_windows(job.preset(analysis)) if job.can_share else None
+        if preset is None or facts["neighbours"] > most(job.layout):
+            raise InputError(
+                "weights: are of networks that planes share; they serve neither this "
+                "task and preset nor a volume, nor a single plane where they see "
+                "neighbouring ones"
+            )
+        weights = [
+            {
+                name.removeprefix(start): tensor
+                for name, tensor in state.items()
+                if name.startswith(start)
+            }
+            for start in (f"{group}.{n}." for n in range(facts["restarts"]))
+        ]
+        settings = Settings(
+            preset.stop,
+            device=recipe.device,
+            precision=recipe.precision,
+            threads=threads,
+            seed=recipe.seed,
+        )
+        network = architecture.from_dict(facts["architecture"])
+        neighbours = facts["neighbours"]
+        shared = Shared(
+            analysis,
+            preset,
+            _predictor(network, preset, analysis, neighbours, weights, settings),
+            neighbours,
+            [],
+            tuple(facts["errors"]),
+            {**facts["details"], SHARED_WEIGHTS: given},
+        )
+        networks.append(shared)
+    return networks
 
 
 def code_at(
@@ -309,7 +463,7 @@ def _as_windows(problem: Problem) -> Problem:
     )
 
 
-def _for_windows(preset: Preset) -> Preset | None:
+def for_windows(preset: Preset) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number

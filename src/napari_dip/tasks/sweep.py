@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.plane import Pixels
+from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.setup import seed_for
@@ -23,9 +26,10 @@ from napari_dip.tasks.shared import (
     draw_windows,
     error_on,
     fit_shared,
+    networks_of,
     restore,
 )
-from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Overrides
 from napari_dip.tasks.tiles import Block, Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:
@@ -44,6 +48,32 @@ NO_WORSE = 1.02
 used: that is of the plane's noise, too."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Networks for a plane.
+
+    Attributes
+    ----------
+    kinds : object
+        What stands for the networks of all kinds of planes; see `Pool.common`.
+    number : int
+        Which of them are for the plane.
+    """
+
+    kinds: Any
+    number: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A tile that is being restored."""
+
+    number: int
+    index: Index
+    tile: Tile
+    call: Call
+
+
 @dataclass
 class Sweep:
     """A pass over all planes.
@@ -54,6 +84,8 @@ class Sweep:
         As for `napari_dip.tasks.run.run`.
     result : Result
         Takes what is restored.
+    pool : Pool
+        Where planes are tested and tiles restored.
     """
 
     job: Job
@@ -61,36 +93,71 @@ class Sweep:
     overrides: Overrides
     threads: int | None
     result: Result
+    pool: Pool
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
     in_vain: int = 0
     """Fits of single planes that did not help."""
     done: int = 0
     """Tiles that are restored."""
+    broken: set[int] = field(default_factory=set)
+    """Planes that have failed."""
+    tests: dict[int, Call] = field(default_factory=dict)
+    """What is tested on planes, by their numbers."""
+    waiting: deque[Waiting] = field(default_factory=deque)
+    """Tiles that are being restored, the first first."""
     latest: Iterate = field(init=False)
     """Of the newest fit."""
 
     def __post_init__(self) -> None:
-        sides = self.job.layout.sides
-        self.cut = list(tiles(sides, side_of(self.recipe.tile, sides)))
-        self.total = self.job.layout.planes * len(self.cut)
+        layout = self.job.layout
+        self.planes = list(layout.indices())
+        self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
+        self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
 
     def run(self) -> Sweeping:
         """Restore all planes; return whether they can share a network."""
-        planes = list(self.job.layout.indices())
-        if not (yield from self.fit(planes, self.overrides)):
+        if not (yield from self.begin()):
             return False
-        for number, index in enumerate(planes):
+        for number, index in enumerate(self.planes):
             try:
-                chosen = yield from self.choose(index)
-                yield from self.restore_plane(number, index, chosen)
+                choice = yield from self.choose(number)
             except (InputError, FitError) as error:
-                self.result.failed(number, error)
-                self.leave(index)
+                self.fail(number, index, error)
+            else:
+                yield from self.restore_plane(number, index, choice)
+        yield from self.collect(0)
         return True
 
+    def fail(self, number: int, index: Index, error: Exception) -> None:
+        """Leave a plane as it came and note why; raise if all have failed."""
+        self.broken.add(number)
+        if len(self.broken) == len(self.planes):
+            raise error
+        self.result.failed(number, error)
+        self.leave(index)
+
     # -- networks -----------------------------------------------------------------
+
+    def begin(self) -> Sweeping:
+        """Take the networks that are given, or fit some; return whether there are."""
+        given = self.overrides.networks
+        if given is None:
+            return (yield from self.fit(self.planes, self.overrides))
+        self.take([networks_of(self.job, self.recipe, given, self.threads)])
+        self.latest = no_fit()
+        return True
+
+    def take(self, networks: list[list[Shared]]) -> None:
+        """Go on with other networks; what was tested with those before is forgotten."""
+        self.networks = networks
+        for call in self.tests.values():
+            call.cancel()
+        self.tests.clear()
+        self.kinds = self.pool.common(
+            [[dataclasses.replace(s, fits=[]) for s in kind] for kind in networks]
+        )
 
     def fit(self, planes: Sequence[Index], overrides: Overrides) -> Sweeping:
         """Fit networks to windows of some planes; return whether that is possible."""
@@ -100,15 +167,15 @@ class Sweep:
         windows = draw_windows(job, planes, seed)
         if not windows:
             return False
-        shown = next(p for p in planes if job.layout.is_part(windows[0], p))
+        shown = next(p for p in planes if job.layout.is_part(windows[0].index, p))
 
         def adapt(it: Iterate) -> Iterate:
             def render(finished: bool) -> NDArray[Any]:
                 plane = job.take(shown)
                 plane = cast(untouched(job.layout, plane, 1), FLOAT32)
                 for window, values in zip(windows, it.render(finished), strict=True):
-                    if job.layout.is_part(window, shown):
-                        region = job.layout.region(window)
+                    if job.layout.is_part(window.index, shown):
+                        region = job.layout.region(window.index)
                         seen = ~np.isnan(values)
                         plane[(slice(None), *region)][seen] = values[seen]
                 return job.layout.arrange(plane)
@@ -134,121 +201,132 @@ class Sweep:
         shared, _ = yield from relay(fitting, adapt, None)
         if not shared:
             return False
-        self.networks = [*self.networks, shared][-NETWORKS:]
+        self.take([*self.networks, shared][-NETWORKS:])
         for one in shared:
             result.fits += one.fits
             result.details.append(one.details)
             result.warn(*(w for f in one.fits for w in f.warnings))
         return True
 
-    def choose(self, index: Index) -> Sweeping:
+    def choose(self, number: int) -> Sweeping:
         """Return the networks for a plane: those it has the least error by.
 
         Where it is of another kind than all others, networks are fitted to it alone.
         """
-        if self.job.layout.planes == 1 or self.result.stopped:
-            return self.networks[-1]
-        # One region after the other, for arrays that are read piece by piece.
-        regions = [
-            self.job.layout.within(index, r) for r in probes(self.job.layout.sides)
-        ]
-        parts = [(r, p) for r in regions if (p := self.pixels(r)) is not None]
-
-        def tested(networks: list[Shared]) -> tuple[float, bool]:
-            return error_on(self.job, networks, parts)
-
-        ranked = sorted(
-            ((*tested(networks), n) for n, networks in enumerate(self.networks)),
-        )
-        error, unlike, best = ranked[0]
+        given = self.overrides.networks is not None
+        alone = self.job.layout.planes == 1 and not given
+        if alone or self.result.stopped:
+            return self.newest()
+        index = self.planes[number]
+        errors = self.tested(number)
+        error, unlike, best = min((*e, n) for n, e in enumerate(errors))
         if not unlike or self.in_vain >= IN_VAIN:
-            return self.networks[best]
-        before = list(self.networks)
-        overrides = dataclasses.replace(self.overrides, analysis=())
-        if not (yield from self.fit([index], overrides)):
-            return before[best]
-        if tested(self.networks[-1])[0] <= NO_WORSE * error:
-            return self.networks[-1]
-        self.in_vain += 1
-        chosen, self.networks = before[best], before
-        return chosen
+            return Choice(self.kinds, best)
+        before = self.networks
+        overrides = dataclasses.replace(self.overrides, analysis=(), weights=None)
+        if (yield from self.fit([index], overrides)):
+            ((own, _),) = self.pool.submit(
+                errors_on_plane, self.pool.common([self.networks[-1]]), index
+            ).result()
+            if own <= NO_WORSE * error:
+                return self.newest()
+            self.in_vain += 1
+            self.take(before)
+        return Choice(self.kinds, best)
+
+    def newest(self) -> Choice:
+        """Return the choice of the newest networks."""
+        return Choice(self.kinds, len(self.networks) - 1)
+
+    def tested(self, number: int) -> list[tuple[float, bool]]:
+        """Return the errors of all networks on a plane; begin with the next ones."""
+        for n in range(number, min(number + 1 + self.pool.ahead, len(self.planes))):
+            if n not in self.tests:
+                call = self.pool.submit(errors_on_plane, self.kinds, self.planes[n])
+                self.tests[n] = call
+        errors: list[tuple[float, bool]] = self.tests.pop(number).result()
+        return errors
 
     # -- planes -------------------------------------------------------------------
 
-    def pixels(self, index: Index) -> Pixels | None:
-        """Return the pixels of a part of a plane, None where nothing is known."""
-        pixels = self.job.pixels(index, self.job.take(index))
-        return None if pixels is None or np.isnan(pixels.values).all() else pixels
-
-    def restore_plane(
-        self, number: int, index: Index, networks: list[Shared]
-    ) -> Sweeping:
+    def restore_plane(self, number: int, index: Index, choice: Choice) -> Sweeping:
         """Restore a plane, tile by tile."""
+        if self.result.stopped:
+            self.result.not_begun.append(number)
+            self.leave(index)
+            return
+        self.use(choice)
+        for tile in self.cut:
+            call = self.pool.submit(
+                restore_tile, self.recipe, choice.kinds, choice.number, index, tile
+            )
+            self.waiting.append(Waiting(number, index, tile, call))
+            yield from self.collect(self.pool.ahead)
+
+    def use(self, choice: Choice) -> None:
+        """Note in the provenance that networks are used which were given."""
+        for shared in self.networks[choice.number]:
+            if SHARED_WEIGHTS in shared.details and shared.details not in (
+                self.result.details
+            ):
+                self.result.details.append(shared.details)
+
+    def collect(self, ahead: int) -> Sweeping:
+        """Put tiles into the result, in turn, until only so many are waited for.
+
+        After a stop none is waited for.
+        """
         from napari_dip.prior import interrupt
 
         result = self.result
-        if result.stopped:
-            result.not_begun.append(number)
-            self.leave(index)
-            return
-        for tile in self.cut:
+        while len(self.waiting) > (0 if result.stopped else ahead):
+            one = self.waiting.popleft()
+            if one.number in self.broken:
+                one.call.cancel()
+                continue
             if result.stopped:
-                self.leave(index, tile)
+                one.call.cancel()
+                if one.tile is self.cut[0]:
+                    result.not_begun.append(one.number)
+                self.leave(one.index, one.tile)
                 continue
             try:
                 with interrupt.allowed():
-                    self.restore_tile(index, tile, networks)
+                    restored: Restored = one.call.result()
             except interrupt.Interrupted:
-                self.leave(index, tile)
+                self.leave(one.index, one.tile)
                 result.stopped = True
                 continue
+            except (InputError, FitError) as error:
+                self.fail(one.number, one.index, error)
+                continue
+            self.put(one.index, one.tile, restored)
             self.done += 1
             stop = yield dataclasses.replace(
                 self.latest,
-                render=lambda finished: self.shown(index),
-                index=index,
+                render=partial(self.shown, one.index),
+                index=one.index,
                 part=len(result.fits) + self.done - 1,
                 parts=len(result.fits) + self.total,
                 seconds=time.perf_counter() - self.began,
             )
-            result.stopped = bool(stop)
+            # After the last tile there is nothing left to stop.
+            result.stopped = bool(stop) and self.done < self.total
 
-    def shown(self, index: Index) -> NDArray[Any]:
+    def shown(self, index: Index, finished: bool) -> NDArray[Any]:
         """Return a plane as far as it is done; as it came where that is in a file."""
         if hasattr(self.result.image, "__getitem__"):
             return np.array(self.result.image[index])
         layout = self.job.layout
         return layout.arrange(untouched(layout, self.job.take(index), 1))
 
-    def restore_tile(self, index: Index, tile: Tile, networks: list[Shared]) -> None:
-        """Restore a tile of a plane."""
-        layout = self.job.layout
-        seen = layout.within(index, tile.seen)
-        given = self.job.take(seen)
-        pixels = self.job.pixels(seen, given)
-        assert given is not None
-        assert pixels is not None
-        core = (slice(None), *within(tile.core, tile.seen))
-        unchanged = given[core]
-        canvas = Canvas(cast(unchanged, FLOAT32), 1)
-        deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
-        sides = unchanged.shape[1:]
-        for shared in networks:
-            if not pixels.known(shared.channels)[core[1:]].any():
-                continue
-            image, errors, warnings = restore(
-                self.job, self.recipe, shared, index, tile, pixels
-            )
-            self.result.warn(*warnings)
-            block = Block.whole(0, index, shared.channels, sides)
-            canvas.put(block, image)
-            if errors is not None:
-                deviation.put(block, errors)
-        canvas.fill(unchanged, exact=self.recipe.dtype == "input")
-        place = layout.within(index, tile.core)
-        self.result.put(place, layout.arrange(canvas.image))
-        if deviation.fitted:
-            self.result.put_deviation(place, layout.arrange(deviation.image))
+    def put(self, index: Index, tile: Tile, restored: Restored) -> None:
+        """Put a tile into the result."""
+        place = self.job.layout.within(index, tile.core)
+        self.result.warn(*restored.warnings)
+        self.result.put(place, restored.image)
+        if restored.deviation is not None:
+            self.result.put_deviation(place, restored.deviation)
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
@@ -263,3 +341,76 @@ class Sweep:
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
+
+
+# -- pure functions, for any process ----------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """A restored tile, arranged as the input is.
+
+    Attributes
+    ----------
+    image : ndarray
+        The core of the tile.
+    deviation : ndarray, optional
+        Its standard deviation, where the task has one.
+    warnings : tuple of str
+        What the user should know.
+    """
+
+    image: NDArray[Any]
+    deviation: NDArray[Any] | None
+    warnings: tuple[str, ...]
+
+
+def pixels_of(job: Job, index: Index) -> Pixels | None:
+    """Return the pixels of a part of a plane, None where nothing is known."""
+    pixels = job.pixels(index, job.take(index))
+    return None if pixels is None or np.isnan(pixels.values).all() else pixels
+
+
+def errors_on_plane(
+    job: Job, kinds: Sequence[Sequence[Shared]], index: Index
+) -> list[tuple[float, bool]]:
+    """Return the error of the networks of every kind on a plane; see `error_on`."""
+    # One region after the other, for arrays that are read piece by piece.
+    regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
+    parts = [(r, p) for r in regions if (p := pixels_of(job, r)) is not None]
+    return [error_on(job, networks, parts) for networks in kinds]
+
+
+def restore_tile(
+    job: Job,
+    recipe: Recipe,
+    kinds: Sequence[Sequence[Shared]],
+    number: int,
+    index: Index,
+    tile: Tile,
+) -> Restored:
+    """Restore a tile of a plane by the networks of one kind."""
+    layout = job.layout
+    seen = layout.within(index, tile.seen)
+    given = job.take(seen)
+    pixels = job.pixels(seen, given)
+    assert given is not None
+    assert pixels is not None
+    core = (slice(None), *within(tile.core, tile.seen))
+    unchanged = given[core]
+    canvas = Canvas(cast(unchanged, FLOAT32), 1)
+    deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
+    sides = unchanged.shape[1:]
+    warnings: list[str] = []
+    for shared in kinds[number]:
+        if not pixels.known(shared.channels)[core[1:]].any():
+            continue
+        image, errors, more = restore(job, recipe, shared, index, tile, pixels)
+        warnings += more
+        block = Block.whole(0, index, shared.channels, sides)
+        canvas.put(block, image)
+        if errors is not None:
+            deviation.put(block, errors)
+    canvas.fill(unchanged, exact=recipe.dtype == "input")
+    spread = layout.arrange(deviation.image) if deviation.fitted else None
+    return Restored(layout.arrange(canvas.image), spread, tuple(warnings))

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
 
 
+NETWORKS = "networks"
+"""Name in weights for what they are, if they are those of networks that planes share;
+see `napari_dip.tasks.shared.state_of`."""
+
+SHARED_WEIGHTS = "shared weights"
+"""Name in the provenance for the SHA-256 of networks that were given."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a task makes of a block.
@@ -83,7 +91,8 @@ class Overrides:
     stop : Rule, optional
         When the fit ends.
     weights : dict of str to Tensor, optional
-        Weights of the network that every fit begins from.
+        Weights of the network that every fit begins from; or networks that planes
+        share, to restore planes of the same kind with.
     state : dict, optional
         State of the only fit of a job, from `Iterate.checkpoint`, to go on from.
     analysis : tuple of Analysis
@@ -96,6 +105,12 @@ class Overrides:
     weights: Mapping[str, Tensor] | None = None
     state: Mapping[str, Any] | None = None
     analysis: tuple[Analysis, ...] = ()
+
+    @property
+    def networks(self) -> Mapping[str, Any] | None:
+        """The weights, if they are those of networks that planes share."""
+        shared = self.weights is not None and NETWORKS in self.weights
+        return self.weights if shared else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is set, for the provenance; JSON-able."""

@@ -1,0 +1,336 @@
+"""Networks that are fitted once for all files of a kind of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip import __version__
+from napari_dip.batch.file_run import FileRun
+from napari_dip.batch.manifest import digest
+from napari_dip.errors import DipError, FitError, InputError, fault
+from napari_dip.io import checkpoint, provenance
+from napari_dip.tasks.arrays import Index
+from napari_dip.tasks.plane import Pixels
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.setup import seed_for
+from napari_dip.tasks.shared import (
+    CANDIDATES,
+    WINDOWS,
+    Window,
+    candidates,
+    fit_shared,
+    for_windows,
+    most_useful,
+    state_of,
+    window_sides,
+)
+from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.tiles import Block
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Iterate
+
+PATTERN = "napari-dip-shared-*.safetensors"
+"""Names of the files of networks in the folder of results."""
+
+FEWEST = 4
+"""Windows that are looked at in a file, however many files there are."""
+
+NOISE = 1.5
+"""Factor up to which the noise of two files of a kind may differ."""
+
+SPAN = 4.0
+"""The same of the ranges of their values, which depend on what is in view."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the files have in common that share a network.
+
+    Attributes
+    ----------
+    channels : int
+        Number of channels.
+    dtype : str
+        Type of the values.
+    sides : tuple of int
+        Pixels along the windows that a network is fitted to; small images have small
+        ones.
+    together : bool
+        Whether channels share their noise.
+    noise : tuple of float
+        Standard deviation of the noise of every channel, in units of the file.
+    span : tuple of float
+        Range of the values of every channel.
+    """
+
+    channels: int
+    dtype: str
+    sides: tuple[int, ...]
+    together: bool
+    noise: tuple[float, ...]
+    span: tuple[float, ...]
+
+    @classmethod
+    def of(cls, job: Job, windows: Sequence[Window]) -> Kind | None:
+        """Return the kind of a file, None where its planes cannot share a network."""
+        pool = Pixels(
+            np.stack([w.pixels.values for w in windows], axis=1),
+            np.stack([w.pixels.constant for w in windows], axis=1),
+        )
+        every = tuple(range(job.layout.channels))
+        block = Block.whole(0, (), every, pool.values.shape[1:])
+        plane = job.scaled(pool, block)
+        if plane.levels is not None:
+            return None
+        analysis = job.analyse(plane, block)
+        if for_windows(job.preset(analysis)) is None:
+            return None
+        span = np.array(analysis.span)
+        noise = np.maximum(np.sqrt(analysis.levels), 1e-6) * span
+        return cls(
+            channels=len(every),
+            dtype=str(job.layout.dtype),
+            sides=window_sides(job),
+            together=analysis.shared,
+            noise=tuple(noise.tolist()),
+            span=tuple(span.tolist()),
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Kind:
+        """Return the kind that was written as JSON."""
+        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+        return cls(**{**values, **lists})
+
+    def is_like(self, other: Kind) -> bool:
+        """Return whether files of two kinds can share a network."""
+        exact = ("channels", "dtype", "sides", "together")
+        return all(getattr(self, name) == getattr(other, name) for name in exact) and (
+            _alike(self.noise, other.noise, NOISE)
+            and _alike(self.span, other.span, SPAN)
+        )
+
+
+def _alike(some: Sequence[float], others: Sequence[float], factor: float) -> bool:
+    return all(a / factor <= b <= a * factor for a, b in zip(some, others, strict=True))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Windows of a file, of which some may be fitted.
+
+    Attributes
+    ----------
+    kind : Kind
+        Of the file.
+    windows : list of tuple
+        The index of every window, and its variance without the noise.
+    """
+
+    kind: Kind
+    windows: list[tuple[Index, float]]
+
+
+def windows_of_each(files: int) -> int:
+    """Return how many windows to look at in every one of so many files."""
+    return max(FEWEST, -(-CANDIDATES * WINDOWS // files))
+
+
+def sample(
+    run: FileRun, stop: Callable[[Iterate], bool], progress: bool, *, count: int
+) -> Sample | None:
+    """Return windows of a file; None where it cannot share a network, or fails."""
+    try:
+        opened = run.opened()
+        job = run.task.make_job(opened.recipe, *opened.arrays)
+        if not job.can_share:
+            return None
+        # Files of the same size are looked at in different places.
+        name = zlib.crc32(run.target.name.encode()) % 2**16
+        seed = seed_for(opened.recipe.seed, name)
+        windows = candidates(job, list(job.layout.indices()), seed, count)
+        kind = Kind.of(job, windows) if windows else None
+    except Exception:  # noqa: BLE001  # its run will say what is wrong with it
+        return None
+    if kind is None:
+        return None
+    return Sample(kind, [(w.index, w.structure) for w in windows])
+
+
+@dataclass(frozen=True)
+class SharedFit:
+    """A fit for all files of a kind.
+
+    Attributes
+    ----------
+    runs : tuple of FileRun
+        The files.
+    samples : tuple of Sample
+        Windows of each.
+    target : Path
+        The file to write the networks to.
+    about : dict
+        What they belong to, JSON-able.
+    """
+
+    runs: tuple[FileRun, ...]
+    samples: tuple[Sample, ...]
+    target: Path
+    about: dict[str, Any]
+
+
+def fit(
+    shared: SharedFit, stop: Callable[[Iterate], bool], progress: bool
+) -> Path | DipError | None:
+    """Fit networks to windows of all files of a kind, and write them to a file.
+
+    Returns
+    -------
+    Path, DipError or None
+        The file; why there is none; or None where the user has stopped the fit.
+    """
+    from napari_dip.prior.fit import STOPPED
+
+    try:
+        recipe, job, windows = _windows(shared)
+        fitting = fit_shared(
+            job, recipe, windows, overrides=Overrides(), seed=recipe.seed
+        )
+        networks = shared.runs[0].followed(fitting, stop, progress)
+        if networks is None:
+            raise FitError("the preset sees more of an image than a window")
+        if any(f.stopped_by == STOPPED for one in networks for f in one.fits):
+            return None
+        state = state_of(networks)
+        checkpoint.write(shared.target, "weights", state, shared.about, overwrite=True)
+    except (DipError, MemoryError) as error:
+        return FitError(str(error) or "not enough memory")
+    except Exception as error:  # noqa: BLE001  # the files can be fitted one by one
+        return FitError(fault(error))
+    return shared.target
+
+
+def _windows(shared: SharedFit) -> tuple[Recipe, Job, list[Window]]:
+    """Read the windows to fit, as planes of a stack of their own.
+
+    Where a window lies in its file does not matter, but for its neighbours: planes of
+    other files are none.
+    """
+    drawn = [
+        (number, index, structure)
+        for number, one in enumerate(shared.samples)
+        for index, structure in one.windows
+    ]
+    recipe = shared.runs[0].opened().recipe
+    np.random.default_rng(recipe.seed).shuffle(drawn)
+    chosen = [drawn[n] for n in most_useful([structure for *_, structure in drawn])]
+    planes: list[NDArray[Any]] = []
+    for number, run in enumerate(shared.runs):
+        indices = [index for file, index, _ in chosen if file == number]
+        if not indices:
+            continue
+        try:
+            opened = run.opened()
+            job = run.task.make_job(opened.recipe, *opened.arrays)
+            taken = [job.take(index) for index in indices]
+        except DipError:
+            continue  # its run will say what is wrong with it
+        planes += [plane for plane in taken if plane is not None]
+    if not planes:
+        raise InputError("no file of the kind can be read")
+    stack = np.stack(planes)
+    if stack.shape[1] == 1:
+        stack = stack[:, 0]
+    axis = 1 if stack.ndim == 4 else None
+    recipe = dataclasses.replace(recipe, channel_axis=axis, neighbours=0)
+    job = shared.runs[0].task.make_job(recipe, stack)
+    windows = [
+        Window(index, pixels, 0.0)
+        for index in job.layout.indices()
+        if (pixels := job.pixels(index, job.take(index))) is not None
+    ]
+    return recipe, job, windows
+
+
+@dataclass
+class Networks:
+    """The files of networks in a folder of results.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    origin : dict
+        The version, the task and the parameters that they must have been fitted with,
+        JSON-able.
+    """
+
+    folder: Path
+    origin: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.kinds: list[tuple[Kind, Path]] = []
+        self.digests: dict[str, Path] = {}
+        for path in self._paths():
+            try:
+                _, about = checkpoint.read(path, "weights")
+                kind = Kind.from_dict(about.pop("kind"))
+            except (DipError, LookupError, TypeError):
+                continue  # a file of somebody else, or a damaged one
+            if about == self.origin:
+                self.kinds.append((kind, path))
+                self.digests[digest(path)] = path
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob(PATTERN))
+
+    def of(self, kind: Kind) -> Path | None:
+        """Return the file of the networks for a kind, if there is one."""
+        return next((path for own, path in self.kinds if own.is_like(kind)), None)
+
+    def fits(self, samples: Sequence[tuple[FileRun, Sample]]) -> list[SharedFit]:
+        """Return the fits for files of kinds that there is no network for.
+
+        A file that is the only one of its kind needs none.
+        """
+        kinds: list[list[tuple[FileRun, Sample]]] = []
+        for run, one in samples:
+            alike = (k for k in kinds if k[0][1].kind.is_like(one.kind))
+            members = next(alike, None)
+            if members is None:
+                kinds.append(members := [])
+            members.append((run, one))
+        numbers = [path.stem.split("-")[-1] for path in self._paths()]
+        first = max((int(n) for n in numbers if n.isdigit()), default=0) + 1
+        fits: list[SharedFit] = []
+        for members in kinds:
+            if len(members) == 1:
+                continue
+            runs, own = zip(*members, strict=True)
+            name = PATTERN.replace("*", str(first + len(fits)))
+            kind = dataclasses.asdict(own[0].kind)
+            about = {**self.origin, "kind": kind}
+            fits.append(SharedFit(runs, own, self.folder / name, about))
+        return fits
+
+
+def origin_of(run: FileRun) -> dict[str, Any]:
+    """Return what networks must have in common with a run, as JSON gives it back."""
+    values = {
+        "software": provenance.SOFTWARE,
+        "version": __version__,
+        "task": run.task.name,
+        "recipe": dict(run.values),
+    }
+    origin: dict[str, Any] = json.loads(provenance.dumps(values))
+    return origin

@@ -1,0 +1,80 @@
+"""Where the planes and tiles of a job are computed: here, or on other processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.task import Job
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Iterate
+
+
+class Call(Protocol):
+    """A call of a function whose result is asked for later."""
+
+    def result(self) -> Any:
+        """Return what the function returns, or raise what it raises."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the result, but no longer than that; return whether it is there."""
+
+    def cancel(self) -> Any:
+        """Forget the call; its result will not be asked for."""
+
+
+class Pool(Protocol):
+    """Calls pure functions of a job."""
+
+    @property
+    def ahead(self) -> int:
+        """Calls that may be made before the result of the first is asked for."""
+
+    def common(self, value: Any) -> Any:
+        """Return what stands for a value that is an argument of many calls."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
+        """Call ``function(job, *arguments)``."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """Calls functions in this thread, when their results are asked for."""
+
+    job: Job
+    ahead: int = 0
+
+    def common(self, value: Any) -> Any:
+        """Return the value itself."""
+        return value
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
+        """Call ``function(job, *arguments)`` later."""
+        return _Later(lambda: function(self.job, *arguments))
+
+
+@dataclass(frozen=True)
+class _Later:
+    result: Callable[[], Any]
+
+    def wait(self, seconds: float) -> bool:
+        """Return that the result can be asked for."""
+        return True
+
+    def cancel(self) -> None:
+        """Do nothing: nothing has begun."""
+
+
+def no_fit() -> Iterate:
+    """Return an iterate for where no fit runs in this process, to be completed."""
+    from napari_dip.prior.problem import Iterate
+
+    def nothing(*_: Any) -> Any:
+        raise InputError("there is no fit to look at in this process")
+
+    nan = math.nan
+    return Iterate(1, 1, nan, nan, 1, 0.0, measure=nothing, render=nothing, fixed=True)
