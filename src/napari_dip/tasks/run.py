@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.machine import MAX_SECONDS, budget, free_memory
+from napari_dip.machine import MAX_SECONDS, budget, deadline, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import FLOAT32, LazyArray, Pixels, cast
 from napari_dip.tasks.block import BlockFit, fit_block, relay
@@ -124,8 +123,7 @@ def run(
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
     fitting = _Scheduler(job, recipe, overrides, threads, resumable, out).run()
-    seconds = budget(MAX_SECONDS)
-    return fitting if seconds is None else _stopped_after(fitting, seconds)
+    return fitting if budget(MAX_SECONDS) is None else _in_time(fitting)
 
 
 def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
@@ -138,19 +136,33 @@ def _shape(job: Job) -> tuple[int, ...]:
     return layout.resized(tuple(job.factor * side for side in layout.sides))
 
 
-def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
-    """Stop a job as the user would, once it has taken so much time."""
-    end = time.monotonic() + seconds
+def _in_time(fitting: Fitting) -> Fitting:
+    """Stop a job as the user would, once it has taken all the time it may."""
+    from napari_dip.prior.fit import STOPPED, TIME_UP
 
-    def late(it: Iterate) -> str | None:
-        return "the time was up" if time.monotonic() > end else None
+    late = deadline()
+    limit: str | None = None
+
+    def is_late(it: Iterate) -> str | None:
+        nonlocal limit
+        seconds = late()
+        if seconds is not None:
+            limit = f"{TIME_UP} of {seconds:g} s ({MAX_SECONDS})"
+        return limit
+
+    def adapt(it: Iterate) -> Iterate:
+        return it if limit is None else dataclasses.replace(it, last=True)
 
     fit: Fit
-    fit, reason = yield from relay(fitting, lambda it: it, late)
-    if reason is not None:
-        warning = f"the fit was stopped after {seconds:g} s, as {MAX_SECONDS} says"
-        fit.warnings.append(warning)
-    return fit
+    fit, reason = yield from relay(fitting, adapt, is_late)
+    if reason is not None and STOPPED in fit.stopped_by:
+        ended = fit.stopped_by.replace(STOPPED, reason)
+        warnings = [*fit.warnings, f"the fit was stopped by {reason}"]
+        fit = dataclasses.replace(fit, stopped_by=ended, warnings=warnings)
+    resume = fit.resume
+    if resume is None:
+        return fit
+    return dataclasses.replace(fit, resume=lambda extra: _in_time(resume(extra)))
 
 
 def _check_planes(job: Job) -> None:

@@ -13,7 +13,8 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_dip.errors import DipError
+from napari_dip.errors import DipError, InputError
+from napari_dip.machine import MAX_SECONDS
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.layers import Crop
@@ -144,7 +145,6 @@ class RunController(QObject):
             return
         kind = result.image.dtype if result.recipe.dtype == "input" else None
         fitting = result.resume(extra)
-        result.resume = None
         result.put_back()
         self._run(result, lambda: (fitting, kind))
 
@@ -198,6 +198,8 @@ class RunController(QObject):
         self._finish()
         if waiting:
             self.listener.end()
+        else:
+            result.resume = None
         self._undo(result)
         kept = "the result before it" if self.last is result else "nothing"
         self.ended.emit(f"{reason}: {kept} was kept.")
@@ -245,10 +247,11 @@ class RunController(QObject):
         result.finish(fit, control.ended_at, control.ended_in)
         self.best_step = fit.best_iteration
         self.last = result
-        warnings = fit.warnings
+        # The text says it, as it does of planes that were not begun.
+        warnings = [w for w in fit.warnings if MAX_SECONDS not in w]
         text = summary(fit)
         if result.begun < result.planes:
-            # The text says it, and that they are empty here.
+            # They are empty here.
             warnings = [w for w in warnings if NOT_BEGUN not in w]
             text += f" {in_words(result.begun, result.planes)}"
             result.show_begun(self.viewer.dims)
@@ -262,6 +265,8 @@ class RunController(QObject):
         result = self.result
         assert result is not None
         self._finish()
+        if not isinstance(error, InputError):
+            result.resume = None  # the fit has changed; what is refused has not
         self._undo(result)
         message = str(error) or type(error).__name__
         if not isinstance(error, DipError) or error.__cause__ is not None:
