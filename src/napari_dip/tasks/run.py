@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,12 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.machine import MAX_SECONDS, budget, deadline, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import FLOAT32, LazyArray, Pixels, cast
-from napari_dip.tasks.block import BlockFit, fit_block, relay
+from napari_dip.tasks.block import BlockFit, BlockFitting, fit_block, relay
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
-from napari_dip.tasks.task import Block, Job, Overrides, Task
+from napari_dip.tasks.task import Block, Index, Job, Overrides, Task
 from napari_dip.tasks.tiles import side_of
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def run(
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     resumable : bool
-        Whether to keep what is needed to go on later, in `Fit.resume`.  A job of
-        several fits, for planes, channels or restarts, cannot: each would have to.
+        Whether to keep what is needed to go on later, in `Fit.resume`.  A job that was
+        stopped goes on with the fit that ran and then with the rest.  One that has
+        ended by itself can only where it was a single fit: each would have to.
     out : array, optional
         Where the result is put, of its shape and of any type, such as an array in a
         file: all it has to do is to take ``out[index] = values``, part by part.
@@ -189,6 +190,28 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
+@dataclass
+class _Begun:
+    """A plane that is being fitted.
+
+    Attributes
+    ----------
+    number : int
+        Number of the plane.
+    parts : list of tuple
+        Its blocks, and what the user sets for each.
+    done : dict of int to BlockFit
+        The fits that are done, by the number of the block.
+    resumed : generator, optional
+        Goes on with the next block, which was stopped.
+    """
+
+    number: int
+    parts: list[tuple[Block, Overrides]]
+    done: dict[int, BlockFit] = field(default_factory=dict)
+    resumed: BlockFitting | None = None
+
+
 @dataclass(frozen=True)
 class _Scheduler:
     """A job and how it is run; see `run`."""
@@ -202,8 +225,7 @@ class _Scheduler:
 
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
-        job, layout = self.job, self.job.layout
-        shape = _shape(job)
+        job, shape = self.job, _shape(self.job)
         if self.out is not None and tuple(self.out.shape) != shape:
             raise InputError(
                 f"out must have the shape of the result, {shape}; got "
@@ -213,7 +235,8 @@ class _Scheduler:
         result = Result(image, given=self.out is not None)
         shared = False
         if self.overrides.state is None and wants_sharing(job, self.recipe):
-            sweep = Sweep(job, self.recipe, self.overrides, self.threads, result)
+            threads, keep = self.threads, self.resumable
+            sweep = Sweep(job, self.recipe, self.overrides, threads, result, keep)
             shared = yield from sweep.run()
         if not shared:
             if self.recipe.share == "yes":
@@ -221,15 +244,32 @@ class _Scheduler:
             yield from self.fit_planes(result)
         if not result.details:
             raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
-        summary = result.summary(self.recipe, layout)
-        if result.last is None or result.last.resume is None:
-            return summary
-        return _resumable(summary, self.recipe, job, result.last)
+        return self.finished(result, self.recipe)
 
-    def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
-        """Fit every plane by itself."""
+    def finished(self, result: Result, recipe: Recipe) -> Fit:
+        """Return the result as a fit, with a way to go on if there is one."""
+        summary, left = result.summary(recipe, self.job.layout), result.left
+        if left is None:
+            return summary
+
+        def further(extra: int) -> Fitting:
+            longer = recipe
+            if not result.stopped:
+                total = recipe.extra_iterations + extra
+                longer = dataclasses.replace(recipe, extra_iterations=total)
+            again = left.before.copy()
+            yield from left.go_on(again, extra)
+            return self.finished(again, longer)
+
+        return dataclasses.replace(summary, resume=further)
+
+    def fit_planes(
+        self, result: Result, begun: _Begun | None = None
+    ) -> Generator[Iterate, bool | None, None]:
+        """Fit every plane by itself, or go on from one that was begun."""
         job, layout = self.job, self.job.layout
-        for number, index in enumerate(layout.indices()):
+        first = 0 if begun is None else begun.number
+        for number, index in list(enumerate(layout.indices()))[first:]:
             read = True
             try:
                 given = job.take(index)
@@ -244,27 +284,24 @@ class _Scheduler:
             elif read:
                 try:
                     pixels = job.pixels(index, given)
-                    yield from self.fit_plane(number, index, pixels, plane, result)
+                    if begun is None or begun.number < number:
+                        parts = self.parts(number, index, pixels, result)
+                        begun = _Begun(number, parts)
+                    yield from self.fit_plane(begun, index, pixels, plane, result)
                 except (InputError, FitError) as error:
                     result.failed(number, error)
             plane.fill(unchanged, exact=self.recipe.dtype == "input")
             result.put(index, layout.arrange(plane.image))
 
-    def fit_plane(
-        self,
-        number: int,
-        index: tuple[int | slice, ...],
-        pixels: Pixels | None,
-        plane: Canvas,
-        result: Result,
-    ) -> Any:
-        """Fit the blocks of a plane, which is changed in place."""
+    def parts(
+        self, number: int, index: Index, pixels: Pixels | None, result: Result
+    ) -> list[tuple[Block, Overrides]]:
+        """Return the blocks of a plane, and what the user sets for each."""
         layout, known = self.job.layout, self.overrides.analysis
         blocks = [Block.whole(number, index, a.channels, layout.sides) for a in known]
         blocks = blocks or self.job.blocks(number, index, pixels)
         parts = self.cut(blocks, pixels)
-        only = layout.planes == len(parts) == 1
-        if self.overrides.state is not None and not only:
+        if self.overrides.state is not None and not layout.planes == len(parts) == 1:
             raise InputError("state: is of one fit; got a job of several")
         fitted = {c for block in blocks for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
@@ -273,10 +310,23 @@ class _Scheduler:
             result.warnings.append(
                 f"{which}plane {number} came back unchanged: nothing but NaN"
             )
+        return parts
+
+    def fit_plane(
+        self,
+        begun: _Begun,
+        index: Index,
+        pixels: Pixels | None,
+        plane: Canvas,
+        result: Result,
+    ) -> Any:
+        """Fit the blocks of a plane, which is changed in place."""
+        layout, number = self.job.layout, begun.number
         # Tiles are blended into what is there.
-        blank = np.nan if len(parts) == len(blocks) else 0
+        tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
+        blank = 0 if tiled else np.nan
         deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
-        for count, (block, overrides) in enumerate(parts):
+        for count, (block, _) in enumerate(begun.parts):
             if result.stopped:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
                 result.warn(f"{which} {number} were not fitted before the stop")
@@ -286,48 +336,72 @@ class _Scheduler:
                     f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
-            before, seconds = len(result.fits), result.seconds
-            ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
-
-            def adapt(
-                it: Iterate,
-                block: Block = block,
-                before: int = before,
-                seconds: float = seconds,
-                ahead: int = ahead,
-            ) -> Iterate:
-                def render(finished: bool) -> NDArray[Any]:
-                    shown = plane.copy()
-                    shown.put(block, it.render(finished))
-                    return layout.arrange(shown.image)
-
-                return dataclasses.replace(
-                    it,
-                    render=render,
-                    index=index,
-                    part=before + it.part,
-                    # Planes to come are taken to have as many blocks as this one.
-                    parts=before + ahead * it.parts,
-                    seconds=it.seconds + seconds,
-                )
-
-            fitting = fit_block(
-                self.job,
-                self.recipe,
-                block,
-                overrides=overrides,
-                pixels=pixels,
-                threads=self.threads,
-                resumable=self.resumable and only,
-                keep_weights=only,
-            )
-            done, _ = yield from relay(fitting, adapt, None)
-            result.add(done)
+            done = begun.done.get(count)
+            if done is None:
+                done = yield from self.fit_part(begun, count, pixels, plane, result)
             plane.put(block, done.image)
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
         if deviation.fitted:
             result.put_deviation(index, layout.arrange(deviation.image))
+
+    def fit_part(
+        self,
+        begun: _Begun,
+        count: int,
+        pixels: Pixels | None,
+        plane: Canvas,
+        result: Result,
+    ) -> BlockFitting:
+        """Fit one block of a plane, or go on with it, and add that to the result."""
+        layout, number, parts = self.job.layout, begun.number, begun.parts
+        block, overrides = parts[count]
+        done: BlockFit
+        only = layout.planes == len(parts) == 1
+        before, seconds = result.before(), result.seconds
+        ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
+
+        def adapt(it: Iterate) -> Iterate:
+            def render(finished: bool) -> NDArray[Any]:
+                shown = plane.copy()
+                shown.put(block, it.render(finished))
+                return layout.arrange(shown.image)
+
+            return dataclasses.replace(
+                it,
+                render=render,
+                index=block.index,
+                part=len(before.fits) + it.part,
+                # Planes to come are taken to have as many blocks as this one.
+                parts=len(before.fits) + ahead * it.parts,
+                seconds=it.seconds + seconds,
+            )
+
+        fitting = begun.resumed or fit_block(
+            self.job,
+            self.recipe,
+            block,
+            overrides=overrides,
+            pixels=pixels,
+            threads=self.threads,
+            resumable=self.resumable,
+            keep_weights=only,
+        )
+        begun.resumed = None
+        done, _ = yield from relay(fitting, adapt, None)
+        result.add(done)
+        resume, known = done.resume, dict(begun.done)
+        if resume is not None and (result.stopped or only):
+
+            def go_on(again: Result, extra: int) -> Any:
+                rest = _Begun(number, parts, known, resume(extra))
+                return self.fit_planes(again, rest)
+
+            result.left = Left(before, go_on)
+        done = dataclasses.replace(done, resume=None)
+        if self.resumable:
+            begun.done[count] = done
+        return done
 
     def cut(
         self, blocks: list[Block], pixels: Pixels | None
@@ -353,34 +427,3 @@ class _Scheduler:
             overrides = dataclasses.replace(overrides, analysis=tuple(known))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts
-
-
-def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
-    """Return the summary of the only fit of a job, with a way to go on."""
-    from napari_dip.prior.fit import STOPPED
-
-    resume, layout = last.resume, job.layout
-    assert resume is not None
-    (index,) = layout.indices()
-
-    def adapt(it: Iterate) -> Iterate:
-        return dataclasses.replace(
-            it, render=lambda full: layout.arrange(it.render(full)), index=index
-        )
-
-    def further(extra: int) -> Fitting:
-        changed = recipe
-        if last.fits[-1].stopped_by != STOPPED:
-            total = recipe.extra_iterations + extra
-            changed = dataclasses.replace(recipe, extra_iterations=total)
-        longer, _ = yield from relay(resume(extra), adapt, None)
-        image = np.empty(summary.image.shape, longer.image.dtype)
-        image[index] = layout.arrange(longer.image)
-        result = Result(image, warnings=list(summary.warnings))
-        if longer.deviation is not None:
-            result.put_deviation(index, layout.arrange(longer.deviation))
-        result.add(longer)
-        again = result.summary(changed, layout)
-        return _resumable(again, changed, job, longer)
-
-    return dataclasses.replace(summary, resume=further)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Pixels, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.shared import (
     Shared,
     draw_windows,
@@ -52,6 +54,8 @@ class Sweep:
         As for `napari_dip.tasks.run.run`.
     result : Result
         Takes what is restored.
+    resumable : bool
+        Whether to keep what is needed to go on after a stop.
     """
 
     job: Job
@@ -59,6 +63,7 @@ class Sweep:
     overrides: Overrides
     threads: int | None
     result: Result
+    resumable: bool = False
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
     in_vain: int = 0
@@ -71,26 +76,90 @@ class Sweep:
     def __post_init__(self) -> None:
         sides = self.job.layout.sides
         self.cut = list(tiles(sides, side_of(self.recipe.tile, sides)))
+        self.planes = list(self.job.layout.indices())
         self.total = self.job.layout.planes * len(self.cut)
         self.began = time.perf_counter()
 
-    def run(self) -> Sweeping:
-        """Restore all planes; return whether they can share a network."""
-        planes = list(self.job.layout.indices())
-        if not (yield from self.fit(planes, self.overrides)):
+    def run(self, begun: Sequence[Shared] = (), extra: int = 0) -> Sweeping:
+        """Restore all planes; return whether they can share a network.
+
+        Where the user stops the fit, only the plane that was shown is restored.  It
+        goes on with what was begun and `extra`; see `fit_shared`.
+        """
+        before = self.result.before()
+        if not (yield from self.fit(self.planes, self.overrides, begun, extra)):
             return False
-        for number, index in enumerate(planes):
+        if not self.result.stopped:
+            yield from self.restore_planes()
+            return True
+        shared = self.networks[-1]
+        missing = set(range(self.job.layout.channels)).difference(
+            *(one.channels for one in shared)
+        )
+        if missing:
+            which = f"channels {', '.join(map(str, sorted(missing)))}"
+            self.result.warn(f"{which} were not fitted before the stop")
+        if shared[-1].resume is not None:
+            self.result.left = Left(before, partial(self.run_again, shared))
+        for number, index in enumerate(self.planes):
+            if index == self.latest.index:
+                yield from self.restore_plane(number, index, shared)
+            else:
+                self.not_begun(number, index)
+        return True
+
+    def run_again(self, begun: Sequence[Shared], result: Result, extra: int) -> Any:
+        """Go on with the fit, then restore all planes."""
+        again = dataclasses.replace(self, result=result, networks=[], in_vain=0, done=0)
+        return again.run(begun, extra)
+
+    def restore_planes(
+        self, first: int = 0, chosen: list[Shared] | None = None, done: int = 0
+    ) -> Sweeping:
+        """Restore the planes from one on, of which so many tiles are done."""
+        for number, index in list(enumerate(self.planes))[first:]:
+            if self.result.stopped:
+                self.not_begun(number, index)
+                continue
+            before = self.result.before()
             try:
-                chosen = yield from self.choose(index)
-                yield from self.restore_plane(number, index, chosen)
+                if chosen is None:
+                    chosen = yield from self.choose(index)
+                if chosen is None:  # stopped in a fit to this plane
+                    self.stop_at(before, number)
+                    self.not_begun(number, index)
+                else:
+                    yield from self.restore_plane(number, index, chosen, done)
             except (InputError, FitError) as error:
                 self.result.failed(number, error)
                 self.leave(index)
-        return True
+            chosen, done = None, 0
+
+    def stop_at(
+        self,
+        before: Result,
+        number: int,
+        chosen: list[Shared] | None = None,
+        done: int = 0,
+    ) -> None:
+        """Note from where to go on."""
+
+        def go_on(result: Result, extra: int) -> Sweeping:
+            self.result = result
+            return self.restore_planes(number, chosen, done)
+
+        if self.resumable:
+            self.result.left = Left(before, go_on)
 
     # -- networks -----------------------------------------------------------------
 
-    def fit(self, planes: Sequence[Index], overrides: Overrides) -> Sweeping:
+    def fit(
+        self,
+        planes: Sequence[Index],
+        overrides: Overrides,
+        begun: Sequence[Shared] = (),
+        extra: int = 0,
+    ) -> Sweeping:
         """Fit networks to windows of some planes; return whether that is possible."""
         job, result = self.job, self.result
         # A plane that has been left for later takes other seeds.
@@ -128,6 +197,9 @@ class Sweep:
             overrides=overrides,
             threads=self.threads,
             seed=seed,
+            resumable=self.resumable,
+            begun=begun,
+            extra=extra,
         )
         shared, _ = yield from relay(fitting, adapt, None)
         if not shared:
@@ -137,12 +209,14 @@ class Sweep:
             result.fits += one.fits
             result.details.append(one.details)
             result.warn(*(w for f in one.fits for w in f.warnings))
+            result.stopped = one.stopped
         return True
 
     def choose(self, index: Index) -> Sweeping:
         """Return the networks for a plane: those it has the least error by.
 
-        Where it is of another kind than all others, networks are fitted to it alone.
+        Where it is of another kind than all others, networks are fitted to it alone,
+        and there are none if the user stops that.
         """
         if self.job.layout.planes == 1 or self.result.stopped:
             return self.networks[-1]
@@ -161,10 +235,15 @@ class Sweep:
         error, unlike, best = ranked[0]
         if not unlike or self.in_vain >= IN_VAIN:
             return self.networks[best]
-        before = list(self.networks)
+        before, fitted = list(self.networks), self.result.before()
         overrides = dataclasses.replace(self.overrides, analysis=())
         if not (yield from self.fit([index], overrides)):
             return before[best]
+        if self.networks[-1][-1].stopped:
+            # It is fitted again when the user goes on.
+            self.networks = before
+            self.result.fits, self.result.details = fitted.fits, fitted.details
+            return None
         if tested(self.networks[-1])[0] <= NO_WORSE * error:
             return self.networks[-1]
         self.in_vain += 1
@@ -179,26 +258,27 @@ class Sweep:
         return None if pixels is None or np.isnan(pixels.values).all() else pixels
 
     def restore_plane(
-        self, number: int, index: Index, networks: list[Shared]
+        self, number: int, index: Index, networks: list[Shared], done: int = 0
     ) -> Sweeping:
-        """Restore a plane, tile by tile."""
+        """Restore a plane, tile by tile.
+
+        After a stop it is restored as a whole: it is the only one.
+        """
         from napari_dip.prior import interrupt
 
         result = self.result
-        if result.stopped:
-            result.not_begun.append(number)
-            self.leave(index)
-            return
-        for tile in self.cut:
-            if result.stopped:
+        before, whole, stopped = result.before(), result.stopped, False
+        for count, tile in list(enumerate(self.cut))[done:]:
+            if stopped:
                 self.leave(index, tile)
                 continue
             try:
-                with interrupt.allowed():
+                with nullcontext() if whole else interrupt.allowed():
                     self.restore_tile(index, tile, networks)
             except interrupt.Interrupted:
                 self.leave(index, tile)
-                result.stopped = True
+                self.stop_at(before, number, networks, count)
+                stopped = result.stopped = True
                 continue
             self.done += 1
             stop = yield dataclasses.replace(
@@ -209,7 +289,10 @@ class Sweep:
                 parts=len(result.fits) + self.total,
                 seconds=time.perf_counter() - self.began,
             )
-            result.stopped = bool(stop)
+            last = number == len(self.planes) - 1 and count == len(self.cut) - 1
+            if stop and not (whole or last):
+                self.stop_at(before, number, networks, count + 1)
+                stopped = result.stopped = True
 
     def shown(self, index: Index) -> NDArray[Any]:
         """Return a plane as far as it is done; as it came where that is in a file."""
@@ -247,6 +330,11 @@ class Sweep:
         self.result.put(place, layout.arrange(canvas.image))
         if deviation.fitted:
             self.result.put_deviation(place, layout.arrange(deviation.image))
+
+    def not_begun(self, number: int, index: Index) -> None:
+        """Put a plane into the result as it came, and note that."""
+        self.result.not_begun.append(number)
+        self.leave(index)
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
