@@ -21,17 +21,19 @@ from napari_dip.widgets.trajectory import Snapshot
 GO_ON = (
     "Continue from the last iteration of the fit, wherever the slider is: from an "
     "earlier one the fit would pass through the same images again. The result is then "
-    "the last image. A fit that you stopped goes on until it stops by itself."
+    "the last image. A fit that you stopped goes on until it stops by itself, and then "
+    "with the planes that were not begun."
 )
 
 CANNOT_GO_ON = (
-    "Only a run of one fit can go on. This one had several, for planes, seeds or "
-    "channels that have nothing in common, or was cancelled while it went on."
+    "This run cannot go on. That needs a run of one fit, or one that you stopped. This "
+    "one had several, for seeds, channels that have nothing in common or parts of a "
+    "large image, or was cancelled while it went on."
 )
 
 OF_PLANES = (
-    "Only a run of one fit can go on. To fit one plane for longer, choose the plane "
-    "that is shown and run again: that run can."
+    "All planes are done. To fit one of them for longer, choose the plane that is "
+    "shown and run again: that run can go on."
 )
 
 LONGER = 0.5

@@ -228,7 +228,7 @@ def restoring(
     """
     import torch
 
-    from napari_dip.prior.fit import TIME_UP
+    from napari_dip.prior.fit import STOPPED, TIME_UP
     from napari_dip.prior.interrupt import asking
 
     fitting = it = None
@@ -246,8 +246,10 @@ def restoring(
                     it = fitting.send(stop)
                 except StopIteration as end:
                     result: Fit = end.value
-                    if it is not None and TIME_UP in result.stopped_by:
-                        control.note_end(it)
+                    reasons = (STOPPED, TIME_UP)
+                    ended = any(reason in result.stopped_by for reason in reasons)
+                    if ended and it is not None and control.ended_at is None:
+                        control.note_end(it)  # by a time limit, or within a tile
                     return result
                 log.note(it)
                 if not control.going.is_set():
