@@ -105,6 +105,7 @@ def fit_block(
     BlockFit
         The result.
     """
+    from napari_dip.prior import interrupt
     from napari_dip.prior.fit import STOPPED, fit
 
     overrides = overrides or Overrides()
@@ -116,9 +117,12 @@ def fit_block(
     levels = None if plane is None else plane.levels
     if plane is not None and levels is not None:
         return _constant(job, recipe, block, plane, levels)
+    interrupt.check()
     analysis = known[0] if known else job.analyse(plane, block)
     preset = job.preset(analysis)
+    interrupt.check()
     plan = job.plan(plane, block, analysis, preset)
+    interrupt.check()
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
     state = None if overrides.state is None else dict(overrides.state)

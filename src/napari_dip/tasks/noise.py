@@ -10,6 +10,7 @@ import scipy  # whose modules load on first use
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import FEW_VALUES, Float, Plane, per_channel
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def gaussian_variance(
     patch : int
         Side of the patches.
     """
+    interrupt.check()
     samples = _patches(values, patch, usable).reshape(-1, patch * patch)
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):
