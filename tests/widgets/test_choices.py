@@ -61,6 +61,8 @@ def test_a_psf_is_another_and_smaller_layer(open_widget, noisy, empty_viewer):
     assert chosen(widget) == {"image": "beads", "psf": "psf"}
     empty_viewer.layers.remove("psf")
     assert chosen(widget) == {"image": "beads", "psf": "spot"}
+    empty_viewer.add_image(np.ones((65, 65), np.float32), name="PSF 1.4 NA")
+    assert chosen(widget) == {"image": "beads", "psf": "PSF 1.4 NA"}
 
 
 def test_a_layer_that_does_not_fit_is_not_chosen(open_widget, noisy):

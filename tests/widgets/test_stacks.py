@@ -94,6 +94,24 @@ def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
     assert "All planes are done" in widget.scrubber.reason.text()
 
 
+def test_a_stack_can_go_on_before_there_are_images_to_look_back_at(
+    open_widget, until, noisy, slow
+):
+    stack = np.stack([noisy] * 3)
+    _, widget = open_widget(stack, iterations=100, contrast_limits=(0, 120))
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: len(reports) > 0)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    scrubber = widget.scrubber
+    assert len(scrubber.moments) < 3
+    assert scrubber.isVisibleTo(widget)
+    assert scrubber.go_on_button.isEnabled()
+    assert scrubber.label.text() == "Shown: the result"
+
+
 def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish):
     viewer, widget = stopped_stack()
     layer = viewer.layers[RESULT]

@@ -194,11 +194,11 @@ class PSFInput(AnyImageInput):
         own, sides = (without_ones(sides_of(each)) for each in (layer, first))
         if len(own) > len(sides):
             return None
-        if any(k > n for k, n in zip(own[-2:], sides[-2:], strict=True)):
+        named = "psf" in layer.name.lower()
+        small = all(k <= n for k, n in zip(own[-2:], sides[-2:], strict=True))
+        if own[-2:] == sides[-2:] or not (named or small):
             return None
-        if own[-2:] == sides[-2:]:
-            return None
-        return "psf" in layer.name.lower(), -math.prod(own)
+        return named, -math.prod(own)
 
 
 def file_of(layer: Layer) -> str:

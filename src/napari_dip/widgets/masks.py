@@ -136,6 +136,11 @@ class MaskInput(ImageInput):
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
             return partial(np.copy, mask[matching(crop[: source.ndim], mask.shape)])
+        if self.can_mend(source):
+            raise InputError(
+                f"{layer.name} does not lie on {source.name}, pixel on pixel. Press "
+                f"{self.mend.text}."
+            )
         check_same_place(source, layer)
         _check_sides(layer, source)
         part = matching(crop[: source.ndim], sides_of(layer))

@@ -203,10 +203,11 @@ class Scrubber(QWidget):
 
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
-        self.setVisible(len(self.moments) > 1)
         idle = self.controller.state == IDLE and self.controller.last is not None
         self.keep_button.setEnabled(idle)
         can = self.controller.can_go_on
+        self.setVisible(len(self.moments) > 1 or (idle and can))
+        self.slider.setEnabled(len(self.moments) > 1)
         for each in (self.more, self.go_on_button):
             each.setEnabled(idle and can)
         last = self.controller.last
@@ -221,5 +222,5 @@ class Scrubber(QWidget):
             if moment.step <= 0:
                 when = f"{-moment.step + 1} iterations before the first"
             self.label.setText(f"Shown: {which}{when}")
-        elif idle and self.moments:
+        elif idle:
             self.label.setText("Shown: the result")
