@@ -351,3 +351,17 @@ def test_an_image_with_axes_of_one_element_is_taken(
     widget.planes.value = SHOWN
     finish(widget)
     assert empty_viewer.layers["raw [DIP inpaint]"].data.shape == (1, 1, 1, 32, 32)
+
+
+def test_which_labels_count_is_asked_of_a_labels_layer_only(
+    open_widget, empty_viewer, noisy
+):
+    _, widget = open_widget(noisy, kind=InpaintWidget)
+    mask = widget.inputs["mask"]
+    empty_viewer.add_labels(painted(noisy.shape), name="labels")
+    assert mask.labels.native.isVisibleTo(widget)
+    empty_viewer.add_shapes([HOLE], name="shapes")
+    mask.choose("shapes")
+    assert not mask.labels.native.isVisibleTo(widget)
+    mask.choose("labels")
+    assert mask.labels.native.isVisibleTo(widget)
