@@ -109,6 +109,7 @@ def test_a_stack_can_go_on_before_there_are_images_to_look_back_at(
     assert len(scrubber.moments) < 3
     assert scrubber.isVisibleTo(widget)
     assert scrubber.go_on_button.isEnabled()
+    assert not scrubber.more.isEnabled()
     assert scrubber.label.text() == "Shown: the result"
 
 

@@ -208,9 +208,11 @@ class Scrubber(QWidget):
         can = self.controller.can_go_on
         self.setVisible(len(self.moments) > 1 or (idle and can))
         self.slider.setEnabled(len(self.moments) > 1)
-        for each in (self.more, self.go_on_button):
-            each.setEnabled(idle and can)
         last = self.controller.last
+        self.go_on_button.setEnabled(idle and can)
+        # What was stopped goes on to its own end.
+        stopped = last is not None and last.provenance.get("ended_at") is not None
+        self.more.setEnabled(idle and can and not stopped)
         planes = 1 if last is None else last.planes
         self.reason.setText(OF_PLANES if planes > 1 else CANNOT_GO_ON)
         self.reason.setVisible(idle and not can)
