@@ -7,6 +7,7 @@ from napari_dip.prior import interrupt
 from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks import sweep
+from napari_dip.tasks.pool import Here
 from napari_dip.tasks.result import numbers
 from napari_dip.tasks.run import get, run
 
@@ -30,10 +31,11 @@ def stack():
 class Job:
     """A job that stops at a number of its iterates, as often as one asks for it."""
 
-    def __init__(self, image, name="denoise", **parameters):
+    def __init__(self, image, name="denoise", ahead=0, **parameters):
         task = get(name)
         recipe = task.recipe(**{**FIXED, **parameters})
-        self.begin = lambda: run(task, recipe, [image], resumable=True)
+        pool = Here(task.make_job(recipe, image), ahead)
+        self.begin = lambda: run(task, recipe, [image], resumable=True, pool=pool)
         self.places = []
         """Fit and iteration of every iterate, and the plane that it is of."""
 
@@ -143,6 +145,22 @@ def test_the_tiles_that_are_left_are_restored_when_it_goes_on(stack, monkeypatch
     further = run_to_end(stopped.resume(0))
     assert_same(further, whole)
     assert restored == [1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("share", ["no", "yes"])
+@pytest.mark.parametrize("at", [1, 2, 7, 12])
+def test_what_other_processes_had_begun_goes_on(stack, share, at):
+    image = np.tile(stack, 8)
+    # A plane of another kind, with a network of its own.
+    image[2] = 5000 - 30 * image[2]
+    job = Job(image, ahead=2, share=share, tile=192)
+    fit, whole = job.stopped(job.begin(), at), job.whole()
+    if share == "no" and at > 8:  # they are the fits of eight tiles
+        assert fit.resume is None
+    else:
+        assert STOPPED in fit.stopped_by
+        fit = run_to_end(fit.resume(0))
+    assert_same(fit, whole)
 
 
 def test_a_stop_after_the_last_tile_is_none(stack):

@@ -197,9 +197,11 @@ class _Pool:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
         """Call a function on a worker."""
-        return _Call(
-            self.client.submit(_call, function, self.source, *arguments, pure=False)
+        # In turn, as their results are asked for, also calls of one moment.
+        future = self.client.submit(
+            _call, function, self.source, *arguments, pure=False, fifo_timeout=0
         )
+        return _Call(future)
 
 
 @dataclass(frozen=True)

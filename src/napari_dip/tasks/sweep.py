@@ -179,6 +179,7 @@ class Sweep:
             try:
                 for tile, call in zip(self.cut, calls, strict=True):
                     self.put(index, tile, call.result())
+                    self.done += 1
                     yield self.iterate(index)
             except (InputError, FitError) as error:
                 self.fail(number, error)
@@ -423,6 +424,7 @@ class Sweep:
                 self.fail(number, error)
                 continue
             self.put(one.index, one.tile, restored)
+            self.done += 1
             if one.tile is self.cut[-1]:
                 del self.chosen[number]
             stop = yield self.iterate(one.index)
@@ -450,13 +452,12 @@ class Sweep:
         return layout.arrange(untouched(layout, self.job.take(index), 1))
 
     def put(self, index: Index, tile: Tile, restored: Restored) -> None:
-        """Put a tile into the result, and count it."""
+        """Put a tile into the result."""
         place = self.job.layout.within(index, tile.core)
         self.result.warn(*restored.warnings)
         self.result.put(place, restored.image)
         if restored.deviation is not None:
             self.result.put_deviation(place, restored.deviation)
-        self.done += 1
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
