@@ -171,7 +171,11 @@ def take(task: str, options) -> None:
     share = [0.0]
     controller.reported.connect(lambda report: share.append(report.done))
     labels = widget.quality.labels.values()
-    spin(until=lambda: all("\n" in label.text() for label in labels), limit=180)
+
+    def timed() -> bool:
+        return all("\n" in label.text() for label in labels)
+
+    spin(until=timed, limit=180)
     heart = Heartbeat()
     start = time.perf_counter()
     count = len(viewer.layers)
@@ -198,6 +202,7 @@ def take(task: str, options) -> None:
                 section.expand(animate=False)
         spin(until=lambda: widget.comparison.reading.isVisible(), limit=20)
         spin(1)
+    spin(until=timed, limit=60)
     picture(f"{task}-done")
     close(viewer)
 
