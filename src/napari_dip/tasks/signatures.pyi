@@ -107,7 +107,8 @@ def denoise(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -300,7 +301,8 @@ def denoise_guided(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -489,7 +491,8 @@ def enhance(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -671,7 +674,8 @@ def remove_artifacts(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -859,7 +863,8 @@ def super_resolve(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -1057,7 +1062,8 @@ def inpaint(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -1260,7 +1266,8 @@ def blend(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -1461,7 +1468,8 @@ def deconvolve(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -1665,7 +1673,8 @@ def restore(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -1880,7 +1889,8 @@ def invert_features(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
@@ -2118,7 +2128,8 @@ def maximize_activation(
         Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
     weights : dict of str to Tensor, optional
         Weights of the network to begin from, as `Fit.weights` of a fit with the
-        same network and number of channels; a job of one fit gives them.
+        same network and number of channels; a job of one fit gives them.  Or
+        networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
         its fit to the same bits; for a job of one fit.
