@@ -223,7 +223,7 @@ Method = Callable[[Case, str], tuple[NDArray[Any], Found]]
 def ours(preset: str, scales: tuple[int, ...] = (1,)) -> Method:
     def method(case: Case, device: str) -> tuple[NDArray[Any], Found]:
         from napari_dip import inpaint
-        from napari_dip.tasks.arrays import prepare
+        from napari_dip.tasks.plane import prepare
 
         averages: dict[int, Any] = {}
 

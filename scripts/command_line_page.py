@@ -26,10 +26,10 @@ was stopped by Ctrl-C or SIGTERM.
 
 
 def help_of(*command: str) -> str:
-    """Return what a command prints with ``--help``, 88 characters wide."""
+    """Return what a command prints with ``--help``, 80 characters wide."""
     printed = io.StringIO()
     width = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "88"
+    os.environ["COLUMNS"] = "80"
     try:
         with contextlib.redirect_stdout(printed):
             code = cli.main([*command, "--help"])

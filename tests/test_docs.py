@@ -141,6 +141,25 @@ def test_python_runs(name, short, tmp_path, monkeypatch):
     assert set(names) > before
 
 
+def test_gallery_has_a_picture_of_every_example():
+    page = ROOT / "docs" / "gallery.md"
+    pictures = re.findall(r"\((images/gallery/.+?)\)", page.read_text("utf-8"))
+    assert len(pictures) == len(fenced(page, "python")) - 1  # the first one imports
+    assert {page.parent / name for name in pictures} == set(
+        (page.parent / "images" / "gallery").iterdir()
+    )
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/choose.md"])
+def test_figures_are_those_of_the_benchmarks(name):
+    lines = (ROOT / "docs" / "benchmarks.md").read_text("utf-8").splitlines()
+    tables = " ".join(line for line in lines if line.startswith("|"))
+    figure = re.compile(r"\b\d\d\.\d\d\b")
+    told = figure.findall((ROOT / name).read_text("utf-8"))
+    assert told
+    assert set(told) <= set(figure.findall(tables))
+
+
 def commands_of(name):
     """Yield the arguments of the calls of napari-dip on a page."""
     for text in fenced(ROOT / name, "bash"):

@@ -7,9 +7,8 @@ next to nothing: torch, scikit-image and Qt arrive when something needs them.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from napari_dip import baselines, metrics
     from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
     from napari_dip.tasks.bead_psf import bead_psf
@@ -86,6 +85,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return globals().setdefault(name, version("napari-dip"))
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _LAZY[name]

@@ -83,6 +83,11 @@ def _free_memory() -> int | None:
     return None
 
 
+def gibibytes(count: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{count / 2**30:.1f} GiB"
+
+
 def spin_less() -> None:
     """Let torch's threads sleep sooner while they wait for each other.
 

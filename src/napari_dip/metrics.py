@@ -5,6 +5,9 @@ Every function takes arrays of integers or floats and the range of their values,
 255 for 8-bit images, 1 for floats in [0, 1]. It may be left out for uint8 and
 uint16 arrays, which then use all of their range; float arrays do not say what
 their range is, so it must be given for them.
+
+They raise an `InputError` where shapes do not fit, values are not finite, the range is
+not known, or a mask or crop leaves nothing.
 """
 
 from __future__ import annotations
@@ -56,11 +59,6 @@ def psnr(
     -------
     float
         In dB; infinite for equal images.
-
-    Raises
-    ------
-    InputError
-        If shapes differ, values are not finite, or the range is not known.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     return _psnr(scaled["image"], scaled["truth"])
@@ -87,19 +85,12 @@ def psnr_mask(
         Nonzero where pixels count. Of the shape of the images, or of that shape
         without its last axis, the channels.
     data_range : float, optional
-        Largest possible value minus smallest; needed unless both images are uint8
-        or both uint16.
+        As for `psnr`.
 
     Returns
     -------
     float
         In dB; infinite where the images are equal.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, the mask selects nothing, values are not finite, or
-        the range is not known.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     selected = np.asarray(as_array(mask, "mask")) != 0
@@ -135,8 +126,7 @@ def psnr_luma(
     image, truth : array_like
         (Y, X, 3), red, green, blue.
     data_range : float, optional
-        Largest possible value minus smallest; needed unless both are uint8 or
-        both uint16.
+        As for `psnr`.
     crop : tuple of two slices, optional
         Rows and columns that count.
 
@@ -144,12 +134,6 @@ def psnr_luma(
     -------
     float
         In dB; infinite for equal images.
-
-    Raises
-    ------
-    InputError
-        If the images are not (Y, X, 3) of one shape, the crop is empty, values are
-        not finite, or the range is not known.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     shape = scaled["image"].shape
@@ -182,11 +166,6 @@ def table_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
     -------
     tuple of two slices
         Rows and columns, for `psnr_luma`.
-
-    Raises
-    ------
-    InputError
-        If the image is smaller.
     """
     if len(shape) < 2 or min(shape[:2]) < 32:
         raise InputError(f"shape must be of 32 x 32 pixels or more; got {shape}")
@@ -218,8 +197,7 @@ def ssim(
         Images of one shape; every axis but that of the channels is spatial and has
         at least 7 pixels.
     data_range : float, optional
-        Largest possible value minus smallest; needed unless both are uint8 or
-        both uint16.
+        As for `psnr`.
     channel_axis : int, "auto" or None
         "auto": a last axis of 3 or 4 after two others holds channels.
 
@@ -227,12 +205,6 @@ def ssim(
     -------
     float
         1 for equal images.
-
-    Raises
-    ------
-    InputError
-        If shapes differ, an axis is too short, values are not finite, or the range
-        is not known.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     shape = scaled["image"].shape
@@ -293,12 +265,6 @@ def blockiness(image: ArrayLike, *, block: int = 8) -> float:
     -------
     float
         In squared units of the image; 0 where there is no blocking.
-
-    Raises
-    ------
-    InputError
-        If the image has other axes, is not larger than a block both ways, or has
-        values that are not finite.
     """
     array = _finite(image, "image")
     if array.ndim not in (2, 3):
@@ -340,8 +306,7 @@ def psnr_b(
     image, truth : array_like
         Images of one shape, (Y, X) or (Y, X, C). JPEG is usually measured on luma.
     data_range : float, optional
-        Largest possible value minus smallest; needed unless both are uint8 or
-        both uint16.
+        As for `psnr`.
     block : int
         Side of a block in pixels.
 
@@ -349,11 +314,6 @@ def psnr_b(
     -------
     float
         In dB, at most that of `psnr`.
-
-    Raises
-    ------
-    InputError
-        As by `psnr` and `blockiness`.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     error = np.mean((scaled["image"] - scaled["truth"]) ** 2)

@@ -146,7 +146,8 @@ def test_a_checkpoint_of_another_fit_is_refused(
     assert "recipe.seed 0, not 3" in refused(*command, "--seed", "3")
     with monkeypatch.context() as patch:
         patch.setattr(file_run.provenance, "__version__", "99")
-        assert 'version "0.1.0", not "99"' in refused(*command)
+        assert 'version "' in (says := refused(*command))
+        assert 'not "99"' in says
     write(noisy, seed=8)
     assert "inputs.image" in refused(*command)
     kept.write_bytes(content[:-5])

@@ -100,7 +100,10 @@ def test_others_may_read_as_the_umask_says(tmp_path):
 
 def test_what_a_killed_writing_has_left_is_removed(tmp_path):
     path, store = tmp_path / "a.tif", tmp_path / "a.ome.zarr"
-    with atomic.replacing(path) as first, atomic.replacing_folder(store) as second:
+    with (
+        atomic.replacing(path) as first,
+        atomic.replacing(store, folder=True) as second,
+    ):
         second.mkdir()
         names = first.name, second.name
     others = ".b.tif.0123abcd.part", ".a.tif.txt", "a.tif.0123abcd.part"

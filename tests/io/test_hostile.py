@@ -205,3 +205,37 @@ def test_strip_that_is_a_larger_image(tmp_path, name, side):
         return
     with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
         files.read(tmp_path / "a.tif")
+
+
+def test_planar_configuration_that_does_not_exist(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.ones((24, 20, 3), "u1"),
+        photometric="rgb",
+        compression="jpeg",
+    )
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages[0].tags["PlanarConfiguration"].overwrite(256)
+    for read in (files.read, files.open_image):
+        with pytest.raises(FileError, match="planar configuration is 256"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("count", [1, 3, 150])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_in_a_circle(tmp_path, count, bigtiff):
+    with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=bigtiff) as writer:
+        for _ in range(count):
+            writer.write(np.ones((16, 16), "u1"), contiguous=False, metadata=None)
+    assert len(files.read(tmp_path / "a.tif").data) == (count if count > 1 else 16)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        first, last = tif.pages[0].offset, tif.pages[-1]
+        size = tif.tiff.offsetsize
+        end = last.offset + tif.tiff.tagnosize + len(last.tags) * tif.tiff.tagsize
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    assert not any(content[end : end + size])
+    content[end : end + size] = first.to_bytes(size, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    for read in (files.read_header, files.images_in):
+        with pytest.raises(FileError, match="in a circle"):
+            read(tmp_path / "a.tif")

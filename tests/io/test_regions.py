@@ -531,9 +531,10 @@ def test_lower_resolutions_are_means(tmp_path, shape, dtype):
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_lower_resolutions_say_where_they_lie(tmp_path, version):
-    header = Header("", (3, 1100, 2000), np.dtype("u1"), "ZYX", (1.0, 0.5, 0.25))
+    shape, scale = (3, 1100, 2000), (1.0, 0.5, 0.25)
+    header = Header(f"OME-Zarr {version}", shape, np.dtype("u1"), "ZYX", scale)
     data = np.zeros(header.shape, "u1")
-    zarr.write(tmp_path / "a.zarr", data, header, version=version)
+    zarr.write(tmp_path / "a.zarr", data, header)
     told = library.open_group(tmp_path / "a.zarr").attrs.asdict()
     (image,) = (told["ome"] if version == "0.5" else told)["multiscales"]
     first, second = (d["coordinateTransformations"] for d in image["datasets"])

@@ -154,7 +154,7 @@ def test_metadata_of_version_4(tmp_path, rng):
     data = numbers(rng, (2, 20, 33), "f4")
     data[0, 0] = np.nan, np.inf, -np.inf, *data[0, 0, 3:]
     like = header(data, "CYX", scale=(None, 0.5, 0.25), units=(None, "µm", "µm"))
-    zarr.write(tmp_path / "a.zarr", data, like, version="0.4")
+    zarr.write(tmp_path / "a.zarr", data, like)
     group = json.loads((tmp_path / "a.zarr" / ".zgroup").read_text())
     assert group == {"zarr_format": 2}
     told = json.loads((tmp_path / "a.zarr" / ".zattrs").read_text())
@@ -191,7 +191,7 @@ def test_metadata_of_version_4(tmp_path, rng):
 
 def test_metadata_of_version_5(tmp_path, rng):
     data = numbers(rng, (2, 20, 33))
-    zarr.write(tmp_path / "a.zarr", data, header(data, "CYX"), version="0.5")
+    zarr.write(tmp_path / "a.zarr", data, header(data, "CYX", "OME-Zarr 0.5"))
     told = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
     assert told["zarr_format"] == 3
     ome = told["attributes"]["ome"]
@@ -206,7 +206,7 @@ def test_result_has_the_version_of_its_input(tmp_path, rng):
     data = numbers(rng, (20, 33))
     for version, name in (("0.5", "zarr.json"), ("0.4", ".zattrs")):
         first, second = tmp_path / f"{version}-a.zarr", tmp_path / f"{version}-b.zarr"
-        zarr.write(first, data, header(data, "YX"), version=version)
+        zarr.write(first, data, header(data, "YX", f"OME-Zarr {version}"))
         files.write(second, data, files.read(first))
         assert (second / name).exists()
 
@@ -271,10 +271,10 @@ def test_axes_of_all_versions(tmp_path, rng, axes, letters):
 def test_metadata_that_we_write_are_valid(tmp_path, rng, version):
     data, cells = numbers(rng, (2, 3, 2, 20, 33), "f4"), numbers(rng, (20, 33), "u4")
     scale, units = (2.0, 0.5, None, 0.2, 0.1), ("s", "µm", None, "nm", "Å")
-    like = header(data, "TZCYX", scale=scale, units=units)
+    like = header(data, "TZCYX", f"OME-Zarr {version}", scale=scale, units=units)
     labels = {"cells": (cells, header(cells, "YX"), None)}
     path = tmp_path / "a.zarr"
-    zarr.write(path, data, like, json.dumps(MADE), version=version, labels=labels)
+    zarr.write(path, data, like, json.dumps(MADE), labels=labels)
     models = yaozarrs.v05 if version == "0.5" else yaozarrs.v04
 
     def validated(kind, *groups):

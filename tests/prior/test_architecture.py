@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from napari_dip.errors import InputError
-from napari_dip.prior.architecture import Architecture, Conv, Lanczos, NormAct
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.hourglass import Lanczos, NormAct
+from napari_dip.prior.layers import Conv
 
 SMALL = Architecture.uniform(6, 3, skip=2)
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -233,6 +234,22 @@ def test_the_state_of_another_network_is_refused(problem, architecture):
             "99.step is of no par",
         ),
         (lambda s: s.update({"optimizers.0.exp_avg": torch.ones(3)}), "0.exp_avg must"),
+        (lambda s: s.update({"random.state": "x"}), "random is of no random generator"),
+        (
+            lambda s: s.update({"random.state": torch.zeros(9, dtype=torch.uint8)}),
+            "random is of no random generator",
+        ),
+        (lambda s: s.update({"progress.step": "3"}), "step must be of type int"),
+        (lambda s: s.update({"progress.step": 10**400}), "step must be of type int"),
+        (lambda s: s.update({"progress.step": True}), "step must be of type int"),
+        (lambda s: s.update({"progress.loss": [1.0]}), "loss must be of type float"),
+        (lambda s: s.update({"progress.recent": {}}), "recent must be of type list"),
+        (lambda s: s.update({"progress.history": [{}]}), "history: .*too few"),
+        (lambda s: s.update({"ending.stop_step": 1.5}), r"must be of type int \| None"),
+        (lambda s: s.update({"ending.maximum": 0}), "maximum .* must be 1 or more"),
+        (lambda s: s.update({"best.step": None}), "best.step must be of type int"),
+        (lambda s: s.update({"best.image": 4}), "best: image must be a tensor"),
+        (lambda s: s.update({"best.operator.a": torch.ones(())}), "1 too|a too many"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_by_name(problem, change, message):
@@ -377,6 +394,15 @@ def test_a_fit_goes_on_from_half_the_resolution_to_the_same_bits(smooth, at):
     state = through_files(run.state.state_dict())
     again = run_to_end(fit(problem, HIDDEN, settings, state=state))
     assert_same(again, whole)
+
+
+def test_numbers_of_a_state_may_be_those_of_numpy(problem):
+    settings = replace(SETTINGS, stop=Iterations(np.int64(24)))
+    stopped, state = broken_off(problem, PRIOR, SETTINGS, 3)
+    state["progress.step"] = np.int64(state["progress.step"])
+    state["progress.loss"] = np.float32(state["progress.loss"])
+    assert stopped.iterations == 3
+    assert run_to_end(fit(problem, PRIOR, settings, state=state)).iterations == 24
 
 
 def test_small_images_are_not_halved(problem):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from napari_dip.prior.architecture import Architecture
-from napari_dip.tasks.task import Overrides, set_up
+from napari_dip.tasks.setup import set_up
+from napari_dip.tasks.task import Overrides
 
 
 @pytest.fixture

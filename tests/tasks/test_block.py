@@ -13,13 +13,14 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Pixels
 from napari_dip.tasks.block import fit_alone
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.result import Canvas
 from napari_dip.tasks.run import TASKS, get, run
-from napari_dip.tasks.task import Block, Job, Overrides
+from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.tiles import Block
 
 FIXED = {"device": "cpu", "precision": "float32"}
 

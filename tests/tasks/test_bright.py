@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import napari_dip
-from napari_dip.tasks.arrays import BRIGHTEST, FAR, prepare
+from napari_dip.tasks.plane import BRIGHTEST, FAR, prepare
 
 HEIGHT = 30_000
 SHORT = {"iterations": 10, "device": "cpu", "precision": "float32"}

@@ -6,9 +6,10 @@ from scipy import ndimage
 
 from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
 from napari_dip.tasks import channels
-from napari_dip.tasks.arrays import constant_regions, prepare
 from napari_dip.tasks.channels import groups
+from napari_dip.tasks.constant import constant_regions
 from napari_dip.tasks.noise import plane_model
+from napari_dip.tasks.plane import prepare
 
 FIXED = {"device": "cpu", "precision": "float32"}
 
@@ -195,3 +196,11 @@ def test_a_clipped_background_is_not_taken_for_constant_but_its_border_is():
 def test_a_constant_image_comes_back_to_the_bit(value):
     result = denoise(np.full((20, 20), value), **FIXED)
     assert (result == value).all()
+
+
+def test_noise_does_not_hide_that_channels_are_related():
+    random = np.random.default_rng(0)
+    noise = random.normal(0, 0.8, (2, 192, 192))
+    one, other = cells(1, 192, 64), cells(2, 192, 64)
+    assert groups(prepare(np.stack([one, 1 - one]) + noise, "image")) == ((0, 1),)
+    assert groups(prepare(np.stack([one, other]) + noise, "image")) == ((0,), (1,))

@@ -13,10 +13,10 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
-from napari_dip.tasks.arrays import prepare
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.function import iterate
+from napari_dip.tasks.plane import prepare
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

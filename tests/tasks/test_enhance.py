@@ -12,8 +12,8 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Discrepancy, Iterations
 from napari_dip.prior.terms import Squared
-from napari_dip.tasks.arrays import prepare
 from napari_dip.tasks.enhance import TASK, EnhanceRecipe, fine_energy
+from napari_dip.tasks.plane import prepare
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

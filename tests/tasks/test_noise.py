@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_dip.tasks.arrays import Plane, prepare
 from napari_dip.tasks.noise import (
     CORRELATED,
     NoiseModel,
@@ -16,6 +15,7 @@ from napari_dip.tasks.noise import (
     plane_model,
     signal_dependence,
 )
+from napari_dip.tasks.plane import Plane, prepare
 
 
 @pytest.fixture

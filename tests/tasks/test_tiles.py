@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from napari_dip.tasks.tiles import FIELD, GRID, WHOLE, probes, side_of, tiles, within
+from napari_dip.errors import InputError
+from napari_dip.tasks.tiles import (
+    FIELD,
+    GRID,
+    WHOLE,
+    probes,
+    side_of,
+    tiles,
+    within,
+)
 
 
 @pytest.mark.parametrize("sides", [(500, 700), (192, 193), (1000, 80)])
@@ -52,3 +61,9 @@ def test_probes_lie_apart_in_the_plane(sides, count):
 
 def test_a_small_plane_is_its_own_probe():
     assert list(probes((50, 60))) == [(slice(0, 50), slice(0, 60))]
+
+
+def test_planes_of_very_many_tiles_are_refused():
+    assert next(tiles((GRID * 316, GRID * 316), GRID)).core[0].start == 0
+    with pytest.raises(InputError, match=r"at most 100000 tiles; got 100489 tiles"):
+        next(tiles((GRID * 317, GRID * 317), GRID))

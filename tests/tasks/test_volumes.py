@@ -13,7 +13,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.generators import UNet
 from napari_dip.prior.local import Local
 from napari_dip.tasks.denoise import DenoiseRecipe
-from napari_dip.tasks.task import flattened
+from napari_dip.tasks.setup import flattened
 
 HOURGLASS = Architecture.uniform(4, 4)
 

@@ -1,9 +1,10 @@
 """Classical methods for every task, one call away, to compare with.
 
 They take arrays of the same layouts as the tasks, keep the range and units of the
-image and return float32.  NaN marks missing pixels: `onion_peel` fills them in before
-the method sees them; blending takes none.  Methods that need the noise level estimate
-it where it is not given.
+image and return float32; they raise an `InputError` for an argument that is not
+acceptable.  NaN marks missing pixels: `onion_peel` fills them in before the method sees
+them; blending takes none.  Methods that need the noise level estimate it where it is
+not given.
 
 What is chosen here rather than in a paper was chosen on three of the nine images of
 the denoising benchmark (F16, house, kodim01), and the docstrings say what it does.
@@ -12,6 +13,7 @@ the denoising benchmark (F16, house, kodim01), and the docstrings say what it do
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from napari_dip.baselines.blending import (
@@ -29,30 +31,21 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.recipe import Recipe
 
-FOR_TASK: dict[str, tuple[str, ...]] = {
-    "denoise": ("nlm", "tv", "wavelet"),
-    "super_resolve": ("bicubic", "lanczos"),
-    "inpaint": ("biharmonic", "onion_peel"),
-    "remove_artifacts": ("tv",),
-    "enhance": ("unsharp_mask",),
-    "denoise_guided": ("guided_filter",),
-    "blend": ("poisson_blend", "laplacian_blend", "cut_and_paste"),
-    "deconvolve": ("richardson_lucy", "wiener"),
+_FUNCTIONS: dict[str, tuple[Callable[..., Float], ...]] = {
+    "denoise": (nlm, tv, wavelet),
+    "super_resolve": (bicubic, lanczos),
+    "inpaint": (biharmonic, onion_peel),
+    "remove_artifacts": (tv,),
+    "enhance": (unsharp_mask,),
+    "denoise_guided": (guided_filter,),
+    "blend": (poisson_blend, laplacian_blend, cut_and_paste),
+    "deconvolve": (richardson_lucy, wiener),
 }
+
+FOR_TASK = {task: tuple(f.__name__ for f in some) for task, some in _FUNCTIONS.items()}
 """Names of the baselines of every task, the most usual first."""
 
-METHODS = {
-    method.__name__: method
-    for method in (
-        *(nlm, tv, wavelet),
-        *(bicubic, lanczos),
-        *(biharmonic, onion_peel),
-        unsharp_mask,
-        guided_filter,
-        *(poisson_blend, laplacian_blend, cut_and_paste),
-        *(richardson_lucy, wiener),
-    )
-}
+METHODS = {f.__name__: f for functions in _FUNCTIONS.values() for f in functions}
 """Every baseline by its name."""
 
 ARTIFACTS = 0.015
@@ -101,5 +94,4 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
     keywords = {key: value for key, value in values.items() if key in taken}
     if task == "remove_artifacts":
         keywords["weight"] = ARTIFACTS
-    result: Float = baseline(*arrays, **keywords)
-    return result
+    return baseline(*arrays, **keywords)

@@ -59,11 +59,6 @@ def cut_and_paste(
     -------
     ndarray
         float32, of the shape of `background`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
     """
 
     def method(front: Image, back: Image, inside: Mask) -> Image:
@@ -100,11 +95,6 @@ def laplacian_blend(
     -------
     ndarray
         float32, of the shape of `background`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

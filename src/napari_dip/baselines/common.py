@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.baselines.filling import fill_inwards
-from napari_dip.tasks.arrays import Float, Layout, Plane, as_array, prepare
+from napari_dip.tasks.arrays import Float, Index, Layout, as_array
+from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.recipe import Parameter
-
-Index = tuple[int | slice, ...]
-"""Index of a plane or volume in an array."""
 
 Array = NDArray[Any]
 
@@ -28,17 +26,9 @@ def check(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """Return an argument as the plain Python type it stands for, or raise."""
-    parameter = Parameter(
-        name=name,
-        default=None,
-        help="",
-        types=(*types, str) if choices else types,
-        member=None,
-        choices=choices,
-        low=low,
-        high=high,
-        advanced=False,
-    )
+    if choices:
+        types = (*types, str)
+    parameter = Parameter(name, None, "", types, None, choices, low, high)
     return parameter.check(value)
 
 

@@ -10,14 +10,14 @@ from scipy import fft
 
 from napari_dip.baselines.common import (
     Array,
-    Index,
     check,
     check_noise,
     each_plane,
     filled_plane,
 )
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, as_array, prepare
+from napari_dip.tasks.arrays import Float, Index, as_array
+from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.psf_check import closed
 
 RICHARDSON_LUCY = 100
@@ -63,11 +63,6 @@ def richardson_lucy(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----
@@ -135,11 +130,6 @@ def wiener(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

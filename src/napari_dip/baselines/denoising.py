@@ -10,15 +10,15 @@ import numpy as np
 
 from napari_dip.baselines.common import (
     Array,
-    Index,
     check,
     check_noise,
     each_plane,
     filled_plane,
     read,
 )
-from napari_dip.tasks.arrays import Float, per_channel
+from napari_dip.tasks.arrays import Float, Index
 from napari_dip.tasks.noise import NoiseModel, plane_model
+from napari_dip.tasks.plane import per_channel
 
 
 def nlm(
@@ -53,11 +53,6 @@ def nlm(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----
@@ -112,11 +107,6 @@ def tv(
     ndarray
         float32, of the shape of `image`.
 
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
-
     Notes
     -----
     Chambolle, An Algorithm for Total Variation Minimization and Applications (2004),
@@ -161,11 +151,6 @@ def wavelet(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_dip.baselines.common import Index, check, each_plane, filled_plane, read
-from napari_dip.tasks.arrays import Float
+from napari_dip.baselines.common import check, each_plane, filled_plane, read
+from napari_dip.tasks.arrays import Float, Index
 
 
 def bicubic(
@@ -31,11 +31,6 @@ def bicubic(
     ndarray
         float32, larger than `image`.  Pixel i has its centre at ``(i + 1/2) / factor
         - 1/2`` of the input's pixels.  It may overshoot the range of the input.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----
@@ -64,11 +59,6 @@ def lanczos(
     -------
     ndarray
         As from `bicubic`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
     """
     return _enlarge(image, factor, channel_axis, spatial_dims, "LANCZOS")
 

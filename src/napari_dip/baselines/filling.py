@@ -10,10 +10,11 @@ from scipy import ndimage
 
 from napari_dip.tasks.arrays import Float
 
+RADIUS = 3
+"""How far away the known pixels may be that a pixel is made from."""
 
-def fill_inwards(
-    values: Float, missing: NDArray[np.bool_], radius: int = 3
-) -> NDArray[Any]:
+
+def fill_inwards(values: Float, missing: NDArray[np.bool_]) -> NDArray[Any]:
     """Fill the missing pixels of one plane as `onion_peel` does.
 
     Parameters
@@ -22,8 +23,6 @@ def fill_inwards(
         (C, Y, X) or (C, Z, Y, X).
     missing : ndarray
         (Y, X) or (Z, Y, X), true where to fill.
-    radius : int
-        How far away the known pixels may be that a pixel is made from.
 
     Returns
     -------
@@ -40,16 +39,16 @@ def fill_inwards(
     directions, depths = inwards[index], distance[index]
 
     # Flat indices into arrays with a margin, so that neighbours always exist.
-    margin = [(radius, radius)] * dims
+    margin = [(RADIUS, RADIUS)] * dims
     known = np.pad(~missing, margin)
     strides = np.array(known.strides) // known.itemsize
-    pixels = (np.stack(index, axis=-1) + radius) @ strides
+    pixels = (np.stack(index, axis=-1) + RADIUS) @ strides
     padded = np.pad(values.astype(np.float64), [(0, 0), *margin])
     flat = padded.reshape(len(values), -1)
     known, distance = known.ravel(), np.pad(distance, margin).ravel()
-    offsets = np.indices((2 * radius + 1,) * dims).reshape(dims, -1).T - radius
+    offsets = np.indices((2 * RADIUS + 1,) * dims).reshape(dims, -1).T - RADIUS
     squares = (offsets**2).sum(axis=1)
-    ball = (squares > 0) & (squares <= radius**2)
+    ball = (squares > 0) & (squares <= RADIUS**2)
 
     ends = np.searchsorted(depths, np.arange(1, np.ceil(depths.max()) + 1), "right")
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
@@ -65,5 +64,5 @@ def fill_inwards(
             weights += weight
         flat[:, layer] = total / weights
         known[layer] = True
-    inner: NDArray[Any] = padded[(slice(None), *[slice(radius, -radius)] * dims)]
+    inner: NDArray[Any] = padded[(slice(None), *[slice(RADIUS, -RADIUS)] * dims)]
     return inner

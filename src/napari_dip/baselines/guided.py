@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from napari_dip.baselines.common import (
-    Array,
-    Index,
-    check,
-    each_plane,
-    filled_plane,
-    read,
-)
+from napari_dip.baselines.common import Array, check, each_plane, filled_plane, read
 from napari_dip.tasks import noise as noises
-from napari_dip.tasks.arrays import Float, as_array
+from napari_dip.tasks.arrays import Float, Index, as_array
 
 
 def guided_filter(
@@ -49,11 +42,6 @@ def guided_filter(
     -------
     ndarray
         float32, of the shape of `image`.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

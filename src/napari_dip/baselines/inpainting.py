@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.baselines.common import Array, Index, each_plane, read
+from napari_dip.baselines.common import Array, each_plane, read
 from napari_dip.baselines.filling import fill_inwards
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Float, as_array, prepare
+from napari_dip.tasks.arrays import Float, Index, as_array
+from napari_dip.tasks.plane import prepare
 
 BIHARMONIC = {2: 550_000, 3: 20_000}
 """Most pixels that `biharmonic` fills, by the number of spatial axes.
@@ -95,11 +96,6 @@ def onion_peel(
     ndarray
         float32, of the shape of `image`; known pixels as they came, the others within
         the range of the known ones.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
 
     Notes
     -----

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_dip.baselines.common import Index, check, each_plane, filled_plane, read
-from napari_dip.tasks.arrays import Float
+from napari_dip.baselines.common import check, each_plane, filled_plane, read
+from napari_dip.tasks.arrays import Float, Index
 
 
 def unsharp_mask(
@@ -31,11 +31,6 @@ def unsharp_mask(
     -------
     ndarray
         float32, of the shape of `image`; may overshoot its range.
-
-    Raises
-    ------
-    InputError
-        If an argument is not acceptable.
     """
     from skimage import filters
 

@@ -18,8 +18,10 @@ from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.manifest import digest
 from napari_dip.errors import DipError, FitError, InputError, fault
 from napari_dip.io import checkpoint, provenance
-from napari_dip.tasks.arrays import Pixels
+from napari_dip.tasks.arrays import Index
+from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import (
     CANDIDATES,
     WINDOWS,
@@ -31,7 +33,8 @@ from napari_dip.tasks.shared import (
     state_of,
     window_sides,
 )
-from napari_dip.tasks.task import Block, Index, Job, Overrides, seed_for
+from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_dip import __version__
 from napari_dip.io.image import Header
+from napari_dip.machine import gibibytes
 
 
 def file_facts(path: Path, header: Header) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def system_facts() -> dict[str, Any]:
         "device": str(device),
         "precision": str(runtime.pick_dtype("auto", device)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "free memory": None if free is None else f"{free / 2**30:.1f} GiB",
+        "free memory": None if free is None else gibibytes(free),
         "GPUs": [
             torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
         ],

@@ -19,13 +19,15 @@ from napari_dip.cli.options import (
     FILES,
     FLAG,
     PARAMETERS,
+    FolderResults,
+    Results,
     Scheduler,
     Weights,
     Workers,
     check_folder,
     command_of,
+    inputs_of,
     keyword,
-    output_path,
     values_of,
 )
 from napari_dip.cli.output import FAILED, STOPPED, put, say
@@ -40,15 +42,13 @@ _INPUTS = Option(
     group=FILES,
     help="Folders, patterns such as 'day*/*.tif' in quotes, or files.",
 )
-_OUTPUT = Annotated[
-    Path,
-    Option(
-        name=["--output", "-o"],
-        group=FILES,
-        converter=output_path,
-        help="Folder for the results, which have the names of the files.",
-    ),
-]
+
+
+_OTHER_FILES = (
+    " A file for all images, or a folder of files with the names of the images."
+)
+
+
 _RECURSIVE = Annotated[
     bool, Option(group=FILES, **FLAG, help="Look into folders within the folders, too.")
 ]
@@ -75,7 +75,7 @@ def batch_app(tasks: list[Task]) -> App:
     )
     for task in tasks:
         if task.files:
-            application.command(_command(task), name=task.name.replace("_", "-"))
+            application.command(_command(task), name=task.command)
     return application
 
 
@@ -85,15 +85,12 @@ def _command(task: Task) -> Callable[..., int]:
 
     def command(
         *inputs: Path,
-        output: Path,
+        results: Results,
         recursive: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
         weights: Path | None = None,
         share: bool | None = None,
-        overwrite: bool = False,
-        json: bool = False,
-        quiet: bool = False,
         **given: Any,
     ) -> int:
         if not inputs:
@@ -106,43 +103,31 @@ def _command(task: Task) -> Callable[..., int]:
         recipe = task.recipe(**values)  # raises before any file is read
         if share:
             check_share(recipe, weights)
-        check_folder(output)
-        atomic.refuse_inside_store(output / manifest.NAME)
-        output = output.absolute()
+        check_folder(results.output)
+        atomic.refuse_inside_store(results.output / manifest.NAME)
+        output = results.output.absolute()
         sources = [path.absolute() for path in inputs]
         items = find(first, sources, paths, output, recursive=recursive)
         weights = weights and weights.absolute()
-        batch = Batch(
-            task, values, items, output, objects, overwrite, weights, bool(share)
-        )
+        overwrite, share = results.overwrite, bool(share)
+        batch = Batch(task, values, items, output, objects, overwrite, weights, share)
         if workers is None and scheduler is None:
-            return _report(batch, one_by_one(progress=not quiet), json, quiet)
+            return _report(batch, one_by_one(progress=not results.quiet), results)
         with on_cluster(workers, scheduler) as cluster:
-            return _report(batch, cluster.work, json, quiet)
+            return _report(batch, cluster.work, results)
 
     command.__doc__ = task.summary.strip()
+    several = inspect.Parameter.VAR_POSITIONAL
     parameters = [
-        inspect.Parameter(
-            "inputs",
-            inspect.Parameter.VAR_POSITIONAL,
-            annotation=Annotated[Path, _INPUTS],
-        )
-    ]
-    for name in others:
-        text = f"{task.arrays[name]} A file for all images, or a folder of files with "
-        about = Option(group=FILES, help=f"{text}the names of the images.")
-        parameters.append(keyword(name, Annotated[Path, about]))
-    for name in task.objects:
-        about = Option(group=FILES, help=task.arrays[name])
-        parameters.append(keyword(name, Annotated[str, about]))
-    parameters += [
+        inspect.Parameter("inputs", several, annotation=Annotated[Path, _INPUTS]),
+        *inputs_of(task, _OTHER_FILES),
         keyword("recursive", _RECURSIVE, False),
         keyword("share", _SHARE, None),
         keyword("workers", Workers, None),
         keyword("scheduler", Scheduler, None),
         keyword("weights", Weights, None),
     ]
-    return command_of(command, task.recipe, parameters, output=_OUTPUT)
+    return command_of(command, task.recipe, parameters, FolderResults)
 
 
 def check_share(recipe: Recipe, weights: Path | None) -> None:
@@ -156,7 +141,7 @@ def check_share(recipe: Recipe, weights: Path | None) -> None:
         )
 
 
-def _report(batch: Batch, work: Work, json: bool, quiet: bool) -> int:
+def _report(batch: Batch, work: Work, results: Results) -> int:
     """Run a batch, describe every result, and return the exit code."""
     counts: Counter[str] = Counter()
     interrupted, shared = False, 0
@@ -164,7 +149,7 @@ def _report(batch: Batch, work: Work, json: bool, quiet: bool) -> int:
         for name, entry in batch.run(work):
             counts["skipped" if entry.get("skipped") else entry["state"]] += 1
             shared += bool(entry.get("shared"))
-            _describe(batch.output / name, entry, json, quiet)
+            _describe(batch.output / name, entry, results)
     except KeyboardInterrupt:
         interrupted = True
     counts["left"] = len(batch.items) - counts.total()
@@ -174,7 +159,7 @@ def _report(batch: Batch, work: Work, json: bool, quiet: bool) -> int:
     if batch.share:
         parts.append(f"{shared} of them by shared networks")
     stopped = interrupted or counts["left"] or counts[manifest.STOPPED]
-    if stopped or counts[manifest.FAILED] or not quiet:
+    if stopped or counts[manifest.FAILED] or not results.quiet:
         say(f"{len(batch.items)} images: {', '.join(parts) or 'nothing to do'}")
     return STOPPED if stopped else FAILED if counts[manifest.FAILED] else 0
 
@@ -188,13 +173,14 @@ _SUMMARY = {
 }
 
 
-def _describe(target: Path, entry: Entry, json: bool, quiet: bool) -> None:
-    if not quiet:
+def _describe(target: Path, entry: Entry, results: Results) -> None:
+    if not results.quiet:
         for text in entry.get("warnings", []):
             warn(of_file(target.name, text))
     if entry["state"] == manifest.FAILED:
         say(f"error: {of_file(target.name, entry['error'])}")
-    if json:
+    done = entry["state"] != manifest.FAILED and not entry.get("skipped")
+    if results.json:
         put(provenance.dumps({"output": str(target), **entry}))
-    elif not quiet and entry["state"] != manifest.FAILED and not entry.get("skipped"):
+    elif done and not results.quiet:
         put(f"{target}: {entry['state']} in {entry['seconds']:.1f} s")

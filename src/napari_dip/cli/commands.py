@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,21 +25,15 @@ from napari_dip.cli.options import (
     FILES,
     FLAG,
     PARAMETERS,
-    Checkpoint,
-    CheckpointEvery,
-    Json,
-    Output,
-    Overwrite,
-    Quiet,
-    SaveWeights,
+    KeepOptions,
+    Results,
     Scheduler,
-    Uncertainty,
     Weights,
     Workers,
-    check_keep,
     check_target,
     check_uncertainty,
     command_of,
+    inputs_of,
     keyword,
     targets_of,
     values_of,
@@ -75,8 +69,7 @@ def app() -> App:
     tasks = Group("Tasks", sort_key=0)
     from_files = [task for task in map(get, TASKS) if task.from_files]
     for task in from_files:
-        name = task.name.replace("_", "-")
-        application.command(_command(task), name=name, group=tasks)
+        application.command(_command(task), name=task.command, group=tasks)
     application.command(batch_app(from_files))
     application.command(psf.app())
     application.command(prior.sample_prior)
@@ -89,90 +82,90 @@ def app() -> App:
 
 def _command(task: Task) -> Callable[..., int]:
     """Return the command of a task: its options are the fields of the recipe."""
-    first, *others = task.files or ("",)
+    first = task.files[0] if task.files else None
 
     def command(
         *inputs: Path,
-        output: Path,
-        overwrite: bool = False,
-        json: bool = False,
-        quiet: bool = False,
-        weights: Path | None = None,
-        save_weights: Path | None = None,
-        checkpoint: Path | None = None,
-        checkpoint_every: float = Keep.minutes,
-        uncertainty: Path | None = None,
+        results: Results,
+        beside: KeepOptions | None = None,
         workers: int | None = None,
         scheduler: str | None = None,
         **given: Any,
     ) -> int:
         if first and not inputs:
-            raise InputError(f"{task.name.replace('_', '-')} needs an input file")
-        keep = Keep(weights, save_weights, checkpoint, checkpoint_every)
-        check_keep(keep, inputs, overwrite)
-        paths = {name: given.pop(name) for name in others}
-        objects = {name: given.pop(name) for name in task.objects}
-        values = values_of(task.recipe, given)
-        recipe = task.recipe(**values)  # raises before any file is read
-        targets = targets_of(inputs, output) if first else [output]
-        sets = [{first: path, **paths} for path in inputs] if first else [paths]
-        if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
-            overwrite = True  # of the image of the same fit as far as it had come
-        for sources, target in zip(sets, targets, strict=True):
-            check_target(target, list(sources.values()), overwrite)
-        deviations: list[Path | None] = [None] * len(targets)
-        if uncertainty is not None:
-            check_uncertainty(task, recipe)
-            places = targets_of(inputs or targets, uncertainty)
-            for sources, target, place in zip(sets, targets, places, strict=True):
-                check_target(place, [*sources.values(), target], overwrite)
-            deviations = [*places]
-        folder = not (output.suffix or output.exists())
-        if len(inputs) == 1 and folder and not quiet:
-            say(f"{output} has no ending, so it becomes a folder")
-        runs = [
-            FileRun(
-                task,
-                values,
-                sources,
-                target,
-                objects,
-                overwrite,
-                keep=keep,
-                uncertainty=path,
-            )
-            for sources, target, path in zip(sets, targets, deviations, strict=True)
-        ]
+            raise InputError(f"{task.command} needs an input file")
+        runs = _runs(task, inputs, results, beside or KeepOptions(), given)
         with ExitStack() as stack:
             pool = None
             if workers is not None or scheduler is not None:
                 pool = stack.enter_context(on_cluster(workers, scheduler)).pool
             if len(runs) == 1:
-                return run_and_report(runs[0], json, quiet, pool)
-            return run_all(runs, json, quiet, pool)
+                return run_and_report(runs[0], results, pool)
+            return run_all(runs, results, pool)
 
     command.__doc__ = task.summary.strip()
-    parameters = []
+    parameters = [
+        *inputs_of(task),
+        keyword("beside", KeepOptions | None, None),
+        keyword("workers", Workers, None),
+        keyword("scheduler", Scheduler, None),
+    ]
     if first:
         about = Option(name="INPUT", group=FILES, help=task.arrays[first])
         several = inspect.Parameter.VAR_POSITIONAL
         paths = inspect.Parameter("inputs", several, annotation=Annotated[Path, about])
-        parameters.append(paths)
-    for name in [*others, *task.objects]:
-        about = Option(group=FILES, help=task.arrays[name])
-        text = name in task.objects
-        kind = Annotated[str, about] if text else Annotated[Path, about]
-        parameters.append(keyword(name, kind))
-    parameters += [
-        keyword("uncertainty", Uncertainty, None),
-        keyword("workers", Workers, None),
-        keyword("scheduler", Scheduler, None),
-        keyword("weights", Weights, None),
-        keyword("save_weights", SaveWeights, None),
-        keyword("checkpoint", Checkpoint, None),
-        keyword("checkpoint_every", CheckpointEvery, Keep.minutes),
-    ]
+        parameters.insert(0, paths)
     return command_of(command, task.recipe, parameters)
+
+
+def _runs(
+    task: Task,
+    inputs: Sequence[Path],
+    results: Results,
+    beside: KeepOptions,
+    given: dict[str, Any],
+) -> list[FileRun]:
+    """Return the runs that a command asks for, one for every input.
+
+    All that can be wrong is found here, before any file is read.
+    """
+    keep = beside.keep(inputs, results.overwrite)
+    paths = {name: given.pop(name) for name in task.files[1:]}
+    objects = {name: given.pop(name) for name in task.objects}
+    values = values_of(task.recipe, given)
+    recipe = task.recipe(**values)
+    targets, sets = [results.output], [paths]
+    if task.files:
+        targets = targets_of(inputs, results.output)
+        sets = [{task.files[0]: path, **paths} for path in inputs]
+    overwrite, checkpoint = results.overwrite, keep.checkpoint
+    if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
+        overwrite = True  # of the image of the same fit as far as it had come
+    for sources, target in zip(sets, targets, strict=True):
+        check_target(target, list(sources.values()), overwrite)
+    deviations: list[Path | None] = [None] * len(targets)
+    if beside.uncertainty is not None:
+        check_uncertainty(task, recipe)
+        deviations = [*targets_of(inputs or targets, beside.uncertainty)]
+    for sources, target, place in zip(sets, targets, deviations, strict=True):
+        if place is not None:
+            check_target(place, [*sources.values(), target], overwrite)
+    folder = not (results.output.suffix or results.output.exists())
+    if len(inputs) == 1 and folder and not results.quiet:
+        say(f"{results.output} has no ending, so it becomes a folder")
+    return [
+        FileRun(
+            task,
+            values,
+            sources,
+            target,
+            objects,
+            overwrite,
+            keep=keep,
+            uncertainty=place,
+        )
+        for sources, target, place in zip(sets, targets, deviations, strict=True)
+    ]
 
 
 def replay(
@@ -188,7 +181,7 @@ def replay(
             help="The image to run the recipe on, then the task's other arrays.",
         ),
     ],
-    output: Output,
+    results: Results,
     model: Annotated[
         str | None,
         Option(
@@ -199,9 +192,6 @@ def replay(
         ),
     ] = None,
     weights: Weights = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> int:
     """Run the recipe that is stored in a result again, on the same or another image.
 
@@ -214,26 +204,40 @@ def replay(
     if name in _FROM_PARAMETERS:
         if inputs or model:
             raise InputError(f"{name} takes no input and no model")
-        check_target(output, [result], overwrite)
+        check_target(results.output, [result], results.overwrite)
         kind, make = _FROM_PARAMETERS[name]
         values = provenance.recipe_of(stored, kind)
-        return make(kind(**values), output, overwrite, json, quiet)
+        return make(kind(**values), results)
     if name == BeadParameters.task:
         if len(inputs) != 1 or model:
             raise InputError(f"{name} takes one input and no model")
-        check_target(output, [result, *inputs], overwrite)
+        check_target(results.output, [result, *inputs], results.overwrite)
         values = provenance.recipe_of(stored, BeadParameters)
-        return psf.average(inputs[0], values, output, overwrite, json, quiet)
-    task = get(name)
+        return psf.average(inputs[0], values, results)
+    file_run = _replayed(get(name), stored, [result, *inputs], results, model, weights)
+    return run_and_report(file_run, results)
+
+
+def _replayed(
+    task: Task,
+    stored: Mapping[str, Any],
+    paths: Sequence[Path],
+    results: Results,
+    model: str | None,
+    weights: Path | None,
+) -> FileRun:
+    """Return the run of a task whose provenance is stored in the first of the paths."""
+    _, *inputs = paths
     if len(inputs) != len(task.files):
         raise InputError(
             f"{task.name} needs {len(task.files)} input files "
             f"({', '.join(task.files)}); got {len(inputs)}"
         )
     values = provenance.recipe_of(stored, task.recipe)
-    (target,) = targets_of(inputs[:1], output) if inputs else [output]
-    check_target(target, [result, *inputs], overwrite)
-    sources = dict(zip(task.files, inputs, strict=True))
+    target = results.output
+    if inputs:
+        (target,) = targets_of(inputs[:1], target)
+    check_target(target, paths, results.overwrite)
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
         needed = stored.get("objects", {}).get("model", "")
@@ -243,9 +247,9 @@ def replay(
             else f"{task.name} takes no model"
         )
     _check_weights(stored, weights)
+    sources = dict(zip(task.files, inputs, strict=True))
     keep = Keep(weights=weights)
-    file_run = FileRun(task, values, sources, target, objects, overwrite, keep=keep)
-    return run_and_report(file_run, json, quiet)
+    return FileRun(task, values, sources, target, objects, results.overwrite, keep=keep)
 
 
 def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ def output_path(_: Any, tokens: Sequence[Token]) -> Path:
     return path
 
 
-Output = Annotated[
+_Output = Annotated[
     Path,
     Option(
         name=["--output", "-o"],
@@ -63,16 +64,6 @@ Output = Annotated[
         help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
         "is there, a name without an ending, or any name where there are several "
         "inputs.",
-    ),
-]
-Uncertainty = Annotated[
-    Path | None,
-    Option(
-        group=FILES,
-        show_default=False,
-        converter=output_path,
-        help="File to write the standard deviation of every pixel to, or a folder, as "
-        "for --output.",
     ),
 ]
 Overwrite = Annotated[
@@ -86,6 +77,34 @@ Quiet = Annotated[
     bool,
     Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
 ]
+
+
+@Option(name="*")
+@dataclass(frozen=True)
+class Results:
+    """Options of the results of a command: where they go and how they are reported."""
+
+    output: _Output
+    overwrite: Overwrite = False
+    json: Json = False
+    quiet: Quiet = False
+
+
+@Option(name="*")
+@dataclass(frozen=True)
+class FolderResults(Results):
+    """Options of the results of many files."""
+
+    output: Annotated[
+        Path,
+        Option(
+            name=["--output", "-o"],
+            group=FILES,
+            converter=output_path,
+            help="Folder for the results, which have the names of the files.",
+        ),
+    ]
+
 
 MACHINES = Group("Processes and machines", sort_key=1)
 Workers = Annotated[
@@ -116,59 +135,102 @@ Weights = Annotated[
         "networks to restore with, as batch --share writes it.",
     ),
 ]
-SaveWeights = Annotated[
-    Path | None,
-    Option(
-        group=_KEPT,
-        show_default=False,
-        help="File (.safetensors) for the fitted weights of the network.",
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    Option(
-        group=_KEPT,
-        show_default=False,
-        help="File (.safetensors) in which the fit is kept until its result is "
-        "written. If it is there, the fit goes on from it.",
-    ),
-]
-CheckpointEvery = Annotated[
-    float, Option(group=_KEPT, help="Minutes from one writing of it to the next.")
-]
+
+
+@Option(name="*")
+@dataclass(frozen=True)
+class KeepOptions:
+    """Options of what a run begins from and leaves beside its result."""
+
+    uncertainty: Annotated[
+        Path | None,
+        Option(
+            group=FILES,
+            show_default=False,
+            converter=output_path,
+            help="File to write the standard deviation of every pixel to, or a folder, "
+            "as for --output.",
+        ),
+    ] = None
+    weights: Weights = None
+    save_weights: Annotated[
+        Path | None,
+        Option(
+            group=_KEPT,
+            show_default=False,
+            help="File (.safetensors) for the fitted weights of the network.",
+        ),
+    ] = None
+    checkpoint: Annotated[
+        Path | None,
+        Option(
+            group=_KEPT,
+            show_default=False,
+            help="File (.safetensors) in which the fit is kept until its result is "
+            "written. If it is there, the fit goes on from it.",
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        float, Option(group=_KEPT, help="Minutes from one writing of it to the next.")
+    ] = Keep.minutes
+
+    def keep(self, inputs: Sequence[Path], overwrite: bool) -> Keep:
+        """Return the files beside the result, or raise if they cannot be written.
+
+        An existing checkpoint is what the fit goes on from.
+        """
+        if not self.checkpoint_every >= 0:
+            raise InputError(
+                f"checkpoint-every must be 0 or more; got {self.checkpoint_every}"
+            )
+        for name, path in (
+            ("save-weights", self.save_weights),
+            ("checkpoint", self.checkpoint),
+        ):
+            if path is None:
+                continue
+            if len(inputs) > 1:
+                raise InputError(f"{name} is of one input; got {len(inputs)}")
+            if path.suffix.lower() != ".safetensors":
+                raise InputError(f"{name} must end in .safetensors; got {path}")
+            check_place(path, inputs, overwrite or name == "checkpoint")
+        return Keep(
+            self.weights, self.save_weights, self.checkpoint, self.checkpoint_every
+        )
 
 
 def command_of(
     function: Callable[..., int],
     kind: type[Parameters],
-    inputs: Sequence[inspect.Parameter] = (),
-    output: Any = Output,
+    inputs: Sequence[inspect.Parameter] | None = None,
+    results: type[Any] = Results,
 ) -> Callable[..., int]:
     """Return a function as a command: its options are the fields of `kind`.
 
     Parameters
     ----------
     function : callable
-        A function that takes the options as keywords of the same names.
+        A function that takes the options as keywords of the same names, and those of
+        the results together as `results`.
     kind : type of Parameters
         The parameters; an option that was not given is None.
-    inputs : sequence of inspect.Parameter
-        The inputs of the command.
-    output : type
-        Type of the option for the output.
+    inputs : sequence of inspect.Parameter, optional
+        The inputs of the command; those that the function has itself by default.
+    results : dataclass
+        The options of the results.
     """
+    if inputs is None:
+        own = inspect.signature(function, eval_str=True).parameters
+        inputs = [p for name, p in own.items() if name not in ("results", "given")]
     parameters = [
         *inputs,
-        keyword("output", output),
-        keyword("overwrite", Overwrite, False),
-        keyword("json", Json, False),
-        keyword("quiet", Quiet, False),
+        keyword("results", results),
     ]
-    taken = {p.name for p in parameters}
+    given = {p.name for p in parameters}
     parameters += [
         keyword(p.name, annotation(p), None)
         for p in kind.parameters()
-        if p.name not in taken
+        if p.name not in given
     ]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -182,6 +244,20 @@ def keyword(
     """Return an argument that is given by name."""
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+
+def inputs_of(task: Task, folders: str = "") -> list[inspect.Parameter]:
+    """Return the parameters of a task's arguments but for its first array.
+
+    The help on those that are files ends with `folders`.
+    """
+    kinds = dict.fromkeys(task.files[1:], Path) | dict.fromkeys(task.objects, str)
+    parameters = []
+    for name, kind in kinds.items():
+        text = task.arrays[name] + (folders if kind is Path else "")
+        option = Option(group=FILES, help=text)
+        parameters.append(keyword(name, Annotated[kind, option]))
+    return parameters
 
 
 def annotation(p: Parameter) -> Any:
@@ -249,33 +325,13 @@ def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
     return targets
 
 
-def check_keep(keep: Keep, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Raise unless weights and checkpoint of a run can be written.
-
-    An existing checkpoint is what the fit goes on from.
-    """
-    if not keep.minutes >= 0:
-        raise InputError(f"checkpoint-every must be 0 or more; got {keep.minutes}")
-    for name, path in (
-        ("save-weights", keep.save_weights),
-        ("checkpoint", keep.checkpoint),
-    ):
-        if path is None:
-            continue
-        if len(inputs) > 1:
-            raise InputError(f"{name} is of one input; got {len(inputs)}")
-        if path.suffix.lower() != ".safetensors":
-            raise InputError(f"{name} must end in .safetensors; got {path}")
-        check_place(path, inputs, overwrite or name == "checkpoint")
-
-
 def check_uncertainty(task: Task, recipe: Recipe) -> None:
     """Raise if results of a task with such a recipe have no uncertainty."""
     if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
         raise InputError(
             f"uncertainty is known of denoise (but not with --preset paper or --noise "
-            f"impulse) and of several fits (--restarts 2 or more); "
-            f"{task.name.replace('_', '-')} has none as it is called here"
+            f"impulse) and of several fits (--restarts 2 or more); {task.command} "
+            f"has none as it is called here"
         )
 
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from cyclopts import Parameter as Option
 
-from napari_dip.batch.file_run import save
 from napari_dip.cli.options import (
     FILES,
     Overwrite,
     Quiet,
+    Results,
     check_place,
     check_target,
     command_of,
@@ -21,6 +21,7 @@ from napari_dip.cli.options import (
     values_of,
 )
 from napari_dip.cli.output import put
+from napari_dip.cli.report import save_and_report
 from napari_dip.errors import InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
@@ -29,44 +30,29 @@ from napari_dip.tasks import sample_prior as sampling
 from napari_dip.tasks.sample_prior import SampleParameters
 
 
-def sample_prior(
-    *,
-    output: Path,
-    overwrite: bool = False,
-    json: bool = False,
-    quiet: bool = False,
-    **given: Any,
-) -> int:
+def sample_prior(*, results: Results, **given: Any) -> int:
     """Draw an image from the untrained prior.
 
     The image is the output of a network with random weights for random numbers. It
     shows the structures that the network will prefer in every fit.
     """
     parameters = SampleParameters(**values_of(SampleParameters, given))
-    check_target(output, [], overwrite)
-    return draw(parameters, output, overwrite, json, quiet)
+    check_target(results.output, [], results.overwrite)
+    return draw(parameters, results)
 
 
 command_of(sample_prior, SampleParameters)
 
 
-def draw(
-    parameters: SampleParameters, output: Path, overwrite: bool, json: bool, quiet: bool
-) -> int:
+def draw(parameters: SampleParameters, results: Results) -> int:
     """Draw a sample of the prior, write it to a file and report it."""
-    origin = provenance.origin(parameters)
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
     like = None
     if image.ndim == 3 and parameters.channels not in (3, 4):
         image = np.moveaxis(image, -1, 0)  # not colours, so channels
         like = Image(image, Header("array", image.shape, image.dtype, "CYX"))
-    result, _ = save(output, image, like, origin, overwrite)
-    if json:
-        facts = {"output": str(output), "inputs": {}, **result, "provenance": origin}
-        put(provenance.dumps(facts))
-    elif not quiet:
-        put(f"{output}: a sample of the prior from seed {parameters.seed}")
-    return 0
+    note = f"a sample of the prior from seed {parameters.seed}"
+    return save_and_report(results, image, like, provenance.origin(parameters), note)
 
 
 def noise_impedance(  # noqa: D103  # see below

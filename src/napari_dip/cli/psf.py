@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +12,15 @@ from cyclopts import App
 from cyclopts import Parameter as Option
 from numpy.typing import NDArray
 
-from napari_dip.batch.file_run import save
 from napari_dip.cli.options import (
     FILES,
     PARAMETERS,
+    Results,
     check_target,
     command_of,
-    keyword,
     values_of,
 )
-from napari_dip.cli.output import put, say
+from napari_dip.cli.report import save_and_report
 from napari_dip.errors import InputError
 from napari_dip.io import files, provenance
 from napari_dip.io.image import Header, Image
@@ -51,116 +49,74 @@ def app() -> App:
 
 def microscope(
     *,
-    like: Path | None = None,
-    output: Path,
-    overwrite: bool = False,
-    json: bool = False,
-    quiet: bool = False,
+    results: Results,
+    like: Annotated[
+        Path | None,
+        Option(
+            group=FILES,
+            show_default=False,
+            help="The image to deconvolve: its pixel size, z step and number of slices "
+            "are taken where they are not given.",
+        ),
+    ] = None,
     **given: Any,
 ) -> int:
     """Compute a PSF from the optics of a microscope."""
     values = values_of(MicroscopeParameters, given)
-    check_target(output, [] if like is None else [like], overwrite)
+    check_target(results.output, [] if like is None else [like], results.overwrite)
     if like is not None:
         values = _like(files.read_header(like), like.name) | values
     for name in MicroscopeParameters.required:
         if name not in values:
             also = ", or like," if name == "pixel_size" else ""
             raise InputError(f"{name}{also} must be given")
-    return compute(MicroscopeParameters(**values), output, overwrite, json, quiet)
+    return compute(MicroscopeParameters(**values), results)
 
 
 def beads(
-    file: Path,
+    file: Annotated[
+        Path, Option(name="INPUT", group=FILES, help="A plane or volume of beads.")
+    ],
     /,
     *,
-    output: Path,
-    overwrite: bool = False,
-    json: bool = False,
-    quiet: bool = False,
+    results: Results,
     **given: Any,
 ) -> int:
     """Average the beads of an image, aligned to a fraction of a pixel."""
     values = values_of(BeadParameters, given)
-    check_target(output, [file], overwrite)
-    return average(file, values, output, overwrite, json, quiet)
+    check_target(results.output, [file], results.overwrite)
+    return average(file, values, results)
 
 
-command_of(
-    microscope,
-    MicroscopeParameters,
-    [
-        keyword(
-            "like",
-            Annotated[
-                Path | None,
-                Option(
-                    group=FILES,
-                    show_default=False,
-                    help="The image to deconvolve: its pixel size, z step and number "
-                    "of slices are taken where they are not given.",
-                ),
-            ],
-            None,
-        )
-    ],
-)
-command_of(
-    beads,
-    BeadParameters,
-    [
-        inspect.Parameter(
-            "file",
-            inspect.Parameter.POSITIONAL_ONLY,
-            annotation=Annotated[
-                Path,
-                Option(name="INPUT", group=FILES, help="A plane or volume of beads."),
-            ],
-        )
-    ],
-)
+command_of(microscope, MicroscopeParameters)
+command_of(beads, BeadParameters)
 
 
-def compute(
-    parameters: MicroscopeParameters,
-    output: Path,
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
-) -> int:
+def compute(parameters: MicroscopeParameters, results: Results) -> int:
     """Compute a PSF, write it to a file and report it."""
     psf = microscope_psf(**dataclasses.asdict(parameters))
     origin = provenance.origin(parameters)
     note = f"a {parameters.kind} PSF of {_by(psf.shape)} pixels"
-    steps = (parameters.z_step, parameters.pixel_size)
-    return _write(psf, steps, origin, note, {}, output, overwrite, json, quiet)
+    return save_and_report(results, psf, _on_grid(psf, parameters), origin, note)
 
 
-def average(
-    file: Path,
-    values: Mapping[str, Any],
-    output: Path,
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
-) -> int:
+def average(file: Path, values: Mapping[str, Any], results: Results) -> int:
     """Measure a PSF from a file of beads, write it to a file and report it."""
     image = files.read(file)
-    found = optics_of(image.header, file.name)
-    parameters = BeadParameters(**{**found, **values})
+    optics = optics_of(image.header, file.name)
+    parameters = BeadParameters(**{**optics, **values})
     measured = measure(psf_of(image, file.name), parameters)
     origin = {
         **provenance.origin(parameters),
-        "from_file": [name for name in found if name not in values],
+        "from_file": [name for name in optics if name not in values],
         "inputs": provenance.describe_inputs({"image": (file.name, image.data)}),
         "beads": len(measured.centres),
     }
-    note = f"a PSF of {_by(measured.psf.shape)} pixels from {measured.summary}"
-    steps = (parameters.z_step, parameters.pixel_size)
+    psf = measured.psf
+    note = f"a PSF of {_by(psf.shape)} pixels from {measured.summary}"
     sources = {"image": str(file)}
-    return _write(
-        measured.psf, steps, origin, note, sources, output, overwrite, json, quiet
-    )
+    like = _on_grid(psf, parameters)
+    return save_and_report(results, psf, like, origin, note, sources)
 
 
 def _like(header: Header, name: str) -> dict[str, Any]:
@@ -176,28 +132,12 @@ def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _write(
-    psf: NDArray[np.float32],
-    steps: tuple[float | None, float | None],
-    origin: dict[str, Any],
-    note: str,
-    sources: dict[str, str],
-    output: Path,
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
-) -> int:
-    """Write a PSF with its pixel sizes, (z, x) in µm, and report it."""
-    scale = (steps[0], steps[1], steps[1])[-psf.ndim :]
+def _on_grid(
+    psf: NDArray[np.float32], parameters: MicroscopeParameters | BeadParameters
+) -> Image:
+    """Return a PSF with its pixel sizes, in µm."""
+    pixel = parameters.pixel_size
+    scale = (parameters.z_step, pixel, pixel)[-psf.ndim :]
     units = tuple(None if step is None else "µm" for step in scale)
     axes = "ZYX"[-psf.ndim :]
-    header = Header("array", psf.shape, psf.dtype, axes, scale, units)
-    result, not_kept = save(output, psf, Image(psf, header), origin, overwrite)
-    if json:
-        facts = {"output": str(output), "inputs": sources, **result}
-        put(provenance.dumps({**facts, "provenance": origin}))
-    elif not quiet:
-        put(f"{output}: {note}")
-    for text in [] if quiet else not_kept:
-        say(f"warning: {text}")
-    return 0
+    return Image(psf, Header("array", psf.shape, psf.dtype, axes, scale, units))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from napari_dip.batch.file_run import FileRun
+from numpy.typing import NDArray
+
+from napari_dip.batch.file_run import FileRun, save
 from napari_dip.batch.stop import Stop
+from napari_dip.cli.options import Results
 from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
+from napari_dip.io import provenance
+from napari_dip.io.image import Image
 from napari_dip.tasks.pool import Pool
 
 
@@ -20,19 +26,46 @@ def silent(text: str) -> None:
     """Keep quiet about a warning."""
 
 
+def save_and_report(
+    results: Results,
+    image: NDArray[Any],
+    like: Image | None,
+    origin: dict[str, Any],
+    note: str,
+    sources: Mapping[str, str] | None = None,
+) -> int:
+    """Write an image that no fit has made, with its provenance, and describe it.
+
+    `note` says what it is, and `sources` from which files it was made.
+    """
+    result, not_kept = save(results.output, image, like, origin, results.overwrite)
+    if results.json:
+        facts = {"output": str(results.output), "inputs": sources or {}, **result}
+        put(provenance.dumps({**facts, "provenance": origin}))
+    elif not results.quiet:
+        put(f"{results.output}: {note}")
+    for text in [] if results.quiet else not_kept:
+        warn(text)
+    return 0
+
+
 def run_and_report(
     file_run: FileRun,
-    json: bool,
-    quiet: bool,
+    results: Results,
     workers: Callable[[FileRun], Pool] | None = None,
 ) -> int:
     """Run a task on files, describe the result, and return the exit code."""
-    stop, tell = Stop(), silent if quiet else warn
+    stop = Stop()
     with stop.listening():
-        result = file_run.run(stop, tell, progress=not quiet, workers=workers)
-    if json:
+        result = file_run.run(
+            stop,
+            silent if results.quiet else warn,
+            progress=not results.quiet,
+            workers=workers,
+        )
+    if results.json:
         put(result.as_json())
-    elif not quiet:
+    elif not results.quiet:
         put(result.as_line())
     if stop.asked:
         say(f"stopped; the best image so far was saved to {file_run.target}")
@@ -42,8 +75,7 @@ def run_and_report(
 
 def run_all(
     file_runs: Sequence[FileRun],
-    json: bool,
-    quiet: bool,
+    results: Results,
     workers: Callable[[FileRun], Pool] | None = None,
 ) -> int:
     """Run a task on several files, the others also where one fails.
@@ -53,7 +85,7 @@ def run_all(
     failed = 0
     for file_run in file_runs:
         try:
-            if run_and_report(file_run, json, quiet, workers) == STOPPED:
+            if run_and_report(file_run, results, workers) == STOPPED:
                 return STOPPED
         except (DipError, MemoryError) as error:
             say(f"error: {of_file(file_run.source.name, error)}")

@@ -16,66 +16,42 @@ _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 @contextmanager
-def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, *, overwrite: bool = False, folder: bool = False
+) -> Iterator[Path]:
     """Yield a temporary name to write to, which becomes `path` at the end.
 
-    The temporary file is in the same folder, since only within a file system is
-    renaming atomic.  After any error, Ctrl-C included, it is removed, and a file that
-    was at `path` before is unchanged.
+    What is temporary is in the same folder, since only within a file system is renaming
+    atomic.  After any error, Ctrl-C included, it is removed, and what was at `path`
+    before is unchanged.
 
     Parameters
     ----------
     path : Path
-        The file to make.
+        The file to make, or the folder.
     overwrite : bool
         Whether it may replace another.
+    folder : bool
+        Whether to make a folder.  While it replaces another there is nothing at `path`
+        for a moment between two renamings, since a folder that is not empty cannot be
+        replaced; what was there is put back when the second renaming fails.
     """
-    refuse_existing(path, overwrite)
-    temporary = path.with_name(f"{_hidden(path)}.part")
+    refuse_existing(path, overwrite, folder=folder)
+    if folder:
+        path = path.resolve()
+    name = _hidden(path)
+    temporary, previous = (path.with_name(f"{name}.{end}") for end in ("part", "old"))
     try:
-        # Files of tempfile can be read by their owner only, so it is not used.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if not folder:
+            # Files of tempfile can be read by their owner only, so it is not used.
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(temporary, flags, 0o666))
         yield temporary
-        _sync(temporary)
-        refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            _sync(path.parent, os.O_RDONLY)
-    except OSError as error:
-        raise FileError(
-            f"{path.name} cannot be written: {error.strerror or error}"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary name for a folder, which becomes `path` at the end.
-
-    As `replacing`, but for a moment between two renamings nothing is at `path`, since
-    a folder that is not empty cannot be replaced.  What was there before is put back
-    when the second renaming fails.
-
-    Parameters
-    ----------
-    path : Path
-        The folder to make.
-    overwrite : bool
-        Whether it may replace another.
-    """
-    refuse_existing(path, overwrite, folder=True)
-    path = path.resolve()
-    prefix = _hidden(path)
-    temporary = path.with_name(f"{prefix}.part")
-    previous = path.with_name(f"{prefix}.old")
-    try:
-        yield temporary
-        for part in temporary.rglob("*"):
+        for part in (temporary, *temporary.rglob("*")):
             if part.is_file():
                 _sync(part)
-        refuse_existing(path, overwrite, folder=True)
-        if path.exists():
+        refuse_existing(path, overwrite, folder=folder)
+        if folder and path.exists():
             os.replace(path, previous)
         try:
             os.replace(temporary, path)
@@ -85,13 +61,20 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise
         if os.name == "posix":
             _sync(path.parent, os.O_RDONLY)
-        shutil.rmtree(previous, ignore_errors=True)
+        _remove(previous)
     except OSError as error:
         raise FileError(
             f"{path.name} cannot be written: {error.strerror or error}"
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clear(paths: Iterable[Path]) -> None:
@@ -107,10 +90,8 @@ def clear(paths: Iterable[Path]) -> None:
                 continue
             if part.suffix == ".old" and not os.path.lexists(path):
                 os.replace(part, path)
-            elif part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
             else:
-                part.unlink(missing_ok=True)
+                _remove(part)
 
 
 def _hidden(path: Path) -> str:
@@ -159,7 +140,7 @@ def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> Non
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
+    """Return whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
     return path.is_dir() and any((path / name).is_file() for name in _ZARR)
 
 

@@ -45,7 +45,7 @@ def images_in(path: Path) -> list[tuple[Path, int | None]]:
 
     Those in an OME-Zarr have paths of their own; those in a TIFF have numbers.
     """
-    reader = _reader(path)
+    reader = _module(path)
     if reader is zarr:
         return [(image, None) for image in zarr.image_paths(path)]
     count = tiff.count(path) if reader is tiff else 1
@@ -69,21 +69,13 @@ def read(path: str | Path, series: int | None = None) -> Image:
         If the file is not there, not whole, not an image, or larger than the free
         memory; the header is looked at before any pixel.
     """
-    path = Path(path)
-    reader = _reader(path)
-    if series is not None:
-        return tiff.read(path, series)
-    image: Image = reader.read(path)
+    image: Image = _by_format("read", Path(path), series)
     return image
 
 
 def read_header(path: str | Path, series: int | None = None) -> Header:
     """Read what a file says about its image, as `read`, without the pixels."""
-    path = Path(path)
-    reader = _reader(path)
-    if series is not None:
-        return tiff.read_header(path, series)
-    header: Header = reader.read_header(path)
+    header: Header = _by_format("read_header", Path(path), series)
     return header
 
 
@@ -118,7 +110,7 @@ def open_image(path: str | Path, series: int | None = None) -> Image:
         memory, but no region of it.
     """
     path = Path(path)
-    levels = _levels(path, series)
+    levels: Levels | None = _by_format("open_levels", path, series)
     if levels is not None and not levels.opacity:
         pixels: Any = levels.pixels[0]
         return Image(pixels, levels.header)
@@ -126,14 +118,6 @@ def open_image(path: str | Path, series: int | None = None) -> Image:
         read_header(path, series), f"{path.name}, which can only be read as a whole,"
     )
     return read(path, series)
-
-
-def _levels(path: Path, series: int | None) -> Levels | None:
-    reader = _reader(path)
-    if series is not None:
-        return tiff.open_levels(path, series)
-    levels: Levels | None = reader.open_levels(path)
-    return levels
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
@@ -152,8 +136,7 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
         pixels can only be read at once, see `open_image`, and without the extra zarr,
         which brings dask.
     """
-    path = Path(path)
-    levels = _levels(path, None)
+    levels: Levels | None = _by_format("open_levels", Path(path))
     try:
         import dask.array
     except ImportError:
@@ -166,7 +149,16 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
     ]
 
 
-def _reader(path: Path) -> ModuleType:
+def _by_format(function: str, path: Path, series: int | None = None) -> Any:
+    """Return what a function of the module for the format of a file says of it."""
+    module = _module(path)
+    if series is None:
+        return getattr(module, function)(path)
+    return getattr(tiff, function)(path, series)
+
+
+def _module(path: Path) -> ModuleType:
+    """Return the module that reads a file."""
     try:
         if atomic.is_zarr(path):
             return zarr
@@ -202,16 +194,8 @@ def check_output(
 ) -> None:
     """Raise if a result cannot be written to `path`, before it is computed.
 
-    Parameters
-    ----------
-    path : Path
-        The output.
-    header : Header
-        Header of the input; the result has its axes.
-    dtype : numpy.dtype
-        Type of the result.
-    overwrite : bool
-        Whether the output may replace a file.
+    The result has the axes of the header, which is that of the input, and a dtype of
+    its own.
     """
     ending = output_format(path)
     atomic.refuse_inside_store(path)
@@ -262,10 +246,11 @@ def write(
     text = None if provenance is None else dumps(provenance)
     opacity = image.alpha is not None
     data, header = join_opacity(image)
-    if ending in FOLDERS:
-        with atomic.replacing_folder(path, overwrite=overwrite) as temporary:
-            return zarr.write(temporary, data, header, text)
-    with atomic.replacing(path, overwrite=overwrite) as temporary:
+    folder = ending in FOLDERS
+    with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
+        if folder:
+            zarr.write(temporary, data, header, text)
+            return []
         if ending == ".png":
             return raster.write_png(temporary, data, header, text)
         ome = ending.startswith(".ome")
@@ -288,16 +273,10 @@ def writing(
 
     Parameters
     ----------
-    path : str or Path
-        The file to write; no PNG.
-    shape : tuple of int
-        Shape of the image.
-    dtype : numpy.dtype
-        Its type.
-    like : Image, optional
-        The input, as for `write`.
-    overwrite : bool, default False
-        Replace a file that is there.
+    path, like, overwrite
+        As for `write`, but no PNG.
+    shape, dtype
+        Those of the image.
 
     Yields
     ------
@@ -324,15 +303,14 @@ def writing(
         yield target
         target.notes += write(path, data, like, target.provenance, overwrite=overwrite)
         return
-    replacing = atomic.replacing_folder if folder else atomic.replacing
-    with replacing(path, overwrite=overwrite) as temporary:
+    with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
             target = zarr.create(temporary, header)
         else:
             target = tiff.create(temporary, header, ome=ending.startswith(".ome"))
         yield target
-        made = target.provenance
-        target.finish(None if made is None else dumps(made))
+        provenance = target.provenance
+        target.finish(None if provenance is None else dumps(provenance))
 
 
 def _header_of(

@@ -172,6 +172,17 @@ def without_opacity(header: Header) -> Header:
     return dataclasses.replace(header, shape=shape)
 
 
+def with_samples(header: Header, count: int) -> Header:
+    """Return the header of an image that has so many samples for every pixel."""
+    return dataclasses.replace(
+        header,
+        shape=(*header.shape, count),
+        axes=header.axes + "S",
+        scale=(*header.scale, None),
+        units=(*header.units, None),
+    )
+
+
 def join_opacity(image: Image) -> tuple[NDArray[Any], Header]:
     """Return the pixels of an image with its opacity as the last sample."""
     data, header, alpha = image.data, image.header, image.alpha
@@ -179,12 +190,7 @@ def join_opacity(image: Image) -> tuple[NDArray[Any], Header]:
         return data, header
     if "S" not in header.axes:
         data = data[..., None]
-        header = dataclasses.replace(
-            header,
-            axes=header.axes + "S",
-            scale=(*header.scale, None),
-            units=(*header.units, None),
-        )
+        header = with_samples(header, 1)
     # On finer pixels each repeats the opacity of the one it lies in.
     for axis, (new, old) in enumerate(zip(data.shape[:-1], alpha.shape, strict=True)):
         alpha = alpha.repeat(max(new // old, 1), axis=axis)

@@ -6,7 +6,7 @@ import math
 
 from napari_dip.errors import FileError
 from napari_dip.io.image import Header
-from napari_dip.machine import free_memory
+from napari_dip.machine import free_memory, gibibytes
 
 _BYTES_PER_VALUE = 8
 """Bytes for every value besides those of the file: a float32 copy and the result."""
@@ -35,6 +35,6 @@ def check_memory(needed: int, what: str) -> None:
     free = free_memory()
     if free is not None and needed > free:
         raise FileError(
-            f"{what}, which takes {needed / 2**30:.1f} GiB of memory; "
-            f"{free / 2**30:.1f} GiB are free"
+            f"{what}, which takes {gibibytes(needed)} of memory; {gibibytes(free)} are "
+            f"free"
         )

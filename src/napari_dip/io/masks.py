@@ -18,13 +18,6 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     every one but black marks.  Compression with losses leaves small values around what
     was painted, so there a pixel is marked from the middle of the values on.
 
-    Parameters
-    ----------
-    image : Image
-        What was read.
-    name : str
-        Name of its file, for the note.
-
     Returns
     -------
     mask : ndarray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         log = stack.enter_context(_logged_errors())
         stack.enter_context(one_line_errors(path))
         file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+        _check_pages(file.tif, path)
         if file.tif.is_ome:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
@@ -106,6 +108,28 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         if series is None and count > 1:
             file.notes.append(f"{path.name} holds {count} images; the first was read")
         yield file
+
+
+def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Raise if pages follow each other in a circle, which tifffile may not end."""
+    file, layout = tif.filehandle, tif.tiff
+    offset, seen = tif.pages.first.offset, set()
+    while offset:
+        if offset in seen:
+            raise FileError(
+                f"{path.name} is damaged: its pages follow each other in a circle"
+            )
+        seen.add(offset)
+        file.seek(offset)
+        count = file.read(layout.tagnosize)
+        if len(count) < layout.tagnosize:
+            return  # tifffile says so
+        tags = struct.unpack(layout.tagnoformat, count)[0] * layout.tagsize
+        file.seek(offset + layout.tagnosize + tags)
+        following = file.read(layout.offsetsize)
+        if len(following) < layout.offsetsize:
+            return
+        (offset,) = struct.unpack(layout.offsetformat, following)
 
 
 @contextmanager
@@ -174,7 +198,7 @@ def _companion(path: Path, name: str) -> str | None:
 
 
 def _exists(path: Path, name: str) -> bool:
-    """Whether a file that another refers to exists; raise for a pipe or a device."""
+    """Return whether a file that another refers to exists; raise for a pipe."""
     other = path.parent / name
     if other.exists() and not other.is_file():
         raise FileError(f"{path.name} refers to {name}, which is no regular file")
@@ -208,7 +232,9 @@ def _arrange_imagej(file: OpenTiff, path: Path) -> None:
 
 
 def _holds(tif: tifffile.TiffFile, planes: int, path: Path) -> bool:
-    """Whether a single page is followed by planes without pages, as ImageJ writes them.
+    """Return whether planes without pages of their own follow a single page.
+
+    ImageJ writes them so.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def optics_of(header: Header, name: str) -> dict[str, float]:
 
 
 def size_warning(image: dict[str, float], psf: dict[str, float]) -> str | None:
-    """Say where the pixels of a PSF have another size than those of the image.
+    """Return a warning if pixels of a PSF have another size than those of the image.
 
     Parameters
     ----------

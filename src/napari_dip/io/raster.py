@@ -136,11 +136,6 @@ def _png_layout(path: Path) -> tuple[int, bool]:
 def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
     """Return how coarsely an opened JPEG was rounded.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As `PIL.Image.open` returns it.
-
     Returns
     -------
     JpegTables or None
@@ -167,7 +162,7 @@ def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
 
 
 def _components_are_rgb(image: JpegImageFile) -> bool:
-    """Whether R, G and B were rounded, by the rules of the JPEG library."""
+    """Return whether R, G and B were rounded, by the rules of the JPEG library."""
     if "jfif" in image.info:
         return False
     if "adobe_transform" in image.info:

@@ -15,11 +15,6 @@ def one_line_errors(path: Path) -> Iterator[None]:
 
     Decoders fail in many ways on broken files, so any exception is taken.
 
-    Parameters
-    ----------
-    path : Path
-        The file that is read.
-
     Raises
     ------
     FileError

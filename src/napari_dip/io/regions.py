@@ -191,13 +191,7 @@ class Target:
             self._put(tuple(slice(r.start, r.stop) for r in ranges), values)
 
     def finish(self, text: str | None) -> None:
-        """Complete the file with what is known only at the end.
-
-        Parameters
-        ----------
-        text : str or None
-            The provenance, from `napari_dip.io.provenance.dumps`.
-        """
+        """Complete the file with the text of the provenance, known only at the end."""
         if self._finish is not None:
             self._finish(text)
 

@@ -25,6 +25,7 @@ from napari_dip.io.image import (
     split_opacity,
     turned,
     turned_header,
+    with_samples,
     without_opacity,
 )
 from napari_dip.tasks.arrays import cast
@@ -137,12 +138,7 @@ class Samples:
             header = dataclasses.replace(header, shape=(*header.shape[:-1], 3))
         if self.tables is not None:
             header = dataclasses.replace(
-                header,
-                shape=(*header.shape, 3),
-                dtype=self.tables.dtype,
-                axes=header.axes + "S",
-                scale=(*header.scale, None),
-                units=(*header.units, None),
+                with_samples(header, 3), dtype=self.tables.dtype
             )
         return turned_header(header, self.orientation)
 
@@ -229,34 +225,8 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
     """
     series = tif.series[number]
     page: Any = series.keyframe
-    photometric = page.tags.valueof("PhotometricInterpretation", PHOTOMETRIC.MINISBLACK)
-    if photometric not in (*_COLOURS, *_GRAY, *_VALUES):
-        raise FileError(
-            f"{name} has the photometric interpretation {photometric!s}, which is not "
-            "read; convert it to RGB"
-        )
-    notes = []
-    integer = page.dtype.kind in "bui"
-    tables = None
-    if photometric == PHOTOMETRIC.PALETTE:
-        if tif.is_ome or tif.is_imagej or page.colormap is None:
-            photometric = PHOTOMETRIC.MINISBLACK
-        else:
-            tables = _tables(series)
-    elif photometric == PHOTOMETRIC.MINISWHITE and _array_of_bits(tif):
-        photometric = PHOTOMETRIC.MINISBLACK
-    elif photometric == PHOTOMETRIC.MINISWHITE and (tif.is_imagej or not integer):
-        photometric = PHOTOMETRIC.MINISBLACK
-        notes.append(f"{name} is shown with 0 as white; its values were read")
-    elif photometric == PHOTOMETRIC.CFA:
-        notes.append(f"{name} holds a mosaic of colours; its values were read")
-    elif photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof("InkSet", 1) != 1:
-        raise FileError(f"{name} holds the inks of a print that are not CMYK")
-    elif photometric == PHOTOMETRIC.YCBCR:
-        if page.compression not in _YCBCR_KEPT:
-            photometric = PHOTOMETRIC.RGB
-        elif page.dtype != np.uint8:
-            raise FileError(f"{name} holds Y, Cb and Cr of {page.dtype}; uint8 is read")
+    photometric, notes = _photometric(tif, page, name)
+    palette = photometric == PHOTOMETRIC.PALETTE
     orientation = int(page.tags.valueof("Orientation", 1))
     if orientation != 1 and (tif.is_ome or tif.is_imagej):
         orientation = 1
@@ -270,16 +240,45 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
         colours=colours,
         opacity=opacity,
         associated=opacity is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
-        white=2**page.bitspersample - 1 if integer else 1,
-        tables=tables,
+        white=2**page.bitspersample - 1 if page.dtype.kind in "bui" else 1,
+        tables=_tables(series) if palette else None,
         orientation=orientation if orientation in range(1, 9) else 1,
         notes=tuple(notes),
         lossy=page.compression in _LOSSY,
     )
 
 
+def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, list[str]]:
+    """Return how samples are interpreted here, and what is not as the file says."""
+    photometric = page.tags.valueof("PhotometricInterpretation", PHOTOMETRIC.MINISBLACK)
+    if photometric not in (*_COLOURS, *_GRAY, *_VALUES):
+        raise FileError(
+            f"{name} has the photometric interpretation {photometric!s}, which is not "
+            "read; convert it to RGB"
+        )
+    if photometric == PHOTOMETRIC.PALETTE:
+        if tif.is_ome or tif.is_imagej or page.colormap is None:
+            return PHOTOMETRIC.MINISBLACK, []
+    elif photometric == PHOTOMETRIC.MINISWHITE:
+        if _array_of_bits(tif):
+            return PHOTOMETRIC.MINISBLACK, []
+        if tif.is_imagej or page.dtype.kind not in "bui":
+            note = f"{name} is shown with 0 as white; its values were read"
+            return PHOTOMETRIC.MINISBLACK, [note]
+    elif photometric == PHOTOMETRIC.CFA:
+        return photometric, [f"{name} holds a mosaic of colours; its values were read"]
+    elif photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof("InkSet", 1) != 1:
+        raise FileError(f"{name} holds the inks of a print that are not CMYK")
+    elif photometric == PHOTOMETRIC.YCBCR:
+        if page.compression not in _YCBCR_KEPT:
+            return PHOTOMETRIC.RGB, []
+        if page.dtype != np.uint8:
+            raise FileError(f"{name} holds Y, Cb and Cr of {page.dtype}; uint8 is read")
+    return photometric, []
+
+
 def _array_of_bits(tif: tifffile.TiffFile) -> bool:
-    """Whether tifffile wrote an array of bool, which it declares to be 0 for white."""
+    """Return whether tifffile wrote a bool array, which it declares as 0 for white."""
     page = tif.pages.first
     return page.dtype == np.bool_ and str(page.software).startswith("tifffile")
 

@@ -161,16 +161,16 @@ class Segments:
         for place in itertools.product(*touched):
             number = int(np.ravel_multi_index(place, counts))
             segment = self._segment(plane, number)
-            into, of = [], []
+            target, source = [], []
             for part, side, i in zip(box, sides, place, strict=True):
                 first = max(part.start, i * side)
                 end = min(part.stop, (i + 1) * side)
-                into.append(slice(first - part.start, end - part.start))
-                of.append(slice(first - i * side, end - i * side))
+                target.append(slice(first - part.start, end - part.start))
+                source.append(slice(first - i * side, end - i * side))
             if segment is None:
-                pixels[tuple(into)] = self._page.nodata
+                pixels[tuple(target)] = self._page.nodata
             else:
-                pixels[tuple(into)] = segment[tuple(of[1:])]
+                pixels[tuple(target)] = segment[tuple(source[1:])]
 
     def _decode(self, plane: Plane, number: int) -> NDArray[Any] | None:
         """Return a strip or tile, None for one that is not stored."""
@@ -213,12 +213,7 @@ def segments_of(
 ) -> Segments | None:
     """Return the strips and tiles of an image, None if it must be read at once.
 
-    Parameters
-    ----------
-    series : tifffile.TiffPageSeries
-        The image.
-    present : tuple of ndarray, optional
-        Which indices along the leading axes have planes.
+    `present` are the indices along the leading axes that have planes, if not all.
     """
     page = series.keyframe
     leading = series.shape[: len(series.shape) - len(page.shape)]

@@ -1,9 +1,6 @@
 """OME-Zarr 0.4 and 0.5, through the libraries zarr and yaozarrs.
 
-Both come with an extra, so they are imported when a store is met.  Metadata follow
-https://ngff.openmicroscopy.org/0.4/ and /0.5/: yaozarrs makes and checks what is
-written.  What is read need not be valid: older versions and other programs leave
-things out.  The provenance is an attribute of its own.
+Both come with an extra, so they are imported when a store is met.
 """
 
 from __future__ import annotations
@@ -13,24 +10,22 @@ import itertools
 import json
 import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, provenance, units
+from napari_dip.io import limits, ngff
 from napari_dip.io.image import (
     Header,
     Image,
     name_axes,
-    plain_header,
-    reorder,
     sort_axes,
     split_opacity,
     without_opacity,
@@ -40,43 +35,13 @@ from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
 
-if TYPE_CHECKING:
-    from yaozarrs import DimSpec
-
-_KEY = "napari-dip"
-"""Attribute that holds the provenance."""
-
 _CHUNK = 1024
 """Longest side of a chunk in pixels, which makes about a megabyte."""
-
-_FORMAT = "OME-Zarr "
-
-_LEVELS = 32
-"""Resolutions that are looked at: more than halvings of any image."""
 
 _CHUNKS = 200_000
 """Chunks of an array that are read, which take about a minute."""
 
 _COMPRESSORS = r'"(?:id|name)": "(?:numcodecs\.)?(?:blosc|bz2|gzip|lz4|lzma|zlib|zstd)"'
-
-_ORDER = "TCZYX"
-"""Order of the axes, which both versions demand."""
-
-_SAMPLES: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    2: (("Gray", "Alpha"), ("#ffffff", "#ffffff")),
-    3: (("Red", "Green", "Blue"), ("#ff0000", "#00ff00", "#0000ff")),
-    4: (
-        ("Red", "Green", "Blue", "Alpha"),
-        ("#ff0000", "#00ff00", "#0000ff", "#ffffff"),
-    ),
-}
-"""Names and colours of the samples of a pixel; OME-Zarr knows only channels."""
-
-_COLOURS = ("#ff00ff", "#00ff00", "#00ffff", "#ffff00", "#ff0000", "#0000ff")
-"""Colours for channels that have none, since OME-Zarr demands one."""
-
-
-# -- reading ----------------------------------------------------------------------
 
 
 def read_header(path: Path) -> Header:
@@ -109,10 +74,7 @@ def open_levels(path: Path) -> Levels:
             samples = dataclasses.replace(stored.samples, shape=shape)
             part = dataclasses.replace(stored, levels=[level], samples=samples)
             chunks = [level.chunks[i] for i in stored.order][: len(part.header.axes)]
-
-            def read(box: Box, part: _Stored = part) -> NDArray[Any]:
-                return _read_region(part, box, path)
-
+            read = partial(_read_region, part, path)
             pixels.append(Regions(path, part.header, chunks, read, open_levels, number))
     return Levels(stored.header, pixels, stored.opacity)
 
@@ -124,7 +86,7 @@ def _typical(shape: tuple[int, ...], stored: _Stored) -> Box:
     return tuple(slice(0, sides[i]) for i in np.argsort(stored.order))
 
 
-def _read_region(stored: _Stored, box: Box, path: Path) -> NDArray[Any]:
+def _read_region(stored: _Stored, path: Path, box: Box) -> NDArray[Any]:
     """Return a region of the first level without its opacity."""
     (level,) = stored.levels
     if len(box) < level.ndim:
@@ -142,7 +104,7 @@ def label_paths(path: Path) -> dict[str, Path]:
         group = stored.node
         if _is_array(group) or "labels" not in group:
             return {}
-        names = _ome(group["labels"].attrs.asdict()).get("labels", [])
+        names = ngff.metadata_of(group["labels"]).get("labels", [])
         folder = path / group.path / "labels"
         return {str(name): folder / str(name) for name in names}
 
@@ -156,7 +118,7 @@ def image_paths(path: Path) -> list[Path]:
 
 def _images(node: Any) -> Iterator[str]:
     """Yield the paths of the images in a group, "" for the group itself."""
-    ome = {} if _is_array(node) else _ome(node.attrs.asdict())
+    ome = {} if _is_array(node) else ngff.metadata_of(node)
     if "bioformats2raw.layout" in ome:
         yield from itertools.takewhile(lambda n: n in node, map(str, itertools.count()))
     elif "plate" in ome or "well" in ome:
@@ -203,7 +165,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
     with one_line_errors(path):
         opened = bounded_store(path)
         node, notes = _first_image(zarr.open(opened, mode="r"), path)
-        describe = _describe_array if _is_array(node) else _describe_image
+        describe = ngff.describe_array if _is_array(node) else ngff.describe_image
         levels, header = describe(node)
         for level in levels:
             _check_values(level, path)
@@ -231,17 +193,11 @@ def _is_array(node: Any) -> bool:
     return hasattr(node, "shape")
 
 
-def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metadata, which version 0.5 keeps under a key of their own."""
-    ome: Mapping[str, Any] = attributes.get("ome", attributes)
-    return ome
-
-
 def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     """Return the node of the first image, and notes on what else there is."""
     if _is_array(node):
         return node, ()
-    ome = _ome(node.attrs.asdict())
+    ome = ngff.metadata_of(node)
     if "multiscales" in ome:
         count = len(ome["multiscales"])
         note = f"{path.name} holds {count} images; the first was read"
@@ -260,7 +216,7 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
 
 def _fields(node: Any) -> Iterator[str]:
     """Yield the paths of the images in a plate or a well."""
-    ome = _ome(node.attrs.asdict())
+    ome = ngff.metadata_of(node)
     for well in (ome.get("plate") or {}).get("wells") or []:
         if well["path"] in node:
             for field in _fields(node[well["path"]]):
@@ -268,120 +224,6 @@ def _fields(node: Any) -> Iterator[str]:
     for field in (ome.get("well") or {}).get("images") or []:
         if field["path"] in node:
             yield str(field["path"])
-
-
-def _describe_array(array: Any) -> tuple[list[Any], Header]:
-    """Describe an array without metadata; version 3 of Zarr can name its axes."""
-    from yaozarrs import DimSpec
-
-    names = getattr(array.metadata, "dimension_names", None) or ()
-    header = _header(array, [DimSpec(name=str(name)) for name in names])
-    if header is None:
-        header = plain_header(array.shape, np.dtype(array.dtype).newbyteorder("="))
-    return [array], dataclasses.replace(header, format="Zarr")
-
-
-def _describe_image(group: Any) -> tuple[list[Any], Header]:
-    """Return the levels of the first image of a group, and describe it."""
-    attributes = group.attrs.asdict()
-    ome = _ome(attributes)
-    multiscale = ome["multiscales"][0]
-    datasets = multiscale["datasets"][:_LEVELS]
-    levels = [group[dataset["path"]] for dataset in datasets]
-    dims = _dims(multiscale)
-    header = _header(levels[0], dims)
-    if header is None:
-        raise FileError(
-            "an OME-Zarr image must have the axes y and x, and one for every "
-            f"dimension; got {', '.join(dim.name for dim in dims)} for an array of "
-            f"shape {levels[0].shape}"
-        )
-    version = ome.get("version", multiscale.get("version", "0.4"))
-    header = dataclasses.replace(
-        _with_channels(header, ome.get("omero") or {}),
-        format=f"{_FORMAT}{version}",
-        provenance=provenance.checked(attributes.get(_KEY)),
-    )
-    return levels, header
-
-
-def _dims(multiscale: Mapping[str, Any]) -> list[DimSpec]:
-    """Return the axes of an image with the scale of its full resolution.
-
-    Other programs leave out types of axes, and the scale of a level.
-    """
-    from yaozarrs import DimSpec
-
-    # Before version 0.4 axes were names only, and before 0.3 always these.
-    axes = multiscale.get("axes") or list("tczyx")
-    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
-    scale = np.ones(len(axes))
-    for holder in (multiscale["datasets"][0], multiscale):
-        for transformation in holder.get("coordinateTransformations") or []:
-            if transformation.get("type") == "scale" and "scale" in transformation:
-                scale = scale * np.asarray(transformation["scale"], float)
-    return [
-        DimSpec(
-            name=str(axis["name"]),
-            type=axis.get("type"),
-            unit=axis.get("unit"),
-            scale=step,
-        )
-        for axis, step in zip(axes, scale.tolist(), strict=True)
-    ]
-
-
-def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
-    """Describe an array; None if it has no Y and X, or other axes than `dims`."""
-    letters = ""
-    for dim in dims:
-        letter = {"time": "T", "channel": "C"}.get(dim.infer_type() or "", dim.name[:1])
-        usable = letter.isalpha() and letter.upper() not in letters + "S"
-        letters += letter.upper() if usable else "Q"
-    if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
-        return None
-    scale: list[float | None] = []
-    names: list[str | None] = []
-    for letter, dim in zip(letters, dims, strict=True):
-        # Every axis must have a scale; a scale of 1 without a unit says nothing.
-        says = dim.unit is not None or dim.scale != 1
-        # A negative scale says that the axis is flipped; the step is its size.
-        step = abs(dim.scale)
-        known = says and letter != "C" and 0 < step < math.inf
-        scale.append(step if known else None)
-        names.append(units.symbol(dim.unit) if known else None)
-    return Header(
-        format=_FORMAT,
-        shape=tuple(array.shape),
-        dtype=np.dtype(array.dtype).newbyteorder("="),
-        axes=letters,
-        scale=tuple(scale),
-        units=tuple(names),
-        notes=("an axis is flipped, which is not kept",)
-        if any(dim.scale < 0 for dim in dims)
-        else (),
-    )
-
-
-def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
-    channels = omero.get("channels") or []
-    if len(channels) != header.channels:
-        return header
-    names = tuple(str(channel.get("label") or "") for channel in channels)
-    colours = tuple(_colour(channel.get("color")) for channel in channels)
-    if _SAMPLES.get(len(channels)) == (names, colours):
-        return dataclasses.replace(header, axes=header.axes.replace("C", "S"))
-    return dataclasses.replace(
-        header,
-        channel_names=names if any(names) else (),
-        channel_colours=colours if all(colours) else (),
-    )
-
-
-def _colour(text: Any) -> str:
-    """Return a colour of OME-Zarr as ours; "" if it is none."""
-    text = str(text).lower()
-    return f"#{text}" if re.fullmatch("[0-9a-f]{6}", text) else ""
 
 
 def _check_values(array: Any, path: Path) -> None:
@@ -451,50 +293,37 @@ def write(
     header: Header,
     text: str | None = None,
     *,
-    version: str | None = None,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
-) -> list[str]:
+) -> None:
     """Write an OME-Zarr.
 
-    An image of more than `_CHUNK` pixels along Y or X has lower resolutions, each half
-    as wide and high as the one before.
+    It is of the version of the header's format, or else of 0.4, which most programs
+    read.  An image of more than `_CHUNK` pixels along Y or X has lower resolutions,
+    each half as wide and high as the one before.
 
     Parameters
     ----------
     path : Path
         A folder that does not exist.
-    data : ndarray
-        The pixels.
-    header : Header
-        Header of the pixels.
-    text : str, optional
-        Provenance, from `napari_dip.io.provenance.dumps`.
-    version : {"0.4", "0.5"}, optional
-        Version of OME-Zarr; by default that of the header's format, or else 0.4,
-        which most programs read.
+    data, header, text
+        The pixels, their header and the text of their provenance.
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
-
-    Returns
-    -------
-    list of str
-        What the store does not keep: nothing.
     """
-    group = _create_group(path, header, version)
+    group = _create_group(path, header)
     _write_image(group, data, header, text)
     if labels:
         folder = group.create_group("labels")
-        _put(folder, _models(group).LabelsGroup(labels=list(labels)))
+        ngff.put_labels(folder, list(labels))
         for name, label in labels.items():
             _write_image(folder.create_group(name), *label, is_label=True)
-    return []
 
 
 def create(path: Path, header: Header) -> Target:
     """Create an OME-Zarr that is written region by region; see `write`."""
     group = _create_group(path, header)
-    stored, order = _as_stored(header)
+    stored, order = ngff.as_stored(header)
     array = _create_array(group, "0", stored.shape, stored)
 
     def put(box: Box, values: NDArray[Any]) -> None:
@@ -506,18 +335,10 @@ def create(path: Path, header: Header) -> Target:
     return Target(header.shape, header.dtype, put, finish)
 
 
-def _create_group(path: Path, header: Header, version: str | None = None) -> Any:
-    zarr = _library()
-    if version is None:
-        version = header.format.removeprefix(_FORMAT)
-    return zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
-
-
-def _models(group: Any) -> Any:
-    """Return the metadata of the version of OME-Zarr that a group is for."""
-    import yaozarrs
-
-    return yaozarrs.v05 if group.metadata.zarr_format == 3 else yaozarrs.v04
+def _create_group(path: Path, header: Header) -> Any:
+    """Create the group of an image, of the version of the header's format, or 0.4."""
+    latest = header.format == f"{ngff.FORMAT}0.5"
+    return _library().create_group(path, zarr_format=3 if latest else 2)
 
 
 def _write_image(
@@ -527,7 +348,7 @@ def _write_image(
     text: str | None,
     is_label: bool = False,
 ) -> None:
-    stored, order = _as_stored(header)
+    stored, order = ngff.as_stored(header)
     _create_array(group, "0", stored.shape, stored)[...] = data.transpose(order)
     _complete(group, stored, text, is_label)
 
@@ -551,15 +372,7 @@ def _complete(
     while max(group[str(count - 1)].shape[-2:]) > _CHUNK:
         _halve(group, count, stored, is_label)
         count += 1
-    models = _models(group)
-    metadata = {"multiscales": [_multiscale(stored, count, models, is_label)]}
-    if "C" in stored.axes or stored.channel_names or stored.channel_colours:
-        metadata["omero"] = models.Omero(channels=_channels(group["0"], stored, models))
-    if is_label:
-        label = models.ImageLabel(source=models.LabelSource(image="../../"))
-        _put(group, models.LabelImage(**metadata, image_label=label), text)
-    else:
-        _put(group, models.Image(**metadata), text)
+    ngff.put_image(group, stored, count, text, is_label)
 
 
 def _halve(group: Any, number: int, stored: Header, is_label: bool) -> None:
@@ -594,96 +407,3 @@ def _means(pixels: NDArray[Any]) -> NDArray[Any]:
     for y, x in itertools.product(range(2), range(2)):
         total += np.float32(0.25) * pixels[..., y::2, x::2]
     return total
-
-
-def _multiscale(stored: Header, count: int, models: Any, is_label: bool) -> Any:
-    """Describe the axes and the resolutions of an image."""
-    from yaozarrs import DimSpec
-
-    dims = [
-        DimSpec(
-            name=name.lower(),
-            unit=unit and units.long_name(unit),
-            scale=step or 1.0,
-            scale_factor=2.0 if name in "YX" else 1.0,
-        )
-        for name, unit, step in zip(
-            stored.axes, stored.units, stored.scale, strict=True
-        )
-    ]
-    with warnings.catch_warnings():
-        # Units beyond those that OME-Zarr lists are allowed.
-        warnings.simplefilter("ignore")
-        multiscale = models.Multiscale.from_dims(dims, n_levels=count)
-        described = multiscale.model_dump(exclude_none=True)
-        for number, level in enumerate(described["datasets"]):
-            # A mean lies in the middle of its pixels.
-            shift = [
-                (2**number - 1) / 2 * dim.scale if dim.name in "yx" else 0.0
-                for dim in dims
-            ]
-            if any(shift) and not is_label:
-                translation = {"type": "translation", "translation": shift}
-                level["coordinateTransformations"].append(translation)
-        return models.Multiscale(**described)
-
-
-def _put(group: Any, metadata: Any, text: str | None = None) -> None:
-    """Write the metadata and the provenance of a group."""
-    attributes = metadata.model_dump(exclude_none=True)
-    if group.metadata.zarr_format == 3:
-        attributes = {"ome": attributes}
-    if text is not None:
-        attributes[_KEY] = json.loads(text)
-    group.attrs.put(attributes)
-
-
-def _as_stored(header: Header) -> tuple[Header, list[int]]:
-    """Bring axes into the order of OME-Zarr; colours become channels.
-
-    Returns
-    -------
-    header : Header
-        Header of what is stored.
-    order : list of int
-        How to transpose the pixels to have its axes.
-    """
-    header = name_axes(header)
-    if "S" in header.axes:
-        count = header.shape[header.axes.index("S")]
-        names, colours = _SAMPLES.get(count, ((), ()))
-        header = dataclasses.replace(
-            header,
-            axes=header.axes.replace("S", "C"),
-            channel_names=names,
-            channel_colours=colours,
-        )
-    order = [header.axes.index(letter) for letter in _ORDER if letter in header.axes]
-    return reorder(header, order), order
-
-
-def _channels(array: Any, header: Header, models: Any) -> list[Any]:
-    """Describe the channels; each must have a colour and a range of values."""
-    axis = header.axes.index("C") if "C" in header.axes else None
-    count = 1 if axis is None else array.shape[axis]
-    ends = np.full((count, 2), (np.inf, -np.inf))
-    for box in boxes(array.shape, array.chunks):
-        values = array[box]
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            channel = 0 if axis is None else box[axis].start
-            low, high = ends[channel]
-            ends[channel] = min(low, finite.min()), max(high, finite.max())
-    ends[ends[:, 0] > ends[:, 1]] = 0, 1  # no value is finite
-    names = header.channel_names or [f"C{i}" for i in range(count)]
-    palette = _COLOURS if count > 1 else ("#ffffff",)
-    colours = header.channel_colours or [
-        palette[i % len(palette)] for i in range(count)
-    ]
-    described = []
-    for (low, high), name, colour in zip(ends.tolist(), names, colours, strict=True):
-        window = models.OmeroWindow(start=low, end=high, min=low, max=high)
-        described.append(
-            models.OmeroChannel(label=name, color=colour, window=window, active=True)
-        )
-    return described

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.collaborative import (
+from napari_dip.prior.collaborative import VALUES, regularised_inverse
+from napari_dip.prior.groups import (
     CHUNK,
-    VALUES,
+    Grouping,
+    extended,
     offsets_in_patch,
-    patches,
-    regularised_inverse,
+    patch_side,
+    plane_by_plane,
     similar,
 )
 
@@ -76,21 +78,22 @@ def fill_from_similar(image: Tensor, known: Tensor, values: int = VALUES) -> Ten
     """
     spread = float(image[:, :, known[0, 0] > 0].std())
     levels = torch.logspace(0, 1, PASSES, base=WEAKEST / STRONGEST) * STRONGEST * spread
-    images = torch.cat([image, known.to(image)], dim=1)
-    planes = images.reshape(images.shape[1], -1, *image.shape[-2:]).unbind(1)
-    filled = [
-        _fill_plane(p[:-1], p[-1:], values, [max(s, 1e-6) for s in levels.tolist()])
-        for p in planes
-    ]
-    return torch.stack(filled, dim=1).reshape(image.shape)
+    side = patch_side(values, image.shape[1])
+    grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
+
+    def fill_plane(image: Tensor, known: Tensor) -> Tensor:
+        return _fill_plane(image, known, grouping, levels.clamp(min=1e-6).tolist())
+
+    return plane_by_plane(fill_plane, image, known.to(image))
 
 
-def _fill_plane(image: Tensor, known: Tensor, size: int, levels: list[float]) -> Tensor:
+def _fill_plane(
+    image: Tensor, known: Tensor, grouping: Grouping, levels: list[float]
+) -> Tensor:
     """Fill (C, Y, X), in as many passes as there are levels of noise."""
+    side = grouping.side
     channels, height, width = image.shape
-    both = torch.stack([image, known.expand_as(image)])
-    side, step, extended = patches(both, STEP, size)
-    image, known = extended
+    image, known = extended(torch.stack([image, known.expand_as(image)]), grouping)
     within = offsets_in_patch(side, image.shape[2], image.device)
     # Whether a pixel is missing in the patch that begins at a pixel.
     incomplete = F.max_pool2d(F.pad(1 - known[:1], [0, side - 1] * 2), side, 1)
@@ -101,7 +104,7 @@ def _fill_plane(image: Tensor, known: Tensor, size: int, levels: list[float]) ->
             # Groups that nothing is missing in have nothing to fill.
             groups = [
                 corners[incomplete[corners].any(dim=1)]
-                for corners in similar(image, side, step, ALIKE, WINDOW)
+                for corners in similar(image, grouping)
             ]
         values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
         total = values.new_zeros(len(values), channels)

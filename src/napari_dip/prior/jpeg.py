@@ -12,7 +12,7 @@ Images here are (1, C, Y, X) in the units of the file, 0 to 255, with C 1 or 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -118,11 +118,8 @@ def interpolate(plane: Tensor, factors: tuple[int, int]) -> Tensor:
     """
     for axis, factor in zip((1, 2), factors, strict=True):
         if factor == 2:
-            first, last = (
-                plane.narrow(axis, 0, 1),
-                plane.narrow(axis, plane.shape[axis] - 1, 1),
-            )
             n = plane.shape[axis]
+            first, last = plane.narrow(axis, 0, 1), plane.narrow(axis, n - 1, 1)
             before = torch.cat([first, plane.narrow(axis, 0, n - 1)], axis)
             after = torch.cat([plane.narrow(axis, 1, n - 1), last], axis)
             pair = [0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after]
@@ -177,15 +174,34 @@ def _compressed(
     """Return an image compressed and decoded, without the roundings of pixels."""
     height, width = image.shape[2:]
     planes = []
-    for i, plane in enumerate(to_ycbcr(image).unbind(1)):
-        size = factors if i else (1, 1)
-        steps = image.new_tensor(tables[min(i, 1)]).reshape(1, 1, SIDE, 1, SIDE)
+    for plane, size, steps in _components(image, tables, factors):
         small = subsample(plane, size)
-        coefficients = transform(_extend(small, (SIDE, SIDE)))
+        coefficients = _coefficients(small)
         rounded = inverse_transform((coefficients / steps).round() * steps)
         large = interpolate(rounded[:, : small.shape[1], : small.shape[2]], size)
         planes.append(large[:, :height, :width])
     return to_rgb(torch.stack(planes, 1))
+
+
+def _components(
+    image: Tensor, tables: Sequence[Sequence[int]], factors: tuple[int, int]
+) -> Iterator[tuple[Tensor, tuple[int, int], Tensor]]:
+    """Yield the planes of an image, their subsampling and steps of quantisation."""
+    for i, plane in enumerate(to_ycbcr(image).unbind(1)):
+        steps = image.new_tensor(tables[min(i, 1)]).reshape(1, 1, SIDE, 1, SIDE)
+        yield plane, factors if i else (1, 1), steps
+
+
+def _coefficients(plane: Tensor) -> Tensor:
+    """Return the transform of a plane that is extended to whole blocks."""
+    return transform(_extend(plane, (SIDE, SIDE)))
+
+
+def _repeated(plane: Tensor, factors: Sequence[int]) -> Tensor:
+    """Repeat the values of (N, Y, X) along y and x."""
+    for axis, factor in zip((1, 2), factors, strict=True):
+        plane = plane.repeat_interleave(factor, axis)
+    return plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +228,7 @@ class Component:
 
     def coefficients(self, plane: Tensor) -> Tensor:
         """Return the coefficients of a plane at full resolution, (1, Y, X)."""
-        plane = subsample(plane, self.factors)
-        return transform(_extend(plane, (SIDE, SIDE)))
+        return _coefficients(subsample(plane, self.factors))
 
     def outside(self, coefficients: Tensor, narrow: float = 1.0) -> Tensor:
         """Return by how much coefficients leave the middle of their cells, signed."""
@@ -255,9 +270,7 @@ class Cells:
         moved = []
         for c, plane in zip(self.components, planes.unbind(1), strict=True):
             step = inverse_transform(c.outside(c.coefficients(plane)))
-            for axis, factor in zip((1, 2), c.factors, strict=True):
-                step = step.repeat_interleave(factor, axis)
-            moved.append(plane - step[:, :height, :width])
+            moved.append(plane - _repeated(step, c.factors)[:, :height, :width])
         return to_rgb(torch.stack(moved, 1))
 
     def to(self, device: torch.device) -> Cells:
@@ -270,9 +283,8 @@ class Cells:
         maps = []
         for c in self.components:
             blocks = 1 - c.exact[:, :, 0, :, 0]
-            for axis, factor in zip((1, 2), c.factors, strict=True):
-                blocks = blocks.repeat_interleave(SIDE * factor, axis)
-            maps.append(blocks[:, : sides[0], : sides[1]])
+            pixels = _repeated(blocks, [SIDE * factor for factor in c.factors])
+            maps.append(pixels[:, : sides[0], : sides[1]])
         return torch.stack(maps, 1)
 
 
@@ -296,24 +308,19 @@ def cells(
     factors : tuple of int
         Pixels along y and x that share a value of Cb and Cr.
     """
-    planes = to_ycbcr(image.double())
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()
     components, counts = [], torch.zeros(4, dtype=torch.float64)
-    for i, plane in enumerate(planes.unbind(1)):
-        size = factors if i else (1, 1)
-        table = torch.tensor(tables[min(i, 1)], dtype=torch.float64)
-        steps = table.to(image.device).reshape(1, 1, SIDE, 1, SIDE)
-        small = _before_interpolation(plane, size)
-        coefficients = transform(_extend(small, (SIDE, SIDE)))
+    for plane, size, steps in _components(image.double(), tables, factors):
+        coefficients = _coefficients(_before_interpolation(plane, size))
         centre = (coefficients / steps).round() * steps
-        off = (coefficients - centre).abs().amax((2, 4), keepdim=True)
+        away = (coefficients - centre).abs()
         whole = _whole(bad, size)
-        exact = whole * (off <= EXACT)
+        exact = whole * (away.amax((2, 4), keepdim=True) <= EXACT)
         unclipped = whole * _whole(clipped, size)
         # Of smaller steps a decoder's roundings leave no more than chance does.
         telling = unclipped * (centre != 0) * (steps >= FINEST)
-        right = telling * ((coefficients - centre).abs() <= steps / 4)
+        right = telling * (away <= steps / 4)
         sums = [t.sum().cpu() for t in (right, telling, exact * unclipped, unclipped)]
         counts += torch.stack(sums)
         half = steps / 2 + ROUNDING

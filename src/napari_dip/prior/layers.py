@@ -157,7 +157,7 @@ def upsample(x: Tensor, stride: tuple[int, ...], mode: str) -> Tensor:
     return x
 
 
-def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Normalise every channel by its own mean and variance, then scale and shift.
 
     This is what the papers' BatchNorm computes for a batch of one in training
@@ -165,18 +165,8 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Ten
     changes nothing, and several samples never mix.
     """
     if x.shape[0] == 1:
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    return F.instance_norm(x, None, None, weight, bias, eps=eps)
-
-
-def strides(scales: int, flat_scales: int, ndim: int) -> list[tuple[int, ...]]:
-    """Return the downsampling factors of every scale, finest first.
-
-    The first `flat_scales` of a volume leave its first axis as it is.
-    """
-    full = (2,) * ndim
-    flat = (1, *full[1:]) if ndim == 3 else full
-    return [flat if i < flat_scales else full for i in range(scales)]
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+    return F.instance_norm(x, None, None, weight, bias)
 
 
 @torch.no_grad()

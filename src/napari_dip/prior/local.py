@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,13 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.layers import (
-    Conv,
-    draw_weights,
-    memory_format,
-    strides,
-    upsample,
-)
+from napari_dip.prior.layers import Conv, draw_weights, memory_format, upsample
+from napari_dip.prior.scales import Halving
 
 MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
@@ -25,7 +19,7 @@ gradient where an image is black: fits of dark images were stuck there."""
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Halving):
     """An hourglass whose output at a pixel depends on a window around it only.
 
     As `Architecture` with wide skips, but nothing is normalised, and the convolution
@@ -58,11 +52,7 @@ class Local:
                 f"Local: widths must be positive, one for every scale; got "
                 f"{self.widths}"
             )
-        if not 0 <= self.flat_scales <= self.scales:
-            raise InputError(
-                f"Local: flat_scales must be from 0 to the number of scales "
-                f"({self.scales}); got {self.flat_scales}"
-            )
+        self.check_flat_scales()
 
     @property
     def scales(self) -> int:
@@ -73,11 +63,6 @@ class Local:
     def widest(self) -> int:
         """Most channels at full resolution."""
         return self.widths[0]
-
-    def multiple(self, ndim: int) -> tuple[int, ...]:
-        """Return what the sides of an image have to be multiples of."""
-        factors = strides(self.scales, self.flat_scales, ndim)
-        return tuple(math.prod(s) for s in zip(*factors, strict=True))
 
     def build(
         self,
@@ -142,8 +127,7 @@ class _Local(nn.Module):
     def __init__(self, local: Local, inputs: int, outputs: int, ndim: int) -> None:
         super().__init__()
         self.ndim = ndim
-        factors = strides(local.scales, local.flat_scales, ndim)
-        self.body = _Scale(local.widths, factors, inputs)
+        self.body = _Scale(local.widths, local.strides(ndim), inputs)
         self.head = Conv(local.widths[0], outputs, 1, ndim, bias=True)
 
     def forward(self, code: Tensor) -> Tensor:

@@ -166,10 +166,11 @@ class Optimizers:
             if not number.isdecimal() or int(number) >= len(owned):
                 raise InputError(f"state: optimizers: {name} is of no parameter")
             optimizer, p = owned[int(number)]
-            if not isinstance(value, Tensor) or value.shape not in (p.shape, ()):
+            real = isinstance(value, Tensor) and value.is_floating_point()
+            if not real or value.shape not in (p.shape, ()):
                 raise InputError(
-                    f"state: optimizers: {name} must be a tensor of shape "
-                    f"{tuple(p.shape)} or ()"
+                    f"state: optimizers: {name} must be a real tensor of "
+                    f"shape {tuple(p.shape)} or ()"
                 )
             moments = optimizer.state[p]
             if kind not in moments:

@@ -266,11 +266,11 @@ class Estimate:
         return self.available is None or self.memory <= self.available
 
     def advice(self, pixels: int, ndim: int) -> str:
-        """Say what is needed, what there is, and which size would fit."""
-        text = f"the fit needs about {self.memory / 2**30:.1f} GiB"
+        """Return what is needed, what there is, and which size would fit."""
+        text = f"the fit needs about {machine.gibibytes(self.memory)}"
         if self.available is None:
             return text + ", more than there is"
-        text += f" and {self.available / 2**30:.1f} GiB are free"
+        text += f" and {machine.gibibytes(self.available)} are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
         side -= side % 32
         sides = " x ".join([str(side)] * ndim)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import numbers
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -75,6 +76,45 @@ def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) ->
         tensor.copy_(given[name])
 
 
+LARGEST = 2**53
+"""Integers of a state lie below it; larger ones are no counts."""
+
+
+def check_kind(value: Any, kind: Any, what: str) -> None:
+    """Raise InputError unless a plain value is of a kind that a type hint describes.
+
+    Parameters
+    ----------
+    value : object
+        As JSON has it; numbers may be those of NumPy.
+    kind : type
+        int, float, str, None, lists and dicts of them, and unions.
+    what : str
+        Name of the value, for the message.
+    """
+    if not _is_of_kind(value, kind):
+        name = kind.__name__ if isinstance(kind, type) else kind
+        raise InputError(f"state: {what} must be of type {name}; got {value!r:.50}")
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    inside = get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of_kind(v, *inside) for v in value)
+    if get_origin(kind) is dict:
+        known = isinstance(value, dict)
+        return known and all(_is_of_kind(v, inside[1]) for v in value.values())
+    if inside:
+        return any(_is_of_kind(value, choice) for choice in inside)
+    if kind in (int, float):
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, numbers.Integral):
+            return abs(int(value)) < LARGEST
+        return kind is float and isinstance(value, numbers.Real)
+    return isinstance(value, kind)
+
+
 class Values:
     """Base of dataclasses whose fields are a part of the state, all plain values."""
 
@@ -85,5 +125,7 @@ class Values:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the fields to copies of other values."""
         check_names(vars(self), state, "state")
+        kinds = get_type_hints(type(self))
         for name, value in state.items():
+            check_kind(value, kinds[name], name)
             setattr(self, name, copied(value))

@@ -18,7 +18,14 @@ from napari_dip.prior.codes import Drawing
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.optimizers import Optimizers
 from napari_dip.prior.problem import Prior, Problem, Settings
-from napari_dip.prior.snapshot import Values, check_names, copied, overwrite
+from napari_dip.prior.snapshot import (
+    Values,
+    check,
+    check_kind,
+    check_names,
+    copied,
+    overwrite,
+)
 from napari_dip.prior.stopping import Ending, Watch
 
 PARTS = (
@@ -89,6 +96,12 @@ class Progress(Values):
         """Count the loss last read among the usual ones."""
         self.recent = [*self.recent, self.loss][-RECENT:]
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all of it."""
+        super().load_state_dict(state)
+        for entry in self.history:
+            check_names({"step", "loss", "score"}, entry, "state: progress.history")
+
     @property
     def checked(self) -> bool:
         """Whether this iteration has been checked."""
@@ -100,14 +113,21 @@ class Best:
 
     Parameters
     ----------
+    shape : tuple of int
+        Shape of the image.
     device : torch.device
         Device of the fit.
     operator : nn.Module, optional
         That is fitted along.
     """
 
-    def __init__(self, device: torch.device, operator: nn.Module | None) -> None:
-        self.step = 0
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        device: torch.device,
+        operator: nn.Module | None,
+    ) -> None:
+        self.shape, self.step = shape, 0
         self.image: Tensor | None = None
         self.device, self.fitted = device, operator
         self.operator: dict[str, Tensor] = {}
@@ -135,13 +155,18 @@ class Best:
         """Set image, step and the parameters of the operator to copies."""
         operator = {k: v for k, v in state.items() if k.startswith("operator.")}
         check_names({"step", "image"}, state.keys() - operator.keys(), "state: best")
-        image = copied(state["image"])
-        self.image = None if image is None else image.to(self.device)
-        self.step = state["step"]
-        self.operator = {
-            k.removeprefix("operator."): copied(v).to(self.device)
-            for k, v in operator.items()
-        }
+        check_kind(state["step"], int, "best.step")
+        given = {k.removeprefix("operator."): v for k, v in operator.items()}
+        if given:
+            own = {} if self.fitted is None else self.fitted.state_dict()
+            check(own, given, "state: best.operator")
+        image = state["image"]
+        if image is not None:
+            blank = torch.empty(self.shape, device="meta")
+            check({"image": blank}, {"image": image}, "state: best")
+            image = copied(image).to(self.device)
+        self.step, self.image = state["step"], image
+        self.operator = {k: copied(v).to(self.device) for k, v in given.items()}
 
 
 class Coarse:
@@ -252,7 +277,10 @@ def _read(part: Any) -> dict[str, Any]:
 def _write(part: Any, values: dict[str, Any], name: str) -> None:
     if isinstance(part, torch.Generator):
         check_names({"state"}, values, f"state: {name}")
-        part.set_state(values["state"].cpu())
+        try:
+            part.set_state(values["state"].cpu())
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise InputError(f"state: {name} is of no random generator") from error
     elif isinstance(part, nn.Module):
         overwrite(part.state_dict(), values, f"state: {name}")
     elif part is not None:
@@ -317,7 +345,7 @@ def begin(
         coarse=coarse,
         ending=Ending(maximum, extra, maximum + extra),
         progress=Progress(-before),
-        best=Best(place.device, operator),
+        best=Best(shape, place.device, operator),
     )
 
 

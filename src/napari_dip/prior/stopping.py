@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
-from napari_dip.prior.snapshot import Values, copied, overwrite
+from napari_dip.prior.snapshot import Values, check_kind, copied, overwrite
 from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -69,6 +69,10 @@ class Rule:
     def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
         """Decide on the scores of a checked iteration."""
         return Verdict((True,), None)
+
+
+REMEMBERED = {"lowest": list[float], "lowest_mean": float, "lowest_step": int}
+"""Values that the rules of this module remember, and their types."""
 
 
 class Watch:
@@ -126,6 +130,8 @@ class Watch:
             self.tensors[name] = copied(tensors[name]).to(self.weight.device)
         overwrite(self.tensors, tensors, "state: watch")
         self.values = {k: copied(v) for k, v in state.items() if k not in tensors}
+        for name in self.values.keys() & REMEMBERED.keys():
+            check_kind(self.values[name], REMEMBERED[name], f"watch: {name}")
 
 
 def _patient(
@@ -139,6 +145,10 @@ def _patient(
     """Keep the lowest scores; give up when their mean has not fallen for long."""
     values = watch.values
     lowest = values.get("lowest", [float("inf")] * len(scores))
+    if len(lowest) != len(scores):
+        raise InputError(
+            f"state: watch: lowest must have {len(scores)} values; got {len(lowest)}"
+        )
     best = tuple(s < low for s, low in zip(scores, lowest, strict=True))
     values["lowest"] = [min(s, low) for s, low in zip(scores, lowest, strict=True)]
     mean = sum(scores) / len(scores)
@@ -430,6 +440,12 @@ class Ending(Values):
     stop_step: int | None = None
     stop_reason: str | None = None
     ended: str | None = None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all of it."""
+        super().load_state_dict(state)
+        if min(self.maximum, self.limit) < 1:
+            raise InputError("state: ending.maximum and ending.limit must be 1 or more")
 
     def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
         """Decide on the scores of a checked iteration."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.prior.registry import frozen
-from napari_dip.tasks.arrays import Plane
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import Plane
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,17 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import (
-    OUTLYING,
     Float,
     Layout,
-    Plane,
     as_array,
     check_integers,
-    known_pixels,
-    per_channel,
-    prepare,
     without_single_axes,
 )
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import OUTLYING, Plane, known_pixels, per_channel, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset

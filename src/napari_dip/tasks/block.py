@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Pixels, Plane, narrowed, per_channel
+from napari_dip.tasks.arrays import narrowed
+from napari_dip.tasks.plane import Pixels, Plane, per_channel
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import Block, Job, Overrides, Plan, Task, seed_for, set_up
+from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.task import Job, Overrides, Plan, Task
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,6 +108,7 @@ def fit_block(
         The result.
     """
     from napari_dip.prior.fit import STOPPED, fit
+    from napari_dip.prior.snapshot import check_kind
 
     overrides = overrides or Overrides()
     if pixels is None:
@@ -124,6 +128,12 @@ def fit_block(
     state = None if overrides.state is None else dict(overrides.state)
     # Why earlier attempts were given up, which decides on the seed of this one.
     given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
+    check_kind(given_up, list[str], GIVEN_UP)
+    if len(given_up) >= ATTEMPTS:
+        raise InputError(
+            f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
+            f"{len(given_up)}"
+        )
     if state is not None and count > 1:
         raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)

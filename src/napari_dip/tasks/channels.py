@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane
+from napari_dip.tasks.plane import Plane
 
 REACH = 2
 """Pixels around a value that it is predicted from."""
@@ -25,11 +26,18 @@ FILLING = 1.5
 STRIP = 1 << 18
 """Pixels that are looked at at once."""
 
+SCALES = (1, 2, 4)
+"""Sides in pixels of the squares whose means are compared: means have less noise."""
+
 TOGETHER = 0.02
-"""Correlation of what two channels hold beyond their own surroundings that counts."""
+"""Correlation of what two channels hold beyond their own surroundings that counts, for
+pixels; for means times the side of their squares, as chance correlates fewer more."""
 
 CERTAIN = 3.0
 """Standard errors by which it must differ from zero."""
+
+CERTAIN_MEANS = 4.0
+"""The same of means: smooth structures overlap by chance."""
 
 
 def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
@@ -55,24 +63,50 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.
     holes = scipy.ndimage.binary_opening(~known, _square(plane.known.ndim, 3))
     whole = ~plane.constant & ~holes
-    rests = [
-        _rest(_filled(values, known), usable & known)
-        for values, usable in zip(plane.values, whole, strict=True)
-    ]
-    joined = np.arange(len(rests))
-    for one in range(len(rests)):
-        for other in range(one):
-            if joined[one] == joined[other]:
-                continue
-            around = _square(plane.known.ndim, 2 * REACH + 1)
-            both = whole[one] & whole[other]
-            inner = scipy.ndimage.binary_erosion(both, around) & known
-            if _related(rests[one], rests[other], inner):
-                joined[joined == joined[one]] = joined[other]
+    values = [_filled(channel, known) for channel in plane.values]
+    joined = np.arange(len(values))
+    for side in SCALES:
+        if len(set(joined.tolist())) > 1:
+            _join(
+                joined,
+                [_means(channel, side) for channel in values],
+                [_means(usable, side) == 1 for usable in whole],
+                _means(known, side) > 0,
+                side,
+            )
     return tuple(
         tuple(np.flatnonzero(joined == label).tolist())
         for label in dict.fromkeys(joined.tolist())
     )
+
+
+def _join(
+    joined: NDArray[np.intp],
+    values: Sequence[NDArray[np.float64]],
+    whole: Sequence[NDArray[np.bool_]],
+    known: NDArray[np.bool_],
+    side: int,
+) -> None:
+    """Give the channels that are related at a scale the same label in `joined`."""
+    around = _square(known.ndim, 2 * REACH + 1)
+    rests = [_rest(v, w & known) for v, w in zip(values, whole, strict=True)]
+    for one in range(len(rests)):
+        for other in range(one):
+            if joined[one] == joined[other]:
+                continue
+            both = whole[one] & whole[other]
+            inner = scipy.ndimage.binary_erosion(both, around) & known
+            if _related(rests[one], rests[other], inner, side):
+                joined[joined == joined[one]] = joined[other]
+
+
+def _means(image: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Return the means of squares of `side` pixels a side; incomplete ones are cut."""
+    height, width = (n // side for n in image.shape[-2:])
+    cut = image[..., : height * side, : width * side]
+    squares = cut.reshape(*image.shape[:-2], height, side, width, side)
+    means: NDArray[np.float64] = squares.mean(axis=(-3, -1), dtype=np.float64)
+    return means
 
 
 def _square(ndim: int, side: int) -> NDArray[np.bool_]:
@@ -154,17 +188,25 @@ def _strips(
 
 
 def _related(
-    one: NDArray[np.float64], other: NDArray[np.float64], inner: NDArray[np.bool_]
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    inner: NDArray[np.bool_],
+    side: int,
 ) -> bool:
-    """Return whether two rests are correlated, judged from square to square."""
+    """Return whether two rests are correlated, judged from square to square.
+
+    Where pixels are too few to tell they count as related.
+    """
     product, powers = (_sums(a * inner) for a in (one * other, np.abs(one * other)))
     power = ((one**2) * inner).sum() * ((other**2) * inner).sum()
     product, powers = product[powers > 0], powers[powers > 0]
     if len(product) < FEWEST or power == 0:
-        return True
+        return side == 1
     error = product.std() * len(product) ** 0.5
     correlation = abs(product.sum()) / power**0.5
-    return bool(correlation > TOGETHER and abs(product.sum()) > CERTAIN * error)
+    certain = CERTAIN if side == 1 else CERTAIN_MEANS
+    sure = abs(product.sum()) > certain * error
+    return bool(correlation > side * TOGETHER and sure)
 
 
 def _sums(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,23 +13,18 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    Plane,
-    as_array,
-    per_channel,
-    without_single_axes,
-)
+from napari_dip.tasks.arrays import Float, Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.convolution import Convolution
+    from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import Term
     from napari_dip.tasks.presets import Preset
 
@@ -244,12 +239,7 @@ def _plan(
 ) -> Plan:
     import torch
 
-    from napari_dip.prior.convolution import (
-        Convolution,
-        KernelNet,
-        UnknownConvolution,
-        richardson_lucy,
-    )
+    from napari_dip.prior.convolution import Convolution, richardson_lucy
     from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import variation_penalty
 
@@ -274,14 +264,6 @@ def _plan(
         penalty=variation_penalty(recipe.tv * float(levels.mean()) ** 0.5),
         first_estimate=estimate / divisor,
     )
-
-    def blind(seed: int) -> Problem:
-        return replace(
-            problem,
-            operator=UnknownConvolution(blur, KernelNet(psf, seed)),
-            operator_learning_rate=KERNEL_RATE[recipe.preset],
-        )
-
     details = {
         "noise": noise.kind,
         "sigma": noises.single_or_list(levels**0.5 * above.span),
@@ -298,8 +280,24 @@ def _plan(
         _polishing(blur, measurement, weight, levels.tolist(), polish),
         details,
         list(warnings),
-        seeded=blind if recipe.blind else None,
+        seeded=_blind(recipe, problem, blur, psf) if recipe.blind else None,
     )
+
+
+def _blind(
+    recipe: DeconvolveRecipe, problem: Problem, blur: Convolution, psf: Tensor
+) -> Callable[[int], Problem]:
+    """Return the function that gives the problem of a seed, whose PSF is fitted too."""
+    from napari_dip.prior.convolution import KernelNet, UnknownConvolution
+
+    def seeded(seed: int) -> Problem:
+        return replace(
+            problem,
+            operator=UnknownConvolution(blur, KernelNet(psf, seed)),
+            operator_learning_rate=KERNEL_RATE[recipe.preset],
+        )
+
+    return seeded
 
 
 def _turned(

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array, keeping
+from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.finishing import (
     Step,
     blurred_mean,
@@ -23,9 +23,10 @@ from napari_dip.tasks.finishing import (
     without_constant,
 )
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term

@@ -13,17 +13,11 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    Plane,
-    as_array,
-    prepare,
-    without_single_axes,
-)
+from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
-from napari_dip.tasks.task import Block, Job, Plan, Task
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.plane import Plane, prepare
+from napari_dip.tasks.task import Job, Plan, Task
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate, Problem
@@ -50,7 +44,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     guide_at = planes_of(without_single_axes(guide, layout.shape), layout)
 
-    def over(index: tuple[int | slice, ...]) -> Plane:
+    def over(index: Index) -> Plane:
         return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
@@ -72,9 +66,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     )
 
 
-def planes_of(
-    guide: Any, image: Layout
-) -> Callable[[tuple[int | slice, ...]], NDArray[Any]]:
+def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
     """Return the function that gives the guide of a plane, channels first.
 
     Raises
@@ -84,7 +76,7 @@ def planes_of(
     """
     over = _layout_of(guide, image)
 
-    def take(index: tuple[int | slice, ...]) -> NDArray[Any]:
+    def take(index: Index) -> NDArray[Any]:
         position = [index[axis] for axis in image.leading_axes]
         there: list[int | slice] = [slice(None)] * guide.ndim
         for axis, i in zip(over.leading_axes, position, strict=False):

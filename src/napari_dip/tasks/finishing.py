@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Plane, per_channel
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,9 @@ Step = Callable[["Tensor"], "Tensor"]
 
 FILTERED = 0.5
 """Part of the Wiener filter in the result."""
+
+THRESHOLDED = 0.35
+"""Part of the estimate by thresholds in the pilot of the collaborative filter."""
 
 TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
@@ -224,11 +227,21 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
 def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
-    The restored image tells which patches are similar, and what they have in common.
+    A first estimate by thresholds, in which the network has no part, tells which
+    patches are similar.  Its mean with the restored image tells what they have in
+    common: both err independently.
     """
-    from napari_dip.prior.collaborative import collaborative_filter
+    import torch
 
-    return _filtered(plane, noise, collaborative_filter, 1)
+    from napari_dip.prior.collaborative import collaborative_filter
+    from napari_dip.prior.thresholding import collaborative_threshold
+
+    def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
+        first = collaborative_threshold(noisy, variance)
+        pilot = torch.lerp(restored, first, THRESHOLDED)
+        return collaborative_filter(noisy, pilot, variance, search=first)
+
+    return _filtered(plane, noise, filter_noisy, 1)
 
 
 def same_mean(plane: Plane, noise: NoiseModel) -> Step:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
+from napari_dip.tasks.setup import outline, set_up
 from napari_dip.tasks.shared import ITERATIONS, SIDE, wants_sharing
-from napari_dip.tasks.task import Job, Overrides, Plan, outline, set_up
+from napari_dip.tasks.task import Job, Overrides, Plan
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Prior, Problem, Settings

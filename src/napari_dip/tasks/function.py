@@ -14,7 +14,8 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, get, run
-from napari_dip.tasks.task import Overrides, Task, outline
+from napari_dip.tasks.setup import outline
+from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,48 @@ if TYPE_CHECKING:
     from napari_dip.prior.runtime import Estimate
     from napari_dip.prior.stopping import Rule
     from napari_dip.tasks.signatures import TaskName
+
+
+_COMMON = """\
+architecture : Architecture or dict, optional
+    Network in place of the preset's; see `napari_dip.prior.architecture`.
+stop : Rule or dict, optional
+    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.
+weights : dict of str to Tensor, optional
+    Weights of the network to begin from, as `Fit.weights` of a fit with the
+    same network and number of channels; a job of one fit gives them.  Or
+    networks that `napari-dip batch --share` has fitted, to restore with.
+state : dict, optional
+    From `Iterate.checkpoint` in a callback of the same call, to go on with
+    its fit to the same bits; for a job of one fit.
+analysis : dict or sequence of dict, optional
+    What was found out about another image of the same kind, one for every
+    group of channels: ``fit.settings['planes'][0]['analysis']``.
+progress : bool, default False
+    Show a progress bar on standard error.
+callback : callable, optional
+    Called with every `Iterate`; returning True stops the fit, which keeps
+    its best image.
+full_output : bool, default False
+    Return a `Fit` in place of the image. Its `uncertainty` is the standard
+    deviation of every pixel, where the task has one.
+out : array, optional
+    Where the result is put, of its shape and any type; an array of zarr or
+    h5py takes a result that is larger than the memory, part by part.
+
+Returns
+-------
+ndarray or Fit
+    The image in the units of the input, float32 unless `dtype` says
+    otherwise, or the whole `Fit`.
+
+Raises
+------
+InputError
+    If an argument is not acceptable; a ValueError.
+OutOfMemory
+    If the fit is too large for the device; the message says what fits."""
+"""Documentation of what all tasks take and return."""
 
 
 def function(task: Task) -> Callable[..., Any]:
@@ -224,46 +267,7 @@ def _document(task: Task) -> str:
         lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
     for name, text in task.functions.items():
         lines += [f"{name} : callable, optional", f"    {text}"]
-    lines += [
-        "architecture : Architecture or dict, optional",
-        "    Network in place of the preset's; see `napari_dip.prior.architecture`.",
-        "stop : Rule or dict, optional",
-        "    Stopping rule in place of the preset's; see `napari_dip.prior.stopping`.",
-        "weights : dict of str to Tensor, optional",
-        "    Weights of the network to begin from, as `Fit.weights` of a fit with the",
-        "    same network and number of channels; a job of one fit gives them.  Or",
-        "    networks that `napari-dip batch --share` has fitted, to restore with.",
-        "state : dict, optional",
-        "    From `Iterate.checkpoint` in a callback of the same call, to go on with",
-        "    its fit to the same bits; for a job of one fit.",
-        "analysis : dict or sequence of dict, optional",
-        "    What was found out about another image of the same kind, one for every",
-        "    group of channels: ``fit.settings['planes'][0]['analysis']``.",
-        "progress : bool, default False",
-        "    Show a progress bar on standard error.",
-        "callback : callable, optional",
-        "    Called with every `Iterate`; returning True stops the fit, which keeps",
-        "    its best image.",
-        "full_output : bool, default False",
-        "    Return a `Fit` in place of the image. Its `uncertainty` is the standard",
-        "    deviation of every pixel, where the task has one.",
-        "out : array, optional",
-        "    Where the result is put, of its shape and any type; an array of zarr or",
-        "    h5py takes a result that is larger than the memory, part by part.",
-        "",
-        "Returns",
-        "-------",
-        "ndarray or Fit",
-        "    The image in the units of the input, float32 unless `dtype` says",
-        "    otherwise, or the whole `Fit`.",
-        "",
-        "Raises",
-        "------",
-        "InputError",
-        "    If an argument is not acceptable; a ValueError.",
-        "OutOfMemory",
-        "    If the fit is too large for the device; the message says what fits.",
-    ]
+    lines.append(_COMMON)
     if task.notes:
         lines += ["", "Notes", "-----", task.notes.strip()]
     return "\n".join(lines) + "\n"

@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    Plane,
-    as_array,
-    keeping,
-    without_single_axes,
-)
+from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
 from napari_dip.tasks.finishing import (
     Step,
     collaborative,
@@ -31,9 +24,10 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
@@ -117,7 +111,7 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
 
 def missing_in(
     image: Any, mask: Any, layout: Layout
-) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
+) -> Callable[[Index], NDArray[np.bool_]]:
     """Return the function that gives a plane's mask, (C or 1, Y, X), true = missing.
 
     Raises
@@ -145,9 +139,7 @@ def missing_in(
     return missing
 
 
-def _planes_of(
-    mask: Any, layout: Layout
-) -> Callable[[tuple[int | slice, ...]], NDArray[np.bool_]]:
+def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]]:
     shape, axis = tuple(mask.shape), layout.channel_axis
     one = (1 if i == axis else n for i, n in enumerate(layout.shape))
     if shape in (layout.shape, tuple(one)):
@@ -165,7 +157,7 @@ def _planes_of(
         )
     given = axes[len(axes) - len(shape) :]
 
-    def take(index: tuple[int | slice, ...]) -> NDArray[np.bool_]:
+    def take(index: Index) -> NDArray[np.bool_]:
         plane = np.asarray(mask[tuple(index[axis] for axis in given)]) != 0
         return np.broadcast_to(plane, layout.extent(index))[np.newaxis]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
@@ -13,9 +14,14 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.features import Features
+    from napari_dip.prior.problem import Problem
     from napari_dip.tasks.presets import Preset
 
 
@@ -53,47 +59,61 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
         image = layout.take(array, next(layout.indices())) / white
     features = models.features(recipe, model, preprocess)
 
-    channels = 3 if image is None else layout.channels
-
     def preset(analysis: Analysis) -> Preset:
         return preset_for(recipe, "" if recipe.prior == "deep" else "pixels")
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        import torch
-
-        from napari_dip.prior.problem import Problem
-
-        with torch.no_grad():
-            if image is None:
-                values = np.asarray(array, np.float32)
-                wanted = torch.from_numpy(values.copy())
-            else:
-                values = np.ascontiguousarray(image, np.float32)
-                device = next(features.model.parameters()).device
-                wanted = features(torch.from_numpy(values)[None].to(device)).cpu()
-        wanted = wanted.reshape(1, 1, -1)
-        # Over the power of the target: the penalty's weight then means the same in
-        # every layer; the steps of Adam do not depend on the scale of the loss.
-        power = float(wanted.square().mean().clamp(min=1e-12).sqrt())
-
-        def seen(x: torch.Tensor) -> torch.Tensor:
-            row = features.flat(x)
-            if row.shape[2] != wanted.shape[2]:
-                raise InputError(
-                    f"image must hold as many activations as layer {recipe.layer} "
-                    f"gives ({row.shape[2]}); got {wanted.shape[2]}"
-                )
-            return row / power
-
-        problem = Problem(
-            wanted / power,
-            operator=seen,
-            shape=(channels, *layout.sides),
-            penalty=models.penalty(recipe),
-        )
+        target = _activations(array) if image is None else _seen(features, image)
+        shape = (3 if image is None else layout.channels, *layout.sides)
+        problem = _problem(recipe, features, target, shape)
         return Plan(problem, lambda values: values * np.float32(white))
 
     return Job(layout, preset, plan)
+
+
+def _activations(array: Any) -> Tensor:
+    """Return given activations as one row, (1, 1, N)."""
+    import torch
+
+    values = np.asarray(array, np.float32)
+    return torch.from_numpy(values.copy()).reshape(1, 1, -1)
+
+
+def _seen(features: Features, image: NDArray[Any]) -> Tensor:
+    """Return the activations of an image as one row, (1, 1, N)."""
+    import torch
+
+    values = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    device = next(features.model.parameters()).device
+    with torch.no_grad():
+        return features(values[None].to(device)).cpu().reshape(1, 1, -1)
+
+
+def _problem(
+    recipe: InvertRecipe, features: Features, target: Tensor, shape: tuple[int, ...]
+) -> Problem:
+    """Return the problem of an image with the activations of the target."""
+    from napari_dip.prior.problem import Problem
+
+    # Over the power of the target: the penalty's weight then means the same in every
+    # layer; the steps of Adam do not depend on the scale of the loss.
+    power = float(target.square().mean().clamp(min=1e-12).sqrt())
+
+    def operator(x: Tensor) -> Tensor:
+        row = features.flat(x)
+        if row.shape[2] != target.shape[2]:
+            raise InputError(
+                f"image must hold as many activations as layer {recipe.layer} "
+                f"gives ({row.shape[2]}); got {target.shape[2]}"
+            )
+        return row / power
+
+    return Problem(
+        target / power,
+        operator=operator,
+        shape=shape,
+        penalty=models.penalty(recipe),
+    )
 
 
 def _white(image: np.ndarray[Any, Any]) -> float:

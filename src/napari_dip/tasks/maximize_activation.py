@@ -13,9 +13,14 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.features import Features
+    from napari_dip.prior.problem import Problem
     from napari_dip.tasks.presets import Preset
 
 PAPER_GOAL = 300.0
@@ -63,53 +68,58 @@ def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
     features = models.features(recipe, model, preprocess)
 
-    def is_map() -> bool:
-        """Return whether the layer gives maps, by running the model once."""
-        import torch
-
-        with torch.no_grad():
-            device = next(features.model.parameters()).device
-            sides = (1, recipe.channels, *recipe.shape)
-            return features(torch.full(sides, 0.5, device=device)).ndim == 4
-
     def preset(analysis: Analysis) -> Preset:
         case = "pixels" if recipe.prior != "deep" else ""
-        if recipe.preset == "paper" and not case and is_map():
+        if recipe.preset == "paper" and not case and _is_map(recipe, features):
             case = "map"
         return preset_for(recipe, case)
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        import torch
-
-        from napari_dip.prior.features import centre_unit
-        from napari_dip.prior.problem import Problem
-        from napari_dip.prior.terms import Pointwise
-
-        goal = recipe.goal
-        if goal is None and recipe.preset == "paper" and not is_map():
-            goal = PAPER_GOAL
-
-        def activation(x: torch.Tensor) -> torch.Tensor:
-            return centre_unit(
-                features(x),
-                recipe.unit,
-                recipe.window,
-                probability=recipe.objective == "probability",
-            )
-
-        def lacking(reached: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return -reached if goal is None else (wanted - reached).abs()
-
-        problem = Problem(
-            torch.full((1, 1, 1), goal or 0.0),
-            term=Pointwise(lacking),
-            operator=activation,
-            shape=(recipe.channels, *recipe.shape),
-            penalty=models.penalty(recipe),
-        )
-        return Plan(problem, lambda values: values)
+        return Plan(_problem(recipe, features), lambda values: values)
 
     return Job(layout, preset, plan)
+
+
+def _is_map(recipe: MaximizeRecipe, features: Features) -> bool:
+    """Return whether the layer gives maps, by running the model once."""
+    import torch
+
+    with torch.no_grad():
+        device = next(features.model.parameters()).device
+        sides = (1, recipe.channels, *recipe.shape)
+        return features(torch.full(sides, 0.5, device=device)).ndim == 4
+
+
+def _problem(recipe: MaximizeRecipe, features: Features) -> Problem:
+    """Return the problem of an image that makes the activation large."""
+    import torch
+
+    from napari_dip.prior.features import centre_unit
+    from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import Pointwise
+
+    goal = recipe.goal
+    if goal is None and recipe.preset == "paper" and not _is_map(recipe, features):
+        goal = PAPER_GOAL
+
+    def activation(x: Tensor) -> Tensor:
+        return centre_unit(
+            features(x),
+            recipe.unit,
+            recipe.window,
+            probability=recipe.objective == "probability",
+        )
+
+    def lacking(reached: Tensor, target: Tensor) -> Tensor:
+        return -reached if goal is None else (target - reached).abs()
+
+    return Problem(
+        torch.full((1, 1, 1), goal or 0.0),
+        term=Pointwise(lacking),
+        operator=activation,
+        shape=(recipe.channels, *recipe.shape),
+        penalty=models.penalty(recipe),
+    )
 
 
 TASK = Task(

@@ -10,7 +10,9 @@ import scipy  # whose modules load on first use
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import FEW_VALUES, Float, Plane, per_channel
+from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.constant import FEW_VALUES
+from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
     from torch import Tensor

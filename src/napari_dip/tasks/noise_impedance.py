@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
-from napari_dip.tasks.arrays import Float, Layout, as_array, prepare
+from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.plane import prepare
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
@@ -187,16 +188,17 @@ def noise_impedance(
         losses, last = _curve(target, prior, settings, kind, callback)
         curves[kind], images[kind] = losses, layout.arrange(last)
     longest = max(map(len, curves.values()))
-    for kind, curve in curves.items():
-        # A fit that was stopped has no errors any more.
-        missing = longest - len(curve)
-        curves[kind] = np.pad(curve, (0, missing), constant_values=np.nan)
     return Impedance(
         np.arange(1, longest + 1),
-        curves,
+        {kind: _padded(curve, longest) for kind, curve in curves.items()},
         {kind: layout.arrange(target) for kind, target in targets.items()},
         images,
     )
+
+
+def _padded(curve: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Return a curve with NaN where its fit had been stopped already."""
+    return np.pad(curve, (0, length - len(curve)), constant_values=np.nan)
 
 
 def _network() -> Generates:

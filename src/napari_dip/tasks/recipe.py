@@ -56,11 +56,11 @@ class Parameter:
     default: Any
     help: str
     types: tuple[type, ...]
-    member: type | None
-    choices: tuple[str, ...]
-    low: float | None
-    high: float | None
-    advanced: bool
+    member: type | None = None
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    advanced: bool = False
 
     @property
     def accepted(self) -> str:

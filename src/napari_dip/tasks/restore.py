@@ -10,16 +10,12 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    as_array,
-    float_type,
-    known_pixels,
-)
+from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.function import function
+from napari_dip.tasks.plane import float_type, known_pixels
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,7 +87,7 @@ def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a value is a list of some kind, such as deepinv's of tensors."""
+    """Return whether a value is a list of some kind, such as deepinv's of tensors."""
     indexed = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     return indexed and not hasattr(value, "dtype")
 
@@ -178,24 +174,20 @@ def _plan(
     measure = _Measure(operators, device)
     with torch.inference_mode(False), torch.enable_grad():
         _try(measure, shape, measured, device)
-        flat = [torch.from_numpy(m.reshape(-1)) for m in measured]
-        data = torch.cat(flat)[None, None]
-        weight = torch.isfinite(data).float()
-        data = torch.nan_to_num(data, 0.0)
         spreads = _spreads(recipe.sigma, measured)
-        units = torch.cat(
-            [torch.full((m.size,), s) for m, s in zip(measured, spreads, strict=True)]
-        )[None, None]
+        data, weight, units = _flat(measured, spreads)
         if recipe.value_range is None:
             low, high = _range(measure, shape, data, weight, units, device)
         else:
             low, high = _limits(recipe.value_range)
     span = high - low
-
     units_there = units.to(device)
 
     def forward(image: Tensor) -> Tensor:
         return measure(low + span * image) / units_there
+
+    def to_units(image: Float) -> Float:
+        return image * np.float32(span) + np.float32(low)
 
     term = {
         "squared": terms.Squared(),
@@ -211,16 +203,26 @@ def _plan(
         shape=shape,
         penalty=terms.variation_penalty(recipe.tv),
     )
-
-    def to_units(image: Float) -> Float:
-        return image * np.float32(span) + np.float32(low)
-
     details = {
         "range": [low, high],
         "units of the errors": spreads,
         "values measured": [m.size for m in measured],
     }
     return Plan(problem, to_units, details=details)
+
+
+def _flat(
+    measured: Sequence[Float], spreads: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all measurements as one, (1, 1, N), with their weights and units."""
+    import torch
+
+    data = torch.cat([torch.from_numpy(m.reshape(-1)) for m in measured])
+    pairs = zip(measured, spreads, strict=True)
+    units = torch.cat([torch.full((m.size,), spread) for m, spread in pairs])
+    weight = torch.isfinite(data).float()
+    data = torch.nan_to_num(data, 0.0)
+    return data[None, None], weight[None, None], units[None, None]
 
 
 class _Measure:

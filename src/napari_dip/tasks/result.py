@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.tasks.arrays import Layout, cast, float_type, narrowed, widened
+from napari_dip.tasks.arrays import Index, Layout, cast, narrowed, widened
 from napari_dip.tasks.block import BlockFit
+from napari_dip.tasks.plane import float_type
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import SHARED_WEIGHTS, Block
+from napari_dip.tasks.task import SHARED_WEIGHTS
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit
@@ -75,7 +77,7 @@ class Result:
         """Note what the user should know, once."""
         self.warnings += [w for w in warnings if w not in self.warnings]
 
-    def put(self, index: tuple[int | slice, ...], values: NDArray[Any]) -> None:
+    def put(self, index: Index, values: NDArray[Any]) -> None:
         """Put a plane, or a part of one, in its place."""
         if self.given:
             self.image[index] = cast(values, self.image.dtype)
@@ -83,9 +85,7 @@ class Result:
         self.image = widened(self.image, values.dtype)
         self.image[index] = values
 
-    def put_deviation(
-        self, index: tuple[int | slice, ...], values: NDArray[Any]
-    ) -> None:
+    def put_deviation(self, index: Index, values: NDArray[Any]) -> None:
         """Put the standard deviation of a plane, or of a part of one, in its place."""
         if self.given:
             return

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.machine import MAX_SECONDS, budget, free_memory
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import FLOAT32, LazyArray, Pixels, cast
+from napari_dip.tasks.arrays import FLOAT32, Index, LazyArray, cast
 from napari_dip.tasks.block import BlockFit, fit_block, fit_to_end, relay
+from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Here, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
-from napari_dip.tasks.task import Block, Index, Job, Overrides, Task
-from napari_dip.tasks.tiles import side_of
+from napari_dip.tasks.task import Job, Overrides, Task
+from napari_dip.tasks.tiles import Block, side_of
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate

@@ -14,21 +14,14 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Pixels, Plane
+from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import constant_image, mean_of, relay, restored, result_type
 from napari_dip.tasks.neighbours import AUTOMATIC, guide, most, related
+from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.task import (
-    NETWORKS,
-    SHARED_WEIGHTS,
-    Block,
-    Index,
-    Job,
-    Overrides,
-    seed_for,
-    set_up,
-)
-from napari_dip.tasks.tiles import Tile, within
+from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job, Overrides
+from napari_dip.tasks.tiles import Block, Tile, within
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, Plane, as_array
+from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.finishing import Step
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import sharp_noise, single_or_list
+from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.task import Block, Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND
+from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.tasks.arrays import FLOAT32, Pixels, cast
+from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
+from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import (
     Shared,
     draw_windows,
@@ -27,15 +29,8 @@ from napari_dip.tasks.shared import (
     networks_of,
     restore,
 )
-from napari_dip.tasks.task import (
-    SHARED_WEIGHTS,
-    Block,
-    Index,
-    Job,
-    Overrides,
-    seed_for,
-)
-from napari_dip.tasks.tiles import Tile, probes, side_of, tiles, within
+from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Overrides
+from napari_dip.tasks.tiles import Block, Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate

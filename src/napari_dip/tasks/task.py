@@ -1,11 +1,10 @@
-"""What a task is: its parameters, its arrays, and how its fits are set up."""
+"""What a task is: its parameters, its arrays, and what it makes of a block."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,31 +12,21 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import (
-    Float,
-    Layout,
-    Pixels,
-    Plane,
-    check_integers,
-    known_pixels,
-    prepare,
-)
+from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
+from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.tiles import tiles
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.architecture import Generates
     from napari_dip.prior.codes import Code
-    from napari_dip.prior.problem import Iterate, Prior, Problem, Settings
+    from napari_dip.prior.problem import Iterate, Problem
     from napari_dip.prior.stopping import Rule
     from napari_dip.tasks.presets import Preset
 
-
-Index = tuple[int | slice, ...]
-"""Index of a plane, or of a part of one, in the array of all planes."""
 
 NETWORKS = "networks"
 """Name in weights for what they are, if they are those of networks that planes share;
@@ -45,91 +34,6 @@ see `napari_dip.tasks.shared.state_of`."""
 
 SHARED_WEIGHTS = "shared weights"
 """Name in the provenance for the SHA-256 of networks that were given."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of an image that is fitted by itself.
-
-    A plane, or volume, is the block without a halo.
-
-    Attributes
-    ----------
-    plane : int
-        Number of the plane, of which the seed of the fit is made.
-    index : tuple
-        Index of the plane in the array.
-    channels : tuple of int
-        Channels that are fitted together.
-    start, stop : tuple of int
-        Pixels of the plane that are fitted, halo included, along every spatial axis.
-    halo : tuple of tuple of int
-        Pixels at either end of every spatial axis that neighbouring blocks share.
-    """
-
-    plane: int
-    index: tuple[int | slice, ...]
-    channels: tuple[int, ...]
-    start: tuple[int, ...]
-    stop: tuple[int, ...]
-    halo: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def whole(
-        cls,
-        plane: int,
-        index: tuple[int | slice, ...],
-        channels: tuple[int, ...],
-        sides: tuple[int, ...],
-    ) -> Block:
-        """Return the block of a whole plane."""
-        ends = ((0, 0),) * len(sides)
-        return cls(plane, index, channels, (0,) * len(sides), sides, ends)
-
-    def tiled(self, side: int, reach: int) -> list[Block]:
-        """Return the tiles of a plane as blocks that are blended into each other."""
-        blocks = []
-        for tile in tiles(self.stop, side, reach):
-            ends = zip(tile.seen, self.stop, strict=True)
-            halo = tuple(
-                (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))
-                for part, n in ends
-            )
-            start = tuple(part.start for part in tile.seen)
-            stop = tuple(part.stop for part in tile.seen)
-            blocks.append(replace(self, start=start, stop=stop, halo=halo))
-        return blocks
-
-    def cut(self, pixels: Pixels) -> Pixels:
-        """Return the block's part of a plane."""
-        index = (slice(None), *self.region())
-        chosen = list(self.channels)
-        return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
-
-    def is_known(self, pixels: Pixels) -> bool:
-        """Return whether any pixel of it is known in all of its channels."""
-        return bool(pixels.known(self.channels)[self.region()].any())
-
-    def region(self, factor: int = 1) -> tuple[slice, ...]:
-        """Return the spatial index of the block, in pixels that are `factor` finer."""
-        return tuple(
-            slice(factor * a, factor * b)
-            for a, b in zip(self.start, self.stop, strict=True)
-        )
-
-    def window(self, factor: int = 1) -> Float:
-        """Return the weights with which the block is blended in, (Y, X) or (Z, Y, X).
-
-        They rise across the halo so that those of two neighbours sum to one.
-        """
-        weights = np.ones((), np.float32)
-        for a, b, ends in zip(self.start, self.stop, self.halo, strict=True):
-            ramp = np.ones(factor * (b - a), np.float32)
-            first, last = (factor * n for n in ends)
-            ramp[:first] = (np.arange(first) + 0.5) / max(first, 1)
-            ramp[len(ramp) - last :] = 1 - (np.arange(last) + 0.5) / max(last, 1)
-            weights = weights[..., np.newaxis] * ramp
-        return weights
 
 
 @dataclass(frozen=True)
@@ -282,8 +186,8 @@ class Job:
     canvas: tuple[int, ...] = ()
     reach: int | None = None
     shareable: bool = False
-    missing: Callable[[tuple[int | slice, ...]], NDArray[np.bool_]] | None = None
-    check_others: Callable[[tuple[int | slice, ...]], Any] | None = None
+    missing: Callable[[Index], NDArray[np.bool_]] | None = None
+    check_others: Callable[[Index], Any] | None = None
     uncertain: bool = False
 
     @property
@@ -291,21 +195,17 @@ class Job:
         """What of the image is fitted, for errors."""
         return "image" if self.missing is None else "image outside the mask"
 
-    def take(self, index: tuple[int | slice, ...]) -> NDArray[Any] | None:
+    def take(self, index: Index) -> NDArray[Any] | None:
         """Return a plane of the input, channels first."""
         if self.image is None:
             return None
         return check_integers(self.layout.take(self.image, index), "image")
 
-    def pixels(
-        self, index: tuple[int | slice, ...], plane: NDArray[Any] | None
-    ) -> Pixels | None:
+    def pixels(self, index: Index, plane: NDArray[Any] | None) -> Pixels | None:
         """Return what is known of a plane, which has been taken from the input."""
         return None if plane is None else Pixels.of(self.outside(index, plane))
 
-    def outside(
-        self, index: tuple[int | slice, ...], plane: NDArray[Any]
-    ) -> NDArray[Any]:
+    def outside(self, index: Index, plane: NDArray[Any]) -> NDArray[Any]:
         """Return a plane with NaN where the mask says that it is missing."""
         if self.missing is None:
             return plane
@@ -316,7 +216,7 @@ class Job:
         shape = (self.layout.channels, *self.layout.extent(index))
         return np.full(shape, np.nan, np.float32)
 
-    def check(self, index: tuple[int | slice, ...], name: str) -> bool:
+    def check(self, index: Index, name: str) -> bool:
         """Return whether anything is known of a plane.
 
         Raises
@@ -339,9 +239,7 @@ class Job:
             self.check_others(index)
         return True
 
-    def blocks(
-        self, plane: int, index: tuple[int | slice, ...], pixels: Pixels | None
-    ) -> list[Block]:
+    def blocks(self, plane: int, index: Index, pixels: Pixels | None) -> list[Block]:
         """Return the blocks of a plane: one for every group of channels.
 
         Channels without any known pixel are in none.
@@ -440,6 +338,11 @@ class Task:
         return self.recipe.task
 
     @property
+    def command(self) -> str:
+        """Name of the command."""
+        return self.name.replace("_", "-")
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of the arguments that are arrays."""
         return tuple(name for name in self.arrays if name not in self.objects)
@@ -448,60 +351,6 @@ class Task:
     def subject(self) -> str:
         """Name of the array whose units, scale and axes the result has."""
         return self.like or next(iter(self.files), "")
-
-
-def seed_for(seed: int, fit: int = 0, attempt: int = 0) -> int:
-    """Return the seed of one of many fits, and of another attempt at it."""
-    return (seed + 104729 * fit + 15485863 * attempt) % 2**31
-
-
-def set_up(
-    plan: Plan, preset: Preset, recipe: Recipe, overrides: Overrides, seed: int
-) -> tuple[Problem, Prior, Settings]:
-    """Return what `napari_dip.prior.fit.fit` takes, of a plan and a preset."""
-    from napari_dip.prior.problem import Prior, Settings
-
-    problem = plan.problem if plan.seeded is None else plan.seeded(seed)
-    architecture = overrides.architecture or flattened(
-        preset.architecture, problem.image_shape[1:], recipe
-    )
-    warm = overrides.weights is not None
-    settings = Settings(
-        overrides.stop or preset.stop,
-        optimizer=preset.optimizer,
-        learning_rate=preset.learning_rate,
-        momentum=preset.momentum,
-        adam_learning_rate=preset.adam_learning_rate,
-        schedule=preset.schedule,
-        average=preset.average,
-        ema_decay=preset.ema_decay,
-        check_every=preset.check_every,
-        # Given weights are a first estimate already.
-        start_iterations=0 if warm else preset.start_iterations,
-        coarse_iterations=0 if warm else preset.coarse_iterations,
-        extra_iterations=recipe.extra_iterations,
-        device=recipe.device,
-        precision=recipe.precision,
-        seed=seed,
-    )
-    return problem, Prior(architecture, plan.code or preset.code), settings
-
-
-def flattened(network: Any, sides: Sequence[int], recipe: Recipe) -> Any:
-    """Return a network for a volume of few planes, or of planes that lie far apart.
-
-    Its finest scales leave the first axis as it is, until pixels along y and x are
-    about as large as the distance of the planes; and that axis is halved as often only
-    as leaves two planes.  Networks without `flat_scales`, and those for planes, are
-    returned as they are.
-    """
-    if len(sides) != 3 or not hasattr(network, "flat_scales"):
-        return network
-    possible = max(math.floor(math.log2(sides[0] / 2)), 0)
-    spacing = 1.0 if recipe.z_spacing == "auto" else float(recipe.z_spacing)
-    apart = round(math.log2(max(spacing, 1)))
-    flat = max(network.scales - possible, apart, network.flat_scales)
-    return dataclasses.replace(network, flat_scales=min(flat, network.scales))
 
 
 def preset_for(recipe: Recipe, case: str = "") -> Preset:
@@ -520,22 +369,3 @@ def preset_for(recipe: Recipe, case: str = "") -> Preset:
     count = int(recipe.iterations)
     coarse = min(preset.coarse_iterations, count)
     return dataclasses.replace(preset, stop=Iterations(count), coarse_iterations=coarse)
-
-
-def outline(
-    job: Job, recipe: Recipe, overrides: Overrides | None = None
-) -> tuple[Problem, Prior, Settings]:
-    """Return the fit of a plane as far as shapes and recipe say, for estimates.
-
-    Nothing is found out about the image, whose pixels are not looked at.
-    """
-    import torch
-
-    from napari_dip.prior.problem import Problem
-
-    channels = job.layout.channels
-    preset = job.preset(Analysis.unknown(channels))
-    shape = job.image_shape(channels)
-    empty = torch.empty(1, *shape, device="meta")
-    plan = Plan(Problem(empty, shape=shape), lambda image: image)
-    return set_up(plan, preset, recipe, overrides or Overrides(), recipe.seed)

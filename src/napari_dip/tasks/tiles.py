@@ -1,11 +1,17 @@
-"""How planes are cut into tiles whose borders cannot be seen."""
+"""How planes are cut into blocks, and large ones into tiles with unseen borders."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Float, Index
+from napari_dip.tasks.plane import Pixels
 
 Region = tuple[slice, ...]
 """Spatial index of a part of a plane."""
@@ -21,14 +27,20 @@ SIDE = 768
 WHOLE = 1024
 """Pixels along a square whose area is not cut yet."""
 
+MOST = 100_000
+"""Tiles of a plane, which take days.  Damaged headers can promise more."""
+
 FIELD = 64
 """Pixels that a prediction depends on, along each axis, on either side."""
 
 AROUND = 32
 """The same of a tile that is fitted by itself and blended into its neighbours."""
 
-REACH = 36
+REACH = 60
 """The same of the filters, which look for similar patches."""
+
+PROBES = 2
+"""Small regions along a side of a plane from which its noise is learned."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,12 @@ def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterato
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
+    count = math.prod(-(-n // side) for n in sides)
+    if count > MOST:
+        raise InputError(
+            f"image must have planes of at most {MOST} tiles; got {count} tiles of "
+            f"{side} pixels in a plane of shape {tuple(sides)}"
+        )
     for core in itertools.product(*(_parts(n, side) for n in sides)):
         seen = _wider(core, field, sides)
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
@@ -83,23 +101,24 @@ def _parts(length: int, side: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
-def probes(sides: Sequence[int], count: int = 2) -> Iterator[Region]:
+def probes(sides: Sequence[int]) -> Iterator[Region]:
     """Yield small regions that are spread over a plane."""
-    parts = [_spread(n, min(n, GRID), count) for n in sides]
+    parts = [_spread(n, min(n, GRID)) for n in sides]
     yield from itertools.product(*parts)
 
 
-def _spread(side: int, width: int, count: int) -> list[slice]:
-    """Return up to so many equally spaced parts along a side."""
-    count = min(count, side // width)
+def _spread(side: int, width: int) -> list[slice]:
+    """Return up to `PROBES` equally spaced parts along a side."""
+    count = min(PROBES, side // width)
     gap = (side - count * width) / (count + 1)
     starts = [round(gap + i * (width + gap)) for i in range(count)]
     return [slice(a, a + width) for a in starts]
 
 
-def _wider(region: Region, by: int, sides: Sequence[int]) -> Region:
+def _wider(region: Region, margin: int, sides: Sequence[int]) -> Region:
+    """Return a region with a margin, as far as the plane goes."""
     return tuple(
-        slice(max(part.start - by, 0), min(part.stop + by, n))
+        slice(max(part.start - margin, 0), min(part.stop + margin, n))
         for part, n in zip(region, sides, strict=True)
     )
 
@@ -110,3 +129,88 @@ def within(region: Region, other: Region) -> Region:
         slice(part.start - o.start, part.stop - o.start)
         for part, o in zip(region, other, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of an image that is fitted by itself.
+
+    A plane, or volume, is the block without a halo.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane, of which the seed of the fit is made.
+    index : tuple
+        Index of the plane in the array.
+    channels : tuple of int
+        Channels that are fitted together.
+    start, stop : tuple of int
+        Pixels of the plane that are fitted, halo included, along every spatial axis.
+    halo : tuple of tuple of int
+        Pixels at either end of every spatial axis that neighbouring blocks share.
+    """
+
+    plane: int
+    index: Index
+    channels: tuple[int, ...]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    halo: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def whole(
+        cls,
+        plane: int,
+        index: Index,
+        channels: tuple[int, ...],
+        sides: tuple[int, ...],
+    ) -> Block:
+        """Return the block of a whole plane."""
+        ends = ((0, 0),) * len(sides)
+        return cls(plane, index, channels, (0,) * len(sides), sides, ends)
+
+    def tiled(self, side: int, reach: int) -> list[Block]:
+        """Return the tiles of a plane as blocks that are blended into each other."""
+        blocks = []
+        for tile in tiles(self.stop, side, reach):
+            ends = zip(tile.seen, self.stop, strict=True)
+            halo = tuple(
+                (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))
+                for part, n in ends
+            )
+            start = tuple(part.start for part in tile.seen)
+            stop = tuple(part.stop for part in tile.seen)
+            blocks.append(replace(self, start=start, stop=stop, halo=halo))
+        return blocks
+
+    def cut(self, pixels: Pixels) -> Pixels:
+        """Return the block's part of a plane."""
+        index = (slice(None), *self.region())
+        chosen = list(self.channels)
+        return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
+
+    def is_known(self, pixels: Pixels) -> bool:
+        """Return whether any pixel of it is known in all of its channels."""
+        return bool(pixels.known(self.channels)[self.region()].any())
+
+    def region(self, factor: int = 1) -> tuple[slice, ...]:
+        """Return the spatial index of the block, in pixels that are `factor` finer."""
+        return tuple(
+            slice(factor * a, factor * b)
+            for a, b in zip(self.start, self.stop, strict=True)
+        )
+
+    def window(self, factor: int = 1) -> Float:
+        """Return the weights with which the block is blended in, (Y, X) or (Z, Y, X).
+
+        They rise across the halo so that those of two neighbours sum to one.
+        """
+        weights = np.ones((), np.float32)
+        for a, b, ends in zip(self.start, self.stop, self.halo, strict=True):
+            ramp = np.ones(factor * (b - a), np.float32)
+            first, last = (factor * n for n in ends)
+            ramp[:first] = (np.arange(first) + 0.5) / max(first, 1)
+            ramp[len(ramp) - last :] = 1 - (np.arange(last) + 0.5) / max(last, 1)
+            weights = weights[..., np.newaxis] * ramp
+        return weights

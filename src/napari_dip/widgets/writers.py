@@ -193,7 +193,7 @@ def _write_with_labels(
         for name, layer in zip(names, labels, strict=True)
     }
     text = _dumps(image.provenance)
-    with atomic.replacing_folder(target, overwrite=overwrite) as temporary:
+    with atomic.replacing(target, overwrite=overwrite, folder=True) as temporary:
         zarr.write(temporary, image.data, header, text, labels=inside)
 
 

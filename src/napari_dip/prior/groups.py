@@ -1,0 +1,182 @@
+"""Groups of similar patches of an image, and what is estimated of them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dip.prior import interrupt
+
+SMALLEST = 3
+"""Pixels along a patch at least."""
+
+STRIP = 1 << 14
+"""References that are compared at once: each with a thousand candidates."""
+
+CHUNK = 1 << 21
+"""Numbers of the groups that are estimated at once."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How patches are grouped.
+
+    Attributes
+    ----------
+    side : int
+        Pixels along a patch.
+    step : int
+        Pixels from reference to reference, at most `side`.
+    alike : int
+        Patches of a group.
+    window : int
+        Pixels that a patch may be away from its reference, along each axis.
+    """
+
+    side: int
+    step: int
+    alike: int
+    window: int
+
+
+def filter_groups(
+    images: Tensor,
+    search: Tensor,
+    grouping: Grouping,
+    estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]],
+) -> Tensor:
+    """Estimate groups of similar patches of a plane, and average what overlaps.
+
+    Parameters
+    ----------
+    images : Tensor
+        (N, C, Y, X): N - 1 images and the variance of the noise.
+    search : Tensor
+        (C', Y, X): image in which patches are compared.
+    grouping : Grouping
+        How patches are grouped.
+    estimates : callable
+        Called with the groups of the N - 1 images, each (groups, patches, values), and
+        the mean variance of the noise in them, (groups, 1, 1).  Yields estimates of the
+        patches, of the shape of a group, and their certainties, (groups, patches, 1) or
+        (groups, 1, 1).
+
+    Returns
+    -------
+    Tensor
+        (C, Y, X): mean of the estimates, in each of which a pixel is the average over
+        all patches that hold it, weighted by their certainties.
+    """
+    channels, *sides = images.shape[1:]
+    side = grouping.side
+    images = extended(images, grouping)
+    search = extended(search[None], grouping)[0]
+    height, width = images.shape[2:]
+    columns = width - side + 1
+    plane = height * width * torch.arange(channels, device=images.device)
+    within = (plane[:, None] + offsets_in_patch(side, width, images.device)).flatten()
+    # Estimate by estimate.
+    totals: dict[int, Tensor] = {}
+    weights: dict[int, Tensor] = {}
+    for corners in similar(search, grouping):
+        top = int(corners.min()) // width
+        end = int(corners.max()) // width + side
+        values = F.unfold(images[:-1, :, top:end], side).mT.contiguous()
+        level = F.avg_pool2d(images[-1, :, top:end].mean(dim=0, keepdim=True), side, 1)
+        rows = [*values, level.reshape(-1, 1)]
+        chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
+        for part in corners.split(chunk):
+            interrupt.check()
+            number = ((part // width - top) * columns + part % width).flatten()
+            *patches, noise = (
+                row.index_select(0, number).unflatten(0, part.shape) for row in rows
+            )
+            index = (part[..., None] + within).flatten()
+            for i, (estimate, certainty) in enumerate(
+                estimates(*patches, noise.mean(dim=1, keepdim=True))
+            ):
+                for sums, added in (
+                    (totals, estimate * certainty),
+                    (weights, certainty.expand(estimate.shape)),
+                ):
+                    sums.setdefault(i, images.new_zeros(channels * height * width))
+                    sums[i].scatter_add_(0, index, added.flatten())
+    # Every pixel is in a reference patch, so that no weight is zero.
+    averages = torch.stack([totals[i] / weights[i] for i in totals])
+    image = averages.mean(dim=0).reshape(channels, height, width)
+    return image[:, : sides[0], : sides[1]]
+
+
+def plane_by_plane(filter_plane: Callable[..., Tensor], *images: Tensor) -> Tensor:
+    """Filter the planes (C, Y, X) of images of (1, C, Y, X) or (1, C, Z, Y, X)."""
+    first = images[0]
+    flat = [i.reshape(i.shape[1], -1, *i.shape[-2:]).unbind(1) for i in images]
+    filtered = [filter_plane(*planes) for planes in zip(*flat, strict=True)]
+    return torch.stack(filtered, dim=1).reshape(first.shape)
+
+
+def patch_side(values: int, channels: int) -> int:
+    """Return the pixels along a patch of about so many values."""
+    return max(round(math.sqrt(values / channels)), SMALLEST)
+
+
+def extended(images: Tensor, grouping: Grouping) -> Tensor:
+    """Return images (N, C, Y, X), extended to references up to the far borders."""
+    below, right = (-(n - grouping.side) % grouping.step for n in images.shape[2:])
+    return F.pad(images, [0, right, 0, below], mode="reflect")
+
+
+def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
+    """Return the pixels of a patch, counted from its first along rows of `width`."""
+    line = torch.arange(side, device=device)
+    return (line[:, None] * width + line).flatten()
+
+
+def similar(pilot: Tensor, grouping: Grouping) -> Iterator[Tensor]:
+    """Yield the first pixels of the patches of every group, (references, patches).
+
+    Parameters
+    ----------
+    pilot : Tensor
+        Image (C, Y, X) in which patches are compared.
+    grouping : Grouping
+        How patches are grouped.
+    """
+    side, step = grouping.side, grouping.step
+    _, height, width = pilot.shape
+    down, right = height - side, width - side
+    reach = min(grouping.window, max(down, right))
+    offsets = torch.arange(-reach, reach + 1, device=pilot.device)
+    columns = torch.arange(0, right + 1, step, device=pilot.device)
+    alike = min(grouping.alike, (down + 1) * (right + 1))
+    padded = F.pad(pilot, [reach] * 4)
+    lines = max(STRIP // len(columns), 1) * step
+    for top in range(0, down + 1, lines):
+        rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
+        high = (len(rows) - 1) * step + side
+        references = pilot[:, top : top + high]
+        distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
+        for y in range(len(offsets)):
+            interrupt.check()
+            for x in range(len(offsets)):
+                there = padded[:, top + y : top + y + high, x : x + width]
+                # Column sums first: they are shared by the patches of a row.
+                error = (there - references).square_().sum(dim=0)[None, None]
+                error = F.avg_pool2d(error, (side, 1), (step, 1))
+                distance[y, x] = F.avg_pool2d(error, (1, side), (1, step))[0, 0]
+        at_y = offsets[:, None] + rows
+        at_x = offsets[:, None] + columns
+        inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]
+        inside = inside & ((at_x >= 0) & (at_x <= right))[:, None]
+        distance.masked_fill_(~inside, torch.inf)
+        # The reference itself is always in its group.
+        distance[reach, reach] = -1
+        nearest = distance.flatten(0, 1).topk(alike, dim=0, largest=False, sorted=False)
+        first = rows[:, None] + offsets[nearest.indices // len(offsets)]
+        second = columns + offsets[nearest.indices % len(offsets)]
+        yield (first * width + second).flatten(1).T

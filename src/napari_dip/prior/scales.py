@@ -1,0 +1,43 @@
+"""How often, and along which axes, a network halves the resolution."""
+
+from __future__ import annotations
+
+import math
+
+from napari_dip.errors import InputError
+
+
+class Halving:
+    """Base of networks that halve the resolution at every scale.
+
+    Attributes
+    ----------
+    flat_scales : int
+        How many of the finest scales leave the first spatial axis of a volume at full
+        resolution: for stacks whose planes are further apart than their pixels.
+    """
+
+    flat_scales: int
+
+    @property
+    def scales(self) -> int:
+        """Number of scales, each halving the resolution once."""
+        raise NotImplementedError
+
+    def check_flat_scales(self) -> None:
+        """Raise if there are not as many scales."""
+        if not 0 <= self.flat_scales <= self.scales:
+            raise InputError(
+                f"{type(self).__name__}: flat_scales must be from 0 to the number of "
+                f"scales ({self.scales}); got {self.flat_scales}"
+            )
+
+    def strides(self, ndim: int) -> list[tuple[int, ...]]:
+        """Return the downsampling factors of every scale, finest first."""
+        full = (2,) * ndim
+        flat = (1, *full[1:]) if ndim == 3 else full
+        return [flat if i < self.flat_scales else full for i in range(self.scales)]
+
+    def multiple(self, ndim: int) -> tuple[int, ...]:
+        """Return what the sides of an image have to be multiples of."""
+        return tuple(math.prod(s) for s in zip(*self.strides(ndim), strict=True))

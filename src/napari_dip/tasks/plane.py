@@ -1,0 +1,357 @@
+"""One image or volume of a stack, cleaned and scaled for a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import FLOAT32, Float, Index
+from napari_dip.tasks.constant import constant_regions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST = 1e300
+"""Largest value that leaves float64 room for sums and differences."""
+
+OUTLYING = 1e5
+"""Distance from the median, in median distances, beyond which no measurement lies: a
+camera of 16 bits reaches 65,535 grey levels."""
+
+FAR = 20.0
+"""Range of the image from which on something is too bright to be fitted in it."""
+
+BRIGHTEST = 1.1
+"""Scaled value above which the rest is then put aside: networks reach that far."""
+
+FEW_OUTLIERS = 1e-3
+"""Part of the pixels above which they are no outliers but structure, unless they have
+only one or two values, as those that stand for missing pixels have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """One image or volume as it came.
+
+    Attributes
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), NaN where missing.
+    constant : ndarray
+        bool, of the same shape, true in regions of one value; see `constant_regions`.
+    """
+
+    values: NDArray[Any]
+    constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Pixels:
+        """Find the constant regions."""
+        channels = values.astype(np.float64)
+        return cls(values, np.stack([constant_regions(c) for c in channels]))
+
+    def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
+        """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""
+        known: NDArray[np.bool_] = ~np.isnan(self.values[list(channels)]).any(axis=0)
+        return known
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One image or volume, cleaned and scaled for a fit, every channel by itself.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        The input, (C, Y, X) or (C, Z, Y, X), NaN where missing.
+    values : ndarray
+        float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
+    known : ndarray
+        float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
+    constant : ndarray
+        bool, of the shape of `values`, true in regions of one value.
+    offset, span : ndarray
+        float64, one per channel: ``input = offset + span * values``.
+    dtype : numpy.dtype
+        Type of results in the units of the input; see `float_type`.
+    warnings : tuple of str
+        What the user should know about the pixels.
+    beyond : ndarray, optional
+        What has been cut off `values`, to be added to the result, where a few pixels
+        are so bright that in their range nothing would be left of the others.
+    """
+
+    pixels: NDArray[Any]
+    values: Float
+    known: Float
+    constant: NDArray[np.bool_]
+    offset: NDArray[np.float64]
+    span: NDArray[np.float64]
+    dtype: np.dtype[Any] = FLOAT32
+    warnings: tuple[str, ...] = ()
+    beyond: Float | None = None
+
+    @property
+    def noisy(self) -> NDArray[np.bool_]:
+        """Values that can tell something about the noise, of the shape of `values`."""
+        return (self.known > 0) & ~self.constant
+
+    @property
+    def levels(self) -> NDArray[Any] | None:
+        """The value of every channel, where each has but one; else None."""
+        pixels = self.pixels[:, self.known > 0]
+        one = pixels[:, 0]
+        return one if (pixels == one[:, None]).all() else None
+
+    def to_units(self, values: Float) -> NDArray[Any]:
+        """Return `values` in the units of the input, of type `dtype`.
+
+        They may have finer pixels than the input.
+        """
+        if self.beyond is not None:
+            beyond = self.beyond
+            for axis in range(1, values.ndim):
+                factor = values.shape[axis] // beyond.shape[axis]
+                beyond = beyond.repeat(factor, axis) if factor > 1 else beyond
+            values = values + beyond
+        span, offset = self._in_units(self.span), self._in_units(self.offset)
+        scaled: NDArray[Any] = values * span + offset
+        return scaled
+
+    def _in_units(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
+        """Return one number per channel, to compute with pixels of type `dtype`."""
+        return per_channel(numbers, self.values).astype(self.dtype)
+
+    def cut(self, region: Index) -> Plane:
+        """Return a part of the plane."""
+        inside = (slice(None), *region)
+        return replace(
+            self,
+            pixels=self.pixels[inside],
+            values=self.values[inside],
+            known=self.known[region],
+            constant=self.constant[inside],
+            beyond=None if self.beyond is None else self.beyond[inside],
+        )
+
+    def above(self, background: NDArray[np.float64]) -> Plane:
+        """Return the plane with another value of every channel as zero."""
+        over = self.to_units(self.values) - self._in_units(background)
+        scaled = (over / self._in_units(self.span)).astype(np.float32)
+        return replace(self, values=scaled, offset=background, beyond=None)
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
+        # torch only now: command line and widget read recipes without it.
+        import torch
+
+        values, known = torch.from_numpy(self.values), torch.from_numpy(self.known)
+        return values[None], known[None, None]
+
+
+def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:
+    """Return one number per channel in a shape that broadcasts over `values`."""
+    return np.reshape(numbers, (-1, *[1] * (values.ndim - 1)))
+
+
+def prepare(
+    pixels: Pixels | NDArray[Any],
+    name: str,
+    *,
+    unit: bool = False,
+    skip_constant: bool = False,
+    together: bool = False,
+    scale: tuple[Any, Any] | None = None,
+) -> Plane:
+    """Clean and scale one plane.
+
+    Parameters
+    ----------
+    pixels : Pixels or ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    name : str
+        Name of the argument, for errors.
+    unit : bool
+        Map minimum and maximum to 0 and 1, as the papers' images are, in place
+        of the 0.1 and 99.9 percentiles to 0.05 and 0.95, which leave outliers
+        and a sigmoid's ends room.
+    skip_constant : bool
+        Leave constant regions out of the percentiles, where something else is there.
+    together : bool
+        Scale all channels alike, for colours of one kind.
+    scale : tuple of sequence of float, optional
+        Offset and span of every channel, where they are known already.
+
+    Raises
+    ------
+    InputError
+        If there are infinities or nothing but NaN.
+    """
+    if not isinstance(pixels, Pixels):
+        pixels = Pixels.of(pixels)
+    plane = pixels.values.astype(np.float64)
+    known = np.asarray(known_pixels(plane, name).all(axis=0))
+    if not known.any():
+        raise InputError(f"{name} must have known pixels; got nothing but NaN")
+    varying = _varying(plane, known, pixels.constant)
+    outlying = _outliers(plane, varying)
+    warnings: tuple[str, ...] = ()
+    if (known & outlying).any():
+        known = known & ~outlying
+        warnings = (
+            f"pixels of {name} that lie more than {OUTLYING:,.0f} times as far from "
+            f"the median as others took no part in the fit; their number is "
+            f"{np.count_nonzero(outlying)}",
+        )
+    if scale is None:
+        used = np.broadcast_to(known, plane.shape)
+        if skip_constant and not unit:
+            used = used & varying
+        scale = _scale(plane, used, unit, together)
+    offset, span = (np.asarray(v, np.float64) for v in scale)
+    plane[:, ~known] = np.nan
+    scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
+    values, beyond = np.asarray(scaled, np.float32), None
+    if not (unit or together):
+        values, beyond = _cut_off(values)
+    values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
+    dtypes = [
+        float_type(low, low + width * bool(np.ptp(channel[known])))
+        for channel, low, width in zip(plane, offset, span, strict=True)
+    ]
+    return Plane(
+        pixels.values,
+        values,
+        np.asarray(known, np.float32),
+        pixels.constant,
+        offset,
+        span,
+        np.result_type(*dtypes),
+        warnings,
+        beyond,
+    )
+
+
+def _varying(
+    plane: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    constant: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Return the known values of every channel that are outside of constant regions.
+
+    Where these do not vary, as in an image with a single bright pixel, it is all known
+    values.
+    """
+    varying = known & ~constant
+    for chosen, channel in zip(varying, plane, strict=True):
+        if not chosen.any() or not np.ptp(channel[chosen]):
+            chosen[:] = known
+    return varying
+
+
+def known_pixels(plane: NDArray[np.float64], name: str) -> NDArray[np.bool_]:
+    """Return which values are known: all but NaN.
+
+    Raises
+    ------
+    InputError
+        If there are infinities, or values larger than `LARGEST`.
+    """
+    if (np.abs(plane) > LARGEST).any():
+        infinite = int(np.isinf(plane).sum())
+        if infinite:
+            raise InputError(
+                f"{name} must be finite (NaN marks missing pixels); got {infinite} "
+                f"infinite values"
+            )
+        raise InputError(
+            f"{name} must be from {-LARGEST} to {LARGEST}; got values from "
+            f"{np.nanmin(plane):.3g} to {np.nanmax(plane):.3g}"
+        )
+    return ~np.isnan(plane)
+
+
+def float_type(low: float, high: float) -> np.dtype[Any]:
+    """Return float32, or float64 where float32 cannot hold a range of values.
+
+    Its steps at the larger end must not be coarser than a 256th of the range, and
+    both must be far from its own limits.
+    """
+    top, span = max(abs(low), abs(high)), high - low
+    held = span == 0 or (top <= 2**15 * span and span > 1e-30)
+    return np.dtype(np.float32 if held and top < 1e30 else np.float64)
+
+
+def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where a channel has a value that cannot have been measured.
+
+    Broken pixels and values that stand for missing ones, such as 1e30, would leave
+    nothing of the others in float32.  The used values decide.
+    """
+    outlying = np.zeros(plane.shape[1:], bool)
+    for channel, chosen in zip(plane, used, strict=True):
+        part = channel[chosen]
+        centre = np.median(part)
+        away = np.abs(part - centre)
+        differing = away[away > 0]
+        reach = OUTLYING * np.median(differing) if differing.size else np.inf
+        far = part[away > reach]
+        if len(far) <= FEW_OUTLIERS * len(part) or len(np.unique(far)) <= 2:
+            outlying |= np.abs(channel - centre) > reach
+    return outlying
+
+
+def _cut_off(values: Float) -> tuple[Float, Float | None]:
+    """Cut few values that are far too bright off; also return what they were beyond."""
+    if not (values > FAR).any():
+        return values, None
+    return values.clip(max=BRIGHTEST), np.nan_to_num((values - BRIGHTEST).clip(min=0))
+
+
+def _scale(
+    plane: NDArray[np.float64], used: NDArray[np.bool_], unit: bool, together: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return offset and span of every channel by the used values; see `prepare`."""
+    parts = (
+        [plane[used]]
+        if together
+        else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
+    )
+    ends = [_ends(part if unit or together else _near(part), unit) for part in parts]
+    low, high = np.broadcast_to(ends, (len(plane), 2)).T
+    span = np.where(high > low, high - low, 1.0)
+    if unit:
+        return low, span
+    span = span / 0.9
+    return low - 0.05 * span, span
+
+
+def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out values far above the others where they would decide on the range."""
+    low, high, top = np.percentile(part, [0.1, 99, 99.9])
+    limit = low + FAR * (high - low) / 0.9
+    return part[part <= limit] if low < high and top > limit else part
+
+
+def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
+    """Return the ends of the range of values; see `prepare`."""
+    low, high = np.percentile(part, [0.1, 99.9])
+    if unit or low == high:  # few values differ from the others
+        low, high = part.min(), part.max()
+    return float(low), float(high)
+
+
+def keeping(
+    plane: Plane, to_units: Callable[[Float], NDArray[Any]], kept: NDArray[np.bool_]
+) -> Callable[[Float], NDArray[Any]]:
+    """Return the way back to units that leaves the kept pixels exactly as they came."""
+    if not kept.any():
+        return to_units
+    exact = np.result_type(plane.pixels.dtype, np.float32)
+    given = np.where(kept, plane.pixels, 0).astype(exact)
+    return lambda values: np.where(kept, given, to_units(values))
