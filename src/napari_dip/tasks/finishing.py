@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -234,14 +235,27 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     import torch
 
     from napari_dip.prior.collaborative import collaborative_filter
-    from napari_dip.prior.thresholding import collaborative_threshold
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
-        first = collaborative_threshold(noisy, variance)
+        first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
         return collaborative_filter(noisy, pilot, variance, search=first)
 
     return _filtered(plane, noise, filter_noisy, 1)
+
+
+def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
+    """Return the estimate by thresholds, which compares noise of one level."""
+    import torch
+
+    from napari_dip.prior.thresholding import collaborative_threshold
+
+    if noise.kind == "gaussian":
+        return collaborative_threshold(noisy, variance)
+    even = torch.from_numpy(stabilised(noisy[0].cpu().numpy(), noise))[None].to(noisy)
+    estimate = collaborative_threshold(even, torch.ones_like(even))
+    values = unstabilised(estimate[0].cpu().numpy(), noise)
+    return torch.from_numpy(values)[None].to(noisy)
 
 
 def same_mean(plane: Plane, noise: NoiseModel) -> Step:
