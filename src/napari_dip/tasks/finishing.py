@@ -228,9 +228,9 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
 def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
-    A first estimate by thresholds, in which the network has no part, tells which
-    patches are similar.  Its mean with the restored image tells what they have in
-    common: both err independently.
+    The mean of the restored image and an estimate by thresholds, in which the network
+    has no part, tells which patches are similar, and what they have in common: both err
+    independently.
     """
     import torch
 
@@ -239,7 +239,7 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
         first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        return collaborative_filter(noisy, pilot, variance, search=first)
+        return collaborative_filter(noisy, pilot, variance)
 
     return _filtered(plane, noise, filter_noisy, 1)
 
