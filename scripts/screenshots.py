@@ -184,7 +184,7 @@ def take(task: str, options) -> None:
         viewer.canvas.grid.enabled = True
         spin(0.5)
         heart.go_on()
-        spin(until=lambda: share[-1] > 0.2 or controller.state == "idle")
+        spin(until=lambda: share[-1] > 0.6 or controller.state == "idle")
         heart.stop()
         picture(f"{task}-running")
         heart.go_on()

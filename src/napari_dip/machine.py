@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from collections.abc import Callable
 
 from napari_dip.errors import InputError
 
@@ -44,6 +46,20 @@ def budget(name: str) -> float | None:
         kind = "number of bytes, such as 8G" if memory else "number"
         raise InputError(f"{name} must be a positive {kind}; got {text!r}")
     return value
+
+
+def deadline() -> Callable[[], float | None]:
+    """Begin to count the seconds that the fits of an image may take.
+
+    Returns
+    -------
+    callable
+        Returns the seconds once they are over, and None before, or where the user has
+        set none.
+    """
+    seconds = budget(MAX_SECONDS)
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    return lambda: seconds if time.monotonic() > end else None
 
 
 def check_iterations(count: int) -> None:

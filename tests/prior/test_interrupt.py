@@ -1,9 +1,13 @@
 """Fits that are stopped in the middle of a step."""
 
+import time
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
+from napari_dip import denoise
 from napari_dip.prior import interrupt
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Noise
@@ -95,7 +99,7 @@ def test_nothing_is_given_up_before_there_is_an_image(problem):
 
 
 def test_a_stop_is_heard_between_two_layers(problem, monkeypatch):
-    asked, computed = Asked(70), []
+    asked, computed = Asked(200), []
     forward = Conv.forward
 
     def counted(self, x):
@@ -139,3 +143,41 @@ def test_who_does_not_ask_pays_nothing():
     x = torch.rand(1, 1, 8, 8, requires_grad=True)
     interrupt.check_both_ways(x)
     assert not x._backward_hooks
+
+
+def test_no_part_of_a_step_is_long_between_two_questions():
+    """The backward pass of one convolution at full resolution is what remains."""
+    noisy = torch.rand(1, 1, 192, 192)
+    times = []
+
+    def wanted():
+        times.append(time.thread_time())
+        return False
+
+    shares = []
+    with interrupt.asking(wanted):
+        network = Prior(Local((32, 32, 32, 32)), BlindSpot(0.25))
+        for _ in fit(Problem(noisy), network, settings(average="weights")):
+            ends = [*times, time.thread_time()]
+            longest = max(b - a for a, b in pairwise(ends))
+            shares.append(longest / (ends[-1] - ends[0]))
+            times[:] = [time.thread_time()]
+    assert min(shares) < 0.3
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_what_precedes_the_first_iteration_asks(after, monkeypatch):
+    class GaveUp(Exception):
+        pass
+
+    asked = Asked(after)
+
+    def wanted():
+        if asked():
+            raise GaveUp
+        return False
+
+    noisy = np.random.default_rng(0).normal(0, 1, (32, 32)).astype(np.float32)
+    monkeypatch.setattr("napari_dip.prior.fit.estimate", None)  # is not reached
+    with interrupt.asking(wanted), pytest.raises(GaveUp):
+        denoise(noisy)

@@ -9,6 +9,7 @@ from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.denoise import DenoiseWidget
 from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
 from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.task import ALL, SHOWN
 
 pytestmark = pytest.mark.gui
 
@@ -60,6 +61,8 @@ def test_a_psf_is_another_and_smaller_layer(open_widget, noisy, empty_viewer):
     assert chosen(widget) == {"image": "beads", "psf": "psf"}
     empty_viewer.layers.remove("psf")
     assert chosen(widget) == {"image": "beads", "psf": "spot"}
+    empty_viewer.add_image(np.ones((65, 65), np.float32), name="PSF 1.4 NA")
+    assert chosen(widget) == {"image": "beads", "psf": "PSF 1.4 NA"}
 
 
 def test_a_layer_that_does_not_fit_is_not_chosen(open_widget, noisy):
@@ -302,3 +305,63 @@ def test_why_a_fit_failed_is_said_once_and_not_for_longer_than_it_is_true(
     assert not widget.panel.progress.isVisibleTo(widget)
     finish(widget)
     assert "Finished" in widget.panel.progress.text()
+
+
+PSF = np.ones((1, 1, 1, 5, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "data", "add"),
+    [
+        (DeconvolveWidget, "psf", PSF, "add_image"),
+        (DenoiseGuidedWidget, "guide", np.ones((1, 1, 3, 32, 32)), "add_image"),
+        (DenoiseGuidedWidget, "guide", np.ones((1, 1, 1, 32, 32)), "add_image"),
+        (InpaintWidget, "mask", np.ones((1, 1, 3, 32, 32), int), "add_labels"),
+        (InpaintWidget, "mask", np.ones((1, 1, 32, 32), int), "add_labels"),
+    ],
+)
+@pytest.mark.parametrize("planes", [ALL, SHOWN])
+def test_layers_with_axes_of_one_element_are_taken(
+    open_widget, empty_viewer, finish, noisy, kind, name, data, add, planes
+):
+    data = data.copy()
+    if name == "mask":
+        data[..., 8:, :] = 0
+    stack = np.stack([noisy, noisy, noisy + 9])
+    _, widget = open_widget(stack, kind=kind, iterations=2)
+    getattr(empty_viewer, add)(data, name=name)
+    assert chosen(widget) == {"image": "raw", name: name}
+    widget.planes.value = planes
+    widget.pieces(widget.work())  # does not raise
+    finish(widget)
+    assert widget.panel.progress.text().startswith("Finished after")
+    (result,) = [a for a in empty_viewer.layers if "DIP" in a.name]
+    assert result.data.shape == ((3, 32, 32) if planes == ALL else (1, 32, 32))
+    assert (result.data != stack[: len(result.data)]).any()
+
+
+def test_an_image_with_axes_of_one_element_is_taken(
+    open_widget, empty_viewer, finish, noisy
+):
+    image = np.stack([noisy, noisy])[None, :, None]
+    _, widget = open_widget(image, kind=InpaintWidget, iterations=2)
+    mask = np.zeros((2, 1, 32, 32), int)
+    mask[..., 5:9, 5:9] = 1
+    empty_viewer.add_labels(mask, name="mask")
+    widget.planes.value = SHOWN
+    finish(widget)
+    assert empty_viewer.layers["raw [DIP inpaint]"].data.shape == (1, 1, 1, 32, 32)
+
+
+def test_which_labels_count_is_asked_of_a_labels_layer_only(
+    open_widget, empty_viewer, noisy
+):
+    _, widget = open_widget(noisy, kind=InpaintWidget)
+    mask = widget.inputs["mask"]
+    empty_viewer.add_labels(painted(noisy.shape), name="labels")
+    assert mask.labels.native.isVisibleTo(widget)
+    empty_viewer.add_shapes([HOLE], name="shapes")
+    mask.choose("shapes")
+    assert not mask.labels.native.isVisibleTo(widget)
+    mask.choose("labels")
+    assert mask.labels.native.isVisibleTo(widget)

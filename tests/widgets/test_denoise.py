@@ -309,7 +309,7 @@ def test_stopping_a_stack_is_told_once_and_leaves_what_was_not_begun_empty(
     assert "Plane 1 is done as far as it was" in text
     assert "planes 2 to 3 were not begun and are empty" in text
     assert len(result.metadata["napari-dip"]["warnings"]) == 1
-    assert result.metadata["napari-dip"]["planes_begun"] == 1
+    assert result.metadata["napari-dip"]["planes_not_begun"] == [1, 2]
     assert np.isfinite(result.data[0]).all()
     assert not np.array_equal(result.data[0], noisy)
     assert np.isnan(result.data[1:]).all()

@@ -6,6 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_dip.errors import InputError
+from napari_dip.widgets.layers import lies_on
 from napari_dip.widgets.masks import MaskInput, chosen_labels, empty_mask, mask_of
 
 SQUARE = np.array([[5, 5], [5, 10], [10, 10], [10, 5]], float)
@@ -158,3 +159,73 @@ def test_the_control_gives_arrays_and_code_that_agree(image):
     assert np.array_equal(eval(code, {"viewer": viewer, "mask_of": mask_of}), array)
     with pytest.raises(InputError, match="only a labels layer"):
         control.file(crop)
+
+
+@pytest.fixture
+def stack():
+    return Image(np.zeros((3, 20, 30)), name="stack", scale=(2, 0.5, 0.5))
+
+
+def marked(shape):
+    data = np.zeros(shape, np.uint8)
+    data[..., 4:8, 5:9] = 1
+    return data
+
+
+def taken(mask, source, first=1):
+    """Return what a panel gives to the task for one plane of a stack."""
+    given = MaskInput("mask", ViewerModel(), "")
+    given.combo.choices = [mask]
+    given.combo.value = mask
+    crop = (slice(first, first + 1), *[slice(None)] * 2)[-source.ndim :]
+    return given, given.array(source, crop)()
+
+
+@pytest.mark.parametrize(
+    ("sides", "of_plane"),
+    [
+        ((1, 1, 3, 20, 30), (1, 1, 1, 20, 30)),
+        ((1, 1, 1, 20, 30), (1, 1, 1, 20, 30)),
+        ((1, 20, 30), (1, 20, 30)),
+        ((1, 3, 20, 30), (1, 1, 20, 30)),
+    ],
+)
+def test_axes_of_one_element_do_not_count(stack, sides, of_plane):
+    scale = (1,) * (len(sides) - 3) + (2, 0.5, 0.5)
+    mask = Labels(marked(sides), name="mask", scale=scale)
+    given, values = taken(mask, stack)
+    assert values.shape == of_plane
+    assert values.sum() == 16
+    assert mask_of(mask, stack).shape == sides
+    assert given.suits(mask, stack) == (True, True)
+    assert not given.can_mend(stack)
+    assert given.centre(stack) == tuple(
+        int(i) for i in np.argwhere(marked(sides))[marked(sides).sum() // 2][-3:]
+    )
+    code = given.code(stack, (slice(1, 2), slice(0, 9), slice(None)))
+    whole = eval(
+        code,
+        {
+            "mask_of": lambda *_: marked(sides),
+            "viewer": type("V", (), {"layers": {"mask": mask, "stack": stack}}),
+        },
+    )
+    assert whole.shape == (*of_plane[:-2], 9, 30)
+
+
+def test_a_mask_of_five_axes_is_put_on_the_image(stack):
+    mask = Labels(marked((1, 1, 3, 20, 30)), name="mask")
+    given, _ = taken(Labels(mask.data, name="lies", scale=(1, 1, 2, 0.5, 0.5)), stack)
+    given.combo.choices = [mask]
+    given.combo.value = mask
+    assert given.can_mend(stack)
+    given.put_on(stack)
+    (copy,) = given.viewer.layers
+    np.testing.assert_array_equal(copy.data, mask.data[0, 0])
+    assert lies_on(stack, copy)
+
+
+def test_sides_that_differ_are_refused(stack):
+    mask = Labels(marked((1, 1, 2, 20, 30)), scale=(1, 1, 2, 0.5, 0.5))
+    with pytest.raises(InputError, match=r"got \(1, 1, 2, 20, 30\)"):
+        mask_of(mask, stack)

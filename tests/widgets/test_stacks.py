@@ -64,11 +64,113 @@ def test_the_residual_is_read_plane_by_plane(stopped_stack, until):
     assert tolerance(32 * 32) > 1.5
 
 
-def test_why_a_stack_cannot_go_on_is_said_beside_the_button(stopped_stack):
-    _, widget = stopped_stack()
+def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
+    stopped_stack, until, messages
+):
+    viewer, widget = stopped_stack()
+    layer, controller = viewer.layers[RESULT], widget.controller
+    first = layer.data[0].copy()
+    parts = []
+    controller.reported.connect(lambda report: parts.append(report.part))
+    assert widget.scrubber.go_on_button.isEnabled()
+    widget.scrubber.go_on_button.click()
+    until(lambda: controller.state == "idle")
+    assert set(parts) == {1, 2, 3}
+    assert [layer.name for layer in viewer.layers] == ["raw", RESULT]
+    assert np.isfinite(layer.data).all()
+    np.testing.assert_array_equal(layer.data[0], first)
+    assert messages == []
+    text = widget.panel.progress.text()
+    assert text.startswith("Finished after 120 iterations")
+    assert "begun" not in text
+    assert layer.metadata["napari-dip"]["planes_not_begun"] == []
+    viewer.dims.set_current_step(0, 3)
+    widget.comparison.residual_button.click()
+    until(lambda: widget.comparison.reading.text().startswith("Plane 4 of 4. "))
+    assert "white noise" in widget.comparison.reading.text()
+    # It is done, and the reason why it cannot go on any further is beside the button.
     assert not widget.scrubber.go_on_button.isEnabled()
     assert widget.scrubber.reason.isVisibleTo(widget)
-    assert "one fit" in widget.scrubber.reason.text()
+    assert "All planes are done" in widget.scrubber.reason.text()
+
+
+def test_a_stack_can_go_on_before_there_are_images_to_look_back_at(
+    open_widget, until, noisy, slow
+):
+    stack = np.stack([noisy] * 3)
+    _, widget = open_widget(stack, iterations=100, contrast_limits=(0, 120))
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: len(reports) > 0)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    scrubber = widget.scrubber
+    assert len(scrubber.moments) < 3
+    assert scrubber.isVisibleTo(widget)
+    assert scrubber.go_on_button.isEnabled()
+    assert not scrubber.more.isEnabled()
+    assert scrubber.label.text() == "Shown: the result"
+
+
+def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish):
+    viewer, widget = stopped_stack()
+    layer = viewer.layers[RESULT]
+    widget.scrubber.go_on_button.click()
+    until(lambda: widget.controller.state == "idle")
+    finish(widget)
+    whole = viewer.layers[f"{RESULT} [1]"]
+    np.testing.assert_array_equal(layer.data, whole.data)
+
+
+def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messages):
+    viewer, widget = stopped_stack()
+    controller, layer = widget.controller, viewer.layers[RESULT]
+    reports = []
+    controller.reported.connect(reports.append)
+    widget.scrubber.go_on_button.click()
+    until(lambda: any(report.part == 2 for report in reports))
+    widget.panel.stop_button.click()
+    until(lambda: controller.state == "idle")
+    text = widget.panel.progress.text()
+    assert "Planes 1 to 3 are done" in text
+    assert "plane 4 was not begun and is empty" in text
+    kept = layer.data.copy()
+    del reports[:]
+    widget.scrubber.go_on_button.click()
+    until(lambda: len(reports) > 2)
+    widget.panel.cancel_button.click()
+    until(lambda: controller.state == "idle")
+    assert "the result before it was kept" in widget.panel.progress.text()
+    np.testing.assert_array_equal(layer.data, kept)
+    assert messages == []
+
+
+def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
+    open_widget, until, noisy, slow, every_image, messages, monkeypatch
+):
+    monkeypatch.setattr("napari_dip.tasks.shared.SIDE", 24)
+    stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
+    viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
+    widget.fields.fields["share"].value = "yes"
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: len(reports) > 2)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    data, (shown,) = viewer.layers[RESULT].data, {r.index[0] for r in reports}
+    assert np.isfinite(data[shown]).all()
+    assert (data[shown] != stack[shown]).all()
+    rest = [n for n in range(4) if n != shown]
+    assert np.isnan(data[rest]).all()
+    assert f"Plane {shown + 1} is done as far as it was" in widget.panel.progress.text()
+    assert messages == []
+    assert viewer.dims.current_step[0] == shown
+    widget.scrubber.go_on_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert np.isfinite(viewer.layers[RESULT].data).all()
+    assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
 def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):

@@ -9,12 +9,18 @@ from superqt.utils import WorkerBase
 
 from napari_dip.prior.layers import Conv
 from napari_dip.tasks import forecast
+from napari_dip.tasks.presets import TABLES
 from napari_dip.widgets import foresee
 from napari_dip.widgets.controller import duration
-from napari_dip.widgets.denoise import DenoiseWidget
 from napari_dip.widgets.enhance import EnhanceWidget
 from napari_dip.widgets.inpaint import InpaintWidget
-from napari_dip.widgets.quality import BEST, NORMAL, QUICK, Quality
+from napari_dip.widgets.quality import (
+    BEST,
+    NORMAL,
+    QUICK,
+    QUICK_ITERATIONS,
+    Quality,
+)
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 from napari_dip.widgets.task import SHOWN
 
@@ -199,7 +205,7 @@ def test_the_quality_fills_in_preset_and_iterations(open_widget, noisy):
     _, widget = open_widget(noisy, kind=InpaintWidget, iterations="auto")
     assert widget.quality.names == [QUICK, NORMAL, BEST]
     assert widget.quality.slider.value() == 1
-    for place, values in enumerate([("fast", 150), ("fast", "auto"), ("best", "auto")]):
+    for place, values in enumerate([("fast", 40), ("fast", "auto"), ("best", "auto")]):
         widget.quality.slider.setValue(place)
         filled = widget.fields.values()
         assert (filled["preset"], filled["iterations"]) == values
@@ -209,11 +215,6 @@ def test_the_quality_fills_in_preset_and_iterations(open_widget, noisy):
     widget.quality.slider.setValue(1)
     assert widget.fields.values()["preset"] == "fast"
     assert widget.quality.labels[BEST].isEnabled()
-
-
-def test_denoising_has_no_quick_look(open_widget, noisy):
-    _, widget = open_widget(noisy, kind=DenoiseWidget)
-    assert widget.quality.names == [NORMAL, BEST]
 
 
 # -- the visible region ---------------------------------------------------------------
@@ -325,3 +326,21 @@ def test_another_fit_waits_until_a_cancelled_one_has_ended(
     layers_take(0)
     until(lambda: widget.controller.state == "idle")
     assert [layer.name for layer in viewer.layers] == ["raw", RESULT]
+
+
+@pytest.mark.parametrize("task", QUICK_ITERATIONS)
+def test_a_quick_look_is_quicker_than_every_normal_fit(task):
+    for (preset, _), chosen in TABLES[task].items():
+        if preset == "fast":
+            assert 2 * QUICK_ITERATIONS[task] <= chosen.stop.maximum
+
+
+def test_denoising_has_a_quick_look_of_a_third_of_the_time(
+    open_widget, estimate, seconds, noisy, paced
+):
+    _, widget = open_widget(noisy, iterations="auto")
+    assert widget.quality.names == [QUICK, NORMAL, BEST]
+    estimate(widget)
+    assert seconds[QUICK] < 0.6 * seconds[NORMAL] < seconds[BEST]
+    widget.quality.slider.setValue(0)
+    assert widget.recipe().iterations == 20

@@ -99,7 +99,7 @@ class Kept:
         return state
 
     def see(self, it: Iterate, stopping: bool) -> bool:
-        """Write the state when it is time, or when the fit is to be stopped.
+        """Write the state when it is time, or when the fit is stopped.
 
         Returns `stopping`, as a callback of the fit does.
         """
@@ -109,7 +109,8 @@ class Kept:
         if keep.checkpoint is None:
             return stopping
         check_single(it, "checkpoint")
-        if stopping or now - self.since >= 60 * keep.minutes:
+        # The last iterate is that of a time limit, if the fit has not ended by itself.
+        if stopping or it.last or now - self.since >= 60 * keep.minutes:
             if it.checkpoint is None:
                 raise InputError(
                     "checkpoint needs a fit; there is none, for the weights are those "
@@ -123,14 +124,14 @@ class Kept:
             self.since = time.monotonic()
         return stopping
 
-    def finish(self, fit: Fit, stopped: bool, overwrite: bool) -> None:
+    def finish(self, fit: Fit, unfinished: bool, overwrite: bool) -> None:
         """Save the weights and remove the checkpoint, when the result is written.
 
-        With a checkpoint, a fit that the user has stopped is not yet at its end.
+        With a checkpoint, a fit that was stopped is not yet at its end.
         """
         keep = self.keep
         if keep.checkpoint is not None:
-            if stopped:
+            if unfinished:
                 return
             keep.checkpoint.unlink(missing_ok=True)
         if keep.save_weights is None:

@@ -151,7 +151,7 @@ class FileRun:
         result = Result(self.target, dict(self.sources), facts, origin)
         if self.uncertainty is not None:
             self._save_uncertainty(self.uncertainty, fit.uncertainty, like, result)
-        kept.finish(fit, result.stopped, self.overwrite)
+        kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
 
     def _save_uncertainty(
@@ -345,15 +345,20 @@ class Result:
         )
 
 
-def was_stopped(target: Path) -> bool:
-    """Return whether a file is the result of a fit that the user has stopped."""
-    from napari_dip.prior.fit import STOPPED
+def is_unfinished(made: Mapping[str, Any]) -> bool:
+    """Return whether the fit of a result was stopped, by the user or a time limit."""
+    from napari_dip.prior.fit import STOPPED, TIME_UP
 
+    reasons = str(made.get("stopped_by")).split("; ")
+    return any(reason.startswith((STOPPED, TIME_UP)) for reason in reasons)
+
+
+def was_stopped(target: Path) -> bool:
+    """Return whether a file is the result of a fit that was stopped."""
     try:
-        made = files.read_header(target).provenance or {}
+        return is_unfinished(files.read_header(target).provenance or {})
     except DipError:
         return False
-    return STOPPED in str(made.get("stopped_by")).split("; ")
 
 
 def save(

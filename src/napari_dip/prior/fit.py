@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 STOPPED = "stopped by the user"
 """Why a fit ended that was sent True."""
 
+TIME_UP = "the time limit"
+"""How the reason begins why a fit ended that has taken all the time it may."""
+
 
 def run_to_end(
     fitting: Generator[Iterate, bool | None, Result],

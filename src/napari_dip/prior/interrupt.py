@@ -1,8 +1,8 @@
 """Ending a fit in the middle of a step, however long the step takes.
 
 Whoever runs a fit gives a function that says whether it is to stop, or raises to give
-it up altogether.  Convolutions ask it, forward and backward, and so do the filters that
-finish an image.
+it up altogether.  The layers of a network ask it, forward and backward, and so do the
+filters that finish an image and what is done before the first iteration.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Wanted = Callable[[], bool]
 

@@ -150,6 +150,7 @@ def upsample(x: Tensor, stride: tuple[int, ...], mode: str) -> Tensor:
 
     "bilinear" stands for linear interpolation along every axis in 3-D too.
     """
+    interrupt.check_both_ways(x)
     w = 0.0 if mode == "nearest" else 0.25
     for dim, factor in enumerate(stride, start=2):
         if factor == 2:
@@ -164,6 +165,7 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     mode.  There are no running statistics, so a module's train or eval mode
     changes nothing, and several samples never mix.
     """
+    interrupt.check_both_ways(x)
     if x.shape[0] == 1:
         return F.batch_norm(x, None, None, weight, bias, training=True)
     return F.instance_norm(x, None, None, weight, bias)
@@ -216,4 +218,5 @@ class Conv(nn.Module):
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = pad(x, self.margin, self.padding)
+        interrupt.check_both_ways(x)
         return self.convolve(x, weight, bias, self.stride)

@@ -330,7 +330,7 @@ class Run:
             image=best,
             average=best,
             stopped_by=reason,
-            iterations=progress.step,
+            iterations=max(progress.step, 0),
             best_iteration=state.best.step,
             seconds=self._clock(),
             history=copy.deepcopy(progress.history),

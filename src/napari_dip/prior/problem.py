@@ -296,6 +296,8 @@ class Fit:
         that was stopped by the user goes on as if it had not been, any other takes
         `extra` more iterations and keeps the last image, as if
         `Settings.extra_iterations` had been higher by so many.
+    not_begun : tuple of int
+        Numbers of the planes that were not begun before the user stopped the fit.
     """
 
     image: Any = field(repr=False)
@@ -311,6 +313,7 @@ class Fit:
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
     operator: nn.Module | None = field(default=None, repr=False)
     resume: Callable[[int], Fitting] | None = field(default=None, repr=False)
+    not_begun: tuple[int, ...] = ()
 
 
 Fitting = Generator[Iterate, "bool | None", Fit]

@@ -22,7 +22,7 @@ from napari_dip.tasks.tiles import Block
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.problem import Fit, Iterate
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
 
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
@@ -50,7 +50,7 @@ class BlockFit:
     warnings : list of str
         What the user should know.
     resume : callable, optional
-        Goes on with the fit, where it was single and that was asked for:
+        Goes on with the fit, where that was asked for and it was single or stopped:
         ``resume(extra)`` is a generator like that of `fit_block`.
     """
 
@@ -93,7 +93,8 @@ def fit_block(
     threads : int, optional
         CPU threads during a step.
     resumable : bool
-        Whether to keep what is needed to go on later, if there is only one fit.
+        Whether to keep what is needed to go on later, if there is only one fit or the
+        user stops it.
     keep_weights : bool
         The same for the weights of the network.
 
@@ -107,6 +108,7 @@ def fit_block(
     BlockFit
         The result.
     """
+    from napari_dip.prior import interrupt
     from napari_dip.prior.fit import STOPPED, fit
     from napari_dip.prior.snapshot import check_kind
 
@@ -119,11 +121,13 @@ def fit_block(
     levels = None if plane is None else plane.levels
     if plane is not None and levels is not None:
         return _constant(job, recipe, block, plane, levels)
+    interrupt.check()
     analysis = known[0] if known else job.analyse(plane, block)
     preset = job.preset(analysis)
+    interrupt.check()
     plan = job.plan(plane, block, analysis, preset)
+    interrupt.check()
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
-    fits: list[Fit] = []
     warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
     state = None if overrides.state is None else dict(overrides.state)
     # Why earlier attempts were given up, which decides on the seed of this one.
@@ -138,25 +142,25 @@ def fit_block(
         raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
     unit = 1.0 if plane is None else root_mean_square(plane.span)
-    for restart in range(count):
-        earlier = tuple(f.average for f in fits)
-        seconds = sum(f.seconds for f in fits)
 
-        def adapt(
-            it: Iterate,
-            earlier: tuple[Tensor, ...] = earlier,
-            seconds: float = seconds,
-            restart: int = restart,
-        ) -> Iterate:
+    def fit_one(earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
+        """Fit from one seed, or go on with that, after those that are done."""
+        nonlocal state
+        done: Fit
+        restart, seconds = len(earlier), sum(f.seconds for f in earlier)
+
+        def adapt(it: Iterate) -> Iterate:
             def checkpoint() -> dict[str, Any]:
                 assert it.checkpoint is not None  # every fit has one
                 return {**it.checkpoint(), GIVEN_UP: [*given_up]}
 
+            def render(finished: bool) -> NDArray[Any]:
+                averages = [*(f.average for f in earlier), it.average]
+                return restored_image(plan, averages, dtype, preview=not finished)
+
             return dataclasses.replace(
                 it,
-                render=lambda finished: restored_image(
-                    plan, [*earlier, it.average], dtype, preview=not finished
-                ),
+                render=render,
                 seconds=it.seconds + seconds,
                 part=restart,
                 parts=count,
@@ -164,6 +168,9 @@ def fit_block(
                 error=it.error * unit,
             )
 
+        if resumed is not None:
+            done, _ = yield from relay(resumed, adapt, None)
+            return done
         for attempt in range(len(given_up), ATTEMPTS):
             number = block.plane * count + restart
             seed = seed_for(recipe.seed, number, attempt)
@@ -171,7 +178,7 @@ def fit_block(
             settings = dataclasses.replace(
                 settings,
                 threads=threads,
-                resumable=resumable and count == 1,
+                resumable=resumable,
                 keep_weights=keep_weights and count == 1,
             )
             failed = plan.failed if attempt < ATTEMPTS - 1 else None
@@ -183,29 +190,46 @@ def fit_block(
                 break
             given_up.append(f"{reason}: begun again from another seed")
             state = None
-        warnings += given_up
+        warnings.extend(given_up)
         given_up.clear()
-        fits.append(done)
-        warnings += [w for w in done.warnings if w not in warnings]
-        if done.stopped_by == STOPPED:
-            break
-    averages = [f.average for f in fits]
-    image, deviation = restored(plan, averages, dtype)
-    if not np.isfinite(image).all():
-        raise FitError(
-            "the fit has diverged, so that its image is not finite: parameters that "
-            "are far from their defaults may be the reason"
+        return done
+
+    def fit_all(fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
+        """Fit from all seeds that are left, and put the images together."""
+        resume = None
+        while len(fits) < count:
+            done = yield from fit_one(fits, resumed)
+            resume, resumed = done.resume, None
+            warnings.extend(w for w in done.warnings if w not in warnings)
+            # What it would take to go on is large.
+            fits += (dataclasses.replace(done, resume=None),)
+            if done.stopped_by == STOPPED:
+                break
+        averages = [f.average for f in fits]
+        image, deviation = restored(plan, averages, dtype)
+        if not np.isfinite(image).all():
+            raise FitError(
+                "the fit has diverged, so that its image is not finite: parameters "
+                "that are far from their defaults may be the reason"
+            )
+        if deviation is None and count > 1:
+            images = [restored_image(plan, [a], dtype) for a in averages]
+            deviation = np.std(images, axis=0)
+        details = {
+            **plan.details,
+            **fits[-1].settings,
+            **overrides.to_dict(),
+            "analysis": analysis.to_dict(),
+        }
+        result = BlockFit(image, deviation, list(fits), details, list(warnings))
+        if resume is None or (count > 1 and fits[-1].stopped_by != STOPPED):
+            return result
+        before = fits[:-1]
+        return dataclasses.replace(
+            result, resume=lambda extra: fit_all(before, resume(extra))
         )
-    if deviation is None and count > 1:
-        deviation = np.std([restored_image(plan, [a], dtype) for a in averages], axis=0)
-    details = {
-        **plan.details,
-        **done.settings,
-        **overrides.to_dict(),
-        "analysis": analysis.to_dict(),
-    }
-    result = BlockFit(image, deviation, fits, details, warnings)
-    return _resumable(result, plan, done, adapt)
+
+    return (yield from fit_all((), None))
 
 
 def root_mean_square(values: NDArray[np.float64]) -> float:
@@ -246,30 +270,6 @@ def _constant(
         details={"analysis": Analysis.of(plane, block.channels).to_dict()},
         warnings=list(plane.warnings),
     )
-
-
-def _resumable(
-    result: BlockFit, plan: Plan, done: Fit, adapt: Callable[[Iterate], Iterate]
-) -> BlockFit:
-    """Return the result of a single fit with a way to go on, if there is one."""
-    resume = done.resume
-    if resume is None:
-        return result
-
-    def further(extra: int) -> BlockFitting:
-        longer, _ = yield from relay(resume(extra), adapt, None)
-        warnings = list(dict.fromkeys([*result.warnings, *longer.warnings]))
-        image, deviation = restored(plan, [longer.average], result.image.dtype)
-        again = dataclasses.replace(
-            result,
-            image=image,
-            deviation=deviation,
-            fits=[longer],
-            warnings=warnings,
-        )
-        return _resumable(again, plan, longer, adapt)
-
-    return dataclasses.replace(result, resume=further)
 
 
 def fit_alone(

@@ -213,6 +213,6 @@ def _sums(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sums over squares of `TILE` pixels a side."""
     height, width = (n // TILE for n in image.shape[-2:])
     cut = image[..., : height * TILE, : width * TILE]
-    tiles = cut.reshape(-1, height, TILE, width, TILE)
-    sums: NDArray[np.float64] = tiles.sum(axis=(2, 4)).reshape(-1)
+    tiles = cut.reshape(*cut.shape[:-2], height, TILE, width, TILE)
+    sums: NDArray[np.float64] = tiles.sum(axis=(-3, -1)).reshape(-1)
     return sums

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.errors import InputError
+from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, set_up
@@ -79,6 +80,12 @@ def forecast(
     piece : sequence of array_like, optional
         The same arrays cut to a piece of one plane.  It tells what kind of image this
         is, and on it steps are timed.
+
+    Raises
+    ------
+    InputError
+        If the arrays cannot be used, or a fit would take more iterations than the user
+        allows.
     """
     from napari_dip.prior.estimate import estimate
 
@@ -105,6 +112,8 @@ def forecast(
         looking = sum(fit.looking(larger) for fit in fits)
         seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
     else:
+        for fit in fits:
+            check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
         seconds = sum(fit.seconds(larger) for fit in fits)
     return Forecast(
         memory=needed.memory,

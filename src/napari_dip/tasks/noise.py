@@ -10,6 +10,7 @@ import scipy  # whose modules load on first use
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.constant import FEW_VALUES
 from napari_dip.tasks.plane import Plane, per_channel
@@ -213,6 +214,7 @@ def gaussian_variance(
     patch : int
         Side of the patches.
     """
+    interrupt.check()
     samples = _patches(values, patch, usable).reshape(-1, patch * patch)
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):

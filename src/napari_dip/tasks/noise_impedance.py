@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
+from napari_dip.machine import deadline
 from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.plane import prepare
 
@@ -183,9 +184,9 @@ def noise_impedance(
         seed=seed,
     )
     targets = _targets(plane.values, sigma, seed)
-    curves, images = {}, {}
+    curves, images, late = {}, {}, deadline()
     for kind, target in targets.items():
-        losses, last = _curve(target, prior, settings, kind, callback)
+        losses, last = _curve(target, prior, settings, kind, callback, late)
         curves[kind], images[kind] = losses, layout.arrange(last)
     longest = max(map(len, curves.values()))
     return Impedance(
@@ -228,6 +229,7 @@ def _curve(
     settings: Settings,
     kind: str,
     callback: Callable[[str, Iterate], Any] | None,
+    late: Callable[[], float | None],
 ) -> tuple[NDArray[np.float64], Float]:
     """Fit one target and return its losses and its last image."""
     import torch
@@ -236,7 +238,10 @@ def _curve(
     from napari_dip.prior.problem import Problem
 
     fitting = fit(Problem(torch.from_numpy(target)[None]), prior, settings)
-    watch = None if callback is None else lambda it: callback(kind, it)
+
+    def watch(it: Iterate) -> bool:
+        return bool(callback is not None and callback(kind, it)) or late() is not None
+
     done = run_to_end(fitting, watch)
     losses = np.array([entry["loss"] for entry in done.history])
     return losses, done.image[0].cpu().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,30 @@ from napari_dip.tasks.task import SHARED_WEIGHTS
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fit
+    from napari_dip.prior.problem import Fit, Iterate
 
 CONSTANT = "nothing to fit, for the image is constant"
 """Why a job ended that needed no fit."""
 
 GIVEN = "no fit, for the networks were given"
 """The same of a job that was given networks."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """How to go on with a job that was stopped, or has a single fit.
+
+    Attributes
+    ----------
+    before : Result
+        What had been put together before the fit that goes on.
+    go_on : callable
+        ``go_on(result, extra)`` puts the rest into a copy of it, and yields iterates;
+        a fit that has ended by itself takes so many more iterations.
+    """
+
+    before: Result
+    go_on: Callable[[Result, int], Generator[Iterate, bool | None, Any]]
 
 
 @dataclass
@@ -49,8 +66,8 @@ class Result:
         Whether the user has stopped the last fit.
     not_begun : list of int
         Planes that were not begun before the stop.
-    last : BlockFit, optional
-        The block that was fitted last.
+    left : Left, optional
+        How to go on, where that is possible.
     """
 
     image: Any
@@ -61,7 +78,21 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     stopped: bool = False
     not_begun: list[int] = field(default_factory=list)
-    last: BlockFit | None = None
+    left: Left | None = None
+
+    def before(self) -> Result:
+        """Return what there is now; what is put into the arrays later is there too."""
+        known = (list(self.fits), list(self.details), list(self.warnings))
+        return Result(self.image, self.given, self.deviation, *known)
+
+    def copy(self) -> Result:
+        """Return the same with arrays of its own, unless they are of the user's."""
+        copy = self.before()
+        if not self.given:
+            copy.image = self.image.copy()
+        if self.deviation is not None:
+            copy.deviation = self.deviation.copy()
+        return copy
 
     def add(self, done: BlockFit) -> None:
         """Take the fit of a block."""
@@ -71,7 +102,6 @@ class Result:
         self.details.append(done.details)
         self.warn(*done.warnings)
         self.stopped = any(fit.stopped_by == STOPPED for fit in done.fits)
-        self.last = done
 
     def warn(self, *warnings: str) -> None:
         """Note what the user should know, once."""
@@ -109,8 +139,9 @@ class Result:
         from napari_dip.prior.problem import Fit
 
         fits, image = self.fits, self.image
-        if self.not_begun:
-            planes = numbers(sorted(self.not_begun))
+        not_begun = sorted(self.not_begun)
+        if not_begun:
+            planes = numbers(not_begun)
             self.warn(f"{planes} not restored before the stop, and came back unchanged")
         history = [
             {**entry, "part": part}
@@ -120,9 +151,10 @@ class Result:
         if recipe.dtype == "input" and not self.given:
             image = cast(image, layout.dtype)
         single = fits[0] if len(fits) == 1 else None
-        reasons = [f.stopped_by for f in fits] or [
-            GIVEN if any(SHARED_WEIGHTS in d for d in self.details) else CONSTANT
-        ]
+        reasons = [f.stopped_by for f in fits]
+        if self.details and not fits:
+            given = any(SHARED_WEIGHTS in d for d in self.details)
+            reasons.append(GIVEN if given else CONSTANT)
         if self.stopped:
             reasons.append(STOPPED)
         return Fit(
@@ -138,6 +170,7 @@ class Result:
             uncertainty=self.deviation,
             weights=None if single is None else single.weights,
             operator=None if single is None else single.operator,
+            not_begun=tuple(not_begun),
         )
 
 
@@ -189,9 +222,20 @@ class Canvas:
 
 
 def numbers(planes: Sequence[int]) -> str:
-    """Return which planes, in words; they follow each other."""
-    first, last = planes[0], planes[-1]
-    return f"plane {first} was" if first == last else f"planes {first} to {last} were"
+    """Return which planes were, in words such as "planes 0 to 3 and 5 were"."""
+    one = len(planes) == 1
+    return f"plane{'' if one else 's'} {ranges(planes)} {'was' if one else 'were'}"
+
+
+def ranges(planes: Sequence[int]) -> str:
+    """Return numbers in words such as "0 to 3 and 5"; they are in order."""
+    parts: list[list[int]] = []
+    for plane in planes:
+        if not parts or plane > parts[-1][-1] + 1:
+            parts.append([])
+        parts[-1].append(plane)
+    words = [f"{p[0]} to {p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts]
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def untouched(layout: Layout, pixels: NDArray[Any] | None, factor: int) -> NDArray[Any]:

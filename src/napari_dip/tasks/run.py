@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
-from napari_dip.machine import MAX_SECONDS, budget, free_memory
+from napari_dip.machine import MAX_SECONDS, budget, deadline, free_memory
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import FLOAT32, Index, LazyArray, cast
-from napari_dip.tasks.block import BlockFit, fit_block, fit_to_end, relay
+from napari_dip.tasks.block import (
+    BlockFit,
+    BlockFitting,
+    fit_block,
+    fit_to_end,
+    relay,
+)
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Here, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Job, Overrides, Task
@@ -88,8 +93,10 @@ def run(
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     resumable : bool
-        Whether to keep what is needed to go on later, in `Fit.resume`.  A job of
-        several fits, for planes, channels or restarts, cannot: each would have to.
+        Whether to keep what is needed to go on later, in `Fit.resume`.  A job that was
+        stopped goes on with the fit that ran and then with the rest, on the same pool.
+        One that has ended by itself can only where it was a single fit: each would have
+        to.
     out : array, optional
         Where the result is put, of its shape and of any type, such as an array in a
         file: all it has to do is to take ``out[index] = values``, part by part.
@@ -133,8 +140,7 @@ def run(
     fitting = _Scheduler(
         job, recipe, overrides, threads, resumable, out, pool or Here(job)
     ).run()
-    seconds = budget(MAX_SECONDS)
-    return fitting if seconds is None else _stopped_after(fitting, seconds)
+    return fitting if budget(MAX_SECONDS) is None else _in_time(fitting)
 
 
 def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
@@ -147,19 +153,33 @@ def _shape(job: Job) -> tuple[int, ...]:
     return layout.resized(tuple(job.factor * side for side in layout.sides))
 
 
-def _stopped_after(fitting: Fitting, seconds: float) -> Fitting:
-    """Stop a job as the user would, once it has taken so much time."""
-    end = time.monotonic() + seconds
+def _in_time(fitting: Fitting) -> Fitting:
+    """Stop a job as the user would, once it has taken all the time it may."""
+    from napari_dip.prior.fit import STOPPED, TIME_UP
 
-    def late(it: Iterate) -> str | None:
-        return "the time was up" if time.monotonic() > end else None
+    late = deadline()
+    limit: str | None = None
+
+    def is_late(it: Iterate) -> str | None:
+        nonlocal limit
+        seconds = late()
+        if seconds is not None:
+            limit = f"{TIME_UP} of {seconds:g} s ({MAX_SECONDS})"
+        return limit
+
+    def adapt(it: Iterate) -> Iterate:
+        return it if limit is None else dataclasses.replace(it, last=True)
 
     fit: Fit
-    fit, reason = yield from relay(fitting, lambda it: it, late)
-    if reason is not None:
-        warning = f"the fit was stopped after {seconds:g} s, as {MAX_SECONDS} says"
-        fit.warnings.append(warning)
-    return fit
+    fit, reason = yield from relay(fitting, adapt, is_late)
+    if reason is not None and STOPPED in fit.stopped_by:
+        ended = fit.stopped_by.replace(STOPPED, reason)
+        warnings = [*fit.warnings, f"the fit was stopped by {reason}"]
+        fit = dataclasses.replace(fit, stopped_by=ended, warnings=warnings)
+    resume = fit.resume
+    if resume is None:
+        return fit
+    return dataclasses.replace(fit, resume=lambda extra: _in_time(resume(extra)))
 
 
 def _check_planes(job: Job) -> None:
@@ -188,7 +208,7 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Begun:
     """A plane that is being fitted.
 
@@ -202,24 +222,28 @@ class _Begun:
         The plane as it came.
     pixels : Pixels, optional
         What is known of it.
-    blocks : list of Block
-        One for every group of channels.
     parts : list of tuple
-        What is fitted: the blocks, or tiles of them.
-    calls : list of Call
-        The fits of the parts by other processes; empty where this one fits them.
+        What is fitted: its blocks, or tiles of them, and what the user sets for each.
+    calls : dict of int to Call
+        The fits of the parts by other processes, by the numbers of the parts; empty
+        where this one fits them.
     error : Exception, optional
         Why it cannot be fitted.
+    done : dict of int to BlockFit
+        The fits that are done.
+    resumed : generator, optional
+        Goes on with the next part, which was stopped.
     """
 
     number: int
     index: Index
     given: NDArray[Any] | None
     pixels: Pixels | None = None
-    blocks: list[Block] = field(default_factory=list)
     parts: list[tuple[Block, Overrides]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: dict[int, Call] = field(default_factory=dict)
     error: Exception | None = None
+    done: dict[int, BlockFit] = field(default_factory=dict)
+    resumed: BlockFitting | None = None
 
 
 @dataclass(frozen=True)
@@ -236,8 +260,7 @@ class _Scheduler:
 
     def run(self) -> Fitting:
         """Restore all planes by networks that they share, or each by its own fits."""
-        job, layout = self.job, self.job.layout
-        shape = _shape(job)
+        job, shape = self.job, _shape(self.job)
         if self.out is not None and tuple(self.out.shape) != shape:
             raise InputError(
                 f"out must have the shape of the result, {shape}; got "
@@ -249,27 +272,50 @@ class _Scheduler:
         given = self.overrides.networks is not None
         if given or (self.overrides.state is None and wants_sharing(job, self.recipe)):
             sweep = Sweep(
-                job, self.recipe, self.overrides, self.threads, result, self.pool
+                job,
+                self.recipe,
+                self.overrides,
+                self.threads,
+                result,
+                self.pool,
+                self.resumable,
             )
             shared = yield from sweep.run()
         if not shared:
             if self.recipe.share == "yes":
                 result.warn(f"share: {NOT_SHARED}")
             yield from self.fit_planes(result)
-        if not result.details:
+        if not (result.details or result.stopped):
             raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
-        summary = result.summary(self.recipe, layout)
-        if result.last is None or result.last.resume is None:
-            return summary
-        return _resumable(summary, self.recipe, job, result.last)
+        return self.finished(result, self.recipe)
 
-    def fit_planes(self, result: Result) -> Generator[Iterate, bool | None, None]:
-        """Fit every plane by itself."""
-        begun: deque[_Begun] = deque()
-        for number, index in enumerate(self.job.layout.indices()):
-            begun.append(self.begin(number, index, result))
+    def finished(self, result: Result, recipe: Recipe) -> Fit:
+        """Return the result as a fit, with a way to go on if there is one."""
+        summary, left = result.summary(recipe, self.job.layout), result.left
+        if left is None:
+            return summary
+
+        def further(extra: int) -> Fitting:
+            longer = recipe
+            if not result.stopped:
+                total = recipe.extra_iterations + extra
+                longer = dataclasses.replace(recipe, extra_iterations=total)
+            again = left.before.copy()
+            yield from left.go_on(again, extra)
+            return self.finished(again, longer)
+
+        return dataclasses.replace(summary, resume=further)
+
+    def fit_planes(
+        self, result: Result, rest: _Begun | None = None
+    ) -> Generator[Iterate, bool | None, None]:
+        """Fit every plane by itself, or go on from one that was begun."""
+        begun = deque([] if rest is None else [rest])
+        first = 0 if rest is None else rest.number + 1
+        for number, index in list(enumerate(self.job.layout.indices()))[first:]:
             while len(begun) > self.pool.ahead:
                 yield from self.end(begun.popleft(), result)
+            begun.append(self.begin(number, index, result))
         for plane in begun:
             yield from self.end(plane, result)
 
@@ -280,24 +326,37 @@ class _Scheduler:
             given = job.take(index)
         except InputError as error:
             return _Begun(number, index, job.unread(index), error=error)
+        begun = _Begun(number, index, given)
         if result.stopped:
-            return _Begun(number, index, given)
+            return begun
         try:
-            pixels = job.pixels(index, given)
+            begun.pixels = job.pixels(index, given)
             known = self.overrides.analysis
             sides = job.layout.sides
             blocks = [Block.whole(number, index, a.channels, sides) for a in known]
-            blocks = blocks or job.blocks(number, index, pixels)
-            parts = self.cut(blocks, pixels)
+            blocks = blocks or job.blocks(number, index, begun.pixels)
+            begun.parts = self.cut(blocks, begun.pixels)
+            if self.overrides.state is not None and not self.is_single(begun):
+                raise InputError("state: is of one fit; got a job of several")
         except (InputError, FitError) as error:
-            return _Begun(number, index, given, error=error)
-        calls: list[Call] = []
-        if self.pool.ahead and job.layout.planes * len(parts) > 1:
-            calls = [
-                self.pool.submit(fit_to_end, self.recipe, block, overrides)
-                for block, overrides in parts
-            ]
-        return _Begun(number, index, given, pixels, blocks, parts, calls)
+            begun.error = error
+        else:
+            begun.calls = self.calls(begun)
+        return begun
+
+    def is_single(self, begun: _Begun) -> bool:
+        """Return whether the job has no other blocks than one of a plane."""
+        return self.job.layout.planes == len(begun.parts) == 1
+
+    def calls(self, begun: _Begun) -> dict[int, Call]:
+        """Have the parts of a plane fitted that are left, by other processes."""
+        if not self.pool.ahead or self.is_single(begun):
+            return {}
+        return {
+            count: self.pool.submit(fit_to_end, self.recipe, block, overrides)
+            for count, (block, overrides) in enumerate(begun.parts)
+            if count not in begun.done
+        }
 
     def end(
         self, begun: _Begun, result: Result
@@ -318,89 +377,121 @@ class _Scheduler:
                 raise  # nothing would be lost
             result.failed(number, error)
         finally:
-            for call in begun.calls:
+            for call in begun.calls.values():
                 call.cancel()
         plane.fill(unchanged, exact=self.recipe.dtype == "input")
         result.put(begun.index, job.layout.arrange(plane.image))
 
     def fit_plane(self, begun: _Begun, plane: Canvas, result: Result) -> Any:
         """Fit the blocks of a plane, which is changed in place."""
-        layout, number, index = self.job.layout, begun.number, begun.index
-        blocks, parts, pixels = begun.blocks, begun.parts, begun.pixels
-        only = layout.planes == len(parts) == 1
-        if self.overrides.state is not None and not only:
-            raise InputError("state: is of one fit; got a job of several")
-        fitted = {c for block in blocks for c in block.channels}
+        layout, number, pixels = self.job.layout, begun.number, begun.pixels
+        fitted = {c for block, _ in begun.parts for c in block.channels}
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
-            which = f"channels {', '.join(unknown)} of " if blocks else ""
-            result.warnings.append(
-                f"{which}plane {number} came back unchanged: nothing but NaN"
-            )
+            which = f"channels {', '.join(unknown)} of " if fitted else ""
+            result.warn(f"{which}plane {number} came back unchanged: nothing but NaN")
         # Tiles are blended into what is there.
-        blank = np.nan if len(parts) == len(blocks) else 0
+        tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
+        blank = 0 if tiled else np.nan
         deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
-        for count, (block, overrides) in enumerate(parts):
+        for count, (block, _) in enumerate(begun.parts):
             if pixels is not None and not block.is_known(pixels):
                 result.warn(
                     f"a part of plane {number} came back unchanged: nothing but NaN"
                 )
                 continue
-            before, seconds = len(result.fits), result.seconds
-            ahead = len(parts) - count + (layout.planes - number - 1) * len(parts)
-
-            def adapt(
-                it: Iterate,
-                block: Block = block,
-                before: int = before,
-                seconds: float = seconds,
-                ahead: int = ahead,
-            ) -> Iterate:
-                def render(finished: bool) -> NDArray[Any]:
-                    shown = plane.copy()
-                    shown.put(block, it.render(finished))
-                    return layout.arrange(shown.image)
-
-                return dataclasses.replace(
-                    it,
-                    render=render,
-                    index=index,
-                    part=before + it.part,
-                    # Planes to come are taken to have as many blocks as this one.
-                    parts=before + ahead * it.parts,
-                    seconds=it.seconds + seconds,
-                )
-
-            done: BlockFit | None = None
-            if begun.calls and not result.stopped:
-                shown = dataclasses.replace(
-                    adapt(no_fit()),
-                    render=lambda finished: layout.arrange(plane.image.copy()),
-                )
-                done = yield from awaited(begun.calls[count], shown)
-                result.stopped = done is None
-            elif not result.stopped:
-                fitting = fit_block(
-                    self.job,
-                    self.recipe,
-                    block,
-                    overrides=overrides,
-                    pixels=pixels,
-                    threads=self.threads,
-                    resumable=self.resumable and only,
-                    keep_weights=only,
-                )
-                done, _ = yield from relay(fitting, adapt, None)
+            done = begun.done.get(count)
+            if done is None and not result.stopped:
+                done = yield from self.fit_part(begun, count, plane, result)
             if done is None:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
                 result.warn(f"{which} {number} were not fitted before the stop")
                 continue
-            result.add(done)
             plane.put(block, done.image)
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
         if deviation.fitted:
-            result.put_deviation(index, layout.arrange(deviation.image))
+            result.put_deviation(begun.index, layout.arrange(deviation.image))
+
+    def fit_part(
+        self, begun: _Begun, count: int, plane: Canvas, result: Result
+    ) -> Generator[Iterate, bool | None, BlockFit | None]:
+        """Fit a part of a plane, or go on with it, and add that to the result.
+
+        There is no fit if another process was at it when the user stopped the job.
+        """
+        layout, parts = self.job.layout, begun.parts
+        block, overrides = parts[count]
+        before, seconds = result.before(), result.seconds
+        ahead = len(parts) - count + (layout.planes - begun.number - 1) * len(parts)
+
+        def adapt(it: Iterate) -> Iterate:
+            def render(finished: bool) -> NDArray[Any]:
+                shown = plane.copy()
+                shown.put(block, it.render(finished))
+                return layout.arrange(shown.image)
+
+            return dataclasses.replace(
+                it,
+                render=render,
+                index=begun.index,
+                part=len(before.fits) + it.part,
+                # Planes to come are taken to have as many blocks as this one.
+                parts=len(before.fits) + ahead * it.parts,
+                seconds=it.seconds + seconds,
+            )
+
+        done: BlockFit | None
+        if begun.calls:
+            shown = dataclasses.replace(
+                adapt(no_fit()),
+                render=lambda finished: layout.arrange(plane.image.copy()),
+            )
+            done = yield from awaited(begun.calls[count], shown)
+        else:
+            fitting = begun.resumed or fit_block(
+                self.job,
+                self.recipe,
+                block,
+                overrides=overrides,
+                pixels=begun.pixels,
+                threads=self.threads,
+                resumable=self.resumable,
+                keep_weights=self.is_single(begun),
+            )
+            begun.resumed = None
+            done, _ = yield from relay(fitting, adapt, None)
+        if done is None:
+            result.stopped = True
+        else:
+            result.add(done)
+        if self.resumable:
+            self.keep(begun, count, done, before, result)
+        return done
+
+    def keep(
+        self,
+        begun: _Begun,
+        count: int,
+        done: BlockFit | None,
+        before: Result,
+        result: Result,
+    ) -> None:
+        """Keep the fit of a part of a plane, and how to go on from it."""
+        known = dict(begun.done)
+        resume = None if done is None else done.resume
+        if done is not None:
+            begun.done[count] = dataclasses.replace(done, resume=None)
+            if resume is None or not (result.stopped or self.is_single(begun)):
+                return
+
+        def go_on(again: Result, extra: int) -> Any:
+            resumed = None if resume is None else resume(extra)
+            rest = dataclasses.replace(begun, done=known, resumed=resumed)
+            rest.calls = self.calls(rest)
+            return self.fit_planes(again, rest)
+
+        result.left = Left(before, go_on)
 
     def cut(
         self, blocks: list[Block], pixels: Pixels | None
@@ -437,34 +528,3 @@ def awaited(
             return None
     done: BlockFit = call.result()
     return None if (yield shown) else done
-
-
-def _resumable(summary: Fit, recipe: Recipe, job: Job, last: BlockFit) -> Fit:
-    """Return the summary of the only fit of a job, with a way to go on."""
-    from napari_dip.prior.fit import STOPPED
-
-    resume, layout = last.resume, job.layout
-    assert resume is not None
-    (index,) = layout.indices()
-
-    def adapt(it: Iterate) -> Iterate:
-        return dataclasses.replace(
-            it, render=lambda full: layout.arrange(it.render(full)), index=index
-        )
-
-    def further(extra: int) -> Fitting:
-        changed = recipe
-        if last.fits[-1].stopped_by != STOPPED:
-            total = recipe.extra_iterations + extra
-            changed = dataclasses.replace(recipe, extra_iterations=total)
-        longer, _ = yield from relay(resume(extra), adapt, None)
-        image = np.empty(summary.image.shape, longer.image.dtype)
-        image[index] = layout.arrange(longer.image)
-        result = Result(image, warnings=list(summary.warnings))
-        if longer.deviation is not None:
-            result.put_deviation(index, layout.arrange(longer.deviation))
-        result.add(longer)
-        again = result.summary(changed, layout)
-        return _resumable(again, changed, job, longer)
-
-    return dataclasses.replace(summary, resume=further)

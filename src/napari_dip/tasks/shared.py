@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
     from napari_dip.prior.codes import Code
     from napari_dip.prior.predictor import Predictor
-    from napari_dip.prior.problem import Fit, Iterate, Problem, Settings
+    from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.task import Plan
 
@@ -80,6 +80,9 @@ class Shared:
         noise.
     details : dict
         For the provenance, JSON-able.
+    resume : callable, optional
+        Goes on with the fit, where the user has stopped it and that was asked for:
+        ``resume(extra)`` yields iterates and returns another of these.
     """
 
     analysis: Analysis
@@ -89,6 +92,14 @@ class Shared:
     fits: list[Fit]
     errors: tuple[float, float]
     details: dict[str, Any] = field(default_factory=dict)
+    resume: Callable[[int], GroupFitting] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the fit."""
+        from napari_dip.prior.fit import STOPPED
+
+        return bool(self.fits) and self.fits[-1].stopped_by == STOPPED
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -100,6 +111,8 @@ class Shared:
         low, high = self.errors
         return not low / UNLIKE <= error <= high * UNLIKE
 
+
+GroupFitting = Generator["Iterate", "bool | None", "Shared | None"]
 
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
 
@@ -199,8 +212,30 @@ def fit_shared(
     overrides: Overrides,
     threads: int | None = None,
     seed: int,
+    resumable: bool = False,
+    begun: Sequence[Shared] = (),
+    extra: int = 0,
 ) -> SharedFitting:
     """Fit networks to windows of some planes, one for each group of channels.
+
+    Parameters
+    ----------
+    job, recipe
+        The task.
+    windows : sequence of Window
+        What the networks are fitted to.
+    overrides : Overrides
+        What the user sets in place of the preset.
+    threads : int, optional
+        CPU threads during a step.
+    seed : int
+        Of the fits.
+    resumable : bool
+        Whether to keep what is needed to go on after a stop.
+    begun : sequence of Shared
+        What came of the same fits until they were stopped in the last of these.
+    extra : int
+        Further iterations of that one, if it had ended by itself.
 
     Yields
     ------
@@ -211,8 +246,9 @@ def fit_shared(
     Returns
     -------
     list of Shared or None
-        None where the network of the preset sees more than a window, or the task needs
-        more of an image than its pixels.
+        Of the groups up to the one where the user has stopped.  None where the network
+        of the preset sees more than a window, or the task needs more of an image than
+        its pixels.
     """
     pool = Pixels(
         np.stack([w.pixels.values for w in windows], axis=1),
@@ -220,13 +256,20 @@ def fit_shared(
     )
     places = [w.index for w in windows]
     neighbours = _neighbours(job, recipe, pool, places)
-    shared = []
-    for channels in job.groups(pool):
+    shared = list(begun[:-1])
+    for channels in list(job.groups(pool))[len(shared) :]:
         group = _Group(job, recipe, places, pool, channels, neighbours, overrides)
-        fitted = yield from group.fit(threads, seed)
+        fitting = group.fit(threads, seed, resumable)
+        if len(shared) < len(begun):
+            resume = begun[-1].resume
+            assert resume is not None
+            fitting = resume(extra)
+        fitted = yield from fitting
         if fitted is None:
             return None
         shared.append(fitted)
+        if fitted.stopped:
+            break
     return shared
 
 
@@ -255,10 +298,18 @@ class _Group:
     overrides: Overrides
 
     def fit(
-        self, threads: int | None, seed: int
-    ) -> Generator[Iterate, bool | None, Shared | None]:
-        """Fit one network, or several from different seeds."""
-        from napari_dip.prior.fit import fit
+        self,
+        threads: int | None,
+        seed: int,
+        resumable: bool,
+        earlier: Sequence[Fit] = (),
+        resumed: Fitting | None = None,
+    ) -> GroupFitting:
+        """Fit one network, or several from different seeds.
+
+        After those that are done, `resumed` goes on with one that was stopped.
+        """
+        from napari_dip.prior.fit import STOPPED, fit
 
         job, recipe, overrides = self.job, self.recipe, self.overrides
         block = Block.whole(0, (), self.channels, self.pool.values.shape[1:])
@@ -277,16 +328,43 @@ class _Group:
         problem = _as_windows(plan.problem)
         plan = dataclasses.replace(plan, problem=problem, code=code)
         restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
-        fits: list[Fit] = []
-        for restart in range(restarts):
+        fits = list(earlier)
+        resume = None
+        while len(fits) < restarts:
+            restart = len(fits)
             problem, prior, settings = set_up(
                 plan, preset, recipe, overrides, seed_for(seed, restart)
             )
-            settings = dataclasses.replace(settings, threads=threads, keep_weights=True)
-            fitting = fit(problem, prior, settings, weights=overrides.weights)
+            settings = dataclasses.replace(
+                settings, threads=threads, keep_weights=True, resumable=resumable
+            )
+            fitting = resumed or fit(
+                problem, prior, settings, weights=overrides.weights
+            )
+            resumed = None
             adapt = partial(self.shown, plane, restart, restarts)
             done, _ = yield from relay(fitting, adapt, None)
-            fits.append(done)
+            fits.append(dataclasses.replace(done, resume=None))
+            if done.stopped_by == STOPPED:
+                resume = done.resume
+                break
+        shared = self.gathered(plane, analysis, preset, plan, fits, prior, settings)
+        if resume is None:
+            return shared
+        again = partial(self.fit, threads, seed, resumable, fits[:-1])
+        return dataclasses.replace(shared, resume=lambda extra: again(resume(extra)))
+
+    def gathered(
+        self,
+        plane: Plane,
+        analysis: Analysis,
+        preset: Preset,
+        plan: Plan,
+        fits: list[Fit],
+        prior: Prior,
+        settings: Settings,
+    ) -> Shared:
+        """Return the networks of all seeds as one."""
         weights = [f.weights for f in fits if f.weights is not None]
         mean = mean_of([f.average for f in fits])
         errors = [
@@ -296,7 +374,7 @@ class _Group:
         details = {
             **plan.details,
             **fits[-1].settings,
-            **overrides.to_dict(),
+            **self.overrides.to_dict(),
             "windows": len(self.windows),
             "neighbours": self.neighbours,
             "analysis": analysis.to_dict(),

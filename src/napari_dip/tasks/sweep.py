@@ -19,7 +19,7 @@ from napari_dip.tasks.block import relay
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.result import Canvas, Result, untouched
+from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import (
     Shared,
@@ -66,9 +66,21 @@ class Choice:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A tile that is being restored."""
+    """A tile that is being restored.
 
-    number: int
+    Attributes
+    ----------
+    place : int
+        Its number among the tiles of all planes.
+    index : tuple
+        Of its plane.
+    tile : Tile
+        Its part of that.
+    call : Call
+        Returns it.
+    """
+
+    place: int
     index: Index
     tile: Tile
     call: Call
@@ -86,6 +98,8 @@ class Sweep:
         Takes what is restored.
     pool : Pool
         Where planes are tested and tiles restored.
+    resumable : bool
+        Whether to keep what is needed to go on after a stop.
     """
 
     job: Job
@@ -94,6 +108,7 @@ class Sweep:
     threads: int | None
     result: Result
     pool: Pool
+    resumable: bool = False
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
     in_vain: int = 0
@@ -104,6 +119,8 @@ class Sweep:
     """Planes that have failed."""
     tests: dict[int, Call] = field(default_factory=dict)
     """What is tested on planes, by their numbers."""
+    chosen: dict[int, Choice] = field(default_factory=dict)
+    """Networks for the planes that are being restored, by their numbers."""
     waiting: deque[Waiting] = field(default_factory=deque)
     """Tiles that are being restored, the first first."""
     latest: Iterate = field(init=False)
@@ -116,35 +133,126 @@ class Sweep:
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
 
-    def run(self) -> Sweeping:
-        """Restore all planes; return whether they can share a network."""
-        if not (yield from self.begin()):
+    def run(self, begun: Sequence[Shared] = (), extra: int = 0) -> Sweeping:
+        """Restore all planes; return whether they can share a network.
+
+        Where the user stops the fit, only the plane that was shown is restored.  It
+        goes on with what was begun and `extra`; see `fit_shared`.
+        """
+        before = self.result.before()
+        if not (yield from self.begin(begun, extra)):
             return False
+        if self.result.stopped:
+            yield from self.restore_shown(before)
+        else:
+            yield from self.restore_planes()
+        return True
+
+    def restore_shown(self, before: Result) -> Sweeping:
+        """Restore the plane that was shown when the user stopped the fit, as a whole.
+
+        It goes on with the fit and then restores all planes.
+        """
+        result, shared = self.result, self.networks[-1]
+        missing = set(range(self.job.layout.channels)).difference(
+            *(one.channels for one in shared)
+        )
+        if missing:
+            which = f"channels {', '.join(map(str, sorted(missing)))}"
+            result.warn(f"{which} were not fitted before the stop")
+
+        def go_on(again: Result, extra: int) -> Sweeping:
+            job, recipe, overrides = self.job, self.recipe, self.overrides
+            pool, keep = self.pool, self.resumable
+            sweep = Sweep(job, recipe, overrides, self.threads, again, pool, keep)
+            return sweep.run(shared, extra)
+
+        if shared[-1].resume is not None:
+            result.left = Left(before, go_on)
+        shown = self.latest.index
         for number, index in enumerate(self.planes):
+            if index != shown:
+                self.not_begun(number)
+                continue
+            choice = self.newest()
+            calls = [self.restored(choice, index, tile) for tile in self.cut]
+            try:
+                for tile, call in zip(self.cut, calls, strict=True):
+                    self.put(index, tile, call.result())
+                    yield self.iterate(index)
+            except (InputError, FitError) as error:
+                self.fail(number, error)
+
+    def restore_planes(self, place: int = 0) -> Sweeping:
+        """Restore the planes from one of all their tiles on."""
+        first, done = divmod(place, len(self.cut))
+        for number in range(first, len(self.planes)):
+            if self.result.stopped:
+                self.not_begun(number)
+            elif number not in self.broken:
+                yield from self.restore_plane(number, done)
+            done = 0
+        yield from self.collect(0)
+
+    def restore_plane(self, number: int, done: int) -> Sweeping:
+        """Choose the networks for a plane and restore it, but for tiles that are done.
+
+        After a stop the rest of it is left as it came.
+        """
+        if number not in self.chosen:
             try:
                 choice = yield from self.choose(number)
             except (InputError, FitError) as error:
-                self.fail(number, index, error)
-            else:
-                yield from self.restore_plane(number, index, choice)
-        yield from self.collect(0)
-        return True
+                self.fail(number, error)
+                return
+            if choice is None:
+                self.not_begun(number)
+                return
+            self.use(choice)
+            self.chosen[number] = choice
+        choice, index = self.chosen[number], self.planes[number]
+        for count, tile in list(enumerate(self.cut))[done:]:
+            if self.result.stopped:
+                self.leave(index, tile)
+                continue
+            call = self.restored(choice, index, tile)
+            place = number * len(self.cut) + count
+            self.waiting.append(Waiting(place, index, tile, call))
+            yield from self.collect(self.pool.ahead)
 
-    def fail(self, number: int, index: Index, error: Exception) -> None:
+    def stop_at(self, place: int) -> None:
+        """Stop, and note from which tile to go on: the first that is not done."""
+        self.result.stopped = True
+        if not self.resumable:
+            return
+        first = min([place, *(one.place for one in self.waiting)])
+
+        def go_on(again: Result, extra: int) -> Sweeping:
+            self.result = again
+            return self.restore_planes(first)
+
+        self.result.left = Left(self.result.before(), go_on)
+
+    def not_begun(self, number: int) -> None:
+        """Put a plane into the result as it came, and note that."""
+        self.result.not_begun.append(number)
+        self.leave(self.planes[number])
+
+    def fail(self, number: int, error: Exception) -> None:
         """Leave a plane as it came and note why; raise if all have failed."""
         self.broken.add(number)
         if len(self.broken) == len(self.planes):
             raise error
         self.result.failed(number, error)
-        self.leave(index)
+        self.leave(self.planes[number])
 
     # -- networks -----------------------------------------------------------------
 
-    def begin(self) -> Sweeping:
+    def begin(self, begun: Sequence[Shared], extra: int) -> Sweeping:
         """Take the networks that are given, or fit some; return whether there are."""
         given = self.overrides.networks
         if given is None:
-            return (yield from self.fit(self.planes, self.overrides))
+            return (yield from self.fit(self.planes, self.overrides, begun, extra))
         self.take([networks_of(self.job, self.recipe, given, self.threads)])
         self.latest = no_fit()
         return True
@@ -156,10 +264,19 @@ class Sweep:
             call.cancel()
         self.tests.clear()
         self.kinds = self.pool.common(
-            [[dataclasses.replace(s, fits=[]) for s in kind] for kind in networks]
+            [
+                [dataclasses.replace(s, fits=[], resume=None) for s in kind]
+                for kind in networks
+            ]
         )
 
-    def fit(self, planes: Sequence[Index], overrides: Overrides) -> Sweeping:
+    def fit(
+        self,
+        planes: Sequence[Index],
+        overrides: Overrides,
+        begun: Sequence[Shared] = (),
+        extra: int = 0,
+    ) -> Sweeping:
         """Fit networks to windows of some planes; return whether that is possible."""
         job, result = self.job, self.result
         # A plane that has been left for later takes other seeds.
@@ -197,6 +314,9 @@ class Sweep:
             overrides=overrides,
             threads=self.threads,
             seed=seed,
+            resumable=self.resumable,
+            begun=begun,
+            extra=extra,
         )
         shared, _ = yield from relay(fitting, adapt, None)
         if not shared:
@@ -206,32 +326,41 @@ class Sweep:
             result.fits += one.fits
             result.details.append(one.details)
             result.warn(*(w for f in one.fits for w in f.warnings))
+            result.stopped = one.stopped
         return True
 
     def choose(self, number: int) -> Sweeping:
         """Return the networks for a plane: those it has the least error by.
 
-        Where it is of another kind than all others, networks are fitted to it alone.
+        Where it is of another kind than all others, networks are fitted to it alone,
+        and there are none if the user stops that.
         """
-        given = self.overrides.networks is not None
-        alone = self.job.layout.planes == 1 and not given
-        if alone or self.result.stopped:
+        if self.job.layout.planes == 1 and self.overrides.networks is None:
             return self.newest()
         index = self.planes[number]
         errors = self.tested(number)
         error, unlike, best = min((*e, n) for n, e in enumerate(errors))
         if not unlike or self.in_vain >= IN_VAIN:
             return Choice(self.kinds, best)
-        before = self.networks
+        before, result = self.networks, self.result
+        fitted = result.before()
         overrides = dataclasses.replace(self.overrides, analysis=(), weights=None)
-        if (yield from self.fit([index], overrides)):
-            ((own, _),) = self.pool.submit(
-                errors_on_plane, self.pool.common([self.networks[-1]]), index
-            ).result()
-            if own <= NO_WORSE * error:
-                return self.newest()
-            self.in_vain += 1
+        if not (yield from self.fit([index], overrides)):
+            return Choice(self.kinds, best)
+        if result.stopped:
+            # It is fitted again when the user goes on.
             self.take(before)
+            result.fits, result.details = fitted.fits, fitted.details
+            result.warnings = fitted.warnings
+            self.stop_at(number * len(self.cut))
+            return None
+        ((own, _),) = self.pool.submit(
+            errors_on_plane, self.pool.common([self.networks[-1]]), index
+        ).result()
+        if own <= NO_WORSE * error:
+            return self.newest()
+        self.in_vain += 1
+        self.take(before)
         return Choice(self.kinds, best)
 
     def newest(self) -> Choice:
@@ -249,19 +378,11 @@ class Sweep:
 
     # -- planes -------------------------------------------------------------------
 
-    def restore_plane(self, number: int, index: Index, choice: Choice) -> Sweeping:
-        """Restore a plane, tile by tile."""
-        if self.result.stopped:
-            self.result.not_begun.append(number)
-            self.leave(index)
-            return
-        self.use(choice)
-        for tile in self.cut:
-            call = self.pool.submit(
-                restore_tile, self.recipe, choice.kinds, choice.number, index, tile
-            )
-            self.waiting.append(Waiting(number, index, tile, call))
-            yield from self.collect(self.pool.ahead)
+    def restored(self, choice: Choice, index: Index, tile: Tile) -> Call:
+        """Begin to restore a tile of a plane."""
+        return self.pool.submit(
+            restore_tile, self.recipe, choice.kinds, choice.number, index, tile
+        )
 
     def use(self, choice: Choice) -> None:
         """Note in the provenance that networks are used which were given."""
@@ -281,13 +402,14 @@ class Sweep:
         result = self.result
         while len(self.waiting) > (0 if result.stopped else ahead):
             one = self.waiting.popleft()
-            if one.number in self.broken:
+            number = one.place // len(self.cut)
+            if number in self.broken:
                 one.call.cancel()
                 continue
             if result.stopped:
                 one.call.cancel()
                 if one.tile is self.cut[0]:
-                    result.not_begun.append(one.number)
+                    result.not_begun.append(number)
                 self.leave(one.index, one.tile)
                 continue
             try:
@@ -295,23 +417,30 @@ class Sweep:
                     restored: Restored = one.call.result()
             except interrupt.Interrupted:
                 self.leave(one.index, one.tile)
-                result.stopped = True
+                self.stop_at(one.place)
                 continue
             except (InputError, FitError) as error:
-                self.fail(one.number, one.index, error)
+                self.fail(number, error)
                 continue
             self.put(one.index, one.tile, restored)
-            self.done += 1
-            stop = yield dataclasses.replace(
-                self.latest,
-                render=partial(self.shown, one.index),
-                index=one.index,
-                part=len(result.fits) + self.done - 1,
-                parts=len(result.fits) + self.total,
-                seconds=time.perf_counter() - self.began,
-            )
+            if one.tile is self.cut[-1]:
+                del self.chosen[number]
+            stop = yield self.iterate(one.index)
             # After the last tile there is nothing left to stop.
-            result.stopped = bool(stop) and self.done < self.total
+            if stop and one.place < self.total - 1:
+                self.stop_at(one.place + 1)
+
+    def iterate(self, index: Index) -> Iterate:
+        """Return an iterate that shows a plane as far as it is done."""
+        fits = len(self.result.fits)
+        return dataclasses.replace(
+            self.latest,
+            render=partial(self.shown, index),
+            index=index,
+            part=fits + self.done - 1,
+            parts=fits + self.total,
+            seconds=time.perf_counter() - self.began,
+        )
 
     def shown(self, index: Index, finished: bool) -> NDArray[Any]:
         """Return a plane as far as it is done; as it came where that is in a file."""
@@ -321,12 +450,13 @@ class Sweep:
         return layout.arrange(untouched(layout, self.job.take(index), 1))
 
     def put(self, index: Index, tile: Tile, restored: Restored) -> None:
-        """Put a tile into the result."""
+        """Put a tile into the result, and count it."""
         place = self.job.layout.within(index, tile.core)
         self.result.warn(*restored.warnings)
         self.result.put(place, restored.image)
         if restored.deviation is not None:
             self.result.put_deviation(place, restored.deviation)
+        self.done += 1
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""

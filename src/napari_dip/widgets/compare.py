@@ -162,10 +162,10 @@ class Comparison(QWidget):
         plane, planes = result.plane_of(index)
         # Planes may be of unlike noise: the reading is of the one in view.
         which = f"Plane {plane + 1} of {planes}. " if planes > 1 else ""
-        if plane < result.begun:
-            self._read(which + residual.verdict(structure, pixels))
-        else:
+        if plane in result.not_begun:
             self._read(f"{which}It was not fitted: there is no residual.")
+        else:
+            self._read(which + residual.verdict(structure, pixels))
         limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
         keywords = appearance(result.source, difference.shape, result.crop)
         if result.source.rgb:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,10 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_dip.errors import DipError
+from napari_dip.errors import DipError, InputError
+from napari_dip.machine import MAX_SECONDS
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.result import CONSTANT, ranges
 from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.layers import Crop
 from napari_dip.widgets.results import ResultLayer
@@ -136,15 +138,14 @@ class RunController(QObject):
     def go_on(self, extra: int) -> None:
         """Go on with the fit that has ended.
 
-        A fit that the user stopped goes on to its own end.  Any other takes `extra`
-        more iterations.
+        What the user stopped goes on to its own end, with the planes that were not
+        begun.  Any other fit takes `extra` more iterations.
         """
         result = self.last
         if self.state != IDLE or result is None or result.resume is None:
             return
         kind = result.image.dtype if result.recipe.dtype == "input" else None
         fitting = result.resume(extra)
-        result.resume = None
         result.put_back()
         self._run(result, lambda: (fitting, kind))
 
@@ -198,6 +199,8 @@ class RunController(QObject):
         self._finish()
         if waiting:
             self.listener.end()
+        else:
+            result.resume = None
         self._undo(result)
         kept = "the result before it" if self.last is result else "nothing"
         self.ended.emit(f"{reason}: {kept} was kept.")
@@ -245,12 +248,13 @@ class RunController(QObject):
         result.finish(fit, control.ended_at, control.ended_in)
         self.best_step = fit.best_iteration
         self.last = result
-        warnings = fit.warnings
+        # The text says it, as it does of planes that were not begun.
+        warnings = [w for w in fit.warnings if MAX_SECONDS not in w]
         text = summary(fit)
-        if result.begun < result.planes:
-            # The text says it, and that they are empty here.
+        if result.not_begun:
+            # They are empty here.
             warnings = [w for w in warnings if NOT_BEGUN not in w]
-            text += f" {in_words(result.begun, result.planes)}"
+            text += f" {in_words(result.not_begun, result.planes)}"
             result.show_begun(self.viewer.dims)
         if warnings:
             show_warning("\n".join(warnings))
@@ -262,6 +266,8 @@ class RunController(QObject):
         result = self.result
         assert result is not None
         self._finish()
+        if not isinstance(error, InputError):
+            result.resume = None  # the fit has changed; what is refused has not
         self._undo(result)
         message = str(error) or type(error).__name__
         if not isinstance(error, DipError) or error.__cause__ is not None:
@@ -367,24 +373,30 @@ def _abandon(control: worker.Control) -> None:
 
 def summary(fit: Fit) -> str:
     """Return in words how a fit ended."""
-    text = (
-        f"Finished after {fit.iterations} iterations in {duration(fit.seconds)}: "
-        f"{fit.stopped_by}."
-    )
+    done = f"after {fit.iterations} iteration{'s' if fit.iterations > 1 else ''}"
+    if fit.iterations == 0:
+        done = "without any iteration" if fit.stopped_by == CONSTANT else "early"
+    text = f"Finished {done} in {duration(fit.seconds)}: {fit.stopped_by}."
     if 0 < fit.best_iteration < fit.iterations:
         text += f" The result is the image of iteration {fit.best_iteration}."
     return text
 
 
-def in_words(begun: int, planes: int) -> str:
+def in_words(not_begun: Sequence[int], planes: int) -> str:
     """Return which planes of a stopped fit are done; planes are counted from 1."""
-    done = f"Planes 1 to {begun} are done, the last as far as it was"
-    if begun == 1:
-        done = "Plane 1 is done as far as it was"
-    rest = f"plane {planes} was not begun and is empty"
-    if planes > begun + 1:
-        rest = f"planes {begun + 1} to {planes} were not begun and are empty"
-    return f"{done}; {rest}."
+    done = [n + 1 for n in range(planes) if n not in not_begun]
+    rest = [n + 1 for n in not_begun]
+    are_done = "are done, the last" if len(done) > 1 else "is done"
+    were, are = ("were", "are") if len(rest) > 1 else ("was", "is")
+    return (
+        f"{named(done)} {are_done} as far as it was; {named(rest).lower()} {were} not "
+        f"begun and {are} empty."
+    )
+
+
+def named(planes: Sequence[int]) -> str:
+    """Return planes in words such as "Planes 1 to 3"."""
+    return f"{'Planes' if len(planes) > 1 else 'Plane'} {ranges(planes)}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
-from napari_dip.errors import DipError, FitError
+from napari_dip.errors import DipError, FitError, InputError
 from napari_dip.widgets import turns
 from napari_dip.widgets.controller import Work, duration
 from napari_dip.widgets.layers import array_of
@@ -165,11 +165,18 @@ def _forecasts(
     try:
         torch.set_num_threads(threads())
         with asking(wanted):
+            chosen, _ = next(iter(pieces.values()))
             for name, (work, piece) in pieces.items():
                 wanted()
                 arrays = _values(work)
                 small = None if piece is None else _values(piece)
-                yield stale, name, forecast(work.recipe, arrays, small)
+                try:
+                    expected = forecast(work.recipe, arrays, small)
+                except InputError:
+                    if work is chosen:
+                        raise
+                    continue  # a quality that cannot be had says nothing of the others
+                yield stale, name, expected
         return stale
     except _Stale:
         return None

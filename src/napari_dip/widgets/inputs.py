@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -19,8 +19,10 @@ from napari_dip.widgets.layers import (
     Crop,
     array_of,
     check_same_place,
+    covers,
     lies_on,
     sides_of,
+    without_ones,
 )
 
 
@@ -102,8 +104,7 @@ class ImageInput:
 
     def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
         """Return how well a layer goes with the first one, None where it cannot."""
-        n = min(layer.ndim, first.ndim)
-        if sides_of(layer)[-n:] != sides_of(first)[-n:]:
+        if not covers(layer, first):
             return None
         return lies_on(first, layer), KEY not in layer.metadata, layer.visible
 
@@ -145,7 +146,8 @@ class ImageInput:
         layer = self.layer
         assert layer is not None
         colours = array_of(layer).ndim - layer.ndim
-        return matching(crop[: source.ndim], layer.ndim) + (slice(None),) * colours
+        part = matching(crop[: source.ndim], sides_of(layer))
+        return part + (slice(None),) * colours
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the array, in napari's console."""
@@ -189,14 +191,14 @@ class PSFInput(AnyImageInput):
 
     def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
         """Return how well a layer goes with the first one; see `ImageInput.suits`."""
-        own, sides = sides_of(layer), sides_of(first)
+        own, sides = (without_ones(sides_of(each)) for each in (layer, first))
         if len(own) > len(sides):
             return None
-        if any(k > n for k, n in zip(own[-2:], sides[-2:], strict=True)):
+        named = "psf" in layer.name.lower()
+        small = all(k <= n for k, n in zip(own[-2:], sides[-2:], strict=True))
+        if own[-2:] == sides[-2:] or not (named or small):
             return None
-        if own[-2:] == sides[-2:]:
-            return None
-        return "psf" in layer.name.lower(), -math.prod(own)
+        return named, -math.prod(own)
 
 
 def file_of(layer: Layer) -> str:
@@ -207,9 +209,14 @@ def file_of(layer: Layer) -> str:
     return f"{safe.strip('_') or 'image'}.tif"
 
 
-def matching(crop: Crop, ndim: int) -> Crop:
-    """Return the crop for an array that may lack the leading axes."""
-    return crop[len(crop) - ndim :] if ndim <= len(crop) else crop
+def matching(crop: Crop, sides: Sequence[int]) -> Crop:
+    """Return the crop for an array that may lack leading axes, or have more of one."""
+    more = (slice(None),) * max(len(sides) - len(crop), 0)
+    part = (*more, *crop[max(len(crop) - len(sides), 0) :])
+    return tuple(
+        slice(None) if side == 1 else each
+        for each, side in zip(part, sides, strict=True)
+    )
 
 
 def read(array: Any, crop: Crop) -> Any:

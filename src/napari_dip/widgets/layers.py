@@ -270,6 +270,20 @@ def sides_of(layer: Layer) -> tuple[int, ...]:
     return tuple(array_of(layer).shape[: layer.ndim])
 
 
+def without_ones(sides: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape without axes of one element, apart from the last two."""
+    return (*(n for n in sides[:-2] if n != 1), *sides[-2:])
+
+
+def covers(layer: Layer, source: Layer) -> bool:
+    """Return whether a layer has as many pixels as another, or as a plane of it.
+
+    Axes of one element do not count: files of five axes hold images of two or three.
+    """
+    own, sides = (without_ones(sides_of(each)) for each in (layer, source))
+    return own == sides[-len(own) :]
+
+
 def lies_on(source: Layer, other: Layer) -> bool:
     """Return whether equal pixels of two layers lie on each other in the viewer."""
     try:

@@ -19,9 +19,11 @@ from napari_dip.widgets.layers import (
     Crop,
     array_of,
     check_same_place,
+    covers,
     lies_on,
     shift,
     sides_of,
+    without_ones,
 )
 
 Mask = NDArray[np.bool_]
@@ -65,7 +67,7 @@ class MaskInput(ImageInput):
 
     def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
         """Return how well a layer goes with the first one; see `ImageInput.suits`."""
-        if layer.ndim > first.ndim:
+        if len(_axes(layer)) > first.ndim:
             return None
         return fits(layer, first), layer.visible
 
@@ -84,7 +86,8 @@ class MaskInput(ImageInput):
         layer = self.layer
         if not isinstance(layer, Labels) or source is None:
             return False
-        return layer.ndim <= source.ndim and not fits(layer, source)
+        possible = layer.ndim <= source.ndim or covers(layer, source)
+        return possible and not fits(layer, source)
 
     def put_on(self, source: Image) -> None:
         """Put the mask on the pixels of an image, in a copy if it has other pixels."""
@@ -96,9 +99,12 @@ class MaskInput(ImageInput):
             for name, value in {**place, "units": source.units[-layer.ndim :]}.items():
                 setattr(layer, name, value)
             return
-        copy = empty_mask(source, layer.ndim)
+        copy = empty_mask(source, len(_axes(layer)))
         copy.name = f"{layer.name} [on {source.name}]"
-        copy.data = _resampled(layer, copy)
+        if covers(layer, source):
+            copy.data = np.asarray(array_of(layer)).reshape(copy.data.shape)
+        else:
+            copy.data = _resampled(layer, copy)
         self.viewer.add_layer(copy)
         self.combo.reset_choices()
         self.choose(copy.name)
@@ -119,7 +125,7 @@ class MaskInput(ImageInput):
             return None
         marked = np.flatnonzero(data)
         middle = np.unravel_index(marked[len(marked) // 2], data.shape)
-        return tuple(int(i) for i in middle)
+        return tuple(int(i) for i in middle[-source.ndim :])
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
@@ -129,10 +135,15 @@ class MaskInput(ImageInput):
         if not isinstance(layer, Labels):
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
-            return partial(np.copy, mask[matching(crop[: source.ndim], mask.ndim)])
+            return partial(np.copy, mask[matching(crop[: source.ndim], mask.shape)])
+        if self.can_mend(source):
+            raise InputError(
+                f"{layer.name} does not lie on {source.name}, pixel on pixel. Press "
+                f"{self.mend.text}."
+            )
         check_same_place(source, layer)
-        _check_sides(layer, tuple(array_of(layer).shape), source)
-        part = matching(crop[: source.ndim], layer.ndim)
+        _check_sides(layer, source)
+        part = matching(crop[: source.ndim], sides_of(layer))
         return partial(_selected, array_of(layer), part, chosen)
 
     def code(self, source: Layer, crop: Crop) -> str:
@@ -142,7 +153,8 @@ class MaskInput(ImageInput):
         arguments = [f"viewer.layers[{n!r}]" for n in (layer.name, source.name)]
         if chosen:
             arguments.append(repr(chosen))
-        part = matching(crop[: source.ndim], layer.ndim)
+        like = layer if isinstance(layer, Labels) else source
+        part = matching(crop[: source.ndim], sides_of(like)[-layer.ndim :])
         return f"mask_of({', '.join(arguments)}){brackets(part)}"
 
     def file(self, crop: Crop) -> str:
@@ -200,7 +212,7 @@ def mask_of(
         mask = _laid(_selected(array_of(layer), (), labels), layer, source, sides)
     elif isinstance(layer, Labels):
         check_same_place(source, layer)
-        _check_sides(layer, tuple(array_of(layer).shape), source)
+        _check_sides(layer, source)
         mask = _selected(array_of(layer), (), labels)
     elif isinstance(layer, Shapes):
         mask = _drawn(_on_pixels(layer, source), sides)
@@ -241,12 +253,19 @@ def _place(source: Image, n: int) -> dict[str, Any]:
     return {"affine": affine @ matrix}
 
 
-def _check_sides(layer: Layer, shape: tuple[int, ...], source: Image) -> None:
-    sides = sides_of(source)
-    if len(shape) > len(sides) or shape != sides[-len(shape) :]:
+def _axes(layer: Layer) -> tuple[int, ...]:
+    """Return the sides of a mask that count: of labels, those that are not of one."""
+    if isinstance(layer, Labels):
+        return without_ones(sides_of(layer))
+    return (0,) * layer.ndim
+
+
+def _check_sides(layer: Layer, source: Image) -> None:
+    if not covers(layer, source):
+        sides = sides_of(source)
         raise InputError(
             f"{layer.name} must have the sides of {source.name}, {sides}, or of one "
-            f"plane of it, {sides[-2:]}; got {shape}"
+            f"plane of it, {sides[-2:]}; got {sides_of(layer)}"
         )
 
 
@@ -265,8 +284,7 @@ def fits(layer: Layer, source: Layer) -> bool:
     """Return whether a layer can be a mask of an image as it lies."""
     if not isinstance(layer, Labels):
         return True  # shapes and points have no pixels
-    sides = sides_of(source)[-layer.ndim :]
-    return sides_of(layer) == sides and lies_on(source, layer)
+    return covers(layer, source) and lies_on(source, layer)
 
 
 def _resampled(layer: Labels, on: Labels) -> NDArray[Any]:

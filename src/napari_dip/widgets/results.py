@@ -81,8 +81,10 @@ class ResultLayer:
         sides = array_of(source).shape
         ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
         self.shape = tuple(len(range(*r)) for r in ranges)
-        self.planes = self.begun = 1
-        """Planes in all, and those that were begun before the fit was stopped."""
+        self.planes = 1
+        """Number of planes."""
+        self.not_begun: tuple[int, ...] = ()
+        """Numbers of those that were not begun before the fit was stopped."""
         self.provenance: dict[str, Any] = {
             **origin(recipe),
             "run_id": uuid.uuid4().hex,
@@ -119,7 +121,7 @@ class ResultLayer:
     def show(self, image: Any, index: Index) -> None:
         """Show one plane of the result as it is now."""
         self.pattern = index
-        self.planes = self.begun = self.plane_of(index)[1]
+        self.planes, self.not_begun = self.plane_of(index)[1], ()
         if self.layer is None:
             self._insert(self._empty(image, index))
         assert self.layer is not None
@@ -149,10 +151,10 @@ class ResultLayer:
         """
         self.image, self.resume = fit.image, fit.resume
         self.deviation = fit.uncertainty
+        self.not_begun = fit.not_begun
         if ended_in is not None:
             self.pattern = ended_in
-            number, self.planes = self.plane_of(ended_in)
-            self.begun = number + 1
+            self.planes = self.plane_of(ended_in)[1]
             self._empty_rest(ended_in)
         if self.layer is None:
             self._insert(self.image.copy())
@@ -167,17 +169,17 @@ class ResultLayer:
             "planes": fit.settings.get("planes", []),
             "warnings": list(fit.warnings),
             "ended_at": None if ended_at is None else list(ended_at),
-            "planes_begun": self.begun,
+            "planes_not_begun": list(self.not_begun),
         }
         self.iterations = fit.iterations
         self._note({})
 
     def _empty_rest(self, index: Index) -> None:
-        """Empty the planes after that of an index."""
+        """Empty the planes that were not begun, which have indices like this one."""
         counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
         nothing = np.nan if self.image.dtype.kind == "f" else 0
         sides = [self.shape[axis] for axis in counted]
-        for place in range(self.begun, self.planes):
+        for place in self.not_begun:
             rest: list[Any] = list(index)
             for axis, i in zip(counted, np.unravel_index(place, sides), strict=True):
                 rest[axis] = int(i)
@@ -186,7 +188,7 @@ class ResultLayer:
     def show_begun(self, dims: Any) -> None:
         """Show the last plane that was begun, unless one of them is in view."""
         index = self.shown_index(dims)
-        if index is None or self.plane_of(index)[0] < self.begun:
+        if index is None or self.plane_of(index)[0] not in self.not_begun:
             return
         assert self.layer is not None
         assert self.pattern is not None

@@ -21,17 +21,19 @@ from napari_dip.widgets.trajectory import Snapshot
 GO_ON = (
     "Continue from the last iteration of the fit, wherever the slider is: from an "
     "earlier one the fit would pass through the same images again. The result is then "
-    "the last image. A fit that you stopped goes on until it stops by itself."
+    "the last image. A fit that you stopped goes on until it stops by itself, and then "
+    "with the planes that were not begun."
 )
 
 CANNOT_GO_ON = (
-    "Only a run of one fit can go on. This one had several, for planes, seeds or "
-    "channels that have nothing in common, or was cancelled while it went on."
+    "This run cannot go on. That needs a run of one fit, or one that you stopped. This "
+    "one had several, for seeds, channels that have nothing in common or parts of a "
+    "large image, or was cancelled while it went on."
 )
 
 OF_PLANES = (
-    "Only a run of one fit can go on. To fit one plane for longer, choose the plane "
-    "that is shown and run again: that run can."
+    "All planes are done. To fit one of them for longer, choose the plane that is "
+    "shown and run again: that run can go on."
 )
 
 LONGER = 0.5
@@ -201,13 +203,16 @@ class Scrubber(QWidget):
 
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
-        self.setVisible(len(self.moments) > 1)
         idle = self.controller.state == IDLE and self.controller.last is not None
         self.keep_button.setEnabled(idle)
         can = self.controller.can_go_on
-        for each in (self.more, self.go_on_button):
-            each.setEnabled(idle and can)
+        self.setVisible(len(self.moments) > 1 or (idle and can))
+        self.slider.setEnabled(len(self.moments) > 1)
         last = self.controller.last
+        self.go_on_button.setEnabled(idle and can)
+        # What was stopped goes on to its own end.
+        stopped = last is not None and last.provenance.get("ended_at") is not None
+        self.more.setEnabled(idle and can and not stopped)
         planes = 1 if last is None else last.planes
         self.reason.setText(OF_PLANES if planes > 1 else CANNOT_GO_ON)
         self.reason.setVisible(idle and not can)
@@ -219,5 +224,5 @@ class Scrubber(QWidget):
             if moment.step <= 0:
                 when = f"{-moment.step + 1} iterations before the first"
             self.label.setText(f"Shown: {which}{when}")
-        elif idle and self.moments:
+        elif idle:
             self.label.setText("Shown: the result")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import ComboBox
-from napari.layers import Image
+from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -225,6 +225,8 @@ class TaskWidget(ParameterPanel):
         for given in self.inputs.values():
             if isinstance(given, MaskInput):
                 self.form.setRowVisible(given.mend.native, given.can_mend(source))
+                labels = given.layer is None or isinstance(given.layer, Labels)
+                self.form.setRowVisible(given.labels.native, labels)
         self._ask()
 
     def _ask(self, _: Any = None) -> None:

@@ -20,7 +20,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fit, Fitting
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
 
 REPORT_EVERY = 0.2
 """Seconds between two reports: Qt queues every report, even if drawing is slow."""
@@ -72,6 +72,10 @@ class Control:
         if self.cancelling.is_set():
             raise Cancelled
         return self.stopping.is_set()
+
+    def note_end(self, it: Iterate) -> None:
+        """Note at which iterate the fit is stopped."""
+        self.ended_at, self.ended_in = (it.part, it.step - it.ahead), it.index
 
     def stop(self) -> None:
         """End the fit and keep its best image."""
@@ -224,6 +228,7 @@ def restoring(
     """
     import torch
 
+    from napari_dip.prior.fit import STOPPED, TIME_UP
     from napari_dip.prior.interrupt import asking
 
     fitting = it = None
@@ -241,6 +246,10 @@ def restoring(
                     it = fitting.send(stop)
                 except StopIteration as end:
                     result: Fit = end.value
+                    reasons = (STOPPED, TIME_UP)
+                    ended = any(reason in result.stopped_by for reason in reasons)
+                    if ended and it is not None and control.ended_at is None:
+                        control.note_end(it)  # by a time limit, or within a tile
                     return result
                 log.note(it)
                 if not control.going.is_set():
@@ -251,8 +260,7 @@ def restoring(
                 stop = control.wanted()
                 now = time.perf_counter()
                 if stop:
-                    control.ended_at = (it.part, it.step - it.ahead)
-                    control.ended_in = it.index
+                    control.note_end(it)
                 if stop or it.last:
                     yield log.report(it, finishing=True)
                     continue
