@@ -169,15 +169,3 @@ def test_a_turned_image_is_filtered_alike():
     assert (here - there).abs().mean() < 0.3 * (here - pilot).abs().mean()
     shifted = there.roll(1, 3)
     assert (here - shifted).abs().mean() > (here - pilot).abs().mean()
-
-
-def test_patches_are_compared_in_the_image_that_is_searched(monkeypatch):
-    monkeypatch.setattr(collaborative, "ALIKE", 20)
-    noisy, clean = pattern(1, 48, 48)
-    variance = torch.full_like(noisy, 0.01)
-    by_pilot = collaborative_filter(noisy, clean, variance)
-    same = collaborative_filter(noisy, clean, variance, search=clean)
-    torch.testing.assert_close(same, by_pilot, atol=0, rtol=0)
-    anything = torch.rand(clean.shape, generator=torch.Generator().manual_seed(1))
-    unlike = collaborative_filter(noisy, clean, variance, search=anything)
-    assert error(unlike, clean) > 1.2 * error(by_pilot, clean)

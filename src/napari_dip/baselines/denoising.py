@@ -17,8 +17,9 @@ from napari_dip.baselines.common import (
     read,
 )
 from napari_dip.tasks.arrays import Float, Index
-from napari_dip.tasks.noise import NoiseModel, plane_model
+from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import per_channel
+from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 
 def nlm(
@@ -202,47 +203,10 @@ def _denoise(
             even = (plane.values / unit).astype(np.float32)
             denoised = method(even, float(levels.mean())) * unit
         else:
-            denoised = _unstabilised(method(_stabilised(plane.values, model), 1), model)
+            denoised = unstabilised(method(stabilised(plane.values, model), 1), model)
         return plane.to_units(denoised.astype(np.float32))
 
     return each_plane(layout, work)
-
-
-def _stabilised(values: Float, noise: NoiseModel) -> Float:
-    """Transform an image so that its noise has variance one everywhere.
-
-    The generalised Anscombe transform (Starck, Murtagh, Bijaoui, Image Processing and
-    Data Analysis, 1998).
-    """
-    gain, offset, readout = _in_photons(noise, values)
-    photons = (values - offset) / gain
-    stabilised: Float = 2 * np.sqrt(np.maximum(photons + 3 / 8 + readout, 0))
-    return stabilised.astype(np.float32)
-
-
-def _unstabilised(stabilised: Array, noise: NoiseModel) -> Array:
-    """Transform the denoised image back, to the mean of the values it stands for.
-
-    Closed form of the exact unbiased inverse (Makitalo, Foi, Optimal Inversion of the
-    Generalized Anscombe Transformation for Poisson-Gaussian Noise, 2013).
-    """
-    # At this value it is zero photons; below, the closed form would rise again.
-    d = np.maximum(stabilised, np.sqrt(1.5))
-    root = np.sqrt(1.5)
-    photons = d**2 / 4 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3 - 1 / 8
-    gain, offset, readout = _in_photons(noise, stabilised)
-    values: Array = (photons - readout) * gain + offset
-    return values
-
-
-def _in_photons(noise: NoiseModel, values: Array) -> tuple[Array, Array, Array]:
-    """Return gain, offset and the variance of the readout in photons, per channel."""
-    # Noise that does not grow is that of a great number of photons.
-    variance = np.asarray(noise.variance)
-    gain = np.maximum(noise.gain, 1e-3 * variance**0.5)
-    parts = (gain, np.asarray(noise.offset), variance / gain**2)
-    gains, offsets, readout = (per_channel(p, values) for p in parts)
-    return gains, offsets, readout
 
 
 def _by_component(

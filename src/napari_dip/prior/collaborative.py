@@ -25,15 +25,13 @@ STEP = 6
 of 3 for 0.01 dB."""
 
 
-def collaborative_filter(
-    noisy: Tensor, pilot: Tensor, variance: Tensor, search: Tensor | None = None
-) -> Tensor:
+def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
-    Around every sixth pixel the most similar patches are taken as a group.  With X and
-    Y the groups of the pilot and of the noisy image, one patch a row, k patches of n
-    values, and s^2 the variance of the noise, two estimates are made and averaged, each
-    patch weighted by the inverse of the noise left in it:
+    Around every sixth pixel the most similar patches of the pilot are taken as a
+    group.  With X and Y the groups of the pilot and of the noisy image, one patch a
+    row, k patches of n values, and s^2 the variance of the noise, two estimates are
+    made and averaged, each patch weighted by the inverse of the noise left in it:
 
     - every patch as a combination of all, ``A^T Y`` with
       ``A = (X X^T + n s^2 I)^-1 X X^T``;
@@ -48,8 +46,6 @@ def collaborative_filter(
     variance : Tensor
         Variance of the noise, of the same shape; the noise must be independent between
         pixels and channels.  In a group its mean counts.
-    search : Tensor, optional
-        Image in which patches are compared, of the same shape; None takes the pilot.
 
     Returns
     -------
@@ -63,15 +59,14 @@ def collaborative_filter(
     approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
     Bayesian image denoising algorithm, 2013).  Their mean is better than either.
     """
-    search = pilot if search is None else search
     unit, noisy, pilot, variance = in_noise_units(noisy, pilot, variance)
     side = patch_side(VALUES, noisy.shape[1])
     grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
 
-    def filter_plane(y: Tensor, x: Tensor, level: Tensor, search: Tensor) -> Tensor:
-        return filter_groups(torch.stack([y, x, level]), search, grouping, _estimates)
+    def filter_plane(y: Tensor, x: Tensor, level: Tensor) -> Tensor:
+        return filter_groups(torch.stack([y, x, level]), x, grouping, _estimates)
 
-    return plane_by_plane(filter_plane, noisy, pilot, variance, search / unit) * unit
+    return plane_by_plane(filter_plane, noisy, pilot, variance) * unit
 
 
 def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

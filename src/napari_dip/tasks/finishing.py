@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -227,21 +228,34 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
 def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
-    A first estimate by thresholds, in which the network has no part, tells which
-    patches are similar.  Its mean with the restored image tells what they have in
-    common: both err independently.
+    The mean of the restored image and an estimate by thresholds, in which the network
+    has no part, tells which patches are similar, and what they have in common: both err
+    independently.
     """
     import torch
 
     from napari_dip.prior.collaborative import collaborative_filter
-    from napari_dip.prior.thresholding import collaborative_threshold
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
-        first = collaborative_threshold(noisy, variance)
+        first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        return collaborative_filter(noisy, pilot, variance, search=first)
+        return collaborative_filter(noisy, pilot, variance)
 
     return _filtered(plane, noise, filter_noisy, 1)
+
+
+def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
+    """Return the estimate by thresholds, which compares noise of one level."""
+    import torch
+
+    from napari_dip.prior.thresholding import collaborative_threshold
+
+    if noise.kind == "gaussian":
+        return collaborative_threshold(noisy, variance)
+    even = torch.from_numpy(stabilised(noisy[0].cpu().numpy(), noise))[None].to(noisy)
+    estimate = collaborative_threshold(even, torch.ones_like(even))
+    values = unstabilised(estimate[0].cpu().numpy(), noise)
+    return torch.from_numpy(values)[None].to(noisy)
 
 
 def same_mean(plane: Plane, noise: NoiseModel) -> Step:
