@@ -71,3 +71,12 @@ def test_the_units_of_a_channel_do_not_matter():
     result = collaborative_threshold(noisy, variance)
     scaled = collaborative_threshold(noisy * unit, variance * unit.square())
     torch.testing.assert_close(scaled / unit, result, atol=1e-4, rtol=0)
+
+
+def test_a_turned_image_gives_the_turned_result():
+    noisy, clean = pattern(1, 50, 64)
+    variance = torch.full_like(noisy, 0.01)
+    result = collaborative_threshold(noisy, variance)
+    turned = collaborative_threshold(noisy.rot90(1, (2, 3)), variance.rot90(1, (2, 3)))
+    # References lie elsewhere in it.
+    assert error(turned.rot90(-1, (2, 3)), result) < 0.5 * error(result, clean)
