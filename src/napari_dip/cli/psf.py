@@ -27,10 +27,11 @@ from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import psf_of
 from napari_dip.io.psf import optics_of
 from napari_dip.tasks.bead_psf import BeadParameters, measure
-from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
-
-DEEPEST = 129
-"""Most slices of a PSF whose shape is not given."""
+from napari_dip.tasks.microscope_psf import (
+    MicroscopeParameters,
+    microscope_psf,
+    slices_for,
+)
 
 
 def app() -> App:
@@ -124,7 +125,7 @@ def _like(header: Header, name: str) -> dict[str, Any]:
     optics: dict[str, Any] = dict(optics_of(header, name))
     if "Z" in header.axes and (count := header.shape[header.axes.index("Z")]) > 1:
         rows, columns = MicroscopeParameters().shape
-        optics["shape"] = (min(count // 2 * 2 + 1, DEEPEST), rows, columns)
+        optics["shape"] = (slices_for(count), rows, columns)
     return optics
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from napari_dip.prior.groups import Grouping, filter_groups, patch_side, plane_by_plane
-from napari_dip.prior.wiener import in_noise_units
+from napari_dip.prior.wiener import noise_unit
 
 VALUES = 49
 """Values of a patch, about: 7 x 7 pixels of one channel, 4 x 4 of three.  Larger
@@ -59,14 +59,15 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
     Bayesian image denoising algorithm, 2013).  Their mean is better than either.
     """
-    unit, noisy, pilot, variance = in_noise_units(noisy, pilot, variance)
+    unit = noise_unit(variance)
+    images = (noisy / unit, pilot / unit, variance / unit.square())
     side = patch_side(VALUES, noisy.shape[1])
     grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
 
     def filter_plane(y: Tensor, x: Tensor, level: Tensor) -> Tensor:
         return filter_groups(torch.stack([y, x, level]), x, grouping, _estimates)
 
-    return plane_by_plane(filter_plane, noisy, pilot, variance) * unit
+    return plane_by_plane(filter_plane, *images) * unit
 
 
 def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

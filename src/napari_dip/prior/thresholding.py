@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_dip.prior.groups import Grouping, filter_groups, plane_by_plane
 from napari_dip.prior.operators import cosines
-from napari_dip.prior.wiener import in_noise_units
+from napari_dip.prior.wiener import noise_unit
 
 SIDE = 8
 """Pixels along a patch: 6 and 10 are as good."""
@@ -56,7 +56,7 @@ def collaborative_threshold(noisy: Tensor, variance: Tensor) -> Tensor:
     Transform-Domain Collaborative Filtering, 2007), of which size and threshold are
     taken, with one transform for all axes.
     """
-    unit, noisy, _, variance = in_noise_units(noisy, noisy, variance)
+    unit = noise_unit(variance)
     basis = _basis(noisy.shape[1]).to(noisy)
     grouping = Grouping(SIDE, STEP, ALIKE, WINDOW)
 
@@ -73,7 +73,7 @@ def collaborative_threshold(noisy: Tensor, variance: Tensor) -> Tensor:
         mean = y.mean(dim=0, keepdim=True)
         return filter_groups(torch.stack([y, level]), mean, grouping, estimates)
 
-    return plane_by_plane(filter_plane, noisy, variance) * unit
+    return plane_by_plane(filter_plane, noisy / unit, variance / unit.square()) * unit
 
 
 def _basis(channels: int) -> Tensor:

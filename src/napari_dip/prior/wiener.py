@@ -51,7 +51,8 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     empirical Wiener filtering (1997).
     """
     # Components keep the noise apart only where it is alike in all channels.
-    unit, noisy, pilot, variance = in_noise_units(noisy, pilot, variance)
+    unit = noise_unit(variance)
+    noisy, pilot, variance = noisy / unit, pilot / unit, variance / unit.square()
     channels = noisy.shape[1]
     flat = pilot.transpose(0, 1).reshape(channels, -1)
     flat = flat - flat.mean(dim=1, keepdim=True)
@@ -65,17 +66,11 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     return _mix_channels(filtered, rotation.T) * unit
 
 
-def in_noise_units(
-    noisy: Tensor, pilot: Tensor, variance: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return units of the channels in which their noise is alike, and all in these.
-
-    The mean of the units is one.
-    """
+def noise_unit(variance: Tensor) -> Tensor:
+    """Return units of the channels in which their noise is alike, one in the mean."""
     spread = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
     unit = spread.clamp(min=1e-20).sqrt()
-    unit = unit / unit.mean()
-    return unit, noisy / unit, pilot / unit, variance / unit.square()
+    return unit / unit.mean()
 
 
 def _mix_channels(image: Tensor, matrix: Tensor) -> Tensor:

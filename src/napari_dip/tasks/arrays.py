@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +121,8 @@ def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     like : tuple of int, optional
         A shape that the array gets if it differs from its own in such axes only.
     """
-    shape = _plain(array.shape)
-    if like is not None and _plain(like) == shape:
+    shape = without_ones(array.shape)
+    if like is not None and without_ones(like) == shape:
         shape = like
     if shape == array.shape:
         return array
@@ -130,7 +130,8 @@ def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     return whole.reshape(shape)
 
 
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+def without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape without axes of one element, apart from the last two."""
     return (*(n for n in shape[:-2] if n != 1), *shape[-2:])
 
 

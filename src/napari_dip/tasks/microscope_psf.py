@@ -20,6 +20,9 @@ MICROMETRE = 1000.0
 LARGEST = 2**26
 """Most numbers in a table of the model: half a GiB."""
 
+MOST_SLICES = 129
+"""Slices of a PSF for a volume at most, unless the user asks for more."""
+
 NODES = 16
 """Nodes of the quadrature for every period of the wave across the pupil."""
 
@@ -124,6 +127,11 @@ class MicroscopeParameters(Parameters):
                 f"no more than the wavelength over the numerical aperture, "
                 f"{coarsest:.3g} µm; got {self.pixel_size:g}"
             )
+
+
+def slices_for(count: int) -> int:
+    """Return the slices of a PSF, an odd number, for a volume of so many."""
+    return min(count // 2 * 2 + 1, MOST_SLICES)
 
 
 def microscope_psf(

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
 from napari_dip.errors import DipError, FitError, InputError
+from napari_dip.machine import gibibytes
 from napari_dip.widgets import turns
 from napari_dip.widgets.controller import Work, duration
 from napari_dip.widgets.layers import array_of
@@ -213,4 +214,4 @@ def size(count: float) -> str:
     """Return a number of bytes in words, to about two digits."""
     if count < 2**30:
         return f"{max(count / 2**20, 1):.0f} MiB"
-    return f"{count / 2**30:.1f} GiB"
+    return gibibytes(count)

@@ -13,6 +13,7 @@ from magicgui.widgets import ComboBox, Widget
 from napari.layers import Image, Layer
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import without_ones
 from napari_dip.widgets.fields import label_of
 from napari_dip.widgets.layers import (
     KEY,
@@ -22,7 +23,6 @@ from napari_dip.widgets.layers import (
     covers,
     lies_on,
     sides_of,
-    without_ones,
 )
 
 

@@ -13,7 +13,7 @@ from napari.utils.transforms import Affine
 from napari_dip.errors import InputError
 from napari_dip.io.psf import relative, z_spacing
 from napari_dip.io.units import converted, symbol
-from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.arrays import Layout, without_ones
 from napari_dip.tasks.recipe import Recipe
 
 KEY = "napari-dip"
@@ -268,11 +268,6 @@ def appearance(
 def sides_of(layer: Layer) -> tuple[int, ...]:
     """Return the shape of an image or labels layer without colours."""
     return tuple(array_of(layer).shape[: layer.ndim])
-
-
-def without_ones(sides: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape without axes of one element, apart from the last two."""
-    return (*(n for n in sides[:-2] if n != 1), *sides[-2:])
 
 
 def covers(layer: Layer, source: Layer) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import without_ones
 from napari_dip.widgets.inputs import ImageInput, brackets, matching
 from napari_dip.widgets.layers import (
     Crop,
@@ -23,7 +24,6 @@ from napari_dip.widgets.layers import (
     lies_on,
     shift,
     sides_of,
-    without_ones,
 )
 
 Mask = NDArray[np.bool_]

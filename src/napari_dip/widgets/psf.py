@@ -16,7 +16,11 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.io.provenance import origin
 from napari_dip.io.psf import differ, size_warning
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
-from napari_dip.tasks.microscope_psf import MicroscopeParameters, microscope_psf
+from napari_dip.tasks.microscope_psf import (
+    MicroscopeParameters,
+    microscope_psf,
+    slices_for,
+)
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import row
@@ -24,9 +28,6 @@ from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel, changed
 from napari_dip.widgets.results import insert
-
-SLICES = 129
-"""Most slices of a PSF for a volume, unless the user asks for more."""
 
 
 class PsfWidget(QWidget):
@@ -146,7 +147,7 @@ class MicroscopePanel(PsfPanel):
             field = self.fields.fields["shape"]
             sides = field.value[-2:]
             if isinstance(sides, tuple):  # not a text that is no shape
-                field.value = (min(count // 2 * 2 + 1, SLICES), *sides)
+                field.value = (slices_for(count), *sides)
 
     def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
         aperture, wave = parameters.numerical_aperture, parameters.wavelength
