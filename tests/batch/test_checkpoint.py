@@ -167,7 +167,8 @@ def test_a_job_of_several_fits_has_none(call, noisy, tmp_path, kind, option, wri
     options = ("-o", tmp_path / "out.tif", option, tmp_path / "a.safetensors", *more)
     code, _, err = call("denoise", noisy, *PARAMETERS, *options)
     assert code == 2
-    assert "needs a job of a single fit; this one has 2" in err
+    assert "needs a job of a single fit" in err
+    assert "this one has 2 fits, for planes" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noisy.tif"]
 
 
@@ -217,6 +218,20 @@ def test_weights_are_saved_and_used(call, noisy, tmp_path, write):
     code, _, err = call(*first[:3], tmp_path / "b.tif", "--save-weights", path)
     assert code == 2
     assert "exists" in err
+
+
+def test_networks_that_planes_share_are_saved(call, noisy, tmp_path, write):
+    write(noisy, shape=(3, 40, 48))
+    path, more = tmp_path / "kept.safetensors", ("--share", "yes", *PARAMETERS)
+    first = ("denoise", noisy, "-o", tmp_path / "first.tif", *more)
+    assert call(*first, "--save-weights", path)[0] == 0
+    write(tmp_path / "next.tif", seed=1, shape=(40, 48))
+    again = ("denoise", tmp_path / "next.tif", "-o", tmp_path / "second.tif")
+    assert call(*again, *PARAMETERS, "--weights", path)[0] == 0
+    made = files.read_header(tmp_path / "second.tif").provenance
+    assert made["iterations"] == 0
+    weights, _ = checkpoint.read(path, "weights")
+    assert [plane["shared weights"] for plane in made["planes"]] == [digest(weights)]
 
 
 @pytest.mark.usefixtures("narrow")

@@ -202,6 +202,38 @@ def test_a_stop_of_the_fit_leaves_nothing(call, folder, tmp_path, monkeypatch):
     assert call(*command(folder, output))[0] == 0
 
 
+def test_a_time_limit_leaves_the_network_as_it_is_then(
+    call, folder, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    monkeypatch.setenv("NAPARI_DIP_MAX_SECONDS", "1e-6")
+    code, _, err = call(*command(folder, output))
+    limit = "the time limit of 1e-06 s (NAPARI_DIP_MAX_SECONDS)"
+    assert code == 0
+    assert err.count(f"the fit of the networks was stopped by {limit}") == 3
+    assert err.endswith(f"3 images: 3 done, 3 {SHARED}")
+    _, about = checkpoint.read(output / NETWORKS, "weights")
+    assert about["kind"]["channels"] == 1
+    made = files.read_header(output / "0.tif").provenance["planes"]
+    assert [plane["stopped by"] for plane in made] == [limit]
+
+
+def test_a_time_limit_before_all_channels_are_fitted(
+    call, tmp_path, monkeypatch, fitted
+):
+    for number in range(2):
+        image = np.stack([scene(10 * number), scene(10 * number + 5)], axis=-1)
+        path = tmp_path / "in" / f"{number}.tif"
+        path.parent.mkdir(exist_ok=True)
+        files.write(path, image)
+    options = (*command(tmp_path / "in", tmp_path / "out"), "--channel-axis", "-1")
+    monkeypatch.setenv("NAPARI_DIP_MAX_SECONDS", "1e-6")
+    code, _, err = call(*options)
+    assert code == 0
+    assert err.count("was over before all channels were fitted") == 2
+    assert err.endswith(f"2 images: 2 done, 0 {SHARED}")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -54,6 +54,17 @@ def test_one_fit_restores_all_planes(clean, stack):
         assert rmse(image, truth) < 0.5 * rmse(given, truth)
 
 
+def test_the_networks_of_a_data_set_serve_the_next(stack, clean):
+    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+    more = {"iterations": 60, "weights": fit.weights, "full_output": True, **FIXED}
+    again = denoise(stack, **more)
+    np.testing.assert_array_equal(again.image, fit.image)
+    assert again.iterations == 0
+    assert again.weights.keys() == fit.weights.keys()
+    other = denoise(noisy(clean[1], seed=5), **more)
+    assert rmse(other.image, clean[1]) < 5
+
+
 def test_without_sharing_every_plane_is_fitted(stack, changed_presets):
     changed_presets(coarse_iterations=0)
     fit = denoise(stack, full_output=True, **{**QUICK, "share": "no"})

@@ -104,7 +104,7 @@ class Kept:
         Returns `stopping`, as a callback of the fit does.
         """
         keep, now = self.keep, time.monotonic()
-        if keep.save_weights is not None:
+        if keep.save_weights is not None and not it.shared:
             check_single(it, "save_weights")
         if keep.checkpoint is None:
             return stopping
@@ -139,7 +139,7 @@ class Kept:
         if fit.weights is None:
             raise FitError(
                 "the result is written, but no weights: only a job of a single fit has "
-                "them"
+                "them, or one whose planes share a network"
             )
         path, about = keep.save_weights, self.about
         checkpoint.write(path, "weights", fit.weights, about, overwrite=overwrite)
@@ -148,9 +148,10 @@ class Kept:
 def check_single(it: Iterate, name: str) -> None:
     """Raise unless the job that an iterate is of has a single fit."""
     if it.parts > 1:
+        other = " or of a shared network" if name == "save_weights" else ""
         raise InputError(
-            f"{name} needs a job of a single fit; this one has {it.parts}, for planes, "
-            "groups of channels or restarts"
+            f"{name} needs a job of a single fit{other}; this one has {it.parts} fits, "
+            "for planes, groups of channels or restarts"
         )
 
 

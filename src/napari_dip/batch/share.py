@@ -21,6 +21,7 @@ from napari_dip.io import checkpoint, provenance
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.run import until_late
 from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import (
     CANDIDATES,
@@ -33,7 +34,7 @@ from napari_dip.tasks.shared import (
     state_of,
     window_sides,
 )
-from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.task import STOPPED_BY, Job, Overrides
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
@@ -194,23 +195,28 @@ def fit(
 ) -> Path | DipError | None:
     """Fit networks to windows of all files of a kind, and write them to a file.
 
+    A fit that has taken all the time it may leaves the networks as they are then.
+
     Returns
     -------
     Path, DipError or None
         The file; why there is none; or None where the user has stopped the fit.
     """
-    from napari_dip.prior.fit import STOPPED
-
     try:
         recipe, job, windows = _windows(shared)
         fitting = fit_shared(
             job, recipe, windows, overrides=Overrides(), seed=recipe.seed
         )
-        networks = shared.runs[0].followed(fitting, stop, progress)
+        networks, limit = shared.runs[0].followed(until_late(fitting), stop, progress)
         if networks is None:
             raise FitError("the preset sees more of an image than a window")
-        if any(f.stopped_by == STOPPED for one in networks for f in one.fits):
-            return None
+        last = networks[-1]
+        if last.stopped:
+            if limit is None:
+                return None
+            if sum(len(one.channels) for one in networks) < job.layout.channels:
+                raise FitError(f"{limit} was over before all channels were fitted")
+            last.details[STOPPED_BY] = limit
         state = state_of(networks)
         checkpoint.write(shared.target, "weights", state, shared.about, overwrite=True)
     except (DipError, MemoryError) as error:

@@ -209,6 +209,8 @@ class Iterate:
         resolution.
     last : bool
         Whether the fit has ended with it, and its image will be finished next.
+    shared : bool
+        Whether the planes of the job share the networks that are fitted.
     error : float
         Root mean square error that the score tells, in the units of `image`; NaN where
         it tells none.
@@ -232,6 +234,7 @@ class Iterate:
     score_name: str = "error"
     ahead: int = 0
     last: bool = False
+    shared: bool = False
     error: float = math.nan
     checkpoint: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)
 
@@ -287,7 +290,7 @@ class Fit:
         Standard deviation of every pixel of the image, NaN where it is not known.
     weights : dict of str to Tensor, optional
         Weights of the network after the last iteration, on the CPU, where
-        `Settings.keep_weights` asked for them.
+        `Settings.keep_weights` asked for them; or the networks that planes share.
     operator : nn.Module, optional
         The operator of the best iteration, where it was fitted along.
     resume : callable, optional

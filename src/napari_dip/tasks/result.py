@@ -68,6 +68,8 @@ class Result:
         Planes that were not begun before the stop.
     left : Left, optional
         How to go on, where that is possible.
+    networks : dict, optional
+        Networks that were fitted to all planes; see `napari_dip.tasks.shared.state_of`.
     """
 
     image: Any
@@ -79,11 +81,14 @@ class Result:
     stopped: bool = False
     not_begun: list[int] = field(default_factory=list)
     left: Left | None = None
+    networks: dict[str, Any] | None = None
 
     def before(self) -> Result:
         """Return what there is now; what is put into the arrays later is there too."""
         known = (list(self.fits), list(self.details), list(self.warnings))
-        return Result(self.image, self.given, self.deviation, *known)
+        before = Result(self.image, self.given, self.deviation, *known)
+        before.networks = self.networks
+        return before
 
     def copy(self) -> Result:
         """Return the same with arrays of its own, unless they are of the user's."""
@@ -151,6 +156,9 @@ class Result:
         if recipe.dtype == "input" and not self.given:
             image = cast(image, layout.dtype)
         single = fits[0] if len(fits) == 1 else None
+        weights = self.networks
+        if weights is None and single is not None:
+            weights = single.weights
         reasons = [f.stopped_by for f in fits]
         if self.details and not fits:
             given = any(SHARED_WEIGHTS in d for d in self.details)
@@ -168,7 +176,7 @@ class Result:
             settings={"recipe": recipe.to_dict(), "planes": self.details},
             warnings=self.warnings,
             uncertainty=self.deviation,
-            weights=None if single is None else single.weights,
+            weights=weights,
             operator=None if single is None else single.operator,
             not_begun=tuple(not_begun),
         )

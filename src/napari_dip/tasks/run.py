@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ from napari_dip.tasks.tiles import Block, side_of
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate
+
+T = TypeVar("T")
 
 TASKS = {
     "denoise": "napari_dip.tasks.denoise",
@@ -155,7 +157,27 @@ def _shape(job: Job) -> tuple[int, ...]:
 
 def _in_time(fitting: Fitting) -> Fitting:
     """Stop a job as the user would, once it has taken all the time it may."""
-    from napari_dip.prior.fit import STOPPED, TIME_UP
+    from napari_dip.prior.fit import STOPPED
+
+    fit, reason = yield from until_late(fitting)
+    if reason is not None and STOPPED in fit.stopped_by:
+        ended = fit.stopped_by.replace(STOPPED, reason)
+        warnings = [*fit.warnings, f"the fit was stopped by {reason}"]
+        fit = dataclasses.replace(fit, stopped_by=ended, warnings=warnings)
+    resume = fit.resume
+    if resume is None:
+        return fit
+    return dataclasses.replace(fit, resume=lambda extra: _in_time(resume(extra)))
+
+
+def until_late(
+    fitting: Generator[Iterate, bool | None, T],
+) -> Generator[Iterate, bool | None, tuple[T, str | None]]:
+    """Stop a fit once it has taken all the time that the user has set, if any.
+
+    Returns what the fit returns, and the limit where that has stopped it.
+    """
+    from napari_dip.prior.fit import TIME_UP
 
     late = deadline()
     limit: str | None = None
@@ -170,16 +192,7 @@ def _in_time(fitting: Fitting) -> Fitting:
     def adapt(it: Iterate) -> Iterate:
         return it if limit is None else dataclasses.replace(it, last=True)
 
-    fit: Fit
-    fit, reason = yield from relay(fitting, adapt, is_late)
-    if reason is not None and STOPPED in fit.stopped_by:
-        ended = fit.stopped_by.replace(STOPPED, reason)
-        warnings = [*fit.warnings, f"the fit was stopped by {reason}"]
-        fit = dataclasses.replace(fit, stopped_by=ended, warnings=warnings)
-    resume = fit.resume
-    if resume is None:
-        return fit
-    return dataclasses.replace(fit, resume=lambda extra: _in_time(resume(extra)))
+    return (yield from relay(fitting, adapt, is_late))
 
 
 def _check_planes(job: Job) -> None:

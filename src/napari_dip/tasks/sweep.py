@@ -28,8 +28,9 @@ from napari_dip.tasks.shared import (
     fit_shared,
     networks_of,
     restore,
+    state_of,
 )
-from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Overrides
+from napari_dip.tasks.task import SHARED_WEIGHTS, STOPPED_BY, Job, Overrides
 from napari_dip.tasks.tiles import Block, Tile, probes, side_of, tiles, within
 
 if TYPE_CHECKING:
@@ -255,7 +256,8 @@ class Sweep:
         if given is None:
             return (yield from self.fit(self.planes, self.overrides, begun, extra))
         self.take([networks_of(self.job, self.recipe, given, self.threads)])
-        self.latest = no_fit()
+        self.latest = dataclasses.replace(no_fit(), shared=True)
+        self.result.networks = dict(given)
         return True
 
     def take(self, networks: list[list[Shared]]) -> None:
@@ -304,6 +306,7 @@ class Sweep:
                 index=shown,
                 part=len(result.fits) + self.done + it.part,
                 parts=len(result.fits) + self.total + it.parts,
+                shared=True,
                 seconds=time.perf_counter() - self.began,
             )
             return self.latest
@@ -322,6 +325,8 @@ class Sweep:
         shared, _ = yield from relay(fitting, adapt, None)
         if not shared:
             return False
+        if self.result.networks is None:
+            self.result.networks = state_of(shared)
         self.take([*self.networks, shared][-NETWORKS:])
         for one in shared:
             result.fits += one.fits
@@ -388,10 +393,12 @@ class Sweep:
     def use(self, choice: Choice) -> None:
         """Note in the provenance that networks are used which were given."""
         for shared in self.networks[choice.number]:
-            if SHARED_WEIGHTS in shared.details and shared.details not in (
-                self.result.details
-            ):
-                self.result.details.append(shared.details)
+            details = shared.details
+            if SHARED_WEIGHTS in details and details not in self.result.details:
+                self.result.details.append(details)
+                if STOPPED_BY in details:
+                    limit = details[STOPPED_BY]
+                    self.result.warn(f"the fit of the networks was stopped by {limit}")
 
     def collect(self, ahead: int) -> Sweeping:
         """Put tiles into the result, in turn, until only so many are waited for.

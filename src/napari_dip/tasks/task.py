@@ -35,6 +35,9 @@ see `napari_dip.tasks.shared.state_of`."""
 SHARED_WEIGHTS = "shared weights"
 """Name in the provenance for the SHA-256 of networks that were given."""
 
+STOPPED_BY = "stopped by"
+"""The same for the time limit that has ended their fit, if one has."""
+
 
 @dataclass(frozen=True)
 class Plan:
