@@ -19,7 +19,7 @@ from napari_dip.cli.commands import app
 from napari_dip.cli.options import values_of
 from napari_dip.io import files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import presets, shared
+from napari_dip.tasks import presets, windows
 from napari_dip.tasks.run import TASKS, get
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def short(monkeypatch, changed_presets):
     }
     denoise = {**presets.TABLES["denoise"], **narrow}
     monkeypatch.setattr(presets, "TABLES", {**presets.TABLES, "denoise": denoise})
-    monkeypatch.setattr(shared, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
     # A page adds a task, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
     for name in TASKS.keys() - {"robust"}:

@@ -16,8 +16,7 @@ from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import block, sweep
-from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import block, restoring, sweep, windows
 from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
@@ -115,8 +114,8 @@ def stack(tmp_path):
 def small_networks(monkeypatch, changed_presets):
     """Let shared networks be small, for workers that are threads here."""
     changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
 def test_tiles_of_a_stack_are_restored_by_workers(
@@ -173,7 +172,7 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
             raise ZeroDivisionError("a fault of ours")
         return restore(job, recipe, shared, index, tile, pixels)
 
-    monkeypatch.setattr(sweep, "restore", fail)
+    monkeypatch.setattr(restoring, "restore", fail)
     output = tmp_path / "out.tif"
     command = ("denoise", stack, "-o", output, *STACK, "--scheduler", threads)
     code, _, err = call(*command)

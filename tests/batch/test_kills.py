@@ -24,8 +24,7 @@ from napari_dip.batch import share
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import checkpoint, files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import presets
-from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import presets, windows
 
 KILLS = 25
 """Kills of every scenario; there are four."""
@@ -165,7 +164,7 @@ def program(name, folder, kills):
             case: replace(preset, coarse_iterations=0, architecture=Local((8,) * 4))
             for case, preset in table.items()
         }
-    sharing.SIDE, sharing.WINDOWS, share.WINDOWS, files._LARGE = 48, 4, 4, 0
+    windows.SIDE, windows.WINDOWS, share.WINDOWS, files._LARGE = 48, 4, 4, 0
     scenario = SCENARIOS[name](folder)
     expected = folder / "expected.npz"
 

@@ -7,7 +7,7 @@ import tifffile
 from napari_dip.batch.file_run import FileRun
 from napari_dip.io import files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import windows
 from napari_dip.tasks.run import get
 
 QUICK = {"device": "cpu", "precision": "float32", "iterations": 3}
@@ -26,8 +26,8 @@ warnings: list[str] = []
 @pytest.fixture
 def source(tmp_path, monkeypatch, changed_presets):
     changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
     y, x = np.mgrid[:64, :420]
     clean = 1000 + 300 * np.sin(x / 9) * np.cos(y / 7)
     noisy = np.random.default_rng(0).poisson(np.stack([clean, clean[::-1]]))

@@ -14,6 +14,7 @@ from napari_dip.io import checkpoint, files
 from napari_dip.prior.local import Local
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import windows
 from napari_dip.tasks.task import SHARED_WEIGHTS
 
 SHORT = ("--iterations", "20", "--precision", "float32")
@@ -24,8 +25,8 @@ SHARED = "of them by shared networks\n"
 @pytest.fixture(autouse=True)
 def small(monkeypatch, changed_presets):
     changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
     monkeypatch.setattr(share, "WINDOWS", 4)
 
 
@@ -47,13 +48,12 @@ def folder(tmp_path):
 @pytest.fixture
 def fitted(monkeypatch):
     """Return what is fitted for all files of a kind: the names of the files."""
-    fits, fit = [], sharing.fit_shared
+    fits, fit = [], share.fit_shared
 
     def noted(job, recipe, windows, **options):
         fits.append(len(windows))
         return fit(job, recipe, windows, **options)
 
-    monkeypatch.setattr(sharing, "fit_shared", noted)
     monkeypatch.setattr(share, "fit_shared", noted)
     monkeypatch.setattr("napari_dip.tasks.sweep.fit_shared", noted)
     return fits
@@ -259,12 +259,12 @@ def test_no_share_fits_every_plane(call, folder, tmp_path, fitted, monkeypatch):
 def networks(folder):
     """Return the state of networks for gray images."""
     job = sharing_job(np.stack([scene(n) for n in range(4)]))
-    windows = sharing.draw_windows(job, list(job.layout.indices()), 0)
+    drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
     recipe = recipe_of(neighbours=0, share="yes", iterations=3)
     from napari_dip.prior.fit import run_to_end
     from napari_dip.tasks.task import Overrides
 
-    fitting = sharing.fit_shared(job, recipe, windows, overrides=Overrides(), seed=0)
+    fitting = share.fit_shared(job, recipe, drawn, overrides=Overrides(), seed=0)
     return sharing.state_of(run_to_end(fitting))
 
 

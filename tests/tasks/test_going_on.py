@@ -5,8 +5,7 @@ import pytest
 
 from napari_dip.prior import interrupt
 from napari_dip.prior.fit import STOPPED, run_to_end
-from napari_dip.tasks import shared as sharing
-from napari_dip.tasks import sweep
+from napari_dip.tasks import sweep, windows
 from napari_dip.tasks.pool import Here
 from napari_dip.tasks.result import numbers
 from napari_dip.tasks.run import get, run
@@ -17,8 +16,8 @@ FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, changed_presets):
     changed_presets(coarse_iterations=0)
-    monkeypatch.setattr(sharing, "SIDE", 32)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 32)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
 @pytest.fixture

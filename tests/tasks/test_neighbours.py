@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_dip import denoise
-from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import windows
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.neighbours import around, guide, most, related, stacked
@@ -71,8 +71,8 @@ def test_the_guide_is_what_lies_in_the_neighbours():
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 6)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 6)
 
 
 def test_neighbours_that_show_the_same_thing_help(small_windows):

@@ -8,6 +8,7 @@ from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import windows
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 
 FIXED = {"device": "cpu", "precision": "float32"}
@@ -16,8 +17,8 @@ QUICK = {"iterations": 12, "share": "yes", **FIXED}
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
 def blobs(*shape, seed=0):
@@ -211,13 +212,13 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     planes = list(job.layout.indices())
 
     def drawn(planes, seed):
-        return [w.index for w in sharing.draw_windows(job, planes, seed)]
+        return [w.index for w in windows.draw_windows(job, planes, seed)]
 
-    windows = drawn(planes, seed=0)
-    assert len(windows) == 4
-    assert all(w[0] != 0 for w in windows)
-    assert windows == drawn(planes, seed=0)
-    assert windows != drawn(planes, seed=1)
+    places = drawn(planes, seed=0)
+    assert len(places) == 4
+    assert all(w[0] != 0 for w in places)
+    assert places == drawn(planes, seed=0)
+    assert places != drawn(planes, seed=1)
     assert drawn(planes[:1], seed=0) == []
 
 

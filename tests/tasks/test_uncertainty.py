@@ -6,7 +6,7 @@ import skimage.data
 from scipy import ndimage
 
 from napari_dip import denoise, enhance
-from napari_dip.tasks import shared as sharing
+from napari_dip.tasks import windows
 
 SIGMA = 20
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32", "full_output": True}
@@ -77,8 +77,8 @@ def test_missing_pixels_have_none_and_constant_ones_no_error():
 
 @pytest.mark.parametrize("share", ["no", "yes"])
 def test_planes_of_a_stack(share, monkeypatch):
-    monkeypatch.setattr(sharing, "SIDE", 32)
-    monkeypatch.setattr(sharing, "WINDOWS", 2)
+    monkeypatch.setattr(windows, "SIDE", 32)
+    monkeypatch.setattr(windows, "WINDOWS", 2)
     stack = noisy(np.stack([scene(48, 48)] * 4))
     stack[1], stack[2] = 3, np.nan
     fit = denoise(stack, share=share, **SHORT)
@@ -89,8 +89,8 @@ def test_planes_of_a_stack(share, monkeypatch):
 
 
 def test_tiles_cannot_be_told_from_the_whole(monkeypatch):
-    monkeypatch.setattr(sharing, "SIDE", 48)
-    monkeypatch.setattr(sharing, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
     image = noisy(np.tile(scene(64, 64), (3, 6)))
     more = {**SHORT, "iterations": 12, "share": "yes"}
     whole = denoise(image, tile=None, **more).uncertainty

@@ -149,7 +149,7 @@ def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messag
 def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     open_widget, until, noisy, slow, every_image, messages, monkeypatch
 ):
-    monkeypatch.setattr("napari_dip.tasks.shared.SIDE", 24)
+    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"

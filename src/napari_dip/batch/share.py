@@ -19,23 +19,22 @@ from napari_dip.batch.manifest import digest
 from napari_dip.errors import DipError, FitError, InputError, fault
 from napari_dip.io import checkpoint, provenance
 from napari_dip.tasks.arrays import Index
+from napari_dip.tasks.limit import until_late
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import until_late
 from napari_dip.tasks.setup import seed_for
-from napari_dip.tasks.shared import (
+from napari_dip.tasks.shared import for_windows, state_of
+from napari_dip.tasks.shared_fit import fit_shared
+from napari_dip.tasks.task import STOPPED_BY, Job, Overrides
+from napari_dip.tasks.tiles import Block
+from napari_dip.tasks.windows import (
     CANDIDATES,
     WINDOWS,
     Window,
     candidates,
-    fit_shared,
-    for_windows,
     most_useful,
-    state_of,
     window_sides,
 )
-from napari_dip.tasks.task import STOPPED_BY, Job, Overrides
-from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate

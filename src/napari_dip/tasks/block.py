@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.problem import Fit, Fitting, Iterate
+    from napari_dip.tasks.presets import Preset
 
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
@@ -109,8 +111,6 @@ def fit_block(
         The result.
     """
     from napari_dip.prior import interrupt
-    from napari_dip.prior.fit import STOPPED, fit
-    from napari_dip.prior.snapshot import check_kind
 
     overrides = overrides or Overrides()
     if pixels is None:
@@ -127,109 +127,160 @@ def fit_block(
     interrupt.check()
     plan = job.plan(plane, block, analysis, preset)
     interrupt.check()
-    count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
-    warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
-    state = None if overrides.state is None else dict(overrides.state)
-    # Why earlier attempts were given up, which decides on the seed of this one.
-    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
-    check_kind(given_up, list[str], GIVEN_UP)
-    if len(given_up) >= ATTEMPTS:
-        raise InputError(
-            f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
-            f"{len(given_up)}"
-        )
-    if state is not None and count > 1:
-        raise InputError(f"state: is of one fit; got restarts={count}")
     dtype = None if plane is None else result_type(job, recipe, plane)
-    unit = 1.0 if plane is None else root_mean_square(plane.span)
+    options = {"threads": threads, "resumable": resumable, "keep_weights": keep_weights}
+    fits = _Fits(
+        recipe, block, overrides, plane, analysis, preset, plan, dtype, options
+    )
+    return (yield from fits.all((), None))
 
-    def fit_one(earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
-        """Fit from one seed, or go on with that, after those that are done."""
-        nonlocal state
-        done: Fit
-        restart, seconds = len(earlier), sum(f.seconds for f in earlier)
 
-        def adapt(it: Iterate) -> Iterate:
-            def checkpoint() -> dict[str, Any]:
-                assert it.checkpoint is not None  # every fit has one
-                return {**it.checkpoint(), GIVEN_UP: [*given_up]}
+@dataclass(eq=False)
+class _Fits:
+    """The fits of a block, from one seed or several.
 
-            def render(finished: bool) -> NDArray[Any]:
-                averages = [*(f.average for f in earlier), it.average]
-                return restored_image(plan, averages, dtype, preview=not finished)
+    Attributes
+    ----------
+    recipe, block, overrides
+        As for `fit_block`.
+    plane, analysis, preset, plan
+        Of the block.
+    dtype : numpy.dtype or None
+        Of its image.
+    options : dict
+        What the settings of every fit have beside those of the preset.
+    """
 
-            return dataclasses.replace(
-                it,
-                render=render,
-                seconds=it.seconds + seconds,
-                part=restart,
-                parts=count,
-                checkpoint=checkpoint,
-                error=it.error * unit,
+    recipe: Recipe
+    block: Block
+    overrides: Overrides
+    plane: Plane | None
+    analysis: Analysis
+    preset: Preset
+    plan: Plan
+    dtype: np.dtype[Any] | None
+    options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        from napari_dip.prior.snapshot import check_kind
+
+        plane, given, restarts = self.plane, self.overrides.state, self.recipe.restarts
+        self.count = self.preset.restarts if restarts == "auto" else restarts
+        self.unit = 1.0 if plane is None else root_mean_square(plane.span)
+        known = () if plane is None else plane.warnings
+        self.warnings = [*known, *self.plan.warnings]
+        self.state = None if given is None else dict(given)
+        # Why earlier attempts were given up, which decides on the seed of this one.
+        self.given_up: list[str] = []
+        if self.state is None:
+            return
+        self.given_up = self.state.pop(GIVEN_UP, [])
+        check_kind(self.given_up, list[str], GIVEN_UP)
+        if len(self.given_up) >= ATTEMPTS:
+            raise InputError(
+                f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
+                f"{len(self.given_up)}"
             )
+        if self.count > 1:
+            raise InputError(f"state: is of one fit; got restarts={self.count}")
 
-        if resumed is not None:
-            done, _ = yield from relay(resumed, adapt, None)
-            return done
-        for attempt in range(len(given_up), ATTEMPTS):
-            number = block.plane * count + restart
-            seed = seed_for(recipe.seed, number, attempt)
-            problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
-            settings = dataclasses.replace(
-                settings,
-                threads=threads,
-                resumable=resumable,
-                keep_weights=keep_weights and count == 1,
-            )
-            failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            fitting = fit(
-                problem, prior, settings, weights=overrides.weights, state=state
-            )
-            done, reason = yield from relay(fitting, adapt, failed)
-            if reason is None:
-                break
-            given_up.append(f"{reason}: begun again from another seed")
-            state = None
-        warnings.extend(given_up)
-        given_up.clear()
-        return done
-
-    def fit_all(fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
+    def all(self, fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
         """Fit from all seeds that are left, and put the images together."""
+        from napari_dip.prior.fit import STOPPED
+
         resume = None
-        while len(fits) < count:
-            done = yield from fit_one(fits, resumed)
+        while len(fits) < self.count:
+            done = yield from self.one(fits, resumed)
             resume, resumed = done.resume, None
-            warnings.extend(w for w in done.warnings if w not in warnings)
+            self.warnings.extend(w for w in done.warnings if w not in self.warnings)
             # What it would take to go on is large.
             fits += (dataclasses.replace(done, resume=None),)
             if done.stopped_by == STOPPED:
                 break
-        averages = [f.average for f in fits]
-        image, deviation = restored(plan, averages, dtype)
+        result = self.gathered(fits)
+        if resume is None or (self.count > 1 and fits[-1].stopped_by != STOPPED):
+            return result
+        before = fits[:-1]
+        return dataclasses.replace(
+            result, resume=lambda extra: self.all(before, resume(extra))
+        )
+
+    def one(self, earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
+        """Fit from one seed, or go on with that, after those that are done."""
+        done: Fit
+        adapt = partial(self.shown, earlier)
+        if resumed is not None:
+            done, _ = yield from relay(resumed, adapt, None)
+            return done
+        for attempt in range(len(self.given_up), ATTEMPTS):
+            failed = self.plan.failed if attempt < ATTEMPTS - 1 else None
+            fitting = self.attempt(len(earlier), attempt)
+            done, reason = yield from relay(fitting, adapt, failed)
+            if reason is None:
+                break
+            self.given_up.append(f"{reason}: begun again from another seed")
+            self.state = None
+        self.warnings.extend(self.given_up)
+        self.given_up.clear()
+        return done
+
+    def attempt(self, restart: int, attempt: int) -> Fitting:
+        """Begin a fit, from the state that is given if there is one."""
+        from napari_dip.prior.fit import fit
+
+        recipe, overrides = self.recipe, self.overrides
+        number = self.block.plane * self.count + restart
+        seed = seed_for(recipe.seed, number, attempt)
+        problem, prior, settings = set_up(
+            self.plan, self.preset, recipe, overrides, seed
+        )
+        settings = dataclasses.replace(settings, **self.options)
+        if self.count > 1:
+            settings = dataclasses.replace(settings, keep_weights=False)
+        return fit(
+            problem, prior, settings, weights=overrides.weights, state=self.state
+        )
+
+    def shown(self, earlier: tuple[Fit, ...], it: Iterate) -> Iterate:
+        """Return an iterate of a fit as one of the block, after earlier fits."""
+
+        def checkpoint() -> dict[str, Any]:
+            assert it.checkpoint is not None  # every fit has one
+            return {**it.checkpoint(), GIVEN_UP: [*self.given_up]}
+
+        def render(finished: bool) -> NDArray[Any]:
+            averages = [*(f.average for f in earlier), it.average]
+            return restored_image(self.plan, averages, self.dtype, preview=not finished)
+
+        return dataclasses.replace(
+            it,
+            render=render,
+            seconds=it.seconds + sum(f.seconds for f in earlier),
+            part=len(earlier),
+            parts=self.count,
+            checkpoint=checkpoint,
+            error=it.error * self.unit,
+        )
+
+    def gathered(self, fits: tuple[Fit, ...]) -> BlockFit:
+        """Return the image of all fits together."""
+        plan, averages = self.plan, [f.average for f in fits]
+        image, deviation = restored(plan, averages, self.dtype)
         if not np.isfinite(image).all():
             raise FitError(
                 "the fit has diverged, so that its image is not finite: parameters "
                 "that are far from their defaults may be the reason"
             )
-        if deviation is None and count > 1:
-            images = [restored_image(plan, [a], dtype) for a in averages]
+        if deviation is None and self.count > 1:
+            images = [restored_image(plan, [a], self.dtype) for a in averages]
             deviation = np.std(images, axis=0)
         details = {
             **plan.details,
             **fits[-1].settings,
-            **overrides.to_dict(),
-            "analysis": analysis.to_dict(),
+            **self.overrides.to_dict(),
+            "analysis": self.analysis.to_dict(),
         }
-        result = BlockFit(image, deviation, list(fits), details, list(warnings))
-        if resume is None or (count > 1 and fits[-1].stopped_by != STOPPED):
-            return result
-        before = fits[:-1]
-        return dataclasses.replace(
-            result, resume=lambda extra: fit_all(before, resume(extra))
-        )
-
-    return (yield from fit_all((), None))
+        return BlockFit(image, deviation, list(fits), details, list(self.warnings))
 
 
 def root_mean_square(values: NDArray[np.float64]) -> float:

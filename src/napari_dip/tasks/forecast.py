@@ -13,8 +13,9 @@ from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, set_up
-from napari_dip.tasks.shared import ITERATIONS, SIDE, wants_sharing
+from napari_dip.tasks.shared import ITERATIONS, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
+from napari_dip.tasks.windows import SIDE
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Prior, Problem, Settings

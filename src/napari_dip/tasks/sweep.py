@@ -16,22 +16,16 @@ from numpy.typing import NDArray
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
-from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.restoring import Restored, errors_on_plane, restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.setup import seed_for
-from napari_dip.tasks.shared import (
-    Shared,
-    draw_windows,
-    error_on,
-    fit_shared,
-    networks_of,
-    restore,
-    state_of,
-)
+from napari_dip.tasks.shared import Shared, networks_of, state_of
+from napari_dip.tasks.shared_fit import fit_shared
 from napari_dip.tasks.task import SHARED_WEIGHTS, STOPPED_BY, Job, Overrides
-from napari_dip.tasks.tiles import Block, Tile, probes, side_of, tiles, within
+from napari_dip.tasks.tiles import Tile, side_of, tiles
+from napari_dip.tasks.windows import Window, draw_windows
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -288,29 +282,6 @@ class Sweep:
         if not windows:
             return False
         shown = next(p for p in planes if job.layout.is_part(windows[0].index, p))
-
-        def adapt(it: Iterate) -> Iterate:
-            def render(finished: bool) -> NDArray[Any]:
-                plane = job.take(shown)
-                plane = cast(untouched(job.layout, plane, 1), FLOAT32)
-                for window, values in zip(windows, it.render(finished), strict=True):
-                    if job.layout.is_part(window.index, shown):
-                        region = job.layout.region(window.index)
-                        seen = ~np.isnan(values)
-                        plane[(slice(None), *region)][seen] = values[seen]
-                return job.layout.arrange(plane)
-
-            self.latest = dataclasses.replace(
-                it,
-                render=render,
-                index=shown,
-                part=len(result.fits) + self.done + it.part,
-                parts=len(result.fits) + self.total + it.parts,
-                shared=True,
-                seconds=time.perf_counter() - self.began,
-            )
-            return self.latest
-
         fitting = fit_shared(
             job,
             self.recipe,
@@ -322,6 +293,7 @@ class Sweep:
             begun=begun,
             extra=extra,
         )
+        adapt = partial(self.fitted, windows, shown)
         shared, _ = yield from relay(fitting, adapt, None)
         if not shared:
             return False
@@ -334,6 +306,31 @@ class Sweep:
             result.warn(*(w for f in one.fits for w in f.warnings))
             result.stopped = one.stopped
         return True
+
+    def fitted(self, windows: Sequence[Window], shown: Index, it: Iterate) -> Iterate:
+        """Return an iterate of a fit as one that shows its windows in their plane."""
+        job, fits = self.job, len(self.result.fits)
+
+        def render(finished: bool) -> NDArray[Any]:
+            plane = job.take(shown)
+            plane = cast(untouched(job.layout, plane, 1), FLOAT32)
+            for window, values in zip(windows, it.render(finished), strict=True):
+                if job.layout.is_part(window.index, shown):
+                    region = job.layout.region(window.index)
+                    seen = ~np.isnan(values)
+                    plane[(slice(None), *region)][seen] = values[seen]
+            return job.layout.arrange(plane)
+
+        self.latest = dataclasses.replace(
+            it,
+            render=render,
+            index=shown,
+            part=fits + self.done + it.part,
+            parts=fits + self.total + it.parts,
+            shared=True,
+            seconds=time.perf_counter() - self.began,
+        )
+        return self.latest
 
     def choose(self, number: int) -> Sweeping:
         """Return the networks for a plane: those it has the least error by.
@@ -479,76 +476,3 @@ class Sweep:
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
-
-
-# -- pure functions, for any process ----------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Restored:
-    """A restored tile, arranged as the input is.
-
-    Attributes
-    ----------
-    image : ndarray
-        The core of the tile.
-    deviation : ndarray, optional
-        Its standard deviation, where the task has one.
-    warnings : tuple of str
-        What the user should know.
-    """
-
-    image: NDArray[Any]
-    deviation: NDArray[Any] | None
-    warnings: tuple[str, ...]
-
-
-def pixels_of(job: Job, index: Index) -> Pixels | None:
-    """Return the pixels of a part of a plane, None where nothing is known."""
-    pixels = job.pixels(index, job.take(index))
-    return None if pixels is None or np.isnan(pixels.values).all() else pixels
-
-
-def errors_on_plane(
-    job: Job, kinds: Sequence[Sequence[Shared]], index: Index
-) -> list[tuple[float, bool]]:
-    """Return the error of the networks of every kind on a plane; see `error_on`."""
-    # One region after the other, for arrays that are read piece by piece.
-    regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
-    parts = [(r, p) for r in regions if (p := pixels_of(job, r)) is not None]
-    return [error_on(job, networks, parts) for networks in kinds]
-
-
-def restore_tile(
-    job: Job,
-    recipe: Recipe,
-    kinds: Sequence[Sequence[Shared]],
-    number: int,
-    index: Index,
-    tile: Tile,
-) -> Restored:
-    """Restore a tile of a plane by the networks of one kind."""
-    layout = job.layout
-    seen = layout.within(index, tile.seen)
-    given = job.take(seen)
-    pixels = job.pixels(seen, given)
-    assert given is not None
-    assert pixels is not None
-    core = (slice(None), *within(tile.core, tile.seen))
-    unchanged = given[core]
-    canvas = Canvas(cast(unchanged, FLOAT32), 1)
-    deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
-    sides = unchanged.shape[1:]
-    warnings: list[str] = []
-    for shared in kinds[number]:
-        if not pixels.known(shared.channels)[core[1:]].any():
-            continue
-        image, errors, more = restore(job, recipe, shared, index, tile, pixels)
-        warnings += more
-        block = Block.whole(0, index, shared.channels, sides)
-        canvas.put(block, image)
-        if errors is not None:
-            deviation.put(block, errors)
-    canvas.fill(unchanged, exact=recipe.dtype == "input")
-    spread = layout.arrange(deviation.image) if deviation.fitted else None
-    return Restored(layout.arrange(canvas.image), spread, tuple(warnings))

@@ -1,0 +1,312 @@
+"""Every plane restored by fits of its own, put together block by block."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import FitError, InputError
+from napari_dip.tasks.arrays import FLOAT32, Index, cast
+from napari_dip.tasks.block import (
+    BlockFit,
+    BlockFitting,
+    fit_block,
+    fit_to_end,
+    relay,
+)
+from napari_dip.tasks.plane import Pixels
+from napari_dip.tasks.pool import Call, Pool, no_fit
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.result import Canvas, Left, Result, untouched
+from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.tiles import Block, side_of
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Iterate
+
+
+@dataclass(eq=False)
+class Begun:
+    """A plane that is being fitted.
+
+    Attributes
+    ----------
+    number : int
+        Its number.
+    index : tuple
+        Its index in the array.
+    given : ndarray or None
+        The plane as it came.
+    pixels : Pixels, optional
+        What is known of it.
+    parts : list of tuple
+        What is fitted: its blocks, or tiles of them, and what the user sets for each.
+    calls : dict of int to Call
+        The fits of the parts by other processes, by the numbers of the parts; empty
+        where this one fits them.
+    error : Exception, optional
+        Why it cannot be fitted.
+    done : dict of int to BlockFit
+        The fits that are done.
+    resumed : generator, optional
+        Goes on with the next part, which was stopped.
+    """
+
+    number: int
+    index: Index
+    given: NDArray[Any] | None
+    pixels: Pixels | None = None
+    parts: list[tuple[Block, Overrides]] = field(default_factory=list)
+    calls: dict[int, Call] = field(default_factory=dict)
+    error: Exception | None = None
+    done: dict[int, BlockFit] = field(default_factory=dict)
+    resumed: BlockFitting | None = None
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Fits of all planes of a job; see `napari_dip.tasks.run.run`."""
+
+    job: Job
+    recipe: Recipe
+    overrides: Overrides
+    threads: int | None
+    resumable: bool
+    pool: Pool
+
+    def fit(
+        self, result: Result, rest: Begun | None = None
+    ) -> Generator[Iterate, bool | None, None]:
+        """Fit every plane by itself, or go on from one that was begun."""
+        begun = deque([] if rest is None else [rest])
+        first = 0 if rest is None else rest.number + 1
+        for number, index in list(enumerate(self.job.layout.indices()))[first:]:
+            while len(begun) > self.pool.ahead:
+                yield from self.end(begun.popleft(), result)
+            begun.append(self.begin(number, index, result))
+        for plane in begun:
+            yield from self.end(plane, result)
+
+    def begin(self, number: int, index: Index, result: Result) -> Begun:
+        """Read a plane, and have its blocks fitted if other processes can do it."""
+        job = self.job
+        try:
+            given = job.take(index)
+        except InputError as error:
+            return Begun(number, index, job.unread(index), error=error)
+        begun = Begun(number, index, given)
+        if result.stopped:
+            return begun
+        try:
+            begun.pixels = job.pixels(index, given)
+            known = self.overrides.analysis
+            sides = job.layout.sides
+            blocks = [Block.whole(number, index, a.channels, sides) for a in known]
+            blocks = blocks or job.blocks(number, index, begun.pixels)
+            begun.parts = self.cut(blocks, begun.pixels)
+            if self.overrides.state is not None and not self.is_single(begun):
+                raise InputError("state: is of one fit; got a job of several")
+        except (InputError, FitError) as error:
+            begun.error = error
+        else:
+            begun.calls = self.calls(begun)
+        return begun
+
+    def is_single(self, begun: Begun) -> bool:
+        """Return whether the job has no other blocks than one of a plane."""
+        return self.job.layout.planes == len(begun.parts) == 1
+
+    def calls(self, begun: Begun) -> dict[int, Call]:
+        """Have the parts of a plane fitted that are left, by other processes."""
+        if not self.pool.ahead or self.is_single(begun):
+            return {}
+        return {
+            count: self.pool.submit(fit_to_end, self.recipe, block, overrides)
+            for count, (block, overrides) in enumerate(begun.parts)
+            if count not in begun.done
+        }
+
+    def end(
+        self, begun: Begun, result: Result
+    ) -> Generator[Iterate, bool | None, None]:
+        """Put the fits of a plane into the result."""
+        job, number = self.job, begun.number
+        unchanged = untouched(job.layout, begun.given, job.factor)
+        plane = Canvas(cast(unchanged, FLOAT32), job.factor)
+        try:
+            if begun.error is not None:
+                raise begun.error
+            if result.stopped:
+                result.not_begun.append(number)
+            else:
+                yield from self.fit_plane(begun, plane, result)
+        except (InputError, FitError) as error:
+            if not result.details:
+                raise  # nothing would be lost
+            result.failed(number, error)
+        finally:
+            for call in begun.calls.values():
+                call.cancel()
+        plane.fill(unchanged, exact=self.recipe.dtype == "input")
+        result.put(begun.index, job.layout.arrange(plane.image))
+
+    def fit_plane(self, begun: Begun, plane: Canvas, result: Result) -> Any:
+        """Fit the blocks of a plane, which is changed in place."""
+        layout, number, pixels = self.job.layout, begun.number, begun.pixels
+        fitted = {c for block, _ in begun.parts for c in block.channels}
+        unknown = [str(c) for c in range(layout.channels) if c not in fitted]
+        if unknown:
+            which = f"channels {', '.join(unknown)} of " if fitted else ""
+            result.warn(f"{which}plane {number} came back unchanged: nothing but NaN")
+        # Tiles are blended into what is there.
+        tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
+        blank = 0 if tiled else np.nan
+        deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
+        for count, (block, _) in enumerate(begun.parts):
+            if pixels is not None and not block.is_known(pixels):
+                result.warn(
+                    f"a part of plane {number} came back unchanged: nothing but NaN"
+                )
+                continue
+            done = begun.done.get(count)
+            if done is None and not result.stopped:
+                done = yield from self.fit_part(begun, count, plane, result)
+            if done is None:
+                which = f"channels {', '.join(map(str, block.channels))} of plane"
+                result.warn(f"{which} {number} were not fitted before the stop")
+                continue
+            plane.put(block, done.image)
+            if done.deviation is not None:
+                deviation.put(block, done.deviation)
+        if deviation.fitted:
+            result.put_deviation(begun.index, layout.arrange(deviation.image))
+
+    def fit_part(
+        self, begun: Begun, count: int, plane: Canvas, result: Result
+    ) -> Generator[Iterate, bool | None, BlockFit | None]:
+        """Fit a part of a plane, or go on with it, and add that to the result.
+
+        There is no fit if another process was at it when the user stopped the job.
+        """
+        before, layout = result.before(), self.job.layout
+        adapt = partial(self.shown, begun, count, plane, before)
+        done: BlockFit | None
+        if begun.calls:
+            shown = dataclasses.replace(
+                adapt(no_fit()),
+                render=lambda finished: layout.arrange(plane.image.copy()),
+            )
+            done = yield from awaited(begun.calls[count], shown)
+        else:
+            done, _ = yield from relay(self.fitting(begun, count), adapt, None)
+        if done is None:
+            result.stopped = True
+        else:
+            result.add(done)
+        if self.resumable:
+            self.keep(begun, count, done, before, result)
+        return done
+
+    def fitting(self, begun: Begun, count: int) -> BlockFitting:
+        """Begin to fit a part of a plane, or go on with it."""
+        resumed, begun.resumed = begun.resumed, None
+        block, overrides = begun.parts[count]
+        return resumed or fit_block(
+            self.job,
+            self.recipe,
+            block,
+            overrides=overrides,
+            pixels=begun.pixels,
+            threads=self.threads,
+            resumable=self.resumable,
+            keep_weights=self.is_single(begun),
+        )
+
+    def shown(
+        self, begun: Begun, count: int, plane: Canvas, before: Result, it: Iterate
+    ) -> Iterate:
+        """Return an iterate of a part of a plane as one of the job."""
+        layout, parts = self.job.layout, len(begun.parts)
+        ahead = parts - count + (layout.planes - begun.number - 1) * parts
+
+        def render(finished: bool) -> NDArray[Any]:
+            shown = plane.copy()
+            shown.put(begun.parts[count][0], it.render(finished))
+            return layout.arrange(shown.image)
+
+        return dataclasses.replace(
+            it,
+            render=render,
+            index=begun.index,
+            part=len(before.fits) + it.part,
+            # Planes to come are taken to have as many blocks as this one.
+            parts=len(before.fits) + ahead * it.parts,
+            seconds=it.seconds + before.seconds,
+        )
+
+    def keep(
+        self,
+        begun: Begun,
+        count: int,
+        done: BlockFit | None,
+        before: Result,
+        result: Result,
+    ) -> None:
+        """Keep the fit of a part of a plane, and how to go on from it."""
+        known = dict(begun.done)
+        resume = None if done is None else done.resume
+        if done is not None:
+            begun.done[count] = dataclasses.replace(done, resume=None)
+            if resume is None or not (result.stopped or self.is_single(begun)):
+                return
+
+        def go_on(again: Result, extra: int) -> Any:
+            resumed = None if resume is None else resume(extra)
+            rest = dataclasses.replace(begun, done=known, resumed=resumed)
+            rest.calls = self.calls(rest)
+            return self.fit(again, rest)
+
+        result.left = Left(before, go_on)
+
+    def cut(
+        self, blocks: list[Block], pixels: Pixels | None
+    ) -> list[tuple[Block, Overrides]]:
+        """Cut the blocks of a plane into tiles, if they are to be.
+
+        The tiles share what is found out about the plane.
+        """
+        tile, layout, reach = self.recipe.tile, self.job.layout, self.job.reach
+        whole = [(block, self.overrides) for block in blocks]
+        side = None if isinstance(tile, str) else side_of(tile, layout.sides)
+        if side is None or reach is None or pixels is None:
+            return whole
+        parts = []
+        for block, overrides in whole:
+            known = [a for a in overrides.analysis if a.channels == block.channels]
+            if not known:
+                plane = self.job.scaled(pixels, block)
+                if plane.levels is not None:
+                    parts.append((block, overrides))
+                    continue
+                known = [self.job.analyse(plane, block)]
+            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+            parts += [(one, overrides) for one in block.tiled(side, reach)]
+        return parts
+
+
+def awaited(
+    call: Call, shown: Iterate
+) -> Generator[Iterate, bool | None, BlockFit | None]:
+    """Wait for a block that another process fits; return None after a stop."""
+    while not call.wait(0.5):
+        if (yield shown):
+            return None
+    done: BlockFit = call.result()
+    return None if (yield shown) else done

@@ -1,0 +1,230 @@
+"""Planes and tiles restored by networks that planes share, for any process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import FitError
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import FLOAT32, Index, cast
+from napari_dip.tasks.block import constant_image, restored, result_type
+from napari_dip.tasks.neighbours import guide
+from napari_dip.tasks.plane import Pixels, Plane
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.result import Canvas
+from napari_dip.tasks.shared import Shared
+from napari_dip.tasks.task import Job
+from napari_dip.tasks.tiles import Block, Tile, probes, within
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.prior.codes import Code
+    from napari_dip.tasks.presets import Preset
+    from napari_dip.tasks.task import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """A restored tile, arranged as the input is.
+
+    Attributes
+    ----------
+    image : ndarray
+        The core of the tile.
+    deviation : ndarray, optional
+        Its standard deviation, where the task has one.
+    warnings : tuple of str
+        What the user should know.
+    """
+
+    image: NDArray[Any]
+    deviation: NDArray[Any] | None
+    warnings: tuple[str, ...]
+
+
+def pixels_of(job: Job, index: Index) -> Pixels | None:
+    """Return the pixels of a part of a plane, None where nothing is known."""
+    pixels = job.pixels(index, job.take(index))
+    return None if pixels is None or np.isnan(pixels.values).all() else pixels
+
+
+def errors_on_plane(
+    job: Job, kinds: Sequence[Sequence[Shared]], index: Index
+) -> list[tuple[float, bool]]:
+    """Return the error of the networks of every kind on a plane; see `error_on`."""
+    # One region after the other, for arrays that are read piece by piece.
+    regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
+    parts = [(r, p) for r in regions if (p := pixels_of(job, r)) is not None]
+    return [error_on(job, networks, parts) for networks in kinds]
+
+
+def restore_tile(
+    job: Job,
+    recipe: Recipe,
+    kinds: Sequence[Sequence[Shared]],
+    number: int,
+    index: Index,
+    tile: Tile,
+) -> Restored:
+    """Restore a tile of a plane by the networks of one kind."""
+    layout = job.layout
+    seen = layout.within(index, tile.seen)
+    given = job.take(seen)
+    pixels = job.pixels(seen, given)
+    assert given is not None
+    assert pixels is not None
+    core = (slice(None), *within(tile.core, tile.seen))
+    unchanged = given[core]
+    canvas = Canvas(cast(unchanged, FLOAT32), 1)
+    deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
+    sides = unchanged.shape[1:]
+    warnings: list[str] = []
+    for shared in kinds[number]:
+        if not pixels.known(shared.channels)[core[1:]].any():
+            continue
+        image, errors, more = restore(job, recipe, shared, index, tile, pixels)
+        warnings += more
+        block = Block.whole(0, index, shared.channels, sides)
+        canvas.put(block, image)
+        if errors is not None:
+            deviation.put(block, errors)
+    canvas.fill(unchanged, exact=recipe.dtype == "input")
+    spread = layout.arrange(deviation.image) if deviation.fitted else None
+    return Restored(layout.arrange(canvas.image), spread, tuple(warnings))
+
+
+def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
+    """Return the squared error of predictions of hidden pixels, in units of the noise.
+
+    Means over the pixels that hold noise; of the channels, the largest.
+    """
+    variance = analysis.noise.at(average)[0].cpu().numpy()
+    squared = (average[0].cpu().numpy() - plane.values) ** 2
+    ratios = [
+        float(s[u].mean() / max(v[u].mean(), 1e-12))
+        for s, v, u in zip(squared, variance, plane.noisy, strict=True)
+        if u.any()
+    ]
+    return max(ratios, default=1.0)
+
+
+def error_on(
+    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels]]
+) -> tuple[float, bool]:
+    """Try networks on parts of a plane.
+
+    Returns
+    -------
+    float
+        Squared error where pixels were hidden, over the variance of the pixels: by it
+        networks of unlike scale and noise can be compared.
+    bool
+        Whether the plane is of another kind than the windows they were fitted to.
+    """
+    errors: list[float] = []
+    unlike = False
+    for shared in networks:
+        ratios = []
+        for index, pixels in parts:
+            if not pixels.known(shared.channels).any():
+                continue
+            plane = _scaled(job, shared, index, pixels)
+            if plane.levels is not None:
+                continue
+            average = _predict(job, shared, index, plane)
+            known = plane.known > 0
+            rest = (average[0].cpu().numpy() - plane.values)[:, known]
+            spread = plane.values[:, known].var()
+            errors.append(float(np.square(rest).mean() / max(spread, 1e-20)))
+            ratios.append(error_of(average, plane, shared.analysis))
+        unlike = unlike or bool(ratios and shared.is_unlike(float(np.mean(ratios))))
+    return float(np.mean(errors)) if errors else 0.0, unlike
+
+
+def restore(
+    job: Job, recipe: Recipe, shared: Shared, index: Index, tile: Tile, pixels: Pixels
+) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
+    """Restore a tile by a shared network.
+
+    Parameters
+    ----------
+    job, recipe
+        The task.
+    shared : Shared
+        The network of some channels.
+    index : tuple
+        Of the plane.
+    tile : Tile
+        Its part.
+    pixels : Pixels
+        All channels of what the tile sees.
+
+    Returns
+    -------
+    ndarray
+        (C, Y, X), the core of the tile, in the units of the input.
+    ndarray or None
+        Its standard deviation, where the task has one.
+    tuple of str
+        What the user should know.
+    """
+    plane = _scaled(job, shared, index, pixels)
+    dtype = result_type(job, recipe, plane)
+    core = (slice(None), *within(tile.core, tile.seen))
+    if plane.levels is not None:
+        image = constant_image(plane, plane.levels, plane.known.shape, dtype)
+        exact = np.zeros_like(image[core]) if job.uncertain else None
+        return image[core], exact, plane.warnings
+    average = _predict(job, shared, index, plane)
+    part = within(tile.filtered, tile.seen)
+    plan = _plan(job, shared, index, plane.cut(part))
+    image, deviation = restored(plan, [average[:, :, *part]], dtype)
+    if not np.isfinite(image).all():
+        raise FitError("the network that planes share gave an image that is not finite")
+    core = (slice(None), *within(tile.core, tile.filtered))
+    if deviation is not None:
+        deviation = deviation[core]
+    return image[core], deviation, plane.warnings
+
+
+def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:
+    """Return the channels of a network, scaled for it."""
+    block = Block.whole(0, index, shared.channels, pixels.values.shape[1:])
+    return job.scaled(pixels, block, shared.analysis.scale)
+
+
+def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
+    """Return the plan of a part of a plane."""
+    block = Block.whole(0, index, shared.channels, plane.known.shape)
+    return job.plan(plane, block, shared.analysis, shared.preset)
+
+
+def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
+    """Return what the network says about a part of a plane."""
+    code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
+    return shared.predictor(_plan(job, shared, index, plane).problem, code)
+
+
+def code_at(
+    job: Job,
+    preset: Preset,
+    analysis: Analysis,
+    windows: Sequence[Index],
+    neighbours: int,
+) -> Code:
+    """Return what a network sees of parts of planes, with their neighbours."""
+    code = preset.code
+    if not neighbours:
+        return code
+    from napari_dip.prior.codes import BlindSpot
+
+    seen = guide(job, analysis.channels, analysis.scale, windows, neighbours)
+    assert isinstance(code, BlindSpot)
+    return dataclasses.replace(code, guide=seen)

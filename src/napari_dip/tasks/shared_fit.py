@@ -1,0 +1,254 @@
+"""The fit of one network to windows of a whole data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Index
+from napari_dip.tasks.block import mean_of, relay
+from napari_dip.tasks.neighbours import AUTOMATIC, most, related
+from napari_dip.tasks.plane import Pixels, Plane
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.restoring import code_at, error_of
+from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.shared import GroupFitting, Shared, for_windows, predictor_of
+from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.tiles import Block
+from napari_dip.tasks.windows import Window
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
+    from napari_dip.tasks.presets import Preset
+    from napari_dip.tasks.task import Plan
+
+SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
+
+
+def fit_shared(
+    job: Job,
+    recipe: Recipe,
+    windows: Sequence[Window],
+    *,
+    overrides: Overrides,
+    threads: int | None = None,
+    seed: int,
+    resumable: bool = False,
+    begun: Sequence[Shared] = (),
+    extra: int = 0,
+) -> SharedFitting:
+    """Fit networks to windows of some planes, one for each group of channels.
+
+    Parameters
+    ----------
+    job, recipe
+        The task.
+    windows : sequence of Window
+        What the networks are fitted to.
+    overrides : Overrides
+        What the user sets in place of the preset.
+    threads : int, optional
+        CPU threads during a step.
+    seed : int
+        Of the fits.
+    resumable : bool
+        Whether to keep what is needed to go on after a stop.
+    begun : sequence of Shared
+        What came of the same fits until they were stopped in the last of these.
+    extra : int
+        Further iterations of that one, if it had ended by itself.
+
+    Yields
+    ------
+    Iterate
+        `image` holds the windows, (N, C, Y, X), in the units of the input; NaN in
+        channels that are not fitted now.
+
+    Returns
+    -------
+    list of Shared or None
+        Of the groups up to the one where the user has stopped.  None where the network
+        of the preset sees more than a window, or the task needs more of an image than
+        its pixels.
+    """
+    pool = Pixels(
+        np.stack([w.pixels.values for w in windows], axis=1),
+        np.stack([w.pixels.constant for w in windows], axis=1),
+    )
+    places = [w.index for w in windows]
+    neighbours = _neighbours(job, recipe, pool, places)
+    shared = list(begun[:-1])
+    for channels in list(job.groups(pool))[len(shared) :]:
+        if len(shared) < len(begun):
+            resume = begun[-1].resume
+            assert resume is not None
+            fitting = resume(extra)
+        else:
+            group = _group(job, recipe, places, pool, channels, neighbours, overrides)
+            if group is None:
+                return None
+            fitting = group.fit(threads, seed, resumable)
+        shared.append((yield from fitting))
+        if shared[-1].stopped:
+            break
+    return shared
+
+
+def _neighbours(
+    job: Job, recipe: Recipe, pool: Pixels, windows: Sequence[Index]
+) -> int:
+    """Return how many planes on either side a network sees beside its own."""
+    possible = most(job.layout)
+    if recipe.neighbours != "auto":
+        return min(int(recipe.neighbours), possible)
+    if possible and related(job, pool, windows):
+        return min(AUTOMATIC, possible)
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Channels that are fitted together.
+
+    Attributes
+    ----------
+    recipe, overrides
+        As for `fit_shared`.
+    pool : Pixels
+        The windows, with all channels.
+    plane : Plane
+        Those of the group, scaled.
+    neighbours : int
+        Planes on either side that the network sees.
+    analysis, preset, plan
+        Of the windows, as if they were planes of a volume.
+    """
+
+    recipe: Recipe
+    overrides: Overrides
+    pool: Pixels
+    plane: Plane
+    neighbours: int
+    analysis: Analysis
+    preset: Preset
+    plan: Plan
+
+    def fit(
+        self,
+        threads: int | None,
+        seed: int,
+        resumable: bool,
+        earlier: Sequence[Fit] = (),
+        resumed: Fitting | None = None,
+    ) -> GroupFitting:
+        """Fit one network, or several from different seeds.
+
+        After those that are done, `resumed` goes on with one that was stopped.
+        """
+        from napari_dip.prior.fit import STOPPED, fit
+
+        recipe, preset, overrides = self.recipe, self.preset, self.overrides
+        restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
+        fits = list(earlier)
+        resume = None
+        while len(fits) < restarts:
+            restart = len(fits)
+            problem, prior, settings = set_up(
+                self.plan, preset, recipe, overrides, seed_for(seed, restart)
+            )
+            settings = dataclasses.replace(
+                settings, threads=threads, keep_weights=True, resumable=resumable
+            )
+            fitting = resumed or fit(
+                problem, prior, settings, weights=overrides.weights
+            )
+            resumed = None
+            adapt = partial(self.shown, restart, restarts)
+            done, _ = yield from relay(fitting, adapt, None)
+            fits.append(dataclasses.replace(done, resume=None))
+            if done.stopped_by == STOPPED:
+                resume = done.resume
+                break
+        shared = self.gathered(fits, prior, settings)
+        if resume is None:
+            return shared
+        again = partial(self.fit, threads, seed, resumable, fits[:-1])
+        return dataclasses.replace(shared, resume=lambda extra: again(resume(extra)))
+
+    def gathered(self, fits: list[Fit], prior: Prior, settings: Settings) -> Shared:
+        """Return the networks of all seeds as one."""
+        analysis, preset, count = self.analysis, self.preset, self.neighbours
+        weights = [f.weights for f in fits if f.weights is not None]
+        mean = mean_of([f.average for f in fits])
+        errors = [
+            error_of(mean[n : n + 1], self.plane.cut((n,)), analysis)
+            for n in range(len(mean))
+        ]
+        details = {
+            **self.plan.details,
+            **fits[-1].settings,
+            **self.overrides.to_dict(),
+            "windows": len(mean),
+            "neighbours": count,
+            "analysis": analysis.to_dict(),
+        }
+        network = prior.architecture
+        predictor = predictor_of(network, preset, analysis, count, weights, settings)
+        ends = (min(errors), max(errors))
+        return Shared(analysis, preset, predictor, count, fits, ends, details)
+
+    def shown(self, restart: int, restarts: int, it: Iterate) -> Iterate:
+        """Return an iterate of the fit with an image of the windows."""
+
+        def render(finished: bool) -> NDArray[Any]:
+            image = np.full(self.pool.values.shape, np.nan, np.float32)
+            values = it.average.transpose(0, 1).cpu().numpy()
+            image[list(self.analysis.channels)] = self.plane.to_units(values)
+            return image.swapaxes(0, 1)
+
+        return dataclasses.replace(it, render=render, part=restart, parts=restarts)
+
+
+def _group(
+    job: Job,
+    recipe: Recipe,
+    windows: Sequence[Index],
+    pool: Pixels,
+    channels: tuple[int, ...],
+    neighbours: int,
+    overrides: Overrides,
+) -> _Group | None:
+    """Return channels of windows, None where no network can be fitted to them."""
+    block = Block.whole(0, (), channels, pool.values.shape[1:])
+    known = [a for a in overrides.analysis if a.channels == channels]
+    plane = job.scaled(pool, block, known[0].scale if known else None)
+    if plane.levels is not None:
+        return None
+    analysis = known[0] if known else job.analyse(plane, block)
+    preset = for_windows(job.preset(analysis))
+    if preset is None:
+        return None
+    plan = job.plan(plane, block, analysis, preset)
+    if plan.code is not None or plan.problem.operator is not None:
+        return None
+    code = code_at(job, preset, analysis, windows, neighbours)
+    plan = dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code)
+    return _Group(recipe, overrides, pool, plane, neighbours, analysis, preset, plan)
+
+
+def _as_windows(problem: Problem) -> Problem:
+    """Return the problem of a volume as that of its planes."""
+    weight = problem.weight
+    assert weight is not None
+    return dataclasses.replace(
+        problem,
+        measurement=problem.measurement[0].transpose(0, 1).contiguous(),
+        weight=weight[0].transpose(0, 1).contiguous(),
+    )
