@@ -66,6 +66,17 @@ def test_the_networks_of_a_data_set_serve_the_next(stack, clean):
     assert rmse(other.image, clean[1]) < 5
 
 
+def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkeypatch):
+    monkeypatch.setattr(sharing, "CHECK_EVERY", 5)
+    again = "the network predicted nothing after 5 iterations: begun again"
+    usual = denoise(stack, full_output=True, **QUICK)
+    assert not usual.warnings
+    changed_presets(coarse_iterations=0, learning_rate=50.0, adam_learning_rate=50.0)
+    fit = denoise(stack, full_output=True, **QUICK)
+    assert sum(warning.startswith(again) for warning in fit.warnings) == 2
+    assert fit.iterations == 12
+
+
 def test_without_sharing_every_plane_is_fitted(stack, changed_presets):
     changed_presets(coarse_iterations=0)
     fit = denoise(stack, full_output=True, **{**QUICK, "share": "no"})

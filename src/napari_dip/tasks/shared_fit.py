@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
-from napari_dip.tasks.block import mean_of, relay
+from napari_dip.tasks.block import ATTEMPTS, mean_of, relay
 from napari_dip.tasks.neighbours import AUTOMATIC, most, related
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.task import Plan
+
+COLLAPSED = 1.2
+"""Squared error of the predictions of a network over the variance of the values from
+which on it has learnt nothing: pure noise has 1."""
 
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
 
@@ -159,20 +163,26 @@ class _Group:
         fits = list(earlier)
         resume = None
         while len(fits) < restarts:
-            restart = len(fits)
-            problem, prior, settings = set_up(
-                self.plan, preset, recipe, overrides, seed_for(seed, restart)
-            )
-            settings = dataclasses.replace(
-                settings, threads=threads, keep_weights=True, resumable=resumable
-            )
-            fitting = resumed or fit(
-                problem, prior, settings, weights=overrides.weights
-            )
-            resumed = None
-            adapt = partial(self.shown, restart, restarts)
-            done, _ = yield from relay(fitting, adapt, None)
-            fits.append(dataclasses.replace(done, resume=None))
+            adapt, warnings = partial(self.shown, len(fits), restarts), list[str]()
+            for attempt in range(ATTEMPTS):
+                another = seed_for(seed, len(fits), attempt)
+                problem, prior, settings = set_up(
+                    self.plan, preset, recipe, overrides, another
+                )
+                settings = dataclasses.replace(
+                    settings, threads=threads, keep_weights=True, resumable=resumable
+                )
+                fitting = resumed or fit(
+                    problem, prior, settings, weights=overrides.weights
+                )
+                resumed = None
+                failed = self.collapsed if attempt < ATTEMPTS - 1 else None
+                done, reason = yield from relay(fitting, adapt, failed)
+                if reason is None:
+                    break
+                warnings.append(f"{reason}: begun again from another seed")
+            warnings += done.warnings
+            fits.append(dataclasses.replace(done, resume=None, warnings=warnings))
             if done.stopped_by == STOPPED:
                 resume = done.resume
                 break
@@ -181,6 +191,21 @@ class _Group:
             return shared
         again = partial(self.fit, threads, seed, resumable, fits[:-1])
         return dataclasses.replace(shared, resume=lambda extra: again(resume(extra)))
+
+    def collapsed(self, it: Iterate) -> str | None:
+        """Return why a fit is given up whose network says less than a constant does.
+
+        The large steps of a fit to single windows lead there now and then.
+        """
+        if it.step < self.preset.check_every or it.score < self.worst:
+            return None
+        return f"the network predicted nothing after {it.step} iterations"
+
+    @cached_property
+    def worst(self) -> float:
+        """Squared error of predictions that say nothing."""
+        known = self.plane.known > 0
+        return COLLAPSED * float(self.plane.values[:, known].var(axis=1).mean())
 
     def gathered(self, fits: list[Fit], prior: Prior, settings: Settings) -> Shared:
         """Return the networks of all seeds as one."""
