@@ -3,6 +3,7 @@ import torch
 
 from napari_dip.prior import collaborative, groups
 from napari_dip.prior.collaborative import collaborative_filter
+from napari_dip.prior.operators import gaussian_blur
 
 
 def pattern(*shape, noise=0.1, seed=0):
@@ -97,14 +98,39 @@ def test_strips_and_chunks_change_nothing(monkeypatch):
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
 
 
-def test_planes_of_a_volume_are_filtered_by_themselves():
-    noisy, clean = pattern(2, 32, 32)
-    noisy, clean = (torch.stack([i, i.flip(-1)], 2) for i in (noisy, clean))
+def volume(depth, noise=0.1):
+    """Return blobs in noise, alike in all planes, (1, 1, Z, Y, X), and without it."""
+    generator = torch.Generator().manual_seed(0)
+    rough = torch.randn(1, 1, 40, 40, generator=generator)
+    clean = 0.5 + gaussian_blur(rough, 2.0)[:, :, None].expand(-1, -1, depth, -1, -1)
+    return clean + noise * torch.randn(clean.shape, generator=generator), clean
+
+
+def test_similar_patches_are_looked_for_in_planes_near_by():
+    noisy, clean = volume(4)
     variance = torch.full_like(noisy, 0.01)
-    volume = collaborative_filter(noisy, clean, variance)
-    for z in range(2):
-        plane = (i[:, :, z] for i in (noisy, clean, variance))
-        torch.testing.assert_close(volume[:, :, z], collaborative_filter(*plane))
+    image = collaborative_filter(noisy, clean, variance)
+    assert image.shape == noisy.shape
+    alone = collaborative_filter(*(i[:, :, 1] for i in (noisy, clean, variance)))
+    assert error(image[:, :, 1], clean[:, :, 1]) < 0.75 * error(alone, clean[:, :, 1])
+
+
+def test_patches_far_across_the_planes_do_not_count():
+    noisy, clean = volume(6)
+    other = noisy.clone()
+    other[:, :, 5] = 0.5
+    variance = torch.full_like(noisy, 0.01)
+    images = [collaborative_filter(y, clean, variance) for y in (noisy, other)]
+    # What lies in between is in groups with both.
+    torch.testing.assert_close(images[0][:, :, 0], images[1][:, :, 0])
+    assert (images[0] - images[1])[:, :, 3].abs().max() > 0.01
+
+
+def test_a_volume_of_one_plane_is_a_plane():
+    noisy, clean = pattern(2, 32, 32)
+    images = (noisy, clean, torch.full_like(noisy, 0.01))
+    flat = collaborative_filter(*(i[:, :, None] for i in images))[:, :, 0]
+    torch.testing.assert_close(flat, collaborative_filter(*images))
 
 
 def test_every_channel_counts_relative_to_its_noise():

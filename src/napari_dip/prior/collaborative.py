@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_dip.prior.groups import Grouping, filter_groups, patch_side, plane_by_plane
+from napari_dip.prior.groups import Grouping, as_volume, filter_groups, patch_side
 from napari_dip.prior.wiener import noise_unit
 
 VALUES = 49
@@ -41,8 +41,8 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     Parameters
     ----------
     noisy, pilot : Tensor
-        float32, (1, C, Y, X) or (1, C, Z, Y, X), of which every plane is filtered
-        by itself; 16 pixels a side or more along Y and X.
+        float32, (1, C, Y, X) or (1, C, Z, Y, X), 16 pixels a side or more along Y and
+        X.  Planes near by are looked at for similar patches, too.
     variance : Tensor
         Variance of the noise, of the same shape; the noise must be independent between
         pixels and channels.  In a group its mean counts.
@@ -64,10 +64,9 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     side = patch_side(VALUES, noisy.shape[1])
     grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
 
-    def filter_plane(y: Tensor, x: Tensor, level: Tensor) -> Tensor:
-        return filter_groups(torch.stack([y, x, level]), x, grouping, _estimates)
-
-    return plane_by_plane(filter_plane, *images) * unit
+    y, x, level = (as_volume(image) for image in images)
+    filtered = filter_groups(torch.stack([y, x, level]), x, grouping, _estimates)
+    return filtered.reshape(noisy.shape) * unit
 
 
 def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

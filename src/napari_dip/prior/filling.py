@@ -104,7 +104,7 @@ def _fill_plane(
             # Groups that nothing is missing in have nothing to fill.
             groups = [
                 corners[incomplete[corners].any(dim=1)]
-                for corners in similar(image, grouping)
+                for corners in similar(image[:, None], grouping)
             ]
         values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
         total = values.new_zeros(len(values), channels)

@@ -15,6 +15,9 @@ from napari_dip.prior import interrupt
 SMALLEST = 3
 """Pixels along a patch at least."""
 
+PLANES = 2
+"""Planes of a volume that a patch may be away from its reference."""
+
 STRIP = 1 << 14
 """References that are compared at once: each with a thousand candidates."""
 
@@ -36,12 +39,15 @@ class Grouping:
         Patches of a group.
     window : int
         Pixels that a patch may be away from its reference, along each axis.
+    planes : int
+        Planes of a volume that it may be away.
     """
 
     side: int
     step: int
     alike: int
     window: int
+    planes: int = PLANES
 
 
 def filter_groups(
@@ -50,14 +56,14 @@ def filter_groups(
     grouping: Grouping,
     estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]],
 ) -> Tensor:
-    """Estimate groups of similar patches of a plane, and average what overlaps.
+    """Estimate groups of similar patches of planes, and average what overlaps.
 
     Parameters
     ----------
     images : Tensor
-        (N, C, Y, X): N - 1 images and the variance of the noise.
+        (N, C, Z, Y, X): N - 1 images and the variance of the noise.
     search : Tensor
-        (C', Y, X): image in which patches are compared.
+        (C', Z, Y, X): image in which patches are compared.
     grouping : Grouping
         How patches are grouped.
     estimates : callable
@@ -69,47 +75,62 @@ def filter_groups(
     Returns
     -------
     Tensor
-        (C, Y, X): mean of the estimates, in each of which a pixel is the average over
-        all patches that hold it, weighted by their certainties.
+        (C, Z, Y, X): mean of the estimates, in each of which a pixel is the average
+        over all patches that hold it, weighted by their certainties.
     """
-    channels, *sides = images.shape[1:]
+    channels, depth, *sides = images.shape[1:]
     side = grouping.side
     images = extended(images, grouping)
-    search = extended(search[None], grouping)[0]
-    height, width = images.shape[2:]
+    search = extended(search, grouping)
+    height, width = images.shape[3:]
     columns = width - side + 1
-    plane = height * width * torch.arange(channels, device=images.device)
-    within = (plane[:, None] + offsets_in_patch(side, width, images.device)).flatten()
+    size = depth * height * width
+    channel = size * torch.arange(channels, device=images.device)
+    within = (channel[:, None] + offsets_in_patch(side, width, images.device)).flatten()
     # Estimate by estimate.
     totals: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
-    for corners in similar(search, grouping):
-        top = int(corners.min()) // width
-        end = int(corners.max()) // width + side
-        values = F.unfold(images[:-1, :, top:end], side).mT.contiguous()
-        level = F.avg_pool2d(images[-1, :, top:end].mean(dim=0, keepdim=True), side, 1)
-        rows = [*values, level.reshape(-1, 1)]
-        chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
-        for part in corners.split(chunk):
-            interrupt.check()
-            number = ((part // width - top) * columns + part % width).flatten()
-            *patches, noise = (
-                row.index_select(0, number).unflatten(0, part.shape) for row in rows
-            )
-            index = (part[..., None] + within).flatten()
-            for i, (estimate, certainty) in enumerate(
-                estimates(*patches, noise.mean(dim=1, keepdim=True))
-            ):
-                for sums, added in (
-                    (totals, estimate * certainty),
-                    (weights, certainty.expand(estimate.shape)),
+    for plane in range(depth):
+        first = max(plane - grouping.planes, 0)
+        near = slice(first, plane + grouping.planes + 1)
+        for corners in similar(search[:, near], grouping, plane - first):
+            rows = corners // width % height
+            top, end = int(rows.min()), int(rows.max()) + side
+            strip = images[:, :, near, top:end].transpose(1, 2)
+            values = [
+                F.unfold(image, side).mT.reshape(-1, channels * side**2)
+                for image in strip[:-1]
+            ]
+            level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
+            values.append(level.reshape(-1, 1))
+            chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
+            for part in corners.split(chunk):
+                interrupt.check()
+                row = part // width
+                row = row // height * (end - top - side + 1) + row % height - top
+                number = (row * columns + part % width).flatten()
+                *patches, noise = (
+                    v.index_select(0, number).unflatten(0, part.shape) for v in values
+                )
+                index = (part[..., None] + first * height * width + within).flatten()
+                for i, (estimate, certainty) in enumerate(
+                    estimates(*patches, noise.mean(dim=1, keepdim=True))
                 ):
-                    sums.setdefault(i, images.new_zeros(channels * height * width))
-                    sums[i].scatter_add_(0, index, added.flatten())
+                    for sums, added in (
+                        (totals, estimate * certainty),
+                        (weights, certainty.expand(estimate.shape)),
+                    ):
+                        sums.setdefault(i, images.new_zeros(channels * size))
+                        sums[i].scatter_add_(0, index, added.flatten())
     # Every pixel is in a reference patch, so that no weight is zero.
     averages = torch.stack([totals[i] / weights[i] for i in totals])
-    image = averages.mean(dim=0).reshape(channels, height, width)
-    return image[:, : sides[0], : sides[1]]
+    image = averages.mean(dim=0).reshape(channels, depth, height, width)
+    return image[..., : sides[0], : sides[1]]
+
+
+def as_volume(image: Tensor) -> Tensor:
+    """Return an image (1, C, Y, X) or (1, C, Z, Y, X) as (C, Z, Y, X)."""
+    return image.reshape(image.shape[1], -1, *image.shape[-2:])
 
 
 def plane_by_plane(filter_plane: Callable[..., Tensor], *images: Tensor) -> Tensor:
@@ -126,9 +147,12 @@ def patch_side(values: int, channels: int) -> int:
 
 
 def extended(images: Tensor, grouping: Grouping) -> Tensor:
-    """Return images (N, C, Y, X), extended to references up to the far borders."""
-    below, right = (-(n - grouping.side) % grouping.step for n in images.shape[2:])
-    return F.pad(images, [0, right, 0, below], mode="reflect")
+    """Return images (..., Y, X), extended to references up to the far borders."""
+    *others, height, width = images.shape
+    below, right = (-(n - grouping.side) % grouping.step for n in (height, width))
+    flat = images.reshape(1, -1, height, width)
+    wide = F.pad(flat, [0, right, 0, below], mode="reflect")
+    return wide.reshape(*others, height + below, width + right)
 
 
 def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
@@ -137,46 +161,50 @@ def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
     return (line[:, None] * width + line).flatten()
 
 
-def similar(pilot: Tensor, grouping: Grouping) -> Iterator[Tensor]:
-    """Yield the first pixels of the patches of every group, (references, patches).
+def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]:
+    """Yield the first pixels of the patches of every group, counted plane by plane.
 
     Parameters
     ----------
     pilot : Tensor
-        Image (C, Y, X) in which patches are compared.
+        Planes (C, Z, Y, X) in which patches are compared.
     grouping : Grouping
         How patches are grouped.
+    own : int
+        Number of the plane that has the references.
     """
     side, step = grouping.side, grouping.step
-    _, height, width = pilot.shape
+    _, depth, height, width = pilot.shape
     down, right = height - side, width - side
     reach = min(grouping.window, max(down, right))
     offsets = torch.arange(-reach, reach + 1, device=pilot.device)
     columns = torch.arange(0, right + 1, step, device=pilot.device)
-    alike = min(grouping.alike, (down + 1) * (right + 1))
+    alike = min(grouping.alike, depth * (down + 1) * (right + 1))
     padded = F.pad(pilot, [reach] * 4)
-    lines = max(STRIP // len(columns), 1) * step
+    lines = max(STRIP // (depth * len(columns)), 1) * step
     for top in range(0, down + 1, lines):
         rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
         high = (len(rows) - 1) * step + side
-        references = pilot[:, top : top + high]
-        distance = pilot.new_empty(*[len(offsets)] * 2, len(rows), len(columns))
+        references = pilot[:, own : own + 1, top : top + high]
+        size = [depth, len(offsets), len(offsets), len(rows), len(columns)]
+        distance = pilot.new_empty(size)
         for y in range(len(offsets)):
             interrupt.check()
             for x in range(len(offsets)):
-                there = padded[:, top + y : top + y + high, x : x + width]
+                there = padded[..., top + y : top + y + high, x : x + width]
                 # Column sums first: they are shared by the patches of a row.
-                error = (there - references).square_().sum(dim=0)[None, None]
+                error = (there - references).square_().sum(dim=0)[:, None]
                 error = F.avg_pool2d(error, (side, 1), (step, 1))
-                distance[y, x] = F.avg_pool2d(error, (1, side), (1, step))[0, 0]
+                distance[:, y, x] = F.avg_pool2d(error, (1, side), (1, step))[:, 0]
         at_y = offsets[:, None] + rows
         at_x = offsets[:, None] + columns
         inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]
         inside = inside & ((at_x >= 0) & (at_x <= right))[:, None]
         distance.masked_fill_(~inside, torch.inf)
         # The reference itself is always in its group.
-        distance[reach, reach] = -1
-        nearest = distance.flatten(0, 1).topk(alike, dim=0, largest=False, sorted=False)
-        first = rows[:, None] + offsets[nearest.indices // len(offsets)]
-        second = columns + offsets[nearest.indices % len(offsets)]
-        yield (first * width + second).flatten(1).T
+        distance[own, reach, reach] = -1
+        nearest = distance.flatten(0, 2).topk(alike, dim=0, largest=False, sorted=False)
+        line, column = nearest.indices // len(offsets), nearest.indices % len(offsets)
+        first = rows[:, None] + offsets[line % len(offsets)]
+        first = line // len(offsets) * height + first
+        yield (first * width + columns + offsets[column]).flatten(1).T

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_dip.prior.groups import Grouping, filter_groups, plane_by_plane
+from napari_dip.prior.groups import Grouping, as_volume, filter_groups
 from napari_dip.prior.operators import cosines
 from napari_dip.prior.wiener import noise_unit
 
@@ -39,8 +39,8 @@ def collaborative_threshold(noisy: Tensor, variance: Tensor) -> Tensor:
     Parameters
     ----------
     noisy : Tensor
-        float32, (1, C, Y, X) or (1, C, Z, Y, X), of which every plane is filtered
-        by itself; 16 pixels a side or more along Y and X.
+        float32, (1, C, Y, X) or (1, C, Z, Y, X), 16 pixels a side or more along Y and
+        X.  Planes near by are looked at for similar patches, too.
     variance : Tensor
         Variance of the noise, of the same shape; the noise must be independent between
         pixels and channels.  In a group its mean counts.
@@ -69,11 +69,10 @@ def collaborative_threshold(noisy: Tensor, variance: Tensor) -> Tensor:
         estimate = along.T @ (coefficients * kept) @ basis
         yield estimate, 1 / kept.sum(dim=(1, 2), keepdim=True)
 
-    def filter_plane(y: Tensor, level: Tensor) -> Tensor:
-        mean = y.mean(dim=0, keepdim=True)
-        return filter_groups(torch.stack([y, level]), mean, grouping, estimates)
-
-    return plane_by_plane(filter_plane, noisy / unit, variance / unit.square()) * unit
+    y, level = as_volume(noisy / unit), as_volume(variance / unit.square())
+    mean = y.mean(dim=0, keepdim=True)
+    filtered = filter_groups(torch.stack([y, level]), mean, grouping, estimates)
+    return filtered.reshape(noisy.shape) * unit
 
 
 def _basis(channels: int) -> Tensor:
