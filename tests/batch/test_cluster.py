@@ -165,7 +165,7 @@ def test_a_stop_leaves_the_tiles_that_workers_have_not_done(
 def test_a_tile_that_no_worker_can_do_leaves_its_plane(
     call, stack, tmp_path, small_networks, threads, monkeypatch
 ):
-    restore = sweep.restore
+    restore = restoring.restore
 
     def fail(job, recipe, shared, index, tile, pixels):
         if index[0] == 1:
