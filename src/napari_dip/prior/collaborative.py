@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ STEP = 6
 of 3 for 0.01 dB."""
 
 
-def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
+def collaborative_filter(
+    noisy: Tensor, pilot: Tensor, variance: Tensor, smoothed: float = 1
+) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
     Around every sixth pixel the most similar patches of the pilot are taken as a
@@ -36,7 +39,7 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     - every patch as a combination of all, ``A^T Y`` with
       ``A = (X X^T + n s^2 I)^-1 X X^T``;
     - every value as a combination of all of its patch, ``m + (Y - m) B`` with m the
-      mean patch, Z = X - m and ``B = (Z^T Z + k s^2 I)^-1 Z^T Z``.
+      mean patch, Z = X - m and ``B = (Z^T Z + k a s^2 I)^-1 Z^T Z``.
 
     Parameters
     ----------
@@ -46,6 +49,10 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     variance : Tensor
         Variance of the noise, of the same shape; the noise must be independent between
         pixels and channels.  In a group its mean counts.
+    smoothed : float
+        The factor a, above 0: below 1 where the pilot is smoother than the image, so
+        that it tells of less signal than there is.  The first estimate gains nothing
+        by such a factor.
 
     Returns
     -------
@@ -65,11 +72,14 @@ def collaborative_filter(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tens
     grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
 
     y, x, level = (as_volume(image) for image in images)
-    filtered = filter_groups(torch.stack([y, x, level]), x, grouping, _estimates)
+    estimates = partial(_estimates, smoothed)
+    filtered = filter_groups(torch.stack([y, x, level]), x, grouping, estimates)
     return filtered.reshape(noisy.shape) * unit
 
 
-def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _estimates(
+    smoothed: float, y: Tensor, x: Tensor, noise: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield both estimates, (groups, k, n), with their certainties, (groups, k, 1)."""
     count, values = x.shape[1:]
     identity = torch.eye(values, dtype=x.dtype, device=x.device)
@@ -82,7 +92,7 @@ def _estimates(y: Tensor, x: Tensor, noise: Tensor) -> Iterator[tuple[Tensor, Te
     yield x @ (kept + inverse @ (x.mT @ (y - x))), 1 / left.clamp(min=1e-3)
     mean = x.mean(dim=1, keepdim=True)
     power = power - count * mean.mT @ mean
-    inverse, level = regularised_inverse(power, count * noise)
+    inverse, level = regularised_inverse(power, count * smoothed * noise)
     gain = identity - level * inverse
     left = gain.square().sum(dim=(1, 2), keepdim=True)
     yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)

@@ -23,8 +23,16 @@ Step = Callable[["Tensor"], "Tensor"]
 FILTERED = 0.5
 """Part of the Wiener filter in the result."""
 
-THRESHOLDED = 0.35
+THRESHOLDED = 0.5
 """Part of the estimate by thresholds in the pilot of the collaborative filter."""
+
+SMOOTHED = 0.55
+"""Noise over signal in the collaborative filter, as a part of what its pilot tells,
+which is smoother than the image."""
+
+SMOOTHED_PHOTONS = 0.85
+"""The same for photon noise, whose model is less certain: noise of micrographs that it
+leaves out would be taken for signal."""
 
 TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
@@ -230,7 +238,8 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
 
     The mean of the restored image and an estimate by thresholds, in which the network
     has no part, tells which patches are similar, and what they have in common: both err
-    independently.
+    independently.  What is estimated with it takes its place once more, and the mean of
+    both estimates is the result; a second pass does not help against photon noise.
     """
     import torch
 
@@ -239,7 +248,11 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
         first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        return collaborative_filter(noisy, pilot, variance)
+        if noise.kind != "gaussian":
+            return collaborative_filter(noisy, pilot, variance, SMOOTHED_PHOTONS)
+        estimate = collaborative_filter(noisy, pilot, variance, SMOOTHED)
+        again = collaborative_filter(noisy, estimate, variance, SMOOTHED)
+        return (estimate + again) / 2
 
     return _filtered(plane, noise, filter_noisy, 1)
 
