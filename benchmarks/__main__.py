@@ -18,6 +18,7 @@ NAMES = {
     "presets": "seconds of every task with its fast preset",
     "race": "time to a given quality, against the plain loop",
     "scale": "seconds, memory and quality over the size of a data set",
+    "share": "quality and time of one network for several files",
     "speed": "seconds per iteration and memory against the plain loop",
     "sr": "quality of super-resolution, Tables 1 and 2 of the first paper",
     "tables": "the tables in the docs from the results",
