@@ -47,7 +47,7 @@ class RemoveArtifactsWidget(TaskWidget):
         self.fields.fields["quantization"].value = tables
 
     def _changed(self, _: Any = None) -> None:
-        """Take as many iterations for a quick look as it needs with or without tables."""
+        """Give a quick look the iterations that it needs with or without tables."""
         quick = self.quality.choices[QUICK]
         iterations = quick_iterations(self.fields.fields["quantization"].value)
         if quick["iterations"] != iterations:
