@@ -104,7 +104,7 @@ def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     forecast._paces.clear()
     from napari_dip.tasks.denoise import DenoiseRecipe
 
-    recipe = DenoiseRecipe(iterations=100, precision="float32")
+    recipe = DenoiseRecipe(iterations=100, precision="float32", share="no")
     large = np.tile(noisy, (16, 16))
     piece = large[:192, :192]
     began = time.process_time()
