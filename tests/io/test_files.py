@@ -593,10 +593,10 @@ def test_missing_file_and_folder(tmp_path):
         files.read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["image.bmp", "image.npy", "image"])
+@pytest.mark.parametrize("name", ["image.czi", "image.nd2", "image.npy", "image"])
 def test_format_that_is_not_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"something")
-    with pytest.raises(FileError, match=r"accepted are .*\.tif"):
+    with pytest.raises(FileError, match=r"accepted are .*\.tif.* Convert it"):
         files.read(tmp_path / name)
 
 

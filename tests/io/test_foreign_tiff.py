@@ -339,6 +339,32 @@ def test_modes_of_a_composite(tmp_path, mode):
     assert colours == ("#00ff00", "#ffffff")
 
 
+def test_signed_integers_of_imagej(tmp_path):
+    values = STACK.astype("i2") - 2000
+    stored = (values.astype("i4") + 2**15).astype("u2")
+    calibration = {"cf": 0, "c0": -(2**15), "c1": 1}
+    options = {"imagej": True, "metadata": {"axes": "ZYX", **calibration}}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, values)
+    part = files.open_image(tmp_path / "a.tif").data[1, 3:9]
+    np.testing.assert_array_equal(part, values[1, 3:9])
+
+
+def test_calibration_of_imagej_is_noted(tmp_path):
+    metadata = {"axes": "ZYX", "cf": 0, "c0": 1.5, "c1": 0.25}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata=metadata)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert "calibration" in " ".join(image.header.notes)
+
+
+def test_complex_numbers_are_no_image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GRAY.astype("c8"))
+    with pytest.raises(FileError, match="complex64, which are not an image"):
+        files.read(tmp_path / "a.tif")
+
+
 def test_palette_of_imagej_is_a_table_for_intensities(tmp_path):
     data = np.stack([GRAY, GRAY[::-1]])
     tifffile.imwrite(

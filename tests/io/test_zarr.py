@@ -120,6 +120,14 @@ def test_colours_are_colours_again(tmp_path, rng, count):
     assert stored.shape == (2, count, 20, 33)
 
 
+def test_second_type_of_integers_of_64_bits(tmp_path):
+    data = np.arange(400, dtype=np.longlong).reshape(20, 20)
+    files.write(tmp_path / "a.ome.zarr", data)
+    back = files.read(tmp_path / "a.ome.zarr").data
+    np.testing.assert_array_equal(back, data)
+    assert back.dtype == np.int64
+
+
 def test_three_channels_are_no_photograph(tmp_path, rng):
     data = numbers(rng, (3, 20, 33))
     files.write(tmp_path / "image.zarr", data, Image(data, header(data, "CYX")))

@@ -50,6 +50,22 @@ def test_beads_keep_their_height(beads, name, height):
     np.testing.assert_allclose(result[where], image[where], rtol=0.01)
 
 
+@pytest.mark.parametrize(
+    "name", ["denoise_guided", "inpaint", "remove_artifacts", "super_resolve"]
+)
+def test_a_peak_of_ten_ranges_is_not_lost(name):
+    image = 100 + 20 * np.sin(np.arange(52) / 8) * np.ones((48, 1))
+    image += np.random.default_rng(0).normal(0, 2, image.shape)
+    guide, peak = image.copy(), (25, 40)
+    image[peak] = 500
+    others, parameters = TASKS[name]
+    others = (guide,) if others == "guide" else others
+    result = getattr(napari_dip, name)(image, *others, **SHORT | parameters)
+    factor = result.shape[0] // 48
+    result = result.reshape(48, factor, 52, factor).mean(axis=(1, 3))
+    assert result[peak] == pytest.approx(500, rel=0.15)
+
+
 @pytest.mark.parametrize("name", ["denoise", "remove_artifacts"])
 def test_beads_leave_the_others_their_range(beads, name):
     image, where = beads(HEIGHT)

@@ -170,7 +170,13 @@ def test_an_image_through_a_layer(open_widget, finish, net):
 def test_a_model_that_nobody_offered_is_asked_for(open_widget, kind):
     _, widget = open_widget(np.zeros((24, 30, 3)), kind=kind, rgb=True)
     widget.panel.run_button.click()
-    assert "offered: net" in widget.panel.progress.text()
+    text = widget.panel.progress.text()
+    assert text.startswith("Fill in a model")
+    assert "offered: net" in text
+    assert "neither" not in text
+    widget.inputs["model"].combo.value = "nut"
+    widget.panel.run_button.click()
+    assert "'nut' is neither" in widget.panel.progress.text()
     assert widget.controller.state == "idle"
 
 

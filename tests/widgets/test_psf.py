@@ -172,3 +172,35 @@ def test_deconvolve_warns_of_other_pixels(open_widget, until, messages, beads):
     widget.run()
     until(lambda: widget.controller.state == "idle")
     assert any("another size" in text for _, text in messages)
+
+
+@pytest.mark.parametrize("slices", [3, 9])
+def test_a_psf_of_volumes_restores_a_stack_as_one(
+    open_widget, finish, slices, changed_presets
+):
+    changed_presets(start_iterations=0)
+    stack = np.random.default_rng(0).poisson(50, (slices, 32, 32)).astype("f4")
+    viewer, widget = open_widget(stack, kind=DeconvolveWidget, iterations=2)
+    psf = np.zeros((1, 3, 5, 5))
+    psf[0, :, 2, 2] = 0.25, 0.5, 0.25
+    viewer.add_image(psf, name="PSF")
+    assert widget.inputs["psf"].layer == viewer.layers["PSF"]
+    assert not widget.form.isRowVisible(widget.planes.native)
+    assert widget._visible().crop[0] == slice(None)
+    finish(widget)
+    result = widget.controller.last.layer
+    assert result.data.shape == stack.shape
+    np.testing.assert_array_equal(pasted(viewer, widget), result.data)
+
+
+@pytest.mark.parametrize("button", ["run_button", "try_button"])
+def test_every_way_to_run_warns_of_other_pixels(open_widget, messages, until, button):
+    image = np.random.default_rng(0).poisson(50, (64, 64)).astype("f4")
+    place = {"units": ("um", "um")}
+    viewer, widget = open_widget(
+        image, kind=DeconvolveWidget, iterations=1, scale=(0.1, 0.1), **place
+    )
+    viewer.add_image(np.ones((3, 3)), name="PSF", scale=(0.3, 0.3), **place)
+    getattr(widget.panel, button).click()
+    until(lambda: widget.controller.state == "idle")
+    assert any("0.3" in text for kind, text in messages if kind == "warning")

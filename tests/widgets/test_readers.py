@@ -138,6 +138,18 @@ def test_colours_up_to_one_are_a_photograph(empty_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
+@pytest.mark.parametrize("count", [2, 5])
+def test_samples_that_are_no_colour_are_channels(empty_viewer, tmp_path, rng, count):
+    data = rng.integers(0, 4096, (12, 14, count)).astype("u2")
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", data, **options)
+    readers.add_files(empty_viewer, [str(tmp_path / "a.tif")])
+    assert len(empty_viewer.layers) == count
+    for i, layer in enumerate(empty_viewer.layers):
+        np.testing.assert_array_equal(layer.data, data[..., i])
+
+
+@pytest.mark.gui
 def test_command_opens_any_file(empty_viewer, tmp_path, rng, monkeypatch, messages):
     data = rng.normal(size=(3, 32, 40)).astype("f4")
     scale = {"scale": (0.3, 0.1, 0.1), "units": ("µm",) * 3}

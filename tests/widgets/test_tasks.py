@@ -8,6 +8,7 @@ import zarr
 from npe2 import PluginManifest
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
+from superqt import QCollapsible
 
 from napari_dip.io import files
 from napari_dip.tasks.run import TASKS, get
@@ -110,7 +111,7 @@ def test_every_control_has_a_tip(open_widget, noisy, kind):
 def told(part, widget):
     """Whether a control or what it is a part of has a tip, or is no control."""
     while part is not widget:
-        if part.toolTip() or type(part).__name__ == "QCollapsible":
+        if part.toolTip() or isinstance(part, QCollapsible):
             return True
         part = part.parentWidget()
     return False

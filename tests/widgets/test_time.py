@@ -1,12 +1,17 @@
 """Time before Run, the quality, the visible region, and how soon a fit ends."""
 
+import io
 import time
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+from skimage import data
 from superqt import QCollapsible
 from superqt.utils import WorkerBase
 
+from napari_dip import remove_artifacts
+from napari_dip.metrics import psnr
 from napari_dip.prior.layers import Conv
 from napari_dip.tasks import forecast
 from napari_dip.tasks.presets import TABLES
@@ -20,6 +25,10 @@ from napari_dip.widgets.quality import (
     QUICK,
     QUICK_ITERATIONS,
     Quality,
+)
+from napari_dip.widgets.remove_artifacts import (
+    QUICK_WITH_TABLES,
+    RemoveArtifactsWidget,
 )
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 from napari_dip.widgets.task import SHOWN
@@ -95,7 +104,7 @@ def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     forecast._paces.clear()
     from napari_dip.tasks.denoise import DenoiseRecipe
 
-    recipe = DenoiseRecipe(iterations=100, precision="float32")
+    recipe = DenoiseRecipe(iterations=100, precision="float32", share="no")
     large = np.tile(noisy, (16, 16))
     piece = large[:192, :192]
     began = time.process_time()
@@ -330,9 +339,37 @@ def test_another_fit_waits_until_a_cancelled_one_has_ended(
 
 @pytest.mark.parametrize("task", QUICK_ITERATIONS)
 def test_a_quick_look_is_quicker_than_every_normal_fit(task):
-    for (preset, _), chosen in TABLES[task].items():
+    for (preset, case), chosen in TABLES[task].items():
+        quick = QUICK_WITH_TABLES if case == "jpeg" else QUICK_ITERATIONS[task]
         if preset == "fast":
-            assert 2 * QUICK_ITERATIONS[task] <= chosen.stop.maximum
+            assert 2 * quick <= chosen.stop.maximum
+
+
+def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
+    _, widget = open_widget(noisy, kind=RemoveArtifactsWidget)
+    fields = widget.fields.fields
+    widget.quality.slider.setValue(0)
+    assert fields["iterations"].value == QUICK_ITERATIONS["remove_artifacts"]
+    fields["quantization"].value = (16,) * 64
+    assert fields["iterations"].value == QUICK_WITH_TABLES
+    assert widget.quality.show_choice(widget.fields.values()) == QUICK
+    part = widget._visible().recipe  # has no tables
+    assert part.quantization is None
+    assert part.iterations == QUICK_ITERATIONS["remove_artifacts"]
+    fields["iterations"].value = 33
+    fields["quantization"].value = None
+    assert fields["iterations"].value == 33
+
+
+def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
+    photo = data.camera()[100:196, 220:316]
+    file = io.BytesIO()
+    Pillow.fromarray(photo).save(file, "JPEG", quality=10)
+    before = np.asarray(Pillow.open(file))
+    iterations = QUICK_ITERATIONS["remove_artifacts"]
+    after = remove_artifacts(before, iterations=iterations, seed=0)
+    gained = psnr(after, photo, data_range=255) - psnr(before, photo, data_range=255)
+    assert gained > -0.5
 
 
 def test_denoising_has_a_quick_look_of_a_third_of_the_time(

@@ -176,7 +176,8 @@ def _module(path: Path) -> ModuleType:
     if reader is None:
         raise FileError(
             f"{path.name} has a format that is not read; accepted are "
-            f"{', '.join(_READERS)} and the folders of OME-Zarr"
+            f"{', '.join(_READERS)} and the folders of OME-Zarr. Convert it, for "
+            f"example with Fiji and Bio-Formats to .ome.tif"
         )
     return reader
 

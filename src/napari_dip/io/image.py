@@ -90,6 +90,8 @@ class Header:
         unknown = (None,) * len(self.shape)
         object.__setattr__(self, "scale", self.scale or unknown)
         object.__setattr__(self, "units", self.units or unknown)
+        # One of several equal types, of which Zarr knows only one.
+        object.__setattr__(self, "dtype", np.dtype(np.dtype(self.dtype).str))
 
     @property
     def channel_axis(self) -> int | None:

@@ -101,6 +101,8 @@ class Samples:
         What is not as the file says.
     lossy : bool
         Whether the compression loses anything.
+    signed : bool
+        Whether they are signed integers of 16 bits, stored with 2**15 added.
     """
 
     photometric: int
@@ -112,6 +114,7 @@ class Samples:
     orientation: int
     notes: tuple[str, ...]
     lossy: bool
+    signed: bool
 
     @property
     def pointwise(self) -> bool:
@@ -129,6 +132,8 @@ class Samples:
         header = dataclasses.replace(
             header, notes=(*header.notes, *self.notes), lossy=self.lossy
         )
+        if self.signed:
+            header = dataclasses.replace(header, dtype=np.dtype(np.int16))
         if self.opacity is not None or self.photometric == PHOTOMETRIC.SEPARATED:
             shape = (*header.shape[:-1], self.colours + (self.opacity is not None))
             header = dataclasses.replace(header, shape=shape)
@@ -167,6 +172,8 @@ class Samples:
         return Image(np.ascontiguousarray(data), header, alpha)
 
     def _colour(self, data: NDArray[Any]) -> NDArray[Any]:
+        if self.signed:
+            return (data - np.uint16(2**15)).view(np.int16)  # wraps around
         if self.photometric == PHOTOMETRIC.MINISWHITE:
             return np.invert(data) if data.dtype.kind in "bi" else self.white - data
         if self.photometric == PHOTOMETRIC.SEPARATED:
@@ -226,6 +233,9 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
     series = tif.series[number]
     page: Any = series.keyframe
     photometric, notes = _photometric(tif, page, name)
+    signed = _is_signed(tif)
+    if tif.is_imagej and "cf" in (tif.imagej_metadata or {}) and not signed:
+        notes.append(f"{name} has a calibration of its values, which is not applied")
     palette = photometric == PHOTOMETRIC.PALETTE
     orientation = int(page.tags.valueof("Orientation", 1))
     if orientation != 1 and (tif.is_ome or tif.is_imagej):
@@ -245,7 +255,15 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
         orientation=orientation if orientation in range(1, 9) else 1,
         notes=tuple(notes),
         lossy=page.compression in _LOSSY,
+        signed=signed,
     )
+
+
+def _is_signed(tif: tifffile.TiffFile) -> bool:
+    """Return whether ImageJ has stored signed integers as unsigned ones."""
+    calibration = (tif.imagej_metadata or {}) if tif.is_imagej else {}
+    line = tuple(calibration.get(name) for name in ("cf", "c0", "c1"))
+    return line == (0, -(2**15), 1) and tif.pages.first.dtype == np.uint16
 
 
 def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, list[str]]:

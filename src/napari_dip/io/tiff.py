@@ -160,6 +160,10 @@ def _header(file: OpenTiff, path: Path) -> Header:
         raise FileError(
             f"{path.name} holds no image with the axes Y and X; its axes are {axes}"
         )
+    if np.dtype(series.dtype).kind not in "buif":
+        raise FileError(
+            f"{path.name} holds values of type {series.dtype}, which are not an image"
+        )
     if series.keyframe.planarconfig not in (1, 2, None):
         # tifffile would leave a part of the memory as it is.
         raise FileError(

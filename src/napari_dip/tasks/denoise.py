@@ -27,6 +27,7 @@ from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
+from napari_dip.tasks.white_floor import has_white_floor
 
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
@@ -81,11 +82,14 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
     usable = plane.noisy
     together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
+    noise = noises.plane_model(plane, recipe.noise, recipe.sigma)
+    levels = noise.level(plane.values, usable).tolist()
+    alike = noises.correlation(plane.values, usable) > noises.CORRELATED
     return Analysis.of(
         plane,
         block.channels,
-        noise=noises.plane_model(plane, recipe.noise, recipe.sigma),
-        correlated=noises.correlation(plane.values, usable) > noises.CORRELATED,
+        noise=noise,
+        correlated=alike and not has_white_floor(plane.values, usable, levels),
         shared=together > noises.SHARED,
     )
 

@@ -119,6 +119,8 @@ def _plan(
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
+    if recipe.noise != "impulse" and recipe.preset != "paper":
+        plane = plane.without_peaks()
     plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code

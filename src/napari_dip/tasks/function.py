@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,9 @@ OutOfMemory
 """Documentation of what all tasks take and return."""
 
 
+_log = logging.getLogger("napari_dip")
+
+
 def function(task: Task) -> Callable[..., Any]:
     """Return the public function of a task, documented from its recipe."""
 
@@ -103,8 +107,12 @@ def function(task: Task) -> Callable[..., Any]:
                 fit = run_to_end(fitting, _both(bar, callback))
         else:
             fit = run_to_end(fitting, callback)
+        if full_output:
+            return fit
+        for text in fit.warnings:  # with the image alone nobody would see them
+            _log.warning("%s: %s", task.name, text)
         image: NDArray[Any] = fit.image
-        return fit if full_output else image
+        return image
 
     own, arguments = inspect.signature(call), _arguments(task)
     arguments += [p for p in own.parameters.values() if p.kind is p.KEYWORD_ONLY]

@@ -29,6 +29,9 @@ FAR = 20.0
 BRIGHTEST = 1.1
 """Scaled value above which the rest is then put aside: networks reach that far."""
 
+PEAK = 1.5
+"""Scaled value above which few pixels are peaks that a short fit misses."""
+
 FEW_OUTLIERS = 1e-3
 """Part of the pixels above which they are no outliers but structure, unless they have
 only one or two values, as those that stand for missing pixels have."""
@@ -139,6 +142,18 @@ class Plane:
             beyond=None if self.beyond is None else self.beyond[inside],
         )
 
+    def without_peaks(self) -> Plane:
+        """Return the plane with few pixels that are brighter than all others cut off.
+
+        Fits that give pixels nothing of their own values back would lose them.
+        """
+        peaks = self.values > PEAK
+        few = np.count_nonzero(peaks) <= FEW_OUTLIERS * peaks.size
+        if self.beyond is not None or not (peaks.any() and few):
+            return self
+        values, beyond = _cut_off(self.values)
+        return replace(self, values=values, beyond=beyond)
+
     def above(self, background: NDArray[np.float64]) -> Plane:
         """Return the plane with another value of every channel as zero."""
         over = self.to_units(self.values) - self._in_units(background)
@@ -217,7 +232,7 @@ def prepare(
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
-    if not (unit or together):
+    if not (unit or together) and (values > FAR).any():
         values, beyond = _cut_off(values)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
@@ -306,10 +321,8 @@ def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np
     return outlying
 
 
-def _cut_off(values: Float) -> tuple[Float, Float | None]:
-    """Cut few values that are far too bright off; also return what they were beyond."""
-    if not (values > FAR).any():
-        return values, None
+def _cut_off(values: Float) -> tuple[Float, Float]:
+    """Cut values that are too bright off; also return what they were beyond."""
     return values.clip(max=BRIGHTEST), np.nan_to_num((values - BRIGHTEST).clip(min=0))
 
 

@@ -72,7 +72,8 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         return preset_for(recipe, "jpeg" if tables else "")
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane)
+        short = not tables and recipe.preset != "paper"
+        return _plan(recipe, plane.without_peaks() if short else plane)
 
     return Job(
         layout,

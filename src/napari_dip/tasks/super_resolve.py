@@ -136,6 +136,8 @@ def _plan(
     from napari_dip.prior.problem import Problem
 
     operator = _operator(recipe)
+    if not any(analysis.clean) and recipe.preset != "paper":
+        plane = plane.without_peaks()
     measurement, weight = plane.tensors()
     finish = None
     if preset.finish and any(analysis.clean):

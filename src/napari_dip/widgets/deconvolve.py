@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
+from napari_dip.tasks.arrays import without_ones
+from napari_dip.tasks.recipe import Recipe
+from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput, PSFInput
+from napari_dip.widgets.layers import sides_of
 from napari_dip.widgets.psf import warn_of_other_pixels
 from napari_dip.widgets.task import TaskWidget
 
@@ -27,7 +33,14 @@ class DeconvolveWidget(TaskWidget):
         "and doubled edges. What the optics did not let through is a guess."
     )
 
-    def run(self) -> None:
+    def recipe(self) -> Recipe:
+        """Return what is filled in; a PSF of three axes is one of volumes."""
+        recipe, psf = super().recipe(), self.inputs["psf"].layer
+        if psf is not None and len(without_ones(sides_of(psf))) == 3:
+            recipe = dataclasses.replace(recipe, spatial_dims=3)
+        return recipe
+
+    def _start(self, wanted: Callable[[], Work]) -> None:
         """Start a fit, after a warning if the PSF has other pixels than the image."""
         warn_of_other_pixels(*(given.layer for given in self.inputs.values()))
-        super().run()
+        super()._start(wanted)

@@ -97,9 +97,13 @@ def z_spacing_of(layer: Layer) -> float | None:
 
 
 def layout_of(recipe: Recipe, layer: Layer) -> Layout:
-    """Return the layout of a layer's array, for a recipe from `adapted`."""
-    axis = recipe.channel_axis
-    return Layout.of(array_of(layer), axis, recipe.spatial_dims, f"layer {layer.name}")
+    """Return the layout of a layer's array, for a recipe from `adapted`.
+
+    The task checks how many slices there are.
+    """
+    axis, name = recipe.channel_axis, f"layer {layer.name}"
+    dims = recipe.spatial_dims
+    return Layout.of(array_of(layer), axis, dims, name, fewest_slices=1)
 
 
 def whole(layer: Layer) -> Crop:

@@ -81,9 +81,10 @@ class ModelInput(ImageInput):
         text = str(self.combo.value).strip()
         if text not in OFFERED and ":" not in text:
             known = f" (offered: {', '.join(OFFERED)})" if OFFERED else ""
+            got = f"; {text!r} is neither" if text else ""
             raise InputError(
-                f"model must be the name of one that was offered{known}, or "
-                f"package.module:function; got {text!r}. To offer one, in napari's "
+                f"Fill in a model: the name of one that was offered{known}, or "
+                f"package.module:function{got}. To offer the model net, in napari's "
                 f"console: from napari_dip.widgets.models import offer; offer(net=net)"
             )
         return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QFrame,
     QLabel,
@@ -13,6 +13,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QCollapsible
+
+UNLIMITED = 2**24 - 1
+"""Largest height of a widget, QWIDGETSIZE_MAX, which not every binding of Qt has."""
 
 
 def button(text: str, tip: str) -> QPushButton:
@@ -28,15 +31,32 @@ def wrapped(text: str = "") -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     policy.setHeightForWidth(True)
     label.setSizePolicy(policy)
     return label
 
 
+class Section(QCollapsible):
+    """A section that gives its contents the height that they need when expanded.
+
+    QCollapsible gives them the height that they would have in another width, in which
+    text breaks at other places.
+    """
+
+    def expand(self, animate: bool = True) -> None:
+        """Show the contents."""
+        super().expand(animate=False)
+        self.content().setMaximumHeight(UNLIMITED)
+
+    def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
+        """Leave the height of the contents to the layout when they are resized."""
+        return False
+
+
 def folded(title: str, content: QWidget) -> QCollapsible:
     """Return a section that is collapsed at first."""
-    section = QCollapsible(title, collapsedIcon="▶", expandedIcon="▼")
+    section = Section(title, collapsedIcon="▶", expandedIcon="▼")
     section.setDuration(0)
     section.addWidget(content)
     layout = section.layout()

@@ -17,11 +17,12 @@ QUICK_ITERATIONS = {
     "denoise_guided": 200,
     "inpaint": 40,
     "super_resolve": 80,
-    "remove_artifacts": 70,
+    "remove_artifacts": 160,
     "deconvolve": 130,
     "blend": 60,
 }
-"""Iterations of a quick look: no more than half of any normal fit of the task."""
+"""Iterations of a quick look: no more than half of any normal fit of the task, and
+enough for an image that is no worse than the input."""
 
 TIPS = {
     QUICK: "A rough result, for a first impression.",

@@ -8,6 +8,7 @@ other files are opened by `open_files`, a command in a menu.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,10 @@ def _layer(path: Path, name: str, labels: bool = False) -> LayerData:
         labels = labels or header.dtype.name in _LABEL_TYPES
     if labels and header.dtype.kind in "bui":
         return data, _keywords(header, name, apart=""), "labels"
+    if header.axes.endswith("S") and header.shape[-1] not in (3, 4):
+        # More samples than a colour has are channels, and so are fewer.
+        letter = "Q" if "C" in header.axes else "C"
+        header = dataclasses.replace(header, axes=header.axes[:-1] + letter)
     keywords = {**_keywords(header, name), "rgb": "S" in header.axes}
     if _shown_white(data, header):
         keywords |= _colours(data, header, name)

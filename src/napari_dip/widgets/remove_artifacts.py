@@ -13,8 +13,12 @@ from napari_dip.io import files
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.remove_artifacts import RemoveArtifactsRecipe
 from napari_dip.widgets.layers import array_of
+from napari_dip.widgets.quality import QUICK, QUICK_ITERATIONS
 from napari_dip.widgets.readers import JPEG_KEY
 from napari_dip.widgets.task import TaskWidget
+
+QUICK_WITH_TABLES = 70
+"""Iterations of a quick look where the tables of the file are known."""
 
 
 class RemoveArtifactsWidget(TaskWidget):
@@ -42,10 +46,29 @@ class RemoveArtifactsWidget(TaskWidget):
         tables = None if self.source is None else quantization_of(self.source)
         self.fields.fields["quantization"].value = tables
 
+    def _changed(self, _: Any = None) -> None:
+        """Give a quick look the iterations that it needs with or without tables."""
+        quick = self.quality.choices[QUICK]
+        iterations = quick_iterations(self.fields.fields["quantization"].value)
+        if quick["iterations"] != iterations:
+            chosen = self.quality.show_choice(self.fields.values())
+            quick["iterations"] = iterations
+            if chosen == QUICK:
+                self._take_quality(QUICK)
+        super()._changed()
+
     def for_part(self, recipe: Recipe) -> Recipe:
         """Return the recipe without the file's tables: its blocks begin elsewhere."""
         assert isinstance(recipe, RemoveArtifactsRecipe)
-        return dataclasses.replace(recipe, quantization=None)
+        iterations = recipe.iterations
+        if iterations == quick_iterations(recipe.quantization):
+            iterations = quick_iterations(None)
+        return dataclasses.replace(recipe, quantization=None, iterations=iterations)
+
+
+def quick_iterations(quantization: Any) -> int:
+    """Return the iterations of a quick look with tables, or without any."""
+    return QUICK_WITH_TABLES if quantization else QUICK_ITERATIONS["remove_artifacts"]
 
 
 def quantization_of(layer: Image) -> tuple[int, ...] | None:

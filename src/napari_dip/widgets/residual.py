@@ -59,11 +59,16 @@ def verdict(structure: float, pixels: int) -> str:
     """Return in words what the `structure` of a plane of so many pixels means."""
     if np.isnan(structure):
         return "The residual is empty: nothing was removed."
-    reading = f"Residual: {structure:.2f} times the smooth power of white noise"
-    if structure <= tolerance(pixels):
-        return f"{reading}: what was removed looks like noise."
+    most = tolerance(pixels)
+    reading = (
+        f"its smooth part is {structure:.2g} times that of white noise, and up to "
+        f"{most:.2g} times is usual"
+    )
+    if structure <= most:
+        return f"The residual looks like noise: {reading}."
     return (
-        f"Warning: {reading[0].lower()}{reading[1:]}. Neighbouring pixels of what was "
-        f"removed are alike: either the noise itself is correlated, or structure was "
-        f"removed with it. Look for edges and shapes in the residual layer."
+        f"Warning: the residual may be more than noise: {reading}. Neighbouring pixels "
+        f"of what was removed are alike: either the noise itself is correlated, or "
+        f"structure was removed with it. Look for edges and shapes in the residual "
+        f"layer."
     )

@@ -217,7 +217,7 @@ class TaskWidget(ParameterPanel):
         stack = False
         if source is not None:
             try:
-                layout = layout_of(adapted(self.fields.recipe(), source), source)
+                layout = layout_of(self.recipe(), source)
                 stack = layout.planes > 1
             except InputError:
                 pass  # shown by the estimate below, and by Run

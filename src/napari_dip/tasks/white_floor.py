@@ -1,0 +1,81 @@
+"""Whether an image has white noise in its finest detail, whatever neighbours share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy  # whose modules load on first use
+from numpy.typing import NDArray
+
+from napari_dip.tasks.arrays import Float
+
+SIDE = 16
+"""Side of the blocks whose spectrum is looked at."""
+
+FINEST, FINE = slice(13, 16), slice(10, 13)
+"""Frequencies along both axes, in half periods of a block."""
+
+FALLING = 1.7
+"""Power at the fine frequencies over that at the finest ones from which on it falls, as
+that of shared noise does: white noise reads 0.9 to 1.1, camera noise 1.2 to 2, noise of
+a blur by 0.6 pixels 2.5."""
+
+OF_LEVEL = 0.5
+"""Least power at the finest frequencies, over the estimated variance of the noise: 0.5
+and more for white noise, 0.4 and less for that of cameras."""
+
+OF_FLATTEST = 0.02
+"""Least power at the finest frequencies, over that of the flattest blocks: what is less
+is due to rounding."""
+
+
+def has_white_floor(
+    values: Float, usable: NDArray[np.bool_], levels: Sequence[float]
+) -> bool:
+    """Return whether the finest detail of every channel is white noise.
+
+    Many small bright spots, as single molecules are, leave no flat place in an image,
+    and neighbouring pixels are alike everywhere.  But the power of the spots falls
+    towards the finest frequencies, where only white noise is left.  Noise that
+    neighbours share falls up to there.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; values that hold noise.
+    levels : sequence of float
+        Estimated variance of the noise of every channel.
+    """
+    return all(
+        _is_white(*channel) for channel in zip(values, usable, levels, strict=True)
+    )
+
+
+def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
+    blocks = _blocks(values)[_blocks(usable).all(axis=(1, 2))]
+    if not len(blocks):
+        return False
+    power = scipy.fft.dctn(blocks.astype(np.float64), axes=(1, 2), norm="ortho") ** 2
+    fine, finest = (
+        float(np.median(power[:, band, band].mean(axis=(1, 2))))
+        for band in (FINE, FINEST)
+    )
+    power[:, :2, :2] = 0  # the mean and the slopes
+    flattest = float(np.quantile(power.mean(axis=(1, 2)), 0.1))
+    return (
+        fine < FALLING * finest
+        and finest > OF_LEVEL * level
+        and finest > OF_FLATTEST * flattest
+    )
+
+
+def _blocks(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the blocks of all planes, (n, SIDE, SIDE)."""
+    planes = values.reshape(-1, *values.shape[-2:])
+    rows, columns = (n // SIDE for n in planes.shape[-2:])
+    whole = planes[:, : rows * SIDE, : columns * SIDE]
+    cut = whole.reshape(-1, rows, SIDE, columns, SIDE).swapaxes(2, 3)
+    return cut.reshape(-1, SIDE, SIDE)

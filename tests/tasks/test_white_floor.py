@@ -1,0 +1,64 @@
+"""Dense spots are no correlated noise, and correlated noise is no structure."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dip import denoise
+from napari_dip.tasks.denoise import DenoiseRecipe, analyse
+from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.tiles import Block
+
+
+def molecules(side, density, width, seed=0):
+    """Return photons of molecules at random places, on a background of ten."""
+    random, fine = np.random.default_rng(seed), 5
+    image = np.zeros((side * fine, side * fine))
+    places = random.integers(0, side * fine, (2, int(density * side**2)))
+    np.add.at(image, tuple(places), random.uniform(200, 1000, places.shape[1]))
+    image = ndimage.gaussian_filter(image, width * fine, mode="wrap")
+    return image.reshape(side, fine, side, fine).sum(axis=(1, 3)) + 10
+
+
+def recorded(photons, seed=1):
+    random = np.random.default_rng(seed)
+    read = random.normal(0, 2, photons.shape)
+    return (2 * random.poisson(photons) + 100 + read).astype(np.float32)
+
+
+def correlated(image):
+    plane = prepare(image[None].astype(np.float32), "image", skip_constant=True)
+    block = Block(0, (), (0,), (0, 0), image.shape, ())
+    return analyse(DenoiseRecipe(), plane, block).correlated
+
+
+@pytest.mark.parametrize("side", [64, 128])
+@pytest.mark.parametrize("density", [0.02, 0.06, 0.3])
+@pytest.mark.parametrize("width", [1.0, 1.3, 2.0])
+def test_dense_spots_are_no_correlated_noise(side, density, width):
+    assert not correlated(recorded(molecules(side, density, width)))
+
+
+@pytest.mark.parametrize("blur", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_blurred_noise_stays_correlated_also_on_spots(blur, rounded):
+    noise = np.random.default_rng(2).normal(0, 1, (160, 160))
+    noise = ndimage.gaussian_filter(noise, blur, mode="wrap")
+    image = molecules(160, 0.003, 1.3) + 40 * noise / noise.std()
+    assert correlated(np.rint(image) if rounded else image)
+
+
+def test_noise_along_rows_stays_correlated():
+    noise = np.random.default_rng(2).normal(0, 1, (160, 160))
+    noise = ndimage.gaussian_filter1d(noise, 1.0, axis=1, mode="wrap")
+    assert correlated(100 + 20 * noise / noise.std())
+
+
+def test_dense_spots_lose_noise_and_nothing_else():
+    photons = molecules(64, 0.06, 1.3)
+    image, truth = recorded(photons), 2 * photons + 100
+    before, after = (
+        float(np.sqrt(np.mean((each - truth) ** 2)))
+        for each in (image, denoise(image, seed=0))
+    )
+    assert after < 0.8 * before

@@ -1,0 +1,40 @@
+"""Small pieces of Qt show all that they hold."""
+
+import pytest
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_dip.widgets.parts import VerticalArea, folded, wrapped
+
+TEXT = "What is filled in is invented, so never measure inside of the mask. " * 8
+
+pytestmark = pytest.mark.gui
+
+
+def spare(label):
+    """Return the height of a label beyond that of its text."""
+    return label.height() - label.heightForWidth(label.width())
+
+
+@pytest.mark.parametrize("width", [180, 250, 330, 700])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_text_of_a_section_is_shown_in_full(qtbot, width, when):
+    label = wrapped(TEXT)
+    section = folded("About", label)
+    inside = QWidget()
+    layout = QVBoxLayout(inside)
+    layout.addWidget(section)
+    layout.addStretch()
+    area = VerticalArea(inside)
+    qtbot.addWidget(area)
+    if when == "before":
+        section.expand(animate=False)
+    area.resize(width, 400)
+    area.show()
+    qtbot.waitExposed(area)
+    if when == "after":
+        section._toggle_btn.click()
+    for other in (width, width + 40):
+        area.resize(other, 400)
+        qtbot.waitUntil(lambda: 0 <= spare(label) < 30, timeout=1000)
+    section.collapse(animate=False)
+    qtbot.waitUntil(lambda: not label.visibleRegion().boundingRect().height())
