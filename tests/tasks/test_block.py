@@ -151,12 +151,14 @@ def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough(changed_pr
 
 
 def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
-    from napari_dip.tasks import noise
+    from napari_dip.tasks import noise_level
 
     calls = []
-    measure = noise.gaussian_variance
+    measure = noise_level.gaussian_variance
     monkeypatch.setattr(
-        noise, "gaussian_variance", lambda *a, **k: calls.append(1) or measure(*a, **k)
+        noise_level,
+        "gaussian_variance",
+        lambda *a, **k: calls.append(1) or measure(*a, **k),
     )
     denoise(noisy[0], iterations=2, restarts=3, **FIXED)
     assert len(calls) == 1

@@ -14,7 +14,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
-from napari_dip.tasks.noise import known_noise
+from napari_dip.tasks.noise_level import known_noise
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 

@@ -13,7 +13,7 @@ from napari_dip.prior import resampling
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import HeldOut, Iterations
-from napari_dip.tasks.noise import sharp_noise
+from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.super_resolve import (
     NOISY,
