@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from napari_dip.prior import runtime
+from napari_dip.prior.local import Local
 from napari_dip.tasks import presets
 
 torch.set_num_threads(1)
@@ -58,6 +59,17 @@ def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(presets, "TABLES", tables)
 
     return change
+
+
+@pytest.fixture
+def small_fits(changed_presets: Callable[..., None]) -> None:
+    """Give every preset a small network, and leave out what follows the fit.
+
+    For tests that do not judge the image.
+    """
+    changed_presets(
+        architecture=Local((8, 8)), start_iterations=0, coarse_iterations=0, finish=()
+    )
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, changed_presets):
-    changed_presets(coarse_iterations=0)
+def quick(monkeypatch, small_fits):
     monkeypatch.setattr(sharing, "SIDE", 32)
     monkeypatch.setattr(sharing, "WINDOWS", 4)
 
