@@ -246,6 +246,7 @@ def test_a_widget_that_is_destroyed_takes_its_fit_along(
     widget.deleteLater()
     del widget
     until(control.cancelling.is_set)
+    assert control.cancelling.is_set()
 
 
 def broken(error):
