@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_dip.prior.problem import Fit, Fitting, Iterate
+    from napari_dip.tasks.presets import Preset
 
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
@@ -109,8 +110,6 @@ def fit_block(
         The result.
     """
     from napari_dip.prior import interrupt
-    from napari_dip.prior.fit import STOPPED, fit
-    from napari_dip.prior.snapshot import check_kind
 
     overrides = overrides or Overrides()
     if pixels is None:
@@ -128,108 +127,182 @@ def fit_block(
     plan = job.plan(plane, block, analysis, preset)
     interrupt.check()
     count = preset.restarts if recipe.restarts == "auto" else recipe.restarts
-    warnings = [*(() if plane is None else plane.warnings), *plan.warnings]
-    state = None if overrides.state is None else dict(overrides.state)
-    # Why earlier attempts were given up, which decides on the seed of this one.
-    given_up: list[str] = [] if state is None else state.pop(GIVEN_UP, [])
+    state, given_up = _state_of(overrides, count)
+    fits = _Fits(
+        recipe,
+        block,
+        overrides,
+        analysis,
+        preset,
+        plan,
+        count,
+        dtype=None if plane is None else result_type(job, recipe, plane),
+        unit=1.0 if plane is None else root_mean_square(plane.span),
+        changes={
+            "threads": threads,
+            "resumable": resumable,
+            "keep_weights": keep_weights and count == 1,
+        },
+        state=state,
+        given_up=given_up,
+        warnings=[*(() if plane is None else plane.warnings), *plan.warnings],
+    )
+    return (yield from fits.run((), None))
+
+
+def _state_of(
+    overrides: Overrides, count: int
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the state to go on from, and why the fits before it were given up."""
+    from napari_dip.prior.snapshot import check_kind
+
+    if overrides.state is None:
+        return None, []
+    state = dict(overrides.state)
+    given_up = state.pop(GIVEN_UP, [])
     check_kind(given_up, list[str], GIVEN_UP)
     if len(given_up) >= ATTEMPTS:
         raise InputError(
             f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
             f"{len(given_up)}"
         )
-    if state is not None and count > 1:
+    if count > 1:
         raise InputError(f"state: is of one fit; got restarts={count}")
-    dtype = None if plane is None else result_type(job, recipe, plane)
-    unit = 1.0 if plane is None else root_mean_square(plane.span)
+    return state, given_up
 
-    def fit_one(earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
-        """Fit from one seed, or go on with that, after those that are done."""
-        nonlocal state
-        done: Fit
-        restart, seconds = len(earlier), sum(f.seconds for f in earlier)
 
-        def adapt(it: Iterate) -> Iterate:
-            def checkpoint() -> dict[str, Any]:
-                assert it.checkpoint is not None  # every fit has one
-                return {**it.checkpoint(), GIVEN_UP: [*given_up]}
+@dataclass(eq=False)
+class _Fits:
+    """The fits of a block, one after the other, each from a seed of its own.
 
-            def render(finished: bool) -> NDArray[Any]:
-                averages = [*(f.average for f in earlier), it.average]
-                return restored_image(plan, averages, dtype, preview=not finished)
+    Attributes
+    ----------
+    count : int
+        How many there are.
+    dtype : dtype, optional
+        Type of the image, if one is asked for.
+    unit : float
+        What a scaled error is multiplied by.
+    changes : dict
+        Settings of every fit that neither the recipe nor the preset has.
+    state : dict, optional
+        State of the fit to go on from.
+    given_up : list of str
+        Why earlier attempts at this fit were given up, which decides on its seed.
+    warnings : list of str
+        What the user should know.
+    """
 
-            return dataclasses.replace(
-                it,
-                render=render,
-                seconds=it.seconds + seconds,
-                part=restart,
-                parts=count,
-                checkpoint=checkpoint,
-                error=it.error * unit,
-            )
+    recipe: Recipe
+    block: Block
+    overrides: Overrides
+    analysis: Analysis
+    preset: Preset
+    plan: Plan
+    count: int
+    dtype: np.dtype[Any] | None
+    unit: float
+    changes: dict[str, Any]
+    state: dict[str, Any] | None
+    given_up: list[str]
+    warnings: list[str]
 
-        if resumed is not None:
-            done, _ = yield from relay(resumed, adapt, None)
-            return done
-        for attempt in range(len(given_up), ATTEMPTS):
-            number = block.plane * count + restart
-            seed = seed_for(recipe.seed, number, attempt)
-            problem, prior, settings = set_up(plan, preset, recipe, overrides, seed)
-            settings = dataclasses.replace(
-                settings,
-                threads=threads,
-                resumable=resumable,
-                keep_weights=keep_weights and count == 1,
-            )
-            failed = plan.failed if attempt < ATTEMPTS - 1 else None
-            fitting = fit(
-                problem, prior, settings, weights=overrides.weights, state=state
-            )
-            done, reason = yield from relay(fitting, adapt, failed)
-            if reason is None:
-                break
-            given_up.append(f"{reason}: begun again from another seed")
-            state = None
-        warnings.extend(given_up)
-        given_up.clear()
-        return done
-
-    def fit_all(fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
+    def run(self, fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
         """Fit from all seeds that are left, and put the images together."""
+        from napari_dip.prior.fit import STOPPED
+
         resume = None
-        while len(fits) < count:
-            done = yield from fit_one(fits, resumed)
+        while len(fits) < self.count:
+            done = yield from self.run_one(fits, resumed)
             resume, resumed = done.resume, None
-            warnings.extend(w for w in done.warnings if w not in warnings)
+            self.warnings.extend(w for w in done.warnings if w not in self.warnings)
             # What it would take to go on is large.
             fits += (dataclasses.replace(done, resume=None),)
             if done.stopped_by == STOPPED:
                 break
+        result = self.put_together(fits)
+        if resume is None or (self.count > 1 and fits[-1].stopped_by != STOPPED):
+            return result
+        before = fits[:-1]
+        return dataclasses.replace(
+            result, resume=lambda extra: self.run(before, resume(extra))
+        )
+
+    def run_one(self, earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
+        """Fit from one seed, or go on with that, after those that are done."""
+        from napari_dip.prior.fit import fit
+
+        done: Fit
+
+        def adapt(iterate: Iterate) -> Iterate:
+            return self.in_units(iterate, earlier)
+
+        if resumed is not None:
+            done, _ = yield from relay(resumed, adapt, None)
+            return done
+        number = self.block.plane * self.count + len(earlier)
+        for attempt in range(len(self.given_up), ATTEMPTS):
+            seed = seed_for(self.recipe.seed, number, attempt)
+            problem, prior, settings = set_up(
+                self.plan, self.preset, self.recipe, self.overrides, seed
+            )
+            fitting = fit(
+                problem,
+                prior,
+                dataclasses.replace(settings, **self.changes),
+                weights=self.overrides.weights,
+                state=self.state,
+            )
+            failed = self.plan.failed if attempt < ATTEMPTS - 1 else None
+            done, reason = yield from relay(fitting, adapt, failed)
+            if reason is None:
+                break
+            self.given_up.append(f"{reason}: begun again from another seed")
+            self.state = None
+        self.warnings.extend(self.given_up)
+        self.given_up.clear()
+        return done
+
+    def in_units(self, iterate: Iterate, earlier: tuple[Fit, ...]) -> Iterate:
+        """Return an iterate with the image of the block so far, and its error."""
+
+        def checkpoint() -> dict[str, Any]:
+            assert iterate.checkpoint is not None  # every fit has one
+            return {**iterate.checkpoint(), GIVEN_UP: [*self.given_up]}
+
+        def render(finished: bool) -> NDArray[Any]:
+            averages = [*(f.average for f in earlier), iterate.average]
+            return restored_image(self.plan, averages, self.dtype, preview=not finished)
+
+        return dataclasses.replace(
+            iterate,
+            render=render,
+            seconds=iterate.seconds + sum(f.seconds for f in earlier),
+            part=len(earlier),
+            parts=self.count,
+            checkpoint=checkpoint,
+            error=iterate.error * self.unit,
+        )
+
+    def put_together(self, fits: tuple[Fit, ...]) -> BlockFit:
+        """Return what came of the fits."""
         averages = [f.average for f in fits]
-        image, deviation = restored(plan, averages, dtype)
+        image, deviation = restored(self.plan, averages, self.dtype)
         if not np.isfinite(image).all():
             raise FitError(
                 "the fit has diverged, so that its image is not finite: parameters "
                 "that are far from their defaults may be the reason"
             )
-        if deviation is None and count > 1:
-            images = [restored_image(plan, [a], dtype) for a in averages]
+        if deviation is None and self.count > 1:
+            images = [restored_image(self.plan, [a], self.dtype) for a in averages]
             deviation = np.std(images, axis=0)
         details = {
-            **plan.details,
+            **self.plan.details,
             **fits[-1].settings,
-            **overrides.to_dict(),
-            "analysis": analysis.to_dict(),
+            **self.overrides.to_dict(),
+            "analysis": self.analysis.to_dict(),
         }
-        result = BlockFit(image, deviation, list(fits), details, list(warnings))
-        if resume is None or (count > 1 and fits[-1].stopped_by != STOPPED):
-            return result
-        before = fits[:-1]
-        return dataclasses.replace(
-            result, resume=lambda extra: fit_all(before, resume(extra))
-        )
-
-    return (yield from fit_all((), None))
+        return BlockFit(image, deviation, list(fits), details, list(self.warnings))
 
 
 def root_mean_square(values: NDArray[np.float64]) -> float:
