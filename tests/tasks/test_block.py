@@ -13,7 +13,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.block import fit_alone
+from napari_dip.tasks.block import fit_to_end
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Pixels
@@ -88,8 +88,8 @@ def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     job: Job = TASK.make_job(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
         (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
-        arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))
-        done = fit_alone(TASK, arguments[0], [arguments[1]], arguments[2])
+        same, image, part = pickle.loads(pickle.dumps((recipe, noisy, block)))
+        done = fit_to_end(TASK.make_job(same, image), same, part)
         np.testing.assert_array_equal(done.image[0], both[number])
 
 

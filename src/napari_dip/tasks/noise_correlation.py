@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.patches import (
+    SIDE,
     Mask,
     cut_blocks,
     high_pass,
@@ -31,9 +32,7 @@ ENOUGH_BLOCKS = 64
 """Large blocks among which some are flat."""
 
 
-def channel_correlation(
-    values: Float, usable: Mask | None = None, patch: int = 7
-) -> float:
+def channel_correlation(values: Float, usable: Mask | None = None) -> float:
     """Estimate the largest correlation of the noise between two channels.
 
     Looks at the patterns that the image itself has least of: the directions of
@@ -45,16 +44,14 @@ def channel_correlation(
         (C, Y, X) or (C, Z, Y, X).
     usable : ndarray, optional
         bool, of the same shape without the channels; pixels that hold noise.
-    patch : int
-        Side of the patches.
     """
     if values.shape[0] == 1:
         return 0.0
-    samples = spread_patches(values, patch, usable)
+    samples = spread_patches(values, usable)
     samples -= samples.mean(axis=0)
     together = np.einsum("nci,ncj->ij", samples, samples)
     _, directions = np.linalg.eigh(together)
-    least = samples @ directions[:, : patch * patch // 8]
+    least = samples @ directions[:, : SIDE**2 // 8]
     between = np.einsum("nci,ndi->cd", least, least)
     scale = np.sqrt(np.diag(between)).clip(1e-12)
     between = between / np.outer(scale, scale)

@@ -8,6 +8,7 @@ from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
+    SIDE,
     Mask,
     block_noise,
     cut_blocks,
@@ -28,9 +29,7 @@ SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
 
-def gaussian_variance(
-    values: Float, usable: Mask | None = None, patch: int = 7
-) -> float:
+def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of independent Gaussian noise.
 
     Patches of a clean image lie in a subspace, so the smallest eigenvalues of
@@ -45,11 +44,9 @@ def gaussian_variance(
         (C, Y, X) or (C, Z, Y, X), of one level of noise.
     usable : ndarray, optional
         bool, of the same shape without the channels; pixels that hold noise.
-    patch : int
-        Side of the patches.
     """
     interrupt.check()
-    samples = spread_patches(values, patch, usable).reshape(-1, patch * patch)
+    samples = spread_patches(values, usable).reshape(-1, SIDE**2)
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):
         smallest = eigenvalues[:count]

@@ -13,6 +13,9 @@ from napari_dip.tasks.arrays import Float
 
 Mask = NDArray[np.bool_]
 
+SIDE = 7
+"""Pixels along the patches that tell the noise."""
+
 SAMPLES = 100_000
 """Patches that are enough for a covariance."""
 
@@ -20,10 +23,8 @@ FEWEST_PATCHES = 100
 """Patches below which the masked pixels are looked at, too."""
 
 
-def spread_patches(
-    values: Float, side: int, usable: Mask | None
-) -> NDArray[np.float64]:
-    """Return up to `SAMPLES` patches spread over an image, (n, channels, side ** 2).
+def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
+    """Return up to `SAMPLES` patches spread over an image, (n, channels, SIDE ** 2).
 
     Patches with pixels that are not `usable`, (Y, X) or (Z, Y, X), are left out,
     unless hardly any others are there.
@@ -31,19 +32,19 @@ def spread_patches(
     channels = values.shape[0]
     # Planes of a volume are samples of the same patch statistics.
     planes = values.reshape(channels, -1, *values.shape[-2:])
-    rows, columns = (n - side + 1 for n in planes.shape[-2:])
+    rows, columns = (n - SIDE + 1 for n in planes.shape[-2:])
     many = 1_000_000
     depth = min(planes.shape[1], -(-many // (rows * columns)))
     places = np.arange(depth * rows * columns)
     if usable is not None and not usable.all():
         masks = usable.reshape(-1, *usable.shape[-2:])[:depth]
-        whole = sliding_window_view(masks, side, axis=1).all(axis=-1)
-        whole = sliding_window_view(whole, side, axis=2).all(axis=-1)
+        whole = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
+        whole = sliding_window_view(whole, SIDE, axis=2).all(axis=-1)
         clear = np.flatnonzero(whole)
         if len(clear) >= FEWEST_PATCHES:
             places = clear
     places = places[:: -(-len(places) // SAMPLES)]
-    return patches_at(planes, side, places)
+    return patches_at(planes, SIDE, places)
 
 
 def patches_at(
