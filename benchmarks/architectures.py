@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         settings = Settings(
             stopping.Iterations(iterations),
+            optimizer="adam",
             learning_rate=rate,
             ema_decay=0.9,
             device=arguments.device,

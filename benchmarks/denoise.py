@@ -194,7 +194,7 @@ def deepinv(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
 
 def _level(case: Case) -> float:
     """Return the noise level over the peak: the true one, or our estimate."""
-    from napari_dip.tasks.noise import gaussian_variance
+    from napari_dip.tasks.noise_level import gaussian_variance
 
     if case.sigma is not None:
         return case.sigma / case.peak

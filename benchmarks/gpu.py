@@ -64,7 +64,14 @@ def _fit(image: np.ndarray, **changes: Any) -> Any:
     from napari_dip.prior.stopping import Iterations
 
     settings = Settings(
-        **{"stop": Iterations(30), "device": "cuda", "precision": "float32"} | changes
+        **{
+            "stop": Iterations(30),
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "device": "cuda",
+            "precision": "float32",
+        }
+        | changes
     )
     measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
     prior = Prior(Architecture(), Noise())
@@ -117,7 +124,7 @@ def _memory() -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
-    settings = Settings(Iterations(8), device="cuda", precision="float32")
+    settings = Settings(Iterations(8), "adam", 0.01, device="cuda", precision="float32")
     expected = estimate(Problem(measurement), Prior(Architecture(), Noise()), settings)
     _fit(image, stop=Iterations(8))
     peak = torch.cuda.max_memory_allocated() - before

@@ -64,7 +64,7 @@ class Case:
 
     def measure(self, image: NDArray[Any]) -> dict[str, float]:
         """Return the figures of a result."""
-        from napari_dip.tasks.noise import gaussian_variance
+        from napari_dip.tasks.noise_level import gaussian_variance
 
         image = np.clip(np.asarray(image, np.float64), 0, self.peak)
         first = np.moveaxis(np.atleast_3d(image), -1, 0)

@@ -16,7 +16,10 @@ import pytest
 import torch
 
 from napari_dip.prior import runtime
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.local import Local
 from napari_dip.tasks import presets
+from napari_dip.tasks.presets import Preset
 
 torch.set_num_threads(1)
 
@@ -46,18 +49,45 @@ def precision(request: pytest.FixtureRequest) -> Iterator[str]:
         yield chosen
 
 
+def change_presets(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Preset], Preset]
+) -> None:
+    """Change every preset of every task."""
+    tables = {
+        task: {case: change(preset) for case, preset in table.items()}
+        for task, table in presets.TABLES.items()
+    }
+    monkeypatch.setattr(presets, "TABLES", tables)
+
+
 @pytest.fixture
 def changed_presets(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that changes something in every preset of every task."""
 
     def change(**changes: Any) -> None:
-        tables = {
-            task: {case: replace(preset, **changes) for case, preset in table.items()}
-            for task, table in presets.TABLES.items()
-        }
-        monkeypatch.setattr(presets, "TABLES", tables)
+        change_presets(monkeypatch, lambda preset: replace(preset, **changes))
 
     return change
+
+
+@pytest.fixture
+def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every preset a small network, and leave out what precedes and follows.
+
+    For tests that do not judge the image.
+    """
+
+    def small(preset: Preset) -> Preset:
+        local = isinstance(preset.architecture, Local)
+        return replace(
+            preset,
+            architecture=Local((8, 8)) if local else Architecture.uniform(8, 2),
+            start_iterations=0,
+            coarse_iterations=0,
+            finish=(),
+        )
+
+    change_presets(monkeypatch, small)
 
 
 @pytest.fixture

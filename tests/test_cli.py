@@ -28,6 +28,11 @@ from napari_dip.tasks.task import Task
 SHORT = ("--iterations", "3", "--precision", "float32")
 
 
+@pytest.fixture(autouse=True)
+def short(small_fits):
+    """Keep fits short: the files are judged here, not the images."""
+
+
 @pytest.fixture
 def noisy(tmp_path):
     """Return a small gray TIFF of float32."""
@@ -655,7 +660,8 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
 # -- uncertainty ------------------------------------------------------------------
 
 
-def test_uncertainty_is_a_file_of_its_own(call, noisy, tmp_path):
+def test_uncertainty_is_a_file_of_its_own(call, noisy, tmp_path, changed_presets):
+    changed_presets(finish=("collaborative",))
     output, deviation = tmp_path / "clean.ome.tif", tmp_path / "deviation.ome.tif"
     code, out, _ = call(
         "denoise", noisy, "-o", output, "--uncertainty", deviation, *SHORT, "--json"

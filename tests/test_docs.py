@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -18,8 +17,7 @@ import napari_dip
 from napari_dip.cli.commands import app
 from napari_dip.cli.options import values_of
 from napari_dip.io import files
-from napari_dip.prior.local import Local
-from napari_dip.tasks import presets, windows
+from napari_dip.tasks import windows
 from napari_dip.tasks.run import TASKS, get
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,16 +41,8 @@ def with_code(language):
 
 
 @pytest.fixture
-def short(monkeypatch, changed_presets):
+def short(monkeypatch, small_fits):
     """Make every fit of a task end after two iterations."""
-    changed_presets(coarse_iterations=0, start_iterations=0, finish=())
-    narrow = {
-        case: replace(preset, architecture=Local((8,) * 4))
-        for case, preset in presets.TABLES["denoise"].items()
-        if isinstance(preset.architecture, Local)
-    }
-    denoise = {**presets.TABLES["denoise"], **narrow}
-    monkeypatch.setattr(presets, "TABLES", {**presets.TABLES, "denoise": denoise})
     monkeypatch.setattr(windows, "WINDOWS", 4)
     # A page adds a task, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")

@@ -30,7 +30,8 @@ def test_icon_is_in_the_package(manifest):
 
 
 def test_every_command_can_be_imported(manifest):
-    manifest.validate_imports()
+    manifest.validate_imports()  # raises for what cannot be
+    assert all(command.python_name for command in manifest.contributions.commands)
 
 
 def test_every_command_is_used_and_every_use_is_declared(manifest):

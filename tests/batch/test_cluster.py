@@ -42,7 +42,7 @@ def assert_same(one, other):
 def threads():
     """Return the address of a scheduler whose one worker is a thread here."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
     ) as local:
         yield local.scheduler_address
 
@@ -113,7 +113,8 @@ def stack(tmp_path):
 @pytest.fixture
 def small_networks(monkeypatch, changed_presets):
     """Let shared networks be small, for workers that are threads here."""
-    changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
+    small = Local((8,) * 4)
+    changed_presets(architecture=small, coarse_iterations=0, finish=())
     monkeypatch.setattr(windows, "SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 4)
 
@@ -185,7 +186,7 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
 
 @pytest.mark.parametrize("options", [(), ("--tile", "192")])
 def test_planes_are_fitted_by_workers(
-    call, stack, tmp_path, narrow, threads, monkeypatch, options
+    call, stack, tmp_path, small_fits, threads, monkeypatch, options
 ):
     """Every plane by itself: planes, or the tiles of planes."""
     names, submit = [], cluster._Pool.submit
@@ -301,7 +302,7 @@ def killing():
                 n_workers=2,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address=":0",
             ) as local,
             distributed.Client(local, set_as_default=False) as client,
         ):

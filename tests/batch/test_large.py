@@ -6,7 +6,6 @@ import tifffile
 
 from napari_dip.batch.file_run import FileRun
 from napari_dip.io import files
-from napari_dip.prior.local import Local
 from napari_dip.tasks import windows
 from napari_dip.tasks.run import get
 
@@ -24,8 +23,7 @@ warnings: list[str] = []
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch, changed_presets):
-    changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
+def source(tmp_path, monkeypatch, small_fits):
     monkeypatch.setattr(windows, "SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 4)
     y, x = np.mgrid[:64, :420]

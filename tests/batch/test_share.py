@@ -11,7 +11,6 @@ from napari_dip.batch import share
 from napari_dip.batch.manifest import NAME
 from napari_dip.errors import InputError
 from napari_dip.io import checkpoint, files
-from napari_dip.prior.local import Local
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks import windows
@@ -23,8 +22,7 @@ SHARED = "of them by shared networks\n"
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, changed_presets):
-    changed_presets(coarse_iterations=0, architecture=Local((8,) * 4))
+def small(monkeypatch, small_fits):
     monkeypatch.setattr(windows, "SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 4)
     monkeypatch.setattr(share, "WINDOWS", 4)

@@ -24,7 +24,7 @@ from napari_dip.prior.terms import Pointwise, Squared
 
 SMALL = Architecture.uniform(12, 2)
 PRIOR = Prior(SMALL, Noise(features=8))
-SETTINGS = Settings(Iterations(12), device="cpu", precision="float32")
+SETTINGS = Settings(Iterations(12), "adam", 0.01, device="cpu", precision="float32")
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_the_fit_takes_them(kind, bound):
     prior = Prior(KINDS[kind], Noise(4, perturbation=0))
     settings = Settings(
         stopping.Iterations(30),
+        "adam",
         learning_rate=0.05,
         device="cpu",
         precision="float32",

@@ -19,7 +19,7 @@ from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance, Plate
 
 SMALL = Architecture.uniform(12, 2)
 PRIOR = Prior(SMALL, Noise(features=8))
-SETTINGS = Settings(Iterations(24), device="cpu", precision="float32")
+SETTINGS = Settings(Iterations(24), "adam", 0.01, device="cpu", precision="float32")
 
 
 @pytest.fixture

@@ -40,5 +40,9 @@ def first_fit():
 
 @pytest.fixture
 def narrow(changed_presets):
-    """Make every network a small one, so that all presets are quick."""
-    changed_presets(architecture=Architecture.uniform(8, 2))
+    """Give every preset a small network, and nothing before the fit."""
+    changed_presets(
+        architecture=Architecture.uniform(8, 2),
+        start_iterations=0,
+        coarse_iterations=0,
+    )

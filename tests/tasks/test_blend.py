@@ -65,6 +65,7 @@ def test_the_seam_goes_and_the_background_stays(images, mask):
     assert np.abs(found - back).mean() < 0.25 * np.abs(pasted - back).mean()
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("channels", [None, 1, 3, 4], ids=str)
 def test_layouts(random, mask, channels):
     shape = (40, 45) if channels is None else (40, 45, channels)

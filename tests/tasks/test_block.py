@@ -13,7 +13,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import Iterations, MovingVariance
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.block import fit_alone
+from napari_dip.tasks.block import fit_to_end
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Pixels
@@ -81,14 +81,15 @@ def test_a_block_cuts_its_channels_and_pixels():
     np.testing.assert_array_equal(cut.constant, plane[[0, 2], 16:] > 9)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
     recipe = DenoiseRecipe(iterations=3, **FIXED)
     both = denoise(noisy, iterations=3, **FIXED)
     job: Job = TASK.make_job(recipe, noisy)
     for number, index in enumerate(job.layout.indices()):
         (block,) = job.blocks(number, index, job.pixels(index, job.take(index)))
-        arguments = pickle.loads(pickle.dumps((recipe, noisy, block)))
-        done = fit_alone(TASK, arguments[0], [arguments[1]], arguments[2])
+        same, image, part = pickle.loads(pickle.dumps((recipe, noisy, block)))
+        done = fit_to_end(TASK.make_job(same, image), same, part)
         np.testing.assert_array_equal(done.image[0], both[number])
 
 
@@ -104,6 +105,7 @@ def test_an_analysis_goes_through_json_and_makes_the_same_fit(noisy):
     assert Analysis.from_dict(stored) == kept
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_given_analysis_is_used_and_nothing_found_out(noisy, monkeypatch):
     fit = denoise(noisy[0], iterations=3, full_output=True, **FIXED)
     known = Analysis.from_dict(fit.settings["planes"][0]["analysis"])
@@ -137,8 +139,8 @@ def test_an_analysis_of_other_channels_is_refused(fitted, given, message):
         denoise(random.random(given), analysis=known, **FIXED)
 
 
-def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough(changed_presets):
-    changed_presets(coarse_iterations=0, finish=())
+@pytest.mark.usefixtures("small_fits")
+def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough():
     image = np.random.default_rng(0).random((64, 64, 3))
     options = {"iterations": 2, "full_output": True, **FIXED}
     fit = denoise(image, **options)
@@ -150,13 +152,16 @@ def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough(changed_pr
         denoise(image, analysis=known[:2], **options)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
-    from napari_dip.tasks import noise
+    from napari_dip.tasks import noise_level
 
     calls = []
-    measure = noise.gaussian_variance
+    measure = noise_level.gaussian_variance
     monkeypatch.setattr(
-        noise, "gaussian_variance", lambda *a, **k: calls.append(1) or measure(*a, **k)
+        noise_level,
+        "gaussian_variance",
+        lambda *a, **k: calls.append(1) or measure(*a, **k),
     )
     denoise(noisy[0], iterations=2, restarts=3, **FIXED)
     assert len(calls) == 1
@@ -196,6 +201,7 @@ def test_the_provenance_tells_what_took_the_place_of_the_preset(noisy):
     assert not {"architecture", "stop", "began from weights"} & plain.keys()
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_fit_starts_from_the_weights_of_another(noisy):
     options = {"stop": Iterations(1), "full_output": True, **FIXED}
     fit = denoise(noisy[0], iterations=60, full_output=True, **FIXED)
@@ -223,12 +229,14 @@ def assert_same(one, other):
     assert one.warnings == other.warnings
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_fit_goes_on_from_its_state(noisy):
     options = {"iterations": 12, **FIXED}
     state, whole = state_at(5, noisy[0], **options)
     assert_same(denoise(noisy[0], state=state, full_output=True, **options), whole)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_second_attempt_goes_on_as_one(noisy):
     stuck = []
 
@@ -272,6 +280,7 @@ def test_a_job_of_several_fits_has_no_state(noisy):
         denoise(noisy[0], state=3, **FIXED)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_only_a_single_fit_gives_its_weights(noisy):
     options = {"iterations": 1, "full_output": True, **FIXED}
     assert denoise(noisy[0], **options).weights

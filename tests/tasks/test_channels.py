@@ -46,19 +46,17 @@ TASKS = {
 }
 
 
+@pytest.mark.usefixtures("narrow", "few_passes")
 @pytest.mark.parametrize("task", TASKS)
-def test_a_channel_without_relation_to_others_is_restored_as_alone(
-    unlike, task, changed_presets, few_passes
-):
-    changed_presets(start_iterations=0, coarse_iterations=0)
+def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
     settings = {"iterations": 4, **FIXED}
     both = TASKS[task](unlike, channel_axis=0, **settings)
     for channel, alone in zip(both, unlike, strict=True):
         np.testing.assert_array_equal(channel, TASKS[task](alone, **settings))
 
 
-def test_planes_of_unlike_brightness_are_restored_as_alone(unlike, changed_presets):
-    changed_presets(coarse_iterations=0)
+@pytest.mark.usefixtures("narrow")
+def test_planes_of_unlike_brightness_are_restored_as_alone(unlike):
     settings = {"iterations": 4, **FIXED}
     stack = denoise(unlike, **settings)
     np.testing.assert_array_equal(stack[0], denoise(unlike[0], **settings))
@@ -84,8 +82,8 @@ def test_channels_with_missing_pixels_are_told_apart(missing):
     assert groups(prepare(image, "image")) == ((0, 2), (1,))
 
 
-def test_values_under_a_mask_do_not_group_channels(changed_presets, few_passes):
-    changed_presets(coarse_iterations=0)
+@pytest.mark.usefixtures("narrow", "few_passes")
+def test_values_under_a_mask_do_not_group_channels():
     truth = np.stack([1e4 * cells(1), cells(2)])
     settings = {"iterations": 3, "channel_axis": 0, **FIXED}
     results = []

@@ -136,6 +136,7 @@ def test_trimming_keeps_centre_and_light():
 # -- what comes back --------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.usefixtures("short_start")
 @pytest.mark.parametrize(
     ("shape", "side", "parameters"),
@@ -198,6 +199,7 @@ def test_the_background_is_the_lowest_value(blurred, psf, random):
     assert found.min() < -100
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.usefixtures("short_start")
 @pytest.mark.parametrize("slices", [1, 20])
 @pytest.mark.parametrize("depth", [5, 47])

@@ -47,6 +47,7 @@ def plan(first_fit):
 # -- shapes, dtypes, units --------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [
@@ -69,6 +70,7 @@ def test_shapes_come_back(random, shape, parameters):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_leading_axes_are_planes_of_their_own(noisy):
     brighter = noisy[::-1] * 5
     both = denoise(np.stack([noisy, brighter]), **SHORT)
@@ -76,6 +78,7 @@ def test_leading_axes_are_planes_of_their_own(noisy):
     assert both[1].mean() == pytest.approx(brighter.mean(), rel=0.1)
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float64", "float16"])
 def test_dtype_of_the_input_on_request(noisy, dtype):
     image = (noisy / 10).astype(dtype)
@@ -87,6 +90,7 @@ def test_dtype_of_the_input_on_request(noisy, dtype):
     np.testing.assert_allclose(same.astype(float), expected, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_bool_images(random):
     found = denoise(random.random((20, 20)) > 0.5, dtype="input", **SHORT)
     assert found.dtype == bool
@@ -122,6 +126,7 @@ def test_missing_pixels_are_filled(noisy):
     assert np.isnan(image[0, 0])
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize("kind", ["list", "dask", "torch", "fortran", "read-only"])
 def test_anything_like_an_array_is_taken(noisy, kind):
     expected = denoise(noisy, **SHORT)
@@ -137,6 +142,7 @@ def test_anything_like_an_array_is_taken(noisy, kind):
     np.testing.assert_array_equal(denoise(image, **SHORT), expected)
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize("memory", [None, 1])
 def test_lazy_arrays_are_read_plane_by_plane(noisy, memory, monkeypatch):
     monkeypatch.setattr("napari_dip.tasks.run.free_memory", lambda: memory)
@@ -160,12 +166,14 @@ def test_lazy_arrays_are_read_plane_by_plane(noisy, memory, monkeypatch):
     assert seen == {n: before + list(range(n + 1)) for n in range(3)}
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_the_input_is_left_alone(noisy):
     before = noisy.copy()
     denoise(noisy, **SHORT)
     np.testing.assert_array_equal(noisy, before)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_same_seed_same_image(noisy):
     first = denoise(noisy, **SHORT, seed=4)
     np.random.seed(1)  # noqa: NPY002

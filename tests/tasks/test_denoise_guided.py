@@ -49,6 +49,7 @@ def plan(first_fit):
 # -- shapes, units, missing pixels ------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "guide", "parameters", "channels"),
     [

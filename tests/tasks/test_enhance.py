@@ -40,6 +40,7 @@ def plan(first_fit):
     return make
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [

@@ -14,7 +14,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
-from napari_dip.tasks.noise import known_noise
+from napari_dip.tasks.noise_level import known_noise
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -69,6 +69,7 @@ def hole_mask(shape=(64, 64)):
 # -- what is hidden stays hidden ----------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("preset", ["fast", "best", "paper"])
 @pytest.mark.parametrize("kind", ["text", "hole", "random"])
 @pytest.mark.parametrize("scales", [(1,), (1, 2, 4)], ids=str)
@@ -109,6 +110,7 @@ def test_nan_counts_as_missing(image, mask):
     assert np.isfinite(by_nan).all()
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_any_label_is_missing(image, mask):
     labels = inpaint(image, mask, **SHORT)
     for same in (mask != 0, -mask, mask * 0.25, (mask * 31).astype(np.uint8)):
@@ -118,6 +120,7 @@ def test_any_label_is_missing(image, mask):
 # -- what is kept -------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64"])
 def test_known_pixels_come_back_exactly(image, mask, dtype):
     image = (image / 6).astype(dtype)
@@ -160,6 +163,7 @@ def test_the_inputs_are_left_alone(image, mask):
 # -- shapes, dtypes, units ----------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "mask_shape", "parameters"),
     [
@@ -199,6 +203,7 @@ def test_one_mask_serves_every_plane(image, mask):
     np.testing.assert_array_equal(both[1][mask == 0], stack[1][mask == 0])
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_plane_with_nothing_missing_is_left_as_it_is(image, mask):
     stack = np.stack([image, image])
     masks = np.stack([np.zeros_like(mask), mask])
@@ -212,6 +217,7 @@ def test_a_plane_with_nothing_missing_is_left_as_it_is(image, mask):
     assert (found[1] != image)[mask != 0].any()
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize("kind", ["list", "dask", "torch", "read-only"])
 def test_anything_like_an_array_is_taken(image, mask, kind):
     frozen = mask.copy()

@@ -10,6 +10,8 @@ from napari_dip.io import files
 from napari_dip.io.regions import Regions
 from napari_dip.tasks import run
 
+pytestmark = pytest.mark.usefixtures("small_fits")
+
 SHORT = {"iterations": 1, "precision": "float32", "seed": 0}
 
 rng = np.random.default_rng(0)
@@ -20,11 +22,6 @@ GRAY = (100 + 50 * np.sin(X / 4) * np.cos(Y / 5) + rng.normal(0, 9, X.shape)).as
 COLOURS = np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]], axis=-1)
 STACK = np.stack([GRAY, GRAY[::-1]])
 MASK = (X > 9) & (X < 13)
-
-
-@pytest.fixture(autouse=True)
-def quick(changed_presets, few_passes):
-    changed_presets(coarse_iterations=0, start_iterations=0)
 
 
 def opened(array, tmp_path):

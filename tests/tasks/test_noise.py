@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_dip.tasks.noise import (
+from napari_dip.tasks.noise import NoiseModel, plane_model
+from napari_dip.tasks.noise_correlation import (
     CORRELATED,
-    NoiseModel,
     channel_correlation,
     correlation,
-    gaussian_variance,
-    plane_model,
-    signal_dependence,
 )
+from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, prepare
+from napari_dip.tasks.signal_dependence import signal_dependence
 
 
 @pytest.fixture

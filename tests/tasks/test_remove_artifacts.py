@@ -61,6 +61,7 @@ def photo():
 # -- shapes, units, missing pixels ------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [

@@ -79,6 +79,7 @@ def test_a_nonlinear_operator_is_given_its_units(truth):
     assert found.max() <= 1000
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters", "tensor"),
     [

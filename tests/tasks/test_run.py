@@ -12,6 +12,7 @@ from napari_dip import denoise, enhance, inpaint, machine, super_resolve
 from napari_dip.errors import FitError, InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, run_to_end
+from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
@@ -19,6 +20,11 @@ from napari_dip.tasks.result import CONSTANT
 from napari_dip.tasks.run import TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
+
+
+@pytest.fixture(autouse=True)
+def small(changed_presets):
+    changed_presets(architecture=Local((8, 8)))
 
 
 @pytest.fixture
@@ -453,7 +459,7 @@ def test_a_budget_of_iterations_refuses(stack, monkeypatch):
 def test_a_budget_of_memory_refuses(stack, monkeypatch):
     monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", "1M")
     with pytest.raises(OutOfMemory, match=r"0\.0 GiB are free"):
-        denoise(stack, **SHORT)
+        denoise(np.tile(stack, (8, 8)), **SHORT)
 
 
 def test_a_budget_of_time_stops_like_the_user(stack, monkeypatch):

@@ -77,15 +77,15 @@ def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkey
     assert fit.iterations == 12
 
 
-def test_without_sharing_every_plane_is_fitted(stack, changed_presets):
-    changed_presets(coarse_iterations=0)
+@pytest.mark.usefixtures("small_fits")
+def test_without_sharing_every_plane_is_fitted(stack):
     fit = denoise(stack, full_output=True, **{**QUICK, "share": "no"})
     assert len(fit.settings["planes"]) == 4
     assert fit.iterations == 48
 
 
-def test_sharing_begins_with_the_size(stack, monkeypatch, changed_presets):
-    changed_presets(coarse_iterations=0)
+@pytest.mark.usefixtures("small_fits")
+def test_sharing_begins_with_the_size(stack, monkeypatch):
     auto = {**QUICK, "share": "auto", "full_output": True}
     assert len(denoise(stack, **auto).settings["planes"]) == 4
     monkeypatch.setattr(sharing, "ENOUGH", stack.size)
@@ -95,7 +95,7 @@ def test_sharing_begins_with_the_size(stack, monkeypatch, changed_presets):
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     image = noisy(
-        np.moveaxis(blobs(*channels, 64, 400), 0, -1) if channels else blobs(64, 400)
+        np.moveaxis(blobs(*channels, 48, 300), 0, -1) if channels else blobs(48, 300)
     )
     whole = denoise(image, tile=None, **QUICK)
     cut = denoise(image, tile=192, **QUICK)
@@ -105,7 +105,7 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
 
 
 def test_seams_are_no_steeper_than_elsewhere():
-    image = noisy(blobs(64, 600))
+    image = noisy(blobs(48, 450))
     steps = np.abs(np.diff(denoise(image, tile=192, **QUICK), axis=1))
     whole = np.abs(np.diff(denoise(image, tile=None, **QUICK), axis=1))
     seams = [191, 383]
@@ -114,6 +114,7 @@ def test_seams_are_no_steeper_than_elsewhere():
     assert ratio / without == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_planes_without_noise_or_pixels_come_back_as_they_were(stack):
     stack = stack.copy()
     stack[1], stack[2] = 7, np.nan
@@ -134,6 +135,7 @@ def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
     assert rmse(fit.image[3], clean[3]) < 0.6 * rmse(stack[3], clean[3])
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_channels_of_different_things_have_networks_of_their_own():
     two = np.stack([noisy(blobs(64, 80, seed=s), seed=s) for s in (1, 2)])
     stack = np.stack([two, two[:, ::-1]])
@@ -143,6 +145,7 @@ def test_channels_of_different_things_have_networks_of_their_own():
     assert fit.image.shape == stack.shape
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_stop_keeps_what_is_done(stack):
     def callback(it):
         seen.append(it)
@@ -158,6 +161,7 @@ def test_a_stop_keeps_what_is_done(stack):
     assert [it.parts for it in seen] == [5] * len(seen)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_what_is_shown_is_a_plane(stack):
     shown = []
     denoise(stack, callback=lambda it: shown.append((it.index, it.image)), **QUICK)
@@ -167,6 +171,7 @@ def test_what_is_shown_is_a_plane(stack):
         assert rmse(last, stack[number]) > 0
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_the_result_can_be_put_elsewhere(stack):
     class Sink:
         shape = stack.shape
@@ -192,6 +197,7 @@ def test_the_result_can_be_put_elsewhere(stack):
         denoise(stack[:2], out=sink, **QUICK)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_only_parts_of_a_large_plane_are_read(monkeypatch):
     class Lazy:
         shape, ndim, dtype = (64, 600), 2, np.dtype(np.float32)
@@ -233,6 +239,7 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     assert drawn(planes[:1], seed=0) == []
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
     class Lazy:
         shape, ndim, dtype = stack.shape, 3, stack.dtype

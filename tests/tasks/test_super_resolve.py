@@ -13,7 +13,7 @@ from napari_dip.prior import resampling
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import HeldOut, Iterations
-from napari_dip.tasks.noise import sharp_noise
+from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.super_resolve import (
     NOISY,
@@ -54,6 +54,7 @@ def reduced(image, operator):
 # -- sizes and units --------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters", "expected"),
     [
@@ -105,6 +106,7 @@ def test_a_constant_colour_with_missing_pixels_comes_back_constant():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_dtype_of_the_input_on_request(coarse):
     image = coarse.astype(np.uint16)
     same = super_resolve(image, factor=2, dtype="input", **SHORT)
@@ -113,6 +115,7 @@ def test_dtype_of_the_input_on_request(coarse):
     np.testing.assert_allclose(same, np.rint(exact))
 
 
+@pytest.mark.usefixtures("narrow")
 def test_missing_pixels_are_filled_and_never_seen(coarse):
     image = coarse.copy()
     image[5:8, 6:10] = np.nan
@@ -126,6 +129,7 @@ def test_missing_pixels_are_filled_and_never_seen(coarse):
     np.testing.assert_array_equal(super_resolve(hidden, factor=2, **SHORT), found)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_same_seed_same_image(coarse):
     first = super_resolve(coarse, factor=2, seed=4, **SHORT)
     torch.manual_seed(1)
@@ -280,6 +284,7 @@ def test_a_sharp_edge_beats_interpolation():
     assert gain > 10**0.15
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_stopping_keeps_the_best_image(coarse):
     steps = []
     for it in iterate("super_resolve", coarse, 2, **SHORT | {"iterations": 30}):
@@ -300,6 +305,7 @@ def test_stopping_keeps_the_best_image(coarse):
 # -- files ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_command_line_writes_finer_pixels_over_the_same_field(tmp_path, coarse, capsys):
     source, target = tmp_path / "coarse.tif", tmp_path / "fine.ome.tif"
     stack = np.stack([coarse, coarse])

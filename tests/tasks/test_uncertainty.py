@@ -91,7 +91,7 @@ def test_planes_of_a_stack(share, monkeypatch):
 def test_tiles_cannot_be_told_from_the_whole(monkeypatch):
     monkeypatch.setattr(windows, "SIDE", 48)
     monkeypatch.setattr(windows, "WINDOWS", 4)
-    image = noisy(np.tile(scene(64, 64), (3, 6)))
+    image = noisy(np.tile(scene(64, 64), (1, 5)))
     more = {**SHORT, "iterations": 12, "share": "yes"}
     whole = denoise(image, tile=None, **more).uncertainty
     cut = denoise(image, tile=192, **more).uncertainty

@@ -87,6 +87,7 @@ def test_the_distance_of_planes_changes_the_network(volume):
     assert not np.array_equal(near.image, far.image)
 
 
+@pytest.mark.usefixtures("small_fits")
 @pytest.mark.parametrize(("unit", "expected"), [("micron", 4.0), ("", "auto")])
 def test_a_file_says_how_far_planes_are_apart(tmp_path, volume, unit, expected, capsys):
     path = tmp_path / "stack.tif"

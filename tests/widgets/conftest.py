@@ -15,8 +15,11 @@ from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
+from napari_dip.tasks import presets
 from napari_dip.widgets import settings, turns
 from napari_dip.widgets.denoise import DenoiseWidget
+
+TABLES = presets.TABLES
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,17 @@ def own_settings(monkeypatch):
     """Keep what is remembered inside a test, and out of the user's settings."""
     monkeypatch.setattr(settings, "_stored", lambda: None)
     monkeypatch.setattr(settings, "_session", {})
+
+
+@pytest.fixture(autouse=True)
+def short(small_fits):
+    """Keep fits short: the panels are judged here, not the images."""
+
+
+@pytest.fixture
+def own_presets(short, monkeypatch):
+    """Fit with the presets of the tasks all the same."""
+    monkeypatch.setattr(presets, "TABLES", TABLES)
 
 
 @pytest.fixture(autouse=True)

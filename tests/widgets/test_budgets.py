@@ -72,6 +72,7 @@ def test_going_on_beyond_the_limit_is_refused_and_can_be_asked_again(
     assert "after 20 iterations" in widget.panel.progress.text()
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_too_little_memory_is_told_before_and_at_run(
     open_widget, ask, finish, noisy, monkeypatch
 ):

@@ -67,6 +67,7 @@ def test_the_residual_of_colours_is_grey_where_nothing_changed(
     assert np.allclose(rest.data[change == 0], 0.5)
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_the_uncertainty_is_a_layer_that_lies_on_the_result(
     open_widget, finish, until, noisy
 ):
@@ -102,6 +103,7 @@ def test_the_uncertainty_is_a_layer_that_lies_on_the_result(
     assert not button.isEnabled()
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_the_uncertainty_of_colours_is_one_map(open_widget, finish, until, noisy):
     colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
     random = np.random.default_rng(1)
@@ -118,6 +120,7 @@ def test_the_uncertainty_of_colours_is_one_map(open_widget, finish, until, noisy
     assert (layer.data <= deviation.max(axis=-1)).all()
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_the_uncertainty_of_a_stack_has_its_planes(open_widget, finish, until, noisy):
     stack = np.stack([noisy, np.full_like(noisy, 7)])
     viewer, widget = open_widget(stack, iterations=3)

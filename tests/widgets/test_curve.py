@@ -77,6 +77,6 @@ def test_a_score_far_from_the_loss_is_drawn_as_high(curve):
 
 def test_constant_losses_and_a_single_check_can_be_drawn(curve):
     curve.add([(0, 1, 0.5, 0.5)], 1)
-    colours(curve)
+    blank = colours(curve)
     curve.add([(0, 10, 0.5, 0.5)], 1)
-    colours(curve)
+    assert colours(curve) - blank

@@ -246,6 +246,7 @@ def test_a_widget_that_is_destroyed_takes_its_fit_along(
     widget.deleteLater()
     del widget
     until(control.cancelling.is_set)
+    assert control.cancelling.is_set()
 
 
 def broken(error):
@@ -361,6 +362,7 @@ def test_a_dask_layer_is_read_in_the_thread(open_widget, finish, noisy):
     assert isinstance(result_of(viewer).data, np.ndarray)
 
 
+@pytest.mark.usefixtures("own_presets")
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 def test_colours_stay_colours_in_a_type_that_napari_shows(
     open_widget, finish, noisy, kind

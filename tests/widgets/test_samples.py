@@ -82,7 +82,7 @@ def test_drawing_carries_the_tables_of_its_jpeg():
     (drawing,) = layers("jpeg_drawing")
     tables = drawing.metadata[JPEG_KEY]
     assert tables.tables[0][0] == 80  # five times the 16 of quality 50
-    assert tables.subsampling == (2, 2)
+    assert tables.subsampling == "4:2:0"
 
 
 def test_flash_is_bright_and_calm():

@@ -41,6 +41,7 @@ def test_python_gives_the_same_image(open_widget, finish, execute, noisy):
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_python_stops_where_the_user_did(
     open_widget, until, execute, noisy, monkeypatch, slow
 ):

@@ -179,6 +179,7 @@ def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noi
     assert widget.scrubber.more.value() == 40
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_iterations_before_the_first_are_called_preparing(open_widget, until, slow):
     large = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
     large[20:40, 20:40] += 100
@@ -201,6 +202,7 @@ def test_iterations_before_the_first_are_called_preparing(open_widget, until, sl
     assert bars[0] > 0
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_a_first_estimate_is_preparing_too(open_widget, until, noisy, slow):
     viewer, widget = open_widget(noisy, kind=DeconvolveWidget, iterations=5)
     viewer.add_image(np.ones((3, 3), np.float32), name="psf")

@@ -87,6 +87,7 @@ def test_time_for_all_planes_is_said_before_the_run(
     assert seconds[NORMAL] < 6
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_hours_are_warned_of_and_something_quicker_is_offered(
     open_widget, estimate, noisy, paced, monkeypatch
 ):
@@ -100,6 +101,7 @@ def test_hours_are_warned_of_and_something_quicker_is_offered(
     assert "choose the plane that is shown" in text
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     forecast._paces.clear()
     from napari_dip.tasks.denoise import DenoiseRecipe
@@ -229,6 +231,7 @@ def test_the_quality_fills_in_preset_and_iterations(open_widget, noisy):
 # -- the visible region ---------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_the_visible_region_is_restored_in_its_place(
     open_widget, until, noisy, changed_presets
 ):

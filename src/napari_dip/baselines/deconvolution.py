@@ -15,8 +15,8 @@ from napari_dip.baselines.common import (
     each_plane,
     filled_plane,
 )
-from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Index, as_array
+from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.psf_check import closed
 
@@ -93,7 +93,7 @@ def richardson_lucy(
         above = plane.above(floors(background, plane))
         variance: Any = ()
         if iterations is None:
-            model = noises.plane_model(above, noise, sigma)
+            model = plane_model(above, noise, sigma)
             variance = model.level(above.values)
         most = iterations or RICHARDSON_LUCY
         estimate = convolution.richardson_lucy(blur, *above.tensors(), most, variance)
@@ -151,7 +151,7 @@ def wiener(
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
         restored = np.empty_like(plane.values)
-        levels = noises.plane_model(plane, noise, sigma).level(plane.values)
+        levels = plane_model(plane, noise, sigma).level(plane.values)
         for c, variance in enumerate(levels):
             deconvolve = _Wiener(plane.values[c : c + 1], kernel, periodic)
             weight = balance

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from napari_dip.baselines.common import Array, check, each_plane, filled_plane, read
-from napari_dip.tasks import noise as noises
 from napari_dip.tasks.arrays import Float, Index, as_array
+from napari_dip.tasks.noise import plane_model
+from napari_dip.tasks.noise_level import gaussian_variance
 
 
 def guided_filter(
@@ -64,12 +65,10 @@ def guided_filter(
         guiding = filled_plane(guide_at(index), "guide").values
         window, ridge = radius, eps
         if window is None:
-            variance = (
-                noises.plane_model(plane, "auto", None).level(plane.values).mean()
-            )
+            variance = plane_model(plane, "auto", None).level(plane.values).mean()
             window = int(np.clip(round(30 * variance**0.5), 1, 16))
         if ridge is None:
-            ridge = max(noises.gaussian_variance(guiding), 1e-4)
+            ridge = max(gaussian_variance(guiding), 1e-4)
         return plane.to_units(_guided(plane.values, guiding, window, ridge))
 
     return each_plane(layout, work)

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-"""Names of chroma subsampling, by the pixels along x and y of a chroma value."""
-
 
 @dataclass(frozen=True)
 class FileRun:
@@ -406,5 +403,5 @@ def _completed(
     if jpeg is not None and "quantization" in fields and "quantization" not in values:
         known["quantization"] = tuple(step for table in jpeg.tables for step in table)
         if "subsampling" not in values:
-            known["subsampling"] = _SUBSAMPLING[jpeg.subsampling]
+            known["subsampling"] = jpeg.subsampling
     return kind(**{**values, **known}), list(known)

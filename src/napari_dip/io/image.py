@@ -25,13 +25,13 @@ class JpegTables:
         Steps of quantisation of the 8 x 8 cosine transform, 64 for each class of
         components, in the order of rows from the lowest frequencies: for brightness
         (Y), then, where the file has colours, for Cb and Cr together.
-    subsampling : tuple of int
-        Pixels along x and along y that share one value of Cb and Cr: (1, 1) is
-        called 4:4:4, (2, 1) 4:2:2 and (2, 2) 4:2:0.
+    subsampling : {"4:4:4", "4:2:2", "4:2:0"}
+        How many pixels share one value of Cb and Cr: one, two along x, or two along x
+        and along y.
     """
 
     tables: tuple[tuple[int, ...], ...]
-    subsampling: tuple[int, int]
+    subsampling: str
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ KEYWORD = "napari-dip"
 
 _ORIENTATION = 0x0112
 
-_SUBSAMPLING = {0: (1, 1), 1: (2, 1), 2: (2, 2)}
-"""Pillow's numbers to the pixels along x and y that share one value of colour."""
+_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+"""Pillow's numbers of what the field calls by these names."""
 
 _HEADER_END = 33
 """Bytes of a PNG's signature and of its first chunk, IHDR; others may follow."""
@@ -152,7 +152,7 @@ def jpeg_tables(image: Pillow.Image) -> JpegTables | None:
     if any(len(tables.get(table, ())) != 64 for table in table_of):
         return None
     if image.mode == "L" and len(table_of) == 1:
-        return JpegTables((tables[table_of[0]],), (1, 1))
+        return JpegTables((tables[table_of[0]],), "4:4:4")
     subsampling = _SUBSAMPLING.get(get_sampling(image))
     if subsampling is None or image.mode != "RGB" or _components_are_rgb(image):
         return None

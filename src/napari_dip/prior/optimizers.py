@@ -13,6 +13,9 @@ from napari_dip.errors import InputError
 ORTHOGONAL_ABOVE = 64
 """Kernels with more inputs per output than this are orthogonalised by Muon."""
 
+NEWTON_SCHULZ = 5
+"""Iterations that orthogonalise a kernel."""
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised, for convolution kernels.
@@ -70,7 +73,7 @@ class Muon(torch.optim.Optimizer):
             p.sub_(update.reshape(p.shape).to(p.dtype) * (group["lr"] * scale))
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Return nearly semi-orthogonal matrices with the same row and column spaces.
 
     Singular values end between about 0.7 and 1.2.  The quintic's coefficients
@@ -80,15 +83,13 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     ----------
     matrices : Tensor
         Batch of matrices, (n, rows, columns).
-    steps : int
-        Newton-Schulz iterations.
     """
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(steps):
+    for _ in range(NEWTON_SCHULZ):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
     result: Tensor = x.mT if tall else x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prior:
-    """Where images come from: a network and what it is fed."""
+    """Where images come from.
+
+    Parameters
+    ----------
+    architecture : Generates
+        The network.
+    code : Code
+        What it sees.
+    """
 
     architecture: Generates
     code: Code
@@ -103,27 +112,62 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to fit.
+class Optimization:
+    """How the weights of a network are found, and when that ends.
 
     Parameters
     ----------
     stop : Rule
         Stopping rule; see `napari_dip.prior.stopping`.
-    optimizer : {"adam", "muon"}
+    optimizer : {"muon", "adam"}
         See `napari_dip.prior.optimizers`.
     learning_rate : float
         Learning rate.
+    momentum : float
+        Momentum of Muon.
+    adam_learning_rate : float
+        With "muon", learning rate of the parameters that are no large kernels.
     schedule : {"constant", "cosine", "halving"}
         Whether the learning rate falls over the most iterations that the stopping
         rule allows: to zero with a half cosine, or by half at each of
         `napari_dip.prior.loop.HALVINGS`.
+    average : {"outputs", "weights"}
+        Of what an exponential moving average is the result: the outputs, or the
+        weights, which then make the image.
+    ema_decay : float
+        EMA decay: the weight of the past in that average, per iteration.  0 keeps the
+        last one.
+    check_every : int
+        Iterations between readings of loss and score.
     start_iterations : int
         Iterations spent on `Problem.first_estimate`, not counted by the stopping rule.
     coarse_iterations : int
         Iterations spent on the measurement at half the resolution before the first,
         not counted by the stopping rule, where its sides are 64 pixels or more.  For
         problems without an operator and averaged weights.
+    """
+
+    stop: Rule
+    optimizer: str = "muon"
+    learning_rate: float = 0.02
+    momentum: float = 0.95
+    adam_learning_rate: float = 0.01
+    schedule: str = "constant"
+    average: str = "outputs"
+    ema_decay: float = 0.99
+    check_every: int = 10
+    start_iterations: int = 0
+    coarse_iterations: int = 0
+
+
+@dataclass(frozen=True)
+class Settings(Optimization):
+    """How to fit.
+
+    Parameters
+    ----------
+    stop, optimizer, learning_rate, ...
+        See `Optimization`.
     extra_iterations : int
         Iterations to go on for when the stopping rule says stop; the image of the
         last one is then kept.
@@ -131,17 +175,6 @@ class Settings:
         Whether the fit keeps what it needs to go on later: `Fit.resume`.
     keep_weights : bool
         Whether the fit gives the weights of its network: `Fit.weights`.
-    momentum : float
-        Momentum of Muon.
-    adam_learning_rate : float
-        With "muon", learning rate of the parameters that are no large kernels.
-    average : {"outputs", "weights"}
-        Of what an exponential moving average is the result: the outputs, or the
-        weights, which then make the image.
-    ema_decay : float
-        EMA decay: the weight of the past in that average, per iteration.
-    check_every : int
-        Iterations between readings of loss and score.
     device, precision : str
         See `napari_dip.prior.runtime`.
     threads : int, optional
@@ -152,25 +185,20 @@ class Settings:
         Whether to capture the step as a CUDA graph on a GPU.
     """
 
-    stop: Rule
-    optimizer: str = "adam"
-    learning_rate: float = 0.01
-    momentum: float = 0.95
-    adam_learning_rate: float = 0.01
-    schedule: str = "constant"
-    start_iterations: int = 0
-    coarse_iterations: int = 0
     extra_iterations: int = 0
     resumable: bool = False
     keep_weights: bool = False
-    average: str = "outputs"
-    ema_decay: float = 0.99
-    check_every: int = 10
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
     seed: int = 0
     graph: bool = True
+
+    @classmethod
+    def of(cls, optimization: Optimization, **others: Any) -> Settings:
+        """Return the settings of an optimisation, and others."""
+        names = [f.name for f in dataclasses.fields(Optimization)]
+        return cls(**{name: getattr(optimization, name) for name in names} | others)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from napari_dip.tasks.arrays import narrowed
 from napari_dip.tasks.plane import Pixels, Plane, per_channel
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.setup import seed_for, set_up
-from napari_dip.tasks.task import Job, Overrides, Plan, Task
+from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ class _Fits:
             images = [restored_image(plan, [a], self.dtype) for a in averages]
             deviation = np.std(images, axis=0)
         details = {
-            **plan.details,
+            **self.plan.details,
             **fits[-1].settings,
             **self.overrides.to_dict(),
             "analysis": self.analysis.to_dict(),
@@ -323,24 +323,13 @@ def _constant(
     )
 
 
-def fit_alone(
-    task: Task,
-    recipe: Recipe,
-    arrays: Sequence[Any],
-    block: Block,
-    overrides: Overrides | None = None,
-) -> BlockFit:
-    """Fit one block to its end, in a process of its own if need be.
-
-    All arguments can be pickled, but for tasks that take functions or models.
-    """
-    return fit_to_end(task.make_job(recipe, *arrays), recipe, block, overrides)
-
-
 def fit_to_end(
     job: Job, recipe: Recipe, block: Block, overrides: Overrides | None = None
 ) -> BlockFit:
-    """Fit one block of a job to its end."""
+    """Fit one block of a job to its end.
+
+    Recipe, arrays and blocks can be pickled, so that another process can make the job.
+    """
     from napari_dip.prior.fit import run_to_end
 
     return run_to_end(fit_block(job, recipe, block, overrides=overrides))

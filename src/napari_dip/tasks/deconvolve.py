@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks import noise as noises
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import NoiseModel, plane_model, single_or_list
+from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -218,7 +219,7 @@ def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and background."""
     background = floors(recipe.background, plane)
     above = plane.above(background)
-    noise = noises.plane_model(above, recipe.noise, recipe.sigma)
+    noise = plane_model(above, recipe.noise, recipe.sigma)
     return Analysis.of(
         plane,
         block.channels,
@@ -266,9 +267,9 @@ def _plan(
     )
     details = {
         "noise": noise.kind,
-        "sigma": noises.single_or_list(levels**0.5 * above.span),
-        "gain": noises.single_or_list(noise.gain * above.span),
-        "background": noises.single_or_list(above.offset),
+        "sigma": single_or_list(levels**0.5 * above.span),
+        "gain": single_or_list(noise.gain * above.span),
+        "background": single_or_list(above.offset),
         "psf": list(kernel.shape),
     }
     if block.plane == 0 and not recipe.blind:
@@ -326,7 +327,7 @@ def _unit(blurred: Float, sharp: Float) -> NDArray[np.float64]:
 def _term(
     recipe: DeconvolveRecipe,
     blur: Convolution,
-    noise: noises.NoiseModel,
+    noise: NoiseModel,
     levels: NDArray[np.float64],
 ) -> Term:
     """Return the data fidelity for a noise model of given mean variances."""
@@ -376,7 +377,7 @@ def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
     values = plane.to_units(plane.values)
     noise = [
-        span * noises.gaussian_variance(v[None], u) ** 0.5
+        span * gaussian_variance(v[None], u) ** 0.5
         for v, u, span in zip(plane.values, plane.noisy, plane.span, strict=True)
     ]
     return np.array(

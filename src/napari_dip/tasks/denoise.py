@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from napari_dip.tasks import noise as noises
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.finishing import (
@@ -23,6 +22,13 @@ from napari_dip.tasks.finishing import (
     without_constant,
 )
 from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import plane_model, single_or_list
+from napari_dip.tasks.noise_correlation import (
+    CORRELATED,
+    SHARED,
+    channel_correlation,
+    correlation,
+)
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -81,16 +87,16 @@ def uncertain(recipe: DenoiseRecipe) -> bool:
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
     usable = plane.noisy
-    together = noises.channel_correlation(plane.values, np.all(usable, axis=0))
-    noise = noises.plane_model(plane, recipe.noise, recipe.sigma)
+    together = channel_correlation(plane.values, np.all(usable, axis=0))
+    noise = plane_model(plane, recipe.noise, recipe.sigma)
     levels = noise.level(plane.values, usable).tolist()
-    alike = noises.correlation(plane.values, usable) > noises.CORRELATED
+    alike = correlation(plane.values, usable) > CORRELATED
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
         correlated=alike and not has_white_floor(plane.values, usable, levels),
-        shared=together > noises.SHARED,
+        shared=together > SHARED,
     )
 
 
@@ -147,8 +153,8 @@ def plan_of(
     noise = analysis.noise
     details = {
         "noise": noise.kind,
-        "sigma": noises.single_or_list(variance**0.5 * plane.span),
-        "gain": noises.single_or_list(noise.gain * plane.span),
+        "sigma": single_or_list(variance**0.5 * plane.span),
+        "gain": single_or_list(noise.gain * plane.span),
         "correlated": analysis.correlated,
         "shared by channels": analysis.shared,
     }

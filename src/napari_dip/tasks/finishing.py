@@ -38,6 +38,12 @@ TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
 part has been taken up, and it is often weakest there."""
 
+WIDE_PIXELS = 36
+"""Pixels of a wide patch, six a side, of images of up to `WIDE_CHANNELS` channels."""
+
+WIDE_CHANNELS = 3
+"""Channels from which on a wide patch has fewer pixels, so that it costs no more."""
+
 SAMPLE = 1_000_000
 """Pixels that are enough for a quantile."""
 
@@ -306,14 +312,14 @@ def known_restored(plane: Plane) -> Step:
 def filled(plane: Plane, *, wide: bool = False) -> Step:
     """Return the step that estimates missing pixels from similar patches.
 
-    Wide patches have about six pixels a side in colours as well, of which a stroke
-    leaves something.
+    A stroke leaves something of wide patches.
     """
     from napari_dip.prior.collaborative import VALUES
     from napari_dip.prior.filling import fill_from_similar
 
     _, known = plane.tensors()
-    values = min(max(36 * len(plane.values), VALUES), 108) if wide else VALUES
+    values = WIDE_PIXELS * min(len(plane.values), WIDE_CHANNELS)
+    values = max(values, VALUES) if wide else VALUES
 
     def step(restored: Tensor) -> Tensor:
         return fill_from_similar(restored, known.to(restored.device), values)

@@ -23,7 +23,8 @@ from napari_dip.tasks.finishing import (
     wiener_mean,
 )
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import NoiseModel, known_noise, single_or_list
+from napari_dip.tasks.noise import NoiseModel, single_or_list
+from napari_dip.tasks.noise_level import known_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for

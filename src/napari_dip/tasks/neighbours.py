@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.channels import CERTAIN
-from napari_dip.tasks.noise import patches_at
+from napari_dip.tasks.patches import patches_at
 from napari_dip.tasks.plane import Pixels, per_channel
 from napari_dip.tasks.task import Job
 

@@ -176,6 +176,7 @@ def noise_impedance(
     prior = Prior(architecture or _network(), Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
+        optimizer="adam",
         learning_rate=learning_rate,
         check_every=1,
         ema_decay=0,

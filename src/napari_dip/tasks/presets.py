@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from napari_dip.prior.architecture import Architecture, Generates, Pixels
-from napari_dip.prior.codes import BlindSpot, Code, Guide, Meshgrid, Noise
+from napari_dip.prior.architecture import Architecture, Pixels
+from napari_dip.prior.codes import BlindSpot, Guide, Meshgrid, Noise
 from napari_dip.prior.local import Local
-from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau, Rule
+from napari_dip.prior.problem import Optimization, Prior
+from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau
 
 hourglass = Architecture.uniform
 
@@ -25,55 +26,22 @@ NO_IMAGE = torch.empty(1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
-class Preset:
-    """How a task is fitted.
+class Preset(Optimization, Prior):
+    """How a task is fitted: a prior, how its weights are found, and what follows.
 
     Attributes
     ----------
-    architecture : Generates
-        The network.
-    code : Code
-        What it sees.
-    stop : Rule
-        When the fit ends.
-    optimizer : {"muon", "adam"}
-        See `napari_dip.prior.optimizers`.
-    learning_rate : float
-        Learning rate.
-    schedule : {"constant", "cosine", "halving"}
-        How the learning rate falls.
-    momentum, adam_learning_rate : float
-        See `napari_dip.prior.problem.Settings`.
-    average : {"outputs", "weights"}
-        What is averaged.
-    ema_decay : float
-        Decay of that exponential moving average; 0 keeps the last one.
-    check_every : int
-        Iterations from one look at the stopping rule to the next.
+    architecture, code
+        See `napari_dip.prior.problem.Prior`.
+    stop, optimizer, learning_rate, ...
+        See `napari_dip.prior.problem.Optimization`.
     restarts : int
         Fits that are averaged.
-    start_iterations : int
-        Iterations on a first estimate.
-    coarse_iterations : int
-        Iterations at half the resolution, before the others.
     finish : tuple of str
         Steps from the average to the result; see `napari_dip.tasks.finishing`.
     """
 
-    architecture: Generates
-    code: Code
-    stop: Rule
-    optimizer: str = "muon"
-    learning_rate: float = 0.02
-    momentum: float = 0.95
-    adam_learning_rate: float = 0.01
-    schedule: str = "constant"
-    average: str = "outputs"
-    ema_decay: float = 0.99
-    check_every: int = 10
     restarts: int = 1
-    start_iterations: int = 0
-    coarse_iterations: int = 0
     finish: tuple[str, ...] = ()
 
 

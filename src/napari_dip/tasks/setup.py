@@ -32,16 +32,9 @@ def set_up(
         preset.architecture, problem.image_shape[1:], recipe
     )
     warm = overrides.weights is not None
-    settings = Settings(
-        overrides.stop or preset.stop,
-        optimizer=preset.optimizer,
-        learning_rate=preset.learning_rate,
-        momentum=preset.momentum,
-        adam_learning_rate=preset.adam_learning_rate,
-        schedule=preset.schedule,
-        average=preset.average,
-        ema_decay=preset.ema_decay,
-        check_every=preset.check_every,
+    settings = Settings.of(
+        preset,
+        stop=overrides.stop or preset.stop,
         # Given weights are a first estimate already.
         start_iterations=0 if warm else preset.start_iterations,
         coarse_iterations=0 if warm else preset.coarse_iterations,

@@ -13,7 +13,8 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.finishing import Step
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import sharp_noise, single_or_list
+from napari_dip.tasks.noise import single_or_list
+from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for

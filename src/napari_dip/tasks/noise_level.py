@@ -1,0 +1,147 @@
+"""How strong the noise of an image is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_dip.prior import interrupt
+from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
+from napari_dip.tasks.patches import (
+    SIDE,
+    Mask,
+    block_noise,
+    cut_blocks,
+    planes_of,
+    spread_patches,
+)
+
+MANY_PLANES = 8
+"""Planes from which on each is asked for its noise."""
+
+LARGE_PLANE = 96
+"""Pixels along a plane that tell its noise well enough."""
+
+LEAST = 0.2
+"""Quantile of the noise of planes that is taken for that of all."""
+
+SMOOTHEST = 2.55
+"""White noise over what the quantile of `sharp_noise` says of it (measured)."""
+
+
+def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
+    """Estimate the variance of independent Gaussian noise.
+
+    Patches of a clean image lie in a subspace, so the smallest eigenvalues of
+    the covariance of noisy patches are those of the noise alone: the largest set
+    of smallest eigenvalues whose mean equals its median (Chen, Zhu, Heng, An
+    Efficient Statistical Method for Image Noise Level Estimation, ICCV 2015,
+    Algorithm 1).
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), of one level of noise.
+    usable : ndarray, optional
+        bool, of the same shape without the channels; pixels that hold noise.
+    """
+    interrupt.check()
+    samples = spread_patches(values, usable).reshape(-1, SIDE**2)
+    eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
+    for count in range(len(eigenvalues), 0, -1):
+        smallest = eigenvalues[:count]
+        if smallest.mean() <= np.median(smallest):
+            return float(max(smallest.mean(), 0))
+    return float(max(eigenvalues[0], 0))
+
+
+def least_variance(values: Float, usable: Mask) -> float:
+    """Estimate the variance of independent noise where there is least texture.
+
+    Fine texture counts as noise.  Of many large planes those that have least of it tell
+    the noise of all.
+    """
+    planes = np.moveaxis(values, -3, 0) if values.ndim == 4 else values[None]
+    masks = usable if values.ndim == 4 else usable[None]
+    if len(planes) < MANY_PLANES or min(values.shape[-2:]) < LARGE_PLANE:
+        return gaussian_variance(values, usable)
+    step = max(len(planes) // (4 * MANY_PLANES), 1)
+    known = [m.any() for m in masks[::step]]
+    variances = [
+        gaussian_variance(plane, mask)
+        for plane, mask, some in zip(planes[::step], masks[::step], known, strict=True)
+        if some
+    ]
+    return float(np.quantile(variances, LEAST)) if variances else 0.0
+
+
+def known_noise(values: Float, known: Mask) -> tuple[float, float]:
+    """Estimate the noise of the known pixels, wherever the others are.
+
+    A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
+    flattest tenth of the blocks are the noise.  Texture is told from noise by its
+    correlation between neighbours.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    known : ndarray
+        bool, (Y, X) or (Z, Y, X), false where missing.
+
+    Returns
+    -------
+    tuple of float
+        Standard deviation in the units of `values`, and the lag-one autocorrelation.
+        Zeros where too little is known to tell.
+    """
+    side, fewest = 8, 16
+    planes = planes_of(values, known)
+    weight = np.concatenate([cut_blocks(m, side) for _, m in planes]).astype(np.float64)
+    value = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
+    enough = weight.sum(axis=(1, 2)) >= fewest
+    if not enough.any():
+        return 0.0, 0.0
+    weight = weight[enough]
+    rest = without_slopes(value[enough], weight)
+    freedom = weight.sum(axis=(1, 2)) - 3
+    variance = (rest**2).sum(axis=(1, 2)) / freedom
+    flat = flattest(variance)
+    # The lowest tenth of white noise's variances is 1.75 of their standard
+    # deviations, (2 / freedom)^0.5 each, below their mean.
+    low = 1 - 1.75 * (2 / freedom[flat].mean()) ** 0.5
+    power = float(variance[flat].mean())
+    if power == 0:
+        return 0.0, 0.0
+    sigma = float((power / max(low, 0.1)) ** 0.5)
+    return sigma, lag_one(rest[flat], weight[flat], power)
+
+
+def sharp_noise(values: Float, usable: Mask) -> float:
+    """Return the standard deviation of the noise as the smoothest places show it.
+
+    Sharp coarse pixels are full of steps that estimators of noise take for it, so only
+    the smoothest blocks of 3 x 3 pixels are asked: the 2 % quantile of the darker and
+    of the brighter half, whichever is larger.  Blocks without any variation are
+    saturated.
+
+    Parameters
+    ----------
+    values : ndarray
+        One channel, (Y, X) or (Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; blocks with pixels that are not do not count.
+
+    Returns
+    -------
+    float
+        In units of ``values``; 0 where nothing varies.
+    """
+    means, variances = map(
+        np.concatenate, zip(*block_noise(values, usable, 3), strict=True)
+    )
+    varied = variances > 1e-10
+    order = np.argsort(means[varied])
+    halves = np.array_split(variances[varied][order], 2)
+    smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]
+    return SMOOTHEST * float(max(smoothest, default=0.0) ** 0.5)

@@ -1,0 +1,112 @@
+"""Patches, blocks and the finest detail of images, which show their noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy  # whose modules load on first use
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from napari_dip.tasks.arrays import Float
+
+Mask = NDArray[np.bool_]
+
+SIDE = 7
+"""Pixels along the patches that tell the noise."""
+
+SAMPLES = 100_000
+"""Patches that are enough for a covariance."""
+
+FEWEST_PATCHES = 100
+"""Patches below which the masked pixels are looked at, too."""
+
+
+def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
+    """Return up to `SAMPLES` patches spread over an image, (n, channels, SIDE ** 2).
+
+    Patches with pixels that are not `usable`, (Y, X) or (Z, Y, X), are left out,
+    unless hardly any others are there.
+    """
+    channels = values.shape[0]
+    # Planes of a volume are samples of the same patch statistics.
+    planes = values.reshape(channels, -1, *values.shape[-2:])
+    rows, columns = (n - SIDE + 1 for n in planes.shape[-2:])
+    many = 1_000_000
+    depth = min(planes.shape[1], -(-many // (rows * columns)))
+    places = np.arange(depth * rows * columns)
+    if usable is not None and not usable.all():
+        masks = usable.reshape(-1, *usable.shape[-2:])[:depth]
+        whole = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
+        whole = sliding_window_view(whole, SIDE, axis=2).all(axis=-1)
+        clear = np.flatnonzero(whole)
+        if len(clear) >= FEWEST_PATCHES:
+            places = clear
+    places = places[:: -(-len(places) // SAMPLES)]
+    return patches_at(planes, SIDE, places)
+
+
+def patches_at(
+    planes: NDArray[Any], side: int, places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return patches of images (C, N, Y, X), (n, C, side ** 2).
+
+    `places` number the first pixels of all patches, plane by plane and row by row.
+    """
+    views = sliding_window_view(planes, (side, side), axis=(2, 3))
+    z, y, x = np.unravel_index(places, views.shape[1:4])
+    chosen = np.moveaxis(views[:, z, y, x], 0, 1)
+    return chosen.reshape(len(places), -1, side * side).astype(np.float64)
+
+
+def cut_blocks(plane: NDArray[Any], side: int) -> NDArray[Any]:
+    """Cut an image into (n, side, side) blocks, leaving incomplete ones out."""
+    height, width = (n // side * side for n in plane.shape)
+    cut: NDArray[Any] = plane[:height, :width].reshape(
+        height // side, side, width // side, side
+    )
+    return cut.swapaxes(1, 2).reshape(-1, side, side)
+
+
+def planes_of(
+    values: Float, usable: Mask | None
+) -> list[tuple[NDArray[np.float64], Mask]]:
+    """Return every plane of every channel, and where it holds noise."""
+    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float64)
+    if usable is None:
+        usable = np.ones(values.shape, bool)
+    masks = np.broadcast_to(usable, values.shape).reshape(planes.shape)
+    return list(zip(planes, masks, strict=True))
+
+
+def high_pass(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a high-pass of an image that has the noise's own variance.
+
+    The kernel is the difference of two Laplacians (Immerkaer, Fast noise variance
+    estimation, 1996), blind to planes and to straight edges along the axes.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
+    return np.asarray(scipy.ndimage.convolve(plane, kernel, mode="reflect"))
+
+
+def inner(mask: Mask) -> Mask:
+    """Return where a high-pass of 3 x 3 pixels sees nothing but usable ones."""
+    seen: Mask = mask if mask.all() else scipy.ndimage.minimum_filter(mask, 3)
+    return seen
+
+
+def block_noise(
+    values: Float, usable: Mask | None, side: int
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return mean and variance of the noise of the usable blocks of every plane.
+
+    The variance is that of `high_pass`.
+    """
+    statistics = []
+    for plane, mask in planes_of(values, usable):
+        whole = cut_blocks(inner(mask), side).all(axis=(1, 2))
+        means = cut_blocks(plane, side).mean(axis=(1, 2))
+        variances = cut_blocks(high_pass(plane), side).var(axis=(1, 2))
+        statistics.append((means[whole], variances[whole]))
+    return statistics
