@@ -27,7 +27,11 @@ of 3 for 0.01 dB."""
 
 
 def collaborative_filter(
-    noisy: Tensor, pilot: Tensor, variance: Tensor, smoothed: float = 1
+    noisy: Tensor,
+    pilot: Tensor,
+    variance: Tensor,
+    smoothed: float = 1,
+    alike: int = ALIKE,
 ) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
@@ -53,6 +57,8 @@ def collaborative_filter(
         The factor a, above 0: below 1 where the pilot is smoother than the image, so
         that it tells of less signal than there is.  The first estimate gains nothing
         by such a factor.
+    alike : int
+        Patches of a group.
 
     Returns
     -------
@@ -69,8 +75,7 @@ def collaborative_filter(
     unit = noise_unit(variance)
     images = (noisy / unit, pilot / unit, variance / unit.square())
     side = patch_side(VALUES, noisy.shape[1])
-    grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
-
+    grouping = Grouping(side, min(STEP, side), alike, WINDOW)
     y, x, level = (as_volume(image) for image in images)
     estimates = partial(_estimates, smoothed)
     filtered = filter_groups(torch.stack([y, x, level]), x, grouping, estimates)

@@ -30,6 +30,9 @@ SMOOTHED = 0.55
 """Noise over signal in the collaborative filter, as a part of what its pilot tells,
 which is smoother than the image."""
 
+FIRST_ALIKE = 50
+"""Patches of a group in the first pass over one channel.  Colours need more of them."""
+
 SMOOTHED_PHOTONS = 0.85
 """The same for photon noise, whose model is less certain: noise of micrographs that it
 leaves out would be taken for signal."""
@@ -249,14 +252,16 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
     """
     import torch
 
-    from napari_dip.prior.collaborative import collaborative_filter
+    from napari_dip.prior.collaborative import ALIKE, collaborative_filter
+
+    alike = FIRST_ALIKE if len(plane.values) == 1 else ALIKE
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
         first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
         if noise.kind != "gaussian":
             return collaborative_filter(noisy, pilot, variance, SMOOTHED_PHOTONS)
-        estimate = collaborative_filter(noisy, pilot, variance, SMOOTHED)
+        estimate = collaborative_filter(noisy, pilot, variance, SMOOTHED, alike)
         again = collaborative_filter(noisy, estimate, variance, SMOOTHED)
         return (estimate + again) / 2
 
