@@ -20,7 +20,7 @@ def error(image, clean):
     return float((image - clean).square().mean().sqrt())
 
 
-def by_definition(noisy, pilot, variance, side, step):
+def by_definition(noisy, pilot, variance, smoothed, alike=20, side=7, step=6):
     """Filter one channel, group by group, with the k x k matrices written out."""
     height, width = noisy.shape
     starts = [list(range(0, n - side + 1, step)) for n in (height, width)]
@@ -41,7 +41,7 @@ def by_definition(noisy, pilot, variance, side, step):
             ]
             reference = patch(pilot, top, left)
             near.sort(key=lambda at: (patch(pilot, *at) - reference).square().sum())
-            group = near[: collaborative.ALIKE]
+            group = near[:alike]
             x = torch.stack([patch(pilot, *at) for at in group])
             y = torch.stack([patch(noisy, *at) for at in group])
             k, n = x.shape
@@ -49,7 +49,9 @@ def by_definition(noisy, pilot, variance, side, step):
             mix = torch.linalg.solve(gram + n * variance * torch.eye(k), gram)
             z = x - x.mean(0)
             inner = z.T @ z
-            gain = torch.linalg.solve(inner + k * variance * torch.eye(n), inner)
+            gain = torch.linalg.solve(
+                inner + k * smoothed * variance * torch.eye(n), inner
+            )
             for number, (estimate, left_over) in enumerate(
                 [
                     (mix.T @ y, mix.square().sum(0).clamp(min=1e-3)),
@@ -68,13 +70,14 @@ def by_definition(noisy, pilot, variance, side, step):
     return (totals / weights).mean(0)
 
 
-def test_it_is_what_the_formulas_say(monkeypatch):
-    monkeypatch.setattr(collaborative, "ALIKE", 20)
+@pytest.mark.parametrize("smoothed", [1, 0.5])
+def test_it_is_what_the_formulas_say(monkeypatch, smoothed):
     monkeypatch.setattr(collaborative, "WINDOW", 6)
     noisy, clean = pattern(1, 19, 25)
     pilot = clean + 0.02 * torch.rand(clean.shape)
-    expected = by_definition(noisy[0, 0], pilot[0, 0], 0.01, side=7, step=6)
-    image = collaborative_filter(noisy, pilot, torch.full_like(noisy, 0.01))
+    expected = by_definition(noisy[0, 0], pilot[0, 0], 0.01, smoothed)
+    variance = torch.full_like(noisy, 0.01)
+    image = collaborative_filter(noisy, pilot, variance, smoothed, alike=20)
     torch.testing.assert_close(image[0, 0], expected, atol=1e-4, rtol=0)
 
 

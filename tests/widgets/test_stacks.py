@@ -151,7 +151,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
 ):
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
-    viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
+    viewer, widget = open_widget(stack, iterations=100, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"
     reports = []
     widget.controller.reported.connect(reports.append)
@@ -170,7 +170,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
     assert np.isfinite(viewer.layers[RESULT].data).all()
-    assert "Finished after 12 iterations" in widget.panel.progress.text()
+    assert "Finished after 100 iterations" in widget.panel.progress.text()
 
 
 def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):

@@ -296,6 +296,7 @@ def layers_take(monkeypatch):
     return take
 
 
+@pytest.mark.usefixtures("own_presets")
 @pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
 def test_a_fit_ends_between_two_layers(open_widget, until, noisy, layers_take, button):
     viewer, widget = open_widget(noisy, iterations=100_000)
@@ -364,6 +365,7 @@ def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
     assert fields["iterations"].value == 33
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
     photo = data.camera()[100:196, 220:316]
     file = io.BytesIO()
