@@ -14,8 +14,9 @@ from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
-from napari_dip.tasks.finishing import posterior_mean
+from napari_dip.tasks.finishing import collaborative, posterior_mean
 from napari_dip.tasks.function import iterate
+from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
@@ -428,3 +429,22 @@ def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):
     before, after = (np.square(a - truth) for a in (missed, found))
     assert after[pattern].mean() < 0.1 * before[pattern].mean()
     assert after[flat].mean() < 0.5 * np.square(noise[flat]).mean()
+
+
+# -- similar patches --------------------------------------------------------------
+
+
+def test_a_second_pass_is_better_against_gaussian_noise(random):
+    clean = skimage.data.camera()[100:196, 220:316].astype(np.float32)
+    plane = prepare((clean + random.normal(0, 25, clean.shape))[None], "image")
+    pilot = torch.from_numpy(ndimage.gaussian_filter(plane.values, (0, 1, 1)))[None]
+    variance = float(25 / plane.span.item()) ** 2
+
+    def restored(noise, passes):
+        return plane.to_units(collaborative(plane, noise, passes)(pilot)[0].numpy())
+
+    gaussian = NoiseModel.gaussian(variance)
+    once, twice = (np.square(restored(gaussian, n) - clean).mean() for n in (1, 2))
+    assert twice < 0.97 * once
+    photons = NoiseModel((variance / 2,), (variance,), (0.0,))
+    np.testing.assert_array_equal(restored(photons, 2), restored(photons, 1))

@@ -7,8 +7,8 @@ from scipy import ndimage
 from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
+from napari_dip.tasks import presets, windows
 from napari_dip.tasks import shared as sharing
-from napari_dip.tasks import windows
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 
 FIXED = {"device": "cpu", "precision": "float32"}
@@ -260,3 +260,9 @@ def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
     fit = denoise(Lazy(), full_output=True, **QUICK)
     assert any("plane 1" in w and "finite" in w for w in fit.warnings)
     np.testing.assert_array_equal(fit.image[1], broken[1])
+
+
+def test_the_filters_of_a_data_set_make_one_pass():
+    preset = presets.TABLES["denoise"]["fast", ""]
+    assert preset.finish.count("collaborative") == 2
+    assert sharing.for_windows(preset).finish.count("collaborative") == 1

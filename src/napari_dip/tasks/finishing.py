@@ -242,13 +242,13 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
     return _filtered(plane, noise, wiener, FILTERED)
 
 
-def collaborative(plane: Plane, noise: NoiseModel) -> Step:
+def collaborative(plane: Plane, noise: NoiseModel, passes: int) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
     The mean of the restored image and an estimate by thresholds, in which the network
     has no part, tells which patches are similar, and what they have in common: both err
-    independently.  What is estimated with it takes its place once more, and the mean of
-    both estimates is the result; a second pass does not help against photon noise.
+    independently.  In a second pass what is estimated with it takes its place, and the
+    mean of both estimates is the result; that does not help against photon noise.
     """
     import torch
 
@@ -262,6 +262,8 @@ def collaborative(plane: Plane, noise: NoiseModel) -> Step:
         if noise.kind != "gaussian":
             return collaborative_filter(noisy, pilot, variance, SMOOTHED_PHOTONS)
         estimate = collaborative_filter(noisy, pilot, variance, SMOOTHED, alike)
+        if passes < 2:
+            return estimate
         again = collaborative_filter(noisy, estimate, variance, SMOOTHED)
         return (estimate + again) / 2
 

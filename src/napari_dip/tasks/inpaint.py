@@ -267,8 +267,9 @@ def _steps(
         quick.append(posterior_mean(plane, noise))
     if "wiener" in finish and analysis.noisy:
         quick.append(wiener_mean(plane, noise))
-    if "collaborative" in finish and analysis.noisy:
-        slow.append(collaborative(plane, noise))
+    passes = finish.count("collaborative")
+    if passes and analysis.noisy:
+        slow.append(collaborative(plane, noise, passes))
     wide = "wide similar patches" in finish
     if wide or "similar patches" in finish:
         if not analysis.noisy:
