@@ -18,7 +18,7 @@ import torch
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.local import Local
-from napari_dip.tasks import presets
+from napari_dip.tasks import presets, windows
 from napari_dip.tasks.presets import Preset
 
 torch.set_num_threads(1)
@@ -88,6 +88,13 @@ def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     change_presets(monkeypatch, small)
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit a shared network to four small windows."""
+    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
 @pytest.fixture

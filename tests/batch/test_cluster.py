@@ -16,7 +16,7 @@ from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import block, restoring, sweep, windows
+from napari_dip.tasks import block, restoring, sweep
 from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
@@ -111,12 +111,10 @@ def stack(tmp_path):
 
 
 @pytest.fixture
-def small_networks(monkeypatch, changed_presets):
+def small_networks(small_windows, changed_presets):
     """Let shared networks be small, for workers that are threads here."""
     small = Local((8,) * 4)
     changed_presets(architecture=small, coarse_iterations=0, finish=())
-    monkeypatch.setattr(windows, "SIDE", 48)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
 def test_tiles_of_a_stack_are_restored_by_workers(

@@ -6,7 +6,6 @@ import tifffile
 
 from napari_dip.batch.file_run import FileRun
 from napari_dip.io import files
-from napari_dip.tasks import windows
 from napari_dip.tasks.run import get
 
 QUICK = {"device": "cpu", "precision": "float32", "iterations": 3}
@@ -23,9 +22,7 @@ warnings: list[str] = []
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch, small_fits):
-    monkeypatch.setattr(windows, "SIDE", 48)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+def source(tmp_path, small_fits, small_windows):
     y, x = np.mgrid[:64, :420]
     clean = 1000 + 300 * np.sin(x / 9) * np.cos(y / 7)
     noisy = np.random.default_rng(0).poisson(np.stack([clean, clean[::-1]]))

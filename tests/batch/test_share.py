@@ -22,9 +22,7 @@ SHARED = "of them by shared networks\n"
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, small_fits):
-    monkeypatch.setattr(windows, "SIDE", 48)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+def small(monkeypatch, small_fits, small_windows):
     monkeypatch.setattr(share, "WINDOWS", 4)
 
 

@@ -15,10 +15,7 @@ FIXED = {"device": "cpu", "precision": "float32"}
 QUICK = {"iterations": 12, "share": "yes", **FIXED}
 
 
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 48)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 def blobs(*shape, seed=0):

@@ -88,9 +88,8 @@ def test_planes_of_a_stack(share, monkeypatch):
     assert np.isnan(fit.uncertainty[2]).all()
 
 
-def test_tiles_cannot_be_told_from_the_whole(monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 48)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+@pytest.mark.usefixtures("small_windows")
+def test_tiles_cannot_be_told_from_the_whole():
     image = noisy(np.tile(scene(64, 64), (1, 5)))
     more = {**SHORT, "iterations": 12, "share": "yes"}
     whole = denoise(image, tile=None, **more).uncertainty

@@ -86,9 +86,8 @@ class Result:
     def before(self) -> Result:
         """Return what there is now; what is put into the arrays later is there too."""
         known = (list(self.fits), list(self.details), list(self.warnings))
-        before = Result(self.image, self.given, self.deviation, *known)
-        before.networks = self.networks
-        return before
+        arrays = (self.image, self.given, self.deviation)
+        return Result(*arrays, *known, networks=self.networks)
 
     def copy(self) -> Result:
         """Return the same with arrays of its own, unless they are of the user's."""

@@ -9,6 +9,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.patches import cut_blocks
 
 SIDE = 16
 """Side of the blocks whose spectrum is looked at."""
@@ -75,7 +76,4 @@ def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
 def _blocks(values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the blocks of all planes, (n, SIDE, SIDE)."""
     planes = values.reshape(-1, *values.shape[-2:])
-    rows, columns = (n // SIDE for n in planes.shape[-2:])
-    whole = planes[:, : rows * SIDE, : columns * SIDE]
-    cut = whole.reshape(-1, rows, SIDE, columns, SIDE).swapaxes(2, 3)
-    return cut.reshape(-1, SIDE, SIDE)
+    return np.concatenate([cut_blocks(plane, SIDE) for plane in planes])
