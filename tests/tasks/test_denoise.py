@@ -434,17 +434,40 @@ def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):
 # -- similar patches --------------------------------------------------------------
 
 
-def test_a_second_pass_is_better_against_gaussian_noise(random):
+@pytest.fixture
+def patterned(random):
+    """Return a clean (96, 96) image, its noisy plane, and a blurred pilot of that."""
     clean = skimage.data.camera()[100:196, 220:316].astype(np.float32)
     plane = prepare((clean + random.normal(0, 25, clean.shape))[None], "image")
-    pilot = torch.from_numpy(ndimage.gaussian_filter(plane.values, (0, 1, 1)))[None]
+    blurred = ndimage.gaussian_filter(plane.values, (0, 1, 1))
+    return clean, plane, torch.from_numpy(blurred)[None]
+
+
+def test_a_second_pass_is_better_against_gaussian_noise(patterned):
+    clean, plane, pilot = patterned
     variance = float(25 / plane.span.item()) ** 2
 
     def restored(noise, passes):
-        return plane.to_units(collaborative(plane, noise, passes)(pilot)[0].numpy())
+        finish = ("thresholds", *passes * ("collaborative",))
+        return plane.to_units(collaborative(plane, noise, finish)(pilot)[0].numpy())
 
     gaussian = NoiseModel.gaussian(variance)
     once, twice = (np.square(restored(gaussian, n) - clean).mean() for n in (1, 2))
     assert twice < 0.97 * once
     photons = NoiseModel((variance / 2,), (variance,), (0.0,))
     np.testing.assert_array_equal(restored(photons, 2), restored(photons, 1))
+
+
+def test_an_image_that_tells_more_than_thresholds_is_the_only_pilot(patterned):
+    # Of neighbouring planes, say.
+    clean, plane, _ = patterned
+    noise = NoiseModel.gaussian(float(25 / plane.span.item()) ** 2)
+    scaled = (clean - plane.offset) / plane.span
+    pilot = torch.from_numpy(scaled[None, None].astype(np.float32))
+
+    def restored(*finish):
+        return plane.to_units(collaborative(plane, noise, finish)(pilot)[0].numpy())
+
+    both = restored("thresholds", "collaborative")
+    alone = restored("collaborative")
+    assert np.square(alone - clean).mean() < 0.9 * np.square(both - clean).mean()

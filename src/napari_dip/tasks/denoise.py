@@ -187,8 +187,8 @@ def _steps(
         quick.append(blurred_mean(plane, analysis.noise))
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
-    if passes := preset.finish.count("collaborative"):
-        slow.append(collaborative(plane, analysis.noise, passes))
+    if "collaborative" in preset.finish:
+        slow.append(collaborative(plane, analysis.noise, preset.finish))
         if analysis.noise.kind != "gaussian":
             slow.append(same_mean(plane, analysis.noise))
     return quick, slow

@@ -242,29 +242,35 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
     return _filtered(plane, noise, wiener, FILTERED)
 
 
-def collaborative(plane: Plane, noise: NoiseModel, passes: int) -> Step:
+def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
-    The mean of the restored image and an estimate by thresholds, in which the network
-    has no part, tells which patches are similar, and what they have in common: both err
-    independently.  In a second pass what is estimated with it takes its place, and the
-    mean of both estimates is the result; that does not help against photon noise.
+    A pilot tells which patches are similar, and what they have in common.  If `finish`
+    names "thresholds", it is the mean of the restored image and of an estimate by
+    thresholds, in which the network has no part: both err independently.  Otherwise it
+    is the restored image, that of a network which has seen more than this plane.
+
+    If `finish` names "collaborative" twice, what is estimated becomes the pilot of a
+    second pass, and the mean of both estimates is the result; that does not help
+    against photon noise.
     """
     import torch
 
     from napari_dip.prior.collaborative import ALIKE, collaborative_filter
 
-    alike = FIRST_ALIKE if len(plane.values) == 1 else ALIKE
+    twice = finish.count("collaborative") > 1 and noise.kind == "gaussian"
+    alike = FIRST_ALIKE if twice and len(plane.values) == 1 else ALIKE
+    smoothed = SMOOTHED if noise.kind == "gaussian" else SMOOTHED_PHOTONS
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
+        if "thresholds" not in finish:
+            return collaborative_filter(noisy, restored, variance)
         first = _thresholded(noisy, variance, noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        if noise.kind != "gaussian":
-            return collaborative_filter(noisy, pilot, variance, SMOOTHED_PHOTONS)
-        estimate = collaborative_filter(noisy, pilot, variance, SMOOTHED, alike)
-        if passes < 2:
+        estimate = collaborative_filter(noisy, pilot, variance, smoothed, alike)
+        if not twice:
             return estimate
-        again = collaborative_filter(noisy, estimate, variance, SMOOTHED)
+        again = collaborative_filter(noisy, estimate, variance, smoothed)
         return (estimate + again) / 2
 
     return _filtered(plane, noise, filter_noisy, 1)

@@ -267,9 +267,8 @@ def _steps(
         quick.append(posterior_mean(plane, noise))
     if "wiener" in finish and analysis.noisy:
         quick.append(wiener_mean(plane, noise))
-    passes = finish.count("collaborative")
-    if passes and analysis.noisy:
-        slow.append(collaborative(plane, noise, passes))
+    if "collaborative" in finish and analysis.noisy:
+        slow.append(collaborative(plane, noise, finish))
     wide = "wide similar patches" in finish
     if wide or "similar patches" in finish:
         if not analysis.noisy:

@@ -196,7 +196,9 @@ def _network_of(
 
     facts = state[NETWORKS][group]
     neighbours = facts["neighbours"]
-    preset = for_windows(job.preset(analysis)) if job.can_share else None
+    preset = None
+    if job.can_share:
+        preset = for_windows(job.preset(analysis), neighbours)
     if preset is None or neighbours > most(job.layout):
         raise InputError(
             "weights: are of networks that planes share; they serve neither this "
@@ -224,12 +226,13 @@ def _network_of(
     return Shared(analysis, preset, predictor, neighbours, [], errors, details)
 
 
-def for_windows(preset: Preset) -> Preset | None:
+def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number
     of iterations.  The filters make one pass: a second takes a fifth of the time of a
-    data set.
+    data set.  An estimate by thresholds sees one plane, and has nothing to say to
+    networks that see neighbouring ones.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
@@ -242,11 +245,14 @@ def for_windows(preset: Preset) -> Preset | None:
     stop = preset.stop
     if not stop.fixed:
         stop = Iterations(ITERATIONS)
+    finish = tuple(dict.fromkeys(preset.finish))
+    if neighbours:
+        finish = tuple(name for name in finish if name != "thresholds")
     return dataclasses.replace(
         preset,
         stop=stop,
         schedule="cosine",
         ema_decay=DECAY,
         check_every=CHECK_EVERY,
-        finish=tuple(dict.fromkeys(preset.finish)),
+        finish=finish,
     )

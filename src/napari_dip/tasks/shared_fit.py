@@ -257,7 +257,7 @@ def _group(
     if plane.levels is not None:
         return None
     analysis = known[0] if known else job.analyse(plane, block)
-    preset = for_windows(job.preset(analysis))
+    preset = for_windows(job.preset(analysis), neighbours)
     if preset is None:
         return None
     plan = job.plan(plane, block, analysis, preset)
