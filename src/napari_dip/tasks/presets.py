@@ -69,12 +69,12 @@ WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
 HIDING = Preset(
     Local(),
     BlindSpot(0.25),
-    HeldOut(80, patience=40, relative_patience=0),
+    HeldOut(40, patience=40, relative_patience=0),
     **QUICKLY,
     average="weights",
     ema_decay=0.95,
     check_every=20,
-    coarse_iterations=60,
+    coarse_iterations=120,
     finish=(
         "posterior mean",
         "blur",
@@ -84,11 +84,11 @@ HIDING = Preset(
         *2 * ("collaborative",),
     ),
 )
-LONGER = replace(HIDING, stop=HeldOut(140, patience=40, relative_patience=0))
+LONGER = replace(HIDING, stop=HeldOut(60, patience=40, relative_patience=0))
 MEAN_OF_THREE = replace(
     HIDING,
     architecture=Local((48,) * 4),
-    stop=HeldOut(160, patience=40, relative_patience=0),
+    stop=HeldOut(100, patience=40, relative_patience=0),
     restarts=3,
 )
 UNFILTERED = Preset(
