@@ -99,7 +99,7 @@ def test_nothing_is_given_up_before_there_is_an_image(problem):
 
 
 def test_a_stop_is_heard_between_two_layers(problem, monkeypatch):
-    asked, computed = Asked(200), []
+    asked, computed = Asked(300), []
     forward = Conv.forward
 
     def counted(self, x):
