@@ -260,10 +260,8 @@ class HeldOut(Rule):
         else:
             near = held
         if not bool((known & ~near).any()):
-            raise InputError(
-                f"{total} known pixels are too few to hold any out; fix the number of "
-                f"iterations instead"
-            )
+            # So few are known that none would be left: they are fitted and judged.
+            return Watch(self, weight, held=weight)
         return Watch(self, weight * ~near, held=weight * held)
 
     def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:

@@ -14,12 +14,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
-from napari_dip.tasks.finishing import (
-    TAKEN_UP,
-    Step,
-    posterior_mean,
-    without_constant,
-)
+from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import known_noise
@@ -162,14 +157,14 @@ def missed_restored(plane: Plane) -> Step:
         known_noise(v[None], u)[0]
         for v, u in zip(plane.values, plane.noisy, strict=True)
     ]
-    noise = NoiseModel.gaussian(np.maximum(TAKEN_UP * np.square(sigma), LEAST))
+    noise = NoiseModel.gaussian(np.maximum(np.square(sigma), LEAST))
     give_back = posterior_mean(plane, noise)
     measurement, known = without_constant(plane).tensors()
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
         ratio = (y - average).square() / noise.at(average) * weight
-        mean = float(TAKEN_UP * ratio.sum() / weight.sum() / average.shape[1])
+        mean = float(ratio.sum() / weight.sum() / average.shape[1])
         return give_back(average) if mean > FAILED else average
 
     return step
