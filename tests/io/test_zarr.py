@@ -187,7 +187,6 @@ def test_metadata_of_version_4(tmp_path, rng):
     finite = data[0][np.isfinite(data[0])]
     low, high = float(finite.min()), float(finite.max())
     assert told["omero"]["channels"][0] == {
-        "label": "C0",
         "color": "FF00FF",
         "window": {"start": low, "end": high, "min": low, "max": high},
         "active": True,
@@ -630,3 +629,16 @@ def test_one_store_for_several_inputs(tmp_path, noisy, capsys):
     output = tmp_path / "out.ome.zarr"
     assert run("denoise", noisy, noisy, "-o", output) == cli.WRONG_ARGUMENTS
     assert "must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["OME-Zarr 0.4", "OME-Zarr 0.5"])
+def test_channels_without_names_get_none(tmp_path, rng, form):
+    data = numbers(rng, (2, 20, 33))
+    zarr.write(tmp_path / "a.zarr", data, header(data, "CYX", form))
+    assert zarr.read(tmp_path / "a.zarr").header.channel_names == ()
+    assert (
+        "label"
+        not in (tmp_path / "a.zarr")
+        .joinpath(".zattrs" if form.endswith("4") else "zarr.json")
+        .read_text()
+    )

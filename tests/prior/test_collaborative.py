@@ -198,3 +198,12 @@ def test_a_turned_image_is_filtered_alike():
     assert (here - there).abs().mean() < 0.3 * (here - pilot).abs().mean()
     shifted = there.roll(1, 3)
     assert (here - shifted).abs().mean() > (here - pilot).abs().mean()
+
+
+@pytest.mark.parametrize("noise", [1e-10, 1e-4])
+def test_patches_that_are_all_alike_give_finite_numbers(noise):
+    """Rounding errors left a negative trace, and no level made that definite."""
+    y = torch.full((1, 1, 40, 44), 0.5)
+    y += 1e-7 * torch.rand(y.shape, generator=torch.Generator().manual_seed(0))
+    filtered = collaborative_filter(y, y, torch.full_like(y, noise))
+    assert torch.allclose(filtered, y, atol=1e-5)

@@ -12,12 +12,15 @@ from napari_dip.prior import interrupt
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Noise
 from napari_dip.prior.collaborative import collaborative_filter
+from napari_dip.prior.filling import fill_from_similar
 from napari_dip.prior.fit import STOPPED, fit, run_to_end
 from napari_dip.prior.layers import Conv
 from napari_dip.prior.local import Local
+from napari_dip.prior.operators import gaussian_blur
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.wiener import wiener
+from napari_dip.tasks.block import NOT_FINISHED
 
 HOURGLASS = Prior(Architecture.uniform(8, 2), Noise())
 LOCAL = Prior(Local((8, 8)), BlindSpot(0.25))
@@ -99,7 +102,7 @@ def test_nothing_is_given_up_before_there_is_an_image(problem):
 
 
 def test_a_stop_is_heard_between_two_layers(problem, monkeypatch):
-    asked, computed = Asked(200), []
+    asked, computed = Asked(300), []
     forward = Conv.forward
 
     def counted(self, x):
@@ -131,12 +134,60 @@ def test_an_exception_ends_the_fit_from_within_either_pass(problem):
         assert asked.count == after + 1
 
 
-@pytest.mark.parametrize("step", [wiener, collaborative_filter])
-def test_filters_ask_too(step):
+def filling(image, *_):
+    return fill_from_similar(image, (torch.rand(1, 1, 32, 32) > 0.3).float())
+
+
+def blur(image, *_):
+    return gaussian_blur(image, 2)
+
+
+@pytest.mark.parametrize(
+    ("step", "questions"),
+    [(wiener, 1), (collaborative_filter, 30), (filling, 20), (blur, 2)],
+)
+def test_filters_ask_too(step, questions):
     image = torch.rand(1, 1, 32, 32)
-    asking, allowed = interrupt.asking(Asked(0)), interrupt.allowed()
+    asked = Asked(questions - 1)
+    asking, allowed = interrupt.asking(asked), interrupt.allowed()
     with asking, allowed, pytest.raises(interrupt.Interrupted):
         step(image, image, torch.full_like(image, 0.01))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_gradients_are_the_same_whether_somebody_asks(ndim):
+    random = torch.Generator().manual_seed(0)
+    code = torch.rand(1, 4, *[12] * ndim, generator=random)
+    gradients = []
+    for wanted in (None, Asked(10**9)):
+        conv = Conv(4, 8, 3, ndim, stride=(2,) * ndim, bias=True)
+        conv.weight.detach().fill_(0.1)
+        conv.bias.detach().fill_(0.1)
+        x = code.clone().requires_grad_()
+        with interrupt.asking(wanted):
+            conv(x).square().sum().backward()
+        gradients.append((x.grad, conv.weight.grad, conv.bias.grad))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_stop_while_the_image_is_finished_leaves_the_slow_filters_out():
+    noisy = np.random.default_rng(0).normal(0, 1, (48, 48)).astype(np.float32)
+    chosen = {"iterations": 3, "device": "cpu", "precision": "float32"}
+    asked = Asked(10**9)
+
+    def stop_at_the_end(it):
+        if it.last:
+            asked.after = asked.count + 60  # among the slow filters
+            seen.append(it.image)
+
+    seen = []
+    with interrupt.asking(asked):
+        fit = denoise(noisy, callback=stop_at_the_end, full_output=True, **chosen)
+    assert STOPPED in fit.stopped_by
+    assert fit.warnings == [NOT_FINISHED]
+    np.testing.assert_array_equal(fit.image, seen[0])
+    assert not np.array_equal(fit.image, denoise(noisy, **chosen))
 
 
 def test_who_does_not_ask_pays_nothing():

@@ -300,3 +300,25 @@ def test_discrepancy_stops_at_the_noise_level(follow, random):
 )
 def test_rules_name_their_maximum(rule):
     assert rule.maximum == 7
+
+
+@pytest.mark.parametrize(("known_pixels", "radius"), [(1, 0), (4, 5)])
+def test_pixels_too_few_to_hold_any_out_are_fitted_and_judged(
+    known_pixels, radius, random
+):
+    known = torch.zeros(1, 1, 20, 20)
+    known[..., 3, 5 : 5 + known_pixels] = 1
+    watch = HeldOut(9, radius=radius).watch(known, random)
+    assert torch.equal(watch.weight, known)
+    score = watch.score(torch.full((1, 1, 20, 20), 2.0), squared(0))
+    assert float(score) == 4
+
+
+def test_few_held_out_pixels_do_not_make_a_poor_image_look_good(random):
+    """Around blocks 64 x 64 pixels leave five, which may be right by chance."""
+    watch = HeldOut(9, radius=5).watch(torch.ones(1, 1, 64, 64), random)
+    held = watch.tensors["held"] > 0
+    assert held.sum() < 10
+    lucky = torch.where(held, 0.0, 2.0)
+    assert float(watch.score(lucky, squared(0))) == 4
+    assert float(watch.score(2 - lucky, squared(0))) == 4

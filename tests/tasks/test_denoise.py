@@ -489,3 +489,13 @@ def test_half_the_resolution_takes_out_noise_of_low_frequencies(random):
         return np.square(plane.to_units(step(pilot)[0].numpy()) - clean).mean()
 
     assert error("half resolution") < 0.7 * error()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_single_known_line_comes_back_finite(axis):
+    noisy = np.random.default_rng(0).normal(50, 5, (40, 44))
+    line = np.indices(noisy.shape)[axis] == 3
+    given = np.where(line, noisy, np.nan)
+    result = denoise(given, iterations=3, device="cpu", precision="float32")
+    assert np.isfinite(result).all()
+    np.testing.assert_allclose(result[line], noisy[line], rtol=0.2)

@@ -5,6 +5,7 @@ import pytest
 import skimage.data
 import tifffile
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_dip import cli, denoise, denoise_guided, iterate
 from napari_dip.errors import InputError
@@ -271,3 +272,22 @@ def test_a_guide_gains_over_none(random):
     guided = np.mean((denoise_guided(noisy, guide, **settings) - truth) ** 2)
     alone = np.mean((denoise(noisy, **settings) - truth) ** 2)
     assert guided < 0.8 * alone  # over seeds: 0.64 +- 0.03
+
+
+@pytest.mark.parametrize("iterations", [1, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_of_shared_noise_the_result_is_never_worse_than_the_image(
+    seed, iterations, monkeypatch
+):
+    """Also where the fit is ended before it has learnt the image."""
+    monkeypatch.setattr("napari_dip.tasks.denoise.correlation", lambda *_: 1.0)
+    monkeypatch.setattr("napari_dip.tasks.denoise.has_white_floor", lambda *_: False)
+    random = np.random.default_rng(seed)
+    smooth = gaussian_filter(random.random((48, 48)), 4)
+    clean = 100.0 * (smooth > smooth.mean()) + 30 * (smooth / smooth.max())
+    noise = gaussian_filter(random.normal(size=clean.shape), 1.5)
+    noisy = clean + 10 * noise / noise.std()
+    guide = 255 - clean + random.normal(0, 3, clean.shape)
+    chosen = {"seed": seed, "device": "cpu", "precision": "float32"}
+    result = denoise_guided(noisy, guide, iterations=iterations, **chosen)
+    assert np.square(result - clean).mean() < 1.1 * np.square(noisy - clean).mean()

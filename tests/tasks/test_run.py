@@ -16,7 +16,7 @@ from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Fit
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
-from napari_dip.tasks.result import CONSTANT
+from napari_dip.tasks.result import CONSTANT, reasons_of
 from napari_dip.tasks.run import TASKS, get, run
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
@@ -38,7 +38,7 @@ def test_full_output_tells_what_happened(stack):
     assert isinstance(fit, Fit)
     np.testing.assert_array_equal(fit.image, denoise(stack, seed=3, **SHORT))
     assert fit.iterations == 6
-    assert fit.stopped_by == "the maximum of 3 iterations"
+    assert fit.stopped_by == "the maximum of 3 iterations in each of 2 fits"
     assert [(h["part"], h["step"]) for h in fit.history] == [
         (0, 1),
         (0, 3),
@@ -485,3 +485,13 @@ def test_budgets_that_are_none(stack, monkeypatch, name, value):
 def test_sizes_of_memory(monkeypatch, text, size):
     monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", text)
     assert machine.budget("NAPARI_DIP_MAX_MEMORY") == size
+
+
+def test_of_several_fits_it_is_told_how_many_ended_why():
+    def fit(reason):
+        return Fit(None, None, reason, 3, 3, 1.0, [])
+
+    assert reasons_of([fit("a")]) == ["a"]
+    assert reasons_of([fit("a"), fit("a")]) == ["a in each of 2 fits"]
+    several = [fit("a"), fit("b"), fit("a"), fit(STOPPED)]
+    assert reasons_of(several) == ["a in 2 of 4 fits", "b in 1 of 4 fits", STOPPED]

@@ -248,7 +248,8 @@ def _channels(array: Any, header: Header, models: Any) -> list[Any]:
             low, high = ends[channel]
             ends[channel] = min(low, finite.min()), max(high, finite.max())
     ends[ends[:, 0] > ends[:, 1]] = 0, 1  # no value is finite
-    names = header.channel_names or [f"C{i}" for i in range(count)]
+    # Without a name there is no label: an invented one would pass for a name.
+    names = header.channel_names or [None] * count
     palette = _COLOURS if count > 1 else ("#ffffff",)
     colours = header.channel_colours or [
         palette[i % len(palette)] for i in range(count)

@@ -108,7 +108,8 @@ def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
     It is raised where rounding errors would decide.
     """
-    trace = power.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
+    # Of patches that are all alike rounding errors are left, below zero too.
+    trace = power.diagonal(dim1=1, dim2=2).abs().sum(dim=1)[:, None, None]
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
     level = level + 3e-7 * trace + 1e-12
     factor, failed = torch.linalg.cholesky_ex(power + level * identity)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.collaborative import VALUES, regularised_inverse
 from napari_dip.prior.groups import (
     CHUNK,
@@ -112,6 +113,7 @@ def _fill_plane(
         for corners in groups:
             chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
             for part in corners.split(chunk):
+                interrupt.check()
                 pixels = part[..., None] + within
                 x, missing = values[pixels].flatten(2, 3).unbind(-1)
                 estimate, certainty = _estimate(x, missing, level)

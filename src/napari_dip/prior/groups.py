@@ -94,6 +94,7 @@ def filter_groups(
         first = max(plane - grouping.planes, 0)
         near = slice(first, plane + grouping.planes + 1)
         for corners in similar(search[:, near], grouping, plane - first):
+            interrupt.check()
             rows = corners // width % height
             top, end = int(rows.min()), int(rows.max()) + side
             strip = images[:, :, near, top:end].transpose(1, 2)
@@ -201,6 +202,7 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
         inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]
         inside = inside & ((at_x >= 0) & (at_x <= right))[:, None]
         distance.masked_fill_(~inside, torch.inf)
+        interrupt.check()
         # The reference itself is always in its group.
         distance[own, reach, reach] = -1
         nearest = distance.flatten(0, 2).topk(alike, dim=0, largest=False, sorted=False)

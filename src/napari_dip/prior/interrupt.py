@@ -49,6 +49,11 @@ def allowed() -> Iterator[None]:
         _allowed.reset(token)
 
 
+def is_asked() -> bool:
+    """Return whether there is somebody to ask."""
+    return _wanted.get() is not None
+
+
 def check() -> None:
     """Raise if what this thread computes is to end."""
     wanted = _wanted.get()
@@ -59,5 +64,5 @@ def check() -> None:
 def check_both_ways(x: Tensor) -> None:
     """Raise as `check` does, now and when the gradient of `x` has been computed."""
     check()
-    if _wanted.get() is not None and x.requires_grad:
+    if is_asked() and x.requires_grad:
         x.register_hook(lambda _: check())

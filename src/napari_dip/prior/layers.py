@@ -179,6 +179,35 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
             module.reset(generator)
 
 
+class _HalvedBackward(torch.autograd.Function):
+    """A convolution that asks whether to stop between the halves of its backward pass.
+
+    The gradients are those of torch, to the same bits.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.bias = stride, bias is not None
+        return (F.conv2d if x.ndim == 4 else F.conv3d)(x, weight, bias, stride)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        x, weight = ctx.saved_tensors
+        dims = x.ndim - 2
+        shape = (list(ctx.stride), [0] * dims, [1] * dims, False, [0] * dims, 1)
+        halves: list[Tensor | None] = []
+        for chosen in ([True, False, False], [False, True, ctx.bias]):
+            interrupt.check()
+            halves += torch.ops.aten.convolution_backward(
+                grad, x, weight, [len(weight)] if ctx.bias else None, *shape, chosen
+            )
+        return halves[0], halves[4], halves[5], None
+
+
 class Conv(nn.Module):
     """Convolution over 2 or 3 dimensions that keeps the size (over the stride)."""
 
@@ -219,4 +248,7 @@ class Conv(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = pad(x, self.margin, self.padding)
         interrupt.check_both_ways(x)
+        if interrupt.is_asked() and x.requires_grad:
+            out: Tensor = _HalvedBackward.apply(x, weight, bias, self.stride)  # type: ignore[no-untyped-call]
+            return out
         return self.convolve(x, weight, bias, self.stride)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior import interrupt
+
 Numbers = float | tuple[Any, ...]
 """One number, a number for each channel, or the rows of a matrix."""
 
@@ -113,6 +115,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     Borders are mirrored; an axis shorter than the kernel takes a shorter kernel.
     """
     for axis in range(2, image.ndim):
+        interrupt.check()
         radius = min(math.ceil(3 * sigma), image.shape[axis] - 1)
         x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
         taps = torch.exp(-0.5 * (x / sigma).square())

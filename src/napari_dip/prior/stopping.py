@@ -260,16 +260,18 @@ class HeldOut(Rule):
         else:
             near = held
         if not bool((known & ~near).any()):
-            raise InputError(
-                f"{total} known pixels are too few to hold any out; fix the number of "
-                f"iterations instead"
-            )
+            # So few are known that none would be left: they are fitted and judged.
+            return Watch(self, weight, held=weight)
         return Watch(self, weight * ~near, held=weight * held)
 
     def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:
         """Return the error at held-out pixels, or with `variance` at all of them."""
         errors = error(average)
         held_out = channel_means(errors, watch.tensors["held"])
+        if self.radius:
+            # Blocks leave few pixels, whose error may be small by chance.  That of the
+            # many fitted ones is smaller still, but for chance.
+            held_out = torch.maximum(held_out, channel_means(errors, watch.weight))
         if self.variance is None:
             return held_out
         variance = errors.new_tensor(self.variance)

@@ -119,15 +119,20 @@ def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     array : ndarray or LazyArray
         The array.
     like : tuple of int, optional
-        A shape that the array gets if it differs from its own in such axes only.
+        A shape that the array gets if it differs from its own in axes of one element
+        only, wherever they are.
     """
     shape = without_ones(array.shape)
-    if like is not None and without_ones(like) == shape:
+    if like is not None and _longer_axes(like) == _longer_axes(shape):
         shape = like
     if shape == array.shape:
         return array
     whole = array if hasattr(array, "reshape") else np.asarray(array)
     return whole.reshape(shape)
+
+
+def _longer_axes(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]
 
 
 def without_ones(shape: Sequence[int]) -> tuple[int, ...]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Fits begun for one block before a stuck one is kept."""
 
+NOT_FINISHED = "the slow filters at the end were left out: the user stopped them"
+"""Warning of a fit that the user has stopped while its image was finished."""
+
 GIVEN_UP = "given up"
 """Name in the state of a fit for why those before it were given up."""
 
@@ -264,8 +267,21 @@ class _Fits:
 
     def gathered(self, fits: tuple[Fit, ...]) -> BlockFit:
         """Return the image of all fits together."""
+        from napari_dip.prior import interrupt
+        from napari_dip.prior.fit import STOPPED
+
         plan, averages = self.plan, [f.average for f in fits]
-        image, deviation = restored(plan, averages, self.dtype)
+        warnings = list(self.warnings)
+        if plan.preview is None or fits[-1].stopped_by == STOPPED:
+            image, deviation = restored(plan, averages, self.dtype)
+        else:
+            try:
+                with interrupt.allowed():
+                    image, deviation = restored(plan, averages, self.dtype)
+            except interrupt.Interrupted:
+                fits = (*fits[:-1], dataclasses.replace(fits[-1], stopped_by=STOPPED))
+                warnings.append(NOT_FINISHED)
+                image, deviation = restored(plan, averages, self.dtype, preview=True)
         if not np.isfinite(image).all():
             raise FitError(
                 "the fit has diverged, so that its image is not finite: parameters "
@@ -280,7 +296,7 @@ class _Fits:
             **self.overrides.to_dict(),
             "analysis": self.analysis.to_dict(),
         }
-        return BlockFit(image, deviation, list(fits), details, list(self.warnings))
+        return BlockFit(image, deviation, list(fits), details, warnings)
 
 
 def root_mean_square(values: NDArray[np.float64]) -> float:
@@ -352,11 +368,15 @@ def restored_image(
 
 
 def restored(
-    plan: Plan, averages: Sequence[Tensor], dtype: np.dtype[Any] | None
+    plan: Plan,
+    averages: Sequence[Tensor],
+    dtype: np.dtype[Any] | None,
+    *,
+    preview: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return the image as `restored_image` does, and the task's deviation, if any."""
     mean = mean_of(averages)
-    finished = _finished(plan.finish, mean)
+    finished = _finished((preview and plan.preview) or plan.finish, mean)
     deviation = None if plan.deviation is None else plan.deviation(mean, finished)
     return _in_units(plan, finished, dtype), deviation
 

@@ -8,6 +8,8 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
+from napari_dip.prior import interrupt
+
 LEAST_CONSTANT = 5
 """Side of the smallest square of one value that counts as constant."""
 
@@ -72,6 +74,7 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _uniform_squares(channel: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
     """Return where a pixel lies in a square of one value."""
+    interrupt.check()
     size = (*[1] * (channel.ndim - 2), side, side)
     # There is no square beyond the border, nor where pixels are missing.
     low = np.nan_to_num(channel, nan=-np.inf)

@@ -14,18 +14,31 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
+from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise_level import known_noise
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.problem import Iterate, Problem
     from napari_dip.tasks.presets import Preset
 
 LOOK_AT = (50, 100)
 """Iterations at which a fit is looked at for wrong colours: a stuck one gives up on its
 held-out pixels before the hundredth."""
+
+FAILED = 3.0
+"""Mean square of what a fit differs by from the noisy image, over the variance of the
+noise, from which on the fit is worse than that: 2, but correlated noise is estimated
+to be weaker than it is."""
+
+LEAST = 1e-10
+"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
 
 APART = 0.15
 """Difference of a channel's mean from the measurement's, of the image's range, by
@@ -122,6 +135,8 @@ def _plan(
     if recipe.noise != "impulse" and recipe.preset != "paper":
         plane = plane.without_peaks()
     plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
+    if plan.finish is None and analysis.correlated and recipe.preset != "paper":
+        plan = dataclasses.replace(plan, finish=missed_restored(plane))
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):
@@ -129,6 +144,30 @@ def _plan(
     elif isinstance(code, Guide):
         code = Guide(image, code.perturbation)
     return dataclasses.replace(plan, code=code, failed=_wrong_colour(plan.problem))
+
+
+def missed_restored(plane: Plane) -> Step:
+    """Return the step that gives pixels their own values back where a fit has failed.
+
+    The fit is judged at few pixels, since neighbours share their noise, and may be
+    ended before it has learnt the image.  If it differs by more than `FAILED` times
+    the noise from the noisy image, that is nearer to the truth.
+    """
+    sigma = [
+        known_noise(v[None], u)[0]
+        for v, u in zip(plane.values, plane.noisy, strict=True)
+    ]
+    noise = NoiseModel.gaussian(np.maximum(np.square(sigma), LEAST))
+    give_back = posterior_mean(plane, noise)
+    measurement, known = without_constant(plane).tensors()
+
+    def step(average: Tensor) -> Tensor:
+        y, weight = measurement.to(average.device), known.to(average.device)
+        ratio = (y - average).square() / noise.at(average) * weight
+        mean = float(ratio.sum() / weight.sum() / average.shape[1])
+        return give_back(average) if mean > FAILED else average
+
+    return step
 
 
 def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:

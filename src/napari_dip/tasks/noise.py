@@ -105,8 +105,10 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
         # More noise than that leaves nothing either, and squares stay finite.
         return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, 1e5) ** 2)
     count = len(values)
+    # A single hot pixel in a patch would count as noise of all its pixels.
+    even = usable & ~plane.peaks
     variances = np.array(
-        [least_variance(values[c : c + 1], usable[c]) for c in range(count)]
+        [least_variance(values[c : c + 1], even[c]) for c in range(count)]
     )
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):

@@ -9,6 +9,7 @@ import scipy  # whose modules load on first use
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 
 Mask = NDArray[np.bool_]
@@ -86,6 +87,7 @@ def high_pass(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     The kernel is the difference of two Laplacians (Immerkaer, Fast noise variance
     estimation, 1996), blind to planes and to straight edges along the axes.
     """
+    interrupt.check()
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], float) / 6
     return np.asarray(scipy.ndimage.convolve(plane, kernel, mode="reflect"))
 

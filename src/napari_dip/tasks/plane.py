@@ -142,14 +142,21 @@ class Plane:
             beyond=None if self.beyond is None else self.beyond[inside],
         )
 
+    @property
+    def peaks(self) -> NDArray[np.bool_]:
+        """Values of few pixels that are brighter than all others, as hot pixels are."""
+        if self.beyond is not None:
+            return self.beyond > 0
+        peaks: NDArray[np.bool_] = self.values > PEAK
+        few = np.count_nonzero(peaks) <= FEW_OUTLIERS * peaks.size
+        return peaks if few else np.zeros_like(peaks)
+
     def without_peaks(self) -> Plane:
         """Return the plane with few pixels that are brighter than all others cut off.
 
         Fits that give pixels nothing of their own values back would lose them.
         """
-        peaks = self.values > PEAK
-        few = np.count_nonzero(peaks) <= FEW_OUTLIERS * peaks.size
-        if self.beyond is not None or not (peaks.any() and few):
+        if self.beyond is not None or not self.peaks.any():
             return self
         values, beyond = _cut_off(self.values)
         return replace(self, values=values, beyond=beyond)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ class Result:
         weights = self.networks
         if weights is None and single is not None:
             weights = single.weights
-        reasons = [f.stopped_by for f in fits]
+        reasons = reasons_of(fits)
         if self.details and not fits:
             given = any(SHARED_WEIGHTS in d for d in self.details)
             reasons.append(GIVEN if given else CONSTANT)
@@ -179,6 +180,19 @@ class Result:
             operator=None if single is None else single.operator,
             not_begun=tuple(not_begun),
         )
+
+
+def reasons_of(fits: Sequence[Fit]) -> list[str]:
+    """Return why fits have ended; of several, how many have for each reason."""
+    from napari_dip.prior.fit import STOPPED, TIME_UP
+
+    count = len(fits)
+    reasons = []
+    for reason, times in Counter(f.stopped_by for f in fits).items():
+        several = count > 1 and not reason.startswith((STOPPED, TIME_UP))
+        share = f" in {'each' if times == count else times} of {count} fits"
+        reasons.append(reason + share * several)
+    return reasons
 
 
 class Canvas:

@@ -140,13 +140,13 @@ def _plan(
     if not any(analysis.clean) and recipe.preset != "paper":
         plane = plane.without_peaks()
     measurement, weight = plane.tensors()
-    finish = None
+    finish = preview = None
     if preset.finish and any(analysis.clean):
         exact = torch.tensor(analysis.clean, dtype=torch.float32)
         weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
-        finish = _back_projection(measurement, weighted, operator)
+        finish = preview = _back_projection(measurement, weighted, operator)
         if "similar patches" in preset.finish:
-            finish = _similar_patches(finish)
+            finish = _similar_patches(preview)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -156,7 +156,7 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    return Plan(problem, plane.to_units, finish, details)
+    return Plan(problem, plane.to_units, finish, details, preview=preview)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:
