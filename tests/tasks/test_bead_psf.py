@@ -108,7 +108,7 @@ def test_a_volume():
     assert measured.shape == (21, 21, 21)
     assert difference(measured, psf) < 0.3
     assert np.corrcoef(measured.ravel(), centred(psf, (21,) * 3).ravel())[0, 1] > 0.995
-    automatic = bead_psf(image[None])  # files may hold an axis of one
+    automatic = bead_psf(image[None, :, :110, :110])  # files may hold an axis of one
     assert automatic.ndim == 3
 
 
