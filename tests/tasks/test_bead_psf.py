@@ -99,7 +99,7 @@ def test_a_lopsided_psf_and_a_given_shape(lopsided_psf):
 
 def test_a_volume():
     psf = microscope_psf((31, 31, 31), z_step=0.3, **OPTICS).astype(float)
-    shape = (41, 150, 150)
+    shape = (41, 129, 129)
     places = lattice(shape[1:], 36)
     depth = 20 + np.random.default_rng(2).uniform(-1, 1, len(places))
     places = np.column_stack([depth, places])
@@ -108,7 +108,7 @@ def test_a_volume():
     assert measured.shape == (21, 21, 21)
     assert difference(measured, psf) < 0.3
     assert np.corrcoef(measured.ravel(), centred(psf, (21,) * 3).ravel())[0, 1] > 0.995
-    automatic = bead_psf(image[None, :, :110, :110])  # files may hold an axis of one
+    automatic = bead_psf(image[None])  # files may hold an axis of one
     assert automatic.ndim == 3
 
 
