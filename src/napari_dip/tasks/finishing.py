@@ -248,30 +248,44 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     A pilot tells which patches are similar, and what they have in common.  If `finish`
     names "thresholds", it is the mean of the restored image and of an estimate by
     thresholds, in which the network has no part: both err independently.  Otherwise it
-    is the restored image, that of a network which has seen more than this plane.
+    is the restored image.
 
     If `finish` names "collaborative" twice, what is estimated becomes the pilot of a
     second pass, and the mean of both estimates is the result; that does not help
     against photon noise.
+
+    Patches are too small to tell apart noise and image of low frequencies.  If `finish`
+    names "half resolution", pilot and result get those of an estimate at half the
+    resolution, where a patch covers four times the area (Facciolo, Pierazzo, Morel,
+    Conservative scale recomposition for multiscale denoising, SIAM Journal on Imaging
+    Sciences 10, 2017).
     """
     import torch
 
     from napari_dip.prior.collaborative import ALIKE, collaborative_filter
+    from napari_dip.prior.pyramid import halved, with_low_frequencies
 
     twice = finish.count("collaborative") > 1 and noise.kind == "gaussian"
     alike = FIRST_ALIKE if twice and len(plane.values) == 1 else ALIKE
-    smoothed = SMOOTHED if noise.kind == "gaussian" else SMOOTHED_PHOTONS
+    smoothed = 1.0
+    if "thresholds" in finish:
+        smoothed = SMOOTHED if noise.kind == "gaussian" else SMOOTHED_PHOTONS
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
-        if "thresholds" not in finish:
-            return collaborative_filter(noisy, restored, variance)
-        first = _thresholded(noisy, variance, noise)
-        pilot = torch.lerp(restored, first, THRESHOLDED)
+        pilot = restored
+        if "thresholds" in finish:
+            first = _thresholded(noisy, variance, noise)
+            pilot = torch.lerp(restored, first, THRESHOLDED)
+        coarse = None
+        if "half resolution" in finish:
+            halves = halved(noisy), halved(pilot), halved(variance) / 4
+            coarse = collaborative_filter(*halves, smoothed, alike)
+            pilot = with_low_frequencies(pilot, coarse)
         estimate = collaborative_filter(noisy, pilot, variance, smoothed, alike)
-        if not twice:
-            return estimate
-        again = collaborative_filter(noisy, estimate, variance, smoothed)
-        return (estimate + again) / 2
+        if twice:
+            again = collaborative_filter(noisy, estimate, variance, smoothed)
+            estimate = (estimate + again) / 2
+        return estimate if coarse is None else with_low_frequencies(estimate, coarse)
 
     return _filtered(plane, noise, filter_noisy, 1)
 

@@ -38,9 +38,8 @@ class Preset(Optimization, Prior):
     restarts : int
         Fits that are averaged.
     finish : tuple of str
-        Steps from the average to the result, and "thresholds" for the pilot of the
-        collaborative one; see `napari_dip.tasks.finishing`.  What is named twice makes
-        two passes.
+        Steps from the average to the result, and what belongs to the collaborative one;
+        see `napari_dip.tasks.finishing`.  What is named twice makes two passes.
     """
 
     restarts: int = 1
@@ -76,7 +75,14 @@ HIDING = Preset(
     ema_decay=0.95,
     check_every=20,
     coarse_iterations=60,
-    finish=("posterior mean", "blur", "wiener", "thresholds", *2 * ("collaborative",)),
+    finish=(
+        "posterior mean",
+        "blur",
+        "wiener",
+        "thresholds",
+        "half resolution",
+        *2 * ("collaborative",),
+    ),
 )
 LONGER = replace(HIDING, stop=HeldOut(140, patience=40, relative_patience=0))
 MEAN_OF_THREE = replace(

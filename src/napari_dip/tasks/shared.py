@@ -39,6 +39,9 @@ UNLIKE = 1.5
 """How far outside the range of the windows' errors, by a factor, the error of a plane
 is when the plane is of another kind."""
 
+ONE_PLANE = ("thresholds", "half resolution")
+"""Parts of the collaborative filter that see a single plane."""
+
 
 @dataclass(frozen=True, eq=False)
 class Shared:
@@ -231,8 +234,8 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
 
     There are too many windows to learn their noise, so that the fit ends after a number
     of iterations.  The filters make one pass: a second takes a fifth of the time of a
-    data set.  An estimate by thresholds sees one plane, and has nothing to say to
-    networks that see neighbouring ones.
+    data set.  What thresholds and half the resolution tell of one plane, a network that
+    sees its neighbours knows better.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
@@ -247,7 +250,7 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
         stop = Iterations(ITERATIONS)
     finish = tuple(dict.fromkeys(preset.finish))
     if neighbours:
-        finish = tuple(name for name in finish if name != "thresholds")
+        finish = tuple(name for name in finish if name not in ONE_PLANE)
     return dataclasses.replace(
         preset,
         stop=stop,
