@@ -113,7 +113,7 @@ def test_related_channels_of_unlike_brightness_help_each_other():
     together = denoise(noisy, channel_axis=0, **settings)
     error = np.square(together[1] - truth).mean()
     alone = np.square(denoise(noisy[1], **settings) - truth).mean()
-    assert error < 0.85 * alone  # over seeds: 0.60 +- 0.004
+    assert error < 0.85 * alone  # over seeds: 0.59 +- 0.005
 
 
 def test_every_channel_has_its_own_noise(unlike):
@@ -161,7 +161,7 @@ def test_a_border_costs_nothing_and_stays_as_it_was(field):
     assert (with_border[outside] == 0).all()
     inside = with_border[16:-16, 16:-16]
     errors = [np.square(a - truth).mean() for a in (inside, without)]
-    assert errors[0] < 1.25 * errors[1]  # over seeds: 0.91 +- 0.015
+    assert errors[0] < 1.25 * errors[1]  # over seeds: 0.90 +- 0.01
 
 
 def test_constant_regions_are_found():
