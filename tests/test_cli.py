@@ -393,6 +393,15 @@ def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [noisy]
 
 
+def test_error_without_a_text(call, noisy, tmp_path, monkeypatch):
+    def fail(path, series=None):
+        raise MemoryError
+
+    monkeypatch.setattr(files, "read_header", fail)
+    result = call("denoise", noisy, "-o", tmp_path / "out.tif")
+    assert result == (1, "", "napari-dip: error: not enough memory\n")
+
+
 # -- the other commands -----------------------------------------------------------
 
 

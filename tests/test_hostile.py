@@ -65,6 +65,29 @@ def huge_zarr(folder):
     zarr.create_array(folder / "a.zarr", shape=shape, chunks=(10**4,) * 2, dtype="u1")
 
 
+def planes_without_number_in_zarr(folder):
+    """A Zarr without a file of pixels that declares a petabyte of small planes."""
+    shape = (2**40, 48, 40)
+    zarr.create_array(folder / "a.zarr", shape=shape, chunks=(1, 48, 40), dtype="u1")
+
+
+def planes_without_number_in_tiff(folder):
+    """An OME-TIFF of one page that declares a hundred million."""
+    text = tifffile.OmeXml()
+    text.addimage("uint8", (1, *PIXELS.shape), (1, 1, 1, *PIXELS.shape, 1), axes="TYX")
+    xml = text.tostring().replace('SizeT="1"', 'SizeT="100000000"')
+    assert "100000000" in xml
+    tifffile.imwrite(folder / "a.ome.tif", PIXELS, description=xml, metadata=None)
+
+
+def plate_of_one_well(folder):
+    """A plate that lists its one well, and this its image, very many times."""
+    plate = zarr.create_group(folder / "a.zarr", zarr_format=2)
+    well = plate.create_group("A/1")
+    plate.attrs.put({"plate": {"wells": [{"path": "A/1"}] * 100_000}})
+    well.attrs.put({"well": {"images": [{"path": "0"}] * 100_000}})
+
+
 def truncated(name):
     def write(folder):
         if name.endswith((".png", ".tif")):
@@ -131,6 +154,9 @@ CORPUS = {
         huge_jpeg,
         huge_tiff,
         huge_zarr,
+        planes_without_number_in_zarr,
+        planes_without_number_in_tiff,
+        plate_of_one_well,
         entities,
         pickles,
         outside,

@@ -126,6 +126,82 @@ def test_array_of_tiny_chunks(tmp_path, read):
         read(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("read", [files.read, files.open_image, files.open_levels])
+@pytest.mark.parametrize(
+    ("shape", "chunks", "says"),
+    [
+        ((2**40, 64, 64), (1, 64, 64), "declares 1099511627776 planes"),
+        ((2**20, 2**20, 64, 64), (2**10, 2**10, 64, 64), "declares"),
+        ((10**9, 1, 1), (10**6, 1, 1), "declares 1000000000 planes"),
+        ((2**30, 2**30), (64, 64), "281474976710656 of them would be read"),
+    ],
+)
+def test_planes_and_chunks_without_number(
+    tmp_path, monkeypatch, read, shape, chunks, says
+):
+    monkeypatch.setattr(limits, "free_memory", lambda: None)
+    array(tmp_path / "a.zarr", shape=shape, chunks=chunks)
+    with pytest.raises(FileError, match=says):
+        read(tmp_path / "a.zarr")
+
+
+def test_planes_without_number_in_a_lower_resolution(tmp_path):
+    group = library.create_group(tmp_path / "a.zarr", zarr_format=2)
+    for name, count in (("0", 2), ("1", 2**40)):
+        group.create_array(name, shape=(count, 64, 64), chunks=(1, 64, 64), dtype="u1")
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    datasets = [{"path": "0"}, {"path": "1"}]
+    group.attrs.put({"multiscales": [{"axes": axes, "datasets": datasets}]})
+    assert files.read_header(tmp_path / "a.zarr").shape == (2, 64, 64)
+    with pytest.raises(FileError, match="declares 1099511627776 planes"):
+        files.open_levels(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(("count", "images"), [(10_000, 1), (10_001, 0)])
+@pytest.mark.parametrize("kind", ["wells", "images"])
+def test_wells_and_images_without_number(tmp_path, kind, count, images):
+    plate = library.create_group(tmp_path / "a.zarr", zarr_format=2)
+    well = plate.create_group("A/1")
+    well.create_group("0")
+    wells, fields = (count, 1) if kind == "wells" else (1, count)
+    plate.attrs.put({"plate": {"wells": [{"path": "A/1"}] * wells}})
+    well.attrs.put({"well": {"images": [{"path": "0"}] * fields}})
+    if images:
+        paths = files.images_in(tmp_path / "a.zarr")
+        assert paths == [(tmp_path / "a.zarr/A/1/0", None)]
+        return
+    with pytest.raises(
+        FileError, match=f"a.zarr lists 10001 {kind} of a .*; at most 10000"
+    ):
+        files.images_in(tmp_path / "a.zarr")
+
+
+def test_well_that_leads_back_to_its_plate(tmp_path):
+    plate = library.create_group(tmp_path / "a.zarr", zarr_format=2)
+    wells = [{"path": f"A/{number}"} for number in range(1, 9)]
+    plate.attrs.put({"plate": {"wells": wells}})
+    (tmp_path / "a.zarr" / "A").mkdir()
+    for well in wells:
+        (tmp_path / "a.zarr" / well["path"]).symlink_to(tmp_path / "a.zarr")
+    assert files.images_in(tmp_path / "a.zarr") == []
+
+
+def test_planes_without_number_after_the_first(tmp_path):
+    """ImageJ writes planes without pages, and a file may end in a hole."""
+    planes = 10**7
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.ones((64, 64), "u1"),
+        metadata=None,
+        description=f"ImageJ=1.53t\nimages={planes}\nslices={planes}\n",
+    )
+    with open(tmp_path / "a.tif", "r+b") as file:
+        file.truncate(planes * 64 * 64 + 10_000)  # takes no space on the disk
+    for read in (files.read, files.open_image, files.open_levels):
+        with pytest.raises(FileError, match="declares 10000000 planes"):
+            read(tmp_path / "a.tif")
+
+
 def test_chunk_that_memory_cannot_hold(tmp_path, monkeypatch):
     array(tmp_path / "a.zarr")
     monkeypatch.setattr(limits, "free_memory", lambda: 10**6)

@@ -70,7 +70,7 @@ def test_a_peak_of_ten_ranges_is_not_lost(name):
 def test_beads_leave_the_others_their_range(beads, name):
     image, where = beads(HEIGHT)
     dim, _ = beads(0)
-    function, further = getattr(napari_dip, name), SHORT | {"iterations": 60}
+    function, further = getattr(napari_dip, name), SHORT | {"iterations": 25}
     errors = [np.abs(function(i, **further) - dim)[~where].mean() for i in (dim, image)]
     assert errors[1] < errors[0] + 3
 

@@ -43,8 +43,17 @@ def stack(clean):
     return noisy(clean)
 
 
-def test_one_fit_restores_all_planes(clean, stack):
-    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+@pytest.fixture(scope="module")
+def restored(stack):
+    """Return a fit of the stack with the windows of the other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "SIDE", 48)
+        patch.setattr(windows, "WINDOWS", 4)
+        return denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+
+
+def test_one_fit_restores_all_planes(clean, stack, restored):
+    fit = restored
     assert fit.iterations == 60
     assert len(fit.settings["planes"]) == 1
     assert fit.settings["planes"][0]["windows"] == 4
@@ -52,8 +61,8 @@ def test_one_fit_restores_all_planes(clean, stack):
         assert rmse(image, truth) < 0.5 * rmse(given, truth)
 
 
-def test_the_networks_of_a_data_set_serve_the_next(stack, clean):
-    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+def test_the_networks_of_a_data_set_serve_the_next(stack, clean, restored):
+    fit = restored
     more = {"iterations": 60, "weights": fit.weights, "full_output": True, **FIXED}
     again = denoise(stack, **more)
     np.testing.assert_array_equal(again.image, fit.image)

@@ -77,7 +77,7 @@ CASES = {
         ("super_resolve", 20, 1.5),
         ("remove_artifacts", 60, 1.9),
         ("enhance", 20, 1.5),
-        ("denoise_guided", 60, 1.5),
+        ("denoise_guided", 30, 1.5),
         ("deconvolve", 20, 1.5),
     ],
 )

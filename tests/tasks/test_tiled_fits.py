@@ -54,13 +54,17 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
     assert all(analysis == analyses[0] for analysis in analyses)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_tiles_are_blended_into_each_other():
+    """Tiles side by side, not blended, make a column that is 1.8 +- 0.4 as steep."""
     noisy = blobs(48, 300) + np.random.default_rng(3).normal(0, 8, (48, 300))
     image = denoise(noisy, tile=192, share="no", **{**FIXED, "iterations": 30})
     whole = denoise(noisy, share="no", **{**FIXED, "iterations": 30})
-    steps, others = (np.abs(np.diff(im, axis=1)) for im in (image, whole))
-    near = slice(180, 204)
-    assert steps[:, near].mean() < 1.1 * others[:, near].mean()
+    near = (slice(None), slice(180, 205))
+    steepest = [
+        np.abs(np.diff(im[near], axis=1)).mean(axis=0).max() for im in (image, whole)
+    ]
+    assert steepest[0] < 1.15 * steepest[1]  # over seeds: 0.84 +- 0.07
 
 
 def test_a_tile_without_pixels_stays_as_it_was():

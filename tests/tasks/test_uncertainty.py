@@ -34,12 +34,11 @@ def shares(fit, clean):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_truth_lies_within_the_uncertainty(precision):
-    """Bounds from five seeds: 0.72 and 0.94 with deviations of 0.015 and 0.008."""
+    """Bounds from five single fits: 0.72 +- 0.015 and 0.94 +- 0.008."""
     clean = skimage.data.camera()[80:144, 200:264].astype(np.float32)
     more = {**SHORT, "iterations": 20, "precision": precision}
     found = [
-        shares(denoise(noisy(clean, seed), seed=seed, **more), clean)
-        for seed in range(1, 6)
+        shares(denoise(noisy(clean, seed), seed=seed, **more), clean) for seed in (1, 2)
     ]
     first, second = np.mean(found, axis=0)
     assert 0.66 < first < 0.78

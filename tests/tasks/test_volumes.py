@@ -69,12 +69,14 @@ def volume():
 def test_four_planes_are_a_volume(volume):
     clean, noisy = volume
     fit = napari_dip.denoise(
-        noisy, spatial_dims=3, iterations=60, full_output=True, device="cpu"
+        noisy, spatial_dims=3, iterations=25, full_output=True, device="cpu"
     )
     assert fit.image.shape == clean.shape
     assert ((fit.image - clean) ** 2).mean() < 0.15 * ((noisy - clean) ** 2).mean()
+    # Over seeds: 0.038 +- 0.002.
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_the_distance_of_planes_changes_the_network(volume):
     _, noisy = volume
     stack = np.tile(noisy, (4, 1, 1))

@@ -26,6 +26,7 @@ SECONDS = 1500
 """Time after which the process is taken to hang."""
 
 
+@pytest.mark.timeout(SECONDS + 100)
 def test_a_hundred_fits_do_not_crash_the_drawing():
     done = subprocess.run(
         [sys.executable, __file__], capture_output=True, text=True, timeout=SECONDS

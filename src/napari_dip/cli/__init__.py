@@ -49,5 +49,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _report_error(error: BaseException, code: int) -> int:
-    say(f"error: {error or 'not enough memory'}")
+    say(f"error: {str(error) or 'not enough memory'}")
     return code

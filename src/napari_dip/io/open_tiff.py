@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError
+from napari_dip.io import limits
 from napari_dip.io.reading import one_line_errors
 
 _COMPANION = 2**26
@@ -179,6 +180,7 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
         file.notes.append(_UNFIT.format(path.name))
         setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
         return
+    _check_planes(root, path)
     names = {uuid.get("FileName") for uuid in root.iterfind(".//{*}TiffData/{*}UUID")}
     file.missing = sorted(name for name in names if name and not _exists(path, name))
     if file.missing:
@@ -186,6 +188,15 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             f"files of the image of {path.name} do not exist ({file.missing[0]}"
             f"{', ...' if len(file.missing) > 1 else ''}); the other planes were read"
         )
+
+
+def _check_planes(root: ElementTree.Element, path: Path) -> None:
+    """Raise if there are too many planes, of which tifffile makes a list."""
+    total = 0
+    for pixels in root.iterfind(".//{*}Pixels"):
+        counts = [pixels.get(f"Size{axis}", "") for axis in "ZCT"]
+        total += math.prod(int(n) for n in counts if n.isdecimal())
+    limits.check_planes(total, path.name)
 
 
 def _companion(path: Path, name: str) -> str | None:

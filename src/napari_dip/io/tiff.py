@@ -78,7 +78,7 @@ def open_levels(path: Path, series: int | None = None) -> Levels | None:
         if not samples.pointwise:
             return None
         header = samples.header(stored)
-        limits.check_not_empty(header, path.name)
+        limits.check_shape(header, path.name)
         _check_whole(file.series, path)
         if file.damage:
             raise FileError(f"{path.name} is damaged: {file.damage}")

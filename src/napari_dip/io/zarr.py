@@ -39,7 +39,13 @@ _CHUNK = 1024
 """Longest side of a chunk in pixels, which makes about a megabyte."""
 
 _CHUNKS = 200_000
-"""Chunks of an array that are read, which take about a minute."""
+"""Most chunks that are read at once, which take about a minute."""
+
+_STORED = 10_000_000
+"""Most chunks of an array that is read region by region."""
+
+_LISTED = 10_000
+"""Most wells of a plate, or images of a well, which take some seconds to look for."""
 
 _COMPRESSORS = r'"(?:id|name)": "(?:numcodecs\.)?(?:blosc|bz2|gzip|lz4|lzma|zlib|zstd)"'
 
@@ -55,7 +61,7 @@ def read(path: Path) -> Image:
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
         level = stored.levels[0]
-        _check_chunks(level, path, tuple(slice(0, n) for n in level.shape))
+        _check_chunks(level, path, _whole(level))
         data = np.asarray(level[...]).transpose(stored.order)
         data = np.ascontiguousarray(data, stored.header.dtype)
     if stored.opacity:
@@ -66,17 +72,22 @@ def read(path: Path) -> Image:
 def open_levels(path: Path) -> Levels:
     """Open an image without its pixels."""
     with _opened(path) as stored:
-        limits.check_not_empty(stored.header, path.name)
         pixels = []
         for number, level in enumerate(stored.levels):
             shape = tuple(level.shape[i] for i in stored.order)
-            _check_chunks(level, path, _typical(shape, stored))
             samples = dataclasses.replace(stored.samples, shape=shape)
             part = dataclasses.replace(stored, levels=[level], samples=samples)
+            limits.check_shape(part.header, path.name)
+            _check_chunks(level, path, _whole(level), _STORED)
+            _check_chunks(level, path, _typical(shape, stored))
             chunks = [level.chunks[i] for i in stored.order][: len(part.header.axes)]
             read = partial(_read_region, part, path)
             pixels.append(Regions(path, part.header, chunks, read, open_levels, number))
     return Levels(stored.header, pixels, stored.opacity)
+
+
+def _whole(array: Any) -> Box:
+    return tuple(slice(0, n) for n in array.shape)
 
 
 def _typical(shape: tuple[int, ...], stored: _Stored) -> Box:
@@ -216,14 +227,24 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
 
 def _fields(node: Any) -> Iterator[str]:
     """Yield the paths of the images in a plate or a well."""
-    ome = ngff.metadata_of(node)
-    for well in (ome.get("plate") or {}).get("wells") or []:
-        if well["path"] in node:
-            for field in _fields(node[well["path"]]):
-                yield f"{well['path']}/{field}"
-    for field in (ome.get("well") or {}).get("images") or []:
-        if field["path"] in node:
-            yield str(field["path"])
+    for well in _listed(node, "plate", "wells"):
+        for field in _listed(node[well], "well", "images"):
+            yield f"{well}/{field}"
+    yield from _listed(node, "well", "images")
+
+
+def _listed(node: Any, kind: str, key: str) -> Iterator[str]:
+    """Yield the paths that the metadata of a plate or well list and that are there."""
+    entries = (ngff.metadata_of(node).get(kind) or {}).get(key) or []
+    if len(entries) > _LISTED:
+        raise FileError(
+            f"{node.store.root.name} lists {len(entries)} {key} of a {kind}; at most "
+            f"{_LISTED} are looked for"
+        )
+    # Each once, however often it is listed.
+    for path in dict.fromkeys(str(entry["path"]) for entry in entries):
+        if path in node:
+            yield path
 
 
 def _check_values(array: Any, path: Path) -> None:
@@ -248,16 +269,16 @@ def _chunk_bytes(array: Any) -> int:
     return size
 
 
-def _check_chunks(array: Any, path: Path, box: Box) -> None:
-    """Raise if a region is in too many files, or one of them in too much memory."""
+def _check_chunks(array: Any, path: Path, box: Box, most: int = _CHUNKS) -> None:
+    """Raise if a region is in too many chunks, or one of them in too much memory."""
     count = math.prod(
         -(-part.stop // side) - part.start // side
         for part, side in zip(box, array.chunks, strict=True)
     )
-    if count > _CHUNKS:
+    if count > most:
         raise FileError(
             f"{_chunks_of(array, path)}, and {count} of them would be read; at most "
-            f"{_CHUNKS} are; store it in larger ones"
+            f"{most} are; store it in larger ones"
         )
     limits.check_memory(_chunk_bytes(array), _chunks_of(array, path))
 

@@ -295,6 +295,7 @@ def begin(
     place: runtime.Place,
 ) -> State:
     """Return the state of a fit before its first iteration."""
+    _check_settings(problem, settings)
     sides = problem.image_shape[1:]
     # Weights are drawn on the CPU, so that every device starts alike.
     first = runtime.generator(settings.seed, torch.device("cpu"))
@@ -310,30 +311,17 @@ def begin(
         prior.canvas(sides), objective.measurement, watch.weight, random
     )
     shape, decay = problem.batch_shape, settings.ema_decay
-    if len(problem.measurement) > 1 and settings.average != "weights":
-        raise InputError(
-            f"measurement: several windows need averaged weights; got "
-            f"average={settings.average!r}"
-        )
     average: Average | WeightAverage
     if settings.average == "weights":
         average = WeightAverage(network, code, shape, decay, place)
     else:
         average = Average(shape, decay, place.device, per_channel=per_channel)
-    maximum, extra = settings.stop.maximum, settings.extra_iterations
     before = 0 if objective.first_estimate is None else settings.start_iterations
     coarse = None
-    if settings.coarse_iterations:
-        if problem.operator is not None or settings.average != "weights":
-            raise InputError(
-                "coarse_iterations: need a problem without an operator and averaged "
-                f"weights; got average={settings.average!r}"
-            )
-        # Volumes collapsed in the first iterations after those at half the resolution,
-        # and are no worse without them.
-        if len(sides) == 2 and min(sides) >= 2 * COARSEST:
-            coarse = Coarse(prior, objective.measurement, watch.weight, random)
-            before = settings.coarse_iterations
+    if settings.coarse_iterations and _can_be_halved(sides):
+        coarse = Coarse(prior, objective.measurement, watch.weight, random)
+        before = settings.coarse_iterations
+    maximum, extra = settings.stop.maximum, settings.extra_iterations
     return State(
         network=network,
         operator=operator,
@@ -347,6 +335,29 @@ def begin(
         progress=Progress(-before),
         best=Best(shape, place.device, operator),
     )
+
+
+def _check_settings(problem: Problem, settings: Settings) -> None:
+    """Raise if a problem needs averaged weights, or cannot begin with half its size."""
+    weights = settings.average == "weights"
+    if len(problem.measurement) > 1 and not weights:
+        raise InputError(
+            f"measurement: several windows need averaged weights; got "
+            f"average={settings.average!r}"
+        )
+    if settings.coarse_iterations and not (weights and problem.operator is None):
+        raise InputError(
+            "coarse_iterations: need a problem without an operator and averaged "
+            f"weights; got average={settings.average!r}"
+        )
+
+
+def _can_be_halved(sides: Sequence[int]) -> bool:
+    """Return whether a fit may begin at half the resolution.
+
+    Volumes collapsed in the first iterations after those, and are no worse without.
+    """
+    return len(sides) == 2 and min(sides) >= 2 * COARSEST
 
 
 def _optimizers(

@@ -240,48 +240,101 @@ def _plan(
 ) -> Plan:
     import torch
 
-    from napari_dip.prior.convolution import Convolution, richardson_lucy
-    from napari_dip.prior.problem import Problem
-    from napari_dip.prior.terms import variation_penalty
-
-    above = plane.above(np.asarray(analysis.background))
-    scaled, weight = above.tensors()
     psf = torch.from_numpy(kernel.astype(np.float32))
-    sides = weight.shape[2:]
-    blur = Convolution(psf, sides, periodic=recipe.boundary == "periodic")
-    estimate = richardson_lucy(blur, scaled, weight, RICHARDSON_LUCY, analysis.levels)
-    unit = _unit(above.values[:, above.known > 0], estimate[0].numpy())
-    above = replace(above, span=unit * above.span)
-    divisor = torch.from_numpy(per_channel(unit, above.values).astype(np.float32))
-    measurement = scaled / divisor
-    noise = analysis.noise.rescaled(unit)
-    levels = noise.level(measurement[0].numpy())
-    problem = Problem(
-        measurement,
-        term=_term(recipe, blur, noise, levels),
-        operator=blur,
-        weight=weight,
-        shape=(len(above.values), *blur.canvas),
-        penalty=variation_penalty(recipe.tv * float(levels.mean()) ** 0.5),
-        first_estimate=estimate / divisor,
-    )
-    details = {
-        "noise": noise.kind,
-        "sigma": single_or_list(levels**0.5 * above.span),
-        "gain": single_or_list(noise.gain * above.span),
-        "background": single_or_list(above.offset),
-        "psf": list(kernel.shape),
-    }
+    scaled = _scale(recipe, plane, psf, analysis)
+    problem = _problem(recipe, scaled)
     if block.plane == 0 and not recipe.blind:
-        warnings = [*warnings, *_turned(recipe, above, kernel, analysis)]
+        warnings = [*warnings, *_turned(recipe, scaled.plane, kernel, analysis)]
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
-        above.to_units,
-        _polishing(blur, measurement, weight, levels.tolist(), polish),
-        details,
+        scaled.plane.to_units,
+        _polishing(scaled, polish),
+        scaled.details | {"psf": list(kernel.shape)},
         list(warnings),
-        seeded=_blind(recipe, problem, blur, psf) if recipe.blind else None,
+        seeded=_blind(recipe, problem, scaled.blur, psf) if recipe.blind else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """A measurement in units in which peaks of the sharp image are near one.
+
+    Attributes
+    ----------
+    plane : Plane
+        Where it was taken; its `to_units` leads back to the units of the image.
+    blur : Convolution
+        The blur.
+    measurement, weight : Tensor
+        What was measured, and where it is known.
+    estimate : Tensor
+        The sharp image by Richardson-Lucy.
+    noise : NoiseModel
+        Noise of the measurement.
+    levels : ndarray
+        Its mean variance in every channel.
+    """
+
+    plane: Plane
+    blur: Convolution
+    measurement: Tensor
+    weight: Tensor
+    estimate: Tensor
+    noise: NoiseModel
+    levels: NDArray[np.float64]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the provenance says of it."""
+        return {
+            "noise": self.noise.kind,
+            "sigma": single_or_list(self.levels**0.5 * self.plane.span),
+            "gain": single_or_list(self.noise.gain * self.plane.span),
+            "background": single_or_list(self.plane.offset),
+        }
+
+
+def _scale(
+    recipe: DeconvolveRecipe, plane: Plane, psf: Tensor, analysis: Analysis
+) -> _Scaled:
+    """Scale a plane by an estimate of the sharp image."""
+    import torch
+
+    from napari_dip.prior.convolution import Convolution, richardson_lucy
+
+    above = plane.above(np.asarray(analysis.background))
+    values, weight = above.tensors()
+    periodic = recipe.boundary == "periodic"
+    blur = Convolution(psf, weight.shape[2:], periodic=periodic)
+    estimate = richardson_lucy(blur, values, weight, RICHARDSON_LUCY, analysis.levels)
+    unit = _unit(above.values[:, above.known > 0], estimate[0].numpy())
+    divisor = torch.from_numpy(per_channel(unit, above.values).astype(np.float32))
+    measurement = values / divisor
+    noise = analysis.noise.rescaled(unit)
+    return _Scaled(
+        replace(above, span=unit * above.span),
+        blur,
+        measurement,
+        weight,
+        estimate / divisor,
+        noise,
+        noise.level(measurement[0].numpy()),
+    )
+
+
+def _problem(recipe: DeconvolveRecipe, scaled: _Scaled) -> Problem:
+    from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import variation_penalty
+
+    return Problem(
+        scaled.measurement,
+        term=_term(recipe, scaled),
+        operator=scaled.blur,
+        weight=scaled.weight,
+        shape=(len(scaled.plane.values), *scaled.blur.canvas),
+        penalty=variation_penalty(recipe.tv * float(scaled.levels.mean()) ** 0.5),
+        first_estimate=scaled.estimate,
     )
 
 
@@ -324,33 +377,23 @@ def _unit(blurred: Float, sharp: Float) -> NDArray[np.float64]:
     return np.array([top / 0.9 if top > 0 else 1.0 for top in tops])
 
 
-def _term(
-    recipe: DeconvolveRecipe,
-    blur: Convolution,
-    noise: NoiseModel,
-    levels: NDArray[np.float64],
-) -> Term:
-    """Return the data fidelity for a noise model of given mean variances."""
+def _term(recipe: DeconvolveRecipe, scaled: _Scaled) -> Term:
+    """Return the data fidelity for the noise of a measurement."""
     from napari_dip.prior import terms
     from napari_dip.prior.convolution import Sharpened
 
     if recipe.preset == "paper":
         return terms.Squared()
-    weighted = None
+    noise, weighted = scaled.noise, None
     if noise.kind == "poisson-gaussian":
+        levels = tuple(scaled.levels.tolist())
         weighted = terms.PoissonGaussian(
-            noise.gain, noise.variance, tuple(levels.tolist()), noise.offset
+            noise.gain, noise.variance, levels, noise.offset
         )
-    return Sharpened(blur, FLOOR, weighted)
+    return Sharpened(scaled.blur, FLOOR, weighted)
 
 
-def _polishing(
-    blur: Convolution,
-    measurement: Tensor,
-    weight: Tensor,
-    variance: list[float],
-    iterations: int,
-) -> Callable[[Tensor], Tensor]:
+def _polishing(scaled: _Scaled, iterations: int) -> Callable[[Tensor], Tensor]:
     """Return the step from an average on the canvas to the image.
 
     What the network has not got to yet comes back by Richardson-Lucy, as far as more
@@ -361,14 +404,14 @@ def _polishing(
     def finish(average: Tensor) -> Tensor:
         if iterations:
             average = richardson_lucy(
-                blur.to(average.device),
-                measurement.to(average.device),
-                weight.to(average.device),
+                scaled.blur.to(average.device),
+                scaled.measurement.to(average.device),
+                scaled.weight.to(average.device),
                 iterations,
-                variance,
+                scaled.levels.tolist(),
                 average,
             )
-        return average[blur.crop]
+        return average[scaled.blur.crop]
 
     return finish
 

@@ -331,12 +331,7 @@ def _range(
     units: Tensor,
     device: Any,
 ) -> tuple[float, float]:
-    """Estimate the range of the image from steps of least squares.
-
-    From the best constant image, conjugate gradients as for a linear operator
-    (Fletcher and Reeves, 1964), each as long as is best along its direction by the
-    operator's values at two points.
-    """
+    """Estimate the range of the image from steps of least squares."""
     import torch
 
     data, weight, units = (t.to(device) for t in (data, weight, units))
@@ -344,14 +339,42 @@ def _range(
     def residual(image: Tensor) -> Tensor:
         return (measure(image) - data) / units * weight
 
-    with torch.no_grad():
-        zero = residual(torch.zeros(1, *shape, device=device))
-        one = residual(torch.ones(1, *shape, device=device)) - zero
-        power = float(one.square().sum())
-        level = -float((zero * one).sum()) / power if power > 0 else 0.0
+    level = _best_constant(residual, torch.zeros(1, *shape, device=device))
     x = torch.full((1, *shape), level, device=device)
+    x = _nearer(residual, x, max(abs(level), 1.0))
+    low, high = (float(v) for v in np.percentile(x.cpu().numpy(), [0.5, 99.5]))
+    if not np.isfinite([low, high]).all():
+        raise InputError(
+            "operator has no finite least-squares estimate to read the range of the "
+            "image from; give it as value_range"
+        )
+    if high <= low:
+        half = 0.5 * (abs(level) or 1.0)
+        low, high = level - half, level + half
+    return low, high
+
+
+def _best_constant(residual: Callable[[Tensor], Tensor], zero: Tensor) -> float:
+    """Return the value of the constant image with the least residual."""
+    import torch
+
+    with torch.no_grad():
+        none = residual(zero)
+        one = residual(torch.ones_like(zero)) - none
+        power = float(one.square().sum())
+        return -float((none * one).sum()) / power if power > 0 else 0.0
+
+
+def _nearer(residual: Callable[[Tensor], Tensor], x: Tensor, scale: float) -> Tensor:
+    """Return an image after steps to a smaller residual.
+
+    They are conjugate gradients as for a linear operator (Fletcher and Reeves, 1964),
+    each as long as is best along its direction by the operator's values at two points,
+    which are apart by a part of the scale.
+    """
+    import torch
+
     direction, before, first = torch.zeros_like(x), 0.0, 0.0
-    scale = max(abs(level), 1.0)
     for _ in range(SOUNDINGS):
         x.requires_grad_()
         r = residual(x)
@@ -371,16 +394,7 @@ def _range(
             if not np.isfinite(steepness) or steepness <= 0:
                 break
             x = x - float((r * slope).sum()) / steepness * direction
-    low, high = (float(v) for v in np.percentile(x.cpu().numpy(), [0.5, 99.5]))
-    if not np.isfinite([low, high]).all():
-        raise InputError(
-            "operator has no finite least-squares estimate to read the range of the "
-            "image from; give it as value_range"
-        )
-    if high <= low:
-        half = 0.5 * (abs(level) or 1.0)
-        low, high = level - half, level + half
-    return low, high
+    return x
 
 
 TASK = Task(
