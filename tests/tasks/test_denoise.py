@@ -13,11 +13,13 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
+from napari_dip.tasks import presets
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.finishing import collaborative, posterior_mean
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.setup import HALVED
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -321,6 +323,14 @@ def test_a_dark_image_is_not_stuck_at_black(random, seed):
     assert np.corrcoef(fit.image.ravel(), truth.ravel())[0, 1] > 0.9
     error, before = (np.sqrt(((i - truth) ** 2).mean()) for i in (fit.image, noisy))
     assert error < 0.45 * before
+
+
+def test_an_image_too_small_to_be_halved_takes_more_iterations(noisy):
+    preset = presets.TABLES["denoise"]["fast", ""]
+    fit = denoise(noisy, full_output=True, device="cpu", precision="float32")
+    assert fit.iterations == preset.stop.maximum + preset.coarse_iterations // HALVED
+    fit = denoise(noisy, iterations=7, full_output=True, device="cpu")
+    assert fit.iterations == 7
 
 
 @pytest.mark.parametrize(("peak", "most"), [(0.3, 1), (1, 1.35)])

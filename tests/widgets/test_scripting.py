@@ -94,7 +94,7 @@ def test_python_keeps_what_the_user_kept(
     viewer, widget = open_widget(np.stack([colours] * 2), rgb=True, iterations=10)
     finish(widget)
     viewer.dims.set_current_step(0, 1)
-    widget.scrubber.slider.setValue(1)
+    widget.scrubber.slider.setValue(0)
     widget.python_button.click()
     assert "kept.append" in QApplication.clipboard().text()
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)

@@ -212,6 +212,7 @@ def test_a_first_estimate_is_preparing_too(open_widget, until, noisy, slow):
     widget.panel.cancel_button.click()
 
 
+@pytest.mark.usefixtures("own_presets")
 def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noisy):
     bright = 1000 * noisy
     _, widget = open_widget(bright, iterations="auto")

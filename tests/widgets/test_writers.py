@@ -310,7 +310,6 @@ def test_napari_keeps_its_own_formats():
     for name in ("a.tif", "a.png", "a.jpg", "a"):
         assert writer(name, "image") == "napari"
     assert writer("a.tif", "labels") == "napari"
-    assert writer("folder", "image", "labels") == "napari"
     assert writer("a.ome.tif", "image") == "napari-dip"
     assert writer("a.ome.zarr", "image", "labels") == "napari-dip"
 

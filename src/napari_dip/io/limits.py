@@ -37,6 +37,11 @@ def check_planes(count: int, name: str) -> None:
 def check_size(header: Header, name: str) -> None:
     """Raise if an image has no pixels, too many planes or more than memory can hold."""
     check_shape(header, name)
+    check_room(header, name)
+
+
+def check_room(header: Header, name: str) -> None:
+    """Raise if an image is more than memory can hold."""
     needed = nbytes(header) + math.prod(header.shape) * _BYTES_PER_VALUE
     check_memory(needed, f"{name} holds an image of shape {header.shape}")
 

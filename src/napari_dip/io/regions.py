@@ -72,7 +72,7 @@ class Regions:
             return np.empty(kept, self.dtype)
         box = tuple(slice(min(r), max(r) + 1) for r in ranges)
         header = dataclasses.replace(self._header, shape=sides_of(box))
-        limits.check_size(header, f"what is read of {self._path.name}")
+        limits.check_room(header, f"what is read of {self._path.name}")
         with one_line_errors(self._path):
             pixels = self._read(box)[tuple(slice(None, None, r.step) for r in ranges)]
         return pixels.reshape(kept)

@@ -318,7 +318,7 @@ def begin(
         average = Average(shape, decay, place.device, per_channel=per_channel)
     before = 0 if objective.first_estimate is None else settings.start_iterations
     coarse = None
-    if settings.coarse_iterations and _can_be_halved(sides):
+    if settings.coarse_iterations and can_be_halved(sides):
         coarse = Coarse(prior, objective.measurement, watch.weight, random)
         before = settings.coarse_iterations
     maximum, extra = settings.stop.maximum, settings.extra_iterations
@@ -352,7 +352,7 @@ def _check_settings(problem: Problem, settings: Settings) -> None:
         )
 
 
-def _can_be_halved(sides: Sequence[int]) -> bool:
+def can_be_halved(sides: Sequence[int]) -> bool:
     """Return whether a fit may begin at half the resolution.
 
     Volumes collapsed in the first iterations after those, and are no worse without.

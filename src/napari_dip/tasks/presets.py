@@ -150,7 +150,11 @@ DENOISE_GUIDED: Table = {
 # Hidden single pixels teach nothing about strokes: text is 1 to 3 dB worse with them.
 # Similar patches say more than a longer fit, where no more than 90 % is missing.
 RANDOM = replace(
-    HIDING, code=BlindSpot(0.3), stop=Iterations(100), finish=("similar patches",)
+    HIDING,
+    code=BlindSpot(0.3),
+    stop=Iterations(100),
+    coarse_iterations=60,
+    finish=("similar patches",),
 )
 RANDOM_NOISY = replace(
     HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.tasks.presets import Preset
 
+HALVED = 3
+"""Iterations at half the resolution in whose place one at the whole is taken where an
+image has no room for them."""
+
 
 def seed_for(seed: int, fit: int = 0, attempt: int = 0) -> int:
     """Return the seed of one of many fits, and of another attempt at it."""
@@ -26,18 +30,25 @@ def set_up(
 ) -> tuple[Problem, Prior, Settings]:
     """Return what `napari_dip.prior.fit.fit` takes, of a plan and a preset."""
     from napari_dip.prior.problem import Prior, Settings
+    from napari_dip.prior.state import can_be_halved
+    from napari_dip.prior.stopping import HeldOut
 
     problem = plan.problem if plan.seeded is None else plan.seeded(seed)
     architecture = overrides.architecture or flattened(
         preset.architecture, problem.image_shape[1:], recipe
     )
     warm = overrides.weights is not None
+    stop, coarse = overrides.stop or preset.stop, preset.coarse_iterations
+    if not can_be_halved(problem.image_shape[1:]):
+        if isinstance(stop, HeldOut) and overrides.stop is None:
+            stop = dataclasses.replace(stop, maximum=stop.maximum + coarse // HALVED)
+        coarse = 0
     settings = Settings.of(
         preset,
-        stop=overrides.stop or preset.stop,
+        stop=stop,
         # Given weights are a first estimate already.
         start_iterations=0 if warm else preset.start_iterations,
-        coarse_iterations=0 if warm else preset.coarse_iterations,
+        coarse_iterations=0 if warm else coarse,
         extra_iterations=recipe.extra_iterations,
         device=recipe.device,
         precision=recipe.precision,
