@@ -265,11 +265,13 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     from napari_dip.prior.collaborative import ALIKE, collaborative_filter
     from napari_dip.prior.pyramid import halved, with_low_frequencies
 
-    twice = finish.count("collaborative") > 1 and noise.kind == "gaussian"
-    alike = FIRST_ALIKE if twice and len(plane.values) == 1 else ALIKE
-    smoothed = 1.0
+    gaussian = noise.kind == "gaussian"
+    twice = finish.count("collaborative") > 1 and gaussian
+    smoothed, alike = 1.0, ALIKE
     if "thresholds" in finish:
-        smoothed = SMOOTHED if noise.kind == "gaussian" else SMOOTHED_PHOTONS
+        smoothed = SMOOTHED if gaussian else SMOOTHED_PHOTONS
+        if gaussian and len(plane.values) == 1:
+            alike = FIRST_ALIKE
 
     def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
         pilot = restored
