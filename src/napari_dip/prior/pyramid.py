@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.groups import as_volume
 from napari_dip.prior.operators import gaussian_blur
 
 LOW = 1.0
@@ -17,17 +18,13 @@ def halved(image: Tensor) -> Tensor:
 
     White noise stays white, with a quarter of its variance.
     """
-    planes = F.avg_pool2d(_planes(image), 2, ceil_mode=True)
+    planes = F.avg_pool2d(as_volume(image), 2, ceil_mode=True)
     return planes.reshape(*image.shape[:-2], *planes.shape[-2:])
 
 
 def with_low_frequencies(image: Tensor, coarse: Tensor) -> Tensor:
     """Return an image with the low frequencies of one at half the resolution."""
     height, width = image.shape[-2:]
-    change = gaussian_blur(_planes(coarse - halved(image)), LOW)
+    change = gaussian_blur(as_volume(coarse - halved(image)), LOW)
     change = F.interpolate(change, scale_factor=2, mode="bilinear")
     return image + change[..., :height, :width].reshape(image.shape)
-
-
-def _planes(image: Tensor) -> Tensor:
-    return image.reshape(1, -1, *image.shape[-2:])
