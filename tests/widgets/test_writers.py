@@ -303,13 +303,19 @@ def test_folder_of_layers(viewer, tmp_path, rng):
 
 
 def test_napari_keeps_its_own_formats():
+    # Of two writers that suit equally, the one that was registered first is taken.
+    manager = PluginManager()
+    for plugin in ("napari", "napari-dip"):
+        manager.register(PluginManager.instance().get_manifest(plugin))
+
     def writer(name, *kinds):
-        found, _ = PluginManager.instance().get_writer(name, list(kinds))
+        found, _ = manager.get_writer(name, list(kinds))
         return found.command.partition(".")[0]
 
     for name in ("a.tif", "a.png", "a.jpg", "a"):
         assert writer(name, "image") == "napari"
     assert writer("a.tif", "labels") == "napari"
+    assert writer("folder", "image", "labels") == "napari"
     assert writer("a.ome.tif", "image") == "napari-dip"
     assert writer("a.ome.zarr", "image", "labels") == "napari-dip"
 
