@@ -21,8 +21,9 @@ QUICK_ITERATIONS = {
     "deconvolve": 130,
     "blend": 60,
 }
-"""Iterations of a quick look: no more than half of any normal fit of the task, and
-enough for an image that is no worse than the input."""
+"""Iterations of a quick look: no more than half of any normal fit of the task, where
+three at half the resolution count as one, and enough for an image that is no worse than
+the input."""
 
 TIPS = {
     QUICK: "A rough result, for a first impression.",
