@@ -20,65 +20,94 @@ def error(image, clean):
     return float((image - clean).square().mean().sqrt())
 
 
-def by_definition(noisy, pilot, variance, smoothed, alike=20, side=7, step=6):
-    """Filter one channel, group by group, with the k x k matrices written out."""
-    height, width = noisy.shape
-    starts = [list(range(0, n - side + 1, step)) for n in (height, width)]
-    totals, weights = (torch.zeros(2, height, width) for _ in range(2))
+def patch(image, y, x, side=7):
+    return image[y : y + side, x : x + side].reshape(-1)
 
-    def patch(image, y, x):
-        return image[y : y + side, x : x + side].reshape(-1)
 
+def groups_by_definition(pilot, alike, window, side=7, step=6):
+    """Return the corners of the patches of every group of one channel."""
+    height, width = pilot.shape
     everywhere = [
         (y, x) for y in range(height - side + 1) for x in range(width - side + 1)
     ]
-    for top in starts[0]:
-        for left in starts[1]:
+    found = []
+    for top in range(0, height - side + 1, step):
+        for left in range(0, width - side + 1, step):
             near = [
                 (y, x)
                 for y, x in everywhere
-                if max(abs(y - top), abs(x - left)) <= collaborative.WINDOW
+                if max(abs(y - top), abs(x - left)) <= window
             ]
             reference = patch(pilot, top, left)
             near.sort(key=lambda at: (patch(pilot, *at) - reference).square().sum())
-            group = near[:alike]
-            x = torch.stack([patch(pilot, *at) for at in group])
-            y = torch.stack([patch(noisy, *at) for at in group])
-            k, n = x.shape
-            gram = x @ x.T
-            mix = torch.linalg.solve(gram + n * variance * torch.eye(k), gram)
-            z = x - x.mean(0)
-            inner = z.T @ z
-            gain = torch.linalg.solve(
-                inner + k * smoothed * variance * torch.eye(n), inner
-            )
-            for number, (estimate, left_over) in enumerate(
-                [
-                    (mix.T @ y, mix.square().sum(0).clamp(min=1e-3)),
-                    (
-                        x.mean(0) + (y - x.mean(0)) @ gain,
-                        gain.square().sum().clamp(min=0.1).expand(k),
-                    ),
-                ]
+            found.append(near[:alike])
+    return found
+
+
+def round_by_definition(noisy, pilot, variance, smoothed, found, side=7):
+    """Estimate the groups one by one, with the k x k matrices written out."""
+    totals, weights = torch.zeros(2, *noisy.shape), torch.zeros(2, *noisy.shape)
+    for group in found:
+        x = torch.stack([patch(pilot, *at) for at in group])
+        y = torch.stack([patch(noisy, *at) for at in group])
+        k, n = x.shape
+        gram = x @ x.T
+        mix = torch.linalg.solve(gram + n * variance * torch.eye(k), gram)
+        z = x - x.mean(0)
+        inner = z.T @ z
+        gain = torch.linalg.solve(inner + k * smoothed * variance * torch.eye(n), inner)
+        for number, (estimate, left_over) in enumerate(
+            [
+                (mix.T @ y, mix.square().sum(0).clamp(min=1e-3)),
+                (
+                    x.mean(0) + (y - x.mean(0)) @ gain,
+                    gain.square().sum().clamp(min=0.1).expand(k),
+                ),
+            ]
+        ):
+            for (row, column), values, noise in zip(
+                group, estimate, left_over, strict=True
             ):
-                for (row, column), values, noise in zip(
-                    group, estimate, left_over, strict=True
-                ):
-                    area = (slice(row, row + side), slice(column, column + side))
-                    totals[number][area] += values.reshape(side, side) / noise
-                    weights[number][area] += 1 / noise
+                area = (slice(row, row + side), slice(column, column + side))
+                totals[number][area] += values.reshape(side, side) / noise
+                weights[number][area] += 1 / noise
     return (totals / weights).mean(0)
 
 
 @pytest.mark.parametrize("smoothed", [1, 0.5])
 def test_it_is_what_the_formulas_say(monkeypatch, smoothed):
-    monkeypatch.setattr(collaborative, "WINDOW", 6)
+    monkeypatch.setattr(collaborative, "ALIKE", 20)
     noisy, clean = pattern(1, 19, 25)
     pilot = clean + 0.02 * torch.rand(clean.shape)
-    expected = by_definition(noisy[0, 0], pilot[0, 0], 0.01, smoothed)
+    found = groups_by_definition(pilot[0, 0], 20, window=6)
+    expected = round_by_definition(noisy[0, 0], pilot[0, 0], 0.01, smoothed, found)
     variance = torch.full_like(noisy, 0.01)
-    image = collaborative_filter(noisy, pilot, variance, smoothed, alike=20)
+    image = collaborative_filter(noisy, pilot, variance, smoothed, window=6)
     torch.testing.assert_close(image[0, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_later_rounds_begin_with_half_of_the_noise(monkeypatch):
+    monkeypatch.setattr(collaborative, "ALIKE_IN_ROUNDS", 20)
+    noisy, clean = pattern(1, 19, 25)
+    pilot = clean + 0.02 * torch.rand(clean.shape)
+    y, x = noisy[0, 0], pilot[0, 0]
+    found = groups_by_definition(x, 20, window=6)
+    first = round_by_definition(y, x, 0.01, 0.5, found)
+    y = (first + y) / 2
+    second = round_by_definition(y, first, 1.2 * 0.01 / 4, 1, found)
+    y = (second + y) / 2
+    third = round_by_definition(y, second, 1.2 * 0.01 / 16, 1, found)
+    variance = torch.full_like(noisy, 0.01)
+    image = collaborative_filter(noisy, pilot, variance, 0.5, rounds=3, window=6)
+    torch.testing.assert_close(image[0, 0], third, atol=2e-4, rtol=0)
+
+
+def test_more_rounds_are_better():
+    noisy, clean = pattern(3, 80, 80, noise=0.2)
+    pilot = gaussian_blur(noisy, 1.0)
+    variance = torch.full_like(noisy, 0.04)
+    one, three = (collaborative_filter(noisy, pilot, variance, 1, n) for n in (1, 3))
+    assert error(three, clean) < 0.95 * error(one, clean)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 7])
@@ -95,7 +124,7 @@ def test_strips_and_chunks_change_nothing(monkeypatch):
     noisy, clean = pattern(1, 64, 48)
     variance = torch.full_like(noisy, 0.01)
     whole = collaborative_filter(noisy, clean, variance)
-    monkeypatch.setattr(groups, "STRIP", 30)
+    monkeypatch.setattr(groups, "DISTANCES", 30 * 41**2)
     monkeypatch.setattr(groups, "CHUNK", 10_000)
     parts = collaborative_filter(noisy, clean, variance)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
@@ -112,9 +141,10 @@ def volume(depth, noise=0.1):
 def test_similar_patches_are_looked_for_in_planes_near_by():
     noisy, clean = volume(4)
     variance = torch.full_like(noisy, 0.01)
-    image = collaborative_filter(noisy, clean, variance)
+    image = collaborative_filter(noisy, clean, variance, window=15)
     assert image.shape == noisy.shape
-    alone = collaborative_filter(*(i[:, :, 1] for i in (noisy, clean, variance)))
+    images = [i[:, :, 1] for i in (noisy, clean, variance)]
+    alone = collaborative_filter(*images, window=15)
     assert error(image[:, :, 1], clean[:, :, 1]) < 0.75 * error(alone, clean[:, :, 1])
 
 
@@ -149,13 +179,12 @@ def test_the_noise_of_a_group_counts():
     noisy, clean = pattern(1, 48, 96)
     low, high = torch.full_like(noisy, 1e-4), torch.full_like(noisy, 0.01)
     mixed = torch.cat([low[..., :48], high[..., 48:]], -1)
-    image = collaborative_filter(noisy, clean, mixed)
+    image = collaborative_filter(noisy, clean, mixed, window=15)
     for variance, part in ((low, slice(0, 4)), (high, slice(92, 96))):
-        alone = collaborative_filter(noisy, clean, variance)
+        alone = collaborative_filter(noisy, clean, variance, window=15)
         torch.testing.assert_close(image[..., part], alone[..., part])
-    assert (image - collaborative_filter(noisy, clean, high))[
-        ..., :4
-    ].abs().max() > 0.01
+    unlike = image - collaborative_filter(noisy, clean, high, window=15)
+    assert unlike[..., :4].abs().max() > 0.01
 
 
 def test_an_image_without_noise_comes_through():

@@ -268,12 +268,6 @@ def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
     np.testing.assert_array_equal(fit.image[1], broken[1])
 
 
-def test_the_filters_of_a_data_set_make_one_pass():
-    preset = presets.TABLES["denoise"]["fast", ""]
-    assert preset.finish.count("collaborative") == 2
-    assert sharing.for_windows(preset).finish.count("collaborative") == 1
-
-
 def test_a_network_that_sees_neighbouring_planes_is_its_own_pilot():
     # What sees one plane costs 0.2 dB of a stack there.
     preset = presets.TABLES["denoise"]["fast", ""]

@@ -8,7 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from napari_dip.prior.groups import Grouping, as_volume, filter_groups, patch_side
+from napari_dip.prior.groups import (
+    Grouping,
+    as_volume,
+    filter_groups,
+    find_groups,
+    patch_side,
+)
 from napari_dip.prior.wiener import noise_unit
 
 VALUES = 49
@@ -16,14 +22,26 @@ VALUES = 49
 patches blur colour texture, smaller ones find the wrong partners in gray noise."""
 
 ALIKE = 100
-"""Patches of a group: 64 are 0.02 dB worse, 200 are no better."""
+"""Patches of a group in a single round: 64 are up to 0.1 dB worse for photon noise."""
 
-WINDOW = 15
+ALIKE_IN_ROUNDS = 64
+"""Patches of a group where more rounds follow."""
+
+WINDOW = 20
 """Pixels that a patch may be away from its reference, along each axis."""
 
+WINDOW_IN_VOLUMES = 15
+"""The same where planes near by are looked at, too."""
+
 STEP = 6
-"""Pixels from reference to reference, at most the side of a patch: a third of the time
-of 3 for 0.01 dB."""
+"""Pixels from reference to reference, at most the side of a patch."""
+
+KEPT = 0.5
+"""Part of its noise that the image keeps for the next round."""
+
+EXCESS = 1.2
+"""Variance of the noise in the later rounds, over what has been kept: some is left in
+the estimate, too."""
 
 
 def collaborative_filter(
@@ -31,11 +49,14 @@ def collaborative_filter(
     pilot: Tensor,
     variance: Tensor,
     smoothed: float = 1,
-    alike: int = ALIKE,
+    rounds: int = 1,
+    *,
+    window: int = WINDOW,
+    step: int = STEP,
 ) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
-    Around every sixth pixel the most similar patches of the pilot are taken as a
+    Around references the most similar patches of the pilot are taken as a
     group.  With X and Y the groups of the pilot and of the noisy image, one patch a
     row, k patches of n values, and s^2 the variance of the noise, two estimates are
     made and averaged, each patch weighted by the inverse of the noise left in it:
@@ -44,6 +65,10 @@ def collaborative_filter(
       ``A = (X X^T + n s^2 I)^-1 X X^T``;
     - every value as a combination of all of its patch, ``m + (Y - m) B`` with m the
       mean patch, Z = X - m and ``B = (Z^T Z + k a s^2 I)^-1 Z^T Z``.
+
+    In a next round the same groups are estimated again.  The last estimate is their
+    pilot, and the noisy image is the mean of that estimate and of what it was, so that
+    it has half of its noise.
 
     Parameters
     ----------
@@ -54,11 +79,16 @@ def collaborative_filter(
         Variance of the noise, of the same shape; the noise must be independent between
         pixels and channels.  In a group its mean counts.
     smoothed : float
-        The factor a, above 0: below 1 where the pilot is smoother than the image, so
-        that it tells of less signal than there is.  The first estimate gains nothing
-        by such a factor.
-    alike : int
-        Patches of a group.
+        The factor a of the first round, above 0: below 1 where the pilot is smoother
+        than the image, so that it tells of less signal than there is.  The first
+        estimate gains nothing by such a factor.
+    rounds : int
+        How often groups are estimated.
+    window : int
+        Pixels that a patch may be away from its reference, along each axis; in volumes
+        at most `WINDOW_IN_VOLUMES`.
+    step : int
+        Pixels from reference to reference.
 
     Returns
     -------
@@ -71,15 +101,29 @@ def collaborative_filter(
     unified view of unsupervised non-local methods for image denoising: the NL-Ridge
     approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
     Bayesian image denoising algorithm, 2013).  Their mean is better than either.
+    Rounds that keep part of the noise are the idea of LIChI (Herbreteau, Kervrann,
+    Linear combinations of patches are unreasonably effective for single-image
+    denoising, 2022).
     """
     unit = noise_unit(variance)
-    images = (noisy / unit, pilot / unit, variance / unit.square())
+    y, x, level = (
+        as_volume(image)
+        for image in (noisy / unit, pilot / unit, variance / unit.square())
+    )
     side = patch_side(VALUES, noisy.shape[1])
-    grouping = Grouping(side, min(STEP, side), alike, WINDOW)
-    y, x, level = (as_volume(image) for image in images)
-    estimates = partial(_estimates, smoothed)
-    filtered = filter_groups(torch.stack([y, x, level]), x, grouping, estimates)
-    return filtered.reshape(noisy.shape) * unit
+    if y.shape[1] > 1:
+        window = min(window, WINDOW_IN_VOLUMES)
+    alike = ALIKE if rounds == 1 else ALIKE_IN_ROUNDS
+    grouping = Grouping(side, min(step, side), alike, window)
+    groups = find_groups(x, grouping)
+    for number in range(rounds):
+        if number:
+            y = torch.lerp(x, y, KEPT)
+            level = level * KEPT**2 * (EXCESS if number == 1 else 1)
+            smoothed = 1
+        estimates = partial(_estimates, smoothed)
+        x = filter_groups(torch.stack([y, x, level]), groups, grouping, estimates)
+    return x.reshape(noisy.shape) * unit
 
 
 def _estimates(
@@ -92,9 +136,10 @@ def _estimates(
     # A^T Y = X (X^T X + n s^2 I)^-1 X^T Y: the k x k matrices are never made.  Y is
     # taken as X and the rest, or rounding errors would show where noise is weak.
     inverse, level = regularised_inverse(power, values * noise)
-    kept = identity - level * inverse
-    left = ((x @ (inverse @ kept)) * x).sum(dim=2, keepdim=True)
-    yield x @ (kept + inverse @ (x.mT @ (y - x))), 1 / left.clamp(min=1e-3)
+    combined = x @ inverse
+    left = (combined * (x - level * combined)).sum(dim=2, keepdim=True)
+    estimate = x - level * combined + combined @ (x.mT @ (y - x))
+    yield estimate, 1 / left.clamp(min=1e-3)
     mean = x.mean(dim=1, keepdim=True)
     power = power - count * mean.mT @ mean
     inverse, level = regularised_inverse(power, count * smoothed * noise)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior import interrupt
 from napari_dip.prior.collaborative import VALUES, regularised_inverse
 from napari_dip.prior.groups import (
     CHUNK,
@@ -17,6 +16,7 @@ from napari_dip.prior.groups import (
     plane_by_plane,
     similar,
 )
+from napari_dip.prior.runtime import in_threads
 
 ALIKE = 60
 """Patches of a group."""
@@ -93,7 +93,7 @@ def _fill_plane(
 ) -> Tensor:
     """Fill (C, Y, X), in as many passes as there are levels of noise."""
     side = grouping.side
-    channels, height, width = image.shape
+    height, width = image.shape[1:]
     image, known = extended(torch.stack([image, known.expand_as(image)]), grouping)
     within = offsets_in_patch(side, image.shape[2], image.device)
     # Whether a pixel is missing in the patch that begins at a pixel.
@@ -107,24 +107,36 @@ def _fill_plane(
                 corners[incomplete[corners].any(dim=1)]
                 for corners in similar(image[:, None], grouping)
             ]
-        values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
-        total = values.new_zeros(len(values), channels)
-        weight = values.new_zeros(len(values), 1)
-        for corners in groups:
-            chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
-            for part in corners.split(chunk):
-                interrupt.check()
-                pixels = part[..., None] + within
-                x, missing = values[pixels].flatten(2, 3).unbind(-1)
-                estimate, certainty = _estimate(x, missing, level)
-                estimate = (estimate * certainty).reshape(-1, channels)
-                total.index_add_(0, pixels.flatten(), estimate)
-                certainty = certainty.expand(pixels.shape).reshape(-1, 1)
-                weight.index_add_(0, pixels.flatten(), certainty)
-        # Without a weight where nothing is missing near by.
-        estimated = (total / weight.clamp(min=1e-20)).T.reshape(image.shape)
+        estimated = _estimated(image, known, groups, within, level)
         image = torch.where(known > 0, image, estimated)
     return image[:, :height, :width]
+
+
+def _estimated(
+    image: Tensor, known: Tensor, groups: list[Tensor], within: Tensor, level: float
+) -> Tensor:
+    """Return what the groups say about the pixels of (C, Y, X), 0 where none holds."""
+    channels = len(image)
+    values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
+    total = values.new_zeros(len(values), channels)
+    weight = values.new_zeros(len(values), 1)
+
+    def estimate(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pixels = part[..., None] + within
+        x, missing = values[pixels].flatten(2, 3).unbind(-1)
+        estimates, certainty = _estimate(x, missing, level)
+        weighted = (estimates * certainty).reshape(-1, channels)
+        return pixels.flatten(), weighted, certainty.expand(pixels.shape).reshape(-1, 1)
+
+    def add(estimated: tuple[Tensor, Tensor, Tensor]) -> None:
+        pixels, weighted, certainty = estimated
+        total.index_add_(0, pixels, weighted)
+        weight.index_add_(0, pixels, certainty)
+
+    for corners in groups:
+        chunk = max(CHUNK // (corners.shape[1] * channels * len(within)), 1)
+        in_threads(estimate, corners.split(chunk), add, image.device)
+    return (total / weight.clamp(min=1e-20)).T.reshape(image.shape)
 
 
 def _estimate(x: Tensor, missing: Tensor, level: float) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
+from napari_dip.prior.runtime import in_threads
 
 SMALLEST = 3
 """Pixels along a patch at least."""
@@ -18,11 +19,14 @@ SMALLEST = 3
 PLANES = 2
 """Planes of a volume that a patch may be away from its reference."""
 
-STRIP = 1 << 14
-"""References that are compared at once: each with a thousand candidates."""
+DISTANCES = 1 << 24
+"""Distances between patches that are held at once."""
 
-CHUNK = 1 << 21
-"""Numbers of the groups that are estimated at once."""
+CHUNK = 1 << 19
+"""Numbers of the groups that are estimated at once: they fit into a cache."""
+
+Groups = list[tuple[slice, Tensor]]
+"""Planes of a volume, and the first pixels in them of the patches of groups."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,21 @@ class Grouping:
     planes: int = PLANES
 
 
+def find_groups(search: Tensor, grouping: Grouping) -> Groups:
+    """Find the groups of similar patches of an image (C, Z, Y, X)."""
+    search = extended(search, grouping)
+    groups = []
+    for plane in range(search.shape[1]):
+        first = max(plane - grouping.planes, 0)
+        near = slice(first, plane + grouping.planes + 1)
+        for corners in similar(search[:, near], grouping, plane - first):
+            groups.append((near, corners))
+    return groups
+
+
 def filter_groups(
     images: Tensor,
-    search: Tensor,
+    groups: Groups,
     grouping: Grouping,
     estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]],
 ) -> Tensor:
@@ -62,10 +78,10 @@ def filter_groups(
     ----------
     images : Tensor
         (N, C, Z, Y, X): N - 1 images and the variance of the noise.
-    search : Tensor
-        (C', Z, Y, X): image in which patches are compared.
+    groups : list
+        What `find_groups` found in an image of these sides.
     grouping : Grouping
-        How patches are grouped.
+        How patches were grouped.
     estimates : callable
         Called with the groups of the N - 1 images, each (groups, patches, values), and
         the mean variance of the noise in them, (groups, 1, 1).  Yields estimates of the
@@ -81,7 +97,6 @@ def filter_groups(
     channels, depth, *sides = images.shape[1:]
     side = grouping.side
     images = extended(images, grouping)
-    search = extended(search, grouping)
     height, width = images.shape[3:]
     columns = width - side + 1
     size = depth * height * width
@@ -90,39 +105,45 @@ def filter_groups(
     # Estimate by estimate.
     totals: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
-    for plane in range(depth):
-        first = max(plane - grouping.planes, 0)
-        near = slice(first, plane + grouping.planes + 1)
-        for corners in similar(search[:, near], grouping, plane - first):
-            interrupt.check()
-            rows = corners // width % height
-            top, end = int(rows.min()), int(rows.max()) + side
-            strip = images[:, :, near, top:end].transpose(1, 2)
-            values = [
-                F.unfold(image, side).mT.reshape(-1, channels * side**2)
-                for image in strip[:-1]
-            ]
-            level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
-            values.append(level.reshape(-1, 1))
-            chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
-            for part in corners.split(chunk):
-                interrupt.check()
-                row = part // width
-                row = row // height * (end - top - side + 1) + row % height - top
-                number = (row * columns + part % width).flatten()
-                *patches, noise = (
-                    v.index_select(0, number).unflatten(0, part.shape) for v in values
-                )
-                index = (part[..., None] + first * height * width + within).flatten()
-                for i, (estimate, certainty) in enumerate(
-                    estimates(*patches, noise.mean(dim=1, keepdim=True))
-                ):
-                    for sums, added in (
-                        (totals, estimate * certainty),
-                        (weights, certainty.expand(estimate.shape)),
-                    ):
-                        sums.setdefault(i, images.new_zeros(channels * size))
-                        sums[i].scatter_add_(0, index, added.flatten())
+
+    def add(estimated: tuple[Tensor, list[tuple[Tensor, Tensor]]]) -> None:
+        index, pairs = estimated
+        for i, (estimate, certainty) in enumerate(pairs):
+            for sums, added in (
+                (totals, estimate * certainty),
+                (weights, certainty.expand(estimate.shape)),
+            ):
+                sums.setdefault(i, images.new_zeros(channels * size))
+                sums[i].scatter_add_(0, index, added.flatten())
+
+    def estimate_strip(near: slice, corners: Tensor) -> None:
+        rows = corners // width % height
+        top, end = int(rows.min()), int(rows.max()) + side
+        strip = images[:, :, near, top:end].transpose(1, 2)
+        values = [
+            F.unfold(image, side).mT.reshape(-1, channels * side**2)
+            for image in strip[:-1]
+        ]
+        level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
+        values.append(level.reshape(-1, 1))
+        lines = end - top - side + 1
+        skipped = near.start * height * width
+
+        def estimate(part: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+            row = part // width
+            row = row // height * lines + row % height - top
+            number = (row * columns + part % width).flatten()
+            *patches, noise = (
+                v.index_select(0, number).unflatten(0, part.shape) for v in values
+            )
+            index = (part[..., None] + skipped + within).flatten()
+            return index, list(estimates(*patches, noise.mean(dim=1, keepdim=True)))
+
+        chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
+        in_threads(estimate, corners.split(chunk), add, images.device)
+
+    for near, corners in groups:
+        estimate_strip(near, corners)
     # Every pixel is in a reference patch, so that no weight is zero.
     averages = torch.stack([totals[i] / weights[i] for i in totals])
     image = averages.mean(dim=0).reshape(channels, depth, height, width)
@@ -182,21 +203,28 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     columns = torch.arange(0, right + 1, step, device=pilot.device)
     alike = min(grouping.alike, depth * (down + 1) * (right + 1))
     padded = F.pad(pilot, [reach] * 4)
-    lines = max(STRIP // (depth * len(columns)), 1) * step
-    for top in range(0, down + 1, lines):
-        rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
-        high = (len(rows) - 1) * step + side
+    lines = max(DISTANCES // (depth * len(offsets) ** 2 * len(columns)), 1) * step
+
+    def distances(top: int, rows: int) -> Tensor:
+        high = (rows - 1) * step + side
         references = pilot[:, own : own + 1, top : top + high]
-        size = [depth, len(offsets), len(offsets), len(rows), len(columns)]
+        size = [depth, len(offsets), len(offsets), rows, len(columns)]
         distance = pilot.new_empty(size)
-        for y in range(len(offsets)):
-            interrupt.check()
+
+        def compare(y: int) -> None:
             for x in range(len(offsets)):
                 there = padded[..., top + y : top + y + high, x : x + width]
                 # Column sums first: they are shared by the patches of a row.
                 error = (there - references).square_().sum(dim=0)[:, None]
                 error = F.avg_pool2d(error, (side, 1), (step, 1))
                 distance[:, y, x] = F.avg_pool2d(error, (1, side), (1, step))[:, 0]
+
+        in_threads(compare, range(len(offsets)), lambda _: None, pilot.device)
+        return distance
+
+    for top in range(0, down + 1, lines):
+        rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
+        distance = distances(top, len(rows))
         at_y = offsets[:, None] + rows
         at_x = offsets[:, None] + columns
         inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]

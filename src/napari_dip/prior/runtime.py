@@ -6,15 +6,22 @@ import ctypes
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from napari_dip import machine
 from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.prior import interrupt
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 ONE_THREAD = 64 * 64
 """Pixels up to which threads cost more time than they save."""
@@ -131,6 +138,57 @@ def step_context(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(threads)
             stack.callback(torch.set_num_threads, before)
         yield
+
+
+def in_threads(
+    compute: Callable[[T], R],
+    items: Iterable[T],
+    use: Callable[[R], Any],
+    device: torch.device,
+) -> None:
+    """Compute something of every item in several threads, and use it here, in order.
+
+    There are as many threads as torch has, and meanwhile torch has one in each: for
+    many small matrices its own threads take nearly as long as one.
+
+    Parameters
+    ----------
+    compute : callable
+        Called with an item, in any thread.
+    items : iterable
+        The items, taken when there is a thread for them.
+    use : callable
+        Called with what `compute` returned, in this thread, in the order of the items.
+    device : torch.device
+        Where the tensors are: only a CPU has such threads.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or device.type != "cpu":
+        for item in items:
+            interrupt.check()
+            use(compute(item))
+        return
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(item: T) -> R:
+        with torch.inference_mode(inference), torch.no_grad():
+            return compute(item)
+
+    pool = ThreadPoolExecutor(threads)
+    pending: deque[Future[R]] = deque()
+    torch.set_num_threads(1)
+    try:
+        for item in items:
+            interrupt.check()
+            pending.append(pool.submit(alone, item))
+            if len(pending) > threads:
+                use(pending.popleft().result())
+        while pending:
+            interrupt.check()
+            use(pending.popleft().result())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 class _KeptPages:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_dip.prior.groups import Grouping, as_volume, filter_groups
+from napari_dip.prior.groups import Grouping, as_volume, filter_groups, find_groups
 from napari_dip.prior.operators import cosines
 from napari_dip.prior.wiener import noise_unit
 
@@ -70,8 +70,8 @@ def collaborative_threshold(noisy: Tensor, variance: Tensor) -> Tensor:
         yield estimate, 1 / kept.sum(dim=(1, 2), keepdim=True)
 
     y, level = as_volume(noisy / unit), as_volume(variance / unit.square())
-    mean = y.mean(dim=0, keepdim=True)
-    filtered = filter_groups(torch.stack([y, level]), mean, grouping, estimates)
+    groups = find_groups(y.mean(dim=0, keepdim=True), grouping)
+    filtered = filter_groups(torch.stack([y, level]), groups, grouping, estimates)
     return filtered.reshape(noisy.shape) * unit
 
 

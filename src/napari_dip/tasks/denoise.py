@@ -213,9 +213,10 @@ with 0.99.  The other presets fit a smaller network without normalisation to hid
 pixels (Noise2Self), first at half the resolution, with an orthogonalising optimiser
 (Muon), and average its weights.  They add the pixels' own values back by their local
 reliability, average with an empirical Wiener filter that the result guides, and then
-estimate similar patches of the noisy image together (NL-Ridge and NL-Bayes).  Their
-pilot is the result, averaged with the first step of BM3D.  Low frequencies are those of
-the same filter at half the resolution.  Noise that reaches into neighbouring pixels is
+estimate similar patches of the noisy image together (NL-Ridge and NL-Bayes), in rounds
+between which half of the noise is put back (LIChI).  Their first pilot is the result,
+averaged with the first step of BM3D.  Low frequencies are those of the same filter at
+half the resolution.  Noise that reaches into neighbouring pixels is
 recognised and fitted without hiding; noise that channels share, and impulses, take a
 longer fit without filters.""",
 )

@@ -39,7 +39,7 @@ class Preset(Optimization, Prior):
         Fits that are averaged.
     finish : tuple of str
         Steps from the average to the result, and what belongs to the collaborative one;
-        see `napari_dip.tasks.finishing`.  What is named twice makes two passes.
+        see `napari_dip.tasks.finishing`.
     """
 
     restarts: int = 1
@@ -81,7 +81,8 @@ HIDING = Preset(
         "wiener",
         "thresholds",
         "half resolution",
-        *2 * ("collaborative",),
+        "collaborative",
+        "rounds",
     ),
 )
 LONGER = replace(HIDING, stop=HeldOut(60, patience=40, relative_patience=0))
@@ -90,6 +91,7 @@ MEAN_OF_THREE = replace(
     architecture=Local((48,) * 4),
     stop=HeldOut(100, patience=40, relative_patience=0),
     restarts=3,
+    finish=(*HIDING.finish, "dense"),
 )
 UNFILTERED = Preset(
     NARROW,

@@ -236,9 +236,8 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number
-    of iterations.  The filters make one pass: a second takes a fifth of the time of a
-    data set.  What thresholds and half the resolution tell of one plane, a network that
-    sees its neighbours knows better.
+    of iterations.  What thresholds and half the resolution tell of one plane, a network
+    that sees its neighbours knows better.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local
@@ -251,7 +250,7 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     stop = preset.stop
     if not stop.fixed:
         stop = Iterations(ITERATIONS)
-    finish = tuple(dict.fromkeys(preset.finish))
+    finish = preset.finish
     if neighbours:
         finish = tuple(name for name in finish if name not in ONE_PLANE)
     return dataclasses.replace(
