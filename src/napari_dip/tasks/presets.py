@@ -86,11 +86,11 @@ HIDING = Preset(
     ),
 )
 LONGER = replace(HIDING, stop=HeldOut(60, patience=40, relative_patience=0))
-MEAN_OF_THREE = replace(
+# The mean of three such fits is 0.01 dB better after the filters.
+THOROUGH = replace(
     HIDING,
     architecture=Local((48,) * 4),
     stop=HeldOut(100, patience=40, relative_patience=0),
-    restarts=3,
     finish=(*HIDING.finish, "dense"),
 )
 UNFILTERED = Preset(
@@ -109,10 +109,10 @@ CORRELATED = Preset(
 )
 DENOISE: Table = {
     ("fast", ""): HIDING,
-    ("best", ""): MEAN_OF_THREE,
+    ("best", ""): THOROUGH,
     ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
     ("fast", "signal-dependent"): LONGER,
-    ("best", "signal-dependent"): MEAN_OF_THREE,
+    ("best", "signal-dependent"): THOROUGH,
     ("fast", "unfiltered"): UNFILTERED,
     ("best", "unfiltered"): replace(UNFILTERED, architecture=WIDE, restarts=3),
     ("fast", "correlated"): CORRELATED,
@@ -204,7 +204,10 @@ INPAINT: Table = {
         RANDOM, architecture=Local((48,) * 4), stop=Iterations(400), restarts=3
     ),
     ("best", "random noisy"): replace(
-        MEAN_OF_THREE, code=RANDOM_NOISY.code, finish=RANDOM_NOISY.finish
+        THOROUGH,
+        code=RANDOM_NOISY.code,
+        restarts=3,
+        finish=(*RANDOM_NOISY.finish, "dense"),
     ),
     ("best", "sparse"): replace(
         SPARSE, architecture=Local((48,) * 5), stop=Iterations(400), restarts=4
