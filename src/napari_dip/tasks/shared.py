@@ -42,8 +42,8 @@ UNLIKE = 1.5
 """How far outside the range of the windows' errors, by a factor, the error of a plane
 is when the plane is of another kind."""
 
-ONE_PLANE = ("thresholds", "half resolution")
-"""Parts of the collaborative filter that see a single plane."""
+ONE_PLANE = ("thresholds", "half resolution", "rounds")
+"""Parts of the collaborative filter that follow what a single plane shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +236,8 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number
-    of iterations.  What thresholds and half the resolution tell of one plane, a network
-    that sees its neighbours knows better.
+    of iterations.  A network that sees neighbouring planes knows better than what a
+    single plane shows.
     """
     from napari_dip.prior.codes import BlindSpot
     from napari_dip.prior.local import Local

@@ -47,6 +47,9 @@ BACK_PROJECTIONS = 10
 PASSES = 6
 """Passes in which similar patches are estimated together: 10 are 0.02 dB better."""
 
+WINDOW = 15
+"""Pixels that a patch may be away from its reference, along each axis."""
+
 STRONGEST, WEAKEST = 0.5, 0.13
 """Noise that the first and the last pass assume, over the standard deviation of the
 image."""
@@ -211,7 +214,8 @@ def _similar_patches(agree: Step) -> Step:
         image = agree(average)
         for noise in np.geomspace(STRONGEST, WEAKEST, PASSES) * float(image.std()):
             variance = torch.full_like(image, max(noise, 1e-6) ** 2)
-            image = agree(collaborative_filter(image, image, variance))
+            similar = collaborative_filter(image, image, variance, window=WINDOW)
+            image = agree(similar)
         return image
 
     return finish
