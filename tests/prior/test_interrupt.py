@@ -190,6 +190,28 @@ def test_a_stop_while_the_image_is_finished_leaves_the_slow_filters_out():
     assert not np.array_equal(fit.image, denoise(noisy, **chosen))
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_after_a_stop_only_another_one_leaves_the_slow_filters_out(again):
+    noisy = np.random.default_rng(0).normal(0, 1, (48, 48)).astype(np.float32)
+    asked = Asked(0 if again else 10**9)
+    stops = []
+
+    def wanted():
+        # The second time among the slow filters.
+        return len(stops) + (len(stops) > 0 and asked())
+
+    def stop(it):
+        if it.step == 2:
+            stops.append(it.step)
+            asked.after = asked.count + 60 if again else 10**9
+        return bool(stops)
+
+    with interrupt.asking(wanted):
+        fit = denoise(noisy, iterations=9, callback=stop, full_output=True)
+    assert fit.stopped_by == STOPPED
+    assert (NOT_FINISHED in fit.warnings) == again
+
+
 def test_who_does_not_ask_pays_nothing():
     x = torch.rand(1, 1, 8, 8, requires_grad=True)
     interrupt.check_both_ways(x)

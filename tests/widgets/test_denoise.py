@@ -15,6 +15,7 @@ import torch
 from qtpy.QtCore import QThreadPool
 from superqt.utils import WorkerBase
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.loop import Run
 
 pytestmark = pytest.mark.gui
@@ -106,6 +107,34 @@ def test_stop_keeps_the_best_so_far_and_the_panel_runs_again(
     widget.fields.fields["iterations"].value = 3
     finish(widget)
     assert len(viewer.layers) == 3
+
+
+def test_a_second_stop_leaves_out_the_filters_at_the_end(
+    open_widget, until, noisy, slow, monkeypatch
+):
+    def endless(plane, noise, finish):
+        def step(image):
+            while True:
+                interrupt.check()
+                time.sleep(0.01)
+
+        return step
+
+    monkeypatch.setattr("napari_dip.tasks.denoise.collaborative", endless)
+    viewer, widget = open_widget(noisy, iterations=100_000)
+    widget.panel.run_button.click()
+    until(lambda: RESULT in names(viewer))
+    stop = widget.panel.stop_button
+    assert stop.text() == "Stop and keep best"
+    stop.click()
+    until(lambda: "finishing the image" in widget.panel.progress.text())
+    assert stop.text() == "Leave filters out"
+    assert stop.isEnabled()
+    stop.click()
+    assert not stop.isEnabled()
+    until(lambda: widget.controller.state == "idle")
+    assert "the slow filters at the end were left out" in widget.panel.progress.text()
+    assert result_of(viewer).metadata["napari-dip"]["iterations"] > 0
 
 
 def test_cancel_removes_the_result_and_the_panel_runs_again(

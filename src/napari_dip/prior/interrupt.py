@@ -1,8 +1,8 @@
 """Ending a fit in the middle of a step, however long the step takes.
 
-Whoever runs a fit gives a function that says whether it is to stop, or raises to give
-it up altogether.  The layers of a network ask it, forward and backward, and so do the
-filters that finish an image and what is done before the first iteration.
+Whoever runs a fit gives a function that says how often it has been asked to stop, or
+raises to give it up altogether.  The layers of a network ask it, forward and backward,
+and so do the filters that finish an image and what is done before the first iteration.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-Wanted = Callable[[], bool]
+Wanted = Callable[[], int]
 
 _wanted: ContextVar[Wanted | None] = ContextVar("wanted", default=None)
-_allowed: ContextVar[bool] = ContextVar("allowed", default=False)
+_ignored: ContextVar[int | None] = ContextVar("ignored", default=None)
 
 
 class Interrupted(Exception):
@@ -29,8 +29,8 @@ class Interrupted(Exception):
 def asking(wanted: Wanted | None) -> Iterator[None]:
     """Have this thread ask `wanted` between the layers; None asks nobody.
 
-    It returns whether to stop, which has an effect only where that is `allowed`.  What
-    it raises ends whatever is computed.
+    It returns how often the fit has been asked to stop, which has an effect only where
+    that is `allowed`.  What it raises ends whatever is computed.
     """
     token = _wanted.set(wanted)
     try:
@@ -40,13 +40,13 @@ def asking(wanted: Wanted | None) -> Iterator[None]:
 
 
 @contextmanager
-def allowed() -> Iterator[None]:
-    """Raise `Interrupted` in here if the fit is to stop."""
-    token = _allowed.set(True)
+def allowed(ignored: int = 0) -> Iterator[None]:
+    """Raise `Interrupted` in here once the fit is asked to stop more than so often."""
+    token = _ignored.set(ignored)
     try:
         yield
     finally:
-        _allowed.reset(token)
+        _ignored.reset(token)
 
 
 def is_asked() -> bool:
@@ -56,8 +56,9 @@ def is_asked() -> bool:
 
 def check() -> None:
     """Raise if what this thread computes is to end."""
-    wanted = _wanted.get()
-    if wanted is not None and wanted() and _allowed.get():
+    wanted, ignored = _wanted.get(), _ignored.get()
+    asked = wanted() if wanted is not None else 0
+    if ignored is not None and asked > ignored:
         raise Interrupted
 
 

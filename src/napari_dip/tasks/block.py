@@ -272,11 +272,13 @@ class _Fits:
 
         plan, averages = self.plan, [f.average for f in fits]
         warnings = list(self.warnings)
-        if plan.preview is None or fits[-1].stopped_by == STOPPED:
+        if plan.preview is None:
             image, deviation = restored(plan, averages, self.dtype)
         else:
+            # A stop has ended the fit, another one ends the filters.
+            ignored = int(fits[-1].stopped_by == STOPPED)
             try:
-                with interrupt.allowed():
+                with interrupt.allowed(ignored):
                     image, deviation = restored(plan, averages, self.dtype)
             except interrupt.Interrupted:
                 fits = (*fits[:-1], dataclasses.replace(fits[-1], stopped_by=STOPPED))

@@ -169,10 +169,15 @@ class RunController(QObject):
         worker.start(self.listener.control, begin, interval, slots)
 
     def stop(self) -> None:
-        """End the fit and keep its best image, if there is one yet."""
-        if self.control is None or self.state == ENDING:
+        """End the fit and keep its best image, if there is one yet.
+
+        Another call ends the filters that finish the image, too.
+        """
+        if self.control is None:
             return
-        if self.begun:
+        if self.state == ENDING:
+            self.control.stop()
+        elif self.begun:
             self.control.stop()
             self._enter(ENDING)
         else:

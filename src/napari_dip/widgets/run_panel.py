@@ -19,6 +19,9 @@ from napari_dip.widgets.curve import Curve
 from napari_dip.widgets.parts import button, wrapped
 from napari_dip.widgets.worker import Report
 
+STOP, LEAVE_OUT = "Stop and keep best", "Leave filters out"
+"""Texts of the button that stops: of the first click, and of the second."""
+
 
 class RunPanel(QWidget):
     """Run, pause, stop and cancel; progress, the curve, and how the fit ended.
@@ -47,7 +50,9 @@ class RunPanel(QWidget):
         )
         self.pause_button = button("Pause", "Wait after this iteration, or go on.")
         self.stop_button = button(
-            "Stop and keep best", "End now and keep the best image so far."
+            STOP,
+            "End now and keep the best image so far. The filters at the end still take "
+            "their time; click again to leave them out.",
         )
         self.cancel_button = button("Cancel", "End now and remove the result.")
         self.bar = QProgressBar()
@@ -89,7 +94,7 @@ class RunPanel(QWidget):
         layout.addWidget(self.curve)
 
         self.pause_button.clicked.connect(controller.toggle_pause)
-        self.stop_button.clicked.connect(controller.stop)
+        self.stop_button.clicked.connect(self._stop)
         self.cancel_button.clicked.connect(controller.cancel)
         controller.state_changed.connect(self.show_state)
         controller.reported.connect(self.show_report)
@@ -106,7 +111,8 @@ class RunPanel(QWidget):
             start.setEnabled(state == IDLE)
         self.pause_button.setEnabled(active)
         self.pause_button.setText("Resume" if state == PAUSED else "Pause")
-        self.stop_button.setEnabled(active)
+        self.stop_button.setEnabled(active or state == ENDING)
+        self.stop_button.setText(LEAVE_OUT if state == ENDING else STOP)
         self.cancel_button.setEnabled(state != IDLE)
         for other in (self.pause_button, self.stop_button, self.cancel_button):
             other.setVisible(state != IDLE)
@@ -115,6 +121,12 @@ class RunPanel(QWidget):
             self._say("Waiting for another fit to end")
         elif state == ENDING:
             self._say("Stopping")
+
+    def _stop(self) -> None:
+        again = self.controller.state == ENDING
+        self.controller.stop()
+        if again:
+            self.stop_button.setEnabled(False)
 
     def begin(self) -> None:
         """Clear the progress of an earlier fit."""

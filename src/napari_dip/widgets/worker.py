@@ -57,7 +57,7 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self.stopping = Event()
+        self.stops = 0
         self.cancelling = Event()
         self.going = Event()
         self.going.set()
@@ -67,19 +67,19 @@ class Control:
         self.ended_at: tuple[int, int] | None = None
         self.ended_in: tuple[int | slice, ...] | None = None
 
-    def wanted(self) -> bool:
-        """Return whether to stop; raise if the fit is to end without a result."""
+    def wanted(self) -> int:
+        """Return how often to stop; raise if the fit is to end without a result."""
         if self.cancelling.is_set():
             raise Cancelled
-        return self.stopping.is_set()
+        return self.stops
 
     def note_end(self, it: Iterate) -> None:
         """Note at which iterate the fit is stopped."""
         self.ended_at, self.ended_in = (it.part, it.step - it.ahead), it.index
 
     def stop(self) -> None:
-        """End the fit and keep its best image."""
-        self.stopping.set()
+        """End the fit and keep its best image; the second time, end its filters."""
+        self.stops += 1
         self.going.set()
 
     def cancel(self) -> None:
@@ -91,7 +91,7 @@ class Control:
     def pause(self) -> None:
         """Pause after the current iteration."""
         self.going.clear()
-        if self.stopping.is_set() or self.cancelling.is_set():
+        if self.stops or self.cancelling.is_set():
             self.going.set()
 
     def resume(self) -> None:
@@ -257,7 +257,7 @@ def restoring(
                     yield log.report(it, _image(it, kind))
                     control.going.wait()
                     log.times.clear()
-                stop = control.wanted()
+                stop = control.wanted() > 0
                 now = time.perf_counter()
                 if stop:
                     control.note_end(it)
