@@ -466,10 +466,10 @@ def test_more_rounds_are_better_against_gaussian_noise(patterned):
 
     gaussian = NoiseModel.gaussian(variance)
     one = np.square(restored(gaussian) - clean).mean()
-    three = np.square(restored(gaussian, "rounds") - clean).mean()
+    three = np.square(restored(gaussian, "three rounds") - clean).mean()
     assert three < 0.97 * one
     photons = NoiseModel((variance / 2,), (variance,), (0.0,))
-    np.testing.assert_array_equal(restored(photons, "rounds"), restored(photons))
+    np.testing.assert_array_equal(restored(photons, "three rounds"), restored(photons))
 
 
 def test_an_image_that_tells_more_than_thresholds_is_the_only_pilot(patterned):

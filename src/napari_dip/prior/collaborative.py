@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_dip.prior.groups import (
     Grouping,
+    Groups,
     as_volume,
     filter_groups,
     find_groups,
@@ -56,7 +57,7 @@ def collaborative_filter(
 ) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
-    Around references the most similar patches of the pilot are taken as a
+    Around every sixth pixel the most similar patches of the pilot are taken as a
     group.  With X and Y the groups of the pilot and of the noisy image, one patch a
     row, k patches of n values, and s^2 the variance of the noise, two estimates are
     made and averaged, each patch weighted by the inverse of the noise left in it:
@@ -88,7 +89,7 @@ def collaborative_filter(
         Pixels that a patch may be away from its reference, along each axis; in volumes
         at most `WINDOW_IN_VOLUMES`.
     step : int
-        Pixels from reference to reference.
+        Pixels from reference to reference, at most the side of a patch.
 
     Returns
     -------
@@ -115,7 +116,9 @@ def collaborative_filter(
         window = min(window, WINDOW_IN_VOLUMES)
     alike = ALIKE if rounds == 1 else ALIKE_IN_ROUNDS
     grouping = Grouping(side, min(step, side), alike, window)
-    groups = find_groups(x, grouping)
+    groups: Groups = find_groups(x, grouping)
+    if rounds > 1:
+        groups = list(groups)
     for number in range(rounds):
         if number:
             y = torch.lerp(x, y, KEPT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ DISTANCES = 1 << 24
 CHUNK = 1 << 19
 """Numbers of the groups that are estimated at once: they fit into a cache."""
 
-Groups = list[tuple[slice, Tensor]]
+Groups = Iterable[tuple[slice, Tensor]]
 """Planes of a volume, and the first pixels in them of the patches of groups."""
 
 
@@ -54,16 +54,14 @@ class Grouping:
     planes: int = PLANES
 
 
-def find_groups(search: Tensor, grouping: Grouping) -> Groups:
-    """Find the groups of similar patches of an image (C, Z, Y, X)."""
+def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:
+    """Find the groups of similar patches of an image (C, Z, Y, X), strip by strip."""
     search = extended(search, grouping)
-    groups = []
     for plane in range(search.shape[1]):
         first = max(plane - grouping.planes, 0)
         near = slice(first, plane + grouping.planes + 1)
         for corners in similar(search[:, near], grouping, plane - first):
-            groups.append((near, corners))
-    return groups
+            yield near, corners.int()  # half of the memory
 
 
 def filter_groups(
@@ -78,8 +76,8 @@ def filter_groups(
     ----------
     images : Tensor
         (N, C, Z, Y, X): N - 1 images and the variance of the noise.
-    groups : list
-        What `find_groups` found in an image of these sides.
+    groups : iterable
+        What `find_groups` finds in an image of these sides.
     grouping : Grouping
         How patches were grouped.
     estimates : callable

@@ -30,8 +30,8 @@ SMOOTHED = 0.55
 """Noise over signal in the collaborative filter, as a part of what its pilot tells,
 which is smoother than the image."""
 
-ROUNDS = 3
-"""Rounds of the collaborative filter: a fourth gains nothing."""
+ROUNDS = {"two rounds": 2, "three rounds": 3}
+"""Rounds of the collaborative filter, of which a fourth gains nothing."""
 
 DENSE = {"window": 30, "step": 3}
 """A search that takes three times as long for 0.06 dB."""
@@ -253,9 +253,9 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     thresholds, in which the network has no part: both err independently.  Otherwise it
     is the restored image.
 
-    If `finish` names "rounds", the filter goes through the image more than once; that
-    does not help against photon noise.  If it names "dense", the filter takes more time
-    to look for similar patches.
+    If `finish` names "two rounds" or "three rounds", the filter goes through the image
+    more than once; that does not help against photon noise.  If it names "dense", the
+    filter takes more time to look for similar patches.
 
     Patches are too small to tell apart noise and image of low frequencies.  If `finish`
     names "half resolution", pilot and result get those of an estimate at half the
@@ -269,7 +269,7 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     from napari_dip.prior.pyramid import halved, with_low_frequencies
 
     gaussian = noise.kind == "gaussian"
-    rounds = ROUNDS if "rounds" in finish and gaussian else 1
+    rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
     search = DENSE if "dense" in finish else {}
     smoothed = 1.0
     if "thresholds" in finish:

@@ -82,7 +82,7 @@ HIDING = Preset(
         "thresholds",
         "half resolution",
         "collaborative",
-        "rounds",
+        "three rounds",
     ),
 )
 LONGER = replace(HIDING, stop=HeldOut(60, patience=40, relative_patience=0))
