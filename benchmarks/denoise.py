@@ -206,6 +206,7 @@ METHODS: dict[str, Callable[[Case, int, str], tuple[np.ndarray, Found]]] = {
     "noisy": noisy,
     "fast": ours("fast"),
     "best": ours("best"),
+    "paper": ours("paper"),
     "nlm": baseline("nlm"),
     "tv": baseline("tv"),
     "wavelet": baseline("wavelet"),

@@ -2,8 +2,8 @@
 
 Results against the CPU's, CUDA graphs on and off, precisions, the memory estimate
 against the truth, lack of memory, a few iterations of every task, seconds, and time to
-quality against the plain loop.  Runs from a checkout with ``PYTHONPATH=src`` and the
-headless dependencies, within 8 minutes; without a GPU it says so and ends well.
+quality against the plain loop.  Runs where the package is installed, within 8 minutes;
+without a GPU it says so and ends well.
 """
 
 from __future__ import annotations

@@ -14,7 +14,12 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Guide
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.prior.terms import Squared
-from napari_dip.tasks.denoise_guided import TASK, DenoiseGuidedRecipe
+from napari_dip.tasks.denoise_guided import (
+    TASK,
+    DenoiseGuidedRecipe,
+    missed_restored,
+)
+from napari_dip.tasks.plane import prepare
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -291,3 +296,18 @@ def test_of_shared_noise_the_result_is_never_worse_than_the_image(
     chosen = {"seed": seed, "device": "cpu", "precision": "float32"}
     result = denoise_guided(noisy, guide, iterations=iterations, **chosen)
     assert np.square(result - clean).mean() < 1.1 * np.square(noisy - clean).mean()
+
+
+def test_a_good_fit_is_kept_where_noise_grows_with_the_signal(random):
+    """Of shared noise that the dark half of the image has little of."""
+    clean = np.repeat([0.05, 0.2, 0.5, 0.8], 32)[:, None] * np.ones((1, 96))
+    noise = gaussian_filter(random.normal(size=clean.shape), 1)
+    noisy = clean + 0.1 * (clean / 0.8) * noise / noise.std()
+    plane = prepare(noisy[None].astype(np.float32), "image")
+    truth = torch.from_numpy(
+        ((clean - plane.offset[0]) / plane.span[0]).astype(np.float32)
+    )[None, None]
+    step = missed_restored(plane)
+    assert torch.equal(step(truth), truth)
+    # A fit without the detail of the image is given back what it misses.
+    assert not torch.equal(step(truth.mean() * torch.ones_like(truth)), truth)

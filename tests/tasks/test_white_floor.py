@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import io
 
 from napari_dip import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe, analyse
+from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.tiles import Block
+from napari_dip.tasks.white_floor import has_white_floor
 
 
 def molecules(side, density, width, seed=0):
@@ -46,6 +49,24 @@ def test_blurred_noise_stays_correlated_also_on_spots(blur, rounded):
     noise = ndimage.gaussian_filter(noise, blur, mode="wrap")
     image = molecules(160, 0.003, 1.3) + 40 * noise / noise.std()
     assert correlated(np.rint(image) if rounded else image)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("side", [64, 96, 128, 256])
+def test_a_slight_blur_is_seen_in_few_blocks_too(side, seed):
+    noise = np.random.default_rng(seed).normal(0, 1, (side, side))
+    for blur, expected in ((0, True), (0.5, False)):
+        values = ndimage.gaussian_filter(noise, blur)[None].astype(np.float32)
+        level = gaussian_variance(values)
+        assert has_white_floor(values, np.ones(values.shape, bool), [level]) is expected
+
+
+@pytest.mark.parametrize("side", [64, 96, 128, 192, 256])
+def test_noise_of_a_colour_camera_is_correlated_in_every_cut(side, shared_data):
+    noisy = io.imread(shared_data / "fmd" / "WF_BPAE_rgb_noisy.png")
+    top, left = ((n - side) // 2 for n in noisy.shape[:2])
+    for channel in np.moveaxis(noisy, -1, 0):
+        assert correlated(channel[top : top + side, left : left + side])
 
 
 def test_noise_along_rows_stays_correlated():

@@ -23,7 +23,10 @@ DISTANCES = 1 << 24
 """Distances between patches that are held at once."""
 
 CHUNK = 1 << 19
-"""Numbers of the groups that are estimated at once: they fit into a cache."""
+"""Numbers of the groups that are estimated at once on a CPU: they fit into a cache."""
+
+CHUNK_ON_GPU = 1 << 24
+"""The same on a GPU, which has to be given much to do at once."""
 
 Groups = Iterable[tuple[slice, Tensor]]
 """Planes of a volume, and the first pixels in them of the patches of groups."""
@@ -137,7 +140,8 @@ def filter_groups(
             index = (part[..., None] + skipped + within).flatten()
             return index, list(estimates(*patches, noise.mean(dim=1, keepdim=True)))
 
-        chunk = max(CHUNK // (corners.shape[1] * channels * side**2), 1)
+        numbers = CHUNK if images.device.type == "cpu" else CHUNK_ON_GPU
+        chunk = max(numbers // (corners.shape[1] * channels * side**2), 1)
         in_threads(estimate, corners.split(chunk), add, images.device)
 
     for near, corners in groups:
@@ -200,18 +204,21 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     offsets = torch.arange(-reach, reach + 1, device=pilot.device)
     columns = torch.arange(0, right + 1, step, device=pilot.device)
     alike = min(grouping.alike, depth * (down + 1) * (right + 1))
-    padded = F.pad(pilot, [reach] * 4)
+    # Every row of the padded image as it is seen at every offset along x.
+    moved = F.pad(pilot, [reach] * 4).unfold(-1, width, 1)
+    # On a CPU one offset after the other stays in the cache.
+    together = 1 if pilot.device.type == "cpu" else len(offsets)
     lines = max(DISTANCES // (depth * len(offsets) ** 2 * len(columns)), 1) * step
 
     def distances(top: int, rows: int) -> Tensor:
         high = (rows - 1) * step + side
-        references = pilot[:, own : own + 1, top : top + high]
+        references = pilot[:, own : own + 1, top : top + high, None]
         size = [depth, len(offsets), len(offsets), rows, len(columns)]
         distance = pilot.new_empty(size)
 
         def compare(y: int) -> None:
-            for x in range(len(offsets)):
-                there = padded[..., top + y : top + y + high, x : x + width]
+            for x in range(0, len(offsets), together):
+                there = moved[:, :, top + y : top + y + high, x : x + together]
                 square = (there - references).square_()
                 square = square.sum(dim=0) if len(square) > 1 else square[0]
                 # Column sums first: they are shared by the patches of a row.  Pooling
@@ -219,7 +226,8 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
                 error = square[:, : rows * step].unflatten(1, (rows, step)).sum(dim=2)
                 for row in range(step, side):
                     error += square[:, row::step][:, :rows]
-                distance[:, y, x] = F.avg_pool2d(error, (1, side), (1, step))
+                error = F.avg_pool2d(error, (1, side), (1, step)).transpose(1, 2)
+                distance[:, y, x : x + together] = error
 
         in_threads(compare, range(len(offsets)), lambda _: None, pilot.device)
         return distance

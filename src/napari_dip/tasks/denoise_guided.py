@@ -17,7 +17,7 @@ from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_sing
 from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_level import known_noise
+from napari_dip.tasks.noise_level import mean_noise
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import AROUND, Block
@@ -154,8 +154,7 @@ def missed_restored(plane: Plane) -> Step:
     the noise from the noisy image, that is nearer to the truth.
     """
     sigma = [
-        known_noise(v[None], u)[0]
-        for v, u in zip(plane.values, plane.noisy, strict=True)
+        mean_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
     ]
     noise = NoiseModel.gaussian(np.maximum(np.square(sigma), LEAST))
     give_back = posterior_mean(plane, noise)

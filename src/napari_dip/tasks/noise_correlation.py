@@ -49,10 +49,12 @@ def channel_correlation(values: Float, usable: Mask | None = None) -> float:
         return 0.0
     samples = spread_patches(values, usable)
     samples -= samples.mean(axis=0)
-    together = np.einsum("nci,ncj->ij", samples, samples)
+    flat = samples.reshape(-1, SIDE**2)
+    together = flat.T @ flat
     _, directions = np.linalg.eigh(together)
     least = samples @ directions[:, : SIDE**2 // 8]
-    between = np.einsum("nci,ndi->cd", least, least)
+    least = least.swapaxes(0, 1).reshape(len(values), -1)
+    between = least @ least.T
     scale = np.sqrt(np.diag(between)).clip(1e-12)
     between = between / np.outer(scale, scale)
     return float(np.abs(between - np.diag(np.diag(between))).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
@@ -24,6 +25,9 @@ LARGE_PLANE = 96
 
 LEAST = 0.2
 """Quantile of the noise of planes that is taken for that of all."""
+
+BRIGHTNESSES, GROUP = 4, 32
+"""Groups of blocks of like brightness, and the fewest blocks of a group."""
 
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
@@ -95,15 +99,55 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
         Standard deviation in the units of `values`, and the lag-one autocorrelation.
         Zeros where too little is known to tell.
     """
+    blocks, weight = _known_blocks(values, known)
+    return _flat_noise(blocks, weight) if len(blocks) else (0.0, 0.0)
+
+
+def mean_noise(values: Float, known: Mask) -> float:
+    """Estimate the mean noise of the known pixels, which may grow with the signal.
+
+    The blocks are ordered by their brightness and divided into up to `BRIGHTNESSES`
+    groups of equal size, of which each tells its noise as in `known_noise`: the
+    flattest blocks of all are dark, and have less than most.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    known : ndarray
+        bool, (Y, X) or (Z, Y, X), false where missing.
+
+    Returns
+    -------
+    float
+        Standard deviation in the units of `values`; 0 where too little is known.
+    """
+    blocks, weight = _known_blocks(values, known)
+    if not len(blocks):
+        return 0.0
+    order = np.argsort((blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2)))
+    groups = np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES))
+    levels = [_flat_noise(blocks[group], weight[group])[0] for group in groups]
+    return float(np.mean(np.square(levels)) ** 0.5)
+
+
+def _known_blocks(
+    values: Float, known: Mask
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 8 x 8 blocks of which enough is known, and where: 1 or 0."""
     side, fewest = 8, 16
     planes = planes_of(values, known)
     weight = np.concatenate([cut_blocks(m, side) for _, m in planes]).astype(np.float64)
-    value = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
+    blocks = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
     enough = weight.sum(axis=(1, 2)) >= fewest
-    if not enough.any():
-        return 0.0, 0.0
-    weight = weight[enough]
-    rest = without_slopes(value[enough], weight)
+    return blocks[enough], weight[enough]
+
+
+def _flat_noise(
+    blocks: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return deviation and lag-one correlation of the noise of the flattest blocks."""
+    rest = without_slopes(blocks, weight)
     freedom = weight.sum(axis=(1, 2)) - 3
     variance = (rest**2).sum(axis=(1, 2)) / freedom
     flat = flattest(variance)

@@ -17,10 +17,14 @@ SIDE = 16
 FINEST, FINE = slice(13, 16), slice(10, 13)
 """Frequencies along both axes, in half periods of a block."""
 
-FALLING = 1.7
+FALLING = 1.25
 """Power at the fine frequencies over that at the finest ones from which on it falls, as
-that of shared noise does: white noise reads 0.9 to 1.1, camera noise 1.2 to 2, noise of
-a blur by 0.6 pixels 2.5."""
+that of shared noise does: white noise under spots reads 0.9 to 1.25 in many blocks,
+camera noise 1.1 to 2.2, that of a colour camera on a microscope 1.45 to 2.2."""
+
+SCATTER = 1.0
+"""What is added to `FALLING`, over the square root of the number of blocks: in 16
+blocks white noise reads up to 1.4."""
 
 OF_LEVEL = 0.5
 """Least power at the finest frequencies, over the estimated variance of the noise: 0.5
@@ -67,7 +71,7 @@ def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
     power[:, :2, :2] = 0  # the mean and the slopes
     flattest = float(np.quantile(power.mean(axis=(1, 2)), 0.1))
     return (
-        fine < FALLING * finest
+        fine < (FALLING + SCATTER / len(blocks) ** 0.5) * finest
         and finest > OF_LEVEL * level
         and finest > OF_FLATTEST * flattest
     )
