@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from napari_dip.prior import filling
+from napari_dip.prior import filling, groups
 from napari_dip.prior.filling import fill_from_similar
 
 
@@ -42,7 +42,7 @@ def test_known_pixels_stay():
 def test_strips_and_chunks_change_nothing(monkeypatch):
     _, rough, known = pattern(1, 40, 32)
     whole = fill_from_similar(rough, known)
-    monkeypatch.setattr(filling, "CHUNK", 10_000)
+    monkeypatch.setattr(groups, "CHUNK", 10_000)
     torch.testing.assert_close(
         fill_from_similar(rough, known), whole, atol=1e-4, rtol=0
     )

@@ -8,15 +8,14 @@ from torch.nn import functional as F
 
 from napari_dip.prior.collaborative import VALUES, regularised_inverse
 from napari_dip.prior.groups import (
-    CHUNK,
     Grouping,
     extended,
+    in_chunks,
     offsets_in_patch,
     patch_side,
     plane_by_plane,
     similar,
 )
-from napari_dip.prior.runtime import in_threads
 
 ALIKE = 60
 """Patches of a group."""
@@ -134,8 +133,7 @@ def _estimated(
         weight.index_add_(0, pixels, certainty)
 
     for corners in groups:
-        chunk = max(CHUNK // (corners.shape[1] * channels * len(within)), 1)
-        in_threads(estimate, corners.split(chunk), add, image.device)
+        in_chunks(estimate, corners, channels * len(within), add)
     return (total / weight.clamp(min=1e-20)).T.reshape(image.shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
 from napari_dip.prior.runtime import in_threads
+
+R = TypeVar("R")
 
 SMALLEST = 3
 """Pixels along a patch at least."""
@@ -140,9 +143,7 @@ def filter_groups(
             index = (part[..., None] + skipped + within).flatten()
             return index, list(estimates(*patches, noise.mean(dim=1, keepdim=True)))
 
-        numbers = CHUNK if images.device.type == "cpu" else CHUNK_ON_GPU
-        chunk = max(numbers // (corners.shape[1] * channels * side**2), 1)
-        in_threads(estimate, corners.split(chunk), add, images.device)
+        in_chunks(estimate, corners, channels * side**2, add)
 
     for near, corners in groups:
         estimate_strip(near, corners)
@@ -150,6 +151,30 @@ def filter_groups(
     averages = torch.stack([totals[i] / weights[i] for i in totals])
     image = averages.mean(dim=0).reshape(channels, depth, height, width)
     return image[..., : sides[0], : sides[1]]
+
+
+def in_chunks(
+    compute: Callable[[Tensor], R],
+    corners: Tensor,
+    values: int,
+    use: Callable[[R], None],
+) -> None:
+    """Compute something of groups, as many at once as suit the device, and use it.
+
+    Parameters
+    ----------
+    compute : callable
+        Called with the first pixels of the patches of some of the groups.
+    corners : Tensor
+        First pixels of the patches of all groups, (groups, patches).
+    values : int
+        Values of a patch.
+    use : callable
+        Called with what `compute` returned, as by `runtime.in_threads`.
+    """
+    numbers = CHUNK if corners.device.type == "cpu" else CHUNK_ON_GPU
+    chunk = max(numbers // (corners.shape[1] * values), 1)
+    in_threads(compute, corners.split(chunk), use, corners.device)
 
 
 def as_volume(image: Tensor) -> Tensor:
