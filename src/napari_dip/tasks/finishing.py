@@ -65,10 +65,10 @@ ENOUGH = 0.07
 NEAR = 2.0
 """Standard deviation in pixels of the window that judges a result's error."""
 
-MOVED = 2.3
+MOVED = 1.6
 """Squared error of a prediction over the square of what the result differs by."""
 
-UNSEEN = 0.027
+UNSEEN = 0.028
 """Squared error of a prediction that the result does not differ from, over the noise
 variance.
 
