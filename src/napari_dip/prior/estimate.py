@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 
 import torch
 
 from napari_dip.prior import runtime
+from napari_dip.prior.architecture import Generates
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Prior, Problem, Settings
 
@@ -28,14 +31,13 @@ def estimate(
     dtype = runtime.pick_dtype(settings.precision, device)
     channels, *sides = problem.image_shape
     canvas, inputs = prior.canvas(sides), prior.code.channels(problem.image_shape)
-    with torch.inference_mode(False), torch.device("meta"):
-        network = prior.build(problem.image_shape, None)
-        code = torch.empty(1, inputs, *canvas, dtype=dtype)
+    # Most fits of a session are alike, and counting takes as long as some iterations.
+    count = _counted if isinstance(prior.architecture, Hashable) else _count
+    saved, weights = count(prior.architecture, inputs, channels, canvas, dtype)
     pixels = math.prod(canvas)
-    weights = sum(p.numel() for p in network.parameters())
     widest = max(prior.architecture.widest, inputs)
     memory = (
-        runtime.saved_bytes(network, code)
+        saved
         # The gradients in flight at the widest place of the backward pass.
         + 4 * widest * pixels * dtype.itemsize
         # Code, its noise and the cast; measurement, average, best and the like.
@@ -45,6 +47,24 @@ def estimate(
     )
     seconds = _trial(problem, prior, settings) if trial else None
     return runtime.Estimate(memory, runtime.free_memory(device), seconds)
+
+
+def _count(
+    architecture: Generates,
+    inputs: int,
+    outputs: int,
+    canvas: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[int, int]:
+    """Return the bytes that a backward pass keeps, and the number of weights."""
+    with torch.inference_mode(False), torch.device("meta"):
+        network = architecture.build(inputs, outputs, canvas, None)
+        code = torch.empty(1, inputs, *canvas, dtype=dtype)
+    weights = sum(p.numel() for p in network.parameters())
+    return runtime.saved_bytes(network, code), weights
+
+
+_counted: Callable[..., tuple[int, int]] = lru_cache(maxsize=256)(_count)
 
 
 def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:

@@ -231,13 +231,14 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     alike = min(grouping.alike, depth * (down + 1) * (right + 1))
     # Every row of the padded image as it is seen at every offset along x.
     moved = F.pad(pilot, [reach] * 4).unfold(-1, width, 1)
-    # On a CPU one offset after the other stays in the cache.
-    together = 1 if pilot.device.type == "cpu" else len(offsets)
+    # On a CPU so few that all that is made of them stays in the cache.
+    numbers = CHUNK // 8 if pilot.device.type == "cpu" else CHUNK_ON_GPU
     lines = max(DISTANCES // (depth * len(offsets) ** 2 * len(columns)), 1) * step
 
     def distances(top: int, rows: int) -> Tensor:
         high = (rows - 1) * step + side
         references = pilot[:, own : own + 1, top : top + high, None]
+        together = max(numbers // (depth * references.numel()), 1)
         size = [depth, len(offsets), len(offsets), rows, len(columns)]
         distance = pilot.new_empty(size)
 
