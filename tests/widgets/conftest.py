@@ -174,18 +174,31 @@ def finish(until):
     return run
 
 
+class Pace:
+    """How long every iteration takes at least."""
+
+    def __init__(self):
+        self.seconds = 0.02
+
+    def quicken(self):
+        """Go on as fast as can be, and show few images, once a test has stepped in."""
+        self.seconds = 0
+        settings.put("preview_interval", 1.0)
+
+
 @pytest.fixture
 def slow(monkeypatch):
     """Make every iteration take a while, so that a test can step in."""
     from napari_dip.prior.loop import Run
 
-    advance = Run.advance
+    advance, pace = Run.advance, Pace()
 
     def slowly(self):
-        time.sleep(0.02)
+        time.sleep(pace.seconds)
         return advance(self)
 
     monkeypatch.setattr(Run, "advance", slowly)
+    return pace
 
 
 @pytest.fixture

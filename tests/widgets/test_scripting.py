@@ -74,6 +74,7 @@ def test_python_and_command_go_on_as_long_as_the_user_did(
         widget.scrubber.more.setValue(extra)
         widget.scrubber.go_on_button.click()
         until(lambda: widget.controller.state == "idle")
+    slow.quicken()
     result = viewer.layers[RESULT].data
     widget.python_button.click()
     assert "extra_iterations=20" in QApplication.clipboard().text()
@@ -97,6 +98,7 @@ def test_python_keeps_what_the_user_kept(
     widget.scrubber.slider.setValue(0)
     widget.python_button.click()
     assert "kept.append" in QApplication.clipboard().text()
+    slow.quicken()
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
 
 

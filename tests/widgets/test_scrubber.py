@@ -99,8 +99,9 @@ def test_every_plane_has_moments_of_its_own(
     assert np.array_equal(layer.data, result)
 
 
-def test_without_a_result_there_is_nothing_to_look_back_at(done, finish):
+def test_without_a_result_there_is_nothing_to_look_back_at(done, finish, slow):
     viewer, widget = done
+    slow.quicken()
     viewer.layers.remove(RESULT)
     assert not widget.scrubber.isVisibleTo(widget)
     assert widget.controller.last is None
@@ -144,6 +145,7 @@ def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
     until(lambda: bool(reports) and reports[-1].step > 3)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
+    slow.quicken()
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
     stopped = viewer.layers[RESULT]

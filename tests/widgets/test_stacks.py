@@ -70,9 +70,10 @@ def test_the_residual_is_read_plane_by_plane(stopped_stack, until):
 
 
 def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
-    stopped_stack, until, messages
+    stopped_stack, until, slow, messages
 ):
     viewer, widget = stopped_stack()
+    slow.seconds = 0
     layer, controller = viewer.layers[RESULT], widget.controller
     first = layer.data[0].copy()
     parts = []
@@ -118,8 +119,9 @@ def test_a_stack_can_go_on_before_there_are_images_to_look_back_at(
     assert scrubber.label.text() == "Shown: the result"
 
 
-def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish):
+def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish, slow):
     viewer, widget = stopped_stack()
+    slow.quicken()
     layer = viewer.layers[RESULT]
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
@@ -172,6 +174,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     assert f"Plane {shown + 1} is done as far as it was" in widget.panel.progress.text()
     assert messages == []
     assert viewer.dims.current_step[0] == shown
+    slow.quicken()
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
     assert np.isfinite(viewer.layers[RESULT].data).all()
