@@ -629,6 +629,29 @@ def test_estimate_covers_what_the_backward_pass_keeps():
     assert needed.seconds is None
 
 
+def test_estimate_counts_equal_networks_once(monkeypatch):
+    counted = []
+    count = runtime.saved_bytes
+    monkeypatch.setattr(
+        runtime, "saved_bytes", lambda *a: counted.append(a) or count(*a)
+    )
+    y = torch.zeros(1, 1, 48, 80)
+
+    def memory(architecture):
+        return estimate(Problem(y), Prior(architecture, Noise(5)), SETTINGS).memory
+
+    first = memory(Architecture.uniform(7, 2))
+    assert memory(Architecture.uniform(7, 2)) == first
+    assert len(counted) == 1
+    assert memory(Architecture.uniform(9, 2)) > first
+    assert len(counted) == 2
+    # One of the user's own may have no hash.
+    own = Architecture.uniform(7, 2)
+    unhashable = type("Own", (Architecture,), {"__hash__": None})(*vars(own).values())
+    assert memory(unhashable) == first
+    assert len(counted) == 3
+
+
 def test_estimate_measures_time_where_asked(problem):
     needed = estimate(problem, PRIOR, SETTINGS, trial=True)
     assert 0 < needed.seconds < 10
