@@ -17,7 +17,7 @@ from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_sing
 from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_level import mean_noise
+from napari_dip.tasks.noise_level import noise_by_brightness
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import AROUND, Block
@@ -153,10 +153,11 @@ def missed_restored(plane: Plane) -> Step:
     ended before it has learnt the image.  If it differs by more than `FAILED` times
     the noise from the noisy image, that is nearer to the truth.
     """
-    sigma = [
-        mean_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
+    variance = [
+        noise_by_brightness(v[None], u)[1].mean()
+        for v, u in zip(plane.values, plane.noisy, strict=True)
     ]
-    noise = NoiseModel.gaussian(np.maximum(np.square(sigma), LEAST))
+    noise = NoiseModel.gaussian(np.maximum(variance, LEAST))
     give_back = posterior_mean(plane, noise)
     measurement, known = without_constant(plane).tensors()
 

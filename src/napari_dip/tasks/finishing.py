@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise_level import noise_by_brightness
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
@@ -157,14 +158,20 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     would count as structure that was missed.
 
     Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
-    pixels is below: there the fit has missed nothing but noise.  Channels miss the same
-    structure, so ``v - s^2`` is averaged over them, weighted by the certainty s^-4.
+    pixels is below: there the fit has missed nothing but noise.  That may be where the
+    image is dark, so that it is no less than the variance in flat blocks as bright.
+    Channels miss the same structure, so ``v - s^2`` is averaged over them, weighted by
+    the certainty s^-4.
     """
     import torch
 
     from napari_dip.prior.operators import gaussian_blur
 
     measurement, known = without_constant(plane).tensors()
+    flat = []
+    if noise is None:
+        channels = zip(plane.values, plane.noisy, strict=True)
+        flat = [noise_by_brightness(v[None], u) for v, u in channels]
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
@@ -186,7 +193,12 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
             values = local.flatten(2)[..., weight.flatten() > 0]
             values = values[..., :: 1 + values.shape[-1] // SAMPLE]
             lowest = values.quantile(0.1, dim=-1).reshape(level.shape)
-            level = (TAKEN_UP * lowest).clamp(min=1e-12)
+            as_bright = [
+                np.interp(b, *steps)
+                for b, steps in zip(pooled(average)[0].cpu().numpy(), flat, strict=True)
+            ]
+            level = level.new_tensor(np.stack(as_bright))[None]
+            level = torch.maximum(level, TAKEN_UP * lowest).clamp(min=1e-12)
             local = local / level
         if len(plane.values) > 1:
             certainty = level.square().reciprocal()

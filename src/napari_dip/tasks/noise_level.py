@@ -103,8 +103,10 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     return _flat_noise(blocks, weight) if len(blocks) else (0.0, 0.0)
 
 
-def mean_noise(values: Float, known: Mask) -> float:
-    """Estimate the mean noise of the known pixels, which may grow with the signal.
+def noise_by_brightness(
+    values: Float, known: Mask
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate the noise of the known pixels, which may grow with the signal.
 
     The blocks are ordered by their brightness and divided into up to `BRIGHTNESSES`
     groups of equal size, of which each tells its noise as in `known_noise`: the
@@ -119,16 +121,18 @@ def mean_noise(values: Float, known: Mask) -> float:
 
     Returns
     -------
-    float
-        Standard deviation in the units of `values`; 0 where too little is known.
+    tuple of ndarray
+        Brightness of every group, rising, and the variance of its noise; one group
+        without noise where too little is known.
     """
     blocks, weight = _known_blocks(values, known)
     if not len(blocks):
-        return 0.0
-    order = np.argsort((blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2)))
+        return np.zeros(1), np.zeros(1)
+    means = (blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
+    order = np.argsort(means)
     groups = np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES))
     levels = [_flat_noise(blocks[group], weight[group])[0] for group in groups]
-    return float(np.mean(np.square(levels)) ** 0.5)
+    return np.array([np.median(means[group]) for group in groups]), np.square(levels)
 
 
 def _known_blocks(
