@@ -14,7 +14,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
-from napari_dip.tasks.noise_level import known_noise
+from napari_dip.tasks.noise_level import growing_noise, known_noise
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -504,3 +504,26 @@ def test_random_pixels_of_a_photograph_are_filled_in(random):
 def test_it_stops_by_itself(image, mask):
     step = next(iter(iterate("inpaint", image, mask, device="cpu")))
     assert 50 < step.maximum < 1000
+
+
+def test_photon_noise_of_the_known_pixels_is_taken_away_in_bright_places_too(random):
+    truth = skimage.data.camera()[60:156, 190:286].astype(np.float64)
+    counts = random.poisson(truth / 255 * 30)
+    mask = random.random(truth.shape) < 0.2
+    fit = inpaint(counts, mask, keep_known=False, full_output=True)
+    assert fit.settings["planes"][0]["analysis"]["noise"]["gain"][0] > 0
+    error, before = (
+        np.sqrt(np.mean((image * 255 / 30 - truth) ** 2))
+        for image in (fit.image, counts)
+    )
+    assert error < 0.5 * before  # 0.85 with the noise of the dark places everywhere
+
+
+@pytest.mark.parametrize("sigma", [10, 25])
+def test_even_noise_of_the_known_pixels_stays_even(sigma, random):
+    for truth in (skimage.data.camera(), skimage.data.coins()):
+        truth = truth[60:188, 180:308]
+        noisy = np.clip(truth + random.normal(0, sigma, truth.shape), 0, 255)
+        known = random.random(truth.shape) < 0.6
+        values = (noisy / 255)[None].astype(np.float32)
+        assert growing_noise(values, known) is None

@@ -24,7 +24,7 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, single_or_list
-from napari_dip.tasks.noise_level import known_noise
+from napari_dip.tasks.noise_level import growing_noise, known_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -176,11 +176,22 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
         noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
+    noise = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST))
+    level = sigma**2
+    if noisy:
+        growing = [
+            growing_noise(v[None], u) or (variance, 0.0, 0.0)
+            for v, u, variance in zip(
+                plane.values, plane.noisy, noise.variance, strict=True
+            )
+        ]
+        noise = NoiseModel(*zip(*growing, strict=True))
+        level = noise.level(plane.values, plane.noisy)
     return Analysis.of(
         plane,
         block.channels,
-        noise=NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST)),
-        levels=tuple((sigma**2).tolist()),
+        noise=noise,
+        levels=tuple(level.tolist()),
         noisy=noisy,
         mask=geometry(missing) if recipe.kind == "auto" else recipe.kind,
         missing=float(missing.mean()),

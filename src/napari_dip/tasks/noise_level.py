@@ -29,6 +29,14 @@ LEAST = 0.2
 BRIGHTNESSES, GROUP = 4, 32
 """Groups of blocks of like brightness, and the fewest blocks of a group."""
 
+GROWING = 3.0
+"""Variance of the noise of the brightest pixels, over that of the darkest, from which
+on it depends on the signal: texture, too, may differ with the brightness."""
+
+STRAIGHT = 0.75
+"""Least variance of a group, over that on the line from the darkest to the brightest:
+bright texture rises suddenly."""
+
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
@@ -133,6 +141,33 @@ def noise_by_brightness(
     groups = np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES))
     levels = [_flat_noise(blocks[group], weight[group])[0] for group in groups]
     return np.array([np.median(means[group]) for group in groups]), np.square(levels)
+
+
+def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | None:
+    """Estimate noise whose variance grows with the signal, as photon noise does.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    known : ndarray
+        bool, (Y, X) or (Z, Y, X), false where missing.
+
+    Returns
+    -------
+    tuple of float, optional
+        Variance at a brightness, variance per brightness above it, and that brightness,
+        in the units of `values`; None unless the variance rises from group to group of
+        `noise_by_brightness`, along a line, to `GROWING` times that of the darkest.
+    """
+    brightness, variance = noise_by_brightness(values, known)
+    ends = [0, -1]
+    line = np.interp(brightness, brightness[ends], variance[ends])
+    rising = bool((np.diff(variance) > 0).all() and (variance > STRAIGHT * line).all())
+    if not rising or variance[-1] < GROWING * variance[0]:
+        return None
+    gain, _ = np.polyfit(brightness, variance, 1)
+    return max(float(variance[0]), 1e-10), float(gain), float(brightness[0])
 
 
 def _known_blocks(
