@@ -168,10 +168,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     from napari_dip.prior.operators import gaussian_blur
 
     measurement, known = without_constant(plane).tensors()
-    flat = []
-    if noise is None:
-        channels = zip(plane.values, plane.noisy, strict=True)
-        flat = [noise_by_brightness(v[None], u) for v, u in channels]
+    flat_variance = noise_as_bright(plane) if noise is None else None
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
@@ -189,16 +186,12 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
             excess = 1 + (excess - expected) / variance
             level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
         local = pooled(excess)
-        if noise is None:
+        if flat_variance is not None:
             values = local.flatten(2)[..., weight.flatten() > 0]
             values = values[..., :: 1 + values.shape[-1] // SAMPLE]
             lowest = values.quantile(0.1, dim=-1).reshape(level.shape)
-            as_bright = [
-                np.interp(b, *steps)
-                for b, steps in zip(pooled(average)[0].cpu().numpy(), flat, strict=True)
-            ]
-            level = level.new_tensor(np.stack(as_bright))[None]
-            level = torch.maximum(level, TAKEN_UP * lowest).clamp(min=1e-12)
+            level = torch.maximum(flat_variance(pooled(average)), TAKEN_UP * lowest)
+            level = level.clamp(min=1e-12)
             local = local / level
         if len(plane.values) > 1:
             certainty = level.square().reciprocal()
@@ -206,6 +199,21 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
             local = 1 + missed / certainty.sum(1, keepdim=True) / level
         gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
         return average + gain * (y - average)
+
+    return step
+
+
+def noise_as_bright(plane: Plane) -> Step:
+    """Return the step that maps an image to the variance of flat blocks as bright."""
+    groups = [
+        noise_by_brightness(v[None], u)
+        for v, u in zip(plane.values, plane.noisy, strict=True)
+    ]
+
+    def step(image: Tensor) -> Tensor:
+        channels = zip(image[0].cpu().numpy(), groups, strict=True)
+        variance = [np.interp(values, *group) for values, group in channels]
+        return image.new_tensor(np.stack(variance))[None]
 
     return step
 

@@ -179,11 +179,9 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     noise = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST))
     level = sigma**2
     if noisy:
+        channels = zip(plane.values, plane.noisy, noise.variance, strict=True)
         growing = [
-            growing_noise(v[None], u) or (variance, 0.0, 0.0)
-            for v, u, variance in zip(
-                plane.values, plane.noisy, noise.variance, strict=True
-            )
+            growing_noise(v[None], u) or (even, 0.0, 0.0) for v, u, even in channels
         ]
         noise = NoiseModel(*zip(*growing, strict=True))
         level = noise.level(plane.values, plane.noisy)
