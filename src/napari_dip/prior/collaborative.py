@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -54,6 +54,7 @@ def collaborative_filter(
     *,
     window: int = WINDOW,
     step: int = STEP,
+    covariance: Tensor | None = None,
 ) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
@@ -77,8 +78,7 @@ def collaborative_filter(
         float32, (1, C, Y, X) or (1, C, Z, Y, X), 16 pixels a side or more along Y and
         X.  Planes near by are looked at for similar patches, too.
     variance : Tensor
-        Variance of the noise, of the same shape; the noise must be independent between
-        pixels and channels.  In a group its mean counts.
+        Variance of the noise, of the same shape.  In a group its mean counts.
     smoothed : float
         The factor a of the first round, above 0: below 1 where the pilot is smoother
         than the image, so that it tells of less signal than there is.  The first
@@ -90,6 +90,11 @@ def collaborative_filter(
         at most `WINDOW_IN_VOLUMES`.
     step : int
         Pixels from reference to reference, at most the side of a patch.
+    covariance : Tensor, optional
+        Covariance R of the values of a patch, (n, n), channel by channel, of noise of
+        variance 1 that neighbours share.  Then only the second estimate is made, with
+        ``B = (Z^T Z + k a s^2 R)^-1 Z^T Z``.  Without it the noise is independent
+        between pixels and channels.
 
     Returns
     -------
@@ -119,12 +124,16 @@ def collaborative_filter(
     groups: Groups = find_groups(x, grouping)
     if rounds > 1:
         groups = list(groups)
+    estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]]
     for number in range(rounds):
         if number:
             y = torch.lerp(x, y, KEPT)
             level = level * KEPT**2 * (EXCESS if number == 1 else 1)
             smoothed = 1
-        estimates = partial(_estimates, smoothed)
+        if covariance is None:
+            estimates = partial(_estimates, smoothed)
+        else:
+            estimates = partial(_estimate_shared, covariance.to(x), smoothed)
         x = filter_groups(torch.stack([y, x, level]), groups, grouping, estimates)
     return x.reshape(noisy.shape) * unit
 
@@ -148,6 +157,20 @@ def _estimates(
     inverse, level = regularised_inverse(power, count * smoothed * noise)
     gain = identity - level * inverse
     left = gain.square().sum(dim=(1, 2), keepdim=True)
+    yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
+
+
+def _estimate_shared(
+    covariance: Tensor, smoothed: float, y: Tensor, x: Tensor, noise: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the second estimate under noise that neighbours share."""
+    count = x.shape[1]
+    mean = x.mean(dim=1, keepdim=True)
+    power = x.mT @ x - count * mean.mT @ mean
+    total = power + count * smoothed * noise * covariance
+    inverse, _ = regularised_inverse(total, torch.zeros_like(noise))
+    gain = inverse @ power
+    left = ((gain.mT @ covariance) * gain.mT).sum(dim=(1, 2), keepdim=True)
     yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
 
 

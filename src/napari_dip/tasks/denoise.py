@@ -14,6 +14,7 @@ from napari_dip.tasks.finishing import (
     blurred_mean,
     channel_weights,
     collaborative,
+    collaborative_shared,
     in_turn,
     posterior_deviation,
     posterior_mean,
@@ -164,7 +165,9 @@ def plan_of(
         in_turn([*quick, *slow]),
         details,
         preview=in_turn(quick),
-        deviation=posterior_deviation(plane, noise) if slow else None,
+        deviation=posterior_deviation(plane, noise)
+        if slow and not analysis.correlated
+        else None,
     )
 
 
@@ -187,7 +190,9 @@ def _steps(
         quick.append(blurred_mean(plane, analysis.noise))
     if "wiener" in preset.finish:
         quick.append(wiener_mean(plane, analysis.noise))
-    if "collaborative" in preset.finish:
+    if "collaborative" in preset.finish and analysis.correlated:
+        slow.append(collaborative_shared(plane))
+    elif "collaborative" in preset.finish:
         slow.append(collaborative(plane, analysis.noise, preset.finish))
         if analysis.noise.kind != "gaussian":
             slow.append(same_mean(plane, analysis.noise))
@@ -217,8 +222,9 @@ estimate similar patches of the noisy image together (NL-Ridge and NL-Bayes), in
 between which half of the noise is put back (LIChI).  Their first pilot is the result,
 averaged with the first step of BM3D.  Low frequencies are those of the same filter at
 half the resolution.  Noise that reaches into neighbouring pixels is
-recognised and fitted without hiding; noise that channels share, and impulses, take a
-longer fit without filters.""",
+recognised and fitted without hiding; its covariance is measured in flat places, and the
+filter of similar patches takes it into account (Noise Clinic).  Noise that channels share, and impulses,
+take a longer fit without filters.""",
 )
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import noise_by_brightness
 from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.shared_noise import shared_noise
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ leaves out would be taken for signal."""
 TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
 part has been taken up, and it is often weakest there."""
+
+FLATTEST = 1.2
+"""Noise that neighbours share, over what it is in the flattest places."""
 
 WIDE_PIXELS = 36
 """Pixels of a wide patch, six a side, of images of up to `WIDE_CHANNELS` channels."""
@@ -290,7 +294,7 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
 
     gaussian = noise.kind == "gaussian"
     rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
-    search = DENSE if "dense" in finish else {}
+    search: dict[str, Any] = DENSE if "dense" in finish else {}
     smoothed = 1.0
     if "thresholds" in finish:
         smoothed = SMOOTHED if gaussian else SMOOTHED_PHOTONS
@@ -311,6 +315,51 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
         return estimate if coarse is None else with_low_frequencies(estimate, coarse)
 
     return _filtered(plane, noise, filter_noisy, 1)
+
+
+def collaborative_shared(plane: Plane) -> Step:
+    """Return the step that estimates similar patches under noise that neighbours share.
+
+    Its level at every brightness and its covariance are measured where the pilot is
+    flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
+    pilot, for an estimate by thresholds, then with the mean of both, for the estimate
+    of similar patches.  Nothing is done where no place tells the noise.
+    """
+    import torch
+
+    from napari_dip.prior import thresholding
+    from napari_dip.prior.collaborative import VALUES, collaborative_filter
+    from napari_dip.prior.groups import patch_side
+
+    measurement, known = without_constant(plane).tensors()
+
+    def step(restored: Tensor) -> Tensor:
+        weight = known.to(restored.device)
+        y = torch.lerp(restored, measurement.to(restored.device), weight)
+
+        def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
+            image = pilot[0].cpu().numpy()
+            noise = shared_noise(plane.values, image, plane.noisy)
+            if noise is None:
+                return None
+            covariance = noise.covariance(side)
+            return y.new_tensor(noise.at(image))[None], y.new_tensor(covariance)
+
+        noise = noise_by(restored, thresholding.SIDE)
+        if noise is None:
+            return restored
+        first = thresholding.collaborative_threshold(y, *noise)
+        pilot = torch.lerp(restored, first, THRESHOLDED)
+        noise = noise_by(pilot, patch_side(VALUES, y.shape[1]))
+        if noise is None:
+            return restored
+        variance, covariance = noise
+        filtered = collaborative_filter(
+            y, pilot, variance, FLATTEST, covariance=covariance
+        )
+        return torch.lerp(restored, filtered, weight)
+
+    return step
 
 
 def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:

@@ -1,0 +1,119 @@
+"""Noise that neighbouring pixels share, measured where an image is flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.noise_correlation import flattest, without_slopes
+from napari_dip.tasks.patches import Mask, cut_blocks
+
+SIDE = 16
+"""Side of the blocks: three times as far as the noise of cameras reaches."""
+
+BRIGHTNESSES, GROUP = 4, 32
+"""Groups of blocks of like brightness, and the fewest blocks of a group."""
+
+
+@dataclass(frozen=True)
+class SharedNoise:
+    """Noise in flat blocks.
+
+    Attributes
+    ----------
+    brightness, variance : ndarray
+        (groups, C): mean of the blocks, rising in the mean of the channels, and
+        variance of their noise.
+    rest : list of ndarray
+        Noise of the blocks of every group, (n, C, SIDE, SIDE), of variance 1.
+    """
+
+    brightness: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    rest: list[NDArray[np.float64]]
+
+    def at(self, image: Float) -> Float:
+        """Return the variance at every value of an image (C, ...)."""
+        variance = np.empty_like(image)
+        for channel, values in enumerate(image):
+            order = np.argsort(self.brightness[:, channel])
+            known = self.brightness[order, channel], self.variance[order, channel]
+            variance[channel] = np.interp(values, *known)
+        return variance
+
+    def covariance(self, side: int) -> NDArray[np.float64]:
+        """Return the covariance of the values of patches, of variance 1 each.
+
+        It is (C * side ** 2,) * 2; values are ordered by channel, row and column.
+        """
+        total: NDArray[np.float64] | float = 0.0
+        for rest in self.rest:
+            views = sliding_window_view(rest, (side, side), axis=(2, 3))
+            patches = np.moveaxis(views, 1, 3).reshape(-1, rest.shape[1] * side**2)
+            total = total + patches.T @ patches / len(patches)
+        total = np.asarray(total)
+        scale = np.sqrt(np.diag(total))
+        covariance: NDArray[np.float64] = total / np.outer(scale, scale)
+        return covariance
+
+
+def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | None:
+    """Measure the noise of an image where an estimate of it is flat.
+
+    The blocks are ordered by their brightness and divided into up to `BRIGHTNESSES`
+    groups of equal size.  Those of each group whose estimate varies least about a plane
+    are flat.  They are not chosen by their noise, as by the noisy values they would be
+    (blocks of low variance, each brightness by itself: Lebrun, Colom, Morel, The noise
+    clinic: a blind image denoising algorithm, 2015).
+
+    Parameters
+    ----------
+    values, estimate : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    usable : ndarray
+        bool, of the same shape; values that hold noise.
+
+    Returns
+    -------
+    SharedNoise, optional
+        None where no block is whole, or the flat ones have no noise.
+    """
+    whole = _blocks(usable).all(axis=(1, 2, 3))
+    noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
+    if not len(noisy):
+        return None
+    order = np.argsort(smooth.mean(axis=(1, 2, 3)))
+    brightness, variance, rest = [], [], []
+    freedom = (SIDE**2 - 3) / SIDE**2
+    for group in np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES)):
+        rough = _rest(smooth[group]).var(axis=(1, 2, 3))
+        flat = group[flattest(rough)]
+        noise = _rest(noisy[flat])
+        power = (noise**2).mean(axis=(0, 2, 3)) / freedom
+        if not power.all():
+            return None
+        brightness.append(smooth[flat].mean(axis=(0, 2, 3)))
+        variance.append(power)
+        rest.append(noise / np.sqrt(power)[:, None, None])
+    return SharedNoise(np.array(brightness), np.array(variance), rest)
+
+
+def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the blocks of all planes, (n, C, SIDE, SIDE)."""
+    planes = image.reshape(len(image), -1, *image.shape[-2:])
+    channels = [
+        np.concatenate([cut_blocks(plane, SIDE) for plane in channel])
+        for channel in planes
+    ]
+    return np.stack(channels, axis=1)
+
+
+def _rest(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return blocks of all channels without their means and slopes."""
+    flat = blocks.reshape(-1, SIDE, SIDE)
+    centred = flat - flat.mean(axis=(1, 2), keepdims=True)
+    return without_slopes(centred, np.ones(flat.shape)).reshape(blocks.shape)

@@ -1,0 +1,76 @@
+"""Noise that neighbours share: its level, its covariance, and the filter."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.data import camera
+
+from napari_dip import denoise
+from napari_dip.tasks.shared_noise import SIDE, shared_noise
+
+
+def blurred_noise(shape, sigma=1.0, seed=0):
+    """Return noise of variance 1 that neighbours share along Y and X."""
+    white = np.random.default_rng(seed).normal(size=shape)
+    noise = gaussian_filter(white, [0] * (len(shape) - 2) + [sigma] * 2, mode="wrap")
+    return (noise / noise.std()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def ramp():
+    return np.repeat(np.linspace(0.2, 0.8, 256, dtype=np.float32)[None], 256, 0)[None]
+
+
+def test_level_grows_with_brightness_as_the_noise_does(ramp):
+    noisy = ramp + 0.1 * ramp**0.5 * blurred_noise(ramp.shape)
+    noise = shared_noise(noisy, ramp, np.ones(ramp.shape, bool))
+    variance = noise.at(ramp)
+    ratio = (variance / (0.01 * ramp))[0, 0, 32:-32]
+    assert 0.7 < ratio.min() and ratio.max() < 1.3  # six seeds: 0.8 to 1.15
+    assert variance[0, 0, -40] > 1.8 * variance[0, 0, 40]
+
+
+def test_covariance_is_that_of_the_blur(ramp):
+    noisy = ramp + 0.05 * blurred_noise(ramp.shape)
+    covariance = shared_noise(noisy, ramp, np.ones(ramp.shape, bool)).covariance(4)
+    assert np.allclose(np.diag(covariance), 1)
+    assert abs(covariance[0, 1] - np.exp(-1 / 4)) < 0.12
+    assert abs(covariance[0, 5] - np.exp(-2 / 4)) < 0.15
+    assert np.linalg.eigvalsh(covariance).min() > -1e-9
+
+
+def test_channels_that_share_noise_are_seen_to(ramp):
+    common = blurred_noise(ramp.shape)
+    noisy = np.concatenate([ramp + 0.05 * common, ramp + 0.1 * common])
+    estimate = np.concatenate([ramp, ramp])
+    noise = shared_noise(noisy, estimate, np.ones(noisy.shape, bool))
+    assert noise.covariance(4)[0, 16] == pytest.approx(1, abs=1e-6)
+    assert noise.variance[0, 1] == pytest.approx(4 * noise.variance[0, 0])
+
+
+def test_blocks_that_are_not_whole_tell_nothing(ramp):
+    noisy = ramp + 0.05 * blurred_noise(ramp.shape)
+    usable = np.ones(ramp.shape, bool)
+    usable[:, :, 100:] = False
+    noisy[~usable] = 100
+    noise = shared_noise(noisy, ramp, usable)
+    assert noise.variance.max() < 0.05**2 * 1.3
+    usable[:, ::SIDE] = False
+    assert shared_noise(noisy, ramp, usable) is None
+
+
+def test_flat_places_without_noise_tell_nothing(ramp):
+    assert shared_noise(np.ones_like(ramp), ramp, np.ones(ramp.shape, bool)) is None
+
+
+def test_filter_takes_away_what_a_posterior_mean_leaves():
+    truth = camera()[128:256, 160:288].astype(np.float32)
+    noisy = truth + 15 * blurred_noise(truth.shape, 0.8)
+    fit = denoise(noisy, iterations=60, seed=0, full_output=True)
+    assert fit.settings["planes"][0]["analysis"]["correlated"]
+
+    def error(image):
+        return np.sqrt(np.mean((image - truth) ** 2))
+
+    # Three seeds of the noise: 0.55 to 0.63 of the input's error.
+    assert error(fit.image) < 0.75 * error(noisy)
