@@ -150,9 +150,9 @@ class _Fit:
     @property
     def can_share(self) -> bool:
         """Whether its network can be shared by all planes."""
-        from napari_dip.prior.local import Local
+        from napari_dip.prior.architecture import is_local
 
-        local = isinstance(self.prior.architecture, Local)
+        local = is_local(self.prior.architecture)
         return local and self.settings.average == "weights"
 
     def shared_seconds(self) -> float:
