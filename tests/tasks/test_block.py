@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from napari_dip import denoise, estimate, inpaint
+from napari_dip import deconvolve, denoise, estimate, inpaint
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.fit import run_to_end
@@ -103,6 +103,17 @@ def test_an_analysis_goes_through_json_and_makes_the_same_fit(noisy):
     np.testing.assert_array_equal(again, fit.image)
     kept = Analysis.from_dict(fit.settings["planes"][0]["analysis"])
     assert Analysis.from_dict(stored) == kept
+
+
+@pytest.mark.usefixtures("narrow")
+def test_an_analysis_of_an_older_version_makes_the_same_fit(noisy):
+    psf = np.outer(*[np.hanning(7)] * 2)
+    given = {"iterations": 2, "full_output": True, **FIXED}
+    fit = deconvolve(noisy[0], psf, **given)
+    known = fit.settings["planes"][0]["analysis"]
+    older = {k: v for k, v in known.items() if k not in ("sharp_span", "warnings")}
+    again = deconvolve(noisy[0], psf, analysis=older, **given)
+    np.testing.assert_array_equal(again.image, fit.image)
 
 
 @pytest.mark.usefixtures("narrow")

@@ -1,5 +1,7 @@
 """Restoring with one's own operator: units, shapes, several measurements, errors."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,25 @@ def test_several_measurements_at_once(truth):
     for axis, projection in ((1, both[0]), (0, both[1])):
         apart = np.abs(found.mean(axis) - projection).mean()
         assert apart < 0.3 * projection.std()
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_the_range_of_the_image_is_in_the_analysis(truth, monkeypatch):
+    measured = halve(torch.from_numpy(truth)[None, None])[0, 0].numpy()
+    given = {"shape": truth.shape, "full_output": True, **SHORT}
+    fit = restore(measured, halve, **given)
+    (facts,) = fit.settings["planes"]
+    known = json.loads(json.dumps(facts["analysis"]))
+    low, high = facts["range"]
+    assert known["offset"] == [low]
+    assert low + known["span"][0] == high
+    # One of an older version has the scale of an image that nothing is known of.
+    older = {**known, "offset": [0.0], "span": [1.0]}
+    again = restore(measured, halve, analysis=older, **given)
+    np.testing.assert_array_equal(again.image, fit.image)
+    monkeypatch.setattr("napari_dip.tasks.restore._range", None)
+    again = restore(measured, halve, analysis=known, **given)
+    np.testing.assert_array_equal(again.image, fit.image)
 
 
 def test_one_operator_may_return_several_tensors(truth):

@@ -1,12 +1,16 @@
 """One network for all planes of a data set."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from torch import nn
 
 from napari_dip import denoise
 from napari_dip.errors import InputError
-from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.architecture import ARCHITECTURES, Architecture
 from napari_dip.tasks import presets, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
@@ -226,6 +230,48 @@ def test_noise_that_needs_whole_planes_is_fitted_plane_by_plane(stack, changed_p
     fit = denoise(stack, noise="impulse", full_output=True, **QUICK)
     assert len(fit.settings["planes"]) == 4
     assert any("share: no network can be shared" in w for w in fit.warnings)
+
+
+def test_a_network_that_sees_more_than_a_window_is_not_shared(stack, monkeypatch):
+    whole = Architecture.uniform(8, 2)
+    with pytest.raises(InputError, match="architecture must be one whose weights"):
+        denoise(stack, architecture=whole, **QUICK)
+    monkeypatch.setattr(sharing, "ENOUGH", stack.size)
+    auto = {**QUICK, "share": "auto", "full_output": True}
+    assert len(denoise(stack, architecture=whole, **auto).settings["planes"]) == 4
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A few convolutions, one after the other."""
+
+    local: ClassVar[bool] = True
+    width: int = 8
+
+    @property
+    def widest(self):
+        return self.width
+
+    def multiple(self, ndim):
+        return (1,) * ndim
+
+    def build(self, inputs, outputs, sides, generator):
+        first = nn.Conv2d(inputs, self.width, 3, padding=1)
+        last = nn.Conv2d(self.width, outputs, 1)
+        network = nn.Sequential(first, nn.LeakyReLU(0.2), last, nn.Sigmoid())
+        if generator is not None:
+            for p in network.parameters():
+                nn.init.uniform_(p, -0.1, 0.1, generator=generator)
+        return network
+
+
+def test_a_network_of_the_user_can_be_shared(stack, monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "plain", Plain)
+    changes = {"full_output": True, **QUICK}
+    fit = denoise(stack, architecture=Plain(), **changes)
+    assert [p["architecture"]["name"] for p in fit.settings["planes"]] == ["plain"]
+    again = denoise(stack, weights=fit.weights, **changes)
+    np.testing.assert_array_equal(again.image, fit.image)
 
 
 def test_windows_are_drawn_from_what_holds_noise(stack):

@@ -1,13 +1,24 @@
 """Planes fitted tile by tile, each task."""
 
+import io
+
 import numpy as np
 import pytest
+import skimage.data
+import torch
+from PIL import Image
 from scipy import ndimage
 
 import napari_dip
-from napari_dip import deconvolve, denoise
+from napari_dip import deconvolve, denoise, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
+from napari_dip.tasks import psf_check
+from napari_dip.tasks.deconvolve import TASK
+from napari_dip.tasks.planes import Planes
+from napari_dip.tasks.pool import Here
+from napari_dip.tasks.result import Result
+from napari_dip.tasks.task import Overrides
 
 FIXED = {"device": "cpu", "precision": "float32", "iterations": 2}
 PSF = np.outer(*[np.hanning(11)] * 2)
@@ -52,6 +63,50 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
     assert np.isfinite(fit.image).all()
     analyses = [block["analysis"] for block in fit.settings["planes"]]
     assert all(analysis == analyses[0] for analysis in analyses)
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_a_turned_psf_is_looked_for_once_in_an_image(monkeypatch):
+    looked = []
+    turned = "the PSF turned by 180 degrees explains the image better"
+    monkeypatch.setattr(
+        psf_check, "turn_warning", lambda *_: looked.append(1) or turned
+    )
+    fit = deconvolve(blobs(48, 300), PSF, tile=192, full_output=True, **FIXED)
+    assert len(fit.settings["planes"]) == 2
+    assert len(looked) == 1
+    assert fit.warnings == [turned]
+
+
+def test_tiles_of_a_blurred_image_have_its_scale():
+    image = blobs(48, 300)
+    image[:, 200:] = 100 + 0.1 * (image[:, 200:] - 100)  # what is bright is elsewhere
+    recipe = TASK.recipe(tile=192, device="cpu")
+    job = TASK.make_job(recipe, image, PSF)
+    planes = Planes(job, recipe, Overrides(), None, False, Here(job))
+    begun = planes.begin(0, next(job.layout.indices()), Result(np.empty_like(image)))
+    measured = []
+    for block, overrides in begun.parts:
+        (analysis,) = overrides.analysis
+        plane = job.scaled(begun.pixels, block, analysis.scale)
+        plan = job.plan(plane, block, analysis, job.preset(analysis))
+        measured.append(plan.problem.measurement[0, 0])
+    first, last = (block.start[1] for block, _ in begun.parts)
+    shared = measured[0].shape[1] - (last - first)
+    torch.testing.assert_close(measured[0][:, -shared:], measured[1][:, :shared])
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_tiles_of_a_file_share_colours_alike():
+    photo = np.tile(skimage.data.astronaut()[60:108, 180:280], (1, 3, 1))
+    photo[:, 100:] = photo[:, 100:].mean(axis=-1, keepdims=True)
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG", quality=20, subsampling="4:4:4")
+    opened = Image.open(file)
+    steps = sum((tuple(table) for table in opened.quantization.values()), ())
+    given = {"quantization": steps, "tile": 192, "full_output": True, **FIXED}
+    fit = remove_artifacts(np.asarray(opened), **given)
+    assert [p["subsampling"] for p in fit.settings["planes"]] == ["4:4:4"] * 2
 
 
 @pytest.mark.usefixtures("small_fits")

@@ -47,6 +47,14 @@ class Generates(Protocol):
         ...
 
 
+def is_local(network: Generates) -> bool:
+    """Return whether weights of a network serve images of every size.
+
+    The class of the network says so by a true attribute `local`.
+    """
+    return bool(getattr(network, "local", False))
+
+
 @dataclass(frozen=True)
 class Architecture(Halving):
     """An hourglass network as in Fig. 20 of the first paper.

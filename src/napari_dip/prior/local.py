@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Local(Halving):
     window is the same in every image, so that its weights serve other parts of the
     image and other images of the same kind.
     """
+
+    local: ClassVar[bool] = True
 
     widths: tuple[int, ...] = (32,) * 4
     flat_scales: int = 0

@@ -50,6 +50,14 @@ class Analysis:
         Value of every channel that stands for no light, in units of the image.
     levels : tuple of float
         Mean variance of the noise of every channel, in scaled units.
+    sharp_span : tuple of float
+        Range of the sharp image of every channel, in scaled units; empty where nothing
+        is deblurred.
+    subsampling : str
+        How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
+        is not asked.
+    warnings : tuple of str
+        What the user should know about the image.
     """
 
     channels: tuple[int, ...]
@@ -66,6 +74,9 @@ class Analysis:
     detail: float = 0.0
     background: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
+    sharp_span: tuple[float, ...] = ()
+    subsampling: str = ""
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def unknown(cls, channels: int) -> Analysis:

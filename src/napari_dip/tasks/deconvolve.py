@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array, without_single_axes
+from napari_dip.tasks.arrays import Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, plane_model, single_or_list
 from napari_dip.tasks.noise_level import gaussian_variance
@@ -111,8 +112,14 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         # With a PSF that is still unknown the residual means something else.
         return replace(chosen, finish=()) if recipe.blind else chosen
 
+    blurred = lru_cache(maxsize=1)(partial(_blurred, recipe.boundary, kernel))
+
+    def analyse(plane: Plane, block: Block) -> Analysis:
+        return _analyse(recipe, plane, block, kernel, blurred)
+
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, block, kernel, analysis, preset, warnings)
+        measured = blurred(plane, analysis.background, analysis.levels)
+        return _plan(recipe, measured, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
     return Job(
@@ -120,7 +127,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         preset,
         plan,
         image,
-        lambda plane, block: _analyse(recipe, plane, block),
+        analyse,
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
         reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
     )
@@ -215,43 +222,107 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return trimmed
 
 
-def _analyse(recipe: DeconvolveRecipe, plane: Plane, block: Block) -> Analysis:
-    """Find out scale, noise and background."""
+@dataclass(frozen=True, eq=False)
+class _Blurred:
+    """A measurement above its background.
+
+    Attributes
+    ----------
+    plane : Plane
+        Where it was taken.
+    psf : Tensor
+        The PSF.
+    blur : Convolution
+        The blur.
+    measurement, weight : Tensor
+        What was measured, and where it is known.
+    estimate : Tensor
+        The sharp image by Richardson-Lucy.
+    """
+
+    plane: Plane
+    psf: Tensor
+    blur: Convolution
+    measurement: Tensor
+    weight: Tensor
+    estimate: Tensor
+
+    @property
+    def sharp_span(self) -> tuple[float, ...]:
+        """Range of the sharp image of every channel; see `Analysis`.
+
+        Sharp images have brighter peaks than blurred ones.
+        """
+        known = self.plane.known > 0
+        pairs = zip(self.plane.values[:, known], self.estimate[0].numpy(), strict=True)
+        tops = [max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs]
+        return tuple(top / 0.9 if top > 0 else 1.0 for top in tops)
+
+
+def _blurred(
+    boundary: str,
+    kernel: NDArray[Any],
+    plane: Plane,
+    background: tuple[float, ...],
+    levels: tuple[float, ...],
+) -> _Blurred:
+    """Return a plane above its background, with an estimate of the sharp image."""
+    import torch
+
+    from napari_dip.prior.convolution import Convolution, richardson_lucy
+
+    above = plane.above(np.asarray(background))
+    values, weight = above.tensors()
+    psf = torch.from_numpy(kernel.astype(np.float32))
+    blur = Convolution(psf, weight.shape[2:], periodic=boundary == "periodic")
+    estimate = richardson_lucy(blur, values, weight, RICHARDSON_LUCY, levels)
+    return _Blurred(above, psf, blur, values, weight, estimate)
+
+
+def _analyse(
+    recipe: DeconvolveRecipe,
+    plane: Plane,
+    block: Block,
+    kernel: NDArray[Any],
+    blurred: Callable[..., _Blurred],
+) -> Analysis:
+    """Find out scale, noise and background, and whether the PSF is turned."""
     background = floors(recipe.background, plane)
     above = plane.above(background)
     noise = plane_model(above, recipe.noise, recipe.sigma)
-    return Analysis.of(
+    analysis = Analysis.of(
         plane,
         block.channels,
         noise=noise,
         levels=tuple(noise.level(above.values).tolist()),
         background=tuple(background.tolist()),
     )
+    measured = blurred(plane, analysis.background, analysis.levels)
+    turned = None
+    if block.plane == 0 and not recipe.blind:
+        variance = float(np.mean(analysis.levels)) / len(above.values)
+        mean, periodic = above.values.mean(axis=0), recipe.boundary == "periodic"
+        turned = psf_check.turn_warning(mean, above.known, kernel, variance, periodic)
+    warnings = () if turned is None else (turned,)
+    return replace(analysis, sharp_span=measured.sharp_span, warnings=warnings)
 
 
 def _plan(
     recipe: DeconvolveRecipe,
-    plane: Plane,
-    block: Block,
-    kernel: NDArray[Any],
+    measured: _Blurred,
     analysis: Analysis,
     preset: Preset,
     warnings: list[str],
 ) -> Plan:
-    import torch
-
-    psf = torch.from_numpy(kernel.astype(np.float32))
-    scaled = _scale(recipe, plane, psf, analysis)
-    problem = _problem(recipe, scaled)
-    if block.plane == 0 and not recipe.blind:
-        warnings = [*warnings, *_turned(recipe, scaled.plane, kernel, analysis)]
+    scaled = _scale(measured, analysis)
+    problem, psf = _problem(recipe, scaled), measured.psf
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
         scaled.plane.to_units,
         _polishing(scaled, polish),
-        scaled.details | {"psf": list(kernel.shape)},
-        list(warnings),
+        scaled.details | {"psf": list(psf.shape)},
+        [*warnings, *analysis.warnings],
         seeded=_blind(recipe, problem, scaled.blur, psf) if recipe.blind else None,
     )
 
@@ -295,29 +366,22 @@ class _Scaled:
         }
 
 
-def _scale(
-    recipe: DeconvolveRecipe, plane: Plane, psf: Tensor, analysis: Analysis
-) -> _Scaled:
-    """Scale a plane by an estimate of the sharp image."""
+def _scale(measured: _Blurred, analysis: Analysis) -> _Scaled:
+    """Scale a measurement by the range of the sharp image."""
     import torch
 
-    from napari_dip.prior.convolution import Convolution, richardson_lucy
-
-    above = plane.above(np.asarray(analysis.background))
-    values, weight = above.tensors()
-    periodic = recipe.boundary == "periodic"
-    blur = Convolution(psf, weight.shape[2:], periodic=periodic)
-    estimate = richardson_lucy(blur, values, weight, RICHARDSON_LUCY, analysis.levels)
-    unit = _unit(above.values[:, above.known > 0], estimate[0].numpy())
-    divisor = torch.from_numpy(per_channel(unit, above.values).astype(np.float32))
-    measurement = values / divisor
-    noise = analysis.noise.rescaled(unit)
+    above = measured.plane
+    # Analyses of older versions have no such range.
+    span = np.array(analysis.sharp_span or measured.sharp_span)
+    divisor = torch.from_numpy(per_channel(span, above.values).astype(np.float32))
+    measurement = measured.measurement / divisor
+    noise = analysis.noise.rescaled(span)
     return _Scaled(
-        replace(above, span=unit * above.span),
-        blur,
+        replace(above, span=span * above.span),
+        measured.blur,
         measurement,
-        weight,
-        estimate / divisor,
+        measured.weight,
+        measured.estimate / divisor,
         noise,
         noise.level(measurement[0].numpy()),
     )
@@ -352,29 +416,6 @@ def _blind(
         )
 
     return seeded
-
-
-def _turned(
-    recipe: DeconvolveRecipe, plane: Plane, kernel: NDArray[Any], analysis: Analysis
-) -> list[str]:
-    """Return a warning if the PSF explains the image better when it is turned."""
-    periodic = recipe.boundary == "periodic"
-    variance = float(np.mean(analysis.levels)) / len(plane.values)
-    mean = plane.values.mean(axis=0)
-    turned = psf_check.turn_warning(mean, plane.known, kernel, variance, periodic)
-    return [] if turned is None else [turned]
-
-
-def _unit(blurred: Float, sharp: Float) -> NDArray[np.float64]:
-    """Return what every channel is divided by so that its brightest peaks are near one.
-
-    Sharp images have brighter peaks than blurred ones.
-    """
-    tops = [
-        max(float(np.percentile(values, 99.9)) for values in pair)
-        for pair in zip(blurred, sharp, strict=True)
-    ]
-    return np.array([top / 0.9 if top > 0 else 1.0 for top in tops])
 
 
 def _term(recipe: DeconvolveRecipe, scaled: _Scaled) -> Term:

@@ -105,10 +105,13 @@ def forecast(
     if fits is None:
         fits = list(_fits(job, recipe))
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
-    finishing = sum(fit.finishing for fit in fits) * larger
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
-    if wants_sharing(job, recipe) and all(fit.can_share for fit in fits):
+    shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
+    finishing = larger * sum(
+        fit.finishing * (1 if shared else fit.finishes) for fit in fits
+    )
+    if shared:
         # One fit for all planes, which are then no more than looked at.
         looking = sum(fit.looking(larger) for fit in fits)
         seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
@@ -137,7 +140,10 @@ class _Fit:
     restarts : int
         How many fits there are from different seeds.
     prepared, finishing : float
-        Seconds that it takes before the first iteration and after the last.
+        Seconds that it takes before the first iteration, and to finish an image.
+    finishes : int
+        Images that are finished: with several fits their mean, and that of each, whose
+        spread is the uncertainty where the task has none of its own.
     """
 
     problem: Problem
@@ -146,13 +152,14 @@ class _Fit:
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
+    finishes: int = 1
 
     @property
     def can_share(self) -> bool:
         """Whether its network can be shared by all planes."""
-        from napari_dip.prior.local import Local
+        from napari_dip.prior.architecture import is_local
 
-        local = isinstance(self.prior.architecture, Local)
+        local = is_local(self.prior.architecture)
         return local and self.settings.average == "weights"
 
     def shared_seconds(self) -> float:
@@ -200,7 +207,10 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
             with torch.no_grad():
                 plan.finish(torch.rand(1, *plan.problem.image_shape))
             finishing = time.perf_counter() - began - prepared
-        yield _Fit(*fit, _restarts(recipe, preset), prepared, finishing)
+        restarts = _restarts(recipe, preset)
+        spread = restarts > 1 and plan.deviation is None
+        finishes = 1 + restarts if spread else 1
+        yield _Fit(*fit, restarts, prepared, finishing, finishes)
         began = time.perf_counter()
 
 

@@ -64,16 +64,19 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     _check_tables(recipe, layout)
 
     tables = recipe.quantization is not None
+    constrained = tables and recipe.preset != "paper"
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        return Analysis.of(plane, block.channels)
+        sharing = _subsampling(recipe, plane) if constrained else ""
+        return Analysis.of(plane, block.channels, subsampling=sharing)
 
     def preset(analysis: Analysis) -> Preset:
         return preset_for(recipe, "jpeg" if tables else "")
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         short = not tables and recipe.preset != "paper"
-        return _plan(recipe, plane.without_peaks() if short else plane)
+        plane = plane.without_peaks() if short else plane
+        return _plan(recipe, plane, analysis, constrained)
 
     return Job(
         layout,
@@ -105,7 +108,9 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
         )
 
 
-def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
+def _plan(
+    recipe: RemoveArtifactsRecipe, plane: Plane, analysis: Analysis, constrained: bool
+) -> Plan:
     from napari_dip.prior import terms
     from napari_dip.prior.jpeg import Constraints
     from napari_dip.prior.problem import Problem
@@ -114,8 +119,10 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
-    if recipe.quantization is not None and recipe.preset != "paper":
-        cells, measurement, details = _cells(recipe, plane)
+    if constrained:
+        # Analyses of older versions do not have it.
+        sharing = analysis.subsampling or _subsampling(recipe, plane)
+        cells, measurement, details = _cells(recipe, plane, sharing)
         offset, span = float(plane.offset[0]), float(plane.span[0])
         term = Constraints(cells, offset, span, NARROW)
         finish = _projection(plane, cells)
@@ -123,23 +130,24 @@ def _plan(recipe: RemoveArtifactsRecipe, plane: Plane) -> Plan:
     return Plan(problem, plane.to_units, finish, details)
 
 
-def _cells(
+def _decoded(
     recipe: RemoveArtifactsRecipe, plane: Plane
-) -> tuple[Cells, Tensor, dict[str, Any]]:
-    """Find the constraints, a first estimate, and what there is to say.
-
-    The network sees the first estimate, of which the blocks are gone already: shown
-    the image as it was decoded, which meets all constraints, it would return that.
-    """
+) -> tuple[Tensor, Tensor, list[tuple[int, ...]]]:
+    """Return the image as it was decoded, what is known of it, and the tables."""
     import torch
 
-    from napari_dip.prior import jpeg
-
-    assert recipe.quantization is not None
+    steps = recipe.quantization
+    assert steps is not None
     image = torch.from_numpy(plane.to_units(plane.values))[None]
     _, known = plane.tensors()
-    steps = recipe.quantization
-    tables = [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
+    return image, known, [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
+
+
+def _subsampling(recipe: RemoveArtifactsRecipe, plane: Plane) -> str:
+    """Return how the file shares colours; raise if its tables do not fit the image."""
+    from napari_dip.prior import jpeg
+
+    image, known, tables = _decoded(recipe, plane)
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
     if len(plane.values) == 1:
         names = ["4:4:4"]
@@ -147,21 +155,34 @@ def _cells(
     # Where colours hardly change all three fit, and most encoders take the coarsest.
     enough = max(cells.blocks for cells in cells_of.values()) - 0.02
     name = next(n for n in names if cells_of[n].blocks >= enough)
-    cells = cells_of[name]
-    if cells.share < FITTING:
+    share = cells_of[name].share
+    if share < FITTING:
         raise InputError(
-            f"quantization does not fit image: only {cells.share:.0%} of its "
+            f"quantization does not fit image: only {share:.0%} of its "
             f"coefficients are multiples of the steps; image must be the whole "
             f"decoded JPEG, from 0 to 255, neither cropped nor resized, with the "
             f"file's own tables and subsampling"
         )
-    first = jpeg.reapplied(image, tables, FACTORS[name])
+    return name
+
+
+def _cells(
+    recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str
+) -> tuple[Cells, Tensor, dict[str, Any]]:
+    """Find the constraints, a first estimate, and what there is to say.
+
+    The network sees the first estimate, of which the blocks are gone already: shown
+    the image as it was decoded, which meets all constraints, it would return that.
+    """
+    from napari_dip.prior import jpeg
+
+    image, known, tables = _decoded(recipe, plane)
+    factors = FACTORS[subsampling]
+    cells = jpeg.cells(image, known, tables, factors)
+    first = jpeg.reapplied(image, tables, factors)
     measurement = (first - float(plane.offset[0])) / float(plane.span[0])
-    return (
-        cells,
-        measurement,
-        {"subsampling": name, "coefficients that fit": cells.share},
-    )
+    details = {"subsampling": subsampling, "coefficients that fit": cells.share}
+    return cells, measurement, details
 
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:

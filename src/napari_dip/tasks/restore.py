@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from napari_dip.tasks.presets import Preset
@@ -69,7 +71,7 @@ def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
         raise InputError("measurement must not be an empty list")
     measured = [_measured(m, i, several) for i, m in enumerate(given)]
     layout = _layout(recipe, measured[0])
-    operators = _operators(operator, len(measured))
+    model = _Model(recipe, layout, measured, _operators(operator, len(measured)))
 
     def preset(analysis: Analysis) -> Preset:
         from napari_dip.prior.architecture import Architecture
@@ -81,9 +83,15 @@ def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
         return replace(chosen, architecture=architecture)
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, layout, measured, operators)
+        return _plan(recipe, model, analysis)
 
-    return Job(layout, preset, plan)
+    def analyse(pixels: Any, block: Block) -> Analysis:
+        low, span = model.scale
+        channels = layout.channels
+        analysis = Analysis.unknown(channels)
+        return replace(analysis, offset=(low,) * channels, span=(span,) * channels)
+
+    return Job(layout, preset, plan, analyse=analyse)
 
 
 def _is_list(value: Any) -> bool:
@@ -158,30 +166,74 @@ def _parts(output: Any) -> list[Any]:
     return list(output) if _is_list(output) else [output]
 
 
-def _plan(
-    recipe: RestoreRecipe,
-    layout: Layout,
-    measured: Sequence[Float],
-    operators: Sequence[Any],
-) -> Plan:
-    import torch
+class _Model:
+    """The measurements with their operators, tried once."""
 
-    from napari_dip.prior import runtime, terms
+    def __init__(
+        self,
+        recipe: RestoreRecipe,
+        layout: Layout,
+        measured: Sequence[Float],
+        operators: Sequence[Any],
+    ) -> None:
+        self.recipe, self.measured, self.operators = recipe, measured, operators
+        self.shape = (layout.channels, *layout.sides)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the operators work."""
+        from napari_dip.prior import runtime
+
+        return runtime.pick_device(self.recipe.device)
+
+    @cached_property
+    def measure(self) -> _Measure:
+        """The operators, of which it is known that they can be fitted."""
+        import torch
+
+        measure = _Measure(self.operators, self.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            _try(measure, self.shape, self.measured, self.device)
+        return measure
+
+    @cached_property
+    def spreads(self) -> list[float]:
+        """The unit of every measurement's errors."""
+        return _spreads(self.recipe.sigma, self.measured)
+
+    @cached_property
+    def flat(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All measurements as one, with their weights and units."""
+        import torch
+
+        with torch.inference_mode(False):
+            return _flat(self.measured, self.spreads)
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """The lowest value of the image, and its range."""
+        import torch
+
+        measure = self.measure
+        if self.recipe.value_range is None:
+            with torch.inference_mode(False), torch.enable_grad():
+                low, high = _range(measure, self.shape, *self.flat, self.device)
+        else:
+            low, high = _limits(self.recipe.value_range)
+        return low, high - low
+
+
+def _plan(recipe: RestoreRecipe, model: _Model, analysis: Analysis) -> Plan:
+    from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
-    device = runtime.pick_device(recipe.device)
-    shape = (layout.channels, *layout.sides)
-    measure = _Measure(operators, device)
-    with torch.inference_mode(False), torch.enable_grad():
-        _try(measure, shape, measured, device)
-        spreads = _spreads(recipe.sigma, measured)
-        data, weight, units = _flat(measured, spreads)
-        if recipe.value_range is None:
-            low, high = _range(measure, shape, data, weight, units, device)
-        else:
-            low, high = _limits(recipe.value_range)
-    span = high - low
-    units_there = units.to(device)
+    measure, spreads, (data, weight, units) = model.measure, model.spreads, model.flat
+    low, span = analysis.offset[0], analysis.span[0]
+    unknown = Analysis.unknown(len(analysis.channels)).scale
+    if recipe.value_range is not None or analysis.scale == unknown:
+        # Analyses of older versions have no scale.
+        low, span = model.scale
+    units_there = units.to(model.device)
 
     def forward(image: Tensor) -> Tensor:
         return measure(low + span * image) / units_there
@@ -200,13 +252,13 @@ def _plan(
         term=term,
         operator=forward,
         weight=weight,
-        shape=shape,
+        shape=model.shape,
         penalty=terms.variation_penalty(recipe.tv),
     )
     details = {
-        "range": [low, high],
+        "range": [low, low + span],
         "units of the errors": spreads,
-        "values measured": [m.size for m in measured],
+        "values measured": [m.size for m in model.measured],
     }
     return Plan(problem, to_units, details=details)
 

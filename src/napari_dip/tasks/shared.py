@@ -102,12 +102,30 @@ class Shared:
 GroupFitting = Generator["Iterate", "bool | None", "Shared"]
 
 
-def wants_sharing(job: Job, recipe: Recipe) -> bool:
-    """Return whether to try one network for all planes of a job."""
+def wants_sharing(
+    job: Job, recipe: Recipe, architecture: Generates | None = None
+) -> bool:
+    """Return whether to try one network for all planes of a job.
+
+    Raises
+    ------
+    InputError
+        If that is asked for, with an architecture that sees more than a window.
+    """
+    from napari_dip.prior.architecture import is_local
+
     layout = job.layout
     large = math.prod(layout.shape) >= ENOUGH * layout.channels
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
-    return wanted and job.can_share
+    wanted = wanted and job.can_share
+    if not wanted or architecture is None or is_local(architecture):
+        return wanted
+    if recipe.share == "yes":
+        raise InputError(
+            f"architecture must be one whose weights serve images of every size, such "
+            f"as Local, where share is yes; got {type(architecture).__name__}"
+        )
+    return False
 
 
 def predictor_of(
@@ -202,9 +220,11 @@ def _network_of(
 
     facts = state[NETWORKS][group]
     neighbours = facts["neighbours"]
+    network = architecture.from_dict(facts["architecture"])
     preset = None
     if job.can_share:
-        preset = for_windows(job.preset(analysis), neighbours)
+        given = dataclasses.replace(job.preset(analysis), architecture=network)
+        preset = for_windows(given, neighbours)
     if preset is None or neighbours > most(job.layout):
         raise InputError(
             "weights: are of networks that planes share; they serve neither this "
@@ -226,7 +246,6 @@ def _network_of(
         threads=threads,
         seed=recipe.seed,
     )
-    network = architecture.from_dict(facts["architecture"])
     predictor = predictor_of(network, preset, analysis, neighbours, weights, settings)
     errors, details = tuple(facts["errors"]), facts["details"]
     return Shared(analysis, preset, predictor, neighbours, [], errors, details)
@@ -240,11 +259,11 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     set.  A network that sees neighbouring planes knows better than what a single plane
     shows.
     """
+    from napari_dip.prior.architecture import is_local
     from napari_dip.prior.codes import BlindSpot
-    from napari_dip.prior.local import Local
     from napari_dip.prior.stopping import Iterations
 
-    local = isinstance(preset.architecture, Local)
+    local = is_local(preset.architecture)
     hiding = isinstance(preset.code, BlindSpot) and preset.code.guide is None
     if not (local and hiding and preset.average == "weights"):
         return None

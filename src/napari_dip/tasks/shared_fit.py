@@ -257,7 +257,9 @@ def _group(
     if plane.levels is not None:
         return None
     analysis = known[0] if known else job.analyse(plane, block)
-    preset = for_windows(job.preset(analysis), neighbours)
+    whole = job.preset(analysis)
+    network = overrides.architecture or whole.architecture
+    preset = for_windows(dataclasses.replace(whole, architecture=network), neighbours)
     if preset is None:
         return None
     plan = job.plan(plane, block, analysis, preset)
