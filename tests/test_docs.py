@@ -46,7 +46,7 @@ def short(monkeypatch, small_fits):
     monkeypatch.setattr(windows, "WINDOWS", 4)
     # A page adds a task, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
-    for name in TASKS.keys() - {"robust"}:
+    for name in (TASKS.keys() - {"robust"}) | {"noise_impedance"}:
         monkeypatch.setattr(napari_dip, name, shortened(getattr(napari_dip, name)))
 
 
@@ -122,13 +122,55 @@ def test_python_runs(name, short, tmp_path, monkeypatch):
         monkeypatch.setattr(skimage.data, "camera", lambda: photo)
     names = {"__name__": "page", **given(name)}
     before = set(names)
+    run(name, names)
+    assert set(names) > before
+
+
+def run(name, names):
     for number, text in enumerate(fenced(ROOT / name, "python"), 1):
         try:
             exec(compile(text, f"{name}, block {number}", "exec"), names)
         except ModuleNotFoundError as error:
             if error.name not in NOT_INSTALLED:
                 raise
-    assert set(names) > before
+
+
+TUTORIALS = [name for name in with_code("bash") if name.startswith("docs/tutorials/")]
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_makes_the_files_that_its_commands_read(
+    name, short, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run(name, {"__name__": "page"})
+    there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
+    for words in commands_of(name):
+        outputs = {
+            words[i + 1] for i, w in enumerate(words) if w in ("-o", "--uncertainty")
+        }
+        read = {w for w in words if re.fullmatch(r"[\w.-]+\.[a-z]{3,4}", w)}
+        read |= {
+            words[i + 1] for i, w in enumerate(words) if w in ("--mask", "--guide")
+        }
+        if words[0] == "batch":
+            read.add(words[2])
+        for text in words:
+            if model := re.fullmatch(r"(\w+):\w+@(.+)", text):
+                read |= {f"{model[1]}.py", model[2]}
+        assert read - outputs <= there, words
+        there |= outputs
+
+
+def test_every_picture_of_a_tutorial_is_written_by_a_page():
+    folder = ROOT / "docs" / "tutorials"
+    pages = {page.stem: page.read_text("utf-8") for page in folder.glob("*.md")}
+    pictures = list((ROOT / "docs" / "images" / "tutorials").iterdir())
+    assert pictures
+    for picture in pictures:
+        page = pages[picture.stem]
+        assert f"(../images/tutorials/{picture.name})" in page
+        assert f'"{picture.name}"' in page or "-o curves.png" in page
 
 
 def test_gallery_has_a_picture_of_every_example():
