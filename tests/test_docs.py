@@ -46,7 +46,7 @@ def short(monkeypatch, small_fits):
     monkeypatch.setattr(windows, "WINDOWS", 4)
     # A page adds a task, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
-    for name in TASKS.keys() - {"robust"}:
+    for name in (TASKS.keys() - {"robust"}) | {"noise_impedance"}:
         monkeypatch.setattr(napari_dip, name, shortened(getattr(napari_dip, name)))
 
 
@@ -122,15 +122,57 @@ def test_python_runs(name, short, tmp_path, monkeypatch):
         monkeypatch.setattr(skimage.data, "camera", lambda: photo)
     names = {"__name__": "page", **given(name)}
     before = set(names)
+    run(name, names)
+    assert set(names) > before
+    if name == "docs/development/extend.md":
+        assert names["Logarithmic"](0.2).scale == 0.2
+
+
+def run(name, names):
     for number, text in enumerate(fenced(ROOT / name, "python"), 1):
         try:
             exec(compile(text, f"{name}, block {number}", "exec"), names)
         except ModuleNotFoundError as error:
             if error.name not in NOT_INSTALLED:
                 raise
-    assert set(names) > before
-    if name == "docs/development/extend.md":
-        assert names["Logarithmic"](0.2).scale == 0.2
+
+
+TUTORIALS = [name for name in with_code("bash") if name.startswith("docs/tutorials/")]
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_makes_the_files_that_its_commands_read(
+    name, short, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run(name, {"__name__": "page"})
+    there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
+    for words in commands_of(name):
+        outputs = {
+            words[i + 1] for i, w in enumerate(words) if w in ("-o", "--uncertainty")
+        }
+        read = {w for w in words if re.fullmatch(r"[\w.-]+\.[a-z]{3,4}", w)}
+        read |= {
+            words[i + 1] for i, w in enumerate(words) if w in ("--mask", "--guide")
+        }
+        if words[0] == "batch":
+            read.add(words[2])
+        for text in words:
+            if model := re.fullmatch(r"(\w+):\w+@(.+)", text):
+                read |= {f"{model[1]}.py", model[2]}
+        assert read - outputs <= there, words
+        there |= outputs
+
+
+def test_every_picture_of_a_tutorial_is_written_by_a_page():
+    folder = ROOT / "docs" / "tutorials"
+    pages = {page.stem: page.read_text("utf-8") for page in folder.glob("*.md")}
+    pictures = list((ROOT / "docs" / "images" / "tutorials").iterdir())
+    assert pictures
+    for picture in pictures:
+        page = pages[picture.stem]
+        assert f"(../images/tutorials/{picture.name})" in page
+        assert f'"{picture.name}"' in page or "-o curves.png" in page
 
 
 def test_gallery_has_a_picture_of_every_example():
@@ -142,14 +184,46 @@ def test_gallery_has_a_picture_of_every_example():
     )
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/choose.md"])
-def test_figures_are_those_of_the_benchmarks(name):
-    lines = (ROOT / "docs" / "benchmarks.md").read_text("utf-8").splitlines()
-    tables = " ".join(line for line in lines if line.startswith("|"))
-    figure = re.compile(r"\b\d\d\.\d\d\b")
-    told = figure.findall((ROOT / name).read_text("utf-8"))
+FIGURE = re.compile(r"\b\d\d\.\d\d\b")
+
+
+def sections_of_the_benchmarks():
+    """Return the figures in the tables of every section, by the anchor of its heading.
+
+    A section ends where the next heading begins.
+    """
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    parts = re.split(r"^##+ (.*)$", text, flags=re.M)[1:]
+    found = {}
+    for title, body in zip(parts[::2], parts[1::2], strict=True):
+        anchor = re.sub(r"[^\w\s-]", "", title.lower()).strip().replace(" ", "-")
+        rows = [line for line in body.splitlines() if line.startswith("|")]
+        found[anchor] = set(FIGURE.findall(" ".join(rows)))
+    return found
+
+
+def passages(name):
+    """Return the paragraphs, list items and table rows of a page, without its code."""
+    text = re.sub(
+        r"^ *```.*?^ *```$", "", (ROOT / name).read_text("utf-8"), flags=re.M | re.S
+    )
+    return re.split(r"\n\n+|\n(?=- |\|)", text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/choose.md", "docs/tutorials/denoise_guided.md"],
+)
+def test_figures_are_those_of_the_section_that_is_linked(name):
+    sections = sections_of_the_benchmarks()
+    told = 0
+    for passage in passages(name):
+        figures = set(FIGURE.findall(passage))
+        anchors = re.findall(r"benchmarks\.md#([\w-]+)", passage)
+        measured = set().union(*(sections[anchor] for anchor in anchors))
+        assert figures <= measured, passage
+        told += len(figures)
     assert told
-    assert set(told) <= set(figure.findall(tables))
 
 
 def commands_of(name):

@@ -50,6 +50,23 @@ def test_recipe_constrains_what_the_extras_need(project, recipe):
     assert listed(recipe, "run_constrained") == needed
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_every_extra_is_named(project, root, page):
+    text = (root / page).read_text("utf-8")
+    for extra in project["project"]["optional-dependencies"]:
+        assert f'pip install "napari-dip[{extra}]"' in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_a_page_tells_how_to_install_what_is_not_released(root, page):
+    unreleased = "## [Unreleased]\n\nThis will be the first release." in (
+        root / "CHANGELOG.md"
+    ).read_text("utf-8")
+    text = (root / page).read_text("utf-8")
+    assert ("There is no release on PyPI yet" in text) == unreleased
+    assert ("pip install ." in text) == unreleased
+
+
 def test_recipe_and_citation_have_one_version(root, recipe):
     (version,) = re.findall(r'set version = "(.*)"', recipe)
     assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text("utf-8")

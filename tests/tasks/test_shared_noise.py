@@ -26,7 +26,9 @@ def test_level_grows_with_brightness_as_the_noise_does(ramp):
     noise = shared_noise(noisy, ramp, np.ones(ramp.shape, bool))
     variance = noise.at(ramp)
     ratio = (variance / (0.01 * ramp))[0, 0, 32:-32]
-    assert 0.7 < ratio.min() and ratio.max() < 1.3  # six seeds: 0.8 to 1.15
+    # Six seeds of the noise: 0.76 to 1.04.
+    assert ratio.min() > 0.65
+    assert ratio.max() < 1.2
     assert variance[0, 0, -40] > 1.8 * variance[0, 0, 40]
 
 
@@ -72,5 +74,5 @@ def test_filter_takes_away_what_a_posterior_mean_leaves():
     def error(image):
         return np.sqrt(np.mean((image - truth) ** 2))
 
-    # Three seeds of the noise: 0.55 to 0.63 of the input's error.
+    # Three seeds of the noise: 0.64 to 0.67.
     assert error(fit.image) < 0.75 * error(noisy)

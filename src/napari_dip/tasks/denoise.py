@@ -223,8 +223,8 @@ between which half of the noise is put back (LIChI).  Their first pilot is the r
 averaged with the first step of BM3D.  Low frequencies are those of the same filter at
 half the resolution.  Noise that reaches into neighbouring pixels is
 recognised and fitted without hiding; its covariance is measured in flat places, and the
-filter of similar patches takes it into account (Noise Clinic).  Noise that channels share, and impulses,
-take a longer fit without filters.""",
+filter of similar patches takes it into account (Noise Clinic).  Noise that channels
+share, and impulses, take a longer fit without filters.""",
 )
 
 if TYPE_CHECKING:
