@@ -291,6 +291,29 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     assert drawn(planes[:1], seed=0) == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("planes", "shape"), [(1, (1200, 1200)), (300, (64, 80))])
+def test_windows_are_found_in_data_that_are_mostly_empty(planes, shape, seed):
+    sizes = []
+    empty = np.zeros((planes, *shape), np.uint8)
+
+    class Lazy:
+        shape, ndim, dtype = empty.shape, 3, empty.dtype
+
+        def __getitem__(self, index):
+            part = empty[index]
+            sizes.append(part.size)
+            return part
+
+    empty[planes // 3, -70:, -75:] = noisy(blobs(70, 75))[-shape[0] :].clip(0, 255)
+    job = TASK.make_job(DenoiseRecipe(), Lazy())
+    drawn = windows.draw_windows(job, list(job.layout.indices()), seed)
+    assert len(drawn) == 4
+    assert all(w.index[0] == planes // 3 for w in drawn)
+    assert all((~w.pixels.constant).mean() > 0.5 for w in drawn)
+    assert max(sizes) <= 768**2
+
+
 @pytest.mark.usefixtures("small_fits")
 def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
     class Lazy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.task import Job
+from napari_dip.tasks.tiles import side_of, tiles
 
 WINDOWS = 32
 """Windows that a network is fitted to."""
@@ -20,6 +21,12 @@ SIDE = 192
 
 CANDIDATES = 4
 """Windows that are looked at for one that is taken."""
+
+CELL = 64
+"""Pixels along the squares in which data that are mostly empty are searched."""
+
+LEAST_VARYING = 0.1
+"""Part of the pixels of such a square that have to differ from the one before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +59,85 @@ def candidates(
 ) -> list[Window]:
     """Return up to so many different windows, drawn at random.
 
-    Windows that are constant or unknown for more than a half are not taken.
+    Windows that are constant or unknown for more than a half are not taken.  Where
+    that leaves few, because most of the data are empty, as many again are drawn from
+    where something varies.
     """
     random = np.random.default_rng(seed)
     sides = window_sides(job)
+    room = [n - side + 1 for n, side in zip(job.layout.sides, sides, strict=True)]
     drawn: list[Window] = []
+    usable = 0
     for _ in range(count):
         plane = planes[int(random.integers(len(planes)))]
+        corner = [int(random.integers(n)) for n in room]
+        usable += _draw(job, plane, corner, drawn)
+    if usable >= count // CANDIDATES:
+        return drawn
+    places = list(_varying(job, planes))
+    for _ in range(count if places else 0):
+        plane, cell = places[int(random.integers(len(places)))]
+        middle = [start + int(random.integers(CELL)) for start in cell]
         corner = [
-            int(random.integers(n - side + 1))
-            for n, side in zip(job.layout.sides, sides, strict=True)
+            min(max(place - side // 2, 0), n - 1)
+            for place, side, n in zip(middle, sides, room, strict=True)
         ]
-        region = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
-        index = job.layout.within(plane, region)
-        try:
-            pixels = job.pixels(index, job.take(index))
-        except InputError:
-            continue  # told when it is the turn of the plane
-        assert pixels is not None
-        usable = ~pixels.constant & ~np.isnan(pixels.values)
-        new = all(index != other.index for other in drawn)
-        if new and usable.mean() > 0.5 and not np.isinf(pixels.values).any():
-            drawn.append(Window(index, pixels, _structure(pixels)))
+        _draw(job, plane, corner, drawn)
     return drawn
+
+
+def _draw(job: Job, plane: Index, corner: Sequence[int], drawn: list[Window]) -> bool:
+    """Add a window of a plane to others; return whether it can be used.
+
+    One that is among them already is not added again.
+    """
+    sides = window_sides(job)
+    region = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
+    index = job.layout.within(plane, region)
+    try:
+        pixels = job.pixels(index, job.take(index))
+    except InputError:
+        return False  # told when it is the turn of the plane
+    assert pixels is not None
+    usable = ~pixels.constant & ~np.isnan(pixels.values)
+    if usable.mean() <= 0.5 or np.isinf(pixels.values).any():
+        return False
+    if all(index != other.index for other in drawn):
+        drawn.append(Window(index, pixels, _structure(pixels)))
+    return True
+
+
+def _varying(
+    job: Job, planes: Sequence[Index]
+) -> Iterator[tuple[Index, tuple[int, int]]]:
+    """Yield the plane and the corner of every cell in which something varies.
+
+    The planes are read tile by tile.
+    """
+    sides = job.layout.sides
+    cut = list(tiles(sides, side_of("auto", sides)))
+    for plane in planes:
+        for tile in cut:
+            index = job.layout.within(plane, tile.core)
+            try:
+                given = job.take(index)
+            except InputError:
+                continue  # told when it is its turn
+            assert given is not None
+            values = job.outside(index, given)
+            differs = (values[..., 1:] != values[..., :-1]) & np.isfinite(
+                values[..., 1:]
+            )
+            counts = differs.any(axis=0).astype(int)
+            for axis in (0, 1):
+                starts = np.arange(0, counts.shape[axis], CELL)
+                counts = np.add.reduceat(counts, starts, axis=axis)
+            for cell in np.argwhere(counts > LEAST_VARYING * CELL**2):
+                y, x = (
+                    part.start + CELL * int(n)
+                    for part, n in zip(tile.core, cell, strict=True)
+                )
+                yield plane, (y, x)
 
 
 def window_sides(job: Job) -> tuple[int, ...]:
