@@ -12,7 +12,7 @@ import pytest
 
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.file_run import FileRun
-from napari_dip.batch.manifest import NAME
+from napari_dip.batch.manifest import NAME, claimed
 from napari_dip.batch.stop import Stop
 from napari_dip.io import files
 
@@ -143,6 +143,32 @@ def test_files_of_others_stay(call, folder, tmp_path):
     assert (output / "2.tif").read_text() == "edited"
     assert call(*command, "--overwrite")[0] == 0
     assert files.read(output / "2.tif").data.shape == (16, 20)
+
+
+def test_a_folder_in_which_a_batch_is_at_work(call, folder, tmp_path, runs):
+    output = tmp_path / "out"
+    command = ("batch", "denoise", folder, "-o", output, *SHORT)
+    with claimed(output):
+        code, _, err = call(*command)
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"napari-dip: error: another batch is writing to {output}; wait for its end, "
+        "or give another folder"
+    )
+    assert runs == []
+    assert call(*command)[0] == 0
+    assert not list(output.glob(".*"))
+
+
+def test_an_output_that_is_being_written(call, folder, tmp_path, runs):
+    target = tmp_path / "out.tif"
+    with files.writing(target, (16, 20), np.float32) as out:
+        out[:8] = np.ones((8, 20), np.float32)
+        code, _, err = call("denoise", folder / "1.tif", "-o", target, *SHORT)
+        assert (code, err.count("\n")) == (1, 1)
+        assert f"{target} is being written by another run" in err
+        out[8:] = np.ones((8, 20), np.float32)
+    np.testing.assert_array_equal(files.read(target).data, 1)
 
 
 def test_json_and_quiet(call, folder, tmp_path):

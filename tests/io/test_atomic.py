@@ -2,12 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import atomic, files
+from napari_dip.io import atomic, files, locks
 
 
 def test_file_appears_at_the_end(tmp_path):
@@ -129,8 +132,148 @@ def test_long_names_with_the_same_beginning_are_told_apart(tmp_path):
     one, other = (tmp_path / f"{'long' * 20}_{n}.tif" for n in (1, 2))
     with atomic.replacing(one) as temporary:
         atomic.clear([other])
-        assert temporary.exists()
-        atomic.clear([one])
-        assert not temporary.exists()
         temporary.write_text("new")
     assert one.read_text() == "new"
+    temporary.write_text("left behind")
+    atomic.clear([other])
+    assert temporary.exists()
+    atomic.clear([one])
+    assert not temporary.exists()
+
+
+KINDS = {"a.tif": False, "a.zarr": True}
+
+
+def fill(temporary, text):
+    """Write a file, or a store with a file."""
+    if temporary.suffix == ".part" and ".zarr." in temporary.name:
+        temporary.mkdir()
+        temporary /= "zarr.json"
+    temporary.write_text(text)
+
+
+def content(path):
+    return (path / "zarr.json" if path.is_dir() else path).read_text()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_being_written_stays(tmp_path, name):
+    path = tmp_path / name
+    with atomic.replacing(path, folder=KINDS[name]) as temporary:
+        fill(temporary, "new")
+        with pytest.raises(FileError, match=f"{name} is being written by another"):
+            atomic.clear([path])
+        assert temporary.exists()
+    assert content(path) == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from napari_dip.io import atomic
+path, folder = Path(sys.argv[1]), sys.argv[2] == "True"
+with atomic.replacing(path, overwrite=True, folder=folder) as temporary:
+    if folder:
+        temporary.mkdir()
+    (temporary / "zarr.json" if folder else temporary).write_text("theirs")
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Return a function that begins to write a file in another process."""
+    started = []
+
+    def begin(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(KINDS[path.name])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_of_two_processes_the_last_one_stays(tmp_path, name, other):
+    path = tmp_path / name
+    process = other(path)
+    with pytest.raises(FileError, match="is being written"):
+        atomic.clear([path])
+    with atomic.replacing(path, folder=KINDS[name]) as temporary:
+        fill(temporary, "ours")
+    assert content(path) == "ours"
+    process.communicate("\n")
+    assert process.returncode == 0
+    assert content(path) == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_killed_process_has_left_is_removed(tmp_path, name, other):
+    path = tmp_path / name
+    process = other(path)
+    process.kill()
+    process.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+    atomic.clear([path])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_another_is_faster_to_replace(tmp_path, monkeypatch):
+    path, rename, others = tmp_path / "a.zarr", os.replace, iter(["first", "second"])
+
+    def slow(source, target):
+        # Between the two renamings of this writing another one puts its store there.
+        if target == path and (text := next(others, None)):
+            path.mkdir()
+            (path / "zarr.json").write_text(text)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", slow)
+    with atomic.replacing(path, overwrite=True, folder=True) as temporary:
+        fill(temporary, "ours")
+    assert next(others, None) is None
+    assert content(path) == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_held_once(tmp_path):
+    path = tmp_path / "lock"
+    with locks.held(path) as first:
+        with locks.held(path) as second:
+            assert (first, second) == (True, False)
+        assert path.exists()
+    assert not path.exists()
+    with locks.held(path) as again:
+        assert again
+
+
+def test_a_lock_of_many_threads_is_held_by_one_at_a_time(tmp_path):
+    holders, most = [], []
+
+    def use():
+        for _ in range(200):
+            with locks.held(tmp_path / "lock") as held:
+                if held:
+                    holders.append(1)
+                    most.append(len(holders))
+                    holders.pop()
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert list(tmp_path.iterdir()) == []

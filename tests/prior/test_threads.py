@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.runtime import in_threads
+from napari_dip.prior.runtime import in_threads, step_context, threads_here
 
 CPU = torch.device("cpu")
 
@@ -75,3 +75,81 @@ def test_tensors_of_inference_mode_can_be_written_to(threads):
 
         in_threads(add, range(4), lambda _: None, CPU)
     assert total.tolist() == [0, 1, 2, 3]
+
+
+def elsewhere(work):
+    """Return what a new thread returns."""
+    returned = []
+    thread = threading.Thread(target=lambda: returned.append(work()))
+    thread.start()
+    thread.join()
+    return returned[0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_step_changes_the_number_of_its_own_thread_alone(threads, number):
+    with step_context(number):
+        assert torch.get_num_threads() == number
+        assert elsewhere(torch.get_num_threads) == threads
+        with threads_here.set(4):
+            assert torch.get_num_threads() == 4
+            assert elsewhere(torch.get_num_threads) == threads
+        assert torch.get_num_threads() == number
+        assert elsewhere(torch.get_num_threads) == threads
+    assert torch.get_num_threads() == threads
+    assert elsewhere(torch.get_num_threads) == threads
+
+
+def test_computing_in_threads_changes_no_other(threads):
+    seen = []
+
+    def use(result):
+        seen.append(elsewhere(torch.get_num_threads))
+
+    in_threads(lambda number: number, range(4), use, CPU)
+    assert seen == [threads] * 4
+
+
+def test_steps_of_several_threads_at_once(threads):
+    """Every one sees its own number, and new threads the usual one."""
+    wrong = []
+
+    def steps(number):
+        if threads_here.count() != threads:
+            wrong.append("new")
+        for _ in range(50):
+            with step_context(number):
+                if torch.get_num_threads() != number:
+                    wrong.append("within")
+            if torch.get_num_threads() != threads:
+                wrong.append("after")
+
+    for _ in range(5):
+        several = [threading.Thread(target=steps, args=[n]) for n in (1, 1, 2, 4)]
+        for thread in several:
+            thread.start()
+        for thread in several:
+            thread.join()
+    assert wrong == []
+    assert threads_here.users == 0
+
+
+def test_flags_are_as_before_after_steps_that_overlap(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    begun, ended = threading.Event(), threading.Event()
+
+    def step():
+        with step_context(None):
+            begun.set()
+            ended.wait()
+
+    # The first to begin is the first to end.
+    with step_context(None):
+        thread = threading.Thread(target=step)
+        thread.start()
+        begun.wait()
+        assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
+    ended.set()
+    thread.join()
+    assert torch.backends.cudnn.benchmark

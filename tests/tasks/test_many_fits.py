@@ -9,6 +9,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+import torch
 
 from napari_dip import denoise, inpaint, iterate, super_resolve
 
@@ -55,6 +56,27 @@ def test_two_fits_at_once_give_the_bits_of_one_after_the_other(mask):
     assert all(len(seen) >= 3 for seen in steps)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def two_threads():
+    """Let torch compute in two threads, whose sums are others than those of one."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_four_fits_at_once_in_new_threads_give_the_bits_of_one():
+    image = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
+    fit = partial(denoise, image, seed=1, **SHORT)
+    alone = fit()
+    for _ in range(2):
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(fit) for _ in range(4)]
+        for future in futures:
+            np.testing.assert_array_equal(future.result(), alone)
+    assert torch.get_num_threads() == 2
 
 
 # -- nothing is left behind -------------------------------------------------------

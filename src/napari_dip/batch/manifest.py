@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from napari_dip.errors import FileError
-from napari_dip.io import atomic, provenance
+from napari_dip.io import atomic, locks, provenance
 
 NAME = "napari-dip-batch.json"
 """Name of the file in the folder of the results."""
@@ -19,6 +20,19 @@ SCHEMA = 1
 
 DONE, FAILED, STOPPED, PENDING = STATES = "done", "failed", "stopped", "pending"
 """States of an image: pending is what a call had still to do when it ended."""
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other batches from a folder of results, or raise if one is at work in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.held(folder / f".{NAME}.lock") as free:
+        if not free:
+            raise FileError(
+                f"another batch is writing to {folder}; wait for its end, or give "
+                "another folder"
+            )
+        yield
 
 
 class Manifest:

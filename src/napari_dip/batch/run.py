@@ -80,7 +80,16 @@ class Batch:
         """Do what is not done, and yield the name and the entry of every image.
 
         Those that an earlier call has done come first, with ``"skipped": True``.
+
+        Raises
+        ------
+        FileError
+            If another batch is writing to the same folder.
         """
+        with manifest.claimed(self.output):
+            yield from self._run(work)
+
+    def _run(self, work: Work) -> Iterator[tuple[str, Entry]]:
         known = Manifest(self.output)
         fitted = self._networks() if self.share and self.items else None
         runs: list[FileRun] = []
@@ -211,7 +220,7 @@ def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun
         else:
             given[run.target] = path
     fits = fitted.fits(new)
-    atomic.clear(one.target for one in fits)
+    atomic.clear([*fitted.paths(), *(one.target for one in fits)])
     outcomes = list(work(fit, fits))
     if len(outcomes) < len(fits) or any(made is None for _, made in outcomes):
         return []

@@ -286,7 +286,7 @@ class Networks:
     def __post_init__(self) -> None:
         self.kinds: list[tuple[Kind, Path]] = []
         self.digests: dict[str, Path] = {}
-        for path in self._paths():
+        for path in self.paths():
             try:
                 _, about = checkpoint.read(path, "weights")
                 kind = Kind.from_dict(about.pop("kind"))
@@ -296,7 +296,8 @@ class Networks:
                 self.kinds.append((kind, path))
                 self.digests[digest(path)] = path
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """Return the files that have names of networks, whatever is in them."""
         return sorted(self.folder.glob(PATTERN))
 
     def of(self, kind: Kind) -> Path | None:
@@ -315,7 +316,7 @@ class Networks:
             if members is None:
                 kinds.append(members := [])
             members.append((run, one))
-        numbers = [path.stem.split("-")[-1] for path in self._paths()]
+        numbers = [path.stem.split("-")[-1] for path in self.paths()]
         first = max((int(n) for n in numbers if n.isdigit()), default=0) + 1
         fits: list[SharedFit] = []
         for members in kinds:

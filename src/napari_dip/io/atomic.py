@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -11,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_dip.errors import FileError, InputError
+from napari_dip.io import locks
+
+_ENDS = (".lock", ".part", ".old")
+"""Endings of temporary names: held while it is written, the new, and the previous."""
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -23,7 +28,8 @@ def replacing(
 
     What is temporary is in the same folder, since only within a file system is renaming
     atomic.  After any error, Ctrl-C included, it is removed, and what was at `path`
-    before is unchanged.
+    before is unchanged.  Several processes may write to one path: the last one to end
+    is what stays, where it may overwrite.
 
     Parameters
     ----------
@@ -39,35 +45,51 @@ def replacing(
     refuse_existing(path, overwrite, folder=folder)
     if folder:
         path = path.resolve()
-    name = _hidden(path)
-    temporary, previous = (path.with_name(f"{name}.{end}") for end in ("part", "old"))
+    name = f"{_stem(path)}.{secrets.token_hex(4)}"
+    lock, temporary, previous = (path.with_name(name + end) for end in _ENDS)
     try:
-        if not folder:
-            # Files of tempfile can be read by their owner only, so it is not used.
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(temporary, flags, 0o666))
-        yield temporary
-        for part in (temporary, *temporary.rglob("*")):
-            if part.is_file():
-                _sync(part)
-        refuse_existing(path, overwrite, folder=folder)
-        if folder and path.exists():
-            os.replace(path, previous)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            if previous.exists():
-                os.replace(previous, path)
-            raise
-        if os.name == "posix":
-            _sync(path.parent, os.O_RDONLY)
-        _remove(previous)
+        with locks.held(lock):
+            try:
+                if not folder:
+                    # Files of tempfile can be read by their owner only, so it is not
+                    # used.
+                    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+                    os.close(os.open(temporary, flags, 0o666))
+                yield temporary
+                for part in (temporary, *temporary.rglob("*")):
+                    if part.is_file():
+                        _sync(part)
+                _put(temporary, path, previous if folder else None, overwrite)
+                if os.name == "posix":
+                    _sync(path.parent, os.O_RDONLY)
+                _remove(previous)
+            finally:
+                _remove(temporary)
     except OSError as error:
         raise FileError(
             f"{path.name} cannot be written: {error.strerror or error}"
         ) from error
-    finally:
-        _remove(temporary)
+
+
+def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) -> None:
+    """Give what is written its name; a folder there is first renamed to `previous`."""
+    while True:
+        refuse_existing(path, overwrite, folder=previous is not None)
+        if previous is None:
+            os.replace(temporary, path)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, previous)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if path.exists():  # another process was faster: replace that, too
+                _remove(previous)
+                continue
+            if previous.exists():
+                os.replace(previous, path)
+            raise
+        return
 
 
 def _remove(path: Path) -> None:
@@ -81,22 +103,37 @@ def clear(paths: Iterable[Path]) -> None:
     """Remove what writings of some files have left behind whose process was killed.
 
     A Zarr store that was to be replaced, and has not been, is put back.
+
+    Raises
+    ------
+    FileError
+        If one of them is being written.
     """
     hidden = {path.with_name(_stem(path)): path for path in paths}
     for folder in {path.parent for path in hidden}:
-        for part in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
-            path = hidden.get(part.with_suffix("").with_suffix(""))
+        found = {p.with_suffix("") for p in folder.glob(".*.*") if p.suffix in _ENDS}
+        for name in found:
+            path = hidden.get(name.with_suffix(""))
             if path is None:
                 continue
-            if part.suffix == ".old" and not os.path.lexists(path):
-                os.replace(part, path)
-            else:
-                _remove(part)
+            try:
+                _clear(name, path)
+            except OSError as error:
+                raise FileError(
+                    f"{name.name} cannot be removed: {error.strerror or error}"
+                ) from error
 
 
-def _hidden(path: Path) -> str:
-    """Return a name beside `path`, not longer than file systems allow."""
-    return f"{_stem(path)}.{secrets.token_hex(4)}"
+def _clear(name: Path, path: Path) -> None:
+    """Remove the temporary files of one writing of `path`."""
+    lock, part, previous = (name.with_name(name.name + end) for end in _ENDS)
+    with locks.held(lock) as free:
+        if not free:
+            raise FileError(f"{path} is being written by another run")
+        if previous.exists() and not os.path.lexists(path):
+            os.replace(previous, path)
+        _remove(previous)
+        _remove(part)
 
 
 def _stem(path: Path) -> str:

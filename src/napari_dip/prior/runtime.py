@@ -117,26 +117,102 @@ def generator(seed: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
+class _Threads:
+    """The number of torch's threads, in the calling thread alone.
+
+    torch has a number for every thread, and one for threads that have none yet.
+    `torch.set_num_threads` sets both, so that a thread that begins meanwhile would keep
+    for good what a fit needs for a moment.  The last digits of a sum depend on it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.usual = 1
+        """What threads get that have none yet."""
+        self.other = ThreadPoolExecutor(1)
+
+    def count(self) -> int:
+        """Return the number; a thread that had none has it from now on."""
+        with self.lock:
+            return torch.get_num_threads()
+
+    @contextmanager
+    def set(self, number: int) -> Iterator[None]:
+        """Hold the number in this thread for as long as the context lasts."""
+        before = self._change(number, +1)
+        try:
+            yield
+        finally:
+            self._change(before, -1)
+
+    def keep(self, number: int) -> None:
+        """Give this thread the number until it ends."""
+        self._change(number, 0)
+
+    def _change(self, number: int, users: int) -> int:
+        with self.lock:
+            before = torch.get_num_threads()
+            if not self.users:
+                self.usual = before
+            self.users += users
+            if number != before:
+                torch.set_num_threads(number)
+                if number != self.usual:
+                    self.other.submit(torch.set_num_threads, self.usual).result()
+            return before
+
+
+threads_here = _Threads()
+
+
+class _Flags:
+    """The flags of cuDNN that steps need, for as long as any step lasts.
+
+    They are of the process.  cuDNN does not try out its algorithms: at every new size
+    of image that took 10 s on an H100, as long as ten fits, and no step was faster for
+    it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.before = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            if not self.users:
+                flags = torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=False, allow_tf32=True
+                )
+                self.before.enter_context(flags)
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if not self.users:
+                    self.before.close()
+
+
+cudnn_flags = _Flags()
+
+
 @contextmanager
 def step_context(threads: int | None) -> Iterator[None]:
     """Hold the global settings that one step needs, and no longer than the step.
 
     Gradients are on whatever the caller set; the number of threads is `threads` where
-    given.  cuDNN does not try out its algorithms: at every new size of image that took
-    10 s on an H100, as long as ten fits, and no step was faster for it.
+    given.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=False, allow_tf32=True
-            )
-        )
-        before = torch.get_num_threads()
-        if threads is not None and threads != before:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, before)
+        stack.enter_context(cudnn_flags())
+        if threads is not None:
+            stack.enter_context(threads_here.set(threads))
         yield
 
 
@@ -162,7 +238,7 @@ def in_threads(
     device : torch.device
         Where the tensors are: only a CPU has such threads.
     """
-    threads = torch.get_num_threads()
+    threads = threads_here.count()
     if threads == 1 or device.type != "cpu":
         for item in items:
             interrupt.check()
@@ -174,21 +250,20 @@ def in_threads(
         with torch.inference_mode(inference), torch.no_grad():
             return compute(item)
 
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(threads, initializer=threads_here.keep, initargs=(1,))
     pending: deque[Future[R]] = deque()
-    torch.set_num_threads(1)
     try:
-        for item in items:
-            interrupt.check()
-            pending.append(pool.submit(alone, item))
-            if len(pending) > threads:
+        with threads_here.set(1):
+            for item in items:
+                interrupt.check()
+                pending.append(pool.submit(alone, item))
+                if len(pending) > threads:
+                    use(pending.popleft().result())
+            while pending:
+                interrupt.check()
                 use(pending.popleft().result())
-        while pending:
-            interrupt.check()
-            use(pending.popleft().result())
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 class _KeptPages:

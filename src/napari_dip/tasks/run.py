@@ -113,6 +113,9 @@ def run(
         If the arrays cannot be used, before the first iteration is asked for.  Lazy
         arrays that are larger than the free memory are looked at plane by plane.
     """
+    from napari_dip.prior.runtime import threads_here
+
+    threads_here.count()  # before torch is used, while no other fit changes it
     job = _job(task, recipe, arrays)
     _check_planes(job)
     overrides = overrides or Overrides()

@@ -152,9 +152,8 @@ def _forecasts(
     pieces: dict[str, tuple[Work, Work | None]], stale: threading.Event
 ) -> Generator[tuple[threading.Event, str, Forecast], None, threading.Event | None]:
     """Yield what every quality takes, and return by what the answer is known."""
-    import torch
-
     from napari_dip.prior.interrupt import asking
+    from napari_dip.prior.runtime import threads_here
     from napari_dip.tasks.forecast import forecast
 
     def wanted() -> bool:
@@ -162,10 +161,8 @@ def _forecasts(
             raise _Stale
         return False
 
-    before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads())
-        with asking(wanted):
+        with threads_here.set(threads()), asking(wanted):
             chosen, _ = next(iter(pieces.values()))
             for name, (work, piece) in pieces.items():
                 wanted()
@@ -183,9 +180,6 @@ def _forecasts(
         return None
     except RuntimeError as error:  # of torch; napari's workers ignore it
         raise FitError(f"{type(error).__name__}: {error}") from error
-    finally:
-        if not turns.busy():  # a fit that has begun meanwhile set it for itself
-            torch.set_num_threads(before)
 
 
 def _values(work: Work) -> list[Any]:

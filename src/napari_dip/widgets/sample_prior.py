@@ -93,13 +93,10 @@ def _draw(
     parameters: SampleParameters,
 ) -> tuple[SampleParameters, NDArray[np.float32]]:
     """Draw a sample in a thread, on as many cores as the copied code uses."""
-    import torch
+    from napari_dip.prior.runtime import threads_here
 
-    before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads())
-        return parameters, sample_prior(**dataclasses.asdict(parameters))
+        with threads_here.set(threads()):
+            return parameters, sample_prior(**dataclasses.asdict(parameters))
     except RuntimeError as error:  # of torch; napari's workers ignore it
         raise FitError(f"{type(error).__name__}: {error}") from error
-    finally:
-        torch.set_num_threads(before)

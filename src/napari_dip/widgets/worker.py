@@ -226,17 +226,14 @@ def restoring(
         For every error of the fit.  torch raises RuntimeError, which napari's workers
         ignore: the worker would then never end.
     """
-    import torch
-
     from napari_dip.prior.fit import STOPPED, TIME_UP
     from napari_dip.prior.interrupt import asking
+    from napari_dip.prior.runtime import threads_here
 
     fitting = it = None
-    before = torch.get_num_threads()
     try:
-        # Set as the copied Python code sets them, so that it gives the same bits.
-        torch.set_num_threads(threads())
-        with asking(control.wanted):
+        # The copied Python code sets as many, so that it gives the same bits.
+        with threads_here.set(threads()), asking(control.wanted):
             fitting, kind = begin()
             log = _Log()
             next_report = next_image = 0.0
@@ -293,7 +290,6 @@ def restoring(
     finally:
         if fitting is not None:
             fitting.close()
-        torch.set_num_threads(before)
 
 
 def _image(it: Any, kind: np.dtype[Any] | None) -> Any:
