@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skimage
 from scipy import ndimage
 
 from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
@@ -202,3 +203,17 @@ def test_noise_does_not_hide_that_channels_are_related():
     one, other = cells(1, 192, 64), cells(2, 192, 64)
     assert groups(prepare(np.stack([one, 1 - one]) + noise, "image")) == ((0, 1),)
     assert groups(prepare(np.stack([one, other]) + noise, "image")) == ((0,), (1,))
+
+
+@pytest.mark.parametrize("dead", ["zero", "saturated"])
+def test_a_constant_channel_costs_another_nothing(dead):
+    truth = skimage.data.camera()[128:176, 200:248].astype(np.float32)
+    noisy = truth + 8 * np.random.default_rng(0).normal(size=truth.shape)
+    shown = {
+        "zero": np.zeros_like(truth),
+        "saturated": np.where(np.arange(48) < 40, 255, truth),
+    }[dead]
+    both = np.stack([noisy, shown])
+    alone = denoise(noisy, seed=0, iterations=20)
+    together = denoise(both, channel_axis=0, seed=0, iterations=20)
+    assert np.array_equal(together[0], alone)

@@ -56,8 +56,8 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     Returns
     -------
     tuple of tuple of int
-        Channels of every group, in their order.  All in one where too little is known
-        to tell.
+        Channels of every group, in their order.  All in one where the image is too
+        small to tell; a channel without noise in most places is by itself.
     """
     known = plane.known > 0
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.
@@ -96,7 +96,9 @@ def _join(
                 continue
             both = whole[one] & whole[other]
             inner = scipy.ndimage.binary_erosion(both, around) & known
-            if _related(rests[one], rests[other], inner, side):
+            # A channel that is mostly constant would lend others its lack of noise.
+            mostly = 2 * int((both & known).sum()) > int(known.sum())
+            if _related(rests[one], rests[other], inner, side, unknown=mostly):
                 joined[joined == joined[one]] = joined[other]
 
 
@@ -192,16 +194,18 @@ def _related(
     other: NDArray[np.float64],
     inner: NDArray[np.bool_],
     side: int,
+    *,
+    unknown: bool,
 ) -> bool:
     """Return whether two rests are correlated, judged from square to square.
 
-    Where pixels are too few to tell they count as related.
+    Where pixels are too few to tell the answer is `unknown`.
     """
     product, powers = (_sums(a * inner) for a in (one * other, np.abs(one * other)))
     power = ((one**2) * inner).sum() * ((other**2) * inner).sum()
     product, powers = product[powers > 0], powers[powers > 0]
     if len(product) < FEWEST or power == 0:
-        return side == 1
+        return side == 1 and unknown
     error = product.std() * len(product) ** 0.5
     correlation = abs(product.sum()) / power**0.5
     certain = CERTAIN if side == 1 else CERTAIN_MEANS
