@@ -49,6 +49,16 @@ def test_absent_devices_are_refused(monkeypatch):
         pick_device("mps")
 
 
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_that_was_used_before_a_fork_is_refused(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="device cuda cannot be used in a process"):
+        pick_device(name)
+    assert pick_device("cpu") == CPU
+
+
 def test_precisions(monkeypatch):
     assert pick_dtype("float32", CPU) is torch.float32
     assert pick_dtype("bfloat16", CPU) is torch.bfloat16

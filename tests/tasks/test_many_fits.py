@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
@@ -77,6 +79,52 @@ def test_four_fits_at_once_in_new_threads_give_the_bits_of_one():
         for future in futures:
             np.testing.assert_array_equal(future.result(), alone)
     assert torch.get_num_threads() == 2
+
+
+FORK = """
+import os, sys, time
+import numpy as np
+import torch
+from napari_dip import denoise
+
+torch.set_num_threads(2)
+image = np.random.default_rng(0).normal(100, 10, (72, 72)).astype(np.float32)
+
+def fit():
+    return denoise(image, iterations=2, device="cpu", precision="float32", seed=1)
+
+fit()
+child = os.fork()
+if not child:
+    if sys.argv[1] == "set":
+        torch.set_num_threads(2)
+    result = fit()
+    os._exit(0 if np.isfinite(result).all() else 3)
+end = time.monotonic() + 40
+while time.monotonic() < end:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        # The parent still computes in its two threads.
+        fit()
+        sys.exit(os.waitstatus_to_exitcode(status))
+    time.sleep(0.05)
+os.kill(child, 9)
+sys.exit("the child hangs")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process")
+@pytest.mark.parametrize("number", ["set", "inherited"])
+def test_a_fit_after_fits_in_two_threads_and_a_fork(number):
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, number],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Threads that wait in a spin would slow it many times on a busy machine.
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # -- nothing is left behind -------------------------------------------------------

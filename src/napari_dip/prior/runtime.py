@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import traceback
@@ -36,7 +37,9 @@ def pick_device(name: str) -> torch.device:
     to be named, since some of its operations have been silently wrong.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        name = "cuda"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
@@ -46,12 +49,23 @@ def pick_device(name: str) -> torch.device:
             f"device must be auto, cpu, cuda, cuda:N or mps; got {name!r}"
         ) from None
     if device.type == "cuda":
+        _refuse_fork()
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise InputError(f"device {name!r} is not there: {count} CUDA GPUs found")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: no Apple GPU found")
     return device
+
+
+def _refuse_fork() -> None:
+    """Raise in a process that was forked from one that has used a CUDA GPU."""
+    # Private in torch.
+    if getattr(torch.cuda, "_is_in_bad_fork", bool)():
+        raise InputError(
+            "device cuda cannot be used in a process that was forked after the GPU was "
+            "used; start it with multiprocessing's 'spawn', or use device='cpu'"
+        )
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -123,6 +137,9 @@ class _Threads:
     torch has a number for every thread, and one for threads that have none yet.
     `torch.set_num_threads` sets both, so that a thread that begins meanwhile would keep
     for good what a fit needs for a moment.  The last digits of a sum depend on it.
+
+    A process that was forked from one with threads of GNU OpenMP has not got them, and
+    would wait for them for ever: it computes in one thread.
     """
 
     def __init__(self) -> None:
@@ -130,12 +147,24 @@ class _Threads:
         self.users = 0
         self.usual = 1
         """What threads get that have none yet."""
+        self.several = self.forked = False
         self.other = ThreadPoolExecutor(1)
+
+    def fork(self) -> None:
+        """Begin in a process that was forked from one with fits."""
+        self.other = ThreadPoolExecutor(1)
+        if self.several:
+            self.forked = True
+            torch.set_num_threads(1)
 
     def count(self) -> int:
         """Return the number; a thread that had none has it from now on."""
         with self.lock:
-            return torch.get_num_threads()
+            if self.forked:
+                torch.set_num_threads(1)
+            number = torch.get_num_threads()
+            self.several = self.several or number > 1
+            return number
 
     @contextmanager
     def set(self, number: int) -> Iterator[None]:
@@ -153,6 +182,9 @@ class _Threads:
     def _change(self, number: int, users: int) -> int:
         with self.lock:
             before = torch.get_num_threads()
+            if self.forked:
+                number = 1
+            self.several = self.several or max(number, before) > 1
             if not self.users:
                 self.usual = before
             self.users += users
@@ -309,6 +341,16 @@ class _KeptPages:
 
 
 kept_pages = _KeptPages()
+
+
+def _after_fork() -> None:
+    for one in (threads_here, cudnn_flags, kept_pages):
+        one.lock = threading.Lock()  # another thread may have held it
+    threads_here.fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def free_memory(device: torch.device) -> int | None:
