@@ -124,17 +124,16 @@ def collaborative_filter(
     groups: Groups = find_groups(x, grouping)
     if rounds > 1:
         groups = list(groups)
-    estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]]
+    estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]] = _estimates
+    if covariance is not None:
+        estimates = partial(_estimates_of_shared, covariance.to(x))
     for number in range(rounds):
         if number:
             y = torch.lerp(x, y, KEPT)
             level = level * KEPT**2 * (EXCESS if number == 1 else 1)
             smoothed = 1
-        if covariance is None:
-            estimates = partial(_estimates, smoothed)
-        else:
-            estimates = partial(_estimate_shared, covariance.to(x), smoothed)
-        x = filter_groups(torch.stack([y, x, level]), groups, grouping, estimates)
+        images = torch.stack([y, x, level])
+        x = filter_groups(images, groups, grouping, partial(estimates, smoothed))
     return x.reshape(noisy.shape) * unit
 
 
@@ -160,7 +159,7 @@ def _estimates(
     yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
 
 
-def _estimate_shared(
+def _estimates_of_shared(
     covariance: Tensor, smoothed: float, y: Tensor, x: Tensor, noise: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the second estimate under noise that neighbours share."""

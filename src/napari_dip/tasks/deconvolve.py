@@ -247,16 +247,16 @@ class _Blurred:
     weight: Tensor
     estimate: Tensor
 
-    @property
-    def sharp_span(self) -> tuple[float, ...]:
-        """Range of the sharp image of every channel; see `Analysis`.
 
-        Sharp images have brighter peaks than blurred ones.
-        """
-        known = self.plane.known > 0
-        pairs = zip(self.plane.values[:, known], self.estimate[0].numpy(), strict=True)
-        tops = [max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs]
-        return tuple(top / 0.9 if top > 0 else 1.0 for top in tops)
+def _sharp_span(measured: _Blurred) -> tuple[float, ...]:
+    """Return the range of the sharp image of every channel; see `Analysis`.
+
+    Sharp images have brighter peaks than blurred ones.
+    """
+    values = measured.plane.values[:, measured.plane.known > 0]
+    pairs = zip(values, measured.estimate[0].numpy(), strict=True)
+    tops = [max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs]
+    return tuple(top / 0.9 if top > 0 else 1.0 for top in tops)
 
 
 def _blurred(
@@ -304,7 +304,7 @@ def _analyse(
         mean, periodic = above.values.mean(axis=0), recipe.boundary == "periodic"
         turned = psf_check.turn_warning(mean, above.known, kernel, variance, periodic)
     warnings = () if turned is None else (turned,)
-    return replace(analysis, sharp_span=measured.sharp_span, warnings=warnings)
+    return replace(analysis, sharp_span=_sharp_span(measured), warnings=warnings)
 
 
 def _plan(
@@ -315,43 +315,32 @@ def _plan(
     warnings: list[str],
 ) -> Plan:
     scaled = _scale(measured, analysis)
-    problem, psf = _problem(recipe, scaled), measured.psf
+    problem = _problem(recipe, scaled)
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
         scaled.plane.to_units,
         _polishing(scaled, polish),
-        scaled.details | {"psf": list(psf.shape)},
+        scaled.details | {"psf": list(scaled.psf.shape)},
         [*warnings, *analysis.warnings],
-        seeded=_blind(recipe, problem, scaled.blur, psf) if recipe.blind else None,
+        seeded=_blind(recipe, problem, scaled) if recipe.blind else None,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Scaled:
+class _Scaled(_Blurred):
     """A measurement in units in which peaks of the sharp image are near one.
+
+    The `to_units` of its plane leads back to the units of the image.
 
     Attributes
     ----------
-    plane : Plane
-        Where it was taken; its `to_units` leads back to the units of the image.
-    blur : Convolution
-        The blur.
-    measurement, weight : Tensor
-        What was measured, and where it is known.
-    estimate : Tensor
-        The sharp image by Richardson-Lucy.
     noise : NoiseModel
         Noise of the measurement.
     levels : ndarray
         Its mean variance in every channel.
     """
 
-    plane: Plane
-    blur: Convolution
-    measurement: Tensor
-    weight: Tensor
-    estimate: Tensor
     noise: NoiseModel
     levels: NDArray[np.float64]
 
@@ -372,12 +361,13 @@ def _scale(measured: _Blurred, analysis: Analysis) -> _Scaled:
 
     above = measured.plane
     # Analyses of older versions have no such range.
-    span = np.array(analysis.sharp_span or measured.sharp_span)
+    span = np.array(analysis.sharp_span or _sharp_span(measured))
     divisor = torch.from_numpy(per_channel(span, above.values).astype(np.float32))
     measurement = measured.measurement / divisor
     noise = analysis.noise.rescaled(span)
     return _Scaled(
         replace(above, span=span * above.span),
+        measured.psf,
         measured.blur,
         measurement,
         measured.weight,
@@ -403,7 +393,7 @@ def _problem(recipe: DeconvolveRecipe, scaled: _Scaled) -> Problem:
 
 
 def _blind(
-    recipe: DeconvolveRecipe, problem: Problem, blur: Convolution, psf: Tensor
+    recipe: DeconvolveRecipe, problem: Problem, scaled: _Scaled
 ) -> Callable[[int], Problem]:
     """Return the function that gives the problem of a seed, whose PSF is fitted too."""
     from napari_dip.prior.convolution import KernelNet, UnknownConvolution
@@ -411,7 +401,7 @@ def _blind(
     def seeded(seed: int) -> Problem:
         return replace(
             problem,
-            operator=UnknownConvolution(blur, KernelNet(psf, seed)),
+            operator=UnknownConvolution(scaled.blur, KernelNet(scaled.psf, seed)),
             operator_learning_rate=KERNEL_RATE[recipe.preset],
         )
 

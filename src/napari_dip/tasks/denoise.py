@@ -152,6 +152,8 @@ def plan_of(
     problem = Problem(measurement, term=term, weight=weight)
     quick, slow = _steps(recipe, plane, analysis, preset, guided)
     noise = analysis.noise
+    # Of noise that neighbours share nothing is known of the error.
+    certain = slow and not analysis.correlated
     details = {
         "noise": noise.kind,
         "sigma": single_or_list(variance**0.5 * plane.span),
@@ -165,9 +167,7 @@ def plan_of(
         in_turn([*quick, *slow]),
         details,
         preview=in_turn(quick),
-        deviation=posterior_deviation(plane, noise)
-        if slow and not analysis.correlated
-        else None,
+        deviation=posterior_deviation(plane, noise) if certain else None,
     )
 
 

@@ -266,7 +266,10 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
     """
     from napari_dip.prior.wiener import wiener
 
-    return _filtered(plane, noise, wiener, FILTERED)
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        return wiener(noisy, restored, noise.at(restored))
+
+    return _filtered(plane, filter_noisy, FILTERED)
 
 
 def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Step:
@@ -299,8 +302,8 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     if "thresholds" in finish:
         smoothed = SMOOTHED if gaussian else SMOOTHED_PHOTONS
 
-    def filter_noisy(noisy: Tensor, restored: Tensor, variance: Tensor) -> Tensor:
-        pilot = restored
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        pilot, variance = restored, noise.at(restored)
         if "thresholds" in finish:
             first = _thresholded(noisy, variance, noise)
             pilot = torch.lerp(restored, first, THRESHOLDED)
@@ -314,7 +317,7 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
         )
         return estimate if coarse is None else with_low_frequencies(estimate, coarse)
 
-    return _filtered(plane, noise, filter_noisy, 1)
+    return _filtered(plane, filter_noisy, 1)
 
 
 def collaborative_shared(plane: Plane) -> Step:
@@ -331,35 +334,29 @@ def collaborative_shared(plane: Plane) -> Step:
     from napari_dip.prior.collaborative import VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
 
-    measurement, known = without_constant(plane).tensors()
+    def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
+        image = pilot[0].cpu().numpy()
+        noise = shared_noise(plane.values, image, plane.noisy)
+        if noise is None:
+            return None
+        covariance = noise.covariance(side)
+        return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
 
-    def step(restored: Tensor) -> Tensor:
-        weight = known.to(restored.device)
-        y = torch.lerp(restored, measurement.to(restored.device), weight)
-
-        def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
-            image = pilot[0].cpu().numpy()
-            noise = shared_noise(plane.values, image, plane.noisy)
-            if noise is None:
-                return None
-            covariance = noise.covariance(side)
-            return y.new_tensor(noise.at(image))[None], y.new_tensor(covariance)
-
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         noise = noise_by(restored, thresholding.SIDE)
         if noise is None:
             return restored
-        first = thresholding.collaborative_threshold(y, *noise)
+        first = thresholding.collaborative_threshold(noisy, *noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        noise = noise_by(pilot, patch_side(VALUES, y.shape[1]))
+        noise = noise_by(pilot, patch_side(VALUES, noisy.shape[1]))
         if noise is None:
             return restored
         variance, covariance = noise
-        filtered = collaborative_filter(
-            y, pilot, variance, FLATTEST, covariance=covariance
+        return collaborative_filter(
+            noisy, pilot, variance, FLATTEST, covariance=covariance
         )
-        return torch.lerp(restored, filtered, weight)
 
-    return step
+    return _filtered(plane, filter_noisy, 1)
 
 
 def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
@@ -428,8 +425,7 @@ def filled(plane: Plane, *, wide: bool = False) -> Step:
 
 def _filtered(
     plane: Plane,
-    noise: NoiseModel,
-    filter_noisy: Callable[[Tensor, Tensor, Tensor], Tensor],
+    filter_noisy: Callable[[Tensor, Tensor], Tensor],
     part: float,
 ) -> Step:
     """Return the step that takes in so much of a filter of the noisy image.
@@ -443,7 +439,7 @@ def _filtered(
     def step(restored: Tensor) -> Tensor:
         weight = known.to(restored.device)
         y = torch.lerp(restored, measurement.to(restored.device), weight)
-        filtered = filter_noisy(y, restored, noise.at(restored))
+        filtered = filter_noisy(y, restored)
         return torch.lerp(restored, filtered, part * weight)
 
     return step

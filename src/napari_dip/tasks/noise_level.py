@@ -116,8 +116,7 @@ def noise_by_brightness(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate the noise of the known pixels, which may grow with the signal.
 
-    The blocks are ordered by their brightness and divided into up to `BRIGHTNESSES`
-    groups of equal size, of which each tells its noise as in `known_noise`: the
+    Every group of blocks (see `by_brightness`) tells its noise as in `known_noise`: the
     flattest blocks of all are dark, and have less than most.
 
     Parameters
@@ -137,10 +136,18 @@ def noise_by_brightness(
     if not len(blocks):
         return np.zeros(1), np.zeros(1)
     means = (blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
-    order = np.argsort(means)
-    groups = np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES))
+    groups = by_brightness(means)
     levels = [_flat_noise(blocks[group], weight[group])[0] for group in groups]
     return np.array([np.median(means[group]) for group in groups]), np.square(levels)
+
+
+def by_brightness(means: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Divide blocks, ordered by their means, into groups of equal size.
+
+    There are up to `BRIGHTNESSES` groups.  The numbers of their blocks are returned.
+    """
+    order = np.argsort(means)
+    return np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES))
 
 
 def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | None:

@@ -70,6 +70,12 @@ def cut_blocks(plane: NDArray[Any], side: int) -> NDArray[Any]:
     return cut.swapaxes(1, 2).reshape(-1, side, side)
 
 
+def blocks_of_planes(image: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return the blocks of the planes of a channel, (n, side, side)."""
+    planes = image.reshape(-1, *image.shape[-2:])
+    return np.concatenate([cut_blocks(plane, side) for plane in planes])
+
+
 def planes_of(
     values: Float, usable: Mask | None
 ) -> list[tuple[NDArray[np.float64], Mask]]:

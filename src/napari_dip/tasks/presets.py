@@ -128,11 +128,11 @@ WITH_GUIDE = replace(
     ema_decay=0.98,
 )
 # Wide skips bring the guide's detail along.
-GUIDED = replace(
-    CORRELATED,
-    architecture=NARROW,
-    code=Guide(NO_IMAGE, perturbation=1 / 30),
-    stop=HeldOut(800, radius=5, patience=60, relative_patience=0),
+GUIDED = Preset(
+    NARROW,
+    Guide(NO_IMAGE, perturbation=1 / 30),
+    HeldOut(800, radius=5, patience=60, relative_patience=0),
+    learning_rate=0.03,
     ema_decay=0.98,
     finish=("posterior mean",),
 )

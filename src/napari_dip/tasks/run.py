@@ -188,8 +188,9 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     image = np.zeros(shape, np.float32) if out is None else out
     result = Result(image, given=out is not None)
     shared, given = False, overrides.networks is not None
-    wanted = job, recipe, overrides.architecture
-    if given or (overrides.state is None and wants_sharing(*wanted)):
+    if given or (
+        overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
+    ):
         common = (planes.threads, result, planes.pool, planes.resumable)
         shared = yield from Sweep(job, recipe, overrides, *common).run()
     if not shared:

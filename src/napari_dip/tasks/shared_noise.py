@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, without_slopes
-from napari_dip.tasks.patches import Mask, cut_blocks
+from napari_dip.tasks.noise_level import by_brightness
+from napari_dip.tasks.patches import Mask, blocks_of_planes
 
 SIDE = 16
 """Side of the blocks: three times as far as the noise of cameras reaches."""
-
-BRIGHTNESSES, GROUP = 4, 32
-"""Groups of blocks of like brightness, and the fewest blocks of a group."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,12 @@ class SharedNoise:
 
         It is (C * side ** 2,) * 2; values are ordered by channel, row and column.
         """
-        total: NDArray[np.float64] | float = 0.0
+        moments = []
         for rest in self.rest:
             views = sliding_window_view(rest, (side, side), axis=(2, 3))
             patches = np.moveaxis(views, 1, 3).reshape(-1, rest.shape[1] * side**2)
-            total = total + patches.T @ patches / len(patches)
-        total = np.asarray(total)
+            moments.append(patches.T @ patches / len(patches))
+        total = np.sum(moments, axis=0)
         scale = np.sqrt(np.diag(total))
         covariance: NDArray[np.float64] = total / np.outer(scale, scale)
         return covariance
@@ -64,9 +62,8 @@ class SharedNoise:
 def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | None:
     """Measure the noise of an image where an estimate of it is flat.
 
-    The blocks are ordered by their brightness and divided into up to `BRIGHTNESSES`
-    groups of equal size.  Those of each group whose estimate varies least about a plane
-    are flat.  They are not chosen by their noise, as by the noisy values they would be
+    Of every group of blocks of like brightness, those whose estimate varies least about
+    a plane are flat.  Chosen by their noisy values they would be those of least noise
     (blocks of low variance, each brightness by itself: Lebrun, Colom, Morel, The noise
     clinic: a blind image denoising algorithm, 2015).
 
@@ -86,10 +83,9 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
     if not len(noisy):
         return None
-    order = np.argsort(smooth.mean(axis=(1, 2, 3)))
     brightness, variance, rest = [], [], []
     freedom = (SIDE**2 - 3) / SIDE**2
-    for group in np.array_split(order, np.clip(len(order) // GROUP, 1, BRIGHTNESSES)):
+    for group in by_brightness(smooth.mean(axis=(1, 2, 3))):
         rough = _rest(smooth[group]).var(axis=(1, 2, 3))
         flat = group[flattest(rough)]
         noise = _rest(noisy[flat])
@@ -104,12 +100,7 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the blocks of all planes, (n, C, SIDE, SIDE)."""
-    planes = image.reshape(len(image), -1, *image.shape[-2:])
-    channels = [
-        np.concatenate([cut_blocks(plane, SIDE) for plane in channel])
-        for channel in planes
-    ]
-    return np.stack(channels, axis=1)
+    return np.stack([blocks_of_planes(channel, SIDE) for channel in image], axis=1)
 
 
 def _rest(blocks: NDArray[np.float64]) -> NDArray[np.float64]:

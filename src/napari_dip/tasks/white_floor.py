@@ -9,7 +9,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.patches import cut_blocks
+from napari_dip.tasks.patches import blocks_of_planes
 
 SIDE = 16
 """Side of the blocks whose spectrum is looked at."""
@@ -60,7 +60,8 @@ def has_white_floor(
 
 
 def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
-    blocks = _blocks(values)[_blocks(usable).all(axis=(1, 2))]
+    whole = blocks_of_planes(usable, SIDE).all(axis=(1, 2))
+    blocks = blocks_of_planes(values, SIDE)[whole]
     if not len(blocks):
         return False
     power = scipy.fft.dctn(blocks.astype(np.float64), axes=(1, 2), norm="ortho") ** 2
@@ -75,9 +76,3 @@ def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
         and finest > OF_LEVEL * level
         and finest > OF_FLATTEST * flattest
     )
-
-
-def _blocks(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the blocks of all planes, (n, SIDE, SIDE)."""
-    planes = values.reshape(-1, *values.shape[-2:])
-    return np.concatenate([cut_blocks(plane, SIDE) for plane in planes])
