@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image as Pillow
 
 import napari_dip
@@ -532,6 +533,41 @@ def test_signal_while_the_result_is_written(call, noisy, tmp_path, monkeypatch, 
     assert code == 130
     assert "was saved" in err
     assert files.read(output).data.shape == (32, 32)
+
+
+def test_a_device_that_fails_leaves_the_best_image(
+    call, noisy, tmp_path, failing_device
+):
+    options = ("--iterations", "30", "--precision", "float32")
+    command = ("denoise", noisy, *options, "-o", tmp_path / "out.tif")
+    failing_device(18)
+    code, out, err = call(*command)
+    assert code == 1
+    assert out.startswith(f"{tmp_path / 'out.tif'}: 17 iterations in ")
+    lost = "the device has failed: CUDA error: the device is lost"
+    warning, error = err.splitlines()
+    assert warning == (f"napari-dip: warning: {lost}; the best image so far was kept")
+    assert error == (
+        "napari-dip: error: the device failed; the best image was saved to "
+        f"{tmp_path / 'out.tif'}"
+    )
+    result = files.read(tmp_path / "out.tif")
+    assert np.isfinite(result.data).all()
+    assert lost in result.header.provenance["stopped_by"]
+    # Nothing can be kept of a fit that has only begun.
+    failing_device(1)
+    refused(call(*command, "--overwrite", "--quiet"), 1, f"{lost}; there was no image")
+
+
+def test_a_device_that_fails_while_a_checkpoint_is_made(call, noisy, tmp_path):
+    def lost(tensor):
+        raise RuntimeError("CUDA error: the device is lost")
+
+    kept = ("--checkpoint", tmp_path / "kept.safetensors", "--checkpoint-every", "0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", lost)
+        result = call("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT, *kept)
+    refused(result, 1, "the device has failed: CUDA error: the device is lost")
 
 
 # -- hostile and odd input --------------------------------------------------------

@@ -178,7 +178,8 @@ def process(
     try:
         entry = request(run)
         result = run.run(stop, warnings.append, progress)
-        entry["state"] = manifest.STOPPED if result.stopped else manifest.DONE
+        again = result.stopped or result.failed
+        entry["state"] = manifest.STOPPED if again else manifest.DONE
         entry["sha256"] = digest(run.target)
         if run.keep.share:
             entry["shared"] = result.shared

@@ -70,6 +70,9 @@ def run_and_report(
     if stop.asked:
         say(f"stopped; the best image so far was saved to {file_run.target}")
         return STOPPED
+    if result.failed:
+        say(f"error: the device failed; the best image was saved to {file_run.target}")
+        return FAILED
     return 0
 
 
@@ -85,8 +88,10 @@ def run_all(
     failed = 0
     for file_run in file_runs:
         try:
-            if run_and_report(file_run, results, workers) == STOPPED:
+            code = run_and_report(file_run, results, workers)
+            if code == STOPPED:
                 return STOPPED
+            failed += code != 0
         except (DipError, MemoryError) as error:
             say(f"error: {of_file(file_run.source.name, error)}")
             failed += 1
