@@ -30,8 +30,8 @@ LIST_MODULES_OF_HELP = """
 import contextlib, io, json, sys
 from napari_dip.cli import main
 with contextlib.redirect_stdout(io.StringIO()) as text:
-    assert main(["denoise", "--help"]) == 0
-assert "--noise" in text.getvalue()
+    assert main([*{command}, "--help"]) == 0
+assert {says!r} in text.getvalue()
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -126,10 +126,22 @@ def test_importing_the_package_loads_nothing_else():
     assert foreign == ["napari_dip"]
 
 
-def test_help_does_without_what_takes_long_to_load():
-    loaded = set(run_fresh(LIST_MODULES_OF_HELP))
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ([], "super-resolve"),
+        (["denoise"], "--noise"),
+        (["batch", "denoise"], "--recursive"),
+        (["psf", "microscope"], "--wavelength"),
+    ],
+)
+def test_help_does_without_what_takes_long_to_load(command, says):
+    code = LIST_MODULES_OF_HELP.format(command=command, says=says)
+    loaded = set(run_fresh(code))
     assert "napari_dip.tasks.denoise" in loaded
     slow = {"torch", "qtpy", "napari", "skimage", "scipy.ndimage", "scipy.fft", "pint"}
+    slow |= {"tifffile", "imagecodecs", "PIL", "zarr", "dask", "distributed"}
+    slow |= {"napari_dip.io.files", "napari_dip.batch.run", "napari_dip.batch.file_run"}
     assert not slow & loaded
 
 

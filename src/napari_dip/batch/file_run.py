@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.batch.checkpoint import Keep, Kept
+from napari_dip.batch.checkpoint import Kept
+from napari_dip.batch.keep import Keep
 from napari_dip.errors import DipError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
 from napari_dip.batch import manifest
-from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.folder import Item
+from napari_dip.batch.keep import Keep
 from napari_dip.batch.manifest import Manifest, digest
 from napari_dip.batch.share import (
     Networks,

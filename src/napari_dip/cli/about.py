@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
-from napari_dip.io.image import Header
 from napari_dip.machine import gibibytes
+
+if TYPE_CHECKING:
+    from napari_dip.io.image import Header
 
 
 def file_facts(path: Path, header: Header) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def system_facts() -> dict[str, Any]:
     """Return device, versions and free memory."""
     import platform
 
+    import numpy as np
     import torch
 
     from napari_dip.prior import runtime

@@ -9,15 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
-from napari_dip.batch.checkpoint import Keep
-from napari_dip.batch.cluster import on_cluster
-from napari_dip.batch.file_run import FileRun, was_stopped
+from napari_dip.batch.keep import Keep
 from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.batch import batch_app
@@ -41,13 +39,15 @@ from napari_dip.cli.options import (
 from napari_dip.cli.output import NAME, put, say
 from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import checkpoint, files, provenance
 from napari_dip.tasks.bead_psf import BeadParameters
 from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.tasks.task import SHARED_WEIGHTS, Task
+
+if TYPE_CHECKING:
+    from napari_dip.batch.file_run import FileRun
 
 _FROM_PARAMETERS: dict[str, tuple[type[Parameters], Callable[..., int]]] = {
     SampleParameters.task: (SampleParameters, prior.draw),
@@ -98,6 +98,8 @@ def _command(task: Task) -> Callable[..., int]:
         with ExitStack() as stack:
             pool = None
             if workers is not None or scheduler is not None:
+                from napari_dip.batch.cluster import on_cluster
+
                 pool = stack.enter_context(on_cluster(workers, scheduler)).pool
             if len(runs) == 1:
                 return run_and_report(runs[0], results, pool)
@@ -129,6 +131,8 @@ def _runs(
 
     All that can be wrong is found here, before any file is read.
     """
+    from napari_dip.batch.file_run import FileRun, was_stopped
+
     keep = beside.keep(inputs, results.overwrite)
     paths = {name: given.pop(name) for name in task.files[1:]}
     objects = {name: given.pop(name) for name in task.objects}
@@ -197,6 +201,8 @@ def replay(
 
     On the same machine with the same versions the result is the same, bit for bit.
     """
+    from napari_dip.io import files, provenance
+
     stored = files.read_header(result).provenance
     if stored is None:
         raise InputError(f"{result.name} does not say how it was made")
@@ -227,6 +233,9 @@ def _replayed(
     weights: Path | None,
 ) -> FileRun:
     """Return the run of a task whose provenance is stored in the first of the paths."""
+    from napari_dip.batch.file_run import FileRun
+    from napari_dip.io import provenance
+
     _, *inputs = paths
     if len(inputs) != len(task.files):
         raise InputError(
@@ -260,6 +269,7 @@ def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     needed = str(next(used, None))
     given = None
     if weights is not None:
+        from napari_dip.io import checkpoint
         from napari_dip.prior.snapshot import digest
 
         given = digest(checkpoint.read(weights, "weights")[0])
@@ -282,6 +292,8 @@ def info(
     json: Annotated[bool, Option(**FLAG, help="Print a JSON object.")] = False,
 ) -> int:
     """Say what a file holds and how it was made, or what the system offers."""
+    from napari_dip.io import files, provenance
+
     if (file is None) != system:
         raise InputError("info needs either a FILE or --system")
     if file is None:
@@ -299,6 +311,8 @@ def open_viewer(
     file: Annotated[Path, Option(name="FILE", help="An image file of any kind.")], /
 ) -> int:
     """Open a file in napari with the plugin beside it."""
+    from napari_dip.io import files
+
     files.read_header(file)  # raises here, before napari starts
     if importlib.util.find_spec("napari") is None:
         raise DipError(

@@ -7,17 +7,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Token
 from cyclopts import Parameter as Option
 
-from napari_dip.batch.checkpoint import Keep
-from napari_dip.batch.folder import result_name
+from napari_dip.batch.keep import Keep
 from napari_dip.errors import InputError
-from napari_dip.io import atomic, files
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
-from napari_dip.tasks.task import Task
+
+if TYPE_CHECKING:
+    from napari_dip.tasks.task import Task
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -312,6 +312,9 @@ def _number(text: str) -> int | float | str:
 
 def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
     """Return the path to write for every input."""
+    from napari_dip.batch.folder import result_name
+    from napari_dip.io import files
+
     store = output.name.lower().endswith(files.FOLDERS)  # a folder that is one image
     folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
     if not folder:
@@ -337,12 +340,16 @@ def check_uncertainty(task: Task, recipe: Recipe) -> None:
 
 def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
     """Raise if `target` cannot be written: no such format, folder or permission."""
+    from napari_dip.io import files
+
     files.output_format(target)
     check_place(target, sources, overwrite)
 
 
 def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
     """Raise if there is a file already, or the folder cannot be written to."""
+    from napari_dip.io import atomic
+
     atomic.refuse_inside_store(target)
     place = target.resolve()
     for source in sources:

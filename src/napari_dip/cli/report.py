@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from napari_dip.batch.file_run import FileRun, save
 from napari_dip.batch.stop import Stop
 from napari_dip.cli.options import Results
 from napari_dip.cli.output import FAILED, STOPPED, put, say
 from napari_dip.errors import DipError
-from napari_dip.io import provenance
-from napari_dip.io.image import Image
-from napari_dip.tasks.pool import Pool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_dip.batch.file_run import FileRun
+    from napari_dip.io.image import Image
+    from napari_dip.tasks.pool import Pool
 
 
 def warn(text: str) -> None:
@@ -38,6 +39,9 @@ def save_and_report(
 
     `note` says what it is, and `sources` from which files it was made.
     """
+    from napari_dip.batch.file_run import save
+    from napari_dip.io import provenance
+
     result, not_kept = save(results.output, image, like, origin, results.overwrite)
     if results.json:
         facts = {"output": str(results.output), "inputs": sources or {}, **result}
