@@ -657,6 +657,72 @@ def test_output_inside_of_a_store(call, noisy, tmp_path, inside):
         refused(call(*command, "--quiet"), 2, "inside of a Zarr store")
 
 
+def test_output_that_is_no_regular_file(call, noisy, tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    for name in ("pipe", "pipe.tif"):
+        os.mkfifo(tmp_path / name)
+        for option in ("-o", "--uncertainty"):
+            other = ("-o", tmp_path / "out.tif") if option != "-o" else ()
+            command = ("denoise", noisy, *other, option, tmp_path / name, "--overwrite")
+            what = "output" if option == "-o" else "uncertainty"
+            kind = "a regular file" if name.endswith("tif") else "a file or a folder"
+            refused(call(*command), 2, f"{what} must be {kind}; got {tmp_path / name}")
+    (tmp_path / "file").write_text("text")
+    result = call("denoise", noisy, "-o", tmp_path / "file", "--overwrite")
+    refused(result, 2, "output must end in .ome.tif,")
+
+
+OUTPUTS = {
+    "-o": "output",
+    "--uncertainty": "uncertainty",
+    "--save-weights": "save-weights",
+    "--checkpoint": "checkpoint",
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("-o", "--uncertainty", "out.tif"),
+        ("--save-weights", "--checkpoint", "out.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_two_outputs_of_one_name(call, noisy, tmp_path, one, other, name, there):
+    path = tmp_path / name
+    if there:
+        path.write_text("before")
+    rest = () if one == "-o" else ("-o", tmp_path / "result.tif")
+    same = tmp_path / "x" / ".." / name
+    (tmp_path / "x").mkdir()
+    command = ("denoise", noisy, *rest, one, path, other, same, "--overwrite")
+    refused(
+        call(*command),
+        2,
+        f"{OUTPUTS[one]} and {OUTPUTS[other]} must be two files, neither in the other",
+    )
+
+
+@pytest.mark.parametrize("option", ["--uncertainty", "--save-weights", "--checkpoint"])
+def test_an_output_within_another(call, noisy, tmp_path, option):
+    name = "a.tif" if option == "--uncertainty" else "a.safetensors"
+    store = tmp_path / "out.ome.zarr"
+    result = call("denoise", noisy, "-o", store, option, store / name)
+    refused(result, 2, "must be two files, neither in the other")
+
+
+@pytest.mark.parametrize("option", ["--save-weights", "--checkpoint"])
+def test_an_output_that_is_the_file_of_the_weights(call, noisy, tmp_path, option):
+    path = tmp_path / "weights.safetensors"
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT)
+    assert call(*command, "--save-weights", path)[0] == 0
+    before = path.read_bytes()
+    result = call(*command, "--weights", path, option, path, "--overwrite")
+    refused(result, 2, f"{option[2:]} must not be one of the inputs")
+    assert path.read_bytes() == before
+
+
 def test_output_that_holds_the_input(call, tmp_path):
     library = pytest.importorskip("zarr")
     library.create_group(tmp_path / "plate.zarr", zarr_format=2)
@@ -727,7 +793,9 @@ def test_uncertainty_is_refused_where_there_is_none(call, noisy, tmp_path):
     refused(call("enhance", noisy, *more), 2, "enhance has none")
     refused(call("denoise", noisy, *more, "--preset", "paper"), 2, "denoise has none")
     same = (*more[:3], more[1], *SHORT)
-    refused(call("denoise", noisy, *same), 2, "output must not be one of the inputs")
+    refused(
+        call("denoise", noisy, *same), 2, "output and uncertainty must be two files"
+    )
     assert not (tmp_path / "a.tif").exists()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
 from napari_dip.machine import gibibytes
+from napari_dip.text import printable
 
 if TYPE_CHECKING:
     from napari_dip.io.image import Header
@@ -79,11 +80,3 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {', '.join(map(printable, value))}"
         else:
             yield f"{indent}{key}: {printable(value)}"
-
-
-def printable(value: Any) -> str:
-    """Return a value as text, in escapes what would control a terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in str(value)
-    )

@@ -26,7 +26,7 @@ from napari_dip.cli.options import (
     keyword,
     values_of,
 )
-from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, put_json, say
 from napari_dip.cli.report import of_file, warn
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
@@ -189,6 +189,6 @@ def _describe(target: Path, entry: Entry, results: Results) -> None:
         say(f"error: {of_file(target.name, entry['error'])}")
     done = entry["state"] != manifest.FAILED and not entry.get("skipped")
     if results.json:
-        put(provenance.dumps({"output": str(target), **entry}))
+        put_json(provenance.dumps({"output": str(target), **entry}))
     elif done and not results.quiet:
         put(f"{target}: {entry['state']} in {entry['seconds']:.1f} s")

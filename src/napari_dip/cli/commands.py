@@ -28,6 +28,7 @@ from napari_dip.cli.options import (
     Scheduler,
     Weights,
     Workers,
+    check_apart,
     check_target,
     check_uncertainty,
     command_of,
@@ -36,7 +37,7 @@ from napari_dip.cli.options import (
     targets_of,
     values_of,
 )
-from napari_dip.cli.output import NAME, put, say
+from napari_dip.cli.output import NAME, put, put_json, say
 from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.bead_psf import BeadParameters
@@ -133,6 +134,8 @@ def _runs(
     """
     from napari_dip.batch.file_run import FileRun, was_stopped
 
+    # What is read beside the inputs is not to be written over, either.
+    others = [] if beside.weights is None else [beside.weights]
     keep = beside.keep(inputs, results.overwrite)
     paths = {name: given.pop(name) for name in task.files[1:]}
     objects = {name: given.pop(name) for name in task.objects}
@@ -146,14 +149,22 @@ def _runs(
     if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
         overwrite = True  # of the image of the same fit as far as it had come
     for sources, target in zip(sets, targets, strict=True):
-        check_target(target, list(sources.values()), overwrite)
+        check_target(target, [*sources.values(), *others], overwrite)
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
-        deviations = [*targets_of(inputs or targets, beside.uncertainty)]
+        deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     for sources, target, place in zip(sets, targets, deviations, strict=True):
         if place is not None:
-            check_target(place, [*sources.values(), target], overwrite)
+            read = [*sources.values(), *others]
+            check_target(place, read, overwrite, "uncertainty")
+        outputs = {
+            "output": target,
+            "uncertainty": place,
+            "save-weights": keep.save_weights,
+            "checkpoint": keep.checkpoint,
+        }
+        check_apart({name: path for name, path in outputs.items() if path is not None})
     folder = not (results.output.suffix or results.output.exists())
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")
@@ -246,7 +257,8 @@ def _replayed(
     target = results.output
     if inputs:
         (target,) = targets_of(inputs[:1], target)
-    check_target(target, paths, results.overwrite)
+    read = [*paths, *([] if weights is None else [weights])]
+    check_target(target, read, results.overwrite)
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
         needed = stored.get("objects", {}).get("model", "")
@@ -301,9 +313,9 @@ def info(
     else:
         facts = file_facts(file, files.read_header(file))
     if json:
-        put(provenance.dumps(facts))
+        put_json(provenance.dumps(facts))
     else:
-        put("\n".join(lines(facts)))
+        put(*lines(facts))
     return 0
 
 

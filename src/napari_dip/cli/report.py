@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dip.batch.stop import Stop
 from napari_dip.cli.options import Results
-from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, put_json, say
 from napari_dip.errors import DipError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def save_and_report(
     result, not_kept = save(results.output, image, like, origin, results.overwrite)
     if results.json:
         facts = {"output": str(results.output), "inputs": sources or {}, **result}
-        put(provenance.dumps({**facts, "provenance": origin}))
+        put_json(provenance.dumps({**facts, "provenance": origin}))
     elif not results.quiet:
         put(f"{results.output}: {note}")
     for text in [] if results.quiet else not_kept:
@@ -68,7 +68,7 @@ def run_and_report(
             workers=workers,
         )
     if results.json:
-        put(result.as_json())
+        put_json(result.as_json())
     elif not results.quiet:
         put(result.as_line())
     if stop.asked:
