@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ os.environ["NAPARI_CONFIG"] = ""
 import pytest
 import torch
 
-from napari_dip.prior import runtime
+from napari_dip.prior import loop, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.local import Local
 from napari_dip.tasks import presets, windows
@@ -134,3 +135,20 @@ def call(capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def failing_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that lets the device fail at some steps, counted from 1."""
+
+    def fail(*numbers: int, error: type[Exception] = RuntimeError) -> None:
+        steps, compute = count(1), loop.Step.compute
+
+        def step(self: loop.Step) -> None:
+            if next(steps) in numbers:
+                raise error("CUDA error: the device is lost\nCompile with `DSA`")
+            compute(self)
+
+        monkeypatch.setattr(loop.Step, "compute", step)
+
+    return fail

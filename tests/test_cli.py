@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image as Pillow
 
 import napari_dip
@@ -534,6 +535,41 @@ def test_signal_while_the_result_is_written(call, noisy, tmp_path, monkeypatch, 
     assert files.read(output).data.shape == (32, 32)
 
 
+def test_a_device_that_fails_leaves_the_best_image(
+    call, noisy, tmp_path, failing_device
+):
+    options = ("--iterations", "30", "--precision", "float32")
+    command = ("denoise", noisy, *options, "-o", tmp_path / "out.tif")
+    failing_device(18)
+    code, out, err = call(*command)
+    assert code == 1
+    assert out.startswith(f"{tmp_path / 'out.tif'}: 17 iterations in ")
+    lost = "the device has failed: CUDA error: the device is lost"
+    warning, error = err.splitlines()
+    assert warning == (f"napari-dip: warning: {lost}; the best image so far was kept")
+    assert error == (
+        "napari-dip: error: the device failed; the best image was saved to "
+        f"{tmp_path / 'out.tif'}"
+    )
+    result = files.read(tmp_path / "out.tif")
+    assert np.isfinite(result.data).all()
+    assert lost in result.header.provenance["stopped_by"]
+    # Nothing can be kept of a fit that has only begun.
+    failing_device(1)
+    refused(call(*command, "--overwrite", "--quiet"), 1, f"{lost}; there was no image")
+
+
+def test_a_device_that_fails_while_a_checkpoint_is_made(call, noisy, tmp_path):
+    def lost(tensor):
+        raise RuntimeError("CUDA error: the device is lost")
+
+    kept = ("--checkpoint", tmp_path / "kept.safetensors", "--checkpoint-every", "0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", lost)
+        result = call("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT, *kept)
+    refused(result, 1, "the device has failed: CUDA error: the device is lost")
+
+
 # -- hostile and odd input --------------------------------------------------------
 
 
@@ -621,6 +657,72 @@ def test_output_inside_of_a_store(call, noisy, tmp_path, inside):
         refused(call(*command, "--quiet"), 2, "inside of a Zarr store")
 
 
+def test_output_that_is_no_regular_file(call, noisy, tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    for name in ("pipe", "pipe.tif"):
+        os.mkfifo(tmp_path / name)
+        for option in ("-o", "--uncertainty"):
+            other = ("-o", tmp_path / "out.tif") if option != "-o" else ()
+            command = ("denoise", noisy, *other, option, tmp_path / name, "--overwrite")
+            what = "output" if option == "-o" else "uncertainty"
+            kind = "a regular file" if name.endswith("tif") else "a file or a folder"
+            refused(call(*command), 2, f"{what} must be {kind}; got {tmp_path / name}")
+    (tmp_path / "file").write_text("text")
+    result = call("denoise", noisy, "-o", tmp_path / "file", "--overwrite")
+    refused(result, 2, "output must end in .ome.tif,")
+
+
+OUTPUTS = {
+    "-o": "output",
+    "--uncertainty": "uncertainty",
+    "--save-weights": "save-weights",
+    "--checkpoint": "checkpoint",
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("-o", "--uncertainty", "out.tif"),
+        ("--save-weights", "--checkpoint", "out.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_two_outputs_of_one_name(call, noisy, tmp_path, one, other, name, there):
+    path = tmp_path / name
+    if there:
+        path.write_text("before")
+    rest = () if one == "-o" else ("-o", tmp_path / "result.tif")
+    same = tmp_path / "x" / ".." / name
+    (tmp_path / "x").mkdir()
+    command = ("denoise", noisy, *rest, one, path, other, same, "--overwrite")
+    refused(
+        call(*command),
+        2,
+        f"{OUTPUTS[one]} and {OUTPUTS[other]} must be two files, neither in the other",
+    )
+
+
+@pytest.mark.parametrize("option", ["--uncertainty", "--save-weights", "--checkpoint"])
+def test_an_output_within_another(call, noisy, tmp_path, option):
+    name = "a.tif" if option == "--uncertainty" else "a.safetensors"
+    store = tmp_path / "out.ome.zarr"
+    result = call("denoise", noisy, "-o", store, option, store / name)
+    refused(result, 2, "must be two files, neither in the other")
+
+
+@pytest.mark.parametrize("option", ["--save-weights", "--checkpoint"])
+def test_an_output_that_is_the_file_of_the_weights(call, noisy, tmp_path, option):
+    path = tmp_path / "weights.safetensors"
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT)
+    assert call(*command, "--save-weights", path)[0] == 0
+    before = path.read_bytes()
+    result = call(*command, "--weights", path, option, path, "--overwrite")
+    refused(result, 2, f"{option[2:]} must not be one of the inputs")
+    assert path.read_bytes() == before
+
+
 def test_output_that_holds_the_input(call, tmp_path):
     library = pytest.importorskip("zarr")
     library.create_group(tmp_path / "plate.zarr", zarr_format=2)
@@ -691,7 +793,9 @@ def test_uncertainty_is_refused_where_there_is_none(call, noisy, tmp_path):
     refused(call("enhance", noisy, *more), 2, "enhance has none")
     refused(call("denoise", noisy, *more, "--preset", "paper"), 2, "denoise has none")
     same = (*more[:3], more[1], *SHORT)
-    refused(call("denoise", noisy, *same), 2, "output must not be one of the inputs")
+    refused(
+        call("denoise", noisy, *same), 2, "output and uncertainty must be two files"
+    )
     assert not (tmp_path / "a.tif").exists()
 
 

@@ -4,6 +4,7 @@ Refused means exit code 1 or 2, one line that says what is wrong, nothing writte
 the input as it was.  `scripts/fuzz.py` looks for more of them.
 """
 
+import io
 import json
 import os
 import struct
@@ -15,6 +16,8 @@ import tifffile
 from PIL import Image
 
 from napari_dip.io import files
+from napari_dip.tasks.pool import no_fit
+from napari_dip.tasks.progress import Bar
 
 resource = pytest.importorskip("resource", reason="not on Windows")
 zarr = pytest.importorskip("zarr")
@@ -129,6 +132,15 @@ def outside(folder):
     path.write_text(text)
 
 
+def empty_chunks(folder):
+    """A Zarr whose chunks hold nothing."""
+    zarr.create_array(folder / "a.zarr", data=PIXELS, zarr_format=3)
+    path = folder / "a.zarr" / "zarr.json"
+    metadata = json.loads(path.read_text())
+    metadata["chunk_grid"]["configuration"]["chunk_shape"] = [0, 40]
+    path.write_text(json.dumps(metadata))
+
+
 def deep_json(folder):
     """A Zarr with metadata of a hundred thousand brackets."""
     zarr.save_array(folder / "a.zarr", PIXELS, zarr_format=3)
@@ -161,6 +173,7 @@ CORPUS = {
         pickles,
         outside,
         deep_json,
+        empty_chunks,
         another_format,
         link_to_itself,
         folder_with_the_name_of_a_file,
@@ -207,3 +220,42 @@ def test_folder_that_cannot_be_written(call, tmp_path):
     code, _, err = call("denoise", tmp_path / "a.tif", "-o", tmp_path / "locked/b.tif")
     assert code in (1, 2)
     assert "locked" in err
+
+
+CONTROL = "a\n\x1b[31m\x07\x9b2J\x7f"
+"""A name that would colour a terminal, ring and clear it."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such names")
+@pytest.mark.parametrize("command", [("denoise",), ("batch", "denoise")])
+def test_names_do_not_control_the_terminal(call, tmp_path, small_fits, command):
+    good, bad = tmp_path / f"{CONTROL}.tif", tmp_path / f"{CONTROL}b.tif"
+    files.write(good, PIXELS.astype(np.float32))
+    bad.write_bytes(b"no image")
+    short = ("--iterations", "2", "--precision", "float32")
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out"
+    code, out, err = call(*command, good, bad, "-o", output, *short)
+    assert code == 1
+    for text in (out, err):
+        assert "\\x1b[31m\\x07\\x9b2J\\x7f" in text
+        assert all(c.isprintable() for c in text.replace("\n", ""))
+    assert out.count("\n") == 1
+    code, out, err = call(*command, good, "-o", output, *short, "--json", "--overwrite")
+    assert code == 0
+    assert all(c.isprintable() for c in out.replace("\n", ""))
+    assert json.loads(out)["output"] == str(output / good.name)
+    for options in ((), ("--json",)):
+        _, out, _ = call("info", good, *options)
+        assert all(c.isprintable() for c in out.replace("\n", ""))
+
+
+def test_the_title_of_a_progress_bar_does_not_control_the_terminal(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bar(f"{CONTROL}[/x]") as bar:
+        bar(no_fit())
+    shown = stream.getvalue()
+    assert "a\\n\\x1b[31m\\x07\\x9b2J\\x7f[/x]" in shown
+    assert "\x1b[31m\x07" not in shown

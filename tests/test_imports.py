@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -30,8 +31,8 @@ LIST_MODULES_OF_HELP = """
 import contextlib, io, json, sys
 from napari_dip.cli import main
 with contextlib.redirect_stdout(io.StringIO()) as text:
-    assert main(["denoise", "--help"]) == 0
-assert "--noise" in text.getvalue()
+    assert main([*{command}, "--help"]) == 0
+assert {says!r} in text.getvalue()
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -126,11 +127,70 @@ def test_importing_the_package_loads_nothing_else():
     assert foreign == ["napari_dip"]
 
 
-def test_help_does_without_what_takes_long_to_load():
-    loaded = set(run_fresh(LIST_MODULES_OF_HELP))
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ([], "super-resolve"),
+        (["denoise"], "--noise"),
+        (["batch", "denoise"], "--recursive"),
+        (["psf", "microscope"], "--wavelength"),
+    ],
+)
+def test_help_does_without_what_takes_long_to_load(command, says):
+    code = LIST_MODULES_OF_HELP.format(command=command, says=says)
+    loaded = set(run_fresh(code))
     assert "napari_dip.tasks.denoise" in loaded
     slow = {"torch", "qtpy", "napari", "skimage", "scipy.ndimage", "scipy.fft", "pint"}
+    slow |= {"tifffile", "imagecodecs", "PIL", "zarr", "dask", "distributed"}
+    slow |= {"napari_dip.io.files", "napari_dip.batch.run", "napari_dip.batch.file_run"}
     assert not slow & loaded
+
+
+# Prints what is left of the variable; GNU OpenMP itself says what it has read.
+SPINNING = """
+import os
+import numpy as np
+{first}
+import napari_dip
+{call}
+print("left:", os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+FIRST_CALLS = (
+    "napari_dip.denoise(np.eye(16), iterations=1, device='cpu')",
+    "napari_dip.estimate('denoise', np.eye(16), device='cpu')",
+    "next(napari_dip.iterate('enhance', np.eye(16), device='cpu'))",
+    "napari_dip.sample_prior(shape=(16, 16), scales=2, device='cpu')",
+    "napari_dip.noise_impedance(np.eye(16), iterations=1, device='cpu')",
+    "from napari_dip.machine import load_torch; load_torch()",
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no GNU OpenMP")
+@pytest.mark.parametrize(
+    ("first", "call", "given", "read", "left"),
+    [
+        *(("", call, {}, True, None) for call in FIRST_CALLS),
+        ("import torch", FIRST_CALLS[-1], {}, False, None),
+        ("", FIRST_CALLS[-1], {"GOMP_SPINCOUNT": "20000"}, True, "20000"),
+        ("", FIRST_CALLS[-1], {"GOMP_SPINCOUNT": "7"}, False, "7"),
+        ("", FIRST_CALLS[-1], {"OMP_WAIT_POLICY": "passive"}, False, None),
+    ],
+)
+def test_threads_that_we_load_first_spin_less(first, call, given, read, left):
+    unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    plain = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-c", SPINNING.format(first=first, call=call)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**plain, "OMP_DISPLAY_ENV": "verbose", **given},
+    )
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("torch has another OpenMP")
+    assert ("GOMP_SPINCOUNT = '20000'" in done.stderr) == read
+    assert done.stdout == f"left: {left}\n"
 
 
 def test_all_but_the_widgets_import_without_napari_and_qt():

@@ -30,6 +30,10 @@ class OutOfMemory(FitError):
     """The device has too little memory; the message says what would fit."""
 
 
+class DeviceFailed(FitError):
+    """The device, or its driver, has failed in the middle of a fit."""
+
+
 def fault(error: Exception) -> str:
     """Return a fault of ours as one line that says where it happened."""
     place = traceback.extract_tb(error.__traceback__)[-1]

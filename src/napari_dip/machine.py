@@ -1,4 +1,4 @@
-"""The machine as a whole, without torch, and how much of it may be taken."""
+"""The machine as a whole, before torch is there, and how much of it may be taken."""
 
 from __future__ import annotations
 
@@ -104,6 +104,10 @@ def gibibytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
+SPINS = "GOMP_SPINCOUNT"
+"""Environment variable: how long threads of GNU OpenMP spin while they wait."""
+
+
 def spin_less() -> None:
     """Let torch's threads sleep sooner while they wait for each other.
 
@@ -112,4 +116,20 @@ def spin_less() -> None:
     quiet one a shorter spin costs nothing.  Only for programs of our own, before
     torch is imported: GNU OpenMP reads the variable when it is loaded.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(SPINS, "20000")
+
+
+def load_torch() -> None:
+    """Import torch so that its threads spin less, if nobody has imported it yet.
+
+    The variable is gone afterwards: in a program of somebody else, the processes that
+    it starts are not ours.
+    """
+    given = SPINS in os.environ
+    spin_less()
+    try:
+        import torch  # noqa: F401
+    finally:
+        if not given:
+            os.environ.pop(SPINS, None)

@@ -145,6 +145,20 @@ def test_files_of_others_stay(call, folder, tmp_path):
     assert files.read(output / "2.tif").data.shape == (16, 20)
 
 
+def test_a_file_whose_device_failed_is_done_again(
+    call, folder, tmp_path, runs, failing_device
+):
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", *SHORT)
+    failing_device(4)
+    assert call(*command)[0] == 130
+    states = {name: one["state"] for name, one in entries(tmp_path / "out").items()}
+    assert states == {"0.tif": "done", "1.tif": "stopped", "2.tif": "done"}
+    assert files.read(tmp_path / "out" / "1.tif").header.provenance["iterations"] == 1
+    runs.clear()
+    assert call(*command)[0] == 0
+    assert runs == ["1.tif"]
+
+
 def test_a_folder_in_which_a_batch_is_at_work(call, folder, tmp_path, runs):
     output = tmp_path / "out"
     command = ("batch", "denoise", folder, "-o", output, *SHORT)

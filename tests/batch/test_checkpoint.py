@@ -50,6 +50,22 @@ def image_of(path):
 
 
 @pytest.mark.usefixtures("narrow")
+def test_a_fit_whose_device_failed_goes_on(call, noisy, tmp_path, failing_device):
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    kept = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, *PARAMETERS)
+    assert call(*command, "-o", whole)[0] == 0
+    options = ("-o", output, "--checkpoint", kept, "--checkpoint-every", "0")
+    failing_device(8)
+    assert call(*command, *options)[0] == 1
+    assert files.read(output).header.provenance["iterations"] == 7
+    assert kept.exists()
+    assert call(*command, *options)[0] == 0
+    np.testing.assert_array_equal(image_of(output), image_of(whole))
+    assert not kept.exists()
+
+
+@pytest.mark.usefixtures("narrow")
 def test_a_broken_fit_goes_on_to_the_same_bits(
     call, noisy, tmp_path, break_off, monkeypatch
 ):

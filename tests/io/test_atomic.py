@@ -50,6 +50,62 @@ def test_write_that_fails_midway_leaves_nothing(tmp_path, monkeypatch, ending):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def full(tmp_path):
+    """Return a folder of a small file system, or skip the test."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    try:
+        mounted = (
+            subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        )
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+LARGE = np.random.default_rng(0).integers(0, 256, (12, 128, 128), np.uint8)
+
+
+@pytest.mark.parametrize("ending", files.OUTPUTS)
+def test_a_disk_that_gets_full(full, ending):
+    path = full / f"image{ending}"
+    image = LARGE.reshape(-1, 128) if ending == ".png" else LARGE
+    with pytest.raises(FileError) as caught:
+        files.write(path, image)
+    expected = f"{path.name} cannot be written: No space left on device"
+    assert str(caught.value) == expected
+    assert list(full.iterdir()) == []
+    if ending == ".png":
+        return
+
+    def by_plane():
+        with files.writing(path, image.shape, image.dtype) as out:
+            for number, plane in enumerate(image):
+                out[number] = plane
+
+    with pytest.raises(FileError) as caught:
+        by_plane()
+    assert str(caught.value) == expected
+    assert list(full.iterdir()) == []
+
+
+def test_a_write_of_numpy_that_ends_early_says_why(tmp_path):
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(FileError, match=r"a.tif cannot be written: No space left"):
+            files.write(tmp_path / "a.tif", LARGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_file_needs_permission(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.prior import fit as fitting
 from napari_dip.prior import loop, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
 from napari_dip.prior.estimate import estimate
-from napari_dip.prior.fit import STOPPED, fit, run_to_end
+from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, fit, run_to_end
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
 from napari_dip.prior.terms import Pointwise, Squared
@@ -899,3 +899,55 @@ def test_a_fit_that_goes_on_takes_as_many_iterations_as_were_asked_for(problem):
     first = run_to_end(fit(problem, PRIOR, settings))
     longer = list(first.resume(5))
     assert {(it.fixed, it.maximum) for it in longer} == {(True, 9)}
+
+
+# -- a device that fails ----------------------------------------------------------
+
+LOST = "CUDA error: the device is lost"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, getattr(torch, "AcceleratorError", RuntimeError)]
+)
+def test_the_best_image_before_the_device_failed_is_kept(
+    problem, failing_device, error
+):
+    settings = replace(SETTINGS, stop=Iterations(30), resumable=True)
+    shorter = run_to_end(fit(problem, PRIOR, replace(SETTINGS, stop=Iterations(10))))
+    failing_device(15, error=error)
+    result = run_to_end(fit(problem, PRIOR, settings))
+    assert result.stopped_by == (
+        f"{DEVICE_FAILED} (the device has failed: CUDA error: the device is lost)"
+    )
+    assert result.warnings == [
+        "the device has failed: CUDA error: the device is lost; the best image so far "
+        "was kept"
+    ]
+    assert (result.iterations, result.best_iteration) == (14, 10)
+    assert torch.equal(result.image, shorter.image)
+    assert result.resume is None
+
+
+def test_a_device_that_fails_before_there_is_an_image(problem, failing_device):
+    failing_device(1)
+    with pytest.raises(DeviceFailed, match=r"is lost; there was no image yet to keep$"):
+        run_to_end(fit(problem, PRIOR, SETTINGS))
+
+
+def test_a_device_that_keeps_its_image(problem, failing_device, monkeypatch):
+    def lost(self, reason):
+        raise RuntimeError(LOST)
+
+    failing_device(8)
+    monkeypatch.setattr(loop.Run, "result", lost)
+    with pytest.raises(DeviceFailed, match=r"is lost; the image so far was lost with"):
+        run_to_end(fit(problem, PRIOR, SETTINGS))
+
+
+def test_a_device_that_has_failed_before(problem, monkeypatch):
+    def lost(*arguments):
+        raise RuntimeError(LOST)
+
+    monkeypatch.setattr(fitting, "estimate", lost)
+    with pytest.raises(DeviceFailed, match=r"^the device has failed: CUDA error: the"):
+        run_to_end(fit(problem, PRIOR, SETTINGS))

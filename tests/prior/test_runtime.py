@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
@@ -198,6 +198,9 @@ def test_free_memory_of_the_cpu_is_plausible():
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError(
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"
+        ),
     ],
     ids=lambda e: str(e)[:20] or type(e).__name__,
 )
@@ -216,6 +219,31 @@ def test_lack_of_memory_becomes_one_error(error):
         step()
     assert not isinstance(caught.value, RuntimeError)
     # The tensors of the failed step are let go.
+    assert tensors[0]() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: unspecified launch failure\nCompile with"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling"),
+        getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: of its own"),
+    ],
+    ids=lambda e: str(e)[:20],
+)
+def test_failures_of_a_device_become_one_line(error):
+    tensors = []
+
+    def step():
+        tensor = torch.zeros(3)
+        tensors.append(weakref.ref(tensor))
+        raise error
+
+    with pytest.raises(DeviceFailed) as caught, memory_errors("no"):
+        step()
+    first = str(error).splitlines()[0]
+    assert str(caught.value) == f"the device has failed: {first}"
     assert tensors[0]() is None
 
 

@@ -14,6 +14,7 @@ from napari_dip.prior import runtime
 from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Fit
+from napari_dip.tasks import block
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.function import estimate, iterate
 from napari_dip.tasks.result import CONSTANT, reasons_of
@@ -401,6 +402,40 @@ def test_a_plane_that_fails_later_leaves_what_is_done(stack, monkeypatch):
     assert infinite.startswith("plane 1 was not fitted: image must be finite")
     assert lost.startswith("plane 2 was not fitted: image cannot be read")
     assert lost.endswith("OSError: lost")
+
+
+def test_planes_whose_device_failed(stack, failing_device):
+    four = np.concatenate([stack, stack])
+    expected = denoise(four, **SHORT)
+    # At the first step of the second plane, and at the second one of the third.
+    failing_device(4, 6)
+    fit = denoise(four, full_output=True, **SHORT)
+    np.testing.assert_array_equal(fit.image[[0, 3]], expected[[0, 3]])
+    np.testing.assert_array_equal(fit.image[1], four[1])
+    assert np.abs(fit.image[2] - four[2]).max() > 1
+    assert np.abs(fit.image[2] - expected[2]).max() > 0
+    lost = "the device has failed: CUDA error: the device is lost"
+    assert fit.warnings == [
+        f"plane 1 was not fitted: {lost}; there was no image yet to keep",
+        f"{lost}; the best image so far was kept",
+    ]
+    assert f"a failure of the device ({lost})" in fit.stopped_by
+
+
+def test_a_device_that_fails_during_restarts(stack, failing_device):
+    failing_device(5)
+    fit = denoise(stack[0], restarts=4, full_output=True, **SHORT)
+    assert fit.iterations == 4
+    assert np.isfinite(fit.image).all()
+
+
+def test_a_device_that_fails_while_an_image_is_finished(stack, monkeypatch):
+    def lost(*arguments, **options):
+        raise RuntimeError("CUDA error: the device is lost")
+
+    monkeypatch.setattr(block, "restored", lost)
+    with pytest.raises(FitError, match=r"^the device has failed: CUDA error: the"):
+        denoise(stack[0], **SHORT)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int64"])

@@ -9,9 +9,9 @@ from scipy import ndimage
 from torch import nn
 
 from napari_dip import denoise
-from napari_dip.errors import InputError
+from napari_dip.errors import FitError, InputError
 from napari_dip.prior.architecture import ARCHITECTURES, Architecture
-from napari_dip.tasks import presets, windows
+from napari_dip.tasks import presets, sweep, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 
@@ -169,6 +169,32 @@ def test_a_stop_keeps_what_is_done(stack):
     assert not np.array_equal(fit.image[0], stack[0])
     np.testing.assert_array_equal(fit.image[1:], stack[1:])
     assert [it.parts for it in seen] == [5] * len(seen)
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_a_network_whose_device_failed_restores_nothing(stack, failing_device):
+    failing_device(5)
+    with pytest.raises(FitError, match="the shared fit was ended by a failure of the"):
+        denoise(stack, **QUICK)
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_planes_are_kept_that_were_restored_before_the_device_failed(
+    stack, monkeypatch
+):
+    def restore(job, recipe, kinds, number, index, tile):
+        if index[0] == 2:
+            raise RuntimeError("CUDA error: the device is lost")
+        return restore_tile(job, recipe, kinds, number, index, tile)
+
+    restore_tile = sweep.restore_tile
+    monkeypatch.setattr(sweep, "restore_tile", restore)
+    fit = denoise(stack, full_output=True, **QUICK)
+    assert fit.warnings == [
+        "plane 2 was not fitted: the device has failed: CUDA error: the device is lost"
+    ]
+    np.testing.assert_array_equal(fit.image[2], stack[2])
+    assert not np.array_equal(fit.image[3], stack[3])
 
 
 @pytest.mark.usefixtures("small_fits")

@@ -1,47 +1,20 @@
-"""Weights that a fit begins from or leaves, and its state in a file while it runs."""
+"""The files that a fit begins from or leaves, and its state in one while it runs."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dip.batch.keep import Keep
 from napari_dip.errors import FitError, InputError
 from napari_dip.io import atomic, checkpoint, provenance
 from napari_dip.tasks.task import Overrides
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
-
-
-@dataclass(frozen=True)
-class Keep:
-    """What a fit begins from, and what is kept of it beside the result.
-
-    Attributes
-    ----------
-    weights : Path, optional
-        File of the weights of the network to begin from, or of networks that files
-        share.
-    save_weights : Path, optional
-        File to write the fitted weights to.
-    checkpoint : Path, optional
-        File in which the state of the fit is kept until the result is written.  If it
-        exists, the fit goes on from it.
-    minutes : float
-        Time from one writing of it to the next.
-    share : bool
-        Whether the weights, if any, were fitted to all files of a kind.
-    """
-
-    weights: Path | None = None
-    save_weights: Path | None = None
-    checkpoint: Path | None = None
-    minutes: float = 10.0
-    share: bool = False
 
 
 class Kept:

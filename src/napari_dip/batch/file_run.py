@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.batch.checkpoint import Keep, Kept
+from napari_dip.batch.checkpoint import Kept
+from napari_dip.batch.keep import Keep
 from napari_dip.errors import DipError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
@@ -111,6 +112,8 @@ class FileRun:
         def watch(it: Iterate) -> bool:
             return kept.see(it, stop(it))
 
+        from napari_dip.prior.runtime import device_errors
+
         def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
             fitting = run(
                 self.task,
@@ -120,7 +123,8 @@ class FileRun:
                 out=out,
                 pool=pool,
             )
-            fit = self.followed(fitting, watch, progress)
+            with device_errors():  # what is made of its iterates can fail, too
+                fit = self.followed(fitting, watch, progress)
             for warning in fit.warnings:
                 warn(warning)
             fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
@@ -318,6 +322,14 @@ class Result:
         return STOPPED in self.provenance["stopped_by"].split("; ")
 
     @property
+    def failed(self) -> bool:
+        """Whether the device has failed before the end of the fit."""
+        from napari_dip.prior.fit import DEVICE_FAILED
+
+        reasons = self.provenance["stopped_by"].split("; ")
+        return any(reason.startswith(DEVICE_FAILED) for reason in reasons)
+
+    @property
     def shared(self) -> bool:
         """Whether networks restored it that were fitted to other files."""
         return any(SHARED_WEIGHTS in plane for plane in self.provenance["planes"])
@@ -343,11 +355,11 @@ class Result:
 
 
 def is_unfinished(made: Mapping[str, Any]) -> bool:
-    """Return whether the fit of a result was stopped, by the user or a time limit."""
-    from napari_dip.prior.fit import STOPPED, TIME_UP
+    """Return whether a fit was ended early: by the user, a limit or its device."""
+    from napari_dip.prior.fit import UNFINISHED
 
     reasons = str(made.get("stopped_by")).split("; ")
-    return any(reason.startswith((STOPPED, TIME_UP)) for reason in reasons)
+    return any(reason.startswith(UNFINISHED) for reason in reasons)
 
 
 def was_stopped(target: Path) -> bool:

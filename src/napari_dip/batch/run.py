@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
 from napari_dip.batch import manifest
-from napari_dip.batch.checkpoint import Keep
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.folder import Item
+from napari_dip.batch.keep import Keep
 from napari_dip.batch.manifest import Manifest, digest
 from napari_dip.batch.share import (
     Networks,
@@ -178,7 +178,8 @@ def process(
     try:
         entry = request(run)
         result = run.run(stop, warnings.append, progress)
-        entry["state"] = manifest.STOPPED if result.stopped else manifest.DONE
+        again = result.stopped or result.failed
+        entry["state"] = manifest.STOPPED if again else manifest.DONE
         entry["sha256"] = digest(run.target)
         if run.keep.share:
             entry["shared"] = result.shared

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from napari_dip import __version__
-from napari_dip.io.image import Header
 from napari_dip.machine import gibibytes
+from napari_dip.text import printable
+
+if TYPE_CHECKING:
+    from napari_dip.io.image import Header
 
 
 def file_facts(path: Path, header: Header) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def system_facts() -> dict[str, Any]:
     """Return device, versions and free memory."""
     import platform
 
+    import numpy as np
     import torch
 
     from napari_dip.prior import runtime
@@ -78,11 +80,3 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {', '.join(map(printable, value))}"
         else:
             yield f"{indent}{key}: {printable(value)}"
-
-
-def printable(value: Any) -> str:
-    """Return a value as text, in escapes what would control a terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in str(value)
-    )

@@ -6,15 +6,11 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App
 from cyclopts import Parameter as Option
 
-from napari_dip.batch import manifest
-from napari_dip.batch.cluster import on_cluster
-from napari_dip.batch.folder import find
-from napari_dip.batch.run import Batch, Entry, Work, one_by_one
 from napari_dip.cli.options import (
     FILES,
     FLAG,
@@ -30,12 +26,14 @@ from napari_dip.cli.options import (
     keyword,
     values_of,
 )
-from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, put_json, say
 from napari_dip.cli.report import of_file, warn
 from napari_dip.errors import InputError
-from napari_dip.io import atomic, provenance
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Task
+
+if TYPE_CHECKING:
+    from napari_dip.batch.run import Batch, Entry, Work
 
 _INPUTS = Option(
     name="INPUT",
@@ -93,6 +91,11 @@ def _command(task: Task) -> Callable[..., int]:
         share: bool | None = None,
         **given: Any,
     ) -> int:
+        from napari_dip.batch import manifest
+        from napari_dip.batch.folder import find
+        from napari_dip.batch.run import Batch, one_by_one
+        from napari_dip.io import atomic
+
         if not inputs:
             raise InputError("batch needs a folder, a pattern or files")
         paths = {name: given.pop(name).absolute() for name in others}
@@ -113,6 +116,8 @@ def _command(task: Task) -> Callable[..., int]:
         batch = Batch(task, values, items, output, objects, overwrite, weights, share)
         if workers is None and scheduler is None:
             return _report(batch, one_by_one(progress=not results.quiet), results)
+        from napari_dip.batch.cluster import on_cluster
+
         with on_cluster(workers, scheduler) as cluster:
             return _report(batch, cluster.work, results)
 
@@ -143,6 +148,15 @@ def check_share(recipe: Recipe, weights: Path | None) -> None:
 
 def _report(batch: Batch, work: Work, results: Results) -> int:
     """Run a batch, describe every result, and return the exit code."""
+    from napari_dip.batch import manifest
+
+    summary = {
+        manifest.DONE: "done",
+        "skipped": "done before",
+        manifest.FAILED: "failed",
+        manifest.STOPPED: "stopped, to be done again",
+        "left": "not begun",
+    }
     counts: Counter[str] = Counter()
     interrupted, shared = False, 0
     try:
@@ -154,7 +168,7 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
         interrupted = True
     counts["left"] = len(batch.items) - counts.total()
     parts = [
-        f"{counts[state]} {words}" for state, words in _SUMMARY.items() if counts[state]
+        f"{counts[state]} {words}" for state, words in summary.items() if counts[state]
     ]
     if batch.share:
         parts.append(f"{shared} of them by shared networks")
@@ -164,16 +178,10 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
     return STOPPED if stopped else FAILED if counts[manifest.FAILED] else 0
 
 
-_SUMMARY = {
-    manifest.DONE: "done",
-    "skipped": "done before",
-    manifest.FAILED: "failed",
-    manifest.STOPPED: "stopped, to be done again",
-    "left": "not begun",
-}
-
-
 def _describe(target: Path, entry: Entry, results: Results) -> None:
+    from napari_dip.batch import manifest
+    from napari_dip.io import provenance
+
     if not results.quiet:
         for text in entry.get("warnings", []):
             warn(of_file(target.name, text))
@@ -181,6 +189,6 @@ def _describe(target: Path, entry: Entry, results: Results) -> None:
         say(f"error: {of_file(target.name, entry['error'])}")
     done = entry["state"] != manifest.FAILED and not entry.get("skipped")
     if results.json:
-        put(provenance.dumps({"output": str(target), **entry}))
+        put_json(provenance.dumps({"output": str(target), **entry}))
     elif done and not results.quiet:
         put(f"{target}: {entry['state']} in {entry['seconds']:.1f} s")

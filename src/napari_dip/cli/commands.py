@@ -9,15 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group
 from cyclopts import Parameter as Option
 
 from napari_dip import __version__
-from napari_dip.batch.checkpoint import Keep
-from napari_dip.batch.cluster import on_cluster
-from napari_dip.batch.file_run import FileRun, was_stopped
+from napari_dip.batch.keep import Keep
 from napari_dip.cli import prior, psf
 from napari_dip.cli.about import file_facts, lines, system_facts
 from napari_dip.cli.batch import batch_app
@@ -30,6 +28,7 @@ from napari_dip.cli.options import (
     Scheduler,
     Weights,
     Workers,
+    check_apart,
     check_target,
     check_uncertainty,
     command_of,
@@ -38,16 +37,18 @@ from napari_dip.cli.options import (
     targets_of,
     values_of,
 )
-from napari_dip.cli.output import NAME, put, say
+from napari_dip.cli.output import NAME, put, put_json, say
 from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
-from napari_dip.io import checkpoint, files, provenance
 from napari_dip.tasks.bead_psf import BeadParameters
 from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.tasks.task import SHARED_WEIGHTS, Task
+
+if TYPE_CHECKING:
+    from napari_dip.batch.file_run import FileRun
 
 _FROM_PARAMETERS: dict[str, tuple[type[Parameters], Callable[..., int]]] = {
     SampleParameters.task: (SampleParameters, prior.draw),
@@ -98,6 +99,8 @@ def _command(task: Task) -> Callable[..., int]:
         with ExitStack() as stack:
             pool = None
             if workers is not None or scheduler is not None:
+                from napari_dip.batch.cluster import on_cluster
+
                 pool = stack.enter_context(on_cluster(workers, scheduler)).pool
             if len(runs) == 1:
                 return run_and_report(runs[0], results, pool)
@@ -129,6 +132,10 @@ def _runs(
 
     All that can be wrong is found here, before any file is read.
     """
+    from napari_dip.batch.file_run import FileRun, was_stopped
+
+    # What is read beside the inputs is not to be written over, either.
+    others = [] if beside.weights is None else [beside.weights]
     keep = beside.keep(inputs, results.overwrite)
     paths = {name: given.pop(name) for name in task.files[1:]}
     objects = {name: given.pop(name) for name in task.objects}
@@ -142,14 +149,22 @@ def _runs(
     if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
         overwrite = True  # of the image of the same fit as far as it had come
     for sources, target in zip(sets, targets, strict=True):
-        check_target(target, list(sources.values()), overwrite)
+        check_target(target, [*sources.values(), *others], overwrite)
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
-        deviations = [*targets_of(inputs or targets, beside.uncertainty)]
+        deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     for sources, target, place in zip(sets, targets, deviations, strict=True):
         if place is not None:
-            check_target(place, [*sources.values(), target], overwrite)
+            read = [*sources.values(), *others]
+            check_target(place, read, overwrite, "uncertainty")
+        outputs = {
+            "output": target,
+            "uncertainty": place,
+            "save-weights": keep.save_weights,
+            "checkpoint": keep.checkpoint,
+        }
+        check_apart({name: path for name, path in outputs.items() if path is not None})
     folder = not (results.output.suffix or results.output.exists())
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")
@@ -197,6 +212,8 @@ def replay(
 
     On the same machine with the same versions the result is the same, bit for bit.
     """
+    from napari_dip.io import files, provenance
+
     stored = files.read_header(result).provenance
     if stored is None:
         raise InputError(f"{result.name} does not say how it was made")
@@ -227,6 +244,9 @@ def _replayed(
     weights: Path | None,
 ) -> FileRun:
     """Return the run of a task whose provenance is stored in the first of the paths."""
+    from napari_dip.batch.file_run import FileRun
+    from napari_dip.io import provenance
+
     _, *inputs = paths
     if len(inputs) != len(task.files):
         raise InputError(
@@ -237,7 +257,8 @@ def _replayed(
     target = results.output
     if inputs:
         (target,) = targets_of(inputs[:1], target)
-    check_target(target, paths, results.overwrite)
+    read = [*paths, *([] if weights is None else [weights])]
+    check_target(target, read, results.overwrite)
     objects = {} if model is None else {"model": model}
     if set(objects) != set(task.objects):
         needed = stored.get("objects", {}).get("model", "")
@@ -260,6 +281,7 @@ def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     needed = str(next(used, None))
     given = None
     if weights is not None:
+        from napari_dip.io import checkpoint
         from napari_dip.prior.snapshot import digest
 
         given = digest(checkpoint.read(weights, "weights")[0])
@@ -282,6 +304,8 @@ def info(
     json: Annotated[bool, Option(**FLAG, help="Print a JSON object.")] = False,
 ) -> int:
     """Say what a file holds and how it was made, or what the system offers."""
+    from napari_dip.io import files, provenance
+
     if (file is None) != system:
         raise InputError("info needs either a FILE or --system")
     if file is None:
@@ -289,9 +313,9 @@ def info(
     else:
         facts = file_facts(file, files.read_header(file))
     if json:
-        put(provenance.dumps(facts))
+        put_json(provenance.dumps(facts))
     else:
-        put("\n".join(lines(facts)))
+        put(*lines(facts))
     return 0
 
 
@@ -299,6 +323,8 @@ def open_viewer(
     file: Annotated[Path, Option(name="FILE", help="An image file of any kind.")], /
 ) -> int:
     """Open a file in napari with the plugin beside it."""
+    from napari_dip.io import files
+
     files.read_header(file)  # raises here, before napari starts
     if importlib.util.find_spec("napari") is None:
         raise DipError(

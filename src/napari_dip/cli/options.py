@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Token
 from cyclopts import Parameter as Option
 
-from napari_dip.batch.checkpoint import Keep
-from napari_dip.batch.folder import result_name
+from napari_dip.batch.keep import Keep
 from napari_dip.errors import InputError
-from napari_dip.io import atomic, files
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
-from napari_dip.tasks.task import Task
+
+if TYPE_CHECKING:
+    from napari_dip.tasks.task import Task
 
 FILES = Group("Files", sort_key=0)
 REPORT = Group("Report", sort_key=1)
@@ -193,7 +194,8 @@ class KeepOptions:
                 raise InputError(f"{name} is of one input; got {len(inputs)}")
             if path.suffix.lower() != ".safetensors":
                 raise InputError(f"{name} must end in .safetensors; got {path}")
-            check_place(path, inputs, overwrite or name == "checkpoint")
+            read = [*inputs, *([] if self.weights is None else [self.weights])]
+            check_place(path, read, overwrite or name == "checkpoint", name)
         return Keep(
             self.weights, self.save_weights, self.checkpoint, self.checkpoint_every
         )
@@ -310,14 +312,23 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def targets_of(inputs: Sequence[Path], output: Path) -> list[Path]:
+def targets_of(
+    inputs: Sequence[Path], output: Path, name: str = "output"
+) -> list[Path]:
     """Return the path to write for every input."""
+    from napari_dip.batch.folder import result_name
+    from napari_dip.io import files
+
     store = output.name.lower().endswith(files.FOLDERS)  # a folder that is one image
     folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
     if not folder:
         return [output]
+    if output.exists() and not (output.is_dir() or output.is_file()):
+        raise InputError(f"{name} must be a file or a folder; got {output}")
     if store or (output.exists() and not output.is_dir()):
-        raise InputError(f"output must be a folder for several inputs; got {output}")
+        if len(inputs) == 1:
+            files.output_format(output)  # raises: a file without an ending
+        raise InputError(f"{name} must be a folder for several inputs; got {output}")
     targets = [output / result_name(source.name) for source in inputs]
     for target in targets:
         if targets.count(target) > 1:
@@ -335,14 +346,34 @@ def check_uncertainty(task: Task, recipe: Recipe) -> None:
         )
 
 
-def check_target(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+def check_target(
+    target: Path, sources: Sequence[Path], overwrite: bool, name: str = "output"
+) -> None:
     """Raise if `target` cannot be written: no such format, folder or permission."""
-    files.output_format(target)
-    check_place(target, sources, overwrite)
+    from napari_dip.io import files
+
+    files.output_format(target, name)
+    check_place(target, sources, overwrite, name)
 
 
-def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
+def check_apart(outputs: Mapping[str, Path]) -> None:
+    """Raise if two outputs, given by their names, are one, or one holds another."""
+    for (name, path), (other, there) in itertools.combinations(outputs.items(), 2):
+        one, two = path.resolve(), there.resolve()
+        same = path.exists() and there.exists() and path.samefile(there)
+        if same or one in (two, *two.parents) or two in one.parents:
+            raise InputError(
+                f"{name} and {other} must be two files, neither in the other; got "
+                f"{path} and {there}"
+            )
+
+
+def check_place(
+    target: Path, sources: Sequence[Path], overwrite: bool, name: str = "output"
+) -> None:
     """Raise if there is a file already, or the folder cannot be written to."""
+    from napari_dip.io import atomic
+
     atomic.refuse_inside_store(target)
     place = target.resolve()
     for source in sources:
@@ -350,16 +381,18 @@ def check_place(target: Path, sources: Sequence[Path], overwrite: bool) -> None:
         same = target.exists() and source.exists() and target.samefile(source)
         if same or place in (here, *here.parents):
             raise InputError(
-                f"output must not be one of the inputs, nor hold one; got {target}"
+                f"{name} must not be one of the inputs, nor hold one; got {target}"
             )
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise InputError(f"{name} must be a regular file; got {target}")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists; --overwrite replaces it")
-    check_folder(target.parent)
+    check_folder(target.parent, name)
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, name: str = "output") -> None:
     """Raise if files cannot be written to a folder, which need not exist."""
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"output cannot be written to the folder {folder}")
+        raise InputError(f"{name} cannot be written to the folder {folder}")

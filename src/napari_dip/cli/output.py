@@ -5,18 +5,27 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
+from napari_dip.text import printable
+
 NAME = "napari-dip"
 FAILED, WRONG_ARGUMENTS, STOPPED = 1, 2, 130
 
 
 def say(text: str) -> None:
-    """Write one line to standard error."""
-    _write(sys.stderr, f"{NAME}: {' '.join(text.split())}\n")
+    """Write one line to standard error, in escapes what would control a terminal."""
+    _write(sys.stderr, f"{NAME}: {printable(' '.join(text.split()))}\n")
 
 
-def put(text: str) -> None:
-    """Write to standard output."""
-    _write(sys.stdout, text + "\n")
+def put(*lines: str) -> None:
+    """Write lines to standard output, in escapes what would control a terminal."""
+    for line in lines:
+        _write(sys.stdout, printable(line) + "\n")
+    sys.stdout.flush()
+
+
+def put_json(text: str) -> None:
+    """Write JSON in ASCII to standard output, which escapes all but DEL by itself."""
+    _write(sys.stdout, text.replace("\x7f", "\\u007f") + "\n")
     sys.stdout.flush()
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from cyclopts import Parameter as Option
 
 from napari_dip.cli.options import (
@@ -23,8 +22,6 @@ from napari_dip.cli.options import (
 from napari_dip.cli.output import put
 from napari_dip.cli.report import save_and_report
 from napari_dip.errors import InputError
-from napari_dip.io import atomic, files, provenance
-from napari_dip.io.image import Header, Image
 from napari_dip.tasks import noise_impedance as impedance
 from napari_dip.tasks import sample_prior as sampling
 from napari_dip.tasks.sample_prior import SampleParameters
@@ -46,6 +43,11 @@ command_of(sample_prior, SampleParameters)
 
 def draw(parameters: SampleParameters, results: Results) -> int:
     """Draw a sample of the prior, write it to a file and report it."""
+    import numpy as np
+
+    from napari_dip.io import provenance
+    from napari_dip.io.image import Header, Image
+
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
     like = None
     if image.ndim == 3 and parameters.channels not in (3, 4):
@@ -78,6 +80,8 @@ def noise_impedance(  # noqa: D103  # see below
     device: str = "auto",
     seed: int = 0,
 ) -> int:
+    from napari_dip.io import atomic, files
+
     kind = output.suffix.lower().removeprefix(".")
     if kind not in impedance.FORMATS:
         raise InputError(f"output must end in .csv, .png, .svg or .pdf; got {output}")

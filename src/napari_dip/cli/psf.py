@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from cyclopts import App
 from cyclopts import Parameter as Option
-from numpy.typing import NDArray
 
 from napari_dip.cli.options import (
     FILES,
@@ -22,16 +20,18 @@ from napari_dip.cli.options import (
 )
 from napari_dip.cli.report import save_and_report
 from napari_dip.errors import InputError
-from napari_dip.io import files, provenance
-from napari_dip.io.image import Header, Image
-from napari_dip.io.masks import psf_of
-from napari_dip.io.psf import optics_of
 from napari_dip.tasks.bead_psf import BeadParameters, measure
 from napari_dip.tasks.microscope_psf import (
     MicroscopeParameters,
     microscope_psf,
     slices_for,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_dip.io.image import Header, Image
 
 
 def app() -> App:
@@ -66,6 +66,8 @@ def microscope(
     values = values_of(MicroscopeParameters, given)
     check_target(results.output, [] if like is None else [like], results.overwrite)
     if like is not None:
+        from napari_dip.io import files
+
         values = _like(files.read_header(like), like.name) | values
     for name in MicroscopeParameters.required:
         if name not in values:
@@ -95,6 +97,8 @@ command_of(beads, BeadParameters)
 
 def compute(parameters: MicroscopeParameters, results: Results) -> int:
     """Compute a PSF, write it to a file and report it."""
+    from napari_dip.io import provenance
+
     psf = microscope_psf(**dataclasses.asdict(parameters))
     origin = provenance.origin(parameters)
     note = f"a {parameters.kind} PSF of {_by(psf.shape)} pixels"
@@ -103,6 +107,10 @@ def compute(parameters: MicroscopeParameters, results: Results) -> int:
 
 def average(file: Path, values: Mapping[str, Any], results: Results) -> int:
     """Measure a PSF from a file of beads, write it to a file and report it."""
+    from napari_dip.io import files, provenance
+    from napari_dip.io.masks import psf_of
+    from napari_dip.io.psf import optics_of
+
     image = files.read(file)
     optics = optics_of(image.header, file.name)
     parameters = BeadParameters(**{**optics, **values})
@@ -122,6 +130,8 @@ def average(file: Path, values: Mapping[str, Any], results: Results) -> int:
 
 def _like(header: Header, name: str) -> dict[str, Any]:
     """Return what a PSF takes from the file of the image."""
+    from napari_dip.io.psf import optics_of
+
     optics: dict[str, Any] = dict(optics_of(header, name))
     if "Z" in header.axes and (count := header.shape[header.axes.index("Z")]) > 1:
         rows, columns = MicroscopeParameters().shape
@@ -137,6 +147,8 @@ def _on_grid(
     psf: NDArray[np.float32], parameters: MicroscopeParameters | BeadParameters
 ) -> Image:
     """Return a PSF with its pixel sizes, in µm."""
+    from napari_dip.io.image import Header, Image
+
     pixel = parameters.pixel_size
     scale = (parameters.z_step, pixel, pixel)[-psf.ndim :]
     units = tuple(None if step is None else "µm" for step in scale)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from napari_dip.batch.file_run import FileRun, save
 from napari_dip.batch.stop import Stop
 from napari_dip.cli.options import Results
-from napari_dip.cli.output import FAILED, STOPPED, put, say
+from napari_dip.cli.output import FAILED, STOPPED, put, put_json, say
 from napari_dip.errors import DipError
-from napari_dip.io import provenance
-from napari_dip.io.image import Image
-from napari_dip.tasks.pool import Pool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_dip.batch.file_run import FileRun
+    from napari_dip.io.image import Image
+    from napari_dip.tasks.pool import Pool
 
 
 def warn(text: str) -> None:
@@ -38,10 +39,13 @@ def save_and_report(
 
     `note` says what it is, and `sources` from which files it was made.
     """
+    from napari_dip.batch.file_run import save
+    from napari_dip.io import provenance
+
     result, not_kept = save(results.output, image, like, origin, results.overwrite)
     if results.json:
         facts = {"output": str(results.output), "inputs": sources or {}, **result}
-        put(provenance.dumps({**facts, "provenance": origin}))
+        put_json(provenance.dumps({**facts, "provenance": origin}))
     elif not results.quiet:
         put(f"{results.output}: {note}")
     for text in [] if results.quiet else not_kept:
@@ -64,12 +68,15 @@ def run_and_report(
             workers=workers,
         )
     if results.json:
-        put(result.as_json())
+        put_json(result.as_json())
     elif not results.quiet:
         put(result.as_line())
     if stop.asked:
         say(f"stopped; the best image so far was saved to {file_run.target}")
         return STOPPED
+    if result.failed:
+        say(f"error: the device failed; the best image was saved to {file_run.target}")
+        return FAILED
     return 0
 
 
@@ -85,8 +92,10 @@ def run_all(
     failed = 0
     for file_run in file_runs:
         try:
-            if run_and_report(file_run, results, workers) == STOPPED:
+            code = run_and_report(file_run, results, workers)
+            if code == STOPPED:
                 return STOPPED
+            failed += code != 0
         except (DipError, MemoryError) as error:
             say(f"error: {of_file(file_run.source.name, error)}")
             failed += 1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +67,9 @@ def replacing(
                     _sync(path.parent, os.O_RDONLY)
                 _remove(previous)
             finally:
-                _remove(temporary)
+                _give_up(temporary)
     except OSError as error:
-        raise FileError(
-            f"{path.name} cannot be written: {error.strerror or error}"
-        ) from error
+        raise FileError(f"{path.name} cannot be written: {_reason(error)}") from error
 
 
 def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) -> None:
@@ -92,11 +93,29 @@ def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) ->
         return
 
 
+def _reason(error: OSError) -> str:
+    # NumPy's error for a file that took a part only has no number.
+    if error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)):
+        return os.strerror(errno.ENOSPC)
+    return error.strerror or str(error)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _give_up(temporary: Path) -> None:
+    """Remove what was not written to its end, if it is there."""
+    for _ in range(20):
+        folder = temporary.is_dir()
+        _remove(temporary)
+        if not folder:
+            return
+        # Where a chunk of a Zarr store has failed, other threads still write theirs.
+        time.sleep(0.1)
 
 
 def clear(paths: Iterable[Path]) -> None:

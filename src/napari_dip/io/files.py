@@ -182,12 +182,12 @@ def _module(path: Path) -> ModuleType:
     return reader
 
 
-def output_format(path: Path) -> str:
-    """Return which of `OUTPUTS` a name ends in, or raise."""
+def output_format(path: Path, name: str = "output") -> str:
+    """Return which of `OUTPUTS` a path ends in, or raise; `name` is what it is of."""
     for ending in OUTPUTS:
         if path.name.lower().endswith(ending):
             return ending
-    raise InputError(f"output must end in {', '.join(OUTPUTS)}; got {path.name!r}")
+    raise InputError(f"{name} must end in {', '.join(OUTPUTS)}; got {path.name!r}")
 
 
 def check_output(

@@ -248,11 +248,13 @@ def _listed(node: Any, kind: str, key: str) -> Iterator[str]:
 
 
 def _check_values(array: Any, path: Path) -> None:
-    """Raise if values are not numbers, or if reading them could run a program."""
+    """Raise if there are no numbers, or if reading them could run a program."""
     if np.dtype(array.dtype).kind not in "buif":
         raise FileError(
             f"{path.name} holds values of type {array.dtype}, which are not an image"
         )
+    if 0 in (*array.chunks, *(getattr(array, "shards", None) or ())):
+        raise FileError(f"{_chunks_of(array, path)}, which hold nothing")
     metadata = array.metadata.to_dict()
     codecs = [metadata.get(key) for key in ("filters", "compressor", "codecs")]
     text = json.dumps(codecs, default=str).lower()

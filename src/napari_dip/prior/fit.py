@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.machine import check_iterations
 from napari_dip.prior import interrupt, runtime
 from napari_dip.prior.estimate import estimate
 from napari_dip.prior.loop import Run
-from napari_dip.prior.problem import Fitting, Iterate, Prior, Problem, Settings
+from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
 
 Result = TypeVar("Result")
 
@@ -21,6 +21,12 @@ STOPPED = "stopped by the user"
 
 TIME_UP = "the time limit"
 """How the reason begins why a fit ended that has taken all the time it may."""
+
+DEVICE_FAILED = "a failure of the device"
+"""How the reason begins why a fit ended whose device has failed."""
+
+UNFINISHED = (STOPPED, TIME_UP, DEVICE_FAILED)
+"""How the reasons begin why a fit ended before its end."""
 
 
 def run_to_end(
@@ -90,9 +96,12 @@ def fit(
     OutOfMemory
         If the fit does not fit, before the first iteration where that is
         foreseeable.
+    DeviceFailed
+        If the device fails, and the best image so far cannot be had from it.
     """
     check_iterations(settings.stop.maximum + settings.extra_iterations)
-    needed = estimate(problem, prior, settings)
+    with runtime.device_errors():
+        needed = estimate(problem, prior, settings)
     advice = needed.advice(math.prod(problem.image_shape[1:]), problem.ndim)
     if not needed.fits:
         raise OutOfMemory(advice)
@@ -136,6 +145,36 @@ def _advance(run: Run, begun: bool) -> tuple[str | None, bool]:
 
 
 def _drive(run: Run, advice: str) -> Fitting:
+    """Take steps until the rule or the user says stop, or the device fails."""
+    try:
+        return (yield from _steps(run, advice))
+    except DeviceFailed as error:
+        return _rescued(run, error)
+
+
+def _rescued(run: Run, error: DeviceFailed) -> Fit:
+    """Return the best image so far, on the CPU, or raise if it cannot be had."""
+    if run.state.best.image is None:
+        raise DeviceFailed(f"{error}; there was no image yet to keep") from None
+    try:
+        with runtime.device_errors():
+            fit = run.result(f"{DEVICE_FAILED} ({error})")
+            image, operator = fit.image.cpu(), fit.operator
+            if operator is not None:
+                operator = operator.cpu()
+    except DeviceFailed:
+        raise DeviceFailed(f"{error}; the image so far was lost with it") from None
+    note = f"{error}; the best image so far was kept"
+    return dataclasses.replace(
+        fit,
+        image=image,
+        average=image,
+        operator=operator,
+        warnings=[*fit.warnings, note],
+    )
+
+
+def _steps(run: Run, advice: str) -> Fitting:
     """Take steps until the rule or the user says stop."""
     resumable = run.settings.resumable
     reason: str | None = None
@@ -155,7 +194,8 @@ def _drive(run: Run, advice: str) -> Fitting:
                 before_stop = run.state.state_dict() if resumable else None
                 run.check()
             reason = STOPPED
-    result = run.result(reason)
+    with runtime.memory_errors(advice):
+        result = run.result(reason)
     if not resumable:
         return result
     if before_stop is not None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from napari_dip import machine
-from napari_dip.errors import InputError, OutOfMemory
+from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.prior import interrupt
 
 T = TypeVar("T")
@@ -393,19 +393,15 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
 def memory_errors(advice: str) -> Iterator[None]:
     """Turn the several ways torch reports lack of memory into `OutOfMemory`.
 
-    Any other RuntimeError passes.  `advice` says what would fit.
+    A failure of the device becomes `DeviceFailed`, and any other RuntimeError passes.
+    `advice` says what would fit.
     """
     failed = False
     try:
-        yield
+        with device_errors():
+            yield
     except (MemoryError, RuntimeError) as error:
-        message = str(error).lower()
-        if not (
-            isinstance(error, MemoryError | torch.OutOfMemoryError)
-            or "can't allocate memory" in message
-            or "not enough memory" in message
-            or "out of memory" in message
-        ):
+        if not _is_of_memory(error):
             raise
         failed = True
         # It stays the context of the new error: let the tensors in the failed
@@ -415,6 +411,54 @@ def memory_errors(advice: str) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise OutOfMemory(advice) from None
+
+
+def _is_of_memory(error: Exception) -> bool:
+    message = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in message
+        for words in (
+            "can't allocate memory",
+            "not enough memory",
+            "out of memory",
+            "cublas_status_alloc_failed",
+        )
+    )
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Turn the several ways torch reports a failure of a GPU into `DeviceFailed`."""
+    failure = None
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_of_memory(error) or not _is_of_device(error):
+            raise
+        failure = (str(error).strip() or type(error).__name__).splitlines()[0]
+        traceback.clear_frames(error.__traceback__)
+    if failure is not None:
+        raise DeviceFailed(f"the device has failed: {failure}") from None
+
+
+def _is_of_device(error: RuntimeError) -> bool:
+    # An error of its own since torch 2.8.
+    own = getattr(torch, "AcceleratorError", ())
+    message = str(error).lower()
+    return isinstance(error, own) or any(
+        words in message
+        for words in (
+            "cuda error",
+            "cudnn error",
+            "cudnn_status",
+            "cublas_status",
+            "cufft_",
+            "cusolver_status",
+            "hip error",
+            # In a process that was forked after backward passes on a GPU.
+            "fork-based multiprocessing",
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class _Fits:
 
     def all(self, fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
         """Fit from all seeds that are left, and put the images together."""
-        from napari_dip.prior.fit import STOPPED
+        from napari_dip.prior.fit import DEVICE_FAILED, STOPPED
+        from napari_dip.prior.runtime import device_errors
 
         resume = None
         while len(fits) < self.count:
@@ -198,9 +199,10 @@ class _Fits:
             self.warnings.extend(w for w in done.warnings if w not in self.warnings)
             # What it would take to go on is large.
             fits += (dataclasses.replace(done, resume=None),)
-            if done.stopped_by == STOPPED:
+            if done.stopped_by.startswith((STOPPED, DEVICE_FAILED)):
                 break
-        result = self.gathered(fits)
+        with device_errors():
+            result = self.gathered(fits)
         if resume is None or (self.count > 1 and fits[-1].stopped_by != STOPPED):
             return result
         before = fits[:-1]

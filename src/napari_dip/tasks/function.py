@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.machine import load_torch
 from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, get, run
@@ -133,6 +134,7 @@ def overriding(
     analysis: Any = None,
 ) -> Overrides:
     """Return what the user sets in place of the preset, checked."""
+    load_torch()
     from napari_dip.prior import architecture as architectures
     from napari_dip.prior import stopping
 
@@ -211,10 +213,10 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
         Peak memory in bytes, what is available, and seconds per iteration, from a
         trial on a small piece, of one plane.
     """
-    from napari_dip.prior.estimate import estimate as measure
-
     chosen = get(task)
     recipe, given, overrides = _bind(chosen, arrays, parameters)
+    from napari_dip.prior.estimate import estimate as measure
+
     job = chosen.make_job(recipe, *given)
     return measure(*outline(job, recipe, overrides), trial=True)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
-from napari_dip.machine import deadline
+from napari_dip.machine import deadline, load_torch
 from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.plane import prepare
 
@@ -157,6 +157,7 @@ def noise_impedance(
     InputError
         If an argument is not acceptable.
     """
+    load_torch()
     from napari_dip.prior import stopping
     from napari_dip.prior.codes import Noise
     from napari_dip.prior.problem import Prior, Settings

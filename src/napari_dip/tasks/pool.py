@@ -54,7 +54,13 @@ class Here:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
         """Call ``function(job, *arguments)`` later."""
-        return _Later(lambda: function(self.job, *arguments))
+        from napari_dip.prior.runtime import device_errors
+
+        def call() -> Any:
+            with device_errors():
+                return function(self.job, *arguments)
+
+        return _Later(call)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_dip.text import printable
+
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
 
@@ -28,7 +30,7 @@ class Bar:
     def __init__(self, title: str) -> None:
         console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[step]}"),
             TextColumn("{task.fields[rate]}"),
@@ -41,7 +43,7 @@ class Bar:
             disable=not console.is_terminal,
         )
         self.bar = self.progress.add_task(
-            title, total=None, step="", rate="", score="", limit=""
+            printable(title), total=None, step="", rate="", score="", limit=""
         )
 
     def __enter__(self) -> Self:

@@ -184,12 +184,12 @@ class Result:
 
 def reasons_of(fits: Sequence[Fit]) -> list[str]:
     """Return why fits have ended; of several, how many have for each reason."""
-    from napari_dip.prior.fit import STOPPED, TIME_UP
+    from napari_dip.prior.fit import UNFINISHED
 
     count = len(fits)
     reasons = []
     for reason, times in Counter(f.stopped_by for f in fits).items():
-        several = count > 1 and not reason.startswith((STOPPED, TIME_UP))
+        several = count > 1 and not reason.startswith(UNFINISHED)
         share = f" in {'each' if times == count else times} of {count} fits"
         reasons.append(reason + share * several)
     return reasons

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dip.errors import InputError
-from napari_dip.machine import MAX_SECONDS, budget, free_memory
+from napari_dip.machine import MAX_SECONDS, budget, free_memory, load_torch
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, LazyArray
 from napari_dip.tasks.limit import in_time
@@ -113,6 +113,7 @@ def run(
         If the arrays cannot be used, before the first iteration is asked for.  Lazy
         arrays that are larger than the free memory are looked at plane by plane.
     """
+    load_torch()
     from napari_dip.prior.runtime import threads_here
 
     threads_here.count()  # before torch is used, while no other fit changes it

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.machine import load_torch
 from napari_dip.tasks.recipe import Parameters, parameter
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def sample_prior(
 
 
 def _network(parameters: SampleParameters) -> Generates:
+    load_torch()
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.generators import ResNet, UNet
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dip.errors import DeviceFailed
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import ATTEMPTS, mean_of, relay
@@ -156,7 +157,7 @@ class _Group:
 
         After those that are done, `resumed` goes on with one that was stopped.
         """
-        from napari_dip.prior.fit import STOPPED, fit
+        from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, fit
 
         recipe, preset, overrides = self.recipe, self.preset, self.overrides
         restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
@@ -178,6 +179,9 @@ class _Group:
                 resumed = None
                 failed = self.collapsed if attempt < ATTEMPTS - 1 else None
                 done, reason = yield from relay(fitting, adapt, failed)
+                if done.stopped_by.startswith(DEVICE_FAILED):
+                    # Half a network restores nothing well.
+                    raise DeviceFailed(f"the shared fit was ended by {done.stopped_by}")
                 if reason is None:
                     break
                 warnings.append(f"{reason}: begun again from another seed")

@@ -12,8 +12,8 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
+from napari_dip import machine
 from napari_dip.errors import DipError, FitError, InputError
-from napari_dip.machine import gibibytes
 from napari_dip.widgets import turns
 from napari_dip.widgets.controller import Work, duration
 from napari_dip.widgets.layers import array_of
@@ -36,6 +36,7 @@ def load_torch() -> None:
 
 
 def _load() -> None:
+    machine.load_torch()
     importlib.import_module("napari_dip.prior.fit")
     # The first step of an optimiser would import it.
     importlib.import_module("torch._dynamo")
@@ -208,4 +209,4 @@ def size(count: float) -> str:
     """Return a number of bytes in words, to about two digits."""
     if count < 2**30:
         return f"{max(count / 2**20, 1):.0f} MiB"
-    return gibibytes(count)
+    return machine.gibibytes(count)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.io.provenance import origin
+from napari_dip.machine import load_torch
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
 from napari_dip.widgets import scripting, turns
 from napari_dip.widgets.layers import KEY
@@ -93,6 +94,7 @@ def _draw(
     parameters: SampleParameters,
 ) -> tuple[SampleParameters, NDArray[np.float32]]:
     """Draw a sample in a thread, on as many cores as the copied code uses."""
+    load_torch()
     from napari_dip.prior.runtime import threads_here
 
     try:

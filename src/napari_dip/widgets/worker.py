@@ -226,7 +226,7 @@ def restoring(
         For every error of the fit.  torch raises RuntimeError, which napari's workers
         ignore: the worker would then never end.
     """
-    from napari_dip.prior.fit import STOPPED, TIME_UP
+    from napari_dip.prior.fit import UNFINISHED
     from napari_dip.prior.interrupt import asking
     from napari_dip.prior.runtime import threads_here
 
@@ -243,8 +243,7 @@ def restoring(
                     it = fitting.send(stop)
                 except StopIteration as end:
                     result: Fit = end.value
-                    reasons = (STOPPED, TIME_UP)
-                    ended = any(reason in result.stopped_by for reason in reasons)
+                    ended = any(reason in result.stopped_by for reason in UNFINISHED)
                     if ended and it is not None and control.ended_at is None:
                         control.note_end(it)  # by a time limit, or within a tile
                     return result
