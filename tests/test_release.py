@@ -4,6 +4,7 @@ import re
 import tomllib
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch"}
@@ -35,11 +36,68 @@ def as_listed(requirements):
 
 
 def test_recipe_needs_what_the_project_needs(project, recipe):
-    python = {"python": project["project"]["requires-python"]}
     needed = as_listed(project["project"]["dependencies"])
-    assert listed(recipe, "run") == python | needed
+    assert listed(recipe, "run") == {"python": ">={{ python_min }}"} | needed
     build = as_listed(project["build-system"]["requires"])
-    assert listed(recipe, "host") == python | {"pip": ""} | build
+    python = {"python": "{{ python_min }}", "pip": ""}
+    assert listed(recipe, "host") == python | build
+    assert listed(recipe, "requires") == python
+    (lowest,) = re.findall(r'set python_min = "(.*)"', recipe)
+    assert project["project"]["requires-python"] == f">={lowest}"
+
+
+def test_recipe_checks_its_dependencies(recipe):
+    assert "\n    - pip check\n" in recipe
+
+
+def parts_of(job):
+    """Return the arguments of pytest for every part of a job."""
+    return [part["paths"].split() for part in job["strategy"]["matrix"]["part"]]
+
+
+def named(arguments):
+    return {a for a in arguments if not a.startswith("-")}
+
+
+def left_out(arguments):
+    return {a.partition("=")[2] for a in arguments if a.startswith("--ignore")}
+
+
+def test_parts_of_ci_hold_every_test_once(root):
+    jobs = yaml.safe_load((root / ".github/workflows/ci.yml").read_text("utf-8"))[
+        "jobs"
+    ]
+    folders = {
+        str(folder.relative_to(root))
+        for folder in (root / "tests").iterdir()
+        if any(folder.glob("**/test_*.py"))
+    }
+    assert parts_of(jobs["tests"]) == parts_of(jobs["older-processor"])
+    *parts, others = parts_of(jobs["tests"])
+    paths = [path for part in parts for path in named(part)]
+    assert sorted(paths) == sorted(left_out(others))
+    assert set(paths) <= folders
+    assert named(others) == {"tests"}
+    *low, low_others = parts_of(jobs["lowest-versions"])
+    skipped = {"tests/widgets", "tests/io"}
+    assert {path for part in low for path in named(part)} == set(paths) - skipped
+    files = {path for path in left_out(low_others) if path.endswith(".py")}
+    assert left_out(low_others) - files == set(paths)
+    assert all((root / path).is_file() for path in files)
+
+
+def test_no_run_of_tests_may_take_more_than_ten_minutes(root):
+    jobs = yaml.safe_load((root / ".github/workflows/ci.yml").read_text("utf-8"))[
+        "jobs"
+    ]
+    for name in ("tests", "older-processor", "lowest-versions"):
+        (step,) = [
+            step
+            for step in jobs[name]["steps"]
+            if ("pytest" in step.get("run", "") and "install" not in step["run"])
+            or "make test" in step.get("run", "")
+        ]
+        assert step["timeout-minutes"] <= 10
 
 
 def test_recipe_constrains_what_the_extras_need(project, recipe):
