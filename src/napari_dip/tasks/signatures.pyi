@@ -80,7 +80,7 @@ def denoise(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -276,7 +276,7 @@ def denoise_guided(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -464,7 +464,7 @@ def enhance(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -649,7 +649,7 @@ def remove_artifacts(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -834,7 +834,7 @@ def super_resolve(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1033,7 +1033,7 @@ def inpaint(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1239,7 +1239,7 @@ def blend(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1435,7 +1435,7 @@ def deconvolve(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1642,7 +1642,7 @@ def restore(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1846,7 +1846,7 @@ def invert_features(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -2077,7 +2077,7 @@ def maximize_activation(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
