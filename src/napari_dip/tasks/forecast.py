@@ -15,6 +15,7 @@ from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, set_up
 from napari_dip.tasks.shared import ITERATIONS, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
+from napari_dip.tasks.tiles import FIELD, side_of, tiles
 from napari_dip.tasks.windows import SIDE
 
 if TYPE_CHECKING:
@@ -88,11 +89,8 @@ def forecast(
         If the arrays cannot be used, or a fit would take more iterations than the user
         allows.
     """
-    from napari_dip.prior.estimate import estimate
-
     task: Any = get(recipe.task)
     job: Job = task.make_job(recipe, *arrays)
-    needed = estimate(*outline(job, recipe))
     sides, fits = job.image_shape(1), None
     if piece is not None:
         try:
@@ -108,7 +106,8 @@ def forecast(
     finishing = sum(fit.finishing for fit in fits) * larger
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
-    if wants_sharing(job, recipe) and all(fit.can_share for fit in fits):
+    shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
+    if shared:
         # One fit for all planes, which are then no more than looked at.
         looking = sum(fit.looking(larger) for fit in fits)
         seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
@@ -116,14 +115,44 @@ def forecast(
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
         seconds = sum(fit.seconds(larger) for fit in fits)
+    side = job.tile_side(recipe) if all(fit.cuttable for fit in fits) else None
+    if shared:
+        side = side_of(recipe.tile, job.layout.sides)
+    memory, available = _memory(job, recipe, side)
     return Forecast(
-        memory=needed.memory,
-        available=needed.available,
+        memory=memory,
+        available=available,
         seconds=planes * (prepared + seconds + finishing),
         finishing=finishing,
         fixed=all(fit.settings.stop.fixed for fit in fits),
         planes=planes,
     )
+
+
+def _memory(job: Job, recipe: Recipe, side: int | None) -> tuple[int, int | None]:
+    """Return the bytes that a job takes, cut into tiles of a side, and those there are.
+
+    Image and result are held as a whole, but not by another device.
+    """
+    from napari_dip.prior import runtime
+    from napari_dip.prior.estimate import estimate
+
+    layout = job.layout
+    if side is not None:
+        reach = max(job.reach or 0, FIELD)
+        seen = [tile.seen for tile in tiles(layout.sides, side, reach)]
+        longest = [
+            max(part.stop - part.start for part in parts)
+            for parts in zip(*seen, strict=True)
+        ]
+        one = replace(layout, shape=layout.resized(tuple(longest)))
+        job = replace(job, layout=one)
+    needed = estimate(*outline(job, recipe))
+    held = 0
+    if runtime.pick_device(recipe.device).type == "cpu":
+        finer = job.factor**layout.spatial_dims
+        held = math.prod(layout.shape) * (layout.dtype.itemsize + 4 * finer)
+    return needed.memory + held, needed.available
 
 
 @dataclass(frozen=True)
@@ -138,6 +167,8 @@ class _Fit:
         How many fits there are from different seeds.
     prepared, finishing : float
         Seconds that it takes before the first iteration and after the last.
+    cuttable : bool
+        Whether large planes are cut into tiles for it.
     """
 
     problem: Problem
@@ -146,6 +177,7 @@ class _Fit:
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
+    cuttable: bool = True
 
     @property
     def can_share(self) -> bool:
@@ -200,7 +232,8 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
             with torch.no_grad():
                 plan.finish(torch.rand(1, *plan.problem.image_shape))
             finishing = time.perf_counter() - began - prepared
-        yield _Fit(*fit, _restarts(recipe, preset), prepared, finishing)
+        cuttable = recipe.tile != "auto" or job.cuttable(analysis)
+        yield _Fit(*fit, _restarts(recipe, preset), prepared, finishing, cuttable)
         began = time.perf_counter()
 
 
@@ -216,7 +249,8 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
-    return _Fit(*fit, _restarts(recipe, preset))
+    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
+    return _Fit(*fit, _restarts(recipe, preset), cuttable=cuttable)
 
 
 def _restarts(recipe: Recipe, preset: Preset) -> int:
