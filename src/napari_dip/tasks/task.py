@@ -343,6 +343,8 @@ class Task:
         Name of the array that the result is like, if not the first.
     uncertain : callable
         Maps a recipe to whether results of single fits can have an uncertainty.
+    shareable : bool
+        Whether planes and files can share networks.
     """
 
     recipe: type[Recipe]
@@ -356,6 +358,7 @@ class Task:
     positional: tuple[str, ...] = ()
     like: str = ""
     uncertain: Callable[[Any], bool] = never
+    shareable: bool = False
 
     @property
     def name(self) -> str:
