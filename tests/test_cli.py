@@ -799,12 +799,19 @@ def test_uncertainty_is_refused_where_there_is_none(call, noisy, tmp_path):
     assert not (tmp_path / "a.tif").exists()
 
 
-def test_uncertainty_that_turns_out_unknown(call, noisy, tmp_path):
+def test_uncertainty_that_is_unknown_is_refused_before_the_fit(
+    call, noisy, tmp_path, monkeypatch
+):
     rest = np.random.default_rng(0).normal(0, 30, (66, 64))
     image = 100 + (rest[:-2] + rest[1:-1] + rest[2:]).astype(np.float32)
     files.write(tmp_path / "correlated.tif", image)
     deviation = tmp_path / "b.tif"
     more = ("-o", tmp_path / "a.tif", "--uncertainty", deviation, *SHORT)
-    refused(call("denoise", tmp_path / "correlated.tif", *more), 1, "was not written")
-    assert (tmp_path / "a.tif").exists()
-    assert not deviation.exists()
+    source = tmp_path / "correlated.tif"
+    refused(call("denoise", source, *more), 2, "uncertainty is not known where")
+    assert call("denoise", source, *more, "--restarts", "2")[0] == 0
+    assert deviation.exists()
+    monkeypatch.setattr(files, "_LARGE", 0)
+    again = ("-o", tmp_path / "c.tif", "--uncertainty", tmp_path / "d.tif", *SHORT)
+    refused(call("denoise", noisy, *again), 2, "uncertainty is of images that are")
+    assert not (tmp_path / "c.tif").exists()

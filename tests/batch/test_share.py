@@ -243,6 +243,19 @@ def test_wrong_options(call, folder, tmp_path, options, says):
     assert says in err
 
 
+def test_what_cannot_share_is_refused(call, folder, tmp_path):
+    for task, options in {
+        "enhance": (),
+        "denoise": ("--preset", "paper"),
+        "denoise-guided": ("--guide", folder),
+    }.items():
+        output = tmp_path / task
+        code, _, err = call("batch", task, folder, "-o", output, "--share", *options)
+        assert code == 2
+        assert f"but not with --preset paper or --spatial-dims 3; {task} fits" in err
+        assert not output.exists()
+
+
 def test_no_share_fits_every_plane(call, folder, tmp_path, fitted, monkeypatch):
     monkeypatch.setattr(sharing, "ENOUGH", 1)
     options = ("-o", tmp_path / "out", "--no-share", *SHORT)

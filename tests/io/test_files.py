@@ -516,6 +516,25 @@ def test_levels_of_a_tiff(tmp_path, rng):
     np.testing.assert_array_equal(half, data[::2, ::2])
 
 
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+def test_resolutions_that_are_not_written_are_told(tmp_path, rng, ending):
+    if ending == ".ome.zarr":
+        pytest.importorskip("zarr")
+    data = numbers(rng, (64, 80), "u2")
+    with tifffile.TiffWriter(tmp_path / "image.ome.tif") as tif:
+        tif.write(data, subifds=2)
+        tif.write(data[::2, ::2], subfiletype=1)
+        tif.write(data[::4, ::4], subfiletype=1)
+    like = files.read(tmp_path / "image.ome.tif")
+    told = "the TIFF holds one of the 3 resolutions of the input"
+    expected = [] if ending == ".ome.zarr" else [told]
+    notes = files.write(tmp_path / f"out{ending}", data, like)
+    assert [note.split(";")[0] for note in notes] == expected
+    with files.writing(tmp_path / f"parts{ending}", data.shape, data.dtype, like) as to:
+        to[:, :] = data
+    assert [note.split(";")[0] for note in to.notes] == expected
+
+
 def test_file_is_closed_when_its_arrays_are_gone(tmp_path, written):
     _, levels = files.open_levels(tmp_path / "tiles.tif")
     plane = levels[0][0]

@@ -530,3 +530,36 @@ def test_of_several_fits_it_is_told_how_many_ended_why():
     assert reasons_of([fit("a"), fit("a")]) == ["a in each of 2 fits"]
     several = [fit("a"), fit("b"), fit("a"), fit(STOPPED)]
     assert reasons_of(several) == ["a in 2 of 4 fits", "b in 1 of 4 fits", STOPPED]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda a: denoise(a, spatial_dims=3, tile=192),
+            "tile must be auto or None here, for spatial_dims=3 .* got 192",
+        ),
+        (
+            lambda a: denoise(a, spatial_dims=3, neighbours=2),
+            "neighbours must be auto or 0 here, for spatial_dims=3 .* got 2",
+        ),
+        (
+            lambda a: denoise(a, share="no", neighbours=2),
+            "neighbours must be auto or 0 here, for share=no .* got 2",
+        ),
+        (
+            lambda a: enhance(a, neighbours=1),
+            "neighbours must be auto or 0 here, for planes .* in enhance .* got 1",
+        ),
+    ],
+)
+def test_what_would_be_ignored_is_refused(call, says):
+    with pytest.raises(InputError, match=says):
+        call(np.random.default_rng(0).normal(size=(4, 16, 16)))
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_neighbours_that_no_fit_sees_are_told():
+    stack = np.random.default_rng(0).normal(size=(2, 16, 16))
+    fit = denoise(stack, neighbours=1, iterations=1, full_output=True)
+    assert any(w.startswith("neighbours: every plane") for w in fit.warnings)

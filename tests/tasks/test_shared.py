@@ -76,6 +76,28 @@ def test_the_networks_of_a_data_set_serve_the_next(stack, clean, restored):
     assert rmse(other.image, clean[1]) < 5
 
 
+def test_networks_that_do_not_suit_a_plane_are_told(stack, restored):
+    more = {"iterations": 60, "full_output": True, **FIXED}
+    told = "weights: plane 0 is unlike what the networks were fitted to"
+    other = noisy(3000 * blobs(64, 80, seed=5), sigma=1e5)
+    fit = denoise(other, weights=restored.weights, **more)
+    assert [w for w in fit.warnings if w.startswith(told)]
+    assert fit.iterations == 60
+    fit = denoise(stack[0], weights=restored.weights, **more)
+    assert not fit.warnings
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_networks_that_see_neighbours_need_a_stack(stack):
+    fit = denoise(stack, neighbours=2, full_output=True, **QUICK)
+    says = "see 2 planes on either side, .* a stack of 3 planes or more; got {}"
+    for planes, given in ((1, "a single plane"), (2, "a stack of 2 planes")):
+        image = stack[:planes] if planes > 1 else stack[0]
+        with pytest.raises(InputError, match=says.format(given)):
+            denoise(image, weights=fit.weights, **FIXED)
+    assert denoise(stack[:3], weights=fit.weights, **FIXED).shape == (3, 64, 80)
+
+
 def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkeypatch):
     monkeypatch.setattr(sharing, "CHECK_EVERY", 5)
     again = "the network predicted nothing after 5 iterations: begun again"

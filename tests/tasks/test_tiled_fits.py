@@ -12,8 +12,9 @@ from scipy import ndimage
 import napari_dip
 from napari_dip import deconvolve, denoise, remove_artifacts
 from napari_dip.errors import InputError
+from napari_dip.io.raster import jpeg_tables
 from napari_dip.prior.architecture import Architecture
-from napari_dip.tasks import psf_check
+from napari_dip.tasks import psf_check, task, tiles
 from napari_dip.tasks.deconvolve import TASK
 from napari_dip.tasks.planes import Planes
 from napari_dip.tasks.pool import Here
@@ -45,6 +46,19 @@ def calls():
     return [pytest.param(name, more, id=name) for name, more in others.items()]
 
 
+def fitted(name, more, **options):
+    """Return the fit of a task."""
+    image, given = blobs(48, 300), dict(more)
+    others = [given.pop(k) for k in ("guide", "mask", "psf") if k in given]
+    function = getattr(napari_dip, name)
+    return function(image, *others, full_output=True, **given, **options, **FIXED)
+
+
+UNSHARED = [
+    pytest.param("denoise", {"noise": "impulse", "share": "yes"}, id="impulse noise")
+]
+
+
 @pytest.mark.parametrize(("name", "more"), calls())
 def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
     changed_presets(
@@ -52,17 +66,59 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
         start_iterations=1,
         coarse_iterations=0,
     )
-    image = blobs(48, 300)
-    function = getattr(napari_dip, name)
-    given = dict(more)
-    others = [given.pop(k) for k in ("guide", "mask", "psf") if k in given]
-    fit = function(image, *others, tile=192, full_output=True, **given, **FIXED)
-    factor = given.get("factor", 1)
+    fit = fitted(name, more, tile=192)
+    factor = more.get("factor", 1)
     assert len(fit.settings["planes"]) == 2
     assert fit.image.shape == (48 * factor, 300 * factor)
     assert np.isfinite(fit.image).all()
     analyses = [block["analysis"] for block in fit.settings["planes"]]
     assert all(analysis == analyses[0] for analysis in analyses)
+
+
+@pytest.fixture
+def cut_early(narrow, few_passes, monkeypatch):
+    """Cut planes of more than a few pixels, as others from a megapixel on."""
+    monkeypatch.setattr(tiles, "SIDE", 192)
+    monkeypatch.setattr(tiles, "WHOLE", 100)
+
+
+@pytest.mark.usefixtures("cut_early")
+@pytest.mark.parametrize(("name", "more"), [*calls(), *UNSHARED])
+def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
+    fit = fitted(name, more)
+    assert len(fit.settings["planes"]) == (1 if name == "enhance" else 2)
+    assert len(fitted(name, more, tile=None).settings["planes"]) == 1
+
+
+HOLE = np.zeros((48, 300), bool)
+HOLE[4:44, 130:180] = True
+
+
+@pytest.mark.usefixtures("cut_early")
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("inpaint", {"mask": HOLE}),
+        ("deconvolve", {"psf": PSF, "blind": True}),
+        ("deconvolve", {"psf": np.outer(np.hanning(41), np.hanning(299))}),
+        ("denoise", {"preset": "paper"}),
+    ],
+)
+def test_fits_that_need_the_whole_plane_get_it(name, more, monkeypatch):
+    monkeypatch.setattr(task, "WHOLE", 192 + 2 * 32)
+    assert len(fitted(name, more).settings["planes"]) == 1
+
+
+@pytest.mark.usefixtures("cut_early")
+def test_a_jpeg_with_its_tables_stays_whole():
+    file = io.BytesIO()
+    Image.fromarray(blobs(48, 300).astype(np.uint8)).save(file, "JPEG", quality=20)
+    with Image.open(file) as opened:
+        decoded, (steps,) = np.asarray(opened), jpeg_tables(opened).tables
+    fit = napari_dip.remove_artifacts(
+        decoded, quantization=steps, full_output=True, **FIXED
+    )
+    assert len(fit.settings["planes"]) == 1
 
 
 @pytest.mark.usefixtures("small_fits")

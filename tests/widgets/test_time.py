@@ -124,6 +124,23 @@ def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     assert stack.seconds == pytest.approx(7 * again.seconds, rel=0.5)
 
 
+@pytest.mark.usefixtures("own_presets", "paced")
+@pytest.mark.parametrize("share", ["auto", "no"])
+def test_memory_is_that_of_a_tile_beside_what_is_held(noisy, share):
+    from napari_dip.tasks.denoise import DenoiseRecipe
+
+    def memory(side, **more):
+        recipe = DenoiseRecipe(precision="float32", device="cpu", share=share, **more)
+        image = np.broadcast_to(np.uint16(7), (side, side))
+        return forecast.forecast(recipe, [image], [noisy]).memory
+
+    small, large = memory(2304), memory(20_000)
+    assert large - small == 6 * (20_000**2 - 2304**2)
+    assert large < 8 * 2**30
+    assert memory(20_000, tile=None) > 100 * 2**30
+    assert memory(500) < memory(1000)
+
+
 @pytest.mark.slow
 def test_a_forecast_is_right_within_a_factor_of_two():
     from napari_dip import denoise

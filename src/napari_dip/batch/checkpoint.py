@@ -124,7 +124,7 @@ def check_single(it: Iterate, name: str) -> None:
         other = " or of a shared network" if name == "save_weights" else ""
         raise InputError(
             f"{name} needs a job of a single fit{other}; this one has {it.parts} fits, "
-            "for planes, groups of channels or restarts"
+            "for planes, tiles, groups of channels or restarts"
         )
 
 

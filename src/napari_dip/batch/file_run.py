@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_dip.batch.checkpoint import Kept
 from napari_dip.batch.keep import Keep
-from napari_dip.errors import DipError
+from napari_dip.errors import DipError, InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
@@ -24,7 +24,7 @@ from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import result_shape, run
+from napari_dip.tasks.run import has_uncertainty, result_shape, run
 from napari_dip.tasks.task import SHARED_WEIGHTS, Task
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class FileRun:
                 out=out,
                 pool=pool,
             )
+            if self.uncertainty is not None:
+                self._check_uncertainty(opened)
             with device_errors():  # what is made of its iterates can fail, too
                 fit = self.followed(fitting, watch, progress)
             for warning in fit.warnings:
@@ -155,6 +157,21 @@ class FileRun:
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
 
+    def _check_uncertainty(self, opened: Opened) -> None:
+        """Raise if the results will have no uncertainty."""
+        data: Any = None if opened.like is None else opened.like.data
+        if isinstance(data, Regions):
+            raise InputError(
+                f"uncertainty is of images that are restored in memory; got "
+                f"{self.source.name}, which is too large and is restored part by part"
+            )
+        given = self.keep.weights is not None
+        if not (given or has_uncertainty(self.task, opened.recipe, opened.arrays)):
+            raise InputError(
+                "uncertainty is not known where neighbouring pixels or channels share "
+                "their noise, but as the spread of several fits (--restarts 2 or more)"
+            )
+
     def _save_uncertainty(
         self,
         path: Path,
@@ -164,9 +181,8 @@ class FileRun:
     ) -> None:
         if values is None:
             raise DipError(
-                f"{path} was not written, for there is no uncertainty where the noise "
-                f"is correlated or shared by the channels, nor of a file that is "
-                f"restored part by part; the image is in {self.target}"
+                f"{path} was not written, for no plane has an uncertainty; the image "
+                f"is in {self.target}"
             )
         origin = provenance.of_uncertainty(result.provenance)
         save(path, values, like, origin, self.overwrite)

@@ -105,7 +105,7 @@ def _command(task: Task) -> Callable[..., int]:
             values["share"] = "no"
         recipe = task.recipe(**values)  # raises before any file is read
         if share:
-            check_share(recipe, weights)
+            check_share(task, recipe, weights)
         check_folder(results.output)
         atomic.refuse_inside_store(results.output / manifest.NAME)
         output = results.output.absolute()
@@ -135,8 +135,13 @@ def _command(task: Task) -> Callable[..., int]:
     return command_of(command, task.recipe, parameters, FolderResults)
 
 
-def check_share(recipe: Recipe, weights: Path | None) -> None:
+def check_share(task: Task, recipe: Recipe, weights: Path | None) -> None:
     """Raise if files cannot share networks with such options."""
+    if not task.shareable or recipe.preset == "paper" or recipe.spatial_dims == 3:
+        raise InputError(
+            "share is for denoise, but not with --preset paper or --spatial-dims 3; "
+            f"{task.command} fits every plane or volume by itself as it is called here"
+        )
     if weights is not None:
         raise InputError("share fits networks of its own; got --weights as well")
     if recipe.neighbours not in ("auto", 0):

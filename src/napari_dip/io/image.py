@@ -70,6 +70,8 @@ class Header:
         turned; None for all others.
     lossy : bool
         Whether the pixels were compressed with losses.
+    levels : int
+        How many resolutions of the image the file holds.
     """
 
     format: str
@@ -85,6 +87,7 @@ class Header:
     notes: tuple[str, ...] = ()
     jpeg: JpegTables | None = None
     lossy: bool = False
+    levels: int = 1
 
     def __post_init__(self) -> None:
         unknown = (None,) * len(self.shape)

@@ -177,6 +177,7 @@ def _header(file: OpenTiff, path: Path) -> Header:
         axes=axes,
         provenance=provenance.loads(tif.pages.first.software),
         notes=tuple(file.notes),
+        levels=len(series.levels),
     )
     if tif.is_ome:
         header = tiff_metadata.from_ome(header, tif.ome_metadata, file.number)
@@ -339,4 +340,9 @@ def _options(
     if left_out:
         axes = ", ".join(left_out)
         notes = [f"this kind of TIFF has no place for the scale of {axes}"]
+    if header.levels > 1:
+        notes.append(
+            f"the TIFF holds one of the {header.levels} resolutions of the input; an "
+            ".ome.zarr has lower ones as well"
+        )
     return options | described, order, notes

@@ -183,7 +183,8 @@ def _opened(path: Path) -> Iterator[_Stored]:
         # A filter may change the size of values.
         opened.limit = 2**20 + 8 * max(map(_chunk_bytes, levels))
         notes = (*header.notes, *notes)
-        header, order = sort_axes(dataclasses.replace(header, notes=notes))
+        header = dataclasses.replace(header, notes=notes, levels=len(levels))
+        header, order = sort_axes(header)
         yield _Stored(node, levels, header, order)
 
 

@@ -207,6 +207,7 @@ TASK = Task(
     },
     make_job=_make_job,
     uncertain=uncertain,
+    shareable=True,
     summary="""Remove the noise from an image, without training data.
 
 A network is fitted to this one image and stopped before it learns the noise.

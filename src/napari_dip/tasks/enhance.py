@@ -89,6 +89,8 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         unit=recipe.preset == "paper",
         together=together,
         reach=AROUND,
+        # The fit ends by the detail of the whole plane; a tile has more or less of it.
+        cuttable=lambda analysis: False,
     )
 
 

@@ -15,6 +15,7 @@ from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, set_up
 from napari_dip.tasks.shared import ITERATIONS, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
+from napari_dip.tasks.tiles import FIELD, side_of, tiles
 from napari_dip.tasks.windows import SIDE
 
 if TYPE_CHECKING:
@@ -88,11 +89,8 @@ def forecast(
         If the arrays cannot be used, or a fit would take more iterations than the user
         allows.
     """
-    from napari_dip.prior.estimate import estimate
-
     task: Any = get(recipe.task)
     job: Job = task.make_job(recipe, *arrays)
-    needed = estimate(*outline(job, recipe))
     sides, fits = job.image_shape(1), None
     if piece is not None:
         try:
@@ -119,14 +117,44 @@ def forecast(
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
         seconds = sum(fit.seconds(larger) for fit in fits)
+    side = job.tile_side(recipe) if all(fit.cuttable for fit in fits) else None
+    if shared:
+        side = side_of(recipe.tile, job.layout.sides)
+    memory, available = _memory(job, recipe, side)
     return Forecast(
-        memory=needed.memory,
-        available=needed.available,
+        memory=memory,
+        available=available,
         seconds=planes * (prepared + seconds + finishing),
         finishing=finishing,
         fixed=all(fit.settings.stop.fixed for fit in fits),
         planes=planes,
     )
+
+
+def _memory(job: Job, recipe: Recipe, side: int | None) -> tuple[int, int | None]:
+    """Return the bytes that a job takes, cut into tiles of a side, and those there are.
+
+    Image and result are held as a whole, but not by another device.
+    """
+    from napari_dip.prior import runtime
+    from napari_dip.prior.estimate import estimate
+
+    layout = job.layout
+    if side is not None:
+        reach = max(job.reach or 0, FIELD)
+        seen = [tile.seen for tile in tiles(layout.sides, side, reach)]
+        longest = [
+            max(part.stop - part.start for part in parts)
+            for parts in zip(*seen, strict=True)
+        ]
+        one = replace(layout, shape=layout.resized(tuple(longest)))
+        job = replace(job, layout=one)
+    needed = estimate(*outline(job, recipe))
+    held = 0
+    if runtime.pick_device(recipe.device).type == "cpu":
+        finer = job.factor**layout.spatial_dims
+        held = math.prod(layout.shape) * (layout.dtype.itemsize + 4 * finer)
+    return needed.memory + held, needed.available
 
 
 @dataclass(frozen=True)
@@ -144,6 +172,8 @@ class _Fit:
     finishes : int
         Images that are finished: with several fits their mean, and that of each, whose
         spread is the uncertainty where the task has none of its own.
+    cuttable : bool
+        Whether large planes are cut into tiles for it.
     """
 
     problem: Problem
@@ -153,6 +183,7 @@ class _Fit:
     prepared: float = 0.0
     finishing: float = 0.0
     finishes: int = 1
+    cuttable: bool = True
 
     @property
     def can_share(self) -> bool:
@@ -210,7 +241,8 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
         restarts = _restarts(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
         finishes = 1 + restarts if spread else 1
-        yield _Fit(*fit, restarts, prepared, finishing, finishes)
+        cuttable = recipe.tile != "auto" or job.cuttable(analysis)
+        yield _Fit(*fit, restarts, prepared, finishing, finishes, cuttable)
         began = time.perf_counter()
 
 
@@ -226,7 +258,8 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
-    return _Fit(*fit, _restarts(recipe, preset))
+    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
+    return _Fit(*fit, _restarts(recipe, preset), cuttable=cuttable)
 
 
 def _restarts(recipe: Recipe, preset: Preset) -> int:

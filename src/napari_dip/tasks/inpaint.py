@@ -106,6 +106,8 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         lambda plane, block: _analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
         reach=AROUND,
+        # A hole may be wider than what a tile sees around it.
+        cuttable=lambda analysis: analysis.mask != "hole",
         missing=missing,
     )
 

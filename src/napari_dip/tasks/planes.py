@@ -26,7 +26,7 @@ from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.task import Job, Overrides
-from napari_dip.tasks.tiles import Block, side_of
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -282,9 +282,8 @@ class Planes:
 
         The tiles share what is found out about the plane.
         """
-        tile, layout, reach = self.recipe.tile, self.job.layout, self.job.reach
+        side, reach = self.job.tile_side(self.recipe), self.job.reach
         whole = [(block, self.overrides) for block in blocks]
-        side = None if isinstance(tile, str) else side_of(tile, layout.sides)
         if side is None or reach is None or pixels is None:
             return whole
         parts = []
@@ -296,6 +295,9 @@ class Planes:
                     parts.append((block, overrides))
                     continue
                 known = [self.job.analyse(plane, block)]
+            if self.recipe.tile == "auto" and not self.job.cuttable(known[0]):
+                parts.append((block, overrides))
+                continue
             overrides = dataclasses.replace(overrides, analysis=tuple(known))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts

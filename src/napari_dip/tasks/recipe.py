@@ -224,7 +224,8 @@ class Recipe(Parameters):
         "auto",
         "Side in pixels of the tiles that large planes are cut into, rounded up to a "
         "multiple of 192, so that memory does not grow with the image; auto cuts "
-        "planes above a megapixel where one network is shared; None cuts none.",
+        "planes above a megapixel where tiles are restored as the whole is; None cuts "
+        "none.",
         low=1,
         high=1_000_000,
         advanced=True,

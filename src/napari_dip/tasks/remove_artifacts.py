@@ -87,6 +87,8 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         unit=recipe.preset == "paper",
         together=tables,
         reach=AROUND,
+        # What is blended need not be an image that the file can have been made from.
+        cuttable=lambda analysis: not tables,
     )
 
 

@@ -47,6 +47,11 @@ NOT_SHARED = (
     "fitted by itself: the task or the preset needs whole planes"
 )
 
+NO_NEIGHBOURS = (
+    "every plane was fitted by itself and saw no others; share=yes shares a network "
+    "also in a small data set"
+)
+
 
 def get(name: str) -> Task:
     """Return a task by its name, with dashes or underscores."""
@@ -134,17 +139,55 @@ def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
         # Its masked values have become NaN; dtype="input" asks for its own type.
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
-    if isinstance(recipe.tile, int) and job.reach is None:
+    volumes = recipe.spatial_dims == 3
+    if isinstance(recipe.tile, int) and (job.reach is None or volumes):
+        needs = "spatial_dims=3 needs whole volumes"
+        if not volumes:
+            needs = f"{task.name} needs whole planes"
         raise InputError(
-            f"tile must be auto or None here, for {task.name} needs whole planes; got "
-            f"{recipe.tile}"
+            f"tile must be auto or None here, for {needs}; got {recipe.tile}"
         )
+    if recipe.neighbours not in ("auto", 0):
+        alone = "share=no fits every plane by itself"
+        if volumes:
+            alone = "spatial_dims=3 takes all planes together"
+        elif not job.can_share:
+            alone = f"planes share no network in {task.name} with such a preset"
+        if volumes or recipe.share == "no" or not job.can_share:
+            raise InputError(
+                f"neighbours must be auto or 0 here, for {alone}; got "
+                f"{recipe.neighbours}"
+            )
     return job
 
 
 def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
     """Return the shape of what `run` makes of arrays."""
     return _shape(task.make_job(recipe, *arrays))
+
+
+def has_uncertainty(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> bool:
+    """Return whether `run` can find the uncertainty of any plane.
+
+    The planes are looked at until there is one; constant ones say nothing.
+    """
+    job = task.make_job(recipe, *arrays)
+    if recipe.restarts not in ("auto", 1):
+        return True
+    known = False
+    for number, index in enumerate(job.layout.indices()):
+        pixels = job.pixels(index, job.take(index))
+        for block in job.blocks(number, index, pixels):
+            plane = None if pixels is None else job.scaled(pixels, block)
+            if plane is not None and plane.levels is not None:
+                continue
+            analysis = job.analyse(plane, block)
+            preset = job.preset(analysis)
+            plan = job.plan(plane, block, analysis, preset)
+            if preset.restarts > 1 or plan.deviation is not None:
+                return True
+            known = True
+    return not known
 
 
 def _shape(job: Job) -> tuple[int, ...]:
@@ -197,6 +240,8 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if not shared:
         if recipe.share == "yes":
             result.warn(f"share: {NOT_SHARED}")
+        elif recipe.neighbours not in ("auto", 0):
+            result.warn(f"neighbours: {NO_NEIGHBOURS}")
         yield from planes.fit(result)
     if not (result.details or result.stopped):
         raise InputError(f"{job.name} must have known pixels; got nothing but NaN")

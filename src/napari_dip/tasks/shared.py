@@ -225,11 +225,18 @@ def _network_of(
     if job.can_share:
         given = dataclasses.replace(job.preset(analysis), architecture=network)
         preset = for_windows(given, neighbours)
-    if preset is None or neighbours > most(job.layout):
+    if preset is None:
         raise InputError(
             "weights: are of networks that planes share; they serve neither this "
-            "task and preset nor a volume, nor a single plane where they see "
-            "neighbouring ones"
+            "task and preset nor a volume"
+        )
+    possible = most(job.layout)
+    if neighbours > possible:
+        given = f"a stack of {possible + 1} planes" if possible else "a single plane"
+        raise InputError(
+            f"weights: are of networks that see {neighbours} planes on either side, "
+            f"which need a stack of {neighbours + 1} planes or more; got {given} "
+            "(networks that were fitted with neighbours=0 serve that, too)"
         )
     weights = [
         {

@@ -80,7 +80,7 @@ def denoise(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -277,7 +277,7 @@ def denoise_guided(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -465,7 +465,7 @@ def enhance(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -650,7 +650,7 @@ def remove_artifacts(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -835,7 +835,7 @@ def super_resolve(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1034,7 +1034,7 @@ def inpaint(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1240,7 +1240,7 @@ def blend(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1436,7 +1436,7 @@ def deconvolve(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1643,7 +1643,7 @@ def restore(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1847,7 +1847,7 @@ def invert_features(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -2078,7 +2078,7 @@ def maximize_activation(
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where one network is shared; None cuts none.
+        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'

@@ -361,6 +361,11 @@ class Sweep:
             errors_on_plane, self.pool.common([self.networks[-1]]), index
         ).result()
         if own <= NO_WORSE * error:
+            if self.overrides.networks is not None:
+                result.warn(
+                    f"weights: plane {number} is unlike what the networks were fitted "
+                    "to, so that a network was fitted to it, for others like it as well"
+                )
             return self.newest()
         self.in_vain += 1
         self.take(before)

@@ -16,7 +16,7 @@ from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.tiles import Block
+from napari_dip.tasks.tiles import WHOLE, Block, side_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,6 +138,10 @@ def _nothing_known(plane: Any, block: Block) -> Analysis:
     return Analysis.unknown(len(block.channels))
 
 
+def _always(analysis: Analysis) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Job:
     """A task with its arrays checked.
@@ -165,6 +169,9 @@ class Job:
     reach : int, optional
         Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
         None where parts cannot be fitted.
+    cuttable : callable
+        Maps an `Analysis` to whether large planes of that kind are fitted in parts
+        without being asked: whether the parts are restored alike.
     shareable : bool
         Whether planes can be restored by one network that was fitted to windows of all.
     missing : callable, optional
@@ -188,6 +195,7 @@ class Job:
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
+    cuttable: Callable[[Analysis], bool] = _always
     shareable: bool = False
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
     check_others: Callable[[Index], Any] | None = None
@@ -283,6 +291,20 @@ class Job:
         """Whether planes of this image can share a network."""
         return self.shareable and self.layout.spatial_dims == 2 and not self.unit
 
+    def tile_side(self, recipe: Recipe) -> int | None:
+        """Return the side of the tiles that planes are fitted in, None for whole ones.
+
+        Without being asked, planes are cut where tiles with all that they see are no
+        larger than what is fitted whole, and where a fit is not the published one.
+        """
+        side = side_of(recipe.tile, self.layout.sides)
+        if self.reach is None or side is None:
+            return None
+        wide = side + 2 * self.reach > WHOLE
+        if recipe.tile == "auto" and (wide or recipe.preset == "paper"):
+            return None
+        return side
+
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
         sides = self.layout.sides
@@ -321,6 +343,8 @@ class Task:
         Name of the array that the result is like, if not the first.
     uncertain : callable
         Maps a recipe to whether results of single fits can have an uncertainty.
+    shareable : bool
+        Whether planes and files can share networks.
     """
 
     recipe: type[Recipe]
@@ -334,6 +358,7 @@ class Task:
     positional: tuple[str, ...] = ()
     like: str = ""
     uncertain: Callable[[Any], bool] = never
+    shareable: bool = False
 
     @property
     def name(self) -> str:
