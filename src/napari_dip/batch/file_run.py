@@ -248,12 +248,7 @@ class FileRun:
         if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
         with Bar(self.target.name) as bar:
-
-            def both(it: Iterate) -> bool:
-                bar(it)
-                return stop(it)
-
-            return run_to_end(fitting, both)
+            return run_to_end(fitting, bar.before(stop))
 
 
 @dataclass(frozen=True, eq=False)

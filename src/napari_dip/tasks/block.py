@@ -118,14 +118,14 @@ def fit_block(
     overrides = overrides or Overrides()
     if pixels is None:
         pixels = job.pixels(block.index, job.take(block.index))
-    known = [a for a in overrides.analysis if a.channels == block.channels]
-    scale = known[0].scale if known else None
+    known = overrides.known(block.channels)
+    scale = None if known is None else known.scale
     plane = None if pixels is None else job.scaled(pixels, block, scale)
     levels = None if plane is None else plane.levels
     if plane is not None and levels is not None:
         return _constant(job, recipe, block, plane, levels)
     interrupt.check()
-    analysis = known[0] if known else job.analyse(plane, block)
+    analysis = known or job.analyse(plane, block)
     preset = job.preset(analysis)
     interrupt.check()
     plan = job.plan(plane, block, analysis, preset)

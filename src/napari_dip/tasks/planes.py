@@ -289,14 +289,14 @@ class Planes:
             return whole
         parts = []
         for block, overrides in whole:
-            known = [a for a in overrides.analysis if a.channels == block.channels]
-            if not known:
+            known = overrides.known(block.channels)
+            if known is None:
                 plane = self.job.scaled(pixels, block)
                 if plane.levels is not None:
                     parts.append((block, overrides))
                     continue
-                known = [self.job.analyse(plane, block)]
-            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+                known = self.job.analyse(plane, block)
+            overrides = dataclasses.replace(overrides, analysis=(known,))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts
 
