@@ -337,11 +337,11 @@ class Result:
         )
 
 
-def is_unfinished(made: Mapping[str, Any]) -> bool:
+def is_unfinished(provenance: Mapping[str, Any]) -> bool:
     """Return whether the fit of a result was stopped, by the user or a time limit."""
     from napari_dip.prior.fit import STOPPED, TIME_UP
 
-    reasons = str(made.get("stopped_by")).split("; ")
+    reasons = str(provenance.get("stopped_by")).split("; ")
     return any(reason.startswith((STOPPED, TIME_UP)) for reason in reasons)
 
 
@@ -374,8 +374,8 @@ def _type_of(recipe: Recipe, header: Header) -> np.dtype[Any]:
     if recipe.dtype == "input":
         return header.dtype
     # What the integers and floats of these types can hold float32 cannot.
-    wide = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
-    return np.dtype(np.float64 if wide else np.float32)
+    needs_float64 = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
+    return np.dtype(np.float64 if needs_float64 else np.float32)
 
 
 def _completed(

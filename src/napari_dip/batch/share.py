@@ -129,7 +129,7 @@ class Sample:
     Attributes
     ----------
     kind : Kind
-        Of the file.
+        Kind of the file.
     windows : list of tuple
         The index of every window, and its variance without the noise.
     """

@@ -49,7 +49,7 @@ class BlockFit:
         Standard deviation, of the same shape: the task's, or else that over the
         restarts where several were asked for.
     fits : list of Fit
-        Of every restart; none where the image is constant.
+        The fit of every restart; none where the image is constant.
     details : dict
         For the provenance, JSON-able.
     warnings : list of str
@@ -147,9 +147,9 @@ class _Fits:
     recipe, block, overrides
         As for `fit_block`.
     plane, analysis, preset, plan
-        Of the block.
+        What belongs to the block.
     dtype : numpy.dtype or None
-        Of its image.
+        Type of its image.
     options : dict
         What the settings of every fit have beside those of the preset.
     """

@@ -60,8 +60,8 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         guide = over(block.index)
         seen = guide.values[(slice(None), *block.region())]
-        made = _plan(recipe, plane, analysis, preset, seen)
-        return dataclasses.replace(made, warnings=[*made.warnings, *guide.warnings])
+        plan = _plan(recipe, plane, analysis, preset, seen)
+        return dataclasses.replace(plan, warnings=[*plan.warnings, *guide.warnings])
 
     return Job(
         layout,

@@ -31,7 +31,7 @@ class NoiseModel:
     Attributes
     ----------
     variance : tuple of float
-        Of every channel: variance without signal; of everything for Gaussian noise.
+        Variance of every channel without signal; for Gaussian noise, of everything.
     gain : tuple of float
         Variance per unit of signal, 0 for Gaussian noise.
     offset : tuple of float

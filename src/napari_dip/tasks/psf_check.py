@@ -43,13 +43,14 @@ def displacement_warning(psf: Array) -> str | None:
     both = np.where(mass * spot > 0, np.minimum(np.abs(mass), np.abs(spot)), 0)
     if np.linalg.norm(both) < FARTHEST:
         return None
-    by = ", ".join(
+    displacement = ", ".join(
         f"{axis} {round(way, 1) + 0:+}"  # adding zero takes its sign away
         for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
     )
     return (
-        f"the PSF is not centred: its centre of mass lies {by} pixels from the pixel "
-        f"side // 2, so the result is displaced by the opposite against the image"
+        f"the PSF is not centred: its centre of mass lies {displacement} pixels from "
+        f"the pixel side // 2, so the result is displaced by the opposite against the "
+        f"image"
     )
 
 
@@ -78,9 +79,9 @@ def turn_warning(
     image : ndarray
         (Y, X) or (Z, Y, X).
     known : ndarray
-        Of the same shape, 0 where the image is missing.
+        Array of the same shape, 0 where the image is missing.
     psf : ndarray
-        Of as many axes, of sum one.
+        Array of as many axes, of sum one.
     variance : float
         Variance of the noise.
     periodic : bool

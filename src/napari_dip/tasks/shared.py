@@ -61,7 +61,7 @@ class Shared:
     neighbours : int
         Planes on either side that it sees beside the one it restores.
     fits : list of Fit
-        Of every restart.
+        The fit of every restart.
     errors : tuple of float
         Smallest and largest error of a window where pixels were hidden, in units of the
         noise.

@@ -61,7 +61,7 @@ def fit_shared(
     threads : int, optional
         CPU threads during a step.
     seed : int
-        Of the fits.
+        Seed of the fits.
     resumable : bool
         Whether to keep what is needed to go on after a stop.
     begun : sequence of Shared
@@ -78,9 +78,9 @@ def fit_shared(
     Returns
     -------
     list of Shared or None
-        Of the groups up to the one where the user has stopped.  None where the network
-        of the preset sees more than a window, or the task needs more of an image than
-        its pixels.
+        The networks of the groups up to the one where the user has stopped.  None where
+        the network of the preset sees more than a window, or the task needs more of an
+        image than its pixels.
     """
     pool = Pixels.stacked([w.pixels for w in windows])
     places = [w.index for w in windows]
@@ -129,7 +129,7 @@ class _Group:
     neighbours : int
         Planes on either side that the network sees.
     analysis, preset, plan
-        Of the windows, as if they were planes of a volume.
+        What belongs to the windows, as if they were planes of a volume.
     """
 
     recipe: Recipe

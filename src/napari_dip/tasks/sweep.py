@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Sweeping = Generator["Iterate", "bool | None", Any]
 
-NETWORKS = 3
-"""Kinds of planes that are remembered."""
+MOST_KINDS = 3
+"""Most kinds of planes whose networks are remembered."""
 
 IN_VAIN = 3
 """Fits of single planes that did not help, after which none is tried any more."""
@@ -68,7 +68,7 @@ class Waiting:
     place : int
         Its number among the tiles of all planes.
     index : tuple
-        Of its plane.
+        Index of its plane.
     tile : Tile
         Its part of that.
     call : Call
@@ -299,7 +299,7 @@ class Sweep:
             return False
         if self.result.networks is None:
             self.result.networks = state_of(shared)
-        self.take([*self.networks, shared][-NETWORKS:])
+        self.take([*self.networks, shared][-MOST_KINDS:])
         for one in shared:
             result.fits += one.fits
             result.details.append(one.details)
