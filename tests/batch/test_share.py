@@ -51,7 +51,7 @@ def fitted(monkeypatch):
         return fit(job, recipe, windows, **options)
 
     monkeypatch.setattr(share, "fit_shared", noted)
-    monkeypatch.setattr("napari_dip.tasks.sweep.fit_shared", noted)
+    monkeypatch.setattr("napari_dip.tasks.kinds.fit_shared", noted)
     return fits
 
 

@@ -18,7 +18,7 @@ from napari_dip.baselines.common import (
 from napari_dip.tasks.arrays import Float, Index, as_array
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
-from napari_dip.tasks.psf_check import closed
+from napari_dip.tasks.psf_check import closed, weight_for
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` where their number is not given."""
@@ -200,14 +200,9 @@ class _Wiener:
 
     def balance(self, variance: float) -> float:
         """Return the balance for which the residual has a variance."""
-        low, high = BALANCES
-        for _ in range(12):
-            middle = (low + high) / 2
-            blurred = self._image(self.transfer * self._restored(10**middle))
-            residual = (blurred - self.values)[tuple(self.inner)]
-            # The residual grows with the balance.
-            if np.mean(residual**2) > variance:
-                high = middle
-            else:
-                low = middle
-        return float(10**low)
+        return weight_for(self._residual, variance, BALANCES)
+
+    def _residual(self, balance: float) -> float:
+        blurred = self._image(self.transfer * self._restored(balance))
+        residual = (blurred - self.values)[tuple(self.inner)]
+        return float(np.mean(residual**2))

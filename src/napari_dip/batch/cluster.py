@@ -99,11 +99,11 @@ class Cluster:
         stop.running = True
         with stop.listening():
             waiting = as_completed(list(futures), loop=self.client.loop)
-            told = False
+            stop_sent = False
             while not waiting.is_empty():
-                if stop.asked and not told:
+                if stop.asked and not stop_sent:
                     event.set()
-                    told = True
+                    stop_sent = True
                 for future in waiting.next_batch(block=False):
                     item, begun, outcome = futures.pop(future), *_outcome(future)
                     if begun:

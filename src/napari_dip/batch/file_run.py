@@ -268,12 +268,7 @@ class FileRun:
         if not (progress and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
         with Bar(self.target.name) as bar:
-
-            def both(it: Iterate) -> bool:
-                bar(it)
-                return stop(it)
-
-            return run_to_end(fitting, both)
+            return run_to_end(fitting, bar.before(stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,11 +365,11 @@ class Result:
         )
 
 
-def is_unfinished(made: Mapping[str, Any]) -> bool:
+def is_unfinished(provenance: Mapping[str, Any]) -> bool:
     """Return whether a fit was ended early: by the user, a limit or its device."""
     from napari_dip.prior.fit import UNFINISHED
 
-    reasons = str(made.get("stopped_by")).split("; ")
+    reasons = str(provenance.get("stopped_by")).split("; ")
     return any(reason.startswith(UNFINISHED) for reason in reasons)
 
 
@@ -407,8 +402,8 @@ def _type_of(recipe: Recipe, header: Header) -> np.dtype[Any]:
     if recipe.dtype == "input":
         return header.dtype
     # What the integers and floats of these types can hold float32 cannot.
-    wide = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
-    return np.dtype(np.float64 if wide else np.float32)
+    needs_float64 = header.dtype.itemsize > 4 or header.dtype in (np.int32, np.uint32)
+    return np.dtype(np.float64 if needs_float64 else np.float32)
 
 
 def _completed(

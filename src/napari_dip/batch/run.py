@@ -223,9 +223,9 @@ def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun
     fits = fitted.fits(new)
     atomic.clear([*fitted.paths(), *(one.target for one in fits)])
     outcomes = list(work(fit, fits))
-    if len(outcomes) < len(fits) or any(made is None for _, made in outcomes):
+    if len(outcomes) < len(fits) or any(path is None for _, path in outcomes):
         return []
-    given |= {run.target: made for one, made in outcomes for run in one.runs}
+    given |= {run.target: path for one, path in outcomes for run in one.runs}
     return [_with_networks(run, given.get(run.target)) for run in runs]
 
 

@@ -83,10 +83,7 @@ class Kind:
     @classmethod
     def of(cls, job: Job, windows: Sequence[Window]) -> Kind | None:
         """Return the kind of a file, None where its planes cannot share a network."""
-        pool = Pixels(
-            np.stack([w.pixels.values for w in windows], axis=1),
-            np.stack([w.pixels.constant for w in windows], axis=1),
-        )
+        pool = Pixels.stacked([w.pixels for w in windows])
         every = tuple(range(job.layout.channels))
         block = Block.whole(0, (), every, pool.values.shape[1:])
         plane = job.scaled(pool, block)
@@ -132,7 +129,7 @@ class Sample:
     Attributes
     ----------
     kind : Kind
-        Of the file.
+        Kind of the file.
     windows : list of tuple
         The index of every window, and its variance without the noise.
     """

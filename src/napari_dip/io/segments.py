@@ -88,7 +88,7 @@ class Segments:
     page : tifffile.TiffPage
         A page that is like all the others.
     planes : ndarray
-        Of `Plane`, over the leading axes of the image.
+        `Plane` objects, over the leading axes of the image.
     """
 
     def __init__(self, page: Any, planes: NDArray[Any]) -> None:

@@ -123,9 +123,9 @@ class Sharpened(Term):
     The residual r of the prediction is filtered with ``(|H|^2 + floor)^(-1/2)``,
     H being the transfer function of the PSF, before it is squared.  Where the blur
     passes a hundredth of a frequency, the plain squared error sees a ten-thousandth
-    of what is missing there and a fit takes for ever to put it back; filtered, all
-    frequencies that are there come in at a like pace.  The minimum is the same; the
-    way to it, and so the image where the fit is stopped, is another.
+    of what is missing there and a fit takes very many iterations to put it back;
+    filtered, all frequencies that are there come in at a like pace.  The minimum is the
+    same; the way to it, and so the image where the fit is stopped, is another.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def richardson_lucy(
     seen = seen.clamp(min=1e-2)
     x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
     if first_estimate is not None:
-        # Zero would stay zero for ever.
+        # The iterations multiply: zero would stay zero.
         x = torch.maximum(first_estimate, 1e-3 * level)
     allowed = y.new_tensor(list(variance) or [0.0] * y.shape[1]) * total
     for _ in range(iterations):

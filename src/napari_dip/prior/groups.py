@@ -200,8 +200,8 @@ def extended(images: Tensor, grouping: Grouping) -> Tensor:
     *others, height, width = images.shape
     below, right = (-(n - grouping.side) % grouping.step for n in (height, width))
     flat = images.reshape(1, -1, height, width)
-    wide = F.pad(flat, [0, right, 0, below], mode="reflect")
-    return wide.reshape(*others, height + below, width + right)
+    padded = F.pad(flat, [0, right, 0, below], mode="reflect")
+    return padded.reshape(*others, height + below, width + right)
 
 
 def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:

@@ -40,6 +40,17 @@ def per_channel(values: Numbers, like: Tensor) -> Tensor:
     return constant(values, like).reshape(1, -1, *[1] * (like.ndim - 2))
 
 
+def gaussian_taps(
+    radius: int,
+    sigma: float,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return a Gaussian at the integers up to a radius, one at its centre."""
+    x = torch.arange(-radius, radius + 1, device=device, dtype=dtype)
+    return torch.exp(-0.5 * (x / sigma).square())
+
+
 def luma(image: Tensor) -> Tensor:
     """Return the luma, (N, 1, ...), of red, green and blue, (N, 3, ...)."""
     return (image * per_channel(LUMA, image)).sum(1, keepdim=True)
@@ -117,8 +128,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     for axis in range(2, image.ndim):
         interrupt.check()
         radius = min(math.ceil(3 * sigma), image.shape[axis] - 1)
-        x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-        taps = torch.exp(-0.5 * (x / sigma).square())
+        taps = gaussian_taps(radius, sigma, image.dtype, image.device)
         # An axis of one pixel has nothing to be mirrored.
         mode = "reflect" if radius else "constant"
         image = convolve_axis(image, axis, taps / taps.sum(), margin=radius, mode=mode)

@@ -79,7 +79,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prior:
-    """Where images come from.
+    """A network and the code that it sees: together they make an image.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ class Optimization:
         rule allows: to zero with a half cosine, or by half at each of
         `napari_dip.prior.loop.HALVINGS`.
     average : {"outputs", "weights"}
-        Of what an exponential moving average is the result: the outputs, or the
-        weights, which then make the image.
+        What is averaged by an exponential moving average: the outputs, or the weights,
+        which then make the image.
     ema_decay : float
         EMA decay: the weight of the past in that average, per iteration.  0 keeps the
         last one.
@@ -180,7 +180,7 @@ class Settings(Optimization):
     threads : int, optional
         CPU threads during a step; torch's number where not given.
     seed : int
-        Of everything random in the fit.
+        Seed of everything random in the fit.
     graph : bool
         Whether to capture the step as a CUDA graph on a GPU.
     """

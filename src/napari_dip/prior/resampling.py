@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.operators import convolve_axis
+from napari_dip.prior.operators import convolve_axis, gaussian_taps
 
 
 class Downsampling(nn.Module):
@@ -121,9 +121,7 @@ def gaussian(factor: int, sigma: float) -> Downsampling:
     """
     blur = torch.ones(1, dtype=torch.float64)
     if sigma > 0:
-        radius = math.ceil(4 * sigma * factor)
-        x = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        blur = torch.exp(-0.5 * (x / (sigma * factor)).square())
+        blur = gaussian_taps(math.ceil(4 * sigma * factor), sigma * factor)
     # The convolution of the two, whose number of taps is as odd as the factor.
     spread = F.pad(blur, (factor - 1, factor - 1)).unfold(0, factor, 1).sum(-1)
     return Downsampling(spread / spread.sum(), factor)

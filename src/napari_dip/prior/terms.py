@@ -62,7 +62,7 @@ class Squared(Term):
     Parameters
     ----------
     weights : tuple of float
-        Of every channel, for channels of unlike noise; empty for equal ones.
+        Weight of every channel, for channels of unlike noise; empty for equal ones.
     """
 
     weights: tuple[float, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from napari_dip.errors import InputError
 from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import Plane
 
 
@@ -92,7 +93,9 @@ class Analysis:
     @classmethod
     def of(cls, plane: Plane, channels: tuple[int, ...], **facts: Any) -> Analysis:
         """Return the analysis of a plane that was scaled by itself."""
-        noise = facts.setdefault("noise", NoiseModel.gaussian([1e-10] * len(channels)))
+        noise = facts.setdefault(
+            "noise", NoiseModel.gaussian([NOISELESS] * len(channels))
+        )
         facts.setdefault(
             "levels", tuple(noise.level(plane.values, plane.noisy).tolist())
         )

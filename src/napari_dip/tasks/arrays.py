@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 Float = NDArray[np.float32]
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)

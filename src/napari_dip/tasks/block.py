@@ -49,7 +49,7 @@ class BlockFit:
         Standard deviation, of the same shape: the task's, or else that over the
         restarts where several were asked for.
     fits : list of Fit
-        Of every restart; none where the image is constant.
+        The fit of every restart; none where the image is constant.
     details : dict
         For the provenance, JSON-able.
     warnings : list of str
@@ -118,14 +118,14 @@ def fit_block(
     overrides = overrides or Overrides()
     if pixels is None:
         pixels = job.pixels(block.index, job.take(block.index))
-    known = [a for a in overrides.analysis if a.channels == block.channels]
-    scale = known[0].scale if known else None
+    known = overrides.known(block.channels)
+    scale = None if known is None else known.scale
     plane = None if pixels is None else job.scaled(pixels, block, scale)
     levels = None if plane is None else plane.levels
     if plane is not None and levels is not None:
         return _constant(job, recipe, block, plane, levels)
     interrupt.check()
-    analysis = known[0] if known else job.analyse(plane, block)
+    analysis = known or job.analyse(plane, block)
     preset = job.preset(analysis)
     interrupt.check()
     plan = job.plan(plane, block, analysis, preset)
@@ -147,9 +147,9 @@ class _Fits:
     recipe, block, overrides
         As for `fit_block`.
     plane, analysis, preset, plan
-        Of the block.
+        What belongs to the block.
     dtype : numpy.dtype or None
-        Of its image.
+        Type of its image.
     options : dict
         What the settings of every fit have beside those of the preset.
     """

@@ -37,11 +37,11 @@ POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
 FLOOR = 0.1
-"""Power of the transfer function below which the data fidelity holds nothing back."""
+"""Power of the transfer function below which the data fidelity amplifies no further."""
 
 TAIL = 1e-3
-"""Part of the PSF's light that may be cut away along an axis where there is none to
-speak of: what it would cost in canvas is worth more."""
+"""Part of the PSF's light that may be cut away along an axis: a smaller PSF makes the
+canvas smaller."""
 
 BACKGROUND = 0.2
 """Part of a peaked PSF's light in the darker half of its pixels from which on there
@@ -466,8 +466,8 @@ def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
 
 def _floor(background: float | str | None, seen: NDArray[Any], noise: float) -> float:
     low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
-    # One range below the darkest there is no limit to speak of, and it follows
-    # the image's own offset.
+    # One range below the darkest the limit changes nothing, and it follows the
+    # image's own offset.
     free = low - ((high - low) or 1.0)
     if background == "auto":
         background = None if np.percentile(seen, 1) < -4 * noise else 0.0

@@ -17,7 +17,7 @@ from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_sing
 from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_level import noise_by_brightness
+from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import AROUND, Block
@@ -36,9 +36,6 @@ FAILED = 3.0
 """Mean square of what a fit differs by from the noisy image, over the variance of the
 noise, from which on the fit is worse than that: 2, but correlated noise is estimated
 to be weaker than it is."""
-
-LEAST = 1e-10
-"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
 
 APART = 0.15
 """Difference of a channel's mean from the measurement's, of the image's range, by
@@ -63,8 +60,8 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         guide = over(block.index)
         seen = guide.values[(slice(None), *block.region())]
-        made = _plan(recipe, plane, analysis, preset, seen)
-        return dataclasses.replace(made, warnings=[*made.warnings, *guide.warnings])
+        plan = _plan(recipe, plane, analysis, preset, seen)
+        return dataclasses.replace(plan, warnings=[*plan.warnings, *guide.warnings])
 
     return Job(
         layout,
@@ -157,7 +154,7 @@ def missed_restored(plane: Plane) -> Step:
         noise_by_brightness(v[None], u)[1].mean()
         for v, u in zip(plane.values, plane.noisy, strict=True)
     ]
-    noise = NoiseModel.gaussian(np.maximum(variance, LEAST))
+    noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
     measurement, known = without_constant(plane).tensors()
 

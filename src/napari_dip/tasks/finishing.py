@@ -143,9 +143,9 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
 
 def _centre(sigma: float, ndim: int) -> float:
     """Return the weight of a pixel in its own Gaussian blur."""
-    radius = math.ceil(3 * sigma)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return float(taps.sum() ** -ndim)
+    from napari_dip.prior.operators import gaussian_taps
+
+    return float(gaussian_taps(math.ceil(3 * sigma), sigma).sum()) ** -ndim
 
 
 def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:

@@ -105,7 +105,7 @@ def function(task: Task) -> Callable[..., Any]:
             from napari_dip.tasks.progress import Bar
 
             with Bar(task.name) as bar:
-                fit = run_to_end(fitting, _both(bar, callback))
+                fit = run_to_end(fitting, bar.before(callback))
         else:
             fit = run_to_end(fitting, callback)
         if full_output:
@@ -281,16 +281,3 @@ def _document(task: Task) -> str:
     if task.notes:
         lines += ["", "Notes", "-----", task.notes.strip()]
     return "\n".join(lines) + "\n"
-
-
-def _both(
-    first: Callable[[Iterate], Any], second: Callable[[Iterate], Any] | None
-) -> Callable[[Iterate], Any]:
-    if second is None:
-        return first
-
-    def both(it: Iterate) -> Any:
-        first(it)
-        return second(it)
-
-    return both

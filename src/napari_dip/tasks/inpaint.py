@@ -24,7 +24,7 @@ from napari_dip.tasks.finishing import (
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, single_or_list
-from napari_dip.tasks.noise_level import growing_noise, known_noise
+from napari_dip.tasks.noise_level import NOISELESS, growing_noise, known_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -46,9 +46,6 @@ SPARSE = 0.9
 
 NOISY = 0.02
 """Noise of the known pixels, over their range, that counts: 5 of 255."""
-
-LEAST = 1e-10
-"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
 
 SHARED = 0.25
 """Lag-one autocorrelation above which what looks like noise is texture."""
@@ -178,7 +175,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
         noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
-    noise = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, LEAST))
+    noise = NoiseModel.gaussian(np.maximum(sigma**2 * noisy, NOISELESS))
     level = sigma**2
     if noisy:
         channels = zip(plane.values, plane.noisy, noise.variance, strict=True)
@@ -217,7 +214,7 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
         return replace(preset, stop=Iterations(1))
     stop = preset.stop
     if isinstance(stop, HeldOut):
-        variance = tuple(max(level, LEAST) for level in analysis.levels)
+        variance = tuple(max(level, NOISELESS) for level in analysis.levels)
         return replace(preset, stop=replace(stop, variance=variance))
     if analysis.noisy and recipe.iterations == "auto" and stop.maximum > 1:
         stop = HeldOut(stop.maximum, patience=100, relative_patience=0.2)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.noise_level import least_variance
+from napari_dip.tasks.noise_level import NOISELESS, least_variance
 from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
@@ -31,7 +31,7 @@ class NoiseModel:
     Attributes
     ----------
     variance : tuple of float
-        Of every channel: variance without signal; of everything for Gaussian noise.
+        Variance of every channel without signal; for Gaussian noise, of everything.
     gain : tuple of float
         Variance per unit of signal, 0 for Gaussian noise.
     offset : tuple of float
@@ -120,7 +120,7 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     models = [
         _channel(values[c][usable[c]], noise, variances[c], dependence[c])
         if usable[c].any()
-        else (max(variances[c], 1e-10), 0.0, 0.0)
+        else (max(variances[c], NOISELESS), 0.0, 0.0)
         for c in range(count)
     ]
     return NoiseModel(*(tuple(map(float, row)) for row in zip(*models, strict=True)))
@@ -172,8 +172,8 @@ def _channel(
         # in proportion to the signal.
         low = float(np.percentile(values, 0.1))
         gain = variance / max(float(values.mean()) - low, 1e-6)
-        return max(0.02 * variance, 1e-10), gain, low
-    return max(variance, 1e-10), 0.0, 0.0
+        return max(0.02 * variance, NOISELESS), gain, low
+    return max(variance, NOISELESS), 0.0, 0.0
 
 
 def single_or_list(numbers: Any) -> float | list[float]:

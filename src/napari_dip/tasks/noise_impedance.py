@@ -128,7 +128,7 @@ def noise_impedance(
     image : array_like
         One image, (Y, X) or with channels, of any real dtype, scaled to [0, 1].
     iterations : int, default 1000
-        Of every fit.
+        Iterations of every fit.
     sigma : float, default 25/255
         Standard deviation of the noise that is added, in [0, 1] of the image.
     channel_axis : int, "auto" or None
@@ -136,13 +136,13 @@ def noise_impedance(
     architecture : Generates, optional
         Network; the hourglass of the paper where not given.
     learning_rate : float, default 0.01
-        Of Adam, as in the paper.
+        Learning rate of Adam, as in the paper.
     device : str, default "auto"
         auto, cpu, cuda, cuda:N or mps.
     precision : {"auto", "float32", "bfloat16"}
         As in every task.
     seed : int, default 0
-        Of weights, noise and order.
+        Seed of weights, noise and order.
     callback : callable, optional
         Called with the kind of target and the `Iterate`; returning True stops
         that fit.

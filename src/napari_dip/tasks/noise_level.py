@@ -23,6 +23,9 @@ MANY_PLANES = 8
 LARGE_PLANE = 96
 """Pixels along a plane that tell its noise well enough."""
 
+NOISELESS = 1e-10
+"""Variance of pixels without noise, in scaled units: nothing is divided by zero."""
+
 LEAST = 0.2
 """Quantile of the noise of planes that is taken for that of all."""
 
@@ -174,7 +177,7 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     if not rising or variance[-1] < GROWING * variance[0]:
         return None
     gain, _ = np.polyfit(brightness, variance, 1)
-    return max(float(variance[0]), 1e-10), float(gain), float(brightness[0])
+    return max(float(variance[0]), NOISELESS), float(gain), float(brightness[0])
 
 
 def _known_blocks(
@@ -230,7 +233,7 @@ def sharp_noise(values: Float, usable: Mask) -> float:
     means, variances = map(
         np.concatenate, zip(*block_noise(values, usable, 3), strict=True)
     )
-    varied = variances > 1e-10
+    varied = variances > NOISELESS
     order = np.argsort(means[varied])
     halves = np.array_split(variances[varied][order], 2)
     smoothest = [float(np.quantile(half, 0.02)) for half in halves if half.size]

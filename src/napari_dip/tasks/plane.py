@@ -58,6 +58,14 @@ class Pixels:
         channels = values.astype(np.float64)
         return cls(values, np.stack([constant_regions(c) for c in channels]))
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Pixels]) -> Pixels:
+        """Return images as the planes of a volume, (C, N, Y, X)."""
+        return cls(
+            np.stack([part.values for part in parts], axis=1),
+            np.stack([part.constant for part in parts], axis=1),
+        )
+
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
         """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""
         known: NDArray[np.bool_] = ~np.isnan(self.values[list(channels)]).any(axis=0)

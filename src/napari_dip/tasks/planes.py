@@ -288,17 +288,17 @@ class Planes:
             return whole
         parts = []
         for block, overrides in whole:
-            known = [a for a in overrides.analysis if a.channels == block.channels]
-            if not known:
+            known = overrides.known(block.channels)
+            if known is None:
                 plane = self.job.scaled(pixels, block)
                 if plane.levels is not None:
                     parts.append((block, overrides))
                     continue
-                known = [self.job.analyse(plane, block)]
-            if self.recipe.tile == "auto" and not self.job.cuttable(known[0]):
+                known = self.job.analyse(plane, block)
+            if self.recipe.tile == "auto" and not self.job.cuttable(known):
                 parts.append((block, overrides))
                 continue
-            overrides = dataclasses.replace(overrides, analysis=tuple(known))
+            overrides = dataclasses.replace(overrides, analysis=(known,))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -57,6 +58,17 @@ class Bar:
         traceback: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+    def before(
+        self, callback: Callable[[Iterate], Any] | None
+    ) -> Callable[[Iterate], Any]:
+        """Return a function that shows an iterate and then calls another, if any."""
+
+        def both(it: Iterate) -> Any:
+            self(it)
+            return None if callback is None else callback(it)
+
+        return both
 
     def __call__(self, it: Iterate) -> None:
         """Show an iterate."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,13 +43,14 @@ def displacement_warning(psf: Array) -> str | None:
     both = np.where(mass * spot > 0, np.minimum(np.abs(mass), np.abs(spot)), 0)
     if np.linalg.norm(both) < FARTHEST:
         return None
-    by = ", ".join(
+    displacement = ", ".join(
         f"{axis} {round(way, 1) + 0:+}"  # adding zero takes its sign away
         for axis, way in zip("zyx"[-psf.ndim :], mass, strict=True)
     )
     return (
-        f"the PSF is not centred: its centre of mass lies {by} pixels from the pixel "
-        f"side // 2, so the result is displaced by the opposite against the image"
+        f"the PSF is not centred: its centre of mass lies {displacement} pixels from "
+        f"the pixel side // 2, so the result is displaced by the opposite against the "
+        f"image"
     )
 
 
@@ -76,9 +79,9 @@ def turn_warning(
     image : ndarray
         (Y, X) or (Z, Y, X).
     known : ndarray
-        Of the same shape, 0 where the image is missing.
+        Array of the same shape, 0 where the image is missing.
     psf : ndarray
-        Of as many axes, of sum one.
+        Array of as many axes, of sum one.
     variance : float
         Variance of the noise.
     periodic : bool
@@ -160,15 +163,7 @@ class _Deconvolution:
             4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
         )
         power = np.abs(self._transfer(psf)) ** 2
-        low, high = BALANCES
-        for _ in range(12):
-            middle = (low + high) / 2
-            # The residual grows with the weight.
-            if self._residual(power, 10**middle) > variance:
-                high = middle
-            else:
-                low = middle
-        self.weight = 10**low
+        self.weight = weight_for(partial(self._residual, power), variance, BALANCES)
 
     def _transfer(self, psf: Array) -> Array:
         grid = np.zeros(self.shape)
@@ -192,6 +187,30 @@ class _Deconvolution:
         image = scipy.fft.irfftn(transfer.conj() / gain * self.spectrum, s=self.shape)
         sharp: Array = image[tuple(slice(n) for n in self.sides)]
         return sharp
+
+
+def weight_for(
+    residual: Callable[[float], float], variance: float, limits: tuple[float, float]
+) -> float:
+    """Return the weight of a penalty for which the residual has a variance.
+
+    Parameters
+    ----------
+    residual : callable
+        Maps a weight to the mean square of the residual, which grows with it.
+    variance : float
+        Variance of the noise.
+    limits : tuple of float
+        Decimal logarithms of the smallest and the largest weight.
+    """
+    low, high = limits
+    for _ in range(12):
+        middle = (low + high) / 2
+        if residual(10**middle) > variance:
+            high = middle
+        else:
+            low = middle
+    return float(10**low)
 
 
 def closed(image: Array, axis: int, width: int) -> Array:

@@ -160,7 +160,7 @@ def restore(
     shared : Shared
         The network of some channels.
     index : tuple
-        Of the plane.
+        Index of the plane.
     tile : Tile
         Its part.
     pixels : Pixels

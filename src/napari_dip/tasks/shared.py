@@ -61,7 +61,7 @@ class Shared:
     neighbours : int
         Planes on either side that it sees beside the one it restores.
     fits : list of Fit
-        Of every restart.
+        The fit of every restart.
     errors : tuple of float
         Smallest and largest error of a window where pixels were hidden, in units of the
         noise.
@@ -223,8 +223,8 @@ def _network_of(
     network = architecture.from_dict(facts["architecture"])
     preset = None
     if job.can_share:
-        given = dataclasses.replace(job.preset(analysis), architecture=network)
-        preset = for_windows(given, neighbours)
+        own = dataclasses.replace(job.preset(analysis), architecture=network)
+        preset = for_windows(own, neighbours)
     if preset is None:
         raise InputError(
             "weights: are of networks that planes share; they serve neither this "

@@ -62,7 +62,7 @@ def fit_shared(
     threads : int, optional
         CPU threads during a step.
     seed : int
-        Of the fits.
+        Seed of the fits.
     resumable : bool
         Whether to keep what is needed to go on after a stop.
     begun : sequence of Shared
@@ -79,14 +79,11 @@ def fit_shared(
     Returns
     -------
     list of Shared or None
-        Of the groups up to the one where the user has stopped.  None where the network
-        of the preset sees more than a window, or the task needs more of an image than
-        its pixels.
+        The networks of the groups up to the one where the user has stopped.  None where
+        the network of the preset sees more than a window, or the task needs more of an
+        image than its pixels.
     """
-    pool = Pixels(
-        np.stack([w.pixels.values for w in windows], axis=1),
-        np.stack([w.pixels.constant for w in windows], axis=1),
-    )
+    pool = Pixels.stacked([w.pixels for w in windows])
     places = [w.index for w in windows]
     neighbours = _neighbours(job, recipe, pool, places)
     shared = list(begun[:-1])
@@ -133,7 +130,7 @@ class _Group:
     neighbours : int
         Planes on either side that the network sees.
     analysis, preset, plan
-        Of the windows, as if they were planes of a volume.
+        What belongs to the windows, as if they were planes of a volume.
     """
 
     recipe: Recipe
@@ -256,11 +253,11 @@ def _group(
 ) -> _Group | None:
     """Return channels of windows, None where no network can be fitted to them."""
     block = Block.whole(0, (), channels, pool.values.shape[1:])
-    known = [a for a in overrides.analysis if a.channels == channels]
-    plane = job.scaled(pool, block, known[0].scale if known else None)
+    known = overrides.known(channels)
+    plane = job.scaled(pool, block, None if known is None else known.scale)
     if plane.levels is not None:
         return None
-    analysis = known[0] if known else job.analyse(plane, block)
+    analysis = known or job.analyse(plane, block)
     whole = job.preset(analysis)
     network = overrides.architecture or whole.architecture
     preset = for_windows(dataclasses.replace(whole, architecture=network), neighbours)

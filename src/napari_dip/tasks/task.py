@@ -109,6 +109,10 @@ class Overrides:
     state: Mapping[str, Any] | None = None
     analysis: tuple[Analysis, ...] = ()
 
+    def known(self, channels: tuple[int, ...]) -> Analysis | None:
+        """Return what is known about a group of channels, None where nothing is."""
+        return next((a for a in self.analysis if a.channels == channels), None)
+
     @property
     def networks(self) -> Mapping[str, Any] | None:
         """The weights, if they are those of networks that planes share."""

@@ -36,7 +36,7 @@ class Window:
     Attributes
     ----------
     index : tuple
-        Of the part in the array of all planes.
+        Index of the part in the array of all planes.
     pixels : Pixels
         What is there.
     structure : float

@@ -208,9 +208,9 @@ def piece_of(
             place = int(np.rint(point[axis]))
         if centre is not None and axis >= first:
             place = centre[axis - first]
-        wide = 1 if axis in leading else min(side, stop - start)
-        begin = int(np.clip(place - wide // 2, start, stop - wide))
-        piece[axis] = slice(begin, begin + wide)
+        width = 1 if axis in leading else min(side, stop - start)
+        begin = int(np.clip(place - width // 2, start, stop - width))
+        piece[axis] = slice(begin, begin + width)
     return tuple(piece)
 
 

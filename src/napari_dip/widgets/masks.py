@@ -187,8 +187,8 @@ def mask_of(
     Parameters
     ----------
     layer : Labels, Shapes or Points
-        Of labels, the nonzero pixels; of shapes, their inside, or lines and paths in
-        the width of their edge; of points, the pixel below each.
+        What is marked: the nonzero pixels of labels; the inside of shapes, or lines and
+        paths in the width of their edge; the pixel below each point.
     source : Image
         The image.
     labels : tuple of int

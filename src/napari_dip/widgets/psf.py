@@ -101,8 +101,8 @@ class PsfPanel(MakingPanel):
         """Return a function that makes the layer of the PSF and a text about it."""
         raise NotImplementedError
 
-    def _show(self, made: tuple[Image, str]) -> None:
-        layer, text = made
+    def _show(self, shown: tuple[Image, str]) -> None:
+        layer, text = shown
         insert(self.viewer.layers, [], layer)
         self._end(text)
 

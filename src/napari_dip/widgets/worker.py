@@ -226,61 +226,21 @@ def restoring(
         For every error of the fit.  torch raises RuntimeError, which napari's workers
         ignore: the worker would then never end.
     """
-    from napari_dip.prior.fit import UNFINISHED
     from napari_dip.prior.interrupt import asking
     from napari_dip.prior.runtime import threads_here
 
-    fitting = it = None
+    fitting = None
     try:
         # The copied Python code sets as many, so that it gives the same bits.
         with threads_here.set(threads()), asking(control.wanted):
             fitting, kind = begin()
-            log = _Log()
-            next_report = next_image = 0.0
-            stop, first = None, True
-            while True:
-                try:
-                    it = fitting.send(stop)
-                except StopIteration as end:
-                    result: Fit = end.value
-                    ended = any(reason in result.stopped_by for reason in UNFINISHED)
-                    if ended and it is not None and control.ended_at is None:
-                        control.note_end(it)  # by a time limit, or within a tile
-                    return result
-                log.note(it)
-                if not control.going.is_set():
-                    # During a pause the user sees the newest image.
-                    yield log.report(it, _image(it, kind))
-                    control.going.wait()
-                    log.times.clear()
-                stop = control.wanted() > 0
-                now = time.perf_counter()
-                if stop:
-                    control.note_end(it)
-                if stop or it.last:
-                    yield log.report(it, finishing=True)
-                    continue
-                if now < next_report:
-                    continue
-                image = None
-                if now >= next_image and control.drawn.is_set():
-                    image = _image(it, kind)
-                    took = time.perf_counter() - now
-                    next_image = now + max(interval, took / IMAGE_SHARE)
-                next_report = time.perf_counter() + REPORT_EVERY
-                if image is not None:
-                    control.drawn.clear()
-                yield log.report(it, image)
-                if image is not None and first:
-                    control.drawn.wait(FIRST_DRAWING)
-                    first = False
+            return (yield from _reports(control, fitting, kind, interval))
     except Cancelled:
         return None
     except Exception as error:
-        # The traceback's frames refer to the tensors of the fit, and so does the last
-        # iterate; both are released here, because the error may be kept for long.
+        # The traceback's frames refer to the last iterate and to the tensors of the
+        # fit, which are released here, because the error may be kept for long.
         traceback.clear_frames(error.__traceback__)
-        it = None
         if isinstance(error, DipError):
             raise
         if isinstance(error, MemoryError):
@@ -289,6 +249,74 @@ def restoring(
     finally:
         if fitting is not None:
             fitting.close()
+
+
+def _reports(
+    control: Control, fitting: Fitting, kind: np.dtype[Any] | None, interval: float
+) -> Generator[Report, None, Fit]:
+    """Yield reports of a fit, and pass the requests of the main thread on to it."""
+    log, images = _Log(), _Images(control, kind, interval)
+    it, stop = None, None
+    while True:
+        try:
+            it = fitting.send(stop)
+        except StopIteration as end:
+            result: Fit = end.value
+            if it is not None and control.ended_at is None and _was_ended(result):
+                control.note_end(it)  # by a time limit, or within a tile
+            return result
+        log.note(it)
+        if not control.going.is_set():
+            # During a pause the user sees the newest image.
+            yield log.report(it, _image(it, kind))
+            control.going.wait()
+            log.times.clear()
+        stop = control.wanted() > 0
+        if stop:
+            control.note_end(it)
+        if stop or it.last:
+            yield log.report(it, finishing=True)
+        elif log.is_due():
+            image = images.next(it)
+            log.next_report = time.perf_counter() + REPORT_EVERY
+            yield log.report(it, image)
+            if image is not None:
+                images.wait()
+
+
+def _was_ended(fit: Fit) -> bool:
+    """Return whether a fit was ended early: by the user, a limit or its device."""
+    from napari_dip.prior.fit import UNFINISHED
+
+    return any(reason in fit.stopped_by for reason in UNFINISHED)
+
+
+class _Images:
+    """The images that are shown during a fit, no more than can be drawn."""
+
+    def __init__(
+        self, control: Control, kind: np.dtype[Any] | None, interval: float
+    ) -> None:
+        self.control, self.kind, self.interval = control, kind, interval
+        self.due, self.first = 0.0, True
+
+    def next(self, it: Iterate) -> Any:
+        """Return the image of an iterate, None if it is too early for another."""
+        now = time.perf_counter()
+        if now < self.due or not self.control.drawn.is_set():
+            return None
+        image = _image(it, self.kind)
+        took = time.perf_counter() - now
+        self.due = now + max(self.interval, took / IMAGE_SHARE)
+        if image is not None:
+            self.control.drawn.clear()
+        return image
+
+    def wait(self) -> None:
+        """Wait until the first image is drawn; later ones are not waited for."""
+        if self.first:
+            self.control.drawn.wait(FIRST_DRAWING)
+            self.first = False
 
 
 def _image(it: Any, kind: np.dtype[Any] | None) -> Any:
@@ -310,6 +338,11 @@ class _Log:
         self.times: deque[float] = deque(maxlen=50)
         self.checks: list[tuple[int, int, float, float]] = []
         self.before = 0
+        self.next_report = 0.0
+
+    def is_due(self) -> bool:
+        """Return whether it is time for another report."""
+        return time.perf_counter() >= self.next_report
 
     def note(self, it: Any) -> None:
         """Note an iteration."""
