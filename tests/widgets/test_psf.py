@@ -157,6 +157,16 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     assert "odd numbers" in panel.progress.text()
 
 
+def test_deconvolve_opens_the_panel_where_there_is_no_psf(open_widget, beads):
+    viewer, widget = open_widget(beads, kind=DeconvolveWidget)
+    widget.run()
+    assert "Make a PSF" in widget.panel.progress.text()
+    for _ in range(2):  # there is one panel only
+        widget.inputs["psf"].make.native.click()
+    (panel,) = (w for w in QApplication.allWidgets() if isinstance(w, PsfWidget))
+    assert panel.microscope.image.layer == viewer.layers["raw"]
+
+
 def test_deconvolve_warns_of_other_pixels(open_widget, until, messages, beads):
     viewer, widget = open_widget(
         beads[:48, :48],

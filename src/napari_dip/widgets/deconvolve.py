@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from qtpy.QtWidgets import QWidget
 
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
@@ -12,6 +14,7 @@ from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput, PSFInput
 from napari_dip.widgets.layers import sides_of
 from napari_dip.widgets.psf import warn_of_other_pixels
+from napari_dip.widgets.settings import PLUGIN
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -32,6 +35,17 @@ class DeconvolveWidget(TaskWidget):
         "It is only as good as the point spread function: a wrong one gives rings "
         "and doubled edges. What the optics did not let through is a guess."
     )
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        psf = self.inputs["psf"]
+        assert isinstance(psf, PSFInput)
+        psf.make.changed.connect(lambda _: self.open_psf_panel())
+
+    def open_psf_panel(self) -> None:
+        """Open the panel that makes a PSF, beside this one."""
+        window = self.viewer.window
+        window.add_plugin_dock_widget(PLUGIN, "Point spread function", tabify=True)
 
     def recipe(self) -> Recipe:
         """Return what is filled in; a PSF of three axes is one of volumes."""

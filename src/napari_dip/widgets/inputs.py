@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from magicgui.widgets import ComboBox, Widget
+from magicgui.widgets import ComboBox, PushButton, Widget
 from napari.layers import Image, Layer
 
 from napari_dip.errors import InputError
@@ -44,6 +44,8 @@ class ImageInput:
     """Kinds of layers to choose from."""
     aligned = True
     """Whether its pixels lie on those of the image that is restored."""
+    remedy: ClassVar[str] = "open or add one, and choose it above"
+    """What to do where there is no such layer."""
 
     def __init__(self, name: str, viewer: Any, tip: str) -> None:
         self.name, self.viewer = name, viewer
@@ -188,6 +190,20 @@ class AnyImageInput(ImageInput):
 
 class PSFInput(AnyImageInput):
     """An image layer that is a point spread function: a small one."""
+
+    remedy = "open a measured one, or click Make a PSF"
+
+    def __init__(self, name: str, viewer: Any, tip: str) -> None:
+        super().__init__(name, viewer, tip)
+        self.make = PushButton(text="Make a PSF")
+        self.rows.append(
+            (
+                "",
+                self.make,
+                "Open the panel that computes a PSF from the optics of a microscope, "
+                "or measures it on an image of beads.",
+            )
+        )
 
     def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
         """Return how well a layer goes with the first one; see `ImageInput.suits`."""

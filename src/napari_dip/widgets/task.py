@@ -313,7 +313,7 @@ class TaskWidget(ParameterPanel):
                 what = label if label.isupper() else label.lower()
                 raise InputError(
                     f"There is no {given.kinds} to take the {what} from: "
-                    f"open or add one, and choose it above."
+                    f"{given.remedy}."
                 )
         source = self.source
         assert source is not None
