@@ -381,7 +381,8 @@ def summary(fit: Fit) -> str:
     done = f"after {fit.iterations} iteration{'s' if fit.iterations > 1 else ''}"
     if fit.iterations == 0:
         done = "without any iteration" if fit.stopped_by == CONSTANT else "early"
-    text = f"Finished {done} in {duration(fit.seconds)}: {fit.stopped_by}."
+    verb = "Ended" if worker.was_ended(fit) else "Finished"
+    text = f"{verb} {done} in {duration(fit.seconds)}: {fit.stopped_by}."
     if 0 < fit.best_iteration < fit.iterations:
         text += f" The result is the image of iteration {fit.best_iteration}."
     return text

@@ -262,7 +262,7 @@ def _reports(
             it = fitting.send(stop)
         except StopIteration as end:
             result: Fit = end.value
-            if it is not None and control.ended_at is None and _was_ended(result):
+            if it is not None and control.ended_at is None and was_ended(result):
                 control.note_end(it)  # by a time limit, or within a tile
             return result
         log.note(it)
@@ -284,7 +284,7 @@ def _reports(
                 images.wait()
 
 
-def _was_ended(fit: Fit) -> bool:
+def was_ended(fit: Fit) -> bool:
     """Return whether a fit was ended early: by the user, a limit or its device."""
     from napari_dip.prior.fit import UNFINISHED
 
