@@ -99,8 +99,14 @@ def _resize(plane: NDArray[Any], shape: tuple[int, ...], kind: str) -> NDArray[A
     return np.asarray(Image.fromarray(plane).resize((shape[1], shape[0]), filtering))
 
 
-def load(folder: str, factor: int, side: int | None) -> Iterator[Case]:
-    """Yield the images of "set5" or "set14"; `side` is that of the central crop."""
+def load(
+    folder: str, factor: int, side: int | None, noise: float = 0
+) -> Iterator[Case]:
+    """Yield the images of "set5" or "set14".
+
+    `side` is that of the central crop, `noise` the standard deviation of Gaussian noise
+    in the coarse image, in gray levels.
+    """
     top = common.DATA / folder
     for path in sorted((top / "x4_gt").glob("*.png")):
         # Some images were cropped further for the factor 8.
@@ -115,10 +121,12 @@ def load(folder: str, factor: int, side: int | None) -> Iterator[Case]:
             place.append(slice(start, start + crop))
         truth = whole[tuple(place)]
         small = tuple(n // factor for n in truth.shape[1::-1])
-        coarse = Image.fromarray(truth).resize(small, Image.Resampling.LANCZOS)
-        yield Case(
-            folder, path.stem, factor, truth, np.asarray(coarse), (place[0], place[1])
-        )
+        reduced = Image.fromarray(truth).resize(small, Image.Resampling.LANCZOS)
+        coarse = np.asarray(reduced)
+        if noise:
+            more = np.random.default_rng(0).normal(0, noise, coarse.shape)
+            coarse = np.clip(np.rint(coarse + more), 0, 255).astype(np.uint8)
+        yield Case(folder, path.stem, factor, truth, coarse, (place[0], place[1]))
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +136,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", nargs="+", help="only these")
     parser.add_argument("--side", type=int, default=160, help="of the central crop")
     parser.add_argument("--full", action="store_true", help="whole images")
+    parser.add_argument("--noise", type=float, default=0, help="in gray levels")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--pictures", help="folder to write the results to as PNG")
@@ -143,7 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
     methods = arguments.methods or [m for m in METHODS if m != "paper"]
     for folder in arguments.sets:
         for factor in arguments.factors:
-            for case in load(folder, factor, side):
+            for case in load(folder, factor, side, arguments.noise):
                 if arguments.images and case.name not in arguments.images:
                     continue
                 for method in methods:

@@ -359,6 +359,18 @@ def collaborative_shared(plane: Plane) -> Step:
     return _filtered(plane, filter_noisy, 1)
 
 
+def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
+    """Return the values of a plane without their noise, (1, C, ...) in scaled units.
+
+    No network has a part in it: the pilot of `collaborative` is the estimate by
+    thresholds.
+    """
+    measurement, known = plane.tensors()
+    pilot = _thresholded(measurement, noise.at(measurement), noise)
+    filtered = collaborative(plane, noise, ("three rounds", "half resolution"))(pilot)
+    return measurement.lerp(filtered, known)
+
+
 def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
     """Return the estimate by thresholds, which compares noise of one level."""
     import torch

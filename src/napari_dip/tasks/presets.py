@@ -252,10 +252,9 @@ INPAINT: Table = {
     ),
 }
 
-# The cases are the factors, "4" (up to 4) and "8" (above), and whether the image is
-# noisy.  What one coarse pixel covers must be seen as a whole, so 8 takes more scales;
-# text and other small structures need a stronger perturbation up to 4.  A noisy image
-# is not judged with the variance, of which `sharp_noise` is too rough a measure.
+# The cases are the factors, "4" (up to 4) and "8" (above).  What one coarse pixel
+# covers must be seen as a whole, so 8 takes more scales; text and other small
+# structures need a stronger perturbation up to 4.
 UP_TO_4 = Preset(
     hourglass(48, 3),
     Noise(perturbation=0.04),
@@ -266,14 +265,6 @@ UP_TO_4 = Preset(
     finish=("similar patches",),
 )
 UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
-NOISY_4 = Preset(
-    hourglass(48, 3),
-    Noise(perturbation=0.08),
-    HeldOut(700, fewest=300, patience=80),
-    ema_decay=0.98,
-    finish=("back-projection",),
-)
-NOISY_8 = replace(NOISY_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
 PUBLISHED_4 = Preset(
     Architecture(),
     Noise(perturbation=0.03),
@@ -283,20 +274,13 @@ PUBLISHED_4 = Preset(
     ema_decay=0,
 )
 PUBLISHED_8 = replace(PUBLISHED_4, code=Noise(perturbation=0.05), stop=Iterations(4000))
-LONG = HeldOut(1500, fewest=300, patience=80)
 SUPER_RESOLVE: Table = {
     ("fast", "4"): UP_TO_4,
     ("fast", "8"): UP_TO_8,
-    ("fast", "4 noisy"): NOISY_4,
-    ("fast", "8 noisy"): NOISY_8,
     ("best", "4"): replace(UP_TO_4, stop=Iterations(600), restarts=3),
     ("best", "8"): replace(UP_TO_8, stop=Iterations(600), restarts=3),
-    ("best", "4 noisy"): replace(NOISY_4, stop=LONG, restarts=3),
-    ("best", "8 noisy"): replace(NOISY_8, stop=LONG, restarts=3),
     ("paper", "4"): PUBLISHED_4,
     ("paper", "8"): PUBLISHED_8,
-    ("paper", "4 noisy"): PUBLISHED_4,
-    ("paper", "8 noisy"): PUBLISHED_8,
 }
 
 # "paper": the paper's text (Fig. 6) and its published program alike.  "jpeg": with the

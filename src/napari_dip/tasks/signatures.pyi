@@ -859,7 +859,7 @@ def super_resolve(
     sigma : a finite number from 0 to 10, default 0.5
         Standard deviation of the blur of the gaussian operator, in pixels of the input.
     noisy : auto, yes or no, default 'auto'
-        Whether the image is noisy. A noisy one is matched only until pixels that were held out get worse, a clean one exactly; auto measures the noise in the smoothest places.
+        Whether the image is noisy. Filters then remove the noise before the fit; a clean image is matched exactly. auto measures the noise in the smoothest places.
     architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
     stop : Rule or dict, optional
@@ -907,7 +907,8 @@ def super_resolve(
     4 a code perturbed by 0.03 (1/30 in the text) and 2000 iterations, above 0.05 (1/20) and
     4000.  The other presets fit a smaller network with an orthogonalising optimiser (Muon),
     average the weights, and estimate similar patches of the result together, in turns with
-    back-projection, which makes it agree with a clean image.
+    back-projection, which makes it agree with the image.  A noisy image is denoised before
+    the fit, by BM3D's thresholds and then by NL-Ridge and NL-Bayes.
 
     A measured point spread function needs no operator here: `restore` takes any forward
     model, `deconvolve` a measured blur at the pixels there are.

@@ -11,9 +11,9 @@ import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
-from napari_dip.tasks.finishing import Step
+from napari_dip.tasks.finishing import Step, without_noise
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import single_or_list
+from napari_dip.tasks.noise import plane_model, single_or_list
 from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -84,9 +84,9 @@ class SuperResolveRecipe(Recipe):
     )
     noisy: Literal["auto", "yes", "no"] = parameter(
         "auto",
-        "Whether the image is noisy. A noisy one is matched only until pixels that "
-        "were held out get worse, a clean one exactly; auto measures the noise in the "
-        "smoothest places.",
+        "Whether the image is noisy. Filters then remove the noise before the fit; a "
+        "clean image is matched exactly. auto measures the noise in the smoothest "
+        "places.",
     )
 
 
@@ -95,9 +95,7 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     def preset(analysis: Analysis) -> Preset:
-        case = "4" if recipe.factor <= 4 else "8"
-        case += " noisy" if analysis.noisy else ""
-        return preset_for(recipe, case)
+        return preset_for(recipe, "4" if recipe.factor <= 4 else "8")
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         return _plan(recipe, plane, analysis, preset)
@@ -116,40 +114,41 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
 
 def _analyse(recipe: SuperResolveRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise, and which channels are clean."""
-    levels = np.array(
-        [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
-    )
-    clean = levels <= noisy_above(plane)
+    sharp = [sharp_noise(v, u) for v, u in zip(plane.values, plane.noisy, strict=True)]
+    levels = np.square(sharp)
+    clean = levels <= noisy_above(plane) ** 2
     if recipe.noisy != "auto":
         clean[:] = recipe.noisy == "no"
+    facts = {}
+    if not clean.all():
+        noise = facts["noise"] = plane_model(plane, "auto", None)
+        levels = np.where(clean, levels, noise.level(plane.values, plane.noisy))
     return Analysis.of(
         plane,
         block.channels,
-        levels=tuple((levels**2).tolist()),
+        levels=tuple(levels.tolist()),
         clean=tuple(clean.tolist()),
         noisy=not clean.all(),
+        **facts,
     )
 
 
 def _plan(
     recipe: SuperResolveRecipe, plane: Plane, analysis: Analysis, preset: Preset
 ) -> Plan:
-    # torch only now: command line and widget read recipes without it.
-    import torch
-
     from napari_dip.prior.problem import Problem
 
     operator = _operator(recipe)
-    if not any(analysis.clean) and recipe.preset != "paper":
-        plane = plane.without_peaks()
     measurement, weight = plane.tensors()
     finish = preview = None
-    if preset.finish and any(analysis.clean):
-        exact = torch.tensor(analysis.clean, dtype=torch.float32)
-        weighted = weight * exact.reshape(1, -1, *[1] * (weight.ndim - 2))
-        finish = preview = _back_projection(measurement, weighted, operator)
-        if "similar patches" in preset.finish:
-            finish = _similar_patches(preview)
+    if preset.finish:
+        if analysis.noisy:
+            clean = list(analysis.clean)
+            denoised = without_noise(plane, analysis.noise)
+            denoised[:, clean] = measurement[:, clean]
+            measurement = denoised
+        preview = _back_projection(measurement, weight, operator)
+        finish = _similar_patches(preview)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -242,7 +241,8 @@ the hourglass of 5 scales and 128 channels, Adam at 0.01, the last output; up to
 4 a code perturbed by 0.03 (1/30 in the text) and 2000 iterations, above 0.05 (1/20) and
 4000.  The other presets fit a smaller network with an orthogonalising optimiser (Muon),
 average the weights, and estimate similar patches of the result together, in turns with
-back-projection, which makes it agree with a clean image.
+back-projection, which makes it agree with the image.  A noisy image is denoised before
+the fit, by BM3D's thresholds and then by NL-Ridge and NL-Bayes.
 
 A measured point spread function needs no operator here: `restore` takes any forward
 model, `deconvolve` a measured blur at the pixels there are.""",
