@@ -16,7 +16,7 @@ class SuperResolveWidget(TaskWidget):
         "result is a new layer with several times as many pixels in the same place: "
         "its scale is smaller, so lengths stay true.\n\n"
         "Edges are sharper than with interpolation. Detail that the camera "
-        "never resolved does not come back: fine texture is a guess. Noise in the "
-        "image is enlarged too, so denoise it first. A result 4 times as wide needs "
-        "16 times the memory of the original."
+        "never resolved does not come back: fine texture is a guess. Where the image "
+        "is noisy, filters remove the noise first. A result 4 times as wide needs 16 "
+        "times the memory of the original."
     )
