@@ -52,8 +52,6 @@ class Comparison(QWidget):
         Names of the classical methods.
     residual_makes_sense : bool
         Whether input minus result is what the task removed.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     def __init__(
@@ -62,9 +60,8 @@ class Comparison(QWidget):
         work: Callable[[], Work],
         methods: tuple[str, ...],
         residual_makes_sense: bool = True,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.controller, self.work = controller, work
         self.before: tuple[ResultLayer, bool, bool] | None = None
         self.before_button = button(

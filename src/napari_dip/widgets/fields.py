@@ -219,14 +219,12 @@ class Fields(QWidget):
     ----------
     kind : type of Parameters
         The parameters.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     changed = Signal()
 
-    def __init__(self, kind: type[Parameters], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, kind: type[Parameters]) -> None:
+        super().__init__()
         self.kind = kind
         self.fields: dict[str, Field] = {}
         basic, inside = QWidget(), QWidget()

@@ -29,20 +29,13 @@ class ParameterPanel(QWidget):
         The viewer; napari passes it to parameters of this name.
     kind : type of Parameters
         The parameters that can be filled in.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     about: ClassVar[str]
     """What it does to an image, and what it cannot do, in a few sentences."""
 
-    def __init__(
-        self,
-        napari_viewer: Any,
-        kind: type[Parameters],
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, napari_viewer: Any, kind: type[Parameters]) -> None:
+        super().__init__()
         self.viewer = napari_viewer
         self.inputs: dict[str, ImageInput] = {}
         self.fields = Fields(kind)

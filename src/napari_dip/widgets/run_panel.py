@@ -32,14 +32,10 @@ class RunPanel(QWidget):
     ----------
     controller : RunController
         The controller that the other buttons act on.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
-    def __init__(
-        self, controller: RunController, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, controller: RunController) -> None:
+        super().__init__()
         self.controller = controller
         self.run_button = button("Run", "Start; the result is a new layer.")
         self.try_button = button(

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController, connect
 from napari_dip.widgets.parts import button, wrapped
@@ -49,17 +50,14 @@ class Scrubber(QWidget):
         The controller of the fit.
     ends : tuple of str
         The words at the ends of the slider.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     def __init__(
         self,
         controller: RunController,
         ends: tuple[str, str] = ("less detail", "more"),
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.controller = controller
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
@@ -127,11 +125,7 @@ class Scrubber(QWidget):
             self.moments = list(self.controller.trajectory.of(self.index))
             if self.controller.last is not None and self.moments:
                 self.moments.insert(self._place_of_result(), None)
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(len(self.moments) - 1, 0))
-        self.slider.setValue(self._now())
-        self.slider.blockSignals(False)
-        self._offer()
+        self._point_at(self._now())
 
     def _place_of_result(self) -> int:
         """Return the place of the result among the snapshots."""
@@ -163,11 +157,14 @@ class Scrubber(QWidget):
         self.moments = list(self.controller.trajectory.of(report.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(len(self.moments) - 1, 0))
-        where = len(self.moments) - 1 if following else self.moments.index(looked_at)
-        self.slider.setValue(where)
-        self.slider.blockSignals(False)
+        last = len(self.moments) - 1
+        self._point_at(last if following else self.moments.index(looked_at))
+
+    def _point_at(self, place: int) -> None:
+        """Give the slider a place for every snapshot, and move it to one of them."""
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, max(len(self.moments) - 1, 0))
+            self.slider.setValue(place)
         self._offer()
 
     def _looked_at(self) -> Snapshot | None:
