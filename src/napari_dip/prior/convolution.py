@@ -244,21 +244,23 @@ class KernelNet(nn.Module):
         Seed of the code and the weights.
     """
 
-    def __init__(self, guess: Tensor, seed: int, inputs: int = 200, hidden: int = 1000):
+    inputs, hidden = 200, 1000
+
+    def __init__(self, guess: Tensor, seed: int) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(seed)
         self.shape = tuple(guess.shape)
         self.code: Tensor
-        self.register_buffer("code", torch.rand(inputs, generator=random))
+        self.register_buffer("code", torch.rand(self.inputs, generator=random))
         # Where the guess is nothing the PSF may still be something.
         floor = 1e-4 * guess.max()
         self.logits: Tensor
         self.register_buffer("logits", guess.clamp(min=floor).flatten().log())
-        first = torch.empty(hidden, inputs)
-        first.uniform_(-(inputs**-0.5), inputs**-0.5, generator=random)
+        first = torch.empty(self.hidden, self.inputs)
+        first.uniform_(-(self.inputs**-0.5), self.inputs**-0.5, generator=random)
         self.first = nn.Parameter(first)
-        self.bias = nn.Parameter(torch.zeros(hidden))
-        self.last = nn.Parameter(torch.zeros(math.prod(self.shape), hidden))
+        self.bias = nn.Parameter(torch.zeros(self.hidden))
+        self.last = nn.Parameter(torch.zeros(math.prod(self.shape), self.hidden))
 
     def forward(self) -> Tensor:
         """Return the PSF."""

@@ -49,23 +49,20 @@ class Grouping:
         Patches of a group.
     window : int
         Pixels that a patch may be away from its reference, along each axis.
-    planes : int
-        Planes of a volume that it may be away.
     """
 
     side: int
     step: int
     alike: int
     window: int
-    planes: int = PLANES
 
 
 def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:
     """Find the groups of similar patches of an image (C, Z, Y, X), strip by strip."""
     search = extended(search, grouping)
     for plane in range(search.shape[1]):
-        first = max(plane - grouping.planes, 0)
-        near = slice(first, plane + grouping.planes + 1)
+        first = max(plane - PLANES, 0)
+        near = slice(first, plane + PLANES + 1)
         for corners in similar(search[:, near], grouping, plane - first):
             yield near, corners.int()  # half of the memory
 
