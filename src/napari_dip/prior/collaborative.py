@@ -186,13 +186,13 @@ def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
     It is raised where rounding errors would decide.
     """
-    # Of patches that are all alike rounding errors are left, below zero too.
+    # Where all patches are alike there are rounding errors only, some below zero.
     trace = power.diagonal(dim1=1, dim2=2).abs().sum(dim=1)[:, None, None]
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
     level = level + 3e-7 * trace + 1e-12
     factor, failed = torch.linalg.cholesky_ex(power + level * identity)
     for part in (1e-4, 1e-2, 1):
-        # Without noise, and patches all alike, rounding errors make it indefinite.
+        # They make the matrix indefinite where there is no noise either.
         if failed.any():
             level = level + part * trace * (failed[:, None, None] > 0)
             factor, failed = torch.linalg.cholesky_ex(power + level * identity)

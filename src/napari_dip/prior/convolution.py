@@ -204,7 +204,7 @@ def richardson_lucy(
     level = y.sum(spatial, keepdim=True) / total
     tiny = 1e-6 * level + 1e-12
     seen = blur.adjoint(weight)
-    # Of what is hardly seen nothing can be said: it keeps what it has.
+    # Pixels that hardly blur into the measurement keep their values.
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
     x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
@@ -252,7 +252,7 @@ class KernelNet(nn.Module):
         self.shape = tuple(guess.shape)
         self.code: Tensor
         self.register_buffer("code", torch.rand(self.inputs, generator=random))
-        # Where the guess is nothing the PSF may still be something.
+        # Where the guess is zero the PSF may still become positive.
         floor = 1e-4 * guess.max()
         self.logits: Tensor
         self.register_buffer("logits", guess.clamp(min=floor).flatten().log())

@@ -378,7 +378,7 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
     kept = []
 
     # The graph holds `pack` and what it returns. A tensor holds the graph that has made
-    # it, and a circle through the graph is never freed, so neither may hold a tensor.
+    # it, and a cycle through the graph is never freed, so neither may hold a tensor.
     def pack(t: Tensor) -> None:
         if not isinstance(t, torch.nn.Parameter):
             storage = t.untyped_storage()

@@ -110,9 +110,7 @@ class Comparison(QWidget):
         """Enable the buttons that make sense for the result."""
         last = self.controller.last
         if self.before is not None and self.before[0] is not last:
-            self.before_button.setChecked(
-                False
-            )  # makes the same layers visible as before
+            self.before_button.setChecked(False)  # shows the same layers as before
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
         unknown = last is not None and last.deviation is None
@@ -202,7 +200,8 @@ class Comparison(QWidget):
             multiscale=False,
             **keywords,
         )
-        layer.contrast_limits = limits  # those from the least to the most can be chosen
+        # Set later, so that the slider offers all values.
+        layer.contrast_limits = limits
         insert(self.controller.viewer.layers, [result.layer], layer)
 
     def _classic(self) -> None:
