@@ -60,7 +60,7 @@ class Convolution(nn.Module):
                 f"psf must have {len(sides)} axes, as the image has; got shape "
                 f"{tuple(psf.shape)}"
             )
-        self.sides, self.periodic = tuple(sides), periodic
+        self.sides = tuple(sides)
         self.support = tuple(psf.shape)
         centre = [k // 2 for k in self.support]
         self.canvas: tuple[int, ...]

@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
@@ -21,7 +21,7 @@ from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController, Work
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.results import Index, ResultLayer, insert
 
 _log = logging.getLogger(__name__)
@@ -84,17 +84,11 @@ class Comparison(QWidget):
             "Run classical method",
             "Run a well-known method without a network on the same layer.",
         )
-        first, second = QHBoxLayout(), QHBoxLayout()
-        first.addWidget(self.before_button)
-        first.addWidget(self.residual_button)
-        first.addWidget(self.uncertainty_button)
-        second.addWidget(self.methods.native)
-        second.addWidget(self.classic_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(first)
-        layout.addWidget(self.reading)
-        layout.addLayout(second)
+        own = side_by_side(
+            self.before_button, self.residual_button, self.uncertainty_button
+        )
+        classic = side_by_side(self.methods.native, self.classic_button)
+        fill(self, own, self.reading, classic)
 
         self.before_button.toggled.connect(self._toggle)
         self.residual_button.clicked.connect(self._residual)

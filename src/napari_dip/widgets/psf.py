@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
@@ -27,6 +27,7 @@ from napari_dip.widgets.fields import row
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
+from napari_dip.widgets.parts import fill
 from napari_dip.widgets.results import insert
 from napari_dip.widgets.worker import torch_errors
 
@@ -41,9 +42,7 @@ class PsfWidget(QWidget):
         self.tabs = QTabWidget()
         self.tabs.addTab(self.microscope, "Microscope")
         self.tabs.addTab(self.beads, "Beads")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tabs)
+        fill(self, self.tabs)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now; napari calls this when they change."""

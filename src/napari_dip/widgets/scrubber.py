@@ -6,17 +6,15 @@ from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QHBoxLayout,
     QLabel,
     QSlider,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController, connect
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.trajectory import Snapshot
 
 GO_ON = (
@@ -84,23 +82,15 @@ class Scrubber(QWidget):
         self.more.setSuffix(" iterations")
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
-        above = QHBoxLayout()
-        above.addWidget(QLabel(ends[0]))
-        above.addWidget(self.slider, stretch=1)
-        above.addWidget(QLabel(ends[1]))
-        below = QHBoxLayout()
-        below.addWidget(self.label, stretch=1)
-        below.addWidget(self.keep_button)
         self.reason = wrapped()
-        last = QHBoxLayout()
-        last.addWidget(self.more)
-        last.addWidget(self.go_on_button, stretch=1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(above)
-        layout.addLayout(below)
-        layout.addLayout(last)
-        layout.addWidget(self.reason)
+        early, late = (QLabel(text) for text in ends)
+        fill(
+            self,
+            side_by_side(early, self.slider, late, widest=self.slider),
+            side_by_side(self.label, self.keep_button, widest=self.label),
+            side_by_side(self.more, self.go_on_button, widest=self.go_on_button),
+            self.reason,
+        )
 
         self.slider.valueChanged.connect(self._look)
         self.keep_button.clicked.connect(self._keep)

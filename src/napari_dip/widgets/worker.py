@@ -193,7 +193,7 @@ def begin(
 
 def start(
     control: Control, begin: Begin, interval: float, connect: dict[str, Any]
-) -> FitWorker:
+) -> None:
     """Start `restoring` in a thread; `connect` maps the worker's signals to slots."""
     worker = create_worker(
         restoring,
@@ -206,7 +206,6 @@ def start(
     )
     worker.control = control
     worker.start()
-    return worker
 
 
 def restoring(
