@@ -44,8 +44,9 @@ def with_code(language):
 def short(monkeypatch, small_fits):
     """Make every fit of a task end after two iterations."""
     monkeypatch.setattr(windows, "WINDOWS", 4)
-    # A page adds a task, which must not stay.
+    # A page adds a task and a reader, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
+    monkeypatch.setattr(files, "_READERS", {**files._READERS})
     for name in (TASKS.keys() - {"robust"}) | {"noise_impedance"}:
         monkeypatch.setattr(napari_dip, name, shortened(getattr(napari_dip, name)))
 
@@ -126,6 +127,19 @@ def test_python_runs(name, short, tmp_path, monkeypatch):
     assert set(names) > before
     if name == "docs/development/extend.md":
         assert names["Logarithmic"](0.2).scale == 0.2
+
+
+def test_additions_take_as_many_lines_as_the_page_says():
+    text = (ROOT / "docs/development/extend.md").read_text("utf-8")
+    stated = re.findall(r"^\| ([^|]+) \| (\d+) \|$", text, re.MULTILINE)
+    counted = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        code = "".join(re.findall(r"```python\n(.*?)```", body, re.DOTALL))
+        lines = sum(bool(line.strip()) for line in code.splitlines())
+        assert 0 < lines <= 40, title
+        counted.append((title, str(lines)))
+    assert counted == stated
 
 
 def run(name, names):

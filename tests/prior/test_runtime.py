@@ -132,7 +132,7 @@ def libc(monkeypatch):
         def malloc_trim(self, keep):
             calls.append("trim")
 
-    monkeypatch.setattr(kept_pages, "libc", Library())
+    monkeypatch.setattr(runtime, "libc", Library())
     return calls
 
 
@@ -140,15 +140,15 @@ def test_kept_pages_nest_and_restore_at_the_last(libc):
     with kept_pages():
         assert kept_pages.users == 1
         entered = list(libc)
-        assert (kept_pages.M_MMAP_MAX, 0) in entered
+        assert (runtime.M_MMAP_MAX, 0) in entered
         with kept_pages():
             assert kept_pages.users == 2
         assert libc == entered
     assert kept_pages.users == 0
     # glibc's own defaults, malloc(3).
     assert libc[len(entered) :] == [
-        (kept_pages.M_MMAP_MAX, 65536),
-        (kept_pages.M_TRIM_THRESHOLD, 128 * 1024),
+        (runtime.M_MMAP_MAX, 65536),
+        (runtime.M_TRIM_THRESHOLD, 128 * 1024),
         "trim",
     ]
 
@@ -179,7 +179,7 @@ def test_kept_pages_count_across_threads(libc):
 
 
 def test_kept_pages_without_glibc(monkeypatch):
-    monkeypatch.setattr(kept_pages, "libc", None)
+    monkeypatch.setattr(runtime, "libc", None)
     with kept_pages():
         assert kept_pages.users == 1
     assert kept_pages.users == 0

@@ -12,6 +12,7 @@ from napari_dip import cli, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.io.raster import jpeg_tables
 from napari_dip.metrics import blockiness
+from napari_dip.prior import jpeg
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
@@ -156,6 +157,26 @@ def test_subsampling_is_found(photo, plan):
         details = plan(decoded, quantization=steps).details
         assert details["subsampling"] == name
         assert details["coefficients that fit"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "counted"), [(2, {(2, 2)}), (0, {(2, 2), (1, 2), (1, 1)})]
+)
+def test_blocks_are_counted_once(photo, monkeypatch, subsampling, counted):
+    factors, cells = [], jpeg.cells
+
+    def counting(image, known, tables, size):
+        factors.append(size)
+        return cells(image, known, tables, size)
+
+    monkeypatch.setattr(jpeg, "cells", counting)
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG", quality=15, subsampling=subsampling)
+    with Image.open(file) as opened:
+        decoded, steps = np.asarray(opened), sum(jpeg_tables(opened).tables, ())
+    remove_artifacts(decoded, quantization=steps, **SHORT)
+    assert len(factors) == len(set(factors))
+    assert set(factors) == counted
 
 
 def test_stacks_share_the_tables(photo):

@@ -4,9 +4,11 @@ from napari_dip.widgets import turns
 def test_one_runs_and_the_others_wait_in_order():
     begun = []
     one, two, three = object(), object(), object()
-    assert turns.take(one, lambda: begun.append(1))
-    assert not turns.take(two, lambda: begun.append(2))
-    assert not turns.take(three, lambda: begun.append(3))
+    turns.take(one, lambda: begun.append(1))
+    assert begun == [1]
+    turns.take(two, lambda: begun.append(2))
+    assert begun == [1]
+    turns.take(three, lambda: begun.append(3))
     assert begun == [1]
     turns.leave(two)
     assert begun == [1]
@@ -15,5 +17,6 @@ def test_one_runs_and_the_others_wait_in_order():
     turns.leave(one)
     turns.leave(three)
     assert begun == [1, 3]
-    assert turns.take(one, lambda: begun.append(4))
+    turns.take(one, lambda: begun.append(4))
+    assert begun == [1, 3, 4]
     turns.leave(one)

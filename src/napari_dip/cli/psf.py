@@ -101,7 +101,7 @@ def compute(parameters: MicroscopeParameters, results: Results) -> int:
 
     psf = microscope_psf(**dataclasses.asdict(parameters))
     origin = provenance.origin(parameters)
-    note = f"a {parameters.kind} PSF of {_by(psf.shape)} pixels"
+    note = f"a {parameters.kind} PSF of {_in_words(psf.shape)} pixels"
     return save_and_report(results, psf, _on_grid(psf, parameters), origin, note)
 
 
@@ -122,7 +122,7 @@ def average(file: Path, values: Mapping[str, Any], results: Results) -> int:
         "beads": len(measured.centres),
     }
     psf = measured.psf
-    note = f"a PSF of {_by(psf.shape)} pixels from {measured.summary}"
+    note = f"a PSF of {_in_words(psf.shape)} pixels from {measured.summary}"
     sources = {"image": str(file)}
     like = _on_grid(psf, parameters)
     return save_and_report(results, psf, like, origin, note, sources)
@@ -139,7 +139,7 @@ def _like(header: Header, name: str) -> dict[str, Any]:
     return optics
 
 
-def _by(shape: Sequence[int]) -> str:
+def _in_words(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 

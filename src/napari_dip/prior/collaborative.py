@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -124,53 +124,61 @@ def collaborative_filter(
     groups: Groups = find_groups(x, grouping)
     if rounds > 1:
         groups = list(groups)
-    estimates: Callable[..., Iterator[tuple[Tensor, Tensor]]] = _estimates
     if covariance is not None:
-        estimates = partial(_estimates_of_shared, covariance.to(x))
+        covariance = covariance.to(x)
     for number in range(rounds):
         if number:
             y = torch.lerp(x, y, KEPT)
             level = level * KEPT**2 * (EXCESS if number == 1 else 1)
             smoothed = 1
         images = torch.stack([y, x, level])
-        x = filter_groups(images, groups, grouping, partial(estimates, smoothed))
+        estimates = partial(_estimates, smoothed, covariance)
+        x = filter_groups(images, groups, grouping, estimates)
     return x.reshape(noisy.shape) * unit
 
 
 def _estimates(
-    smoothed: float, y: Tensor, x: Tensor, noise: Tensor
+    smoothed: float, covariance: Tensor | None, y: Tensor, x: Tensor, noise: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield both estimates, (groups, k, n), with their certainties, (groups, k, 1)."""
+    """Yield the estimates, (groups, k, n), with their certainties, (groups, k or 1, 1).
+
+    Under noise with a covariance there is the second one only.
+    """
     count, values = x.shape[1:]
-    identity = torch.eye(values, dtype=x.dtype, device=x.device)
     power = x.mT @ x
-    # A^T Y = X (X^T X + n s^2 I)^-1 X^T Y: the k x k matrices are never made.  Y is
-    # taken as X and the rest, or rounding errors would show where noise is weak.
-    inverse, level = regularised_inverse(power, values * noise)
-    combined = x @ inverse
-    left = (combined * (x - level * combined)).sum(dim=2, keepdim=True)
-    estimate = x - level * combined + combined @ (x.mT @ (y - x))
-    yield estimate, 1 / left.clamp(min=1e-3)
+    if covariance is None:
+        # A^T Y = X (X^T X + n s^2 I)^-1 X^T Y: the k x k matrices are never made.  Y is
+        # taken as X and the rest, or rounding errors would show where noise is weak.
+        inverse, level = regularised_inverse(power, values * noise)
+        combined = x @ inverse
+        left = (combined * (x - level * combined)).sum(dim=2, keepdim=True)
+        estimate = x - level * combined + combined @ (x.mT @ (y - x))
+        yield estimate, 1 / left.clamp(min=1e-3)
     mean = x.mean(dim=1, keepdim=True)
     power = power - count * mean.mT @ mean
-    inverse, level = regularised_inverse(power, count * smoothed * noise)
-    gain = identity - level * inverse
-    left = gain.square().sum(dim=(1, 2), keepdim=True)
-    yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
+    gain, certainty = patch_gain(power, count * smoothed * noise, covariance)
+    yield mean + (y - mean) @ gain, certainty
 
 
-def _estimates_of_shared(
-    covariance: Tensor, smoothed: float, y: Tensor, x: Tensor, noise: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the second estimate under noise that neighbours share."""
-    count = x.shape[1]
-    mean = x.mean(dim=1, keepdim=True)
-    power = x.mT @ x - count * mean.mT @ mean
-    total = power + count * smoothed * noise * covariance
-    inverse, _ = regularised_inverse(total, torch.zeros_like(noise))
-    gain = inverse @ power
-    left = ((gain.mT @ covariance) * gain.mT).sum(dim=(1, 2), keepdim=True)
-    yield mean + (y - mean) @ gain, (1 / left.clamp(min=0.1)).expand(-1, count, -1)
+def patch_gain(
+    power: Tensor, level: Tensor, covariance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return ``B = (power + level R)^-1 power``, by which patches are estimated.
+
+    R is the covariance of the noise, the identity where not given.  The certainty of
+    the estimates, (groups, 1, 1), is the inverse of the noise that B leaves in them.
+    """
+    if covariance is None:
+        inverse, level = regularised_inverse(power, level)
+        identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
+        gain = identity - level * inverse
+        left = gain.square()
+    else:
+        total = power + level * covariance
+        inverse, _ = regularised_inverse(total, torch.zeros_like(level))
+        gain = inverse @ power
+        left = (gain.mT @ covariance) * gain.mT
+    return gain, 1 / left.sum(dim=(1, 2), keepdim=True).clamp(min=0.1)
 
 
 def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,13 +186,13 @@ def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
     It is raised where rounding errors would decide.
     """
-    # Of patches that are all alike rounding errors are left, below zero too.
+    # Where all patches are alike there are rounding errors only, some below zero.
     trace = power.diagonal(dim1=1, dim2=2).abs().sum(dim=1)[:, None, None]
     identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
     level = level + 3e-7 * trace + 1e-12
     factor, failed = torch.linalg.cholesky_ex(power + level * identity)
     for part in (1e-4, 1e-2, 1):
-        # Without noise, and patches all alike, rounding errors make it indefinite.
+        # They make the matrix indefinite where there is no noise either.
         if failed.any():
             level = level + part * trace * (failed[:, None, None] > 0)
             factor, failed = torch.linalg.cholesky_ex(power + level * identity)

@@ -60,7 +60,7 @@ class Convolution(nn.Module):
                 f"psf must have {len(sides)} axes, as the image has; got shape "
                 f"{tuple(psf.shape)}"
             )
-        self.sides, self.periodic = tuple(sides), periodic
+        self.sides = tuple(sides)
         self.support = tuple(psf.shape)
         centre = [k // 2 for k in self.support]
         self.canvas: tuple[int, ...]
@@ -204,7 +204,7 @@ def richardson_lucy(
     level = y.sum(spatial, keepdim=True) / total
     tiny = 1e-6 * level + 1e-12
     seen = blur.adjoint(weight)
-    # Of what is hardly seen nothing can be said: it keeps what it has.
+    # Pixels that hardly blur into the measurement keep their values.
     enough = seen > 1e-2
     seen = seen.clamp(min=1e-2)
     x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
@@ -244,21 +244,23 @@ class KernelNet(nn.Module):
         Seed of the code and the weights.
     """
 
-    def __init__(self, guess: Tensor, seed: int, inputs: int = 200, hidden: int = 1000):
+    inputs, hidden = 200, 1000
+
+    def __init__(self, guess: Tensor, seed: int) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(seed)
         self.shape = tuple(guess.shape)
         self.code: Tensor
-        self.register_buffer("code", torch.rand(inputs, generator=random))
-        # Where the guess is nothing the PSF may still be something.
+        self.register_buffer("code", torch.rand(self.inputs, generator=random))
+        # Where the guess is zero the PSF may still become positive.
         floor = 1e-4 * guess.max()
         self.logits: Tensor
         self.register_buffer("logits", guess.clamp(min=floor).flatten().log())
-        first = torch.empty(hidden, inputs)
-        first.uniform_(-(inputs**-0.5), inputs**-0.5, generator=random)
+        first = torch.empty(self.hidden, self.inputs)
+        first.uniform_(-(self.inputs**-0.5), self.inputs**-0.5, generator=random)
         self.first = nn.Parameter(first)
-        self.bias = nn.Parameter(torch.zeros(hidden))
-        self.last = nn.Parameter(torch.zeros(math.prod(self.shape), hidden))
+        self.bias = nn.Parameter(torch.zeros(self.hidden))
+        self.last = nn.Parameter(torch.zeros(math.prod(self.shape), self.hidden))
 
     def forward(self) -> Tensor:
         """Return the PSF."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior.collaborative import VALUES, regularised_inverse
+from napari_dip.prior.collaborative import VALUES, patch_gain
 from napari_dip.prior.groups import (
     Grouping,
     extended,
@@ -142,12 +142,9 @@ def _estimate(x: Tensor, missing: Tensor, level: float) -> tuple[Tensor, Tensor]
     mean = x.mean(dim=1, keepdim=True)
     power = (x - mean).mT @ (x - mean)
     noise = power.new_full((1, 1, 1), x.shape[1] * level**2)
-    inverse, noise = regularised_inverse(power, noise)
-    identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
-    gain = identity - noise * inverse
-    left = gain.square().sum(dim=(1, 2), keepdim=True)
+    gain, certainty = patch_gain(power, noise)
     estimate = mean + (x - mean) @ gain
     for _ in range(REPEATS - 1):
         x = torch.addcmul(x, missing, estimate - x, value=RELAXATION)
         estimate = mean + (x - mean) @ gain
-    return estimate, 1 / left.clamp(min=0.1)
+    return estimate, certainty

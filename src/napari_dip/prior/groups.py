@@ -49,23 +49,20 @@ class Grouping:
         Patches of a group.
     window : int
         Pixels that a patch may be away from its reference, along each axis.
-    planes : int
-        Planes of a volume that it may be away.
     """
 
     side: int
     step: int
     alike: int
     window: int
-    planes: int = PLANES
 
 
 def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:
     """Find the groups of similar patches of an image (C, Z, Y, X), strip by strip."""
     search = extended(search, grouping)
     for plane in range(search.shape[1]):
-        first = max(plane - grouping.planes, 0)
-        near = slice(first, plane + grouping.planes + 1)
+        first = max(plane - PLANES, 0)
+        near = slice(first, plane + PLANES + 1)
         for corners in similar(search[:, near], grouping, plane - first):
             yield near, corners.int()  # half of the memory
 
@@ -106,7 +103,7 @@ def filter_groups(
     size = depth * height * width
     channel = size * torch.arange(channels, device=images.device)
     within = (channel[:, None] + offsets_in_patch(side, width, images.device)).flatten()
-    # Estimate by estimate.
+    # Sums over all patches, of every estimate.
     totals: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
 
@@ -231,7 +228,7 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     alike = min(grouping.alike, depth * (down + 1) * (right + 1))
     # Every row of the padded image as it is seen at every offset along x.
     moved = F.pad(pilot, [reach] * 4).unfold(-1, width, 1)
-    # On a CPU so few that all that is made of them stays in the cache.
+    # On a CPU so few offsets at once that their distances stay in the cache.
     numbers = CHUNK // 8 if pilot.device.type == "cpu" else CHUNK_ON_GPU
     lines = max(DISTANCES // (depth * len(offsets) ** 2 * len(columns)), 1) * step
 

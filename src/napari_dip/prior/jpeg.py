@@ -318,7 +318,7 @@ def cells(
         whole = _whole(bad, size)
         exact = whole * (away.amax((2, 4), keepdim=True) <= EXACT)
         unclipped = whole * _whole(clipped, size)
-        # Of smaller steps a decoder's roundings leave no more than chance does.
+        # A decoder's roundings hide the multiples of smaller steps.
         telling = unclipped * (centre != 0) * (steps >= FINEST)
         right = telling * (away <= steps / 4)
         sums = [t.sum().cpu() for t in (right, telling, exact * unclipped, unclipped)]

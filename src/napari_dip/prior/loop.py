@@ -102,7 +102,7 @@ class Step:
     def __call__(self) -> None:
         """Take the step."""
         if self.ahead != (self.state.progress.step < 0):
-            # Steps before the first iteration are others than those after it.
+            # A graph of steps before the first iteration does not serve those after it.
             self.release()
         with runtime.step_context(self.place.threads):
             if self.graph is None and self.capture and self.eager >= GRAPH_AFTER:

@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -198,27 +198,26 @@ class _Threads:
 threads_here = _Threads()
 
 
-class _Flags:
-    """The flags of cuDNN that steps need, for as long as any step lasts.
+class _WhileUsed:
+    """A setting of the process that holds for as long as anybody uses it.
 
-    They are of the process.  cuDNN does not try out its algorithms: at every new size
-    of image that took 10 s on an H100, as long as ten fits, and no step was faster for
-    it.
+    Parameters
+    ----------
+    setting : callable
+        Returns the context in which it holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, setting: Callable[[], AbstractContextManager[None]]) -> None:
+        self.setting = setting
         self.lock = threading.Lock()
         self.users = 0
-        self.before = ExitStack()
+        self.held = ExitStack()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self.lock:
             if not self.users:
-                flags = torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=False, allow_tf32=True
-                )
-                self.before.enter_context(flags)
+                self.held.enter_context(self.setting())
             self.users += 1
         try:
             yield
@@ -226,10 +225,17 @@ class _Flags:
             with self.lock:
                 self.users -= 1
                 if not self.users:
-                    self.before.close()
+                    self.held.close()
 
 
-cudnn_flags = _Flags()
+cudnn_flags = _WhileUsed(
+    lambda: torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=False, allow_tf32=True
+    )
+)
+"""The flags that steps need.  cuDNN does not try out its algorithms: at every new size
+of image that took 10 s on an H100, as long as ten fits, and no step was faster for it.
+"""
 
 
 @contextmanager
@@ -298,49 +304,46 @@ def in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-class _KeptPages:
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt(3)."""
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc, else None."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
+            return library
+    return None
+
+
+libc = _glibc()
+
+
+@contextmanager
+def _pages_kept() -> Iterator[None]:
     """Keep glibc from handing pages back after every freed tensor.
 
     A step frees and allocates the same large blocks again.  By default glibc maps
-    each anew and the kernel clears its pages, a third of a step on a CPU.  While
-    any fit runs, blocks come from the heap and the heap is not trimmed; afterwards
-    the defaults return and free memory goes back to the system.
+    each anew and the kernel clears its pages, a third of a step on a CPU.  Here
+    blocks come from the heap and the heap is not trimmed; afterwards the defaults
+    return and free memory goes back to the system.
     """
-
-    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.libc = None
-        if sys.platform == "linux":
-            libc = ctypes.CDLL(None)
-            if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
-                self.libc = libc
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        self._count(+1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
-        with self.lock:
-            self.users += change
-            if self.libc is None:
-                return
-            if change > 0 and self.users == 1:
-                self.libc.mallopt(self.M_MMAP_MAX, 0)
-                self.libc.mallopt(self.M_TRIM_THRESHOLD, 2**31 - 1)
-            elif change < 0 and self.users == 0:
-                self.libc.mallopt(self.M_MMAP_MAX, 65536)
-                self.libc.mallopt(self.M_TRIM_THRESHOLD, 128 * 1024)
-                self.libc.malloc_trim(0)
+    if libc is None:
+        yield
+        return
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_MAX, 65536)
+        libc.mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+        libc.malloc_trim(0)
 
 
-kept_pages = _KeptPages()
+kept_pages = _WhileUsed(_pages_kept)
+"""Memory as fits use it, while any runs."""
 
 
 def _after_fork() -> None:
@@ -375,7 +378,7 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
     kept = []
 
     # The graph holds `pack` and what it returns. A tensor holds the graph that has made
-    # it, and a circle through the graph is never freed, so neither may hold a tensor.
+    # it, and a cycle through the graph is never freed, so neither may hold a tensor.
     def pack(t: Tensor) -> None:
         if not isinstance(t, torch.nn.Parameter):
             storage = t.untyped_storage()

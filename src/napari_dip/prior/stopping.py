@@ -269,8 +269,8 @@ class HeldOut(Rule):
         errors = error(average)
         held_out = channel_means(errors, watch.tensors["held"])
         if self.radius:
-            # Blocks leave few pixels, whose error may be small by chance.  That of the
-            # many fitted ones is smaller still, but for chance.
+            # With blocks few pixels are held out, and their error may be small by
+            # chance: it is taken to be no less than that of the fitted ones.
             held_out = torch.maximum(held_out, channel_means(errors, watch.weight))
         if self.variance is None:
             return held_out

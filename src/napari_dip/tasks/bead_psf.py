@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import SMALLEST, as_array
-from napari_dip.tasks.psf_check import middle
+from napari_dip.tasks.psf_check import check_finite, check_shape, middle
 from napari_dip.tasks.recipe import Parameters, parameter
 
 Array = NDArray[Any]
@@ -83,13 +83,8 @@ class BeadParameters(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.shape is not None and (
-            len(self.shape) not in (2, 3) or any(n % 2 == 0 for n in self.shape)
-        ):
-            raise InputError(
-                f"shape must be two or three odd numbers, so that there is a pixel in "
-                f"the middle; got {self.shape}"
-            )
+        if self.shape is not None:
+            check_shape(self.shape)
         if self.bead_diameter is not None and self.pixel_size is None:
             raise InputError(
                 "pixel_size must be given, in µm, with bead_diameter; got None"
@@ -225,9 +220,7 @@ def _checked(image: Any, parameters: BeadParameters) -> Array:
             f"image must have at least {SMALLEST} rows and columns; got shape "
             f"{image.shape}"
         )
-    if not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
-        raise InputError(f"image must be finite; got {count} values that are not")
+    check_finite(image, "image")
     shape = parameters.shape
     if shape is not None and (
         len(shape) != image.ndim
@@ -408,6 +401,8 @@ def _without_extent(average: Array, parameters: BeadParameters) -> Array:
 
 def _ball(radii: Sequence[float]) -> Array:
     """Return how much of a ball is in every pixel, of sum one, (Y, X) or (Z, Y, X)."""
+    from skimage.measure import block_reduce
+
     points = 5
     inside = (np.arange(points) - points // 2) / points
     axes = []
@@ -421,9 +416,7 @@ def _ball(radii: Sequence[float]) -> Array:
         fine = np.sqrt(np.clip(1 - beyond, 0, None))
     else:
         fine = (beyond <= 1).astype(float)
-    sides = [len(axis) // points for axis in axes]
-    blocks = fine.reshape([n for side in sides for n in (side, points)])
-    ball = blocks.mean(axis=tuple(range(1, 2 * len(sides), 2)))
+    ball = block_reduce(fine, points, np.mean)
     if not ball.any():  # smaller than the points are apart
         ball[tuple(n // 2 for n in ball.shape)] = 1
     whole: Array = ball / ball.sum()

@@ -184,9 +184,7 @@ def kernel_for(
 
 def _clean(psf: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
     """Check the values of a PSF; scale it to sum to one."""
-    if not np.isfinite(psf).all():
-        count = int((~np.isfinite(psf)).sum())
-        raise InputError(f"psf must be finite; got {count} values that are not")
+    psf_check.check_finite(psf, "psf")
     total = psf.sum()
     if not total > 1e-12 * np.abs(psf).sum() or not total > 0:
         raise InputError(f"psf must sum to more than zero; got a sum of {total:.3g}")

@@ -78,7 +78,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         return chosen
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, analysis)
+        return _plan(recipe, plane, analysis, together)
 
     return Job(
         layout,
@@ -94,13 +94,17 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     )
 
 
-def _plan(recipe: EnhanceRecipe, plane: Plane, analysis: Analysis) -> Plan:
+def _plan(
+    recipe: EnhanceRecipe, plane: Plane, analysis: Analysis, together: bool
+) -> Plan:
     from napari_dip.prior.problem import Problem
 
     measurement, known = plane.tensors()
     details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
     problem = Problem(measurement, weight=known)
-    return Plan(problem, plane.to_units, _boost(recipe, plane), details)
+    return Plan(
+        problem, plane.to_units, _boost(recipe.amount, plane, together), details
+    )
 
 
 def fine_energy(plane: Plane) -> float:
@@ -114,14 +118,13 @@ def fine_energy(plane: Plane) -> float:
     return energy / len(plane.values)
 
 
-def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
+def _boost(amount: float, plane: Plane, together: bool) -> Callable[[Tensor], Tensor]:
     """Return the step from the coarse image to the enhanced one."""
     import torch
 
     from napari_dip.prior.operators import luma
 
     measurement, known = plane.tensors()
-    together = recipe.detail_of == "luminance" and len(plane.values) == 3
 
     def finish(coarse: Tensor) -> Tensor:
         image = measurement.to(coarse.device)
@@ -131,7 +134,7 @@ def _boost(recipe: EnhanceRecipe, plane: Plane) -> Callable[[Tensor], Tensor]:
         fine = image - coarse
         if together:
             fine = luma(fine)
-        return image + recipe.amount * fine
+        return image + amount * fine
 
     return finish
 

@@ -67,6 +67,9 @@ BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 ENOUGH = 0.07
 """Error of the best blur, as a part of the noise, from which on a fit is better."""
 
+EVEN = 0.02
+"""Noise, as a part of a channel's range, below which less gives no more weight."""
+
 NEAR = 2.0
 """Standard deviation in pixels of the window that judges a result's error."""
 
@@ -457,17 +460,9 @@ def _filtered(
     return step
 
 
-def channel_weights(variance: np.ndarray, least: float = 0.02) -> tuple[float, ...]:
-    """Return weights of the channels' errors: the noisier, the less.
-
-    Parameters
-    ----------
-    variance : ndarray
-        Variance of the noise of every channel, in scaled units.
-    least : float
-        Noise, as a part of a channel's range, below which less gives no more weight.
-    """
+def channel_weights(variance: np.ndarray) -> tuple[float, ...]:
+    """Return weights of the channels' errors, by the variance of their noise."""
     if len(variance) == 1:
         return ()
-    weights = 1 / (variance + least**2)
+    weights = 1 / (variance + EVEN**2)
     return tuple((weights / weights.mean()).tolist())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.psf_check import check_shape
 from napari_dip.tasks.recipe import Parameters, parameter
 
 Array = NDArray[Any]
@@ -101,11 +102,7 @@ class MicroscopeParameters(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.shape) not in (2, 3) or any(n % 2 == 0 for n in self.shape):
-            raise InputError(
-                f"shape must be two or three odd numbers, so that there is a pixel in "
-                f"the middle; got {self.shape}"
-            )
+        check_shape(self.shape)
         if len(self.shape) == 3 and self.z_step is None:
             raise InputError(
                 "z_step must be given, in µm, where shape has slices; got None"
@@ -220,6 +217,7 @@ def microscope_psf(
 def _volume(p: MicroscopeParameters) -> Array:
     """Return the intensity in pixels, (Z, Y, X)."""
     from scipy.interpolate import CubicSpline
+    from skimage.measure import block_reduce
 
     slices, *sides = (1, *p.shape)[-3:]
     z_step = p.z_step or 0.0
@@ -235,8 +233,7 @@ def _volume(p: MicroscopeParameters) -> Array:
     psf = np.empty((slices, *sides))
     for z, profile in enumerate(radial.c.transpose(2, 0, 1)):
         fine = CubicSpline.construct_fast(profile, grid)(distance)
-        rows, columns = (n // points for n in fine.shape)
-        pixels = fine.reshape(rows, points, columns, points).mean(axis=(1, 3))
+        pixels = block_reduce(fine, points, np.mean)
         psf[z] = np.pad(pixels, [(side // 2, 0) for side in sides], mode="reflect")
     return psf.clip(min=0)
 

@@ -1,14 +1,16 @@
-"""Checks of a point spread function against the image: is it turned, or displaced."""
+"""Checks of a point spread function: its shape, and if it is turned or displaced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
 
 Array = NDArray[Any]
 
@@ -30,6 +32,22 @@ LARGEST = 2**21
 RELATIVE, CERTAIN = 0.02, 6.0
 """Differences from which on a turned PSF counts as better: relative to the sparsity of
 the gradients, and to the standard error."""
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Raise if a shape is not that of a point spread function to be made."""
+    if len(shape) not in (2, 3) or any(n % 2 == 0 for n in shape):
+        raise InputError(
+            f"shape must be two or three odd numbers, so that there is a pixel in "
+            f"the middle; got {shape}"
+        )
+
+
+def check_finite(image: Array, name: str) -> None:
+    """Raise if an image has values that are not finite."""
+    if not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise InputError(f"{name} must be finite; got {count} values that are not")
 
 
 def displacement_warning(psf: Array) -> str | None:
@@ -245,10 +263,11 @@ def _sparsity(image: Array) -> tuple[float, Array]:
 
 def _block_means(values: Array) -> Array:
     """Return the means of the blocks of an array, without what is left over."""
-    sides = [min(BLOCK, n) for n in values.shape]
-    counts = [n // side for n, side in zip(values.shape, sides, strict=True)]
-    whole = values[tuple(slice(c * s) for c, s in zip(counts, sides, strict=True))]
-    pairs = [number for pair in zip(counts, sides, strict=True) for number in pair]
-    blocks = whole.reshape(pairs)
-    means: Array = blocks.mean(axis=tuple(range(1, 2 * values.ndim, 2))).ravel()
+    from skimage.measure import block_reduce
+
+    sides = tuple(min(BLOCK, n) for n in values.shape)
+    whole = [
+        slice(n // side * side) for n, side in zip(values.shape, sides, strict=True)
+    ]
+    means: Array = block_reduce(values[tuple(whole)], sides, np.mean).ravel()
     return means

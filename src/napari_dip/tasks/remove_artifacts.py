@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from napari_dip.errors import InputError
@@ -32,6 +33,10 @@ of them."""
 
 FITTING = 0.75
 """Smallest part of the coefficients that are multiples of the right steps."""
+
+AS_GOOD = 0.02
+"""Part of the blocks by which a subsampling may fit less well than the best: where
+colours hardly change all three fit, and most encoders take the coarsest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +70,10 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
 
     tables = recipe.quantization is not None
     constrained = tables and recipe.preset != "paper"
+    cells_of = lru_cache(maxsize=len(FACTORS))(partial(_cells, recipe))
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        sharing = _subsampling(recipe, plane) if constrained else ""
+        sharing = _subsampling(recipe, plane, cells_of) if constrained else ""
         return Analysis.of(plane, block.channels, subsampling=sharing)
 
     def preset(analysis: Analysis) -> Preset:
@@ -76,7 +82,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         short = not tables and recipe.preset != "paper"
         plane = plane.without_peaks() if short else plane
-        return _plan(recipe, plane, analysis, constrained)
+        return _plan(recipe, plane, analysis, cells_of if constrained else None)
 
     return Job(
         layout,
@@ -111,7 +117,10 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
 
 
 def _plan(
-    recipe: RemoveArtifactsRecipe, plane: Plane, analysis: Analysis, constrained: bool
+    recipe: RemoveArtifactsRecipe,
+    plane: Plane,
+    analysis: Analysis,
+    cells_of: Callable[[Plane, str], Cells] | None,
 ) -> Plan:
     from napari_dip.prior import terms
     from napari_dip.prior.jpeg import Constraints
@@ -121,43 +130,52 @@ def _plan(
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
-    if constrained:
+    if cells_of is not None:
         # Analyses of older versions do not have it.
-        sharing = analysis.subsampling or _subsampling(recipe, plane)
-        cells, measurement, details = _cells(recipe, plane, sharing)
+        sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)
+        cells = cells_of(plane, sharing)
         offset, span = float(plane.offset[0]), float(plane.span[0])
+        measurement = (_reapplied(recipe, plane, sharing) - offset) / span
         term = Constraints(cells, offset, span, NARROW)
         finish = _projection(plane, cells)
+        details = {"subsampling": sharing, "coefficients that fit": cells.share}
     problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
 
 
 def _decoded(
     recipe: RemoveArtifactsRecipe, plane: Plane
-) -> tuple[Tensor, Tensor, list[tuple[int, ...]]]:
-    """Return the image as it was decoded, what is known of it, and the tables."""
+) -> tuple[Tensor, list[tuple[int, ...]]]:
+    """Return the image as it was decoded, and the tables."""
     import torch
 
     steps = recipe.quantization
     assert steps is not None
     image = torch.from_numpy(plane.to_units(plane.values))[None]
-    _, known = plane.tensors()
-    return image, known, [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
+    return image, [steps[:BLOCK_COEFFICIENTS], steps[BLOCK_COEFFICIENTS:]]
 
 
-def _subsampling(recipe: RemoveArtifactsRecipe, plane: Plane) -> str:
-    """Return how the file shares colours; raise if its tables do not fit the image."""
+def _cells(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Cells:
+    """Return the constraints of a file that shares colours in that way."""
     from napari_dip.prior import jpeg
 
-    image, known, tables = _decoded(recipe, plane)
+    image, tables = _decoded(recipe, plane)
+    _, known = plane.tensors()
+    return jpeg.cells(image, known, tables, FACTORS[subsampling])
+
+
+def _subsampling(
+    recipe: RemoveArtifactsRecipe, plane: Plane, cells_of: Callable[[Plane, str], Cells]
+) -> str:
+    """Return how the file shares colours; raise if its tables do not fit the image."""
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
     if len(plane.values) == 1:
         names = ["4:4:4"]
-    cells_of = {n: jpeg.cells(image, known, tables, FACTORS[n]) for n in names}
-    # Where colours hardly change all three fit, and most encoders take the coarsest.
-    enough = max(cells.blocks for cells in cells_of.values()) - 0.02
-    name = next(n for n in names if cells_of[n].blocks >= enough)
-    share = cells_of[name].share
+    if cells_of(plane, names[0]).blocks >= 1 - AS_GOOD:
+        names = names[:1]
+    enough = max(cells_of(plane, name).blocks for name in names) - AS_GOOD
+    name = next(n for n in names if cells_of(plane, n).blocks >= enough)
+    share = cells_of(plane, name).share
     if share < FITTING:
         raise InputError(
             f"quantization does not fit image: only {share:.0%} of its "
@@ -168,23 +186,16 @@ def _subsampling(recipe: RemoveArtifactsRecipe, plane: Plane) -> str:
     return name
 
 
-def _cells(
-    recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str
-) -> tuple[Cells, Tensor, dict[str, Any]]:
-    """Find the constraints, a first estimate, and what there is to say.
+def _reapplied(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Tensor:
+    """Return a first estimate, of which the blocks are gone already, for the network.
 
-    The network sees the first estimate, of which the blocks are gone already: shown
-    the image as it was decoded, which meets all constraints, it would return that.
+    Shown the image as it was decoded, which meets all constraints, it would return
+    that.
     """
     from napari_dip.prior import jpeg
 
-    image, known, tables = _decoded(recipe, plane)
-    factors = FACTORS[subsampling]
-    cells = jpeg.cells(image, known, tables, factors)
-    first = jpeg.reapplied(image, tables, factors)
-    measurement = (first - float(plane.offset[0])) / float(plane.span[0])
-    details = {"subsampling": subsampling, "coefficients that fit": cells.share}
-    return cells, measurement, details
+    image, tables = _decoded(recipe, plane)
+    return jpeg.reapplied(image, tables, FACTORS[subsampling])
 
 
 def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:

@@ -199,27 +199,49 @@ class _Model:
     @cached_property
     def spreads(self) -> list[float]:
         """The unit of every measurement's errors."""
-        return _spreads(self.recipe.sigma, self.measured)
+        sigma, count = self.recipe.sigma, len(self.measured)
+        if sigma is None:
+            spreads = [float(np.nanstd(m)) for m in self.measured]
+            levels = [abs(float(np.nanmean(m))) for m in self.measured]
+            return [s or a or 1.0 for s, a in zip(spreads, levels, strict=True)]
+        if len(sigma) not in (1, count):
+            raise InputError(
+                f"sigma must be one number or one for each of the {count} "
+                f"measurements; got {len(sigma)}"
+            )
+        if min(sigma) <= 0:
+            raise InputError(f"sigma must be positive; got {min(sigma)}")
+        return list(sigma) if len(sigma) > 1 else [sigma[0]] * count
 
     @cached_property
     def flat(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All measurements as one, with their weights and units."""
+        """All measurements as one, (1, 1, N), with their weights and units."""
         import torch
 
         with torch.inference_mode(False):
-            return _flat(self.measured, self.spreads)
+            data = torch.cat([torch.from_numpy(m.reshape(-1)) for m in self.measured])
+            pairs = zip(self.measured, self.spreads, strict=True)
+            units = torch.cat([torch.full((m.size,), spread) for m, spread in pairs])
+            weight = torch.isfinite(data).float()
+            data = torch.nan_to_num(data, 0.0)
+            return data[None, None], weight[None, None], units[None, None]
 
     @cached_property
     def scale(self) -> tuple[float, float]:
         """The lowest value of the image, and its range."""
         import torch
 
-        measure = self.measure
-        if self.recipe.value_range is None:
+        measure, limits = self.measure, self.recipe.value_range
+        if limits is None:
+            tensors = [t.to(self.device) for t in self.flat]
             with torch.inference_mode(False), torch.enable_grad():
-                low, high = _range(measure, self.shape, *self.flat, self.device)
+                low, high = _range(measure, self.shape, *tensors)
+        elif len(limits) != 2 or not limits[0] < limits[1]:
+            raise InputError(
+                f"value_range must be two numbers, the lower one first; got {limits}"
+            )
         else:
-            low, high = _limits(self.recipe.value_range)
+            low, high = limits
         return low, high - low
 
 
@@ -261,20 +283,6 @@ def _plan(recipe: RestoreRecipe, model: _Model, analysis: Analysis) -> Plan:
         "values measured": [m.size for m in model.measured],
     }
     return Plan(problem, to_units, details=details)
-
-
-def _flat(
-    measured: Sequence[Float], spreads: Sequence[float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all measurements as one, (1, 1, N), with their weights and units."""
-    import torch
-
-    data = torch.cat([torch.from_numpy(m.reshape(-1)) for m in measured])
-    pairs = zip(measured, spreads, strict=True)
-    units = torch.cat([torch.full((m.size,), spread) for m, spread in pairs])
-    weight = torch.isfinite(data).float()
-    data = torch.nan_to_num(data, 0.0)
-    return data[None, None], weight[None, None], units[None, None]
 
 
 class _Measure:
@@ -351,48 +359,21 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def _spreads(sigma: tuple[float, ...] | None, measured: Sequence[Float]) -> list[float]:
-    """Return the unit of every measurement's errors."""
-    if sigma is None:
-        spreads = [float(np.nanstd(m)) for m in measured]
-        levels = [abs(float(np.nanmean(m))) for m in measured]
-        return [s or a or 1.0 for s, a in zip(spreads, levels, strict=True)]
-    if len(sigma) not in (1, len(measured)):
-        raise InputError(
-            f"sigma must be one number or one for each of the {len(measured)} "
-            f"measurements; got {len(sigma)}"
-        )
-    if min(sigma) <= 0:
-        raise InputError(f"sigma must be positive; got {min(sigma)}")
-    return list(sigma) if len(sigma) > 1 else [sigma[0]] * len(measured)
-
-
-def _limits(given: tuple[float, ...]) -> tuple[float, float]:
-    if len(given) != 2 or not given[0] < given[1]:
-        raise InputError(
-            f"value_range must be two numbers, the lower one first; got {given}"
-        )
-    return given[0], given[1]
-
-
 def _range(
     measure: _Measure,
     shape: tuple[int, ...],
     data: Tensor,
     weight: Tensor,
     units: Tensor,
-    device: Any,
 ) -> tuple[float, float]:
     """Estimate the range of the image from steps of least squares."""
     import torch
 
-    data, weight, units = (t.to(device) for t in (data, weight, units))
-
     def residual(image: Tensor) -> Tensor:
         return (measure(image) - data) / units * weight
 
-    level = _best_constant(residual, torch.zeros(1, *shape, device=device))
-    x = torch.full((1, *shape), level, device=device)
+    level = _best_constant(residual, torch.zeros(1, *shape, device=data.device))
+    x = torch.full((1, *shape), level, device=data.device)
     x = _nearer(residual, x, max(abs(level), 1.0))
     low, high = (float(v) for v in np.percentile(x.cpu().numpy(), [0.5, 99.5]))
     if not np.isfinite([low, high]).all():

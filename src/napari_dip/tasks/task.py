@@ -304,8 +304,8 @@ class Job:
         side = side_of(recipe.tile, self.layout.sides)
         if self.reach is None or side is None:
             return None
-        wide = side + 2 * self.reach > WHOLE
-        if recipe.tile == "auto" and (wide or recipe.preset == "paper"):
+        larger = side + 2 * self.reach > WHOLE
+        if recipe.tile == "auto" and (larger or recipe.preset == "paper"):
             return None
         return side
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 from napari.layers import Image, Labels, Layer
-from qtpy.QtWidgets import QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.blend import BlendRecipe
@@ -40,9 +39,7 @@ class CutInput(MaskInput):
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask, on the pixels of the foreground."""
         labels = chosen_labels(self.labels.value)
-        layer, foreground = self.layer, self.foreground.layer
-        assert layer is not None
-        assert foreground is not None
+        layer, foreground = self.chosen_layer, self.foreground.chosen_layer
         check_painted(layer, self.purpose)
         shift(layer, foreground)  # raises here, before anything runs
         return partial(mask_of, layer, foreground, labels, moved=True)
@@ -50,17 +47,13 @@ class CutInput(MaskInput):
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the mask, in napari's console."""
         labels = chosen_labels(self.labels.value)
-        layer, foreground = self.layer, self.foreground.layer
-        assert layer is not None
-        assert foreground is not None
+        layer, foreground = self.chosen_layer, self.foreground.chosen_layer
         names = [f"viewer.layers[{a.name!r}]" for a in (layer, foreground)]
         return f"mask_of({', '.join(names)}, {labels}, moved=True)"
 
     def file(self, crop: Crop) -> str:
         """Return the file of the mask; see `ImageInput.file`."""
-        layer, foreground = self.layer, self.foreground.layer
-        assert layer is not None
-        assert foreground is not None
+        layer, foreground = self.chosen_layer, self.foreground.chosen_layer
         same = layer.data.shape == foreground.data.shape[: layer.ndim]
         if not same or any(shift(layer, foreground)):
             raise InputError(
@@ -99,8 +92,8 @@ class BlendWidget(TaskWidget):
         "The result is a picture, not a measurement."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         mask = self.inputs["mask"]
         assert isinstance(mask, CutInput)
         mask.foreground = self.inputs["foreground"]

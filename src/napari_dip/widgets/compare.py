@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
@@ -21,7 +21,7 @@ from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController, Work
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.results import Index, ResultLayer, insert
 
 _log = logging.getLogger(__name__)
@@ -52,8 +52,6 @@ class Comparison(QWidget):
         Names of the classical methods.
     residual_makes_sense : bool
         Whether input minus result is what the task removed.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     def __init__(
@@ -62,9 +60,8 @@ class Comparison(QWidget):
         work: Callable[[], Work],
         methods: tuple[str, ...],
         residual_makes_sense: bool = True,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.controller, self.work = controller, work
         self.before: tuple[ResultLayer, bool, bool] | None = None
         self.before_button = button(
@@ -87,17 +84,11 @@ class Comparison(QWidget):
             "Run classical method",
             "Run a well-known method without a network on the same layer.",
         )
-        first, second = QHBoxLayout(), QHBoxLayout()
-        first.addWidget(self.before_button)
-        first.addWidget(self.residual_button)
-        first.addWidget(self.uncertainty_button)
-        second.addWidget(self.methods.native)
-        second.addWidget(self.classic_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(first)
-        layout.addWidget(self.reading)
-        layout.addLayout(second)
+        own = side_by_side(
+            self.before_button, self.residual_button, self.uncertainty_button
+        )
+        classic = side_by_side(self.methods.native, self.classic_button)
+        fill(self, own, self.reading, classic)
 
         self.before_button.toggled.connect(self._toggle)
         self.residual_button.clicked.connect(self._residual)
@@ -113,9 +104,7 @@ class Comparison(QWidget):
         """Enable the buttons that make sense for the result."""
         last = self.controller.last
         if self.before is not None and self.before[0] is not last:
-            self.before_button.setChecked(
-                False
-            )  # makes the same layers visible as before
+            self.before_button.setChecked(False)  # shows the same layers as before
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
         unknown = last is not None and last.deviation is None
@@ -205,7 +194,8 @@ class Comparison(QWidget):
             multiscale=False,
             **keywords,
         )
-        layer.contrast_limits = limits  # those from the least to the most can be chosen
+        # Set later, so that the slider offers all values.
+        layer.contrast_limits = limits
         insert(self.controller.viewer.layers, [result.layer], layer)
 
     def _classic(self) -> None:

@@ -257,7 +257,7 @@ class RunController(QObject):
         warnings = [w for w in fit.warnings if MAX_SECONDS not in w]
         text = summary(fit)
         if result.not_begun:
-            # They are empty here.
+            # The text says so, and that the layer is empty there.
             warnings = [w for w in warnings if NOT_BEGUN not in w]
             text += f" {in_words(result.not_begun, result.planes)}"
             result.show_begun(self.viewer.dims)

@@ -16,16 +16,10 @@ Check = tuple[int, int, float, float]
 
 
 class Curve(QWidget):
-    """A plot of the checks of a fit, logarithmic if all values are positive.
+    """A plot of the checks of a fit, logarithmic if all values are positive."""
 
-    Parameters
-    ----------
-    parent : QWidget, optional
-        The Qt parent.
-    """
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.checks: list[Check] = []
         self.chosen = 0
         self.score_name = ""

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from qtpy.QtWidgets import QWidget
-
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.controller import Work
@@ -36,8 +34,8 @@ class DeconvolveWidget(TaskWidget):
         "and doubled edges. What the optics did not let through is a guess."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         psf = self.inputs["psf"]
         assert isinstance(psf, PSFInput)
         psf.make.changed.connect(lambda _: self.open_psf_panel())

@@ -19,12 +19,11 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
-from napari_dip.widgets.parts import folded
+from napari_dip.widgets.parts import fill, folded
 
 FIRST_NUMBERS = {
     "iterations": 500,
@@ -219,14 +218,12 @@ class Fields(QWidget):
     ----------
     kind : type of Parameters
         The parameters.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     changed = Signal()
 
-    def __init__(self, kind: type[Parameters], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, kind: type[Parameters]) -> None:
+        super().__init__()
         self.kind = kind
         self.fields: dict[str, Field] = {}
         basic, inside = QWidget(), QWidget()
@@ -239,10 +236,7 @@ class Fields(QWidget):
             forms[p.advanced].addRow(*row(label_of(p.name), field.widget, p.help))
             field.widget.changed.connect(lambda *_: self.changed.emit())
         self.advanced = folded("Advanced", inside)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(basic)
-        layout.addWidget(self.advanced)
+        fill(self, basic, self.advanced)
         self.advanced.setVisible(any(p.advanced for p in kind.parameters()))
 
     def values(self) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from qtpy.QtWidgets import QWidget
-
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.masks import MaskInput
 from napari_dip.widgets.task import TaskWidget
@@ -30,8 +28,8 @@ class InpaintWidget(TaskWidget):
         "damage: what is left at its border would be continued inwards."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         mask = self.inputs["mask"]
         assert isinstance(mask, MaskInput)
         self.mask_input = mask

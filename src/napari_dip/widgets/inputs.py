@@ -71,6 +71,18 @@ class ImageInput:
         # napari gives plugins its layers in proxies.
         return getattr(self.combo.value, "__wrapped__", self.combo.value)
 
+    @property
+    def chosen_layer(self) -> Layer:
+        """The chosen layer, where there is one."""
+        layer = self.layer
+        assert layer is not None
+        return layer
+
+    @property
+    def ready(self) -> bool:
+        """Whether something is chosen."""
+        return self.layer is not None
+
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now."""
         by_user = self.by_user
@@ -135,8 +147,7 @@ class ImageInput:
         InputError
             If the layers do not lie on each other.
         """
-        layer = self.layer
-        assert layer is not None
+        layer = self.chosen_layer
         if not self.aligned:
             return partial(read, array_of(layer), ())
         if layer != source:
@@ -145,16 +156,14 @@ class ImageInput:
 
     def _part(self, source: Layer, crop: Crop) -> Crop:
         """Return the crop for the array of the chosen layer."""
-        layer = self.layer
-        assert layer is not None
+        layer = self.chosen_layer
         colours = array_of(layer).ndim - layer.ndim
         part = matching(crop[: source.ndim], sides_of(layer))
         return part + (slice(None),) * colours
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the array, in napari's console."""
-        layer = self.layer
-        assert layer is not None
+        layer = self.chosen_layer
         data = f"viewer.layers[{layer.name!r}].data"
         if getattr(layer, "multiscale", False):
             data += "[0]"
@@ -170,12 +179,11 @@ class ImageInput:
         InputError
             If a file of the layer would not hold exactly this array.
         """
-        assert self.layer is not None
         if self.aligned and any(c != slice(None) for c in crop):
             raise InputError(
                 "A command restores whole files: choose all planes, or copy Python."
             )
-        return file_of(self.layer)
+        return file_of(self.chosen_layer)
 
 
 class AnyImageInput(ImageInput):

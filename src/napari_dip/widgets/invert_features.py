@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from napari_dip.errors import InputError
-from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.layers import Crop
-from napari_dip.widgets.models import ModelInput, no_functions
+from napari_dip.widgets.models import ModelInput
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -30,15 +27,3 @@ class InvertFeaturesWidget(TaskWidget):
         "Mean, std and size must be those that the model was trained with. What the "
         "layer does not know is made up by the prior: do not take it for the image."
     )
-
-    def work(self, crop: Crop | None = None) -> Work:
-        """Return what Run would do now; see `TaskWidget.work`."""
-        source = self.source
-        if source is None:
-            raise InputError("There is no image layer: open or add one first.")
-        recipe = self.recipe()
-        crop = self.crop(recipe) if crop is None else crop
-        arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
-        return Work(
-            recipe, source, crop, arrays | no_functions(self.task), {"image": source}
-        )

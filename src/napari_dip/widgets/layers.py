@@ -91,7 +91,7 @@ def z_spacing_of(layer: Layer) -> float | None:
     if len(last) < 3:
         return None
     (apart, unit), _, (pixel, pixel_unit) = last
-    if unit == pixel_unit:  # whatever it is
+    if unit == pixel_unit:  # known or not
         return relative(float(apart), float(pixel))
     return z_spacing(sizes(layer))
 
@@ -162,7 +162,7 @@ def shown_part(layer: Image, leading: Sequence[int], dims: Any) -> Crop:
     """
     crop = list(shown_plane(layer, leading, dims))
     if dims.ndisplay == 3:
-        return tuple(crop)  # seen from anywhere: all of it
+        return tuple(crop)  # in 3-D the canvas shows all of it
     corners = np.asarray(layer.corner_pixels, float)
     if layer.multiscale:
         corners = corners * np.asarray(layer.downsample_factors[layer.data_level])

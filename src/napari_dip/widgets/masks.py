@@ -114,8 +114,7 @@ class MaskInput(ImageInput):
 
         None stands for a layer whose pixels would have to be read for that.
         """
-        layer = self.layer
-        assert layer is not None
+        layer = self.chosen_layer
         data = array_of(layer)
         if not isinstance(layer, Labels):
             corners = data if isinstance(layer, Points) else data[0]
@@ -129,8 +128,7 @@ class MaskInput(ImageInput):
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
-        layer, chosen = self.layer, chosen_labels(self.labels.value)
-        assert layer is not None
+        layer, chosen = self.chosen_layer, chosen_labels(self.labels.value)
         check_painted(layer, self.purpose)
         if not isinstance(layer, Labels):
             # Rasterised here: the user may change shapes while a thread reads them.
@@ -148,8 +146,7 @@ class MaskInput(ImageInput):
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the mask, in napari's console."""
-        layer, chosen = self.layer, chosen_labels(self.labels.value)
-        assert layer is not None
+        layer, chosen = self.chosen_layer, chosen_labels(self.labels.value)
         arguments = [f"viewer.layers[{n!r}]" for n in (layer.name, source.name)]
         if chosen:
             arguments.append(repr(chosen))

@@ -7,14 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtWidgets import QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput
-from napari_dip.widgets.layers import Crop, whole
-from napari_dip.widgets.models import ModelInput, no_functions
+from napari_dip.widgets.models import ModelInput
 from napari_dip.widgets.task import TaskWidget
 
 MEANINGLESS = ("channel_axis", "spatial_dims", "dtype")
@@ -38,8 +35,8 @@ class MaximizeActivationWidget(TaskWidget):
         "another seed gives another one."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         self.compare_section.hide()
         for name in MEANINGLESS:
             field = self.fields.fields[name].widget.native
@@ -62,10 +59,3 @@ class MaximizeActivationWidget(TaskWidget):
     def recipe(self) -> Recipe:
         """Return what is filled in, with float32: no input has a type to keep."""
         return dataclasses.replace(self.fields.recipe(), dtype="float32")
-
-    def work(self, crop: Crop | None = None) -> Work:
-        """Return what Run would do now; see `TaskWidget.work`."""
-        recipe, source = self.recipe(), self.source
-        crop = whole(source) if crop is None else crop
-        arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
-        return Work(recipe, source, crop, arrays | no_functions(self.task), {})

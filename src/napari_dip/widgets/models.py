@@ -9,7 +9,6 @@ from magicgui.widgets import LineEdit
 from napari.layers import Layer
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.run import get
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import Crop
 
@@ -56,6 +55,11 @@ class ModelInput(ImageInput):
     def layer(self) -> Layer | None:
         """None, because no layer holds a model."""
         return None
+
+    @property
+    def ready(self) -> bool:
+        """True: `array` says what is wrong with the text."""
+        return True
 
     def reset_choices(self, event: Any = None) -> None:
         """Do nothing: there is no choice of layers."""
@@ -106,8 +110,3 @@ class ModelInput(ImageInput):
                 "function@weights; this one is in memory only. Copy Python instead."
             )
         return self.text
-
-
-def no_functions(task: str) -> dict[str, Callable[[], None]]:
-    """Return None for each optional function of a task: a panel offers none."""
-    return dict.fromkeys(get(task).functions, lambda: None)

@@ -14,7 +14,7 @@ from napari_dip.widgets import settings
 from napari_dip.widgets.fields import Fields
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY
-from napari_dip.widgets.parts import VerticalArea, button, folded, wrapped
+from napari_dip.widgets.parts import VerticalArea, button, fill, folded, wrapped
 
 OF_THE_LAYER = ("channel_axis", "spatial_dims")
 """Parameters that suit one layer and not the next, and are not remembered."""
@@ -29,20 +29,13 @@ class ParameterPanel(QWidget):
         The viewer; napari passes it to parameters of this name.
     kind : type of Parameters
         The parameters that can be filled in.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     about: ClassVar[str]
     """What it does to an image, and what it cannot do, in a few sentences."""
 
-    def __init__(
-        self,
-        napari_viewer: Any,
-        kind: type[Parameters],
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, napari_viewer: Any, kind: type[Parameters]) -> None:
+        super().__init__()
         self.viewer = napari_viewer
         self.inputs: dict[str, ImageInput] = {}
         self.fields = Fields(kind)
@@ -67,9 +60,7 @@ class ParameterPanel(QWidget):
         for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
         layout.addStretch()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(VerticalArea(inside))
+        fill(self, VerticalArea(inside))
 
     def _scripts(self) -> QWidget:
         """Return the buttons that turn a run into text, and a recipe into fields."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QFrame,
+    QHBoxLayout,
     QLabel,
+    QLayout,
     QPushButton,
     QScrollArea,
     QSizePolicy,
     QStyle,
+    QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
@@ -35,6 +38,25 @@ def wrapped(text: str = "") -> QLabel:
     policy.setHeightForWidth(True)
     label.setSizePolicy(policy)
     return label
+
+
+def fill(widget: QWidget, *parts: QWidget | QLayout) -> None:
+    """Put parts below each other into a widget, without margins."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        if isinstance(part, QLayout):
+            layout.addLayout(part)
+        else:
+            layout.addWidget(part)
+
+
+def side_by_side(*parts: QWidget, widest: QWidget | None = None) -> QHBoxLayout:
+    """Return parts beside each other; one takes the width that is left, if given."""
+    layout = QHBoxLayout()
+    for part in parts:
+        layout.addWidget(part, stretch=int(part is widest))
+    return layout
 
 
 class Section(QCollapsible):

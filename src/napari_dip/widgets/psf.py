@@ -10,9 +10,9 @@ import numpy as np
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QWidget
 
-from napari_dip.errors import FitError, InputError
+from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
 from napari_dip.io.psf import differ, size_warning
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
@@ -22,27 +22,27 @@ from napari_dip.tasks.microscope_psf import (
     slices_for,
 )
 from napari_dip.tasks.recipe import Parameters
-from napari_dip.widgets import scripting, settings
+from napari_dip.widgets import scripting
 from napari_dip.widgets.fields import row
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
-from napari_dip.widgets.panel import MakingPanel, changed
+from napari_dip.widgets.panel import MakingPanel
+from napari_dip.widgets.parts import fill
 from napari_dip.widgets.results import insert
+from napari_dip.widgets.worker import torch_errors
 
 
 class PsfWidget(QWidget):
     """Make a point spread function, from the optics of a microscope or from beads."""
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
         self.microscope = MicroscopePanel(napari_viewer)
         self.beads = BeadPanel(napari_viewer)
         self.tabs = QTabWidget()
         self.tabs.addTab(self.microscope, "Microscope")
         self.tabs.addTab(self.beads, "Beads")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tabs)
+        fill(self, self.tabs)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now; napari calls this when they change."""
@@ -59,8 +59,8 @@ class PsfPanel(MakingPanel):
     tip: ClassVar[str]
     """What the layer is for."""
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, self.kind, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer, self.kind)
         self.image = ImageInput("image", napari_viewer, self.tip)
         self.inputs = {"image": self.image}
         for i, entry in enumerate(self.image.rows):
@@ -91,7 +91,7 @@ class PsfPanel(MakingPanel):
         except InputError as error:
             self._say(str(error))
             return
-        settings.remember(parameters.task, changed(parameters))
+        self.remember()
         self.run_button.setEnabled(False)
         self._say("Computing")
         slots = {"returned": self._show, "errored": self._failed}
@@ -225,7 +225,5 @@ def _grid(source: Layer, n: int) -> dict[str, Any]:
 
 def _made(make: Callable[[], tuple[Image, str]]) -> tuple[Image, str]:
     """Make a PSF in a thread."""
-    try:
+    with torch_errors():
         return make()
-    except RuntimeError as error:  # of torch; napari's workers ignore it
-        raise FitError(f"{type(error).__name__}: {error}") from error

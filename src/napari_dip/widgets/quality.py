@@ -6,6 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
+from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import duration
 
@@ -52,15 +53,13 @@ class Quality(QWidget):
     ----------
     task : str
         Name of the task.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     chosen = Signal(str)
     """Emitted when the user moves the slider."""
 
-    def __init__(self, task: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, task: str) -> None:
+        super().__init__()
         self.choices = qualities(task)
         self.names = list(self.choices)
         self.slider = QSlider(Qt.Orientation.Horizontal)
@@ -99,10 +98,9 @@ class Quality(QWidget):
             for name, choice in self.choices.items()
             if all(values.get(key) == value for key, value in choice.items())
         ]
-        self.slider.blockSignals(True)
         if same:
-            self.slider.setValue(self.names.index(same[0]))
-        self.slider.blockSignals(False)
+            with signals_blocked(self.slider):
+                self.slider.setValue(self.names.index(same[0]))
         for label in self.labels.values():
             label.setEnabled(bool(same))
         return same[0] if same else None

@@ -195,7 +195,7 @@ def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
 
 
 def _shown_white(data: Any, header: Header) -> bool:
-    """Whether colours go beyond 1 in floats, which napari shows from 0 to 1."""
+    """Return whether floats of colours go beyond 1, where napari shows white."""
     floats = header.axes.endswith("S") and header.dtype.kind == "f"
     read = isinstance(data, np.ndarray) and data.shape[-1] == 3
     return floats and read and bool(data.max() > 1)

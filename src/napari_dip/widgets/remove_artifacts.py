@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Image
-from qtpy.QtWidgets import QWidget
 
 from napari_dip.io import files
 from napari_dip.tasks.recipe import Recipe
@@ -37,8 +36,8 @@ class RemoveArtifactsWidget(TaskWidget):
         "edges in the residual."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         self.inputs["image"].combo.changed.connect(self._take_tables)
 
     def _take_tables(self, _: Any = None) -> None:

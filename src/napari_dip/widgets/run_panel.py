@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_dip.widgets.controller import (
     ENDING,
@@ -16,7 +16,7 @@ from napari_dip.widgets.controller import (
     duration,
 )
 from napari_dip.widgets.curve import Curve
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.worker import Report
 
 STOP, LEAVE_OUT = "Stop and keep best", "Leave filters out"
@@ -32,14 +32,10 @@ class RunPanel(QWidget):
     ----------
     controller : RunController
         The controller that the other buttons act on.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
-    def __init__(
-        self, controller: RunController, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, controller: RunController) -> None:
+        super().__init__()
         self.controller = controller
         self.run_button = button("Run", "Start; the result is a new layer.")
         self.try_button = button(
@@ -78,20 +74,16 @@ class RunPanel(QWidget):
         """Seconds that finishing an image takes, as far as known."""
         self.has_failed = False
 
-        starts, buttons = QHBoxLayout(), QHBoxLayout()
-        starts.addWidget(self.run_button, stretch=1)
-        starts.addWidget(self.try_button)
-        for each in (self.pause_button, self.stop_button, self.cancel_button):
-            buttons.addWidget(each)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.estimate)
-        layout.addLayout(starts)
-        layout.addLayout(buttons)
-        layout.addWidget(self.bar)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.quality)
-        layout.addWidget(self.curve)
+        fill(
+            self,
+            self.estimate,
+            side_by_side(self.run_button, self.try_button, widest=self.run_button),
+            side_by_side(self.pause_button, self.stop_button, self.cancel_button),
+            self.bar,
+            self.progress,
+            self.quality,
+            self.curve,
+        )
 
         self.pause_button.clicked.connect(controller.toggle_pause)
         self.stop_button.clicked.connect(self._stop)

@@ -10,9 +10,8 @@ import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QWidget
 
-from napari_dip.errors import FitError, InputError
+from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
 from napari_dip.machine import load_torch
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
@@ -20,7 +19,7 @@ from napari_dip.widgets import scripting, turns
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.results import insert
-from napari_dip.widgets.worker import threads
+from napari_dip.widgets.worker import threads, torch_errors
 
 
 class SamplePriorWidget(MakingPanel):
@@ -35,8 +34,8 @@ class SamplePriorWidget(MakingPanel):
         "give large smooth shapes, few of them fine grain."
     )
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, SampleParameters, parent)
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer, SampleParameters)
         self._fill_with_run("Draw a sample; it is a new layer.")
         self.turn = object()
         """The owner of this panel's place in the queue of fits; see `turns`."""
@@ -97,8 +96,5 @@ def _draw(
     load_torch()
     from napari_dip.prior.runtime import threads_here
 
-    try:
-        with threads_here.set(threads()):
-            return parameters, sample_prior(**dataclasses.asdict(parameters))
-    except RuntimeError as error:  # of torch; napari's workers ignore it
-        raise FitError(f"{type(error).__name__}: {error}") from error
+    with torch_errors(), threads_here.set(threads()):
+        return parameters, sample_prior(**dataclasses.asdict(parameters))

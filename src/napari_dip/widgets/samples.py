@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage, signal, special
+from skimage.measure import block_reduce
 
 from napari_dip.io.image import JpegTables
 from napari_dip.io.raster import jpeg_tables
@@ -273,9 +274,7 @@ def _camera(photons: Array, rng: np.random.Generator) -> Array:
 
 def _smaller(photo: Array, factor: int) -> Array:
     """Average squares of pixels, as a camera with larger pixels does."""
-    height, width, colours = photo.shape
-    squares = photo.reshape(height // factor, factor, width // factor, factor, colours)
-    return _bytes(squares.mean((1, 3)) / 255)
+    return _bytes(block_reduce(photo, (factor, factor, 1), np.mean) / 255)
 
 
 def _bytes(values: Array) -> Array:

@@ -6,16 +6,15 @@ from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QHBoxLayout,
     QLabel,
     QSlider,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController, connect
-from napari_dip.widgets.parts import button, wrapped
+from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.trajectory import Snapshot
 
 GO_ON = (
@@ -49,17 +48,14 @@ class Scrubber(QWidget):
         The controller of the fit.
     ends : tuple of str
         The words at the ends of the slider.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     def __init__(
         self,
         controller: RunController,
         ends: tuple[str, str] = ("less detail", "more"),
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.controller = controller
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
@@ -86,23 +82,15 @@ class Scrubber(QWidget):
         self.more.setSuffix(" iterations")
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
-        above = QHBoxLayout()
-        above.addWidget(QLabel(ends[0]))
-        above.addWidget(self.slider, stretch=1)
-        above.addWidget(QLabel(ends[1]))
-        below = QHBoxLayout()
-        below.addWidget(self.label, stretch=1)
-        below.addWidget(self.keep_button)
         self.reason = wrapped()
-        last = QHBoxLayout()
-        last.addWidget(self.more)
-        last.addWidget(self.go_on_button, stretch=1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(above)
-        layout.addLayout(below)
-        layout.addLayout(last)
-        layout.addWidget(self.reason)
+        early, late = (QLabel(text) for text in ends)
+        fill(
+            self,
+            side_by_side(early, self.slider, late, widest=self.slider),
+            side_by_side(self.label, self.keep_button, widest=self.label),
+            side_by_side(self.more, self.go_on_button, widest=self.go_on_button),
+            self.reason,
+        )
 
         self.slider.valueChanged.connect(self._look)
         self.keep_button.clicked.connect(self._keep)
@@ -127,11 +115,7 @@ class Scrubber(QWidget):
             self.moments = list(self.controller.trajectory.of(self.index))
             if self.controller.last is not None and self.moments:
                 self.moments.insert(self._place_of_result(), None)
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(len(self.moments) - 1, 0))
-        self.slider.setValue(self._now())
-        self.slider.blockSignals(False)
-        self._offer()
+        self._point_at(self._now())
 
     def _place_of_result(self) -> int:
         """Return the place of the result among the snapshots."""
@@ -163,11 +147,14 @@ class Scrubber(QWidget):
         self.moments = list(self.controller.trajectory.of(report.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(len(self.moments) - 1, 0))
-        where = len(self.moments) - 1 if following else self.moments.index(looked_at)
-        self.slider.setValue(where)
-        self.slider.blockSignals(False)
+        last = len(self.moments) - 1
+        self._point_at(last if following else self.moments.index(looked_at))
+
+    def _point_at(self, place: int) -> None:
+        """Give the slider a place for every snapshot, and move it to one of them."""
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, max(len(self.moments) - 1, 0))
+            self.slider.setValue(place)
         self._offer()
 
     def _looked_at(self) -> Snapshot | None:

@@ -62,8 +62,6 @@ class TaskWidget(ParameterPanel):
     ----------
     napari_viewer : napari.Viewer
         The viewer; napari passes it to parameters of this name.
-    parent : QWidget, optional
-        The Qt parent.
     """
 
     task: ClassVar[str]
@@ -87,9 +85,9 @@ class TaskWidget(ParameterPanel):
     in_parts: ClassVar[bool] = True
     """Whether a part of the image can be restored by itself."""
 
-    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, napari_viewer: Any) -> None:
         task = get(self.task)
-        super().__init__(napari_viewer, task.recipe, parent)
+        super().__init__(napari_viewer, task.recipe)
         self.controller = RunController(napari_viewer, self)
         self.inputs = {
             name: kind(name, napari_viewer, task.arrays[name])
@@ -308,7 +306,7 @@ class TaskWidget(ParameterPanel):
             If something is missing or does not fit.
         """
         for name, given in self.inputs.items():
-            if given.layer is None:
+            if not given.ready:
                 label = label_of(name)
                 what = label if label.isupper() else label.lower()
                 raise InputError(
@@ -320,11 +318,14 @@ class TaskWidget(ParameterPanel):
         recipe = self.recipe()
         part = crop is not None
         crop = self.crop(recipe) if crop is None else crop
+        arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
+        # A panel offers none of the functions that a task can be given.
+        arrays |= dict.fromkeys(get(self.task).functions, lambda: None)
         return Work(
             recipe=self.for_part(recipe) if part else recipe,
             source=source,
             crop=crop,
-            arrays={n: g.array(source, crop) for n, g in self.inputs.items()},
+            arrays=arrays,
             layers={n: g.layer for n, g in self.inputs.items() if g.layer is not None},
             part=part,
         )

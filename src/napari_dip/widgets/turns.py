@@ -11,21 +11,14 @@ from collections.abc import Callable
 _queue: list[tuple[object, Callable[[], None]]] = []
 
 
-def take(owner: object, begin: Callable[[], None]) -> bool:
+def take(owner: object, begin: Callable[[], None]) -> None:
     """Call `begin` now if nothing runs, else when all fits before it have ended.
 
     For the main thread only.  Every owner must call `leave` once, also while it waits.
-
-    Returns
-    -------
-    bool
-        Whether `begin` was called now.
     """
     _queue.append((owner, begin))
-    if len(_queue) > 1:
-        return False
-    begin()
-    return True
+    if len(_queue) == 1:
+        begin()
 
 
 def busy() -> bool:

@@ -6,7 +6,8 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,18 @@ def threads() -> int:
 
 class Cancelled(Exception):
     """Raised in the thread of a fit that the user has cancelled."""
+
+
+@contextmanager
+def torch_errors() -> Iterator[None]:
+    """Turn a RuntimeError of torch into a `FitError`.
+
+    napari's workers ignore a RuntimeError, so that they would never end.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise FitError(f"{type(error).__name__}: {error}") from error
 
 
 class Control:
@@ -180,7 +193,7 @@ def begin(
 
 def start(
     control: Control, begin: Begin, interval: float, connect: dict[str, Any]
-) -> FitWorker:
+) -> None:
     """Start `restoring` in a thread; `connect` maps the worker's signals to slots."""
     worker = create_worker(
         restoring,
@@ -193,7 +206,6 @@ def start(
     )
     worker.control = control
     worker.start()
-    return worker
 
 
 def restoring(
