@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from napari_dip.errors import FileError
-from napari_dip.io import files, limits
+from napari_dip.io import coded_size, files, limits
 from napari_dip.io.expansion import expands_beyond
 
 library = pytest.importorskip("zarr")
@@ -499,35 +499,88 @@ def test_strip_that_expands_beyond_its_size(tmp_path, name):
         files.read(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(
-    ("name", "side"),
-    [
-        ("png", 64),
-        ("png", 3000),
-        ("png", 15_000),
-        ("jpeg", 64),
-        ("jpeg", 3000),
-        ("jpeg2000", 64),
-        ("jpeg2000", 3000),
-        ("webp", 3000),
-    ],
-)
-def test_strip_that_is_a_larger_image(tmp_path, name, side):
+def encoded(name, pixels):
+    """Return pixels of gray as an image of the compression of a TIFF."""
     encode = {
-        "png": imagecodecs.png_encode,
-        "jpeg": imagecodecs.jpeg_encode,
-        "jpeg2000": imagecodecs.jpeg2k_encode,
-        "webp": lambda gray: imagecodecs.webp_encode(np.dstack([gray] * 3)),
-    }[name]
-    strip(tmp_path / "a.tif", encode(np.zeros((side, side), "u1")), compression="png")
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
-        compression = tif.pages[0].tags["Compression"]
-        compression.overwrite(int(tifffile.COMPRESSION[name.upper()]))
+        "PNG": imagecodecs.png_encode,
+        "JPEG": imagecodecs.jpeg_encode,
+        "OJPEG": imagecodecs.jpeg_encode,
+        "ALT_JPEG": imagecodecs.jpeg_encode,
+        "JPEG_LOSSY": imagecodecs.ljpeg_encode,
+        "JPEG2000": imagecodecs.jpeg2k_encode,
+        "JPEGXL": imagecodecs.jpegxl_encode,
+        "JPEGXR": imagecodecs.jpegxr_encode,
+        "LERC": imagecodecs.lerc_encode,
+    }
+    if name.startswith("WEBP"):
+        return imagecodecs.webp_encode(np.dstack([pixels] * 3))
+    return encode[name](pixels)
+
+
+IMAGES = ["PNG", "JPEG", "OJPEG", "ALT_JPEG", "JPEG_LOSSY", "JPEG2000", "JPEGXL"]
+IMAGES += ["JPEGXR", "LERC", "WEBP", "WEBP_DEPRECATED"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("side", [64, 3000])
+def test_strip_that_is_a_larger_image(tmp_path, name, side):
+    content = encoded(name, np.zeros((side, side), "u1"))
+    compressed_strip(tmp_path / "a.tif", name, content)
     if side == 64:
         assert files.read(tmp_path / "a.tif").data.shape == (64, 64)
         return
+    for read in (files.read, lambda path: files.open_image(path).data[:9, :9]):
+        with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+            read(tmp_path / "a.tif")
+
+
+def test_strip_that_is_an_image_beyond_the_limit_of_pillow(tmp_path):
+    content = imagecodecs.png_encode(np.zeros((15_000, 15_000), "u1"))
+    compressed_strip(tmp_path / "a.tif", "PNG", content)
     with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
         files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_strip_that_does_not_say_its_size(tmp_path, name):
+    compressed_strip(tmp_path / "a.tif", name, b"no image at all" * 10)
+    with pytest.raises(FileError, match="does not say how large its image is"):
+        files.read(tmp_path / "a.tif")
+
+
+def compressed_strip(path, name, content):
+    """Write a TIFF of 64 x 64 pixels whose strip is of a compression."""
+    strip(path, content, compression="png")
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        compression = tif.pages[0].tags["Compression"]
+        compression.overwrite(int(tifffile.COMPRESSION[name]))
+
+
+def test_codestream_larger_than_what_holds_it_says(tmp_path):
+    content = imagecodecs.jpeg2k_encode(np.zeros((3000, 3000), "u1"), codecformat="jp2")
+    side = (3000).to_bytes(4, "big")
+    first = content.index(side * 2)  # in the box of the header
+    small = (64).to_bytes(4, "big")
+    content = content[:first] + small * 2 + content[first + 8 :]
+    compressed_strip(tmp_path / "a.tif", "JPEG2000", content)
+    with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+        files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (64, 80), (300, 301), (48, 64), (9, 2000)])
+def test_sizes_of_coded_images(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, "u1")
+    count = shape[0] * shape[1]
+    jpeg_xl = partial(imagecodecs.jpegxl_encode, lossless=True)
+    assert coded_size.jpeg_xl(jpeg_xl(pixels)) == count
+    assert coded_size.jpeg_xl(jpeg_xl(pixels, usecontainer=True)) == count
+    assert coded_size.jpeg_xr(imagecodecs.jpegxr_encode(pixels)) == count
+    assert coded_size.lerc(imagecodecs.lerc_encode(pixels)) == count
+    for form in ("jp2", "j2k"):
+        content = imagecodecs.jpeg2k_encode(pixels, codecformat=form)
+        assert coded_size.jpeg_2000(content) == count
+    for encode in (imagecodecs.jpeg8_encode, imagecodecs.ljpeg_encode):
+        assert coded_size.jpeg(encode(pixels)) == count
 
 
 def test_planar_configuration_that_does_not_exist(tmp_path):

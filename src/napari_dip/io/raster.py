@@ -70,9 +70,9 @@ def pixels_in(content: bytes) -> int:
     Parameters
     ----------
     content : bytes
-        The beginning of a PNG, JPEG, JPEG 2000 or WebP.
+        The beginning of a PNG or WebP.
     """
-    formats = (*_FORMATS, "JPEG2000", "WEBP")
+    formats = ("PNG", "WEBP")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
