@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import time
 import zlib
 from functools import partial
 
@@ -12,6 +13,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 from napari_dip.errors import FileError
 from napari_dip.io import coded_size, files, limits
@@ -615,3 +617,66 @@ def test_pages_in_a_circle(tmp_path, count, bigtiff):
     for read in (files.read_header, files.images_in):
         with pytest.raises(FileError, match="in a circle"):
             read(tmp_path / "a.tif")
+
+
+def png(path, pixels):
+    path.write_bytes(imagecodecs.png_encode(pixels))
+    return path
+
+
+def test_png_that_more_follows(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    with open(path, "r+b") as file:
+        file.truncate(2**34)  # takes no space on the disk
+    since = time.perf_counter()
+    assert (files.read(path).data == 7).all()
+    assert time.perf_counter() - since < 5
+
+
+def chunk(name, content):
+    checksum = zlib.crc32(name + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + name + content + checksum
+
+
+def test_png_without_an_end(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-12])
+    with open(path, "r+b") as file:
+        file.truncate(2**34)
+    assert (files.read(path).data == 7).all()
+    path.write_bytes(whole[:-12] + chunk(b"teSt", b"") * 1_000_001 + whole[-12:])
+    with pytest.raises(FileError, match="more than 1000000 chunks"):
+        files.read(path)
+
+
+def test_png_with_too_much_beside_its_pixels(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    whole = path.read_bytes()
+    for name in (b"tEXt", b"teSt", b"eXIf"):
+        head = (2**27).to_bytes(4, "big") + name
+        path.write_bytes(whole[:33] + head)
+        with open(path, "r+b") as file:
+            file.truncate(2**27 + 45)
+        with pytest.raises(FileError, match="bytes beside its pixels"):
+            files.read(path)
+
+
+def test_png_whose_pixels_take_too_much(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    path.write_bytes(path.read_bytes()[:33] + (2**30).to_bytes(4, "big") + b"IDAT")
+    with open(path, "r+b") as file:
+        file.truncate(2**30 + 45)
+    with pytest.raises(FileError, match="its pixels take 1073741869 bytes"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_image_beyond_the_limit_of_pillow(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 1000)
+    encode = {"a.png": imagecodecs.png_encode, "a.jpg": imagecodecs.jpeg_encode}[name]
+    (tmp_path / name).write_bytes(encode(np.full((64, 64), 7, "u1")))
+    assert files.read(tmp_path / name).data.shape == (64, 64)
+    monkeypatch.setattr(limits, "free_memory", lambda: 30_000)
+    with pytest.raises(FileError, match=r"shape \(64, 64\), which takes"):
+        files.read(tmp_path / name)
