@@ -1,12 +1,14 @@
 """Files in, files out, one line on stdout, and an exit code that tells the truth."""
 
 import dataclasses
+import errno
 import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image as Pillow
 import napari_dip
 from napari_dip.batch.stop import Stop
 from napari_dip.cli import commands
+from napari_dip.cli.options import local_paths
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.prior.stopping import Iterations
@@ -815,3 +818,81 @@ def test_uncertainty_that_is_unknown_is_refused_before_the_fit(
     again = ("-o", tmp_path / "c.tif", "--uncertainty", tmp_path / "d.tif", *SHORT)
     refused(call("denoise", noisy, *again), 2, "uncertainty is of images that are")
     assert not (tmp_path / "c.tif").exists()
+
+
+ADDRESS = "files are read and written on this machine only; got "
+
+
+@pytest.mark.parametrize("before", ["-o", "--output=", "-o "])
+@pytest.mark.parametrize("address", ["s3://bucket/x.ome.zarr", "HTTP://host/x.tif"])
+def test_addresses_are_no_outputs(call, noisy, tmp_path, monkeypatch, before, address):
+    monkeypatch.chdir(tmp_path)
+    output = (before + address).split(" ")
+    refused(call("denoise", noisy, *output, *SHORT), 2, ADDRESS + address)
+    assert os.listdir(tmp_path) == ["noisy.tif"]
+
+
+@pytest.mark.parametrize("command", [("denoise",), ("batch", "denoise"), ("info",)])
+def test_addresses_are_no_inputs(call, tmp_path, command):
+    output = () if command == ("info",) else ("-o", tmp_path / "a.tif")
+    for address in ("gs://bucket/x.zarr", "file://host/x.tif"):
+        refused(call(*command, address, *output), 2, ADDRESS + address)
+
+
+def test_address_of_a_local_file(call, noisy, tmp_path):
+    noisy = noisy.rename(tmp_path / "no isy.tif")
+    output = tmp_path / "clean.tif"
+    code, out, _ = call("denoise", noisy.as_uri(), "-o", output.as_uri(), *SHORT)
+    assert (code, out.count("\n")) == (0, 1)
+    assert sorted(os.listdir(tmp_path)) == ["clean.tif", "no isy.tif"]
+
+
+def test_address_of_a_scheduler_is_kept():
+    given = ["--scheduler", "tcp://host:8786", "--scheduler=tcp://host:8786"]
+    assert local_paths(given) == given
+
+
+@pytest.mark.parametrize("option", ["save-weights", "checkpoint"])
+def test_files_beside_the_result_that_cannot_be_written(
+    call, noisy, tmp_path, monkeypatch, option
+):
+    def run(path):
+        return call("denoise", noisy, "-o", tmp_path / "a.tif", f"--{option}", path)
+
+    refused(run(tmp_path / f"{'x' * 300}.safetensors"), 2, f"{option} cannot be")
+    refused(run(""), 2, f"{option} must be a file or a folder; got an empty name")
+
+    def full(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    says = f"{option} cannot be written to the folder {tmp_path}: Read-only file system"
+    refused(run(tmp_path / "no" / "such" / "a.safetensors"), 2, says)
+    assert os.listdir(tmp_path) == ["noisy.tif"]
+
+
+def test_names_that_are_too_long_for_an_input(call, noisy, tmp_path):
+    name = tmp_path / f"{'x' * 300}.tif"
+    output = ("-o", tmp_path / "a.tif")
+    refused(call("denoise", name, *output), 1, f"{name.name} cannot be read: File name")
+    result = call("denoise", noisy, *output, "--weights", name)
+    refused(result, 1, f"error: {name}: File name too long")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_signal_while_modules_are_imported():
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cyclopts':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from napari_dip.cli import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "napari-dip: stopped before anything was done\n"

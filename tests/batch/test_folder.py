@@ -50,6 +50,13 @@ def test_results_are_no_inputs(tmp_path, write):
     assert list(names(tmp_path, tmp_path, recursive=True)) == ["a.tif"]
 
 
+@pytest.mark.parametrize("given", ["in", "in/*.tif", "in/a.tif"])
+def test_results_where_all_images_are(tmp_path, write, given):
+    write(tmp_path / "in" / "a.tif")
+    with pytest.raises(InputError, match="output must be another folder"):
+        find("image", [tmp_path / given], {}, tmp_path / "in", recursive=True)
+
+
 def test_what_holds_no_image_is_refused(tmp_path, write):
     write(tmp_path / "a.tif")
     with pytest.raises(InputError, match="no file, folder or pattern"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import numpy as np
 import pytest
@@ -515,6 +516,51 @@ def test_ome_tiff_without_the_files_of_other_planes(tmp_path, axis):
     assert image.header.channel_names == ("c0",)
     _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(level, STACK[:1])
+
+
+def truncated(path):
+    tifffile.imwrite(path, STACK[1])
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+BROKEN = {
+    "empty": (lambda path: path.write_bytes(b""), "not a TIFF file"),
+    "cut in its header": (lambda path: path.write_bytes(b"II*\0\1"), "unpack"),
+    "noise": (lambda path: path.write_bytes(bytes(range(256))), "not a TIFF file"),
+    "truncated": (truncated, "its pixels end at byte"),
+    "of another shape": (
+        lambda path: tifffile.imwrite(path, STACK[1, :20]),
+        r"its shape is \(20, 48\)",
+    ),
+    "of another type": (
+        lambda path: tifffile.imwrite(path, STACK[1].astype("f4")),
+        "its type is float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("sibling", ["b & c.ome.tif", "b.ome.tif"])
+def test_ome_tiff_with_a_damaged_file_of_other_planes(tmp_path, name, sibling):
+    make, says = BROKEN[name]
+    make(tmp_path / sibling)
+    inside = planes_in("a.ome.tif", sibling.replace("&", "&amp;"), axis="Z")
+    ome_file(tmp_path / "a.ome.tif", inside)
+    image = check_header(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[:1])
+    (note,) = image.header.notes
+    assert re.search(rf"are damaged \({sibling}: {says}.*the other planes", note)
+    _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(level, STACK[:1])
+
+
+def test_ome_tiff_with_all_its_files(tmp_path):
+    inside = planes_in("a.ome.tif", "b.ome.tif", axis="Z")
+    ome_file(tmp_path / "a.ome.tif", inside)
+    tifffile.imwrite(tmp_path / "b.ome.tif", STACK[1])
+    image = check_header(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[:2])
+    assert image.header.notes == ()
 
 
 def binary_only(path):

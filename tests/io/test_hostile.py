@@ -5,15 +5,18 @@ import gzip
 import json
 import lzma
 import os
+import time
 import zlib
+from functools import partial
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 from napari_dip.errors import FileError
-from napari_dip.io import expansion, files, limits
+from napari_dip.io import coded_size, files, limits
 from napari_dip.io.expansion import expands_beyond
 
 library = pytest.importorskip("zarr")
@@ -26,25 +29,271 @@ COMPRESSIONS = {
     "lzma": lzma.compress,
     "zstd": imagecodecs.zstd_encode,
     "blosc": imagecodecs.blosc_encode,
+    "lz4": partial(imagecodecs.lz4_encode, header=True),
 }
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 @pytest.mark.parametrize("size", [200, 300, 70_000, 2**21])
-def test_size_of_compressed_bytes(monkeypatch, name, size):
-    monkeypatch.setattr(expansion, "_HARMLESS", 0)
+def test_size_of_compressed_bytes(name, size):
     content = COMPRESSIONS[name](bytes(size))
-    assert not expands_beyond(content, size)
-    assert expands_beyond(content, size - 1)
+    assert not expands_beyond(content, name, size, harmless=0)
+    assert expands_beyond(content, name, size - 1, harmless=0)
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
-def test_broken_bytes_do_not_expand(monkeypatch, name):
-    monkeypatch.setattr(expansion, "_HARMLESS", 0)
+def test_broken_bytes_do_not_expand(name):
     noise = np.random.default_rng(0).bytes(10_000)
     content = COMPRESSIONS[name](bytes(100))
     for cut in range(len(content) + 1):
-        assert not expands_beyond(content[:cut] + noise, 2**40)
+        if name == "zstd" and cut in (4, 5, len(content) - 2):
+            continue  # there the noise stands for a size
+        broken = content[:cut] + noise
+        assert not expands_beyond(broken, name, 2**34, harmless=0)
+
+
+def unsized_zstd(size):
+    """Return a frame of Zstandard that does not say how many zeros it stands for."""
+    block, blocks = 2**17, size // 2**17
+    headers = [block << 3 | 1 << 1 | (n == blocks - 1) for n in range(blocks)]
+    repeated = b"".join(header.to_bytes(3, "little") + b"\0" for header in headers)
+    return b"\x28\xb5\x2f\xfd\0\x58" + repeated
+
+
+def with_header_checksum(content):
+    """Return a gzip with a checksum of its header, which is wrong and is not read."""
+    return content[:3] + b"\2" + content[4:10] + b"\0\0" + content[10:]
+
+
+def small_window(size):
+    """Return zlib that does not begin as usual."""
+    encoder = zlib.compressobj(9, zlib.DEFLATED, 9)
+    return encoder.compress(bytes(size)) + encoder.flush()
+
+
+ALONE = {"format": lzma.FORMAT_ALONE}
+RAW = {
+    "format": lzma.FORMAT_RAW,
+    "filters": [{"id": lzma.FILTER_DELTA, "dist": 1}, {"id": lzma.FILTER_LZMA2}],
+}
+SKIPPED = b"\x50\x2a\x4d\x18\4\0\0\0skip"
+
+UNUSUAL = {
+    "members of gzip": ("gzip", {}, lambda size: gzip.compress(bytes(size // 4)) * 4),
+    "gzip with zeros between": (
+        "gzip",
+        {},
+        lambda size: gzip.compress(b"") + bytes(10**6) + gzip.compress(bytes(size)),
+    ),
+    "gzip with a wrong checksum of its header": (
+        "gzip",
+        {},
+        lambda size: with_header_checksum(gzip.compress(bytes(size))),
+    ),
+    "zlib with a small window": ("zlib", {}, small_window),
+    "streams of bzip2": ("bz2", {}, lambda size: bz2.compress(bytes(size // 4)) * 4),
+    "streams of xz": ("lzma", {}, lambda size: lzma.compress(bytes(size // 4)) * 4),
+    "lzma alone": ("lzma", ALONE, lambda size: lzma.compress(bytes(size), **ALONE)),
+    "lzma of a format that is found out": (
+        "lzma",
+        {"format": lzma.FORMAT_AUTO},
+        lambda size: lzma.compress(bytes(size), **ALONE),
+    ),
+    "raw lzma": ("lzma", RAW, lambda size: lzma.compress(bytes(size), **RAW)),
+    "frames of zstd": (
+        "zstd",
+        {},
+        lambda size: imagecodecs.zstd_encode(bytes(size // 4)) * 4,
+    ),
+    "a frame of zstd after one that is skipped": (
+        "zstd",
+        {},
+        lambda size: SKIPPED + imagecodecs.zstd_encode(bytes(size)),
+    ),
+    "zstd without its size": ("zstd", {}, unsized_zstd),
+    "zstd without its size after another": (
+        "zstd",
+        {},
+        lambda size: imagecodecs.zstd_encode(b"") + unsized_zstd(size),
+    ),
+    "blosc with more behind it": (
+        "blosc",
+        {},
+        lambda size: imagecodecs.blosc_encode(bytes(size)) + b"more",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize("size", [2**19, 2**24])
+def test_size_of_unusually_compressed_bytes(name, size):
+    codec, options, encode = UNUSUAL[name]
+    content = encode(size)
+    assert not expands_beyond(content, codec, size, options, harmless=0)
+    assert expands_beyond(content, codec, size - 1, options, harmless=0)
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_chunk_that_expands_in_an_unusual_way(tmp_path, name):
+    codec, options, encode = UNUSUAL[name]
+    path = stored_with(tmp_path, [], {"id": codec, **options}, encode(2**27))
+    for read in (files.read, lambda path: files.open_image(path).data[:9, :9]):
+        with pytest.raises(
+            FileError, match=r"stands for more than|is larger than what"
+        ):
+            read(path)
+
+
+def stored_with(folder, filters, compressor, content, dtype="|u1"):
+    """Write an array of 64 x 64 values, whose one chunk is given."""
+    metadata = {
+        "zarr_format": 2,
+        "shape": [64, 64],
+        "chunks": [64, 64],
+        "dtype": dtype,
+        "order": "C",
+        "fill_value": 0,
+        "filters": filters or None,
+        "compressor": compressor,
+    }
+    path = folder / "a.zarr"
+    path.mkdir()
+    (path / ".zarray").write_text(json.dumps(metadata))
+    (path / "0.0").write_bytes(content)
+    return path
+
+
+WIDER = {"id": "astype", "encode_dtype": "|u1", "decode_dtype": "<f8"}
+PACKED = {"id": "packbits"}
+ZLIB = {"id": "zlib", "level": 1}
+
+
+@pytest.mark.parametrize(
+    ("filters", "compressor", "content", "says"),
+    [
+        ([WIDER], ZLIB, zlib.compress(bytes(4097)), "more than the 32768 bytes"),
+        ([WIDER] * 3, ZLIB, zlib.compress(bytes(2**22)), "more than the 32768 bytes"),
+        ([WIDER] * 3, None, bytes(2**16), "more than the 32768 bytes"),
+        ([PACKED], ZLIB, zlib.compress(bytes(2**23)), "more than the 32768 bytes"),
+        ([ZLIB], None, zlib.compress(bytes(2**27)), "more than the 32768 bytes"),
+        (
+            [ZLIB, {"id": "crc32"}],
+            None,
+            b"\0" * 4 + zlib.compress(bytes(2**27)),
+            "more than the 32768 bytes",
+        ),
+        (
+            [WIDER | {"decode_dtype": "S100000"}],
+            None,
+            bytes(64 * 64),
+            "are no numbers before or after astype",
+        ),
+        ([ZLIB, WIDER], None, b"", "were compressed and then encoded by astype"),
+        ([WIDER] * 8, ZLIB, b"", "went through 9 codecs; at most 8"),
+        ([], {"id": "zfpy"}, b"", "were encoded by zfpy; accepted are adler32"),
+    ],
+)
+def test_filters_that_expand(tmp_path, monkeypatch, filters, compressor, content, says):
+    import numcodecs
+
+    class Known(numcodecs.abc.Codec):
+        """Stands for a codec that comes with another library."""
+
+        codec_id = "zfpy"
+
+        def encode(self, buf):
+            raise AssertionError
+
+        decode = encode
+
+    monkeypatch.setitem(numcodecs.registry.codec_registry, "zfpy", Known)
+    path = stored_with(tmp_path, filters, compressor, content, "<f8")
+    with pytest.raises(FileError, match=says):
+        files.read(path)
+
+
+FILTERS = {
+    "delta": {"id": "delta", "dtype": "<u2", "astype": "<u4"},
+    "shuffle": {"id": "shuffle", "elementsize": 2},
+    "astype": {"id": "astype", "encode_dtype": "<f4", "decode_dtype": "<u2"},
+    "fixedscaleoffset": {
+        "id": "fixedscaleoffset",
+        "offset": 0,
+        "scale": 1,
+        "dtype": "<u2",
+        "astype": "<u4",
+    },
+    "fletcher32": {"id": "fletcher32"},
+    "crc32": {"id": "crc32"},
+    "adler32": {"id": "adler32"},
+}
+
+
+@pytest.mark.parametrize("name", [*COMPRESSIONS, None])
+@pytest.mark.parametrize("filters", [[], ["delta", "shuffle"], *([f] for f in FILTERS)])
+def test_encodings_that_are_read(tmp_path, name, filters):
+    import numcodecs
+
+    data = np.random.default_rng(0).integers(0, 2**16, (64, 64), "u2")
+    codecs = [numcodecs.get_codec(FILTERS[f]) for f in filters]
+    compressor = None if name is None else numcodecs.get_codec({"id": name})
+    content = data.tobytes()
+    for codec in [*codecs, *([compressor] if compressor else [])]:
+        content = codec.encode(content)
+    configuration = compressor and compressor.get_config()
+    filters = [codec.get_config() for codec in codecs]
+    path = stored_with(tmp_path, filters, configuration, bytes(content), "<u2")
+    np.testing.assert_array_equal(files.read(path).data, data)
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+@pytest.mark.parametrize("place", ["start", "end"])
+@pytest.mark.parametrize("name", ["gzip", "zstd", "blosc", "numcodecs.lzma", None])
+def test_shards(tmp_path, place, name):
+    path, (level,) = sharded(tmp_path, place, name)
+    data = np.random.default_rng(0).integers(0, 256, (64, 64), "u1")
+    level[...] = data
+    np.testing.assert_array_equal(files.read(path).data, data)
+    part = files.open_image(path).data[20:40, 7:20]
+    np.testing.assert_array_equal(part, data[20:40, 7:20])
+
+
+def sharded(folder, place, name):
+    """Create an array of one shard with four chunks."""
+    codecs = [] if name is None else [{"name": name, "configuration": {}}]
+    array = library.create_array(
+        folder / "a.zarr",
+        shape=(64, 64),
+        chunks=(32, 32),
+        shards={"shape": (64, 64), "index_location": place},
+        dtype="u1",
+        filters=[{"name": "numcodecs.delta", "configuration": {"dtype": "u1"}}],
+        compressors=codecs,
+    )
+    return folder / "a.zarr", [array]
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+@pytest.mark.parametrize("place", ["start", "end"])
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_chunk_of_a_shard_that_expands(tmp_path, place, name):
+    path, _ = sharded(tmp_path, place, name)
+    bomb = {"gzip": gzip.compress(bytes(2**27)), "zstd": unsized_zstd(2**27)}[name]
+    offset = 68 if place == "start" else 0
+    index = np.array([offset, len(bomb)] * 4, "<u8").tobytes()
+    index = with_checksum(index)
+    (path / "c" / "0").mkdir(parents=True)
+    shard = index + bomb if place == "start" else bomb + index
+    (path / "c" / "0" / "0").write_bytes(shard)
+    for read in (files.read, lambda path: files.open_image(path).data[:9, :9]):
+        with pytest.raises(FileError, match="stands for more than"):
+            read(path)
+
+
+def with_checksum(content):
+    from numcodecs import CRC32C
+
+    return bytes(CRC32C().encode(content))
 
 
 def array(path, codec="zlib", shape=(64, 64), chunks=(64, 64), zarr_format=2):
@@ -217,7 +466,7 @@ def test_values_compressed_twice(tmp_path):
     metadata = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
     metadata["filters"] = [{"id": "zlib", "level": 1}]
     (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps(metadata))
-    with pytest.raises(FileError, match="more than once"):
+    with pytest.raises(FileError, match="were compressed and then compressed again"):
         files.read(tmp_path / "a.zarr")
 
 
@@ -252,35 +501,88 @@ def test_strip_that_expands_beyond_its_size(tmp_path, name):
         files.read(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(
-    ("name", "side"),
-    [
-        ("png", 64),
-        ("png", 3000),
-        ("png", 15_000),
-        ("jpeg", 64),
-        ("jpeg", 3000),
-        ("jpeg2000", 64),
-        ("jpeg2000", 3000),
-        ("webp", 3000),
-    ],
-)
-def test_strip_that_is_a_larger_image(tmp_path, name, side):
+def encoded(name, pixels):
+    """Return pixels of gray as an image of the compression of a TIFF."""
     encode = {
-        "png": imagecodecs.png_encode,
-        "jpeg": imagecodecs.jpeg_encode,
-        "jpeg2000": imagecodecs.jpeg2k_encode,
-        "webp": lambda gray: imagecodecs.webp_encode(np.dstack([gray] * 3)),
-    }[name]
-    strip(tmp_path / "a.tif", encode(np.zeros((side, side), "u1")), compression="png")
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
-        compression = tif.pages[0].tags["Compression"]
-        compression.overwrite(int(tifffile.COMPRESSION[name.upper()]))
+        "PNG": imagecodecs.png_encode,
+        "JPEG": imagecodecs.jpeg_encode,
+        "OJPEG": imagecodecs.jpeg_encode,
+        "ALT_JPEG": imagecodecs.jpeg_encode,
+        "JPEG_LOSSY": imagecodecs.ljpeg_encode,
+        "JPEG2000": imagecodecs.jpeg2k_encode,
+        "JPEGXL": imagecodecs.jpegxl_encode,
+        "JPEGXR": imagecodecs.jpegxr_encode,
+        "LERC": imagecodecs.lerc_encode,
+    }
+    if name.startswith("WEBP"):
+        return imagecodecs.webp_encode(np.dstack([pixels] * 3))
+    return encode[name](pixels)
+
+
+IMAGES = ["PNG", "JPEG", "OJPEG", "ALT_JPEG", "JPEG_LOSSY", "JPEG2000", "JPEGXL"]
+IMAGES += ["JPEGXR", "LERC", "WEBP", "WEBP_DEPRECATED"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("side", [64, 3000])
+def test_strip_that_is_a_larger_image(tmp_path, name, side):
+    content = encoded(name, np.zeros((side, side), "u1"))
+    compressed_strip(tmp_path / "a.tif", name, content)
     if side == 64:
         assert files.read(tmp_path / "a.tif").data.shape == (64, 64)
         return
+    for read in (files.read, lambda path: files.open_image(path).data[:9, :9]):
+        with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+            read(tmp_path / "a.tif")
+
+
+def test_strip_that_is_an_image_beyond_the_limit_of_pillow(tmp_path):
+    content = imagecodecs.png_encode(np.zeros((15_000, 15_000), "u1"))
+    compressed_strip(tmp_path / "a.tif", "PNG", content)
     with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
         files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_strip_that_does_not_say_its_size(tmp_path, name):
+    compressed_strip(tmp_path / "a.tif", name, b"no image at all" * 10)
+    with pytest.raises(FileError, match="does not say how large its image is"):
+        files.read(tmp_path / "a.tif")
+
+
+def compressed_strip(path, name, content):
+    """Write a TIFF of 64 x 64 pixels whose strip is of a compression."""
+    strip(path, content, compression="png")
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        compression = tif.pages[0].tags["Compression"]
+        compression.overwrite(int(tifffile.COMPRESSION[name]))
+
+
+def test_codestream_larger_than_what_holds_it_says(tmp_path):
+    content = imagecodecs.jpeg2k_encode(np.zeros((3000, 3000), "u1"), codecformat="jp2")
+    side = (3000).to_bytes(4, "big")
+    first = content.index(side * 2)  # in the box of the header
+    small = (64).to_bytes(4, "big")
+    content = content[:first] + small * 2 + content[first + 8 :]
+    compressed_strip(tmp_path / "a.tif", "JPEG2000", content)
+    with pytest.raises(FileError, match="strip or tile of 4096 pixels"):
+        files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (64, 80), (300, 301), (48, 64), (9, 2000)])
+def test_sizes_of_coded_images(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, "u1")
+    count = shape[0] * shape[1]
+    jpeg_xl = partial(imagecodecs.jpegxl_encode, lossless=True)
+    assert coded_size.jpeg_xl(jpeg_xl(pixels)) == count
+    assert coded_size.jpeg_xl(jpeg_xl(pixels, usecontainer=True)) == count
+    assert coded_size.jpeg_xr(imagecodecs.jpegxr_encode(pixels)) == count
+    assert coded_size.lerc(imagecodecs.lerc_encode(pixels)) == count
+    for form in ("jp2", "j2k"):
+        content = imagecodecs.jpeg2k_encode(pixels, codecformat=form)
+        assert coded_size.jpeg_2000(content) == count
+    for encode in (imagecodecs.jpeg8_encode, imagecodecs.ljpeg_encode):
+        assert coded_size.jpeg(encode(pixels)) == count
 
 
 def test_planar_configuration_that_does_not_exist(tmp_path):
@@ -315,3 +617,66 @@ def test_pages_in_a_circle(tmp_path, count, bigtiff):
     for read in (files.read_header, files.images_in):
         with pytest.raises(FileError, match="in a circle"):
             read(tmp_path / "a.tif")
+
+
+def png(path, pixels):
+    path.write_bytes(imagecodecs.png_encode(pixels))
+    return path
+
+
+def test_png_that_more_follows(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    with open(path, "r+b") as file:
+        file.truncate(2**34)  # takes no space on the disk
+    since = time.perf_counter()
+    assert (files.read(path).data == 7).all()
+    assert time.perf_counter() - since < 5
+
+
+def chunk(name, content):
+    checksum = zlib.crc32(name + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + name + content + checksum
+
+
+def test_png_without_an_end(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-12])
+    with open(path, "r+b") as file:
+        file.truncate(2**34)
+    assert (files.read(path).data == 7).all()
+    path.write_bytes(whole[:-12] + chunk(b"teSt", b"") * 1_000_001 + whole[-12:])
+    with pytest.raises(FileError, match="more than 1000000 chunks"):
+        files.read(path)
+
+
+def test_png_with_too_much_beside_its_pixels(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    whole = path.read_bytes()
+    for name in (b"tEXt", b"teSt", b"eXIf"):
+        head = (2**27).to_bytes(4, "big") + name
+        path.write_bytes(whole[:33] + head)
+        with open(path, "r+b") as file:
+            file.truncate(2**27 + 45)
+        with pytest.raises(FileError, match="bytes beside its pixels"):
+            files.read(path)
+
+
+def test_png_whose_pixels_take_too_much(tmp_path):
+    path = png(tmp_path / "a.png", np.full((64, 64), 7, "u1"))
+    path.write_bytes(path.read_bytes()[:33] + (2**30).to_bytes(4, "big") + b"IDAT")
+    with open(path, "r+b") as file:
+        file.truncate(2**30 + 45)
+    with pytest.raises(FileError, match="its pixels take 1073741869 bytes"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_image_beyond_the_limit_of_pillow(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 1000)
+    encode = {"a.png": imagecodecs.png_encode, "a.jpg": imagecodecs.jpeg_encode}[name]
+    (tmp_path / name).write_bytes(encode(np.full((64, 64), 7, "u1")))
+    assert files.read(tmp_path / name).data.shape == (64, 64)
+    monkeypatch.setattr(limits, "free_memory", lambda: 30_000)
+    with pytest.raises(FileError, match=r"shape \(64, 64\), which takes"):
+        files.read(tmp_path / name)

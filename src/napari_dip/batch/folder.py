@@ -66,9 +66,14 @@ def find(
         base, paths = _files(given, recursive)
         if not paths:
             raise InputError(f"{given} holds no image; accepted are {_accepted()}")
-        for path in paths:
-            if output.resolve() in (path.resolve(), *path.resolve().parents):
-                continue
+        place = output.resolve()
+        outside = [p for p in paths if place not in (p.resolve(), *p.resolve().parents)]
+        if not outside:
+            raise InputError(
+                f"output must be another folder than that of the images; {given} holds "
+                f"none but in {output}"
+            )
+        for path in outside:
             for item in _items(first, path, path.relative_to(base), others):
                 if item.name in items and items[item.name] != item:
                     raise InputError(

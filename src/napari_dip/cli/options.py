@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import os
+import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from cyclopts import Group, Token
 from cyclopts import Parameter as Option
@@ -41,18 +44,50 @@ _OTHER_DEFAULTS = {
 """Parameters whose default is not that of Python, and what it is."""
 
 
+_ADDRESS = re.compile(r"(--[\w-]+=|-o)?(([a-z][a-z0-9+.-]+)://.*)", re.I | re.S)
+"""An address, alone or as the value of an option; what it begins with is no drive."""
+
+
+def local_paths(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with the paths that ``file://`` stands for.
+
+    Raises
+    ------
+    InputError
+        If a file is to be read from or written to another machine: as a path, its
+        address would be that of a folder.
+    """
+    local = []
+    for before, text in itertools.pairwise(["", *arguments]):
+        found = _ADDRESS.fullmatch(text)
+        option = (found and found[1]) or f"{before}="
+        if found is None or option == "--scheduler=":
+            local.append(text)
+            continue
+        address = urlsplit(found[2])
+        if found[3].lower() != "file" or address.netloc not in ("", "localhost"):
+            raise InputError(
+                f"files are read and written on this machine only; got {found[2]}; "
+                "download it first, or give the folder where it is mounted"
+            )
+        local.append((found[1] or "") + url2pathname(address.path))
+    return local
+
+
 def output_path(_: Any, tokens: Sequence[Token]) -> Path:
     """Return the output, unless it is a mistake such as a variable that is not set."""
-    text = tokens[0].value
+    text, name = tokens[0].value, (tokens[0].keyword or "").lstrip("-")
+    if len(name) < 2:
+        name = "output"  # -o
     if not text.strip():
-        raise InputError("output must be a file or a folder; got an empty name")
+        raise InputError(f"{name} must be a file or a folder; got an empty name")
     path = Path(text)
     try:
         path.exists()
     except OSError as error:
-        raise InputError(f"output cannot be written: {error.strerror}") from error
+        raise InputError(f"{name} cannot be written: {error.strerror}") from error
     if path.resolve() == path.resolve().parent:
-        raise InputError(f"output must not be the root folder; got {text}")
+        raise InputError(f"{name} must not be the root folder; got {text}")
     return path
 
 
@@ -159,6 +194,7 @@ class KeepOptions:
         Option(
             group=_KEPT,
             show_default=False,
+            converter=output_path,
             help="File (.safetensors) for the fitted weights of the network.",
         ),
     ] = None
@@ -167,6 +203,7 @@ class KeepOptions:
         Option(
             group=_KEPT,
             show_default=False,
+            converter=output_path,
             help="File (.safetensors) in which the fit is kept until its result is "
             "written. If it is there, the fit goes on from it.",
         ),
@@ -394,5 +431,11 @@ def check_folder(folder: Path, name: str = "output") -> None:
     """Raise if files cannot be written to a folder, which need not exist."""
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"{name} cannot be written to the folder {folder}")
+    try:
+        # What permissions say is not all: a disk can be read-only, or full.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be written to the folder {folder}: {error.strerror}"
+        ) from error

@@ -20,7 +20,8 @@ from napari_dip.io import locks
 _ENDS = (".lock", ".part", ".old")
 """Endings of temporary names: held while it is written, the new, and the previous."""
 
-_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+ZARR = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Files of the metadata of Zarr, version 2 and 3."""
 
 
 @contextmanager
@@ -197,7 +198,7 @@ def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> Non
 
 def is_zarr(path: Path) -> bool:
     """Return whether `path` is a folder with the metadata of Zarr, version 2 or 3."""
-    return path.is_dir() and any((path / name).is_file() for name in _ZARR)
+    return path.is_dir() and any((path / name).is_file() for name in ZARR)
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import math
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +20,19 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FileError
 from napari_dip.io import limits
-from napari_dip.io.reading import one_line_errors
+from napari_dip.io.reading import one_line, one_line_errors
 
 _COMPANION = 2**26
 """Largest size in bytes of a companion file, which holds nothing but XML."""
 
+
+_OME_TYPES = {
+    **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
+    "float": "float32",
+    "double": "float64",
+    "bit": "bool",
+}
+"""Types of values in OME, and in NumPy."""
 
 _UNFIT = "the description of {} does not fit its planes; they were read as they lie"
 
@@ -181,13 +191,69 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
         setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
         return
     _check_planes(root, path)
-    names = {uuid.get("FileName") for uuid in root.iterfind(".//{*}TiffData/{*}UUID")}
-    file.missing = sorted(name for name in names if name and not _exists(path, name))
+    damaged = {}
+    for pixels in root.iterfind(".//{*}Pixels"):
+        names = {uuid.get("FileName") for uuid in pixels.iterfind(".//{*}UUID")}
+        for name in sorted(name for name in names if name and name != path.name):
+            if not _exists(path, name):
+                file.missing.append(name)
+            elif reason := _damage(path.parent / name, pixels):
+                damaged[name] = reason
     if file.missing:
         file.notes.append(
             f"files of the image of {path.name} do not exist ({file.missing[0]}"
             f"{', ...' if len(file.missing) > 1 else ''}); the other planes were read"
         )
+    if damaged:
+        name, reason = next(iter(damaged.items()))
+        file.notes.append(
+            f"files of the image of {path.name} are damaged ({name}: {reason}"
+            f"{', ...' if len(damaged) > 1 else ''}); the other planes were read"
+        )
+        file.missing += damaged
+        text = _without(file.tif.ome_metadata or "", damaged)
+        file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
+
+
+def _damage(path: Path, pixels: ElementTree.Element) -> str | None:
+    """Return why the planes of a file that an OME-TIFF refers to cannot be read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    pixels : Element
+        What OME says of its planes.
+    """
+    sides = tuple(pixels.get(f"Size{axis}") for axis in "YX")
+    dtype = _OME_TYPES.get(pixels.get("Type", ""))
+    try:
+        with tifffile.TiffFile(path, is_ome=False) as tif:
+            _check_pages(tif, path)
+            size, end = path.stat().st_size, 0
+            for page in tif.pages:
+                places = zip(page.dataoffsets, page.databytecounts, strict=False)
+                end = max(end, *map(sum, places))
+            first = tif.pages.first
+            if end > size:
+                return f"its pixels end at byte {end}, the file at {size}"
+            if (str(first.imagelength), str(first.imagewidth)) != sides:
+                return f"its shape is {first.shape}"
+            if dtype is not None and first.dtype != dtype:
+                return f"its type is {first.dtype}"
+    except Exception as error:  # noqa: BLE001  # decoders fail in many ways
+        return one_line(error)
+    return None
+
+
+def _without(text: str, names: Collection[str]) -> str:
+    """Return a description by OME that refers to files that do not exist instead."""
+
+    def renamed(found: re.Match[str]) -> str:
+        missing = html.unescape(found[2]) in names
+        return f'"{found[2]}/missing"' if missing else found[0]
+
+    return re.sub(r"""(?<=FileName=)(["'])(.*?)\1""", renamed, text)
 
 
 def _check_planes(root: ElementTree.Element, path: Path) -> None:
@@ -205,15 +271,15 @@ def _companion(path: Path, name: str) -> str | None:
     companion = path.parent / name
     if companion.stat().st_size > _COMPANION:
         raise FileError(f"{name} is too large for the metadata of {path.name}")
-    return companion.read_text("utf-8")
+    return companion.read_text("utf-8", "replace")
 
 
 def _exists(path: Path, name: str) -> bool:
     """Return whether a file that another refers to exists; raise for a pipe."""
     other = path.parent / name
-    if other.exists() and not other.is_file():
+    if other.exists() and not (other.is_file() or other.is_dir()):
         raise FileError(f"{path.name} refers to {name}, which is no regular file")
-    return other.exists()
+    return other.is_file()
 
 
 def _arrange_imagej(file: OpenTiff, path: Path) -> None:

@@ -10,24 +10,29 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile, get_sampling
-from PIL.PngImagePlugin import PngInfo, putchunk
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling, jpeg_factory
+from PIL.PngImagePlugin import PngImageFile, PngInfo, putchunk
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
 from napari_dip.io.image import Header, Image, JpegTables, split_opacity, turned
 from napari_dip.io.reading import one_line_errors
 
-_FORMATS = ("PNG", "JPEG")
-"""Formats that Pillow may open: its other decoders are never run."""
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_CHUNKS = 1_000_000
+"""Most chunks of a PNG, which take about a second to look at."""
+
+_BESIDE = 2**26
+"""Most bytes of a PNG beside its pixels."""
 
 KEYWORD = "napari-dip"
 """Keyword of the text chunk that holds the provenance."""
@@ -52,7 +57,7 @@ def read(path: Path) -> Image:
     with _opened(path) as image:
         header = _header(image, path)
         limits.check_size(header, path.name)
-        data = _pixels(image, path)
+        data = _pixels(image, path, header)
     if data.ndim == 3 and data.shape[2] in (2, 4):
         samples = dataclasses.replace(header, shape=data.shape, axes="YXS")
         split = split_opacity(data, samples)
@@ -70,9 +75,9 @@ def pixels_in(content: bytes) -> int:
     Parameters
     ----------
     content : bytes
-        The beginning of a PNG, JPEG, JPEG 2000 or WebP.
+        The beginning of a PNG or WebP.
     """
-    formats = (*_FORMATS, "JPEG2000", "WEBP")
+    formats = ("PNG", "WEBP")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
@@ -86,15 +91,20 @@ def pixels_in(content: bytes) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile]:
-    with one_line_errors(path), warnings.catch_warnings():
-        # Sizes are checked against the free memory.
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-        try:
-            image = Pillow.open(path, formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise FileError(
-                f"{path.name} cannot be read: it is not a {' or '.join(_FORMATS)} file"
-            ) from error
+    with one_line_errors(path), open(path, "rb") as file:
+        content = file.read(len(_SIGNATURE))
+        file.seek(0)
+        # Pillow's own function to open a file refuses large images; here they are
+        # checked against the free memory.
+        if content == _SIGNATURE:
+            _check_chunks(path)
+            image: ImageFile = PngImageFile(file)
+        elif content.startswith(b"\xff\xd8\xff"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about previews that are damaged
+                image = jpeg_factory(file)
+        else:
+            raise FileError(f"{path.name} cannot be read: it is not a PNG or JPEG file")
         with image:
             yield image
 
@@ -184,21 +194,58 @@ def _orientation(image: Pillow.Image, path: Path | None = None) -> int | None:
 def _chunk(path: Path, kind: bytes) -> bytes | None:
     """Return the first chunk of a kind in a PNG, which can follow the pixels."""
     with open(path, "rb") as file:
-        file.seek(8)  # the signature
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == kind:
+        for name, place, length in _chunks(file, path):
+            if name == kind:
+                file.seek(place)
                 return file.read(length)
-            file.seek(length + 4, os.SEEK_CUR)  # the checksum
     return None
 
 
-def _pixels(image: ImageFile, path: Path) -> NDArray[Any]:
+def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, place and length of every chunk of a PNG; the last is its end."""
+    place = len(_SIGNATURE)
+    for _ in range(_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        length, name = int.from_bytes(head[:4], "big"), head[4:]
+        if len(name) < 4 or not name.isalpha():
+            return  # the file ends, or is damaged
+        yield name, place + 8, length
+        if name == b"IEND":
+            return
+        place += length + 12  # with the checksum
+    raise FileError(f"{path.name} is damaged: it has more than {_CHUNKS} chunks")
+
+
+def _check_chunks(path: Path) -> None:
+    """Raise if what is beside the pixels of a PNG is too large for that."""
+    with open(path, "rb") as file:
+        beside = (n for name, _, n in _chunks(file, path) if name != b"IDAT")
+        if sum(beside) > _BESIDE:
+            raise FileError(
+                f"{path.name} is damaged: there are more than {_BESIDE} bytes beside "
+                "its pixels"
+            )
+
+
+def _content(path: Path, header: Header) -> bytes:
+    """Return a PNG up to its end, which more can follow."""
+    with open(path, "rb") as file:
+        end = max((p + n + 4 for _, p, n in _chunks(file, path)), default=0)
+        end = min(end, os.fstat(file.fileno()).st_size)
+        # Noise becomes a little larger by compression.
+        if end > 8 * limits.nbytes(header) + _BESIDE:
+            raise FileError(f"{path.name} is damaged: its pixels take {end} bytes")
+        file.seek(0)
+        return file.read(end)
+
+
+def _pixels(image: ImageFile, path: Path, header: Header) -> NDArray[Any]:
     """Return pixels with 1 to 4 channels, palettes resolved."""
     if isinstance(image, JpegImageFile):
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("L" if image.mode == "L" else "RGB"))
-    pixels: NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
+    pixels: NDArray[Any] = imagecodecs.png_decode(_content(path, header))
     return turned(pixels, "YXS", _orientation(image, path) or 1)
 
 

@@ -15,20 +15,29 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION
 
 from napari_dip.errors import FileError
-from napari_dip.io import limits, raster
+from napari_dip.io import coded_size, limits, raster
 from napari_dip.io.regions import Box, runs, sides_of, slab_sides
 
-_IMAGES = (
-    COMPRESSION.JPEG,
-    COMPRESSION.JPEG_LOSSY,
-    COMPRESSION.PNG,
-    COMPRESSION.WEBP,
-    COMPRESSION.JPEG2000,
-    COMPRESSION.JPEG_2000_LOSSY,
-    COMPRESSION.APERIO_JP2000_YCBC,
-    COMPRESSION.APERIO_JP2000_RGB,
-)
-"""Compressions whose strips and tiles are images with a size of their own."""
+_PIXELS = {
+    COMPRESSION.OJPEG: coded_size.jpeg,
+    COMPRESSION.JPEG: coded_size.jpeg,
+    COMPRESSION.ALT_JPEG: coded_size.jpeg,
+    COMPRESSION.JPEG_LOSSY: coded_size.jpeg,
+    COMPRESSION.PNG: raster.pixels_in,
+    COMPRESSION.WEBP: raster.pixels_in,
+    COMPRESSION.WEBP_DEPRECATED: raster.pixels_in,
+    COMPRESSION.JPEG2000: coded_size.jpeg_2000,
+    COMPRESSION.JPEG_2000_LOSSY: coded_size.jpeg_2000,
+    COMPRESSION.APERIO_JP2000_YCBC: coded_size.jpeg_2000,
+    COMPRESSION.APERIO_JP2000_RGB: coded_size.jpeg_2000,
+    COMPRESSION.JPEGXL: coded_size.jpeg_xl,
+    52546: coded_size.jpeg_xl,  # of DNG
+    COMPRESSION.JPEGXR: coded_size.jpeg_xr,
+    COMPRESSION.JPEGXR_NDPI: coded_size.jpeg_xr,
+    COMPRESSION.LERC: coded_size.lerc,
+}
+"""For compressions whose strips and tiles are images with a size of their own, what
+returns their pixels, or 0 if the size is not found."""
 
 _JPEG = (
     COMPRESSION.OJPEG,
@@ -53,7 +62,7 @@ def check_segments(series: Any, path: Path) -> None:
 
     Other compressions are decoded into the memory of a strip or tile.
     """
-    if series.keyframe.compression not in _IMAGES:
+    if series.keyframe.compression not in _PIXELS:
         return
     with open(path, "rb") as stream:
         for page in series.pages:
@@ -67,10 +76,17 @@ def check_segments(series: Any, path: Path) -> None:
 
 
 def _check_segment(content: bytes, page: Any, path: Path) -> None:
-    if page.compression not in _IMAGES:
+    if page.compression not in _PIXELS or not content:
         return
     expected = math.prod((page.tile or (page.rowsperstrip, page.imagewidth))[-2:])
-    pixels = raster.pixels_in(content[:_HEAD])
+    if page.compression == COMPRESSION.LERC:  # says how many values it has
+        expected *= page.samplesperpixel
+    pixels = _PIXELS[page.compression](content[:_HEAD])
+    if not pixels and page.jpegheader is None:
+        raise FileError(
+            f"{path.name} is damaged: a strip or tile does not say how large its image "
+            "is"
+        )
     if pixels > 4 * expected + _HEAD:
         raise FileError(
             f"{path.name} is damaged: a strip or tile of {expected} pixels holds an "

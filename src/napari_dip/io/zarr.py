@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from napari_dip.io.image import (
 )
 from napari_dip.io.reading import one_line_errors
 from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
+from napari_dip.io.zarr_chunks import Chunks, chunks_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
 
@@ -46,8 +46,6 @@ _STORED = 10_000_000
 
 _LISTED = 10_000
 """Most wells of a plate, or images of a well, which take some seconds to look for."""
-
-_COMPRESSORS = r'"(?:id|name)": "(?:numcodecs\.)?(?:blosc|bz2|gzip|lz4|lzma|zlib|zstd)"'
 
 
 def read_header(path: Path) -> Header:
@@ -179,9 +177,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
         describe = ngff.describe_array if _is_array(node) else ngff.describe_image
         levels, header = describe(node)
         for level in levels:
-            _check_values(level, path)
-        # A filter may change the size of values.
-        opened.limit = 2**20 + 8 * max(map(_chunk_bytes, levels))
+            opened.chunks[level.path] = _checked_chunks(level, path)
         notes = (*header.notes, *notes)
         header = dataclasses.replace(header, notes=notes, levels=len(levels))
         header, order = sort_axes(header)
@@ -248,8 +244,8 @@ def _listed(node: Any, kind: str, key: str) -> Iterator[str]:
             yield path
 
 
-def _check_values(array: Any, path: Path) -> None:
-    """Raise if there are no numbers, or if reading them could run a program."""
+def _checked_chunks(array: Any, path: Path) -> Chunks:
+    """Return what chunks may stand for; raise if reading them could run a program."""
     if np.dtype(array.dtype).kind not in "buif":
         raise FileError(
             f"{path.name} holds values of type {array.dtype}, which are not an image"
@@ -261,15 +257,10 @@ def _check_values(array: Any, path: Path) -> None:
     text = json.dumps(codecs, default=str).lower()
     if "pickle" in text:
         raise FileError(f"{path.name} holds pickled values, which are never read")
-    if len(re.findall(_COMPRESSORS, text)) > 1:
-        raise FileError(f"{path.name} holds values that were compressed more than once")
-
-
-def _chunk_bytes(array: Any) -> int:
-    """Return the bytes of the pixels in a file of an array."""
-    sides = getattr(array, "shards", None) or array.chunks
-    size: int = math.prod(sides) * np.dtype(array.dtype).itemsize
-    return size
+    try:
+        return chunks_of(array)
+    except FileError as error:
+        raise FileError(f"{path.name} holds values that {error}") from None
 
 
 def _check_chunks(array: Any, path: Path, box: Box, most: int = _CHUNKS) -> None:
@@ -283,7 +274,7 @@ def _check_chunks(array: Any, path: Path, box: Box, most: int = _CHUNKS) -> None
             f"{_chunks_of(array, path)}, and {count} of them would be read; at most "
             f"{most} are; store it in larger ones"
         )
-    limits.check_memory(_chunk_bytes(array), _chunks_of(array, path))
+    limits.check_memory(chunks_of(array).nbytes, _chunks_of(array, path))
 
 
 def _chunks_of(array: Any, path: Path) -> str:

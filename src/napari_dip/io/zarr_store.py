@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from napari_dip.errors import FileError
-from napari_dip.io.expansion import expands_beyond
+from napari_dip.io.atomic import ZARR
+from napari_dip.io.zarr_chunks import Chunks
 
 _METADATA = 2**26
 """Largest size in bytes of a file of metadata."""
+
+_SLACK = 2**20
+"""Bytes that a file of pixels may have beside them: noise grows by compression."""
 
 
 def bounded_store(path: Path) -> Any:
     """Return a store of zarr that reads regular files only, and none that expands.
 
-    Its attribute `limit` is the number of bytes to which a file may expand.
+    Its attribute `chunks` is to hold what the chunks of each array may stand for, by
+    the path of the array.
     """
     return _store_class()(path, read_only=True)
 
@@ -27,7 +33,9 @@ def _store_class() -> type:
     from zarr.storage import LocalStore
 
     class BoundedStore(LocalStore):
-        limit = _METADATA
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.chunks: dict[str, Chunks] = {}
 
         async def get(
             self, key: str, prototype: Any = None, byte_range: Any = None
@@ -35,14 +43,29 @@ def _store_class() -> type:
             path = self.root / key
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise FileError(f"{path} is no regular file")
-            largest = max(2 * self.limit, _METADATA)
-            if path.is_file() and path.stat().st_size > largest:
+            chunks = None if path.name in ZARR else _chunks(self.chunks, key)
+            limit = _METADATA if chunks is None else 4 * chunks.stored + _SLACK
+            if path.is_file() and path.stat().st_size > limit:
                 raise FileError(f"{path} is larger than what it should hold")
             content = await super().get(key, prototype, byte_range)
-            if content is not None and expands_beyond(content.to_bytes(), self.limit):
+            if content is None or chunks is None:
+                return content
+            held = content.to_bytes()
+            if byte_range is None:
+                expands = chunks.expand(held)
+            else:
+                expands = chunks.part_expands(held, byte_range)
+            if expands:
                 raise FileError(
-                    f"{path} stands for more than the {self.limit} bytes that it should"
+                    f"{self.root.name} cannot be read: {key} stands for more than the "
+                    f"{chunks.nbytes} bytes of a chunk"
                 )
             return content
 
     return BoundedStore
+
+
+def _chunks(arrays: dict[str, Chunks], key: str) -> Chunks | None:
+    """Return what a file may stand for if it is of one of some arrays."""
+    folders = ["", *itertools.accumulate(key.split("/")[:-1], "{}/{}".format)]
+    return next((arrays[f] for f in reversed(folders) if f in arrays), None)

@@ -1,0 +1,48 @@
+"""The command line from its arguments to its exit code."""
+
+from __future__ import annotations
+
+from cyclopts import CycloptsError
+
+from napari_dip.batch.stop import terminable
+from napari_dip.cli.commands import app
+from napari_dip.cli.options import local_paths
+from napari_dip.cli.output import FAILED, STOPPED, WRONG_ARGUMENTS, say
+from napari_dip.errors import DipError, InputError, fault
+from napari_dip.machine import spin_less
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code, as `napari_dip.cli.main`."""
+    spin_less()
+    with terminable():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        command, bound, _ = app().parse_args(
+            local_paths(arguments),
+            exit_on_error=False,
+            print_error=False,
+        )
+        return int(command(*bound.args, **bound.kwargs) or 0)
+    except (CycloptsError, InputError) as error:
+        return _report_error(error, WRONG_ARGUMENTS)
+    except (DipError, MemoryError) as error:
+        return _report_error(error, FAILED)
+    except KeyboardInterrupt:
+        say("stopped; the result was not saved")
+        return STOPPED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"error: {place}{error.strerror or error}")
+        return FAILED
+    except Exception as error:  # noqa: BLE001  # a fault of ours: still one line
+        say(f"error: {fault(error)}")
+        return FAILED
+
+
+def _report_error(error: BaseException, code: int) -> int:
+    say(f"error: {str(error) or 'not enough memory'}")
+    return code

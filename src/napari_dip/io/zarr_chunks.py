@@ -1,0 +1,205 @@
+"""How the chunks of a Zarr array are encoded, and how large they become."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_dip.errors import FileError
+from napari_dip.io.expansion import CODECS, HARMLESS, expands_beyond
+
+_CHECKSUMS = {
+    "adler32": "start",
+    "crc32": "start",
+    "crc32c": "end",
+    "fletcher32": "end",
+    "jenkins_lookup3": "end",
+}
+"""Codecs that add four bytes, and on which side unless they say so."""
+
+_RETYPED = {
+    "astype": ("decode_dtype", "encode_dtype"),
+    "delta": ("dtype", "astype"),
+    "fixedscaleoffset": ("dtype", "astype"),
+    "quantize": ("dtype", "astype"),
+}
+"""Filters, and what they call the types of values before and after."""
+
+_SAME_SIZE = ("bitround", "bytes", "shuffle", "transpose")
+
+_PACKED = "packbits"
+
+_SHARDS = "sharding_indexed"
+
+_KNOWN = sorted([*CODECS, *_CHECKSUMS, *_SAME_SIZE, *_RETYPED, _PACKED, _SHARDS])
+
+_MOST = 8
+"""Most codecs of a chunk: each may make values many times larger."""
+
+_ENTRY = 16
+"""Bytes of an entry in the index of a shard: an offset and a length."""
+
+Codec = tuple[str, Mapping[str, Any]]
+"""The name of a codec and its configuration."""
+
+
+def chunks_of(array: Any) -> Chunks:
+    """Return what the chunks of an array of zarr may stand for."""
+    metadata = array.metadata.to_dict()
+    if "codecs" in metadata:
+        listed = metadata["codecs"]
+    else:
+        listed = [*(metadata["filters"] or ()), metadata["compressor"]]
+    shape = getattr(array, "shards", None) or array.chunks
+    return Chunks(shape, np.dtype(array.dtype), _named(listed))
+
+
+def _named(listed: Sequence[Any]) -> list[Codec]:
+    """Return codecs as both versions of Zarr list them."""
+    return [
+        (codec["id"], codec)
+        if "id" in codec
+        else (codec["name"].removeprefix("numcodecs."), codec.get("configuration", {}))
+        for codec in listed
+        if codec is not None
+    ]
+
+
+class Chunks:
+    """What the chunks of an array, or those in a shard, may stand for.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of a chunk.
+    dtype : numpy.dtype
+        Type of its values.
+    codecs : sequence of Codec
+        What it went through before it was stored.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of a chunk, or of what its values become in between if that is more.
+    stored : int
+        Bytes of a chunk in its file if it was not compressed.
+    compressed : bool
+        Whether it was.
+
+    Raises
+    ------
+    FileError
+        If a codec is not known, so that its output could have any size.  The message
+        goes on after "values that".
+    """
+
+    def __init__(
+        self, shape: Sequence[int], dtype: np.dtype[Any], codecs: Sequence[Codec]
+    ) -> None:
+        if len(codecs) > _MOST:
+            raise FileError(
+                f"went through {len(codecs)} codecs; at most {_MOST} are undone"
+            )
+        self.nbytes = self.stored = math.prod(shape) * dtype.itemsize
+        self.compressed = False
+        self._harmless = HARMLESS
+        self._inner: Chunks | None = None
+        # From the file inwards, with the bytes that each stands for.
+        self._outer: list[tuple[str, Mapping[str, Any], int]] = []
+        for kind, options in codecs:
+            if self.compressed and kind not in _CHECKSUMS:
+                then = "compressed again" if kind in CODECS else f"encoded by {kind}"
+                raise FileError(f"were compressed and then {then}")
+            self._outer.insert(0, (kind, options, self.stored))
+            if kind in CODECS:
+                self.compressed = True
+            elif kind in _CHECKSUMS:
+                self.stored += 4
+            elif kind == _SHARDS:
+                self._hold(shape, dtype, options)
+            else:
+                self._outer.clear()
+                dtype = self._filter(kind, options, dtype)
+
+    def _filter(
+        self, kind: str, options: Mapping[str, Any], dtype: np.dtype[Any]
+    ) -> np.dtype[Any]:
+        """Take a filter into account, and return the type of its output."""
+        if kind in _RETYPED:
+            before, after = (options.get(name) for name in _RETYPED[kind])
+            dtype = np.dtype(before or dtype)
+            new = np.dtype(after or dtype)
+            if new.kind not in "buif" or dtype.kind not in "buif":
+                raise FileError(f"are no numbers before or after {kind}")
+            self.stored = self.stored // dtype.itemsize * new.itemsize
+            self.nbytes = max(self.nbytes, self.stored)
+            self._harmless = 0  # each filter can make it many times larger
+            return new
+        if kind == _PACKED:
+            self._harmless = 0
+            self.stored = 1 + -(-self.stored // 8)
+            return np.dtype(np.uint8)
+        if kind not in _SAME_SIZE:
+            known = ", ".join(_KNOWN)
+            raise FileError(f"were encoded by {kind}; accepted are {known}")
+        return dtype
+
+    def _hold(
+        self, shape: Sequence[int], dtype: np.dtype[Any], options: Mapping[str, Any]
+    ) -> None:
+        """Take into account that a chunk is a shard, which holds chunks itself."""
+        sides = options["chunk_shape"]
+        self._inner = Chunks(sides, dtype, _named(options["codecs"]))
+        self.compressed = self._inner.compressed
+        (_, order), *checksum = _named(options["index_codecs"])
+        if [kind for kind, _ in checksum] not in ([], ["crc32c"]):
+            raise FileError("are in shards whose index was compressed")
+        big = "big" in str(order.get("endian")).lower()
+        self._entry = np.dtype(np.uint64).newbyteorder(">" if big else "<")
+        self._count = math.prod(n // m for n, m in zip(shape, sides, strict=True))
+        self._index_first = "start" in str(options.get("index_location")).lower()
+        self._index_bytes = _ENTRY * self._count + 4 * len(checksum)
+        self.stored = self._count * self._inner.stored + self._index_bytes
+
+    def expand(self, content: bytes) -> bool:
+        """Return whether the content of a file stands for more than it should."""
+        for kind, options, size in self._outer:
+            if kind in CODECS:
+                return expands_beyond(content, kind, size, options, self._harmless)
+            if self._inner is not None and kind == _SHARDS:
+                return any(map(self._inner.expand, self._pieces(content)))
+            start = options.get("location", _CHECKSUMS[kind]) == "start"
+            content = content[4:] if start else content[:-4]
+        return len(content) > self.stored
+
+    def part_expands(self, content: bytes, wanted: Any) -> bool:
+        """Return whether a part of a file stands for more than it should.
+
+        Parameters
+        ----------
+        content : bytes
+            The part.
+        wanted : zarr.abc.store.ByteRequest
+            Where it is.  Of a shard the index and single chunks are read.
+        """
+        if self._inner is None:
+            return self.expand(content)
+        first: bool = getattr(wanted, "start", None) == 0
+        is_index = first if self._index_first else hasattr(wanted, "suffix")
+        if is_index:
+            return False
+        return self._inner.expand(content)
+
+    def _pieces(self, content: bytes) -> Iterator[bytes]:
+        """Yield the chunks in a shard, by its index."""
+        index = content[: self._index_bytes]
+        if not self._index_first:
+            index = content[-self._index_bytes :]
+        if len(index) < self._index_bytes:
+            return  # broken, as zarr says
+        entries = np.frombuffer(index, self._entry, 2 * self._count).reshape(-1, 2)
+        for start, end in zip(entries[:, 0], entries.sum(axis=1), strict=True):
+            yield content[int(start) : int(end)]
