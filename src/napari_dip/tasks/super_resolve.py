@@ -141,7 +141,7 @@ def _plan(
 
     operator = _operator(recipe)
     if not any(analysis.clean) and recipe.preset != "paper":
-        plane = plane.without_peaks()
+        plane = plane.within_reach()
     measurement, weight = plane.tensors()
     finish = preview = None
     if preset.finish and any(analysis.clean):
