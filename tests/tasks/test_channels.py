@@ -197,6 +197,33 @@ def test_a_constant_image_comes_back_to_the_bit(value):
     assert (result == value).all()
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.int32(2**24 + 1),
+        np.uint64(2**53 - 1),
+        np.int64(-(2**53)),
+        np.float64(1e12 + 0.123),
+        np.float64(0.1),
+        np.float64(1e-200),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "input"])
+def test_a_constant_that_float32_cannot_hold_is_exact(task, value, dtype):
+    image = np.full((64, 64), value)
+    result = TASKS[task](image, dtype=dtype, **FIXED)
+    assert (result == value).all()
+    assert result.dtype in (np.float32, np.float64, image.dtype)
+
+
+def test_a_constant_plane_beside_a_varying_one_is_exact():
+    stack = 1e12 + np.random.default_rng(0).random((2, 20, 20))
+    stack[1] = 1e12 + 0.123
+    result = denoise(stack, iterations=1, **FIXED)
+    np.testing.assert_array_equal(result[1], stack[1])
+
+
 def test_noise_does_not_hide_that_channels_are_related():
     random = np.random.default_rng(0)
     noise = random.normal(0, 0.8, (2, 192, 192))
