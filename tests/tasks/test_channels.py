@@ -177,6 +177,57 @@ def test_constant_regions_are_found():
     assert constant_regions(np.full((20, 20), 3.0)).all()
 
 
+def outlines(side, outline):
+    """Return where an image that something was taken from is constant."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    from_border = side / 2 - np.maximum(abs(y), abs(x))
+    return {
+        "frame 1": from_border < 1,
+        "frame 3": from_border < 3,
+        "frame 4": from_border < 4,
+        "two sides": (y < 2 - side / 2) | (x > side / 2 - 4),
+        "turned": y + side / 2 < 0.06 * (x + side / 2) + 0.5,
+        "round": np.hypot(y, x) > side / 2,
+        "corners": np.hypot(y, x) > 0.5 * side + 0.6,
+    }[outline]
+
+
+OUTLINES = ["frame 1", "frame 3", "frame 4", "two sides", "turned", "round", "corners"]
+
+
+@pytest.mark.parametrize("outline", OUTLINES)
+@pytest.mark.parametrize("side", [21, 64])
+@pytest.mark.parametrize("value", [0, 255])
+def test_thin_borders_and_round_ones_are_found(outline, side, value):
+    # Of 8 bits, so that some other pixels have the same value.
+    image = np.random.default_rng(0).normal(128, 64, (2, side, side))
+    image = np.rint(image).clip(5, 250)
+    image[:, ::7, 9] = value
+    expected = outlines(side, outline)
+    image[:, expected] = value
+    region = constant_regions(image)
+    assert region[:, expected].all()
+    assert (region & ~expected).mean() < 0.01
+
+
+@pytest.mark.parametrize("outline", ["frame 1", "frame 4", "round"])
+def test_thin_borders_and_round_ones_stay_as_they_were(field, outline):
+    noisy, _ = field
+    border = outlines(96, outline)
+    image = np.where(border, 65535, noisy)
+    fit = denoise(image, full_output=True, iterations=1, **FIXED)
+    assert (fit.image[border] == 65535).all()
+    assert fit.settings["planes"][0]["sigma"] == pytest.approx(200, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2, 10])
+def test_flat_places_with_noise_are_not_taken_for_constant(sigma):
+    image = 5 * np.round(cells(1, 128, 30) * 40) + 20
+    noisy = image + np.random.default_rng(0).normal(0, sigma, image.shape)
+    noisy = np.rint(noisy).clip(0, 255)
+    assert constant_regions(noisy).mean() < 0.001
+
+
 @pytest.mark.parametrize("photons", [0.01, 0.05, 0.3, 1, 5])
 def test_few_photons_are_not_taken_for_constant(photons):
     counts = np.random.default_rng(0).poisson(photons, (128, 128)).astype(float)
@@ -195,6 +246,33 @@ def test_a_clipped_background_is_not_taken_for_constant_but_its_border_is():
 def test_a_constant_image_comes_back_to_the_bit(value):
     result = denoise(np.full((20, 20), value), **FIXED)
     assert (result == value).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.int32(2**24 + 1),
+        np.uint64(2**53 - 1),
+        np.int64(-(2**53)),
+        np.float64(1e12 + 0.123),
+        np.float64(0.1),
+        np.float64(1e-200),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "input"])
+def test_a_constant_that_float32_cannot_hold_is_exact(task, value, dtype):
+    image = np.full((64, 64), value)
+    result = TASKS[task](image, dtype=dtype, **FIXED)
+    assert (result == value).all()
+    assert result.dtype in (np.float32, np.float64, image.dtype)
+
+
+def test_a_constant_plane_beside_a_varying_one_is_exact():
+    stack = 1e12 + np.random.default_rng(0).random((2, 20, 20))
+    stack[1] = 1e12 + 0.123
+    result = denoise(stack, iterations=1, **FIXED)
+    np.testing.assert_array_equal(result[1], stack[1])
 
 
 def test_noise_does_not_hide_that_channels_are_related():

@@ -321,10 +321,16 @@ def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:
 def constant_image(
     plane: Plane, levels: NDArray[Any], sides: Sequence[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Return the image of a plane whose channels have one value each: the same."""
+    """Return the image of a plane whose channels have one value each: the same.
+
+    It has the type that is asked for, or one that holds them exactly.
+    """
     values = per_channel(levels, plane.pixels)
     values = values.astype(np.result_type(levels.dtype, np.float32))
-    return np.broadcast_to(narrowed(values, dtype), (len(levels), *sides)).copy()
+    with np.errstate(over="ignore"):
+        exact = (values.astype(dtype) == values).all()
+    values = values.astype(dtype if exact else np.float64)
+    return np.broadcast_to(values, (len(levels), *sides)).copy()
 
 
 def _constant(

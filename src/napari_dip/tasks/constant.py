@@ -25,6 +25,17 @@ OFTEN = 0.3
 BY_CHANCE = 1e-6
 """Probability below which a square of one value is no accident of the noise."""
 
+RUN = LEAST_CONSTANT**2
+"""Pixels of one value in a row at the border that count as constant, or three quarters
+of the border."""
+
+CORNER = 3
+"""Side of a square of one value that counts as constant in a corner of the image."""
+
+RARE = 0.01
+"""Part of the other pixels up to which a value is hardly ever next to a constant region
+by chance."""
+
 
 def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Find regions of exactly one value, which hold no noise.
@@ -35,6 +46,10 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     a part p of the other pixels fills a square of side k with probability
     ``p ** (k * k)``, and only squares with a probability below `BY_CHANCE` count.  Dim
     places of few photons have more zeros than others: that there are none is measured.
+
+    Thin borders are in no square: long rows of one value along the border of the image
+    count too, and small squares in its corners.  Where a value is `RARE` elsewhere, so
+    does what is connected to all these, as the pixels along a round outline are.
 
     Parameters
     ----------
@@ -48,40 +63,112 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
         bool, of the same shape.
     """
     channel = np.where(np.isfinite(channel), channel, np.nan)
-    region = np.zeros(channel.shape, bool)
-    squares = _uniform_squares(channel, LEAST_CONSTANT)
-    if not squares.any():
+    region = _squares(channel)
+    region |= _at_border(channel, region)
+    return _grown(channel, region) if region.any() else region
+
+
+def _squares(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the squares of one value that are no accident."""
+    region = _uniform(channel, LEAST_CONSTANT, LEAST_CONSTANT)
+    if not region.any():
         return region
-    large = channel[_uniform_squares(channel, LARGE_CONSTANT)]
-    present, counts = np.unique(channel[np.isfinite(channel)], return_counts=True)
-    in_large = np.zeros(len(present), int)
-    values, counts_large = np.unique(large, return_counts=True)
-    in_large[np.searchsorted(present, values)] = counts_large
-    elsewhere = np.maximum(counts.sum() - in_large, 1)
+    finite = channel[np.isfinite(channel)]
+    values = np.unique(channel[region])
+    counts = _counts(finite, values)
+    in_large = _counts(
+        channel[_uniform(channel, LARGE_CONSTANT, LARGE_CONSTANT)], values
+    )
+    elsewhere = np.maximum(len(finite) - in_large, 1)
     part = np.clip((counts - in_large) / elsewhere, 1e-12, 1 - 1e-12)
     sides = np.ceil(np.sqrt(math.log(BY_CHANCE) / np.log(part)))
     sides = np.maximum(sides, LEAST_CONSTANT)
-    if len(present) <= FEW_VALUES and part[0] > OFTEN:
+    lowest = finite.min()
+    if values[0] == lowest and part[0] > OFTEN and _are_few(finite):
         sides[0] = LARGE_CONSTANT + 1
-    if len(present) == 1:
+    if finite.max() == lowest:
         sides[:] = LEAST_CONSTANT  # nothing but one value, whatever the size
+    region = np.zeros(channel.shape, bool)
     for side in range(LEAST_CONSTANT, LARGE_CONSTANT + 1):
-        chosen = present[sides == side]
+        chosen = values[sides == side]
         if chosen.size:
-            region |= _uniform_squares(channel, side) & np.isin(channel, chosen)
+            region |= _uniform(channel, side, side) & np.isin(channel, chosen)
     return region
 
 
-def _uniform_squares(channel: NDArray[np.float64], side: int) -> NDArray[np.bool_]:
-    """Return where a pixel lies in a square of one value."""
+def _counts(
+    pixels: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return how many of some pixels have each value; the values rise."""
+    chosen = np.sort(pixels[np.isin(pixels, values)])
+    return np.diff(np.searchsorted(chosen, values, "right"), prepend=0)
+
+
+def _are_few(pixels: NDArray[np.float64]) -> bool:
+    """Return whether pixels have no more than `FEW_VALUES` different values."""
+    some = np.unique(pixels[:10_000])  # that is quick
+    return len(some) <= FEW_VALUES and len(np.unique(pixels)) <= FEW_VALUES
+
+
+def _at_border(
+    channel: NDArray[np.float64], region: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return rows at the border, and squares in corners, that are no accident."""
+    height, width = channel.shape[-2:]
+    long = [min(RUN, -(-3 * side // 4)) for side in (height, width)]
+    ends = [(slice(n), slice(-n, None)) for n in range(1, LEAST_CONSTANT)]
+    parts = [(end, slice(None), n, long[1]) for n, e in enumerate(ends, 1) for end in e]
+    parts += [
+        (slice(None), end, long[0], n) for n, e in enumerate(ends, 1) for end in e
+    ]
+    corner = ends[CORNER - 1]
+    parts += [(y, x, CORNER, CORNER) for y in corner for x in corner]
+    found = np.zeros(channel.shape, bool)
+    for y, x, *sides in parts:
+        found[..., y, x] |= _uniform(channel[..., y, x], *sides)
+    values, part = _elsewhere(channel, found | region)
+    least = min(*long, CORNER**2)
+    chance = values[part**least < BY_CHANCE]
+    return found & np.isin(channel, chance)
+
+
+def _grown(
+    channel: NDArray[np.float64], region: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return a region and what is connected to it, of values rare elsewhere."""
+    grown, before = region.copy(), np.zeros_like(region)
+    rows = channel[..., 1:, :] == channel[..., :-1, :]
+    columns = channel[..., 1:] == channel[..., :-1]
+    for _ in range(RUN):  # what is thin for longer is a row
+        if (grown == before).all():
+            break
+        before = grown.copy()
+        grown[..., 1:, :] |= before[..., :-1, :] & rows
+        grown[..., :-1, :] |= before[..., 1:, :] & rows
+        grown[..., 1:] |= before[..., :-1] & columns
+        grown[..., :-1] |= before[..., 1:] & columns
+    values, part = _elsewhere(channel, grown)
+    return region | (grown & np.isin(channel, values[part <= RARE]))
+
+
+def _elsewhere(
+    channel: NDArray[np.float64], region: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values in a region, and which part of the other pixels each takes."""
+    values = np.unique(channel[region])
+    others = channel[~region & np.isfinite(channel)]
+    return values, _counts(others, values) / max(len(others), 1)
+
+
+def _uniform(channel: NDArray[np.float64], *sides: int) -> NDArray[np.bool_]:
+    """Return where a pixel lies in a rectangle of one value, of sides along y and x."""
     interrupt.check()
-    size = (*[1] * (channel.ndim - 2), side, side)
-    # There is no square beyond the border, nor where pixels are missing.
+    size = (*[1] * (channel.ndim - 2), *sides)
+    # There is no rectangle beyond the border, nor where pixels are missing.
     low = np.nan_to_num(channel, nan=-np.inf)
     high = np.nan_to_num(channel, nan=np.inf)
     low = scipy.ndimage.minimum_filter(low, size, mode="constant", cval=-np.inf)
     high = scipy.ndimage.maximum_filter(high, size, mode="constant", cval=np.inf)
     uniform = (low == high) & (low == channel)
-    shift = -1 if side % 2 == 0 else 0
-    origin = [*[0] * (channel.ndim - 2), shift, shift]
+    origin = [-1 if side % 2 == 0 else 0 for side in size]
     return np.asarray(scipy.ndimage.maximum_filter(uniform, size, origin=origin))

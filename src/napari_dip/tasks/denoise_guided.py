@@ -130,7 +130,7 @@ def _plan(
     from napari_dip.prior.codes import BlindSpot, Guide
 
     if recipe.noise != "impulse" and recipe.preset != "paper":
-        plane = plane.without_peaks()
+        plane = plane.within_reach()
     plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
     if plan.finish is None and analysis.correlated and recipe.preset != "paper":
         plan = dataclasses.replace(plan, finish=missed_restored(plane))

@@ -366,10 +366,11 @@ def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
     """Return the values of a plane without their noise, (1, C, ...) in scaled units.
 
     No network has a part in it: the pilot of `collaborative` is the estimate by
-    thresholds.
+    thresholds, and pixels that it misses get their own values back.
     """
     measurement, known = plane.tensors()
     pilot = _thresholded(measurement, noise.at(measurement), noise)
+    pilot = posterior_mean(plane, noise)(pilot)
     filtered = collaborative(plane, noise, ("three rounds", "half resolution"))(pilot)
     return measurement.lerp(filtered, known)
 

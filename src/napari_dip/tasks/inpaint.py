@@ -231,7 +231,7 @@ def _plan(
     from napari_dip.prior.problem import Problem
 
     if not recipe.keep_known and recipe.preset != "paper":
-        plane = plane.without_peaks()
+        plane = plane.within_reach()
     scales = tuple(sorted(set(recipe.scales)))
     factors = tuple(1 / s for s in scales)
     multi = scales != (1,)

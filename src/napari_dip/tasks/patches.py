@@ -20,6 +20,12 @@ SIDE = 7
 SAMPLES = 100_000
 """Patches that are enough for a covariance."""
 
+LONE = 0.3
+"""Scaled difference from which on a pixel may stand out from its neighbours."""
+
+SURE = 6.0
+"""The same over the noise, which it must exceed as well."""
+
 FEWEST_PATCHES = 100
 """Patches below which the masked pixels are looked at, too."""
 
@@ -118,3 +124,21 @@ def block_noise(
         variances = cut_blocks(high_pass(plane), side).var(axis=(1, 2))
         statistics.append((means[whole], variances[whole]))
     return statistics
+
+
+def lone_pixels(channel: Float) -> Mask:
+    """Return which pixels of a channel differ from all their neighbours alike.
+
+    They are brighter than the brightest or darker than the darkest of the eight, by
+    `LONE` and by `SURE` times the noise, as hot and dead pixels are.
+    """
+    around = np.ones((3, 3), bool)
+    around[1, 1] = False
+    lone = []
+    for plane, _ in planes_of(channel, None):
+        noise = np.median(np.abs(high_pass(plane))) / 0.6745  # of normal noise
+        top = scipy.ndimage.maximum_filter(plane, footprint=around)
+        bottom = scipy.ndimage.minimum_filter(plane, footprint=around)
+        apart = np.maximum(plane - top, bottom - plane)
+        lone.append(apart > max(LONE, SURE * noise))
+    return np.stack(lone).reshape(channel.shape)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import FLOAT32, Float, Index
 from napari_dip.tasks.constant import constant_regions
+from napari_dip.tasks.patches import lone_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +25,18 @@ OUTLYING = 1e5
 camera of 16 bits reaches 65,535 grey levels."""
 
 FAR = 20.0
-"""Range of the image from which on something is too bright to be fitted in it."""
+"""Range of the image from which on something is too bright, or too dark, to be fitted
+in it."""
 
-BRIGHTEST = 1.1
-"""Scaled value above which the rest is then put aside: networks reach that far."""
+DARKEST, BRIGHTEST = -0.1, 1.1
+"""Scaled values beyond which the rest is then put aside: some networks reach so far."""
 
-PEAK = 1.5
-"""Scaled value above which few pixels are peaks that a short fit misses."""
+REACHED = (0.0, 1.0)
+"""Scaled values that every network reaches: the ends of a sigmoid."""
+
+PEAK = 0.5
+"""How far beyond `REACHED` the values of few pixels are too bright, or too dark, to
+tell anything about the noise."""
 
 FEW_OUTLIERS = 1e-3
 """Part of the pixels above which they are no outliers but structure, unless they have
@@ -94,7 +100,8 @@ class Plane:
         What the user should know about the pixels.
     beyond : ndarray, optional
         What has been cut off `values`, to be added to the result, where a few pixels
-        are so bright that in their range nothing would be left of the others.
+        are so bright, or so dark, that in their range nothing would be left of the
+        others.
     """
 
     pixels: NDArray[Any]
@@ -152,22 +159,24 @@ class Plane:
 
     @property
     def peaks(self) -> NDArray[np.bool_]:
-        """Values of few pixels that are brighter than all others, as hot pixels are."""
-        if self.beyond is not None:
-            return self.beyond > 0
-        peaks: NDArray[np.bool_] = self.values > PEAK
-        few = np.count_nonzero(peaks) <= FEW_OUTLIERS * peaks.size
-        return peaks if few else np.zeros_like(peaks)
+        """Values of few pixels that differ from all others, as hot and dead ones do."""
+        low, high = REACHED
+        peaks: NDArray[np.bool_] = self.values > high + PEAK
+        peaks = peaks | (self.values < low - PEAK)
+        peaks |= np.stack([lone_pixels(channel) for channel in self.values])
+        if np.count_nonzero(peaks) > FEW_OUTLIERS * peaks.size:
+            peaks[:] = False
+        return peaks if self.beyond is None else peaks | (self.beyond != 0)
 
-    def without_peaks(self) -> Plane:
-        """Return the plane with few pixels that are brighter than all others cut off.
+    def within_reach(self) -> Plane:
+        """Return the plane with all that lies beyond `REACHED` put aside.
 
-        Fits that give pixels nothing of their own values back would lose them.
+        Fits that give pixels nothing of their own values back would lose it.
         """
-        if self.beyond is not None or not self.peaks.any():
+        if self.beyond is not None:
             return self
-        values, beyond = _cut_off(self.values)
-        return replace(self, values=values, beyond=beyond)
+        values, beyond = _cut_off(self.values, *REACHED)
+        return replace(self, values=values, beyond=beyond) if beyond.any() else self
 
     def above(self, background: NDArray[np.float64]) -> Plane:
         """Return the plane with another value of every channel as zero."""
@@ -247,8 +256,11 @@ def prepare(
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
-    if not (unit or together) and (values > FAR).any():
-        values, beyond = _cut_off(values)
+    if not (unit or together):
+        low = DARKEST if (values < 1 - FAR).any() else -np.inf
+        high = BRIGHTEST if (values > FAR).any() else np.inf
+        if np.isfinite([low, high]).any():
+            values, beyond = _cut_off(values, low, high)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -336,9 +348,10 @@ def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np
     return outlying
 
 
-def _cut_off(values: Float) -> tuple[Float, Float]:
-    """Cut values that are too bright off; also return what they were beyond."""
-    return values.clip(max=BRIGHTEST), np.nan_to_num((values - BRIGHTEST).clip(min=0))
+def _cut_off(values: Float, low: float, high: float) -> tuple[Float, Float]:
+    """Cut off values beyond two limits; also return what they were beyond them."""
+    cut = values.clip(low, high)
+    return cut, np.nan_to_num(values - cut)
 
 
 def _scale(
@@ -360,10 +373,17 @@ def _scale(
 
 
 def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out values far from the others where they would decide on the range."""
+    return -_not_above(-_not_above(part))
+
+
+def _not_above(part: NDArray[np.float64]) -> NDArray[np.float64]:
     """Leave out values far above the others where they would decide on the range."""
-    low, high, top = np.percentile(part, [0.1, 99, 99.9])
-    limit = low + FAR * (high - low) / 0.9
-    return part[part <= limit] if low < high and top > limit else part
+    lowest, low, high, top = np.percentile(part, [0.1, 1, 99, 99.9])
+    if high - lowest > FAR * (high - low) / 0.9 > 0:
+        lowest = low  # some are far below the others, too
+    limit = lowest + FAR * (high - lowest) / 0.9
+    return part[part <= limit] if lowest < high and top > limit else part
 
 
 def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:

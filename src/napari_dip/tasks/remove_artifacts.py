@@ -81,7 +81,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         short = not tables and recipe.preset != "paper"
-        plane = plane.without_peaks() if short else plane
+        plane = plane.within_reach() if short else plane
         return _plan(recipe, plane, analysis, cells_of if constrained else None)
 
     return Job(
