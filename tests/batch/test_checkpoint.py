@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+import napari_dip
+from napari_dip.batch import checkpoint as batch_checkpoint
 from napari_dip.batch import file_run
 from napari_dip.batch.stop import Stop
 from napari_dip.io import checkpoint, files, provenance
@@ -175,17 +177,190 @@ def test_a_checkpoint_of_another_fit_is_refused(
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("kind", ["restarts", "planes"])
-@pytest.mark.parametrize("option", ["--checkpoint", "--save-weights"])
-def test_a_job_of_several_fits_has_none(call, noisy, tmp_path, kind, option, write):
+def test_a_job_of_several_fits_has_no_weights(call, noisy, tmp_path, kind, write):
     if kind == "planes":
         write(noisy, shape=(2, 16, 20))
     more = ("--restarts", "2") if kind == "restarts" else ()
-    options = ("-o", tmp_path / "out.tif", option, tmp_path / "a.safetensors", *more)
+    options = ("-o", tmp_path / "out.tif", *more)
+    options += ("--save-weights", tmp_path / "a.safetensors")
     code, _, err = call("denoise", noisy, *PARAMETERS, *options)
     assert code == 2
     assert "needs a job of a single fit" in err
     assert "this one has 2 fits, for planes" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noisy.tif"]
+
+
+# -- data sets --------------------------------------------------------------------
+
+FEW = ("--iterations", "6", "--precision", "float32", "--checkpoint-every", "0")
+
+
+@pytest.fixture
+def small_set(small_fits, small_windows):
+    """Make networks and windows small."""
+
+
+@pytest.fixture
+def break_at(monkeypatch):
+    """Return a context in which a job fails at one of its iterates."""
+
+    @contextmanager
+    def at(number, error=MemoryError):
+        ask, seen = Stop.__call__, []
+
+        def breaking(self, it):
+            seen.append(it)
+            if len(seen) == number:
+                raise error
+            return ask(self, it)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stop, "__call__", breaking)
+            yield seen
+
+    return at
+
+
+SETS = {
+    "planes": ((3, 16, 20), ()),
+    "restarts": ((2, 16, 20), ("--restarts", "2")),
+    "shared": ((3, 40, 48), ("--share", "yes")),
+    "tiles": ((2, 40, 420), ("--share", "yes", "--tile", "192")),
+    "tiles of a plane": ((40, 420), ("--share", "no", "--tile", "192")),
+}
+
+
+@pytest.mark.usefixtures("small_set")
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("kind", SETS)
+def test_a_broken_data_set_goes_on_to_the_same_bits(
+    call, noisy, tmp_path, break_at, write, monkeypatch, kind, large
+):
+    shape, more = SETS[kind]
+    write(noisy, shape=shape)
+    if large:  # read and written region by region
+        monkeypatch.setattr(files, "_LARGE", 0)
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    kept = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, *FEW, *more)
+    with break_at(0) as seen:
+        assert call(*command, "-o", whole)[0] == 0
+    total = len(seen)
+    command += ("-o", output, "--checkpoint", kept)
+    for number in (total // 2, total - 1):
+        with break_at(number):
+            assert call(*command)[0] == 1
+        assert kept.exists()
+        assert not output.exists()
+        with break_at(0) as seen:
+            assert call(*command)[0] == 0
+        assert len(seen) < total
+        np.testing.assert_array_equal(image_of(output), image_of(whole))
+        names = {"noisy.tif", "whole.tif", "out.tif"}
+        assert {path.name for path in tmp_path.iterdir()} == names
+        made = [files.read_header(path).provenance for path in (output, whole)]
+        same = ("iterations", "stopped_by", "warnings", "recipe", "planes")
+        assert [made[0][key] for key in same] == [made[1][key] for key in same]
+        output.unlink()
+
+
+@pytest.mark.usefixtures("small_set")
+@pytest.mark.parametrize("at", [4, 8])
+def test_sigterm_keeps_a_data_set(call, noisy, tmp_path, monkeypatch, write, at):
+    write(noisy, shape=(3, 40, 48))
+    whole, output = tmp_path / "whole.tif", tmp_path / "out.tif"
+    command = ("denoise", noisy, "--share", "yes", *FEW[:-2])
+    assert call(*command, "-o", whole)[0] == 0
+    ask, seen = Stop.__call__, []
+
+    def terminated(self, it):
+        ask(self, it)
+        seen.append(it)
+        if len(seen) == at:
+            signal.raise_signal(signal.SIGTERM)
+        return self.asked
+
+    command += ("-o", output, "--checkpoint", tmp_path / "kept.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "__call__", terminated)
+        assert call(*command)[0] == 130
+    assert files.read_header(output).provenance["stopped_by"].endswith("by the user")
+    assert call(*command)[0] == 0
+    np.testing.assert_array_equal(image_of(output), image_of(whole))
+    assert not list(tmp_path.glob("kept*"))
+
+
+@pytest.mark.usefixtures("small_set")
+def test_what_waits_is_written_when_it_is_much(
+    call, noisy, tmp_path, break_at, monkeypatch, write
+):
+    write(noisy, shape=(4, 40, 48))
+    monkeypatch.setattr(batch_checkpoint, "MOST_WAITING", 4 * 40 * 48 + 1)
+    kept = tmp_path / "kept.safetensors"
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *FEW[:-2])
+    with break_at(24):
+        assert call(*command, "--checkpoint", kept)[0] == 1
+    state, _ = checkpoint.read(kept, "checkpoint")
+    assert [len(part["names"]) for part in state["parts"]] == [2]
+
+
+@pytest.mark.usefixtures("small_set")
+def test_parts_that_are_gone_or_damaged_are_told(
+    call, noisy, tmp_path, break_at, write
+):
+    write(noisy, shape=(3, 16, 20))
+    kept, beside = (tmp_path / f"kept.safetensors{end}" for end in ("", ".0"))
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *FEW)
+    command += ("--checkpoint", kept)
+    with break_at(8):
+        assert call(*command)[0] == 1
+    content = beside.read_bytes()
+    beside.write_bytes(content[:-9])
+    code, _, err = call(*command)
+    assert code == 1
+    assert "kept.safetensors.0 holds no parts of napari-dip" in err
+    beside.unlink()
+    code, _, err = call(*command)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "kept.safetensors.0" in err
+    beside.write_bytes(content)
+    assert call(*command)[0] == 0
+
+
+@pytest.mark.usefixtures("small_set")
+def test_parts_of_a_checkpoint_that_never_named_them_are_removed(
+    call, noisy, tmp_path, write
+):
+    write(noisy, shape=(2, 16, 20))
+    kept = tmp_path / "kept.safetensors"
+    for number in (0, 1):
+        (tmp_path / f"kept.safetensors.{number}").write_text("left behind")
+    command = ("denoise", noisy, "-o", tmp_path / "out.tif", *FEW)
+    assert call(*command, "--checkpoint", kept)[0] == 0
+    assert not list(tmp_path.glob("kept*"))
+
+
+@pytest.mark.usefixtures("small_set")
+def test_a_python_function_takes_parts_in_files(tmp_path):
+    stack = np.random.default_rng(0).normal(50, 5, (3, 16, 20)).astype(np.float32)
+    options = {"iterations": 6, "device": "cpu", "precision": "float32"}
+    whole, path = napari_dip.denoise(stack, **options), tmp_path / "kept.safetensors"
+
+    def broken(it):
+        it.checkpoint()
+        parts.write()
+        if (it.part, it.step) == (1, 4):
+            raise MemoryError
+
+    parts = batch_checkpoint.Parts(path, {})
+    with pytest.raises(MemoryError):
+        napari_dip.denoise(stack, state=parts, callback=broken, **options)
+    steps, parts = [], batch_checkpoint.Parts(path, {})
+    again = napari_dip.denoise(
+        stack, state=parts, callback=lambda it: steps.append(it.step), **options
+    )
+    assert steps == [5, 6, 1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(again, whole)
 
 
 @pytest.mark.parametrize(

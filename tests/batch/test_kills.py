@@ -27,7 +27,7 @@ from napari_dip.prior.local import Local
 from napari_dip.tasks import presets, windows
 
 KILLS = 25
-"""Kills of every scenario; there are four."""
+"""Kills of every scenario; there are five."""
 
 FITTED = ("--iterations", "25", "--precision", "float32", "--quiet")
 
@@ -123,7 +123,26 @@ class ZarrRegions(Regions):
     ending = ".ome.zarr"
 
 
-SCENARIOS = {one.__name__: one for one in (Single, Batch, Regions, ZarrRegions)}
+class DataSet(Regions):
+    """The same with a checkpoint, from which every run goes on."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.kept = self.output / "kept.safetensors"
+        self.command += ("--checkpoint", self.kept, "--checkpoint-every", "0.001")
+
+    def check(self):
+        super().check()
+        if self.kept.exists():
+            state, _ = checkpoint.read(self.kept, "checkpoint")
+            for number, part in enumerate(state.get("parts", [])):
+                path = self.kept.with_name(f"{self.kept.name}.{number}")
+                assert checkpoint.read(path, "parts")[1]["parts"] == part["names"]
+
+
+SCENARIOS = {
+    one.__name__: one for one in (Single, Batch, Regions, ZarrRegions, DataSet)
+}
 
 
 # -- the program ------------------------------------------------------------------

@@ -1,20 +1,163 @@
-"""The files that a fit begins from or leaves, and its state in one while it runs."""
+"""The files that a job begins from or leaves, and what it has done in some of them."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.batch.keep import Keep
-from napari_dip.errors import FitError, InputError
+from napari_dip.errors import FileError, FitError, InputError
 from napari_dip.io import atomic, checkpoint, provenance
+from napari_dip.tasks.record import FIT, JOB, RUNNING, State
 from napari_dip.tasks.task import Overrides
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
+
+MOST_WAITING = 1 << 28
+"""Bytes of parts from which on they are written, however little time has passed."""
+
+_KEPT = "parts"
+"""Name in the checkpoint for which parts are in the files beside it."""
+
+
+class Parts(MutableMapping[str, State]):
+    """What a job has done, in a file, and in files beside it that are never rewritten.
+
+    `Parts.write` writes what is new: the parts that are done to another file beside the
+    first, ``NAME.0``, ``NAME.1`` and so on, and the state of the fit that runs to the
+    first, which says what is in the others.
+
+    Parameters
+    ----------
+    path : Path
+        The first file.
+    about : dict
+        What it belongs to, JSON-able.
+
+    Raises
+    ------
+    InputError
+        If the file is of another job.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.running: dict[str, State] = {}
+        """The state of the fit that runs, and the description of the job."""
+        self.waiting: dict[str, State] = {}
+        """Parts that are in no file yet."""
+        self.files: list[dict[str, Any]] = []
+        """Names of the parts in every other file."""
+        self.since = time.monotonic()
+        self._load = lru_cache(maxsize=1)(self._read)
+        if path.exists():
+            state, stored = checkpoint.read(path, "checkpoint")
+            different = "; ".join(_differences(stored, about))
+            if different:
+                raise InputError(
+                    f"checkpoint {path} is of another fit ({different}); remove it or "
+                    "name another file"
+                )
+            if JOB not in state:
+                raise FileError(f"{path} holds no checkpoint of this version")
+            self.files = state.pop(_KEPT, [])
+            self.running[JOB] = state.pop(JOB)
+            if FIT in state:
+                self.running[RUNNING] = state
+        self.places = {
+            name: number for number, f in enumerate(self.files) for name in f["names"]
+        }
+        # Of a job that was killed before the first file named them.
+        self._remove(len(self.files))
+
+    def _beside(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def _remove(self, first: int) -> None:
+        while (beside := self._beside(first)).exists():
+            beside.unlink()
+            first += 1
+
+    def _read(self, number: int) -> dict[str, dict[str, Any]]:
+        """Return the parts in a file."""
+        path = self._beside(number)
+        state, about = checkpoint.read(path, "parts")
+        names = self.files[number]["names"]
+        if about != {_KEPT: names, "checkpoint": self.about}:
+            raise FileError(f"{path} is of another checkpoint than {self.path}")
+        parts: dict[str, dict[str, Any]] = {name: {} for name in names}
+        for key, value in state.items():
+            place, _, field = key.partition(" ")
+            parts[names[int(place)]][field] = value
+        return parts
+
+    def __getitem__(self, name: str) -> State:
+        for held in (self.running, self.waiting):
+            if name in held:
+                return held[name]
+        return self._load(self.places[name])[name]
+
+    def __setitem__(self, name: str, part: State) -> None:
+        held = self.running if name in (RUNNING, JOB) else self.waiting
+        held[name] = part
+
+    def __delitem__(self, name: str) -> None:
+        raise NotImplementedError("what is done stays done")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.running, *self.places, *self.waiting])
+
+    def __len__(self) -> int:
+        return len(self.running) + len(self.places) + len(self.waiting)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in held for held in (self.running, self.waiting, self.places))
+
+    def is_due(self, minutes: float) -> bool:
+        """Return whether it is time to write, or much is waiting."""
+        late = time.monotonic() - self.since >= 60 * minutes
+        return late or sum(map(_size, self.waiting.values())) > MOST_WAITING
+
+    def write(self) -> None:
+        """Write what is new."""
+        if self.waiting:
+            names, number = list(self.waiting), len(self.files)
+            state = {
+                f"{place} {field}": value
+                for place, part in enumerate(self.waiting.values())
+                for field, value in part.items()
+            }
+            about = {_KEPT: names, "checkpoint": self.about}
+            path = self._beside(number)
+            checkpoint.write(path, "parts", state, about, overwrite=True)
+            self.files.append({"names": names})
+            self.places |= dict.fromkeys(names, number)
+            self.waiting = {}
+        state = {**self.running.get(RUNNING, {}), JOB: self.running[JOB]}
+        if self.files:
+            state[_KEPT] = self.files
+        checkpoint.write(self.path, "checkpoint", state, self.about, overwrite=True)
+        self.since = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the files."""
+        self.path.unlink(missing_ok=True)
+        self._remove(0)
+
+
+def _size(part: State) -> int:
+    """Return the bytes of the tensors of a part."""
+    return sum(
+        math.prod(value.shape) * value.element_size()
+        for value in part.values()
+        if hasattr(value, "element_size")
+    )
 
 
 class Kept:
@@ -31,17 +174,19 @@ class Kept:
     Attributes
     ----------
     overrides : Overrides
-        The weights and the state to begin from, if there are any.
+        The weights to begin from, and what has been done, if there are any.
+    parts : Parts, optional
+        What has been done.
 
     Raises
     ------
     InputError
-        If the checkpoint is of another fit.
+        If the checkpoint is of another job.
     """
 
     def __init__(self, keep: Keep, about: Callable[[], dict[str, Any]]) -> None:
         self.keep = keep
-        weights = state = None
+        weights = None
         facts: dict[str, Any] = {}
         if keep.weights is not None:
             from napari_dip.prior.snapshot import digest
@@ -53,60 +198,40 @@ class Kept:
         self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
         written = (keep.checkpoint, keep.save_weights)
         atomic.clear(path for path in written if path is not None)
+        self.parts: Parts | None = None
         if keep.checkpoint is not None:
-            state = self._stored(keep.checkpoint)
-        self.overrides = Overrides(weights=weights, state=state)
-        self.since = time.monotonic()
-
-    def _stored(self, path: Path) -> dict[str, Any] | None:
-        """Return the state that a checkpoint holds, if it exists."""
-        if not path.exists():
-            return None
-        state, about = checkpoint.read(path, "checkpoint")
-        different = "; ".join(_differences(about, self.about))
-        if different:
-            raise InputError(
-                f"checkpoint {path} is of another fit ({different}); remove it or name "
-                "another file"
-            )
-        return state
+            self.parts = Parts(keep.checkpoint, self.about)
+        self.overrides = Overrides(weights=weights, state=self.parts)
 
     def see(self, it: Iterate, stopping: bool) -> bool:
-        """Write the state when it is time, or when the fit is stopped.
+        """Write what is done when it is time, or when the job is stopped.
 
         Returns `stopping`, as a callback of the fit does.
         """
-        keep, now = self.keep, time.monotonic()
+        keep = self.keep
         if keep.save_weights is not None and not it.shared:
-            check_single(it, "save_weights")
-        if keep.checkpoint is None:
+            check_single(it)
+        if self.parts is None:
             return stopping
-        check_single(it, "checkpoint")
-        # The last iterate is that of a time limit, if the fit has not ended by itself.
-        if stopping or it.last or now - self.since >= 60 * keep.minutes:
-            if it.checkpoint is None:
-                raise InputError(
-                    "checkpoint needs a fit; there is none, for the weights are those "
-                    "of networks that serve as they are"
-                )
-            state = it.checkpoint()
-            # From the end of a fit nothing can go on.
-            if state["ending.ended"] is None:
-                path, about = keep.checkpoint, self.about
-                checkpoint.write(path, "checkpoint", state, about, overwrite=True)
-            self.since = time.monotonic()
+        due = stopping or self.parts.is_due(keep.minutes)
+        if it.checkpoint is not None and (due or it.last):
+            # A fit that has not ended by itself is ended by a time limit.
+            due = it.checkpoint()["ending.ended"] is None or due
+        if due:
+            self.parts.write()
         return stopping
 
     def finish(self, fit: Fit, unfinished: bool, overwrite: bool) -> None:
         """Save the weights and remove the checkpoint, when the result is written.
 
-        With a checkpoint, a fit that was stopped is not yet at its end.
+        With a checkpoint, a job that was stopped is not yet at its end.
         """
         keep = self.keep
-        if keep.checkpoint is not None:
+        if self.parts is not None:
             if unfinished:
+                self.parts.write()
                 return
-            keep.checkpoint.unlink(missing_ok=True)
+            self.parts.remove()
         if keep.save_weights is None:
             return
         if fit.weights is None:
@@ -118,13 +243,13 @@ class Kept:
         checkpoint.write(path, "weights", fit.weights, about, overwrite=overwrite)
 
 
-def check_single(it: Iterate, name: str) -> None:
-    """Raise unless the job that an iterate is of has a single fit."""
+def check_single(it: Iterate) -> None:
+    """Raise unless the job that an iterate is of has the weights of a single fit."""
     if it.parts > 1:
-        other = " or of a shared network" if name == "save_weights" else ""
         raise InputError(
-            f"{name} needs a job of a single fit{other}; this one has {it.parts} fits, "
-            "for planes, tiles, groups of channels or restarts"
+            f"save_weights needs a job of a single fit or of a shared network; this "
+            f"one has {it.parts} fits, for planes, tiles, groups of channels or "
+            "restarts"
         )
 
 

@@ -18,8 +18,8 @@ class Keep:
     save_weights : Path, optional
         File to write the fitted weights to.
     checkpoint : Path, optional
-        File in which the state of the fit is kept until the result is written.  If it
-        exists, the fit goes on from it.
+        File in which what is done is kept until the result is written, with others
+        beside it.  If it exists, the job goes on from it.
     minutes : float
         Time from one writing of it to the next.
     share : bool

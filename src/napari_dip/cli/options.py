@@ -204,8 +204,9 @@ class KeepOptions:
             group=_KEPT,
             show_default=False,
             converter=output_path,
-            help="File (.safetensors) in which the fit is kept until its result is "
-            "written. If it is there, the fit goes on from it.",
+            help="File (.safetensors) in which what is done is kept until the result "
+            "is written, with others beside it. If it is there, the command goes on "
+            "from it.",
         ),
     ] = None
     checkpoint_every: Annotated[

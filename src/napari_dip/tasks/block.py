@@ -16,6 +16,15 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import narrowed
 from napari_dip.tasks.plane import Pixels, Plane, per_channel
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import (
+    Record,
+    State,
+    array,
+    facts_of,
+    fit_of,
+    is_unfinished,
+    tensors,
+)
 from napari_dip.tasks.setup import seed_for, set_up
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import Block
@@ -66,6 +75,29 @@ class BlockFit:
     warnings: list[str] = field(default_factory=list)
     resume: Callable[[int], BlockFitting] | None = None
 
+    def to_record(self) -> dict[str, Any]:
+        """Return what a record keeps of it: all but the tensors of its fits."""
+        return {
+            **tensors(image=self.image, deviation=self.deviation),
+            "fits": [facts_of(fit) for fit in self.fits],
+            "details": self.details,
+            "warnings": self.warnings,
+        }
+
+    @classmethod
+    def from_record(cls, part: State) -> BlockFit:
+        """Return what a record has kept."""
+        image = array(part, "image")
+        assert image is not None
+        fits = [fit_of(facts) for facts in part["fits"]]
+        details, warnings = dict(part["details"]), list(part["warnings"])
+        return cls(image, array(part, "deviation"), fits, details, warnings)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was ended early: by the user, a limit or its device."""
+        return is_unfinished(self.fits)
+
 
 BlockFitting = Generator["Iterate", "bool | None", BlockFit]
 
@@ -80,6 +112,8 @@ def fit_block(
     threads: int | None = None,
     resumable: bool = False,
     keep_weights: bool = False,
+    record: Record | None = None,
+    name: str = "",
 ) -> BlockFitting:
     """Fit one block, yielding every iteration.
 
@@ -102,6 +136,10 @@ def fit_block(
         user stops it.
     keep_weights : bool
         The same for the weights of the network.
+    record : Record, optional
+        Keeps its fits.
+    name : str
+        Name of the block there.
 
     Yields
     ------
@@ -133,7 +171,17 @@ def fit_block(
     dtype = None if plane is None else result_type(job, recipe, plane)
     options = {"threads": threads, "resumable": resumable, "keep_weights": keep_weights}
     fits = _Fits(
-        recipe, block, overrides, plane, analysis, preset, plan, dtype, options
+        recipe,
+        block,
+        overrides,
+        plane,
+        analysis,
+        preset,
+        plan,
+        dtype,
+        options,
+        record or Record(),
+        name,
     )
     return (yield from fits.all((), None))
 
@@ -152,6 +200,8 @@ class _Fits:
         Type of its image.
     options : dict
         What the settings of every fit have beside those of the preset.
+    record, name
+        As for `fit_block`.
     """
 
     recipe: Recipe
@@ -163,29 +213,35 @@ class _Fits:
     plan: Plan
     dtype: np.dtype[Any] | None
     options: dict[str, Any]
+    record: Record
+    name: str
 
     def __post_init__(self) -> None:
-        from napari_dip.prior.snapshot import check_kind
-
         plane, given, restarts = self.plane, self.overrides.state, self.recipe.restarts
         self.count = self.preset.restarts if restarts == "auto" else restarts
         self.unit = 1.0 if plane is None else root_mean_square(plane.span)
         known = () if plane is None else plane.warnings
         self.warnings = [*known, *self.plan.warnings]
-        self.state = None if given is None else dict(given)
+        self.state: dict[str, Any] | None = None
         # Why earlier attempts were given up, which decides on the seed of this one.
         self.given_up: list[str] = []
-        if self.state is None:
+        if given is None:
             return
-        self.given_up = self.state.pop(GIVEN_UP, [])
+        if self.count > 1:
+            raise InputError(f"state: is of one fit; got restarts={self.count}")
+        self.begin_at(dict(given))
+
+    def begin_at(self, state: dict[str, Any]) -> None:
+        """Have the next fit go on from a state."""
+        from napari_dip.prior.snapshot import check_kind
+
+        self.given_up, self.state = state.pop(GIVEN_UP, []), state
         check_kind(self.given_up, list[str], GIVEN_UP)
         if len(self.given_up) >= ATTEMPTS:
             raise InputError(
                 f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
                 f"{len(self.given_up)}"
             )
-        if self.count > 1:
-            raise InputError(f"state: is of one fit; got restarts={self.count}")
 
     def all(self, fits: tuple[Fit, ...], resumed: Fitting | None) -> BlockFitting:
         """Fit from all seeds that are left, and put the images together."""
@@ -213,7 +269,13 @@ class _Fits:
     def one(self, earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
         """Fit from one seed, or go on with that, after those that are done."""
         done: Fit
-        adapt = partial(self.shown, earlier)
+        adapt, name = partial(self.shown, earlier), self.named(earlier)
+        known = self.record.fit(name, self.recipe.device)
+        if known is not None:
+            return known
+        running = self.record.running(name)
+        if running is not None:
+            self.begin_at(running)
         if resumed is not None:
             done, _ = yield from relay(resumed, adapt, None)
             return done
@@ -225,9 +287,16 @@ class _Fits:
                 break
             self.given_up.append(f"{reason}: begun again from another seed")
             self.state = None
+        self.state = None  # is of this fit alone
         self.warnings.extend(self.given_up)
         self.given_up.clear()
+        if self.count > 1:
+            self.record.put_fit(name, done)
         return done
+
+    def named(self, earlier: tuple[Fit, ...]) -> str:
+        """Return the name of the fit after others."""
+        return f"{self.name}, restart {len(earlier)}"
 
     def attempt(self, restart: int, attempt: int) -> Fitting:
         """Begin a fit, from the state that is given if there is one."""
@@ -257,7 +326,7 @@ class _Fits:
             averages = [*(f.average for f in earlier), it.average]
             return restored_image(self.plan, averages, self.dtype, preview=not finished)
 
-        return dataclasses.replace(
+        shown = dataclasses.replace(
             it,
             render=render,
             seconds=it.seconds + sum(f.seconds for f in earlier),
@@ -266,6 +335,7 @@ class _Fits:
             checkpoint=checkpoint,
             error=it.error * self.unit,
         )
+        return self.record.noting(self.named(earlier), shown)
 
     def gathered(self, fits: tuple[Fit, ...]) -> BlockFit:
         """Return the image of all fits together."""

@@ -40,7 +40,9 @@ weights : dict of str to Tensor, optional
     networks that `napari-dip batch --share` has fitted, to restore with.
 state : dict, optional
     From `Iterate.checkpoint` in a callback of the same call, to go on with
-    its fit to the same bits; for a job of one fit.
+    its fit to the same bits; for a job of one fit.  Or, for any job, an
+    empty dict, in which planes, tiles and fits that are done are kept, and
+    by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
 analysis : dict or sequence of dict, optional
     What was found out about another image of the same kind, one for every
     group of channels: ``fit.settings['planes'][0]['analysis']``.

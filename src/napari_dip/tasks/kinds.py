@@ -15,6 +15,7 @@ from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.pool import Call, Pool
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import errors_on_plane
 from napari_dip.tasks.result import Result, untouched
 from napari_dip.tasks.setup import seed_for
@@ -65,6 +66,8 @@ class Kinds:
         As for `napari_dip.tasks.run.run`.
     pool : Pool
         Where planes are tested.
+    record : Record
+        Keeps the fits and the tests.
     resumable : bool
         Whether to keep what is needed to go on after a stop.
     """
@@ -74,6 +77,7 @@ class Kinds:
     overrides: Overrides
     threads: int | None
     pool: Pool
+    record: Record
     resumable: bool
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
@@ -90,7 +94,8 @@ class Kinds:
         given = self.overrides.networks
         if given is None:
             every, overrides = self.planes, self.overrides
-            return (yield from self.fit(result, every, overrides, begun, extra))
+            name = "networks"
+            return (yield from self.fit(result, name, every, overrides, begun, extra))
         self.take([networks_of(self.job, self.recipe, given, self.threads)])
         result.networks = dict(given)
         return True
@@ -111,6 +116,7 @@ class Kinds:
     def fit(
         self,
         result: Result,
+        name: str,
         planes: Sequence[Index],
         overrides: Overrides,
         begun: Sequence[Shared] = (),
@@ -134,6 +140,8 @@ class Kinds:
             resumable=self.resumable,
             begun=begun,
             extra=extra,
+            record=self.record,
+            name=name,
         )
         adapt = partial(self.fitted, windows, shown, len(result.fits))
         shared, _ = yield from relay(fitting, adapt, None)
@@ -189,7 +197,8 @@ class Kinds:
             return Choice(self.common, best)
         before, fitted = self.networks, result.before()
         overrides = dataclasses.replace(self.overrides, analysis=(), weights=None)
-        if not (yield from self.fit(result, [index], overrides)):
+        name = f"networks of plane {number}"
+        if not (yield from self.fit(result, name, [index], overrides)):
             return Choice(self.common, best)
         if result.stopped:
             # It is fitted again when the user goes on.
@@ -217,11 +226,15 @@ class Kinds:
 
     def tested(self, number: int) -> list[tuple[float, bool]]:
         """Return the errors of all networks on a plane; begin with the next ones."""
+        kept = self.record.get(_test(number))
+        if kept is not None:
+            return [(error, unlike) for error, unlike in kept["errors"]]
         for n in range(number, min(number + 1 + self.pool.ahead, len(self.planes))):
-            if n not in self.tests:
+            if n not in self.tests and self.record.get(_test(n)) is None:
                 call = self.pool.submit(errors_on_plane, self.common, self.planes[n])
                 self.tests[n] = call
         errors: list[tuple[float, bool]] = self.tests.pop(number).result()
+        self.record.put(_test(number), {"errors": errors})
         return errors
 
     def use(self, choice: Choice, result: Result) -> None:
@@ -233,3 +246,8 @@ class Kinds:
                 if STOPPED_BY in details:
                     limit = details[STOPPED_BY]
                     result.warn(f"the fit of the networks was stopped by {limit}")
+
+
+def _test(number: int) -> str:
+    """Return the name of the errors on a plane in the record."""
+    return f"errors on plane {number}"

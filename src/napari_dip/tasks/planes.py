@@ -24,6 +24,7 @@ from napari_dip.tasks.block import (
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import Call, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import Record
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.task import Job, Overrides
 from napari_dip.tasks.tiles import Block
@@ -80,6 +81,7 @@ class Planes:
     threads: int | None
     resumable: bool
     pool: Pool
+    record: Record = field(default_factory=Record)
 
     def fit(
         self, result: Result, rest: Begun | None = None
@@ -130,7 +132,7 @@ class Planes:
         return {
             count: self.pool.submit(fit_to_end, self.recipe, block, overrides)
             for count, (block, overrides) in enumerate(begun.parts)
-            if count not in begun.done
+            if count not in begun.done and self.record.get(_named(begun, count)) is None
         }
 
     def end(
@@ -198,7 +200,10 @@ class Planes:
         before, layout = result.before(), self.job.layout
         adapt = partial(self.shown, begun, count, plane, before)
         done: BlockFit | None
-        if begun.calls:
+        kept = self.record.get(_named(begun, count))
+        if kept is not None:
+            done = BlockFit.from_record(kept)
+        elif count in begun.calls:
             shown = dataclasses.replace(
                 adapt(no_fit()),
                 render=lambda finished: layout.arrange(plane.image.copy()),
@@ -210,6 +215,9 @@ class Planes:
             result.stopped = True
         else:
             result.add(done)
+            single = self.is_single(begun)  # nothing else is left to do
+            if kept is None and not (single or done.unfinished):
+                self.record.put(_named(begun, count), done.to_record())
         if self.resumable:
             self.keep(begun, count, done, before, result)
         return done
@@ -227,6 +235,8 @@ class Planes:
             threads=self.threads,
             resumable=self.resumable,
             keep_weights=self.is_single(begun),
+            record=self.record,
+            name=_named(begun, count),
         )
 
     def shown(
@@ -301,6 +311,11 @@ class Planes:
             overrides = dataclasses.replace(overrides, analysis=(known,))
             parts += [(one, overrides) for one in block.tiled(side, reach)]
         return parts
+
+
+def _named(begun: Begun, count: int) -> str:
+    """Return the name of a part of a plane in the record."""
+    return f"plane {begun.number}, block {count}"
 
 
 def awaited(

@@ -60,11 +60,13 @@ class Here:
             with device_errors():
                 return function(self.job, *arguments)
 
-        return _Later(call)
+        return Later(call)
 
 
 @dataclass(frozen=True)
-class _Later:
+class Later:
+    """A call whose function is called when its result is asked for."""
+
     result: Callable[[], Any]
 
     def wait(self, seconds: float) -> bool:

@@ -17,6 +17,7 @@ from napari_dip.tasks.block import constant_image, restored, result_type
 from napari_dip.tasks.neighbours import guide
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import State, array, tensors
 from napari_dip.tasks.result import Canvas
 from napari_dip.tasks.shared import Shared
 from napari_dip.tasks.task import Job
@@ -47,6 +48,18 @@ class Restored:
     image: NDArray[Any]
     deviation: NDArray[Any] | None
     warnings: tuple[str, ...]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what a record keeps of it."""
+        kept = tensors(image=self.image, deviation=self.deviation)
+        return {**kept, "warnings": list(self.warnings)}
+
+    @classmethod
+    def from_record(cls, part: State) -> Restored:
+        """Return what a record has kept."""
+        image = array(part, "image")
+        assert image is not None
+        return cls(image, array(part, "deviation"), tuple(part["warnings"]))
 
 
 def pixels_of(job: Job, index: Index) -> Pixels | None:

@@ -18,6 +18,7 @@ from napari_dip.tasks.limit import in_time
 from napari_dip.tasks.planes import Planes
 from napari_dip.tasks.pool import Here, Pool
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import Record, record_of
 from napari_dip.tasks.result import Result
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
@@ -126,7 +127,12 @@ def run(
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
-    planes = Planes(job, recipe, overrides, threads, resumable, pool or Here(job))
+    record = record_of(overrides.state)
+    if record is not None:
+        record.check(recipe, job.layout)
+        overrides = dataclasses.replace(overrides, state=None)
+    pool, record = pool or Here(job), record or Record()
+    planes = Planes(job, recipe, overrides, threads, resumable, pool, record)
     fitting = _restored(planes, out)
     return fitting if budget(MAX_SECONDS) is None else in_time(fitting)
 
@@ -235,7 +241,13 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if given or (
         overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
     ):
-        common = (planes.threads, result, planes.pool, planes.resumable)
+        common = (
+            planes.threads,
+            result,
+            planes.pool,
+            planes.resumable,
+            planes.record,
+        )
         shared = yield from Sweep(job, recipe, overrides, *common).run()
     if not shared:
         if recipe.share == "yes":

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from napari_dip.errors import DeviceFailed
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
-from napari_dip.tasks.block import ATTEMPTS, mean_of, relay
+from napari_dip.tasks.block import ATTEMPTS, GIVEN_UP, mean_of, relay
 from napari_dip.tasks.neighbours import AUTOMATIC, most, related
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import code_at, error_of
 from napari_dip.tasks.setup import seed_for, set_up
 from napari_dip.tasks.shared import GroupFitting, Shared, for_windows, predictor_of
@@ -48,6 +49,8 @@ def fit_shared(
     resumable: bool = False,
     begun: Sequence[Shared] = (),
     extra: int = 0,
+    record: Record | None = None,
+    name: str = "",
 ) -> SharedFitting:
     """Fit networks to windows of some planes, one for each group of channels.
 
@@ -69,6 +72,10 @@ def fit_shared(
         What came of the same fits until they were stopped in the last of these.
     extra : int
         Further iterations of that one, if it had ended by itself.
+    record : Record, optional
+        Keeps the fits.
+    name : str
+        Name of the networks there.
 
     Yields
     ------
@@ -96,7 +103,8 @@ def fit_shared(
             group = _group(job, recipe, places, pool, channels, neighbours, overrides)
             if group is None:
                 return None
-            fitting = group.fit(threads, seed, resumable)
+            known = (record or Record(), f"{name}, group {len(shared)}")
+            fitting = group.fit(threads, seed, resumable, *known)
         shared.append((yield from fitting))
         if shared[-1].stopped:
             break
@@ -147,6 +155,8 @@ class _Group:
         threads: int | None,
         seed: int,
         resumable: bool,
+        record: Record,
+        name: str,
         earlier: Sequence[Fit] = (),
         resumed: Fitting | None = None,
     ) -> GroupFitting:
@@ -161,8 +171,11 @@ class _Group:
         fits = list(earlier)
         resume = None
         while len(fits) < restarts:
-            adapt, warnings = partial(self.shown, len(fits), restarts), list[str]()
-            for attempt in range(ATTEMPTS):
+            one = f"{name}, restart {len(fits)}"
+            state = record.running(one)
+            warnings = [] if state is None else list(state.pop(GIVEN_UP))
+            adapt = partial(self.shown, len(fits), restarts, record, one, warnings)
+            for attempt in range(len(warnings), ATTEMPTS):
                 another = seed_for(seed, len(fits), attempt)
                 problem, prior, settings = set_up(
                     self.plan, preset, recipe, overrides, another
@@ -170,10 +183,14 @@ class _Group:
                 settings = dataclasses.replace(
                     settings, threads=threads, keep_weights=True, resumable=resumable
                 )
+                known = record.fit(one, recipe.device)
+                if known is not None:
+                    done = known
+                    break
                 fitting = resumed or fit(
-                    problem, prior, settings, weights=overrides.weights
+                    problem, prior, settings, weights=overrides.weights, state=state
                 )
-                resumed = None
+                resumed = state = None
                 failed = self.collapsed if attempt < ATTEMPTS - 1 else None
                 done, reason = yield from relay(fitting, adapt, failed)
                 if done.stopped_by.startswith(DEVICE_FAILED):
@@ -182,15 +199,17 @@ class _Group:
                 if reason is None:
                     break
                 warnings.append(f"{reason}: begun again from another seed")
-            warnings += done.warnings
-            fits.append(dataclasses.replace(done, resume=None, warnings=warnings))
+            if known is None:
+                done = dataclasses.replace(done, warnings=[*warnings, *done.warnings])
+                record.put_fit(one, done)
+            fits.append(dataclasses.replace(done, resume=None))
             if done.stopped_by == STOPPED:
                 resume = done.resume
                 break
         shared = self.gathered(fits, prior, settings)
         if resume is None:
             return shared
-        again = partial(self.fit, threads, seed, resumable, fits[:-1])
+        again = partial(self.fit, threads, seed, resumable, record, name, fits[:-1])
         return dataclasses.replace(shared, resume=lambda extra: again(resume(extra)))
 
     def collapsed(self, it: Iterate) -> str | None:
@@ -230,8 +249,20 @@ class _Group:
         ends = (min(errors), max(errors))
         return Shared(analysis, preset, predictor, count, fits, ends, details)
 
-    def shown(self, restart: int, restarts: int, it: Iterate) -> Iterate:
+    def shown(
+        self,
+        restart: int,
+        restarts: int,
+        record: Record,
+        name: str,
+        given_up: Sequence[str],
+        it: Iterate,
+    ) -> Iterate:
         """Return an iterate of the fit with an image of the windows."""
+
+        def checkpoint() -> dict[str, Any]:
+            assert it.checkpoint is not None  # every fit has one
+            return {**it.checkpoint(), GIVEN_UP: [*given_up]}
 
         def render(finished: bool) -> NDArray[Any]:
             image = np.full(self.pool.values.shape, np.nan, np.float32)
@@ -239,7 +270,10 @@ class _Group:
             image[list(self.analysis.channels)] = self.plane.to_units(values)
             return image.swapaxes(0, 1)
 
-        return dataclasses.replace(it, render=render, part=restart, parts=restarts)
+        shown = dataclasses.replace(
+            it, render=render, part=restart, parts=restarts, checkpoint=checkpoint
+        )
+        return record.noting(name, shown)
 
 
 def _group(

@@ -111,7 +111,9 @@ def denoise(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -308,7 +310,9 @@ def denoise_guided(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -498,7 +502,9 @@ def enhance(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -681,7 +687,9 @@ def remove_artifacts(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -870,7 +878,9 @@ def super_resolve(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1070,7 +1080,9 @@ def inpaint(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1274,7 +1286,9 @@ def blend(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1476,7 +1490,9 @@ def deconvolve(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1681,7 +1697,9 @@ def restore(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -1897,7 +1915,9 @@ def invert_features(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.
@@ -2136,7 +2156,9 @@ def maximize_activation(
         networks that `napari-dip batch --share` has fitted, to restore with.
     state : dict, optional
         From `Iterate.checkpoint` in a callback of the same call, to go on with
-        its fit to the same bits; for a job of one fit.
+        its fit to the same bits; for a job of one fit.  Or, for any job, an
+        empty dict, in which planes, tiles and fits that are done are kept, and
+        by `Iterate.checkpoint` the fit that runs: the same call with it goes on.
     analysis : dict or sequence of dict, optional
         What was found out about another image of the same kind, one for every
         group of channels: ``fit.settings['planes'][0]['analysis']``.

@@ -17,8 +17,9 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.kinds import Choice, Kinds
-from napari_dip.tasks.pool import Call, Pool, no_fit
+from napari_dip.tasks.pool import Call, Later, Pool, no_fit
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import Restored, restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.shared import Shared
@@ -67,6 +68,8 @@ class Sweep:
         Where planes are tested and tiles restored.
     resumable : bool
         Whether to keep what is needed to go on after a stop.
+    record : Record
+        Keeps what is done.
     """
 
     job: Job
@@ -76,6 +79,7 @@ class Sweep:
     result: Result
     pool: Pool
     resumable: bool = False
+    record: Record = field(default_factory=Record)
     done: int = 0
     """Tiles that are restored."""
     broken: set[int] = field(default_factory=set)
@@ -92,7 +96,7 @@ class Sweep:
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
         given = (self.job, self.recipe, self.overrides, self.threads)
-        self.kinds = Kinds(*given, self.pool, self.resumable)
+        self.kinds = Kinds(*given, self.pool, self.record, self.resumable)
         # Of the newest fit, if there is one.
         self.latest = dataclasses.replace(no_fit(), shared=True)
 
@@ -129,7 +133,8 @@ class Sweep:
         def go_on(again: Result, extra: int) -> Sweeping:
             job, recipe, overrides = self.job, self.recipe, self.overrides
             pool, keep = self.pool, self.resumable
-            sweep = Sweep(job, recipe, overrides, self.threads, again, pool, keep)
+            given = (job, recipe, overrides, self.threads, again, pool, keep)
+            sweep = Sweep(*given, self.record)
             return sweep.run(shared, extra)
 
         if shared[-1].resume is not None:
@@ -183,8 +188,12 @@ class Sweep:
             if self.result.stopped:
                 self.leave(index, tile)
                 continue
-            call = self.restored(choice, index, tile)
             place = number * len(self.cut) + count
+            kept = self.record.get(_named(place))
+            if kept is None:
+                call = self.restored(choice, index, tile)
+            else:
+                call = Later(partial(Restored.from_record, kept))
             self.waiting.append(Waiting(place, index, tile, call))
             yield from self.collect(self.pool.ahead)
 
@@ -261,6 +270,8 @@ class Sweep:
                 self.fail(number, error)
                 continue
             self.put(one.index, one.tile, restored)
+            if self.record.get(_named(one.place)) is None:
+                self.record.put(_named(one.place), restored.to_record())
             self.done += 1
             if one.tile is self.cut[-1]:
                 del self.chosen[number]
@@ -279,6 +290,8 @@ class Sweep:
             part=fits + self.done - 1,
             parts=fits + self.total,
             seconds=time.perf_counter() - self.began,
+            checkpoint=None,
+            last=False,
         )
 
     def shown(self, index: Index, finished: bool) -> NDArray[Any]:
@@ -309,3 +322,8 @@ class Sweep:
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
+
+
+def _named(place: int) -> str:
+    """Return the name of a tile in the record."""
+    return f"tile {place}"

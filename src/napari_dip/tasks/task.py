@@ -97,7 +97,8 @@ class Overrides:
         Weights of the network that every fit begins from; or networks that planes
         share, to restore planes of the same kind with.
     state : dict, optional
-        State of the only fit of a job, from `Iterate.checkpoint`, to go on from.
+        State of the only fit of a job, from `Iterate.checkpoint`, to go on from; or a
+        mapping that keeps what a job has done, see `napari_dip.tasks.record.Record`.
     analysis : tuple of Analysis
         What is known about the image already, one for each group of channels; empty
         where it is to be found out.

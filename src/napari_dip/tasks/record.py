@@ -1,0 +1,172 @@
+"""What a job has done so far, kept so that another process can go on with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.errors import InputError
+from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Fit, Iterate
+
+State = Mapping[str, Any]
+"""Tensors and values that JSON can hold, by name."""
+
+JOB = "job"
+"""Name of the part that says which job it is."""
+
+RUNNING = "running"
+"""Name of the state of the fit that runs."""
+
+FIT = "fit"
+"""Name in that state for which fit it is."""
+
+FACTS = (
+    "stopped_by",
+    "iterations",
+    "best_iteration",
+    "seconds",
+    "history",
+    "settings",
+    "warnings",
+)
+"""What is kept of a fit beside its tensors."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Parts of a job that are done, by name, and the state of the fit that runs.
+
+    A job does the same whenever it is run; a part that is in the record is taken from
+    there.
+
+    Attributes
+    ----------
+    kept : mutable mapping, optional
+        Where they are; without it nothing is kept.
+    """
+
+    kept: MutableMapping[str, State] | None = None
+
+    def get(self, name: str) -> State | None:
+        """Return a part, None where it is not done."""
+        return None if self.kept is None else self.kept.get(name)
+
+    def put(self, name: str, part: State) -> None:
+        """Keep a part that is done."""
+        if self.kept is not None:
+            self.kept[name] = part
+
+    def check(self, recipe: Recipe, layout: Layout) -> None:
+        """Raise if the record is of another job."""
+        own = {
+            "task": recipe.task,
+            "recipe": recipe.to_dict(),
+            "shape": layout.shape,
+            "dtype": str(layout.dtype),
+        }
+        own = json.loads(json.dumps(own))
+        known = self.get(JOB)
+        if known is not None and dict(known) != own:
+            raise InputError(
+                "state: must be of the same task, parameters and shape; got that of "
+                f"another job, {known.get('task')} of shape {known.get('shape')}"
+            )
+        self.put(JOB, own)
+
+    def noting(self, fit: str, it: Iterate) -> Iterate:
+        """Return an iterate of a fit whose `checkpoint` keeps the state, too.
+
+        From the end of a fit nothing can go on.
+        """
+        checkpoint = it.checkpoint
+        if self.kept is None or checkpoint is None:
+            return it
+
+        def note() -> dict[str, Any]:
+            state = checkpoint()
+            if state["ending.ended"] is None:
+                self.put(RUNNING, {**state, FIT: fit})
+            return state
+
+        return dataclasses.replace(it, checkpoint=note)
+
+    def running(self, fit: str) -> dict[str, Any] | None:
+        """Return the state of a fit that was running, None where it was not."""
+        state = dict(self.get(RUNNING) or {})
+        return state if state.pop(FIT, None) == fit else None
+
+    def put_fit(self, name: str, fit: Fit) -> None:
+        """Keep a fit that has ended by itself, with what was averaged."""
+        if self.kept is None or is_unfinished([fit]):
+            return
+        weights = {f"weights.{n}": t.cpu() for n, t in (fit.weights or {}).items()}
+        self.put(
+            name, {"facts": facts_of(fit), "average": fit.average.cpu(), **weights}
+        )
+
+    def fit(self, name: str, device: str) -> Fit | None:
+        """Return a fit that has ended, None where it is not known."""
+        from napari_dip.prior.runtime import pick_device
+
+        state = self.get(name)
+        if state is None:
+            return None
+        weights = {
+            key.removeprefix("weights."): tensor
+            for key, tensor in state.items()
+            if key.startswith("weights.")
+        }
+        average = state["average"].to(pick_device(device))
+        return fit_of(state["facts"], average=average, weights=weights or None)
+
+
+def record_of(state: State | None) -> Record | None:
+    """Return the record that a state is, None where it is that of a single fit."""
+    is_record = isinstance(state, MutableMapping) and (JOB in state or not state)
+    return Record(cast(MutableMapping[str, State], state)) if is_record else None
+
+
+def facts_of(fit: Fit) -> dict[str, Any]:
+    """Return what is known of a fit without its tensors."""
+    return {name: getattr(fit, name) for name in FACTS}
+
+
+def fit_of(facts: Mapping[str, Any], average: Any = None, weights: Any = None) -> Fit:
+    """Return a fit of which that is known."""
+    from napari_dip.prior.problem import Fit
+
+    return Fit(image=average, average=average, weights=weights, **facts)
+
+
+def is_unfinished(fits: Sequence[Fit]) -> bool:
+    """Return whether the last of some fits was ended by the user or its device."""
+    from napari_dip.prior.fit import UNFINISHED
+
+    return bool(fits) and fits[-1].stopped_by.startswith(UNFINISHED)
+
+
+def tensors(**arrays: NDArray[Any] | None) -> dict[str, Any]:
+    """Return arrays as tensors, without those that are None."""
+    import torch
+
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(array))
+        for name, array in arrays.items()
+        if array is not None
+    }
+
+
+def array(part: State, name: str) -> NDArray[Any] | None:
+    """Return a tensor of a part as an array, None where there is none."""
+    tensor = part.get(name)
+    return None if tensor is None else np.asarray(tensor.numpy())
