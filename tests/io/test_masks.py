@@ -1,6 +1,7 @@
 """Masks are what their painter meant, and axes of one element do not matter."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,57 @@ def test_what_was_painted_is_marked(tmp_path, name, ending):
     else:
         assert says in note
         assert "4.5% of the pixels" in note
+
+
+SOFT = np.minimum(255, 4 * WHITE.astype(int) // 5 + 51 * np.roll(PAINTED, 1, 1))
+HOLE = np.where(PAINTED, np.nan, 0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "marked", "says"),
+    [
+        (PAINTED, PAINTED, None),
+        (PAINTED.astype("u2"), PAINTED, None),
+        (PAINTED.astype("f4"), PAINTED, None),
+        (-PAINTED.astype("f4"), PAINTED, None),
+        (SOFT.astype("u1"), SOFT > 0, "all values but 0, from 51 to 255$"),
+        (SOFT.astype("f4") / 255, SOFT > 0, "all values but 0, from 0.2 to 1$"),
+        (HOLE.astype("f4"), PAINTED, "4.5% of the pixels are marked: NaN and infinity"),
+        ((HOLE + SOFT).astype("f4"), SOFT > 0, "NaN and all values but 0$"),
+        (~PAINTED, ~PAINTED, "95.5% .* what is not 0; invert the mask if the others"),
+        (255 - SOFT.astype("u1"), SOFT < 255, "from 51 to 255; invert the mask if"),
+    ],
+)
+def test_values_that_are_told(tmp_path, pixels, marked, says):
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    mask, note = mask_of(files.read(tmp_path / "a.tif"), "a.tif")
+    if marked is not None:
+        np.testing.assert_array_equal(mask != 0, marked)
+    assert note is None if says is None else re.search(says, note)
+
+
+@pytest.mark.parametrize(("columns", "inverted"), [(50, True), (56, False)])
+def test_black_in_the_middle_of_white(columns, inverted):
+    mask = np.ones((48, 56), "u1")
+    mask[10:30, 6:columns] = 0
+    _, note = mask_of(Image(mask, Header("", mask.shape, mask.dtype, "YX")), "a")
+    assert ("invert the mask" in str(note)) == inverted
+
+
+@pytest.mark.parametrize("where", [PAINTED, ~PAINTED])
+def test_nan_without_zero_is_refused(tmp_path, where):
+    tifffile.imwrite(tmp_path / "a.tif", np.where(where, np.nan, 1).astype("f4"))
+    with pytest.raises(InputError, match=r"a\.tif has NaN or infinity, and no 0"):
+        mask_of(files.read(tmp_path / "a.tif"), "a.tif")
+
+
+def test_palette_of_black_on_white(tmp_path):
+    pixels = Pillow.frombytes("P", (56, 48), PAINTED.astype("u1").tobytes())
+    pixels.putpalette([255, 255, 255, 0, 0, 0])
+    pixels.save(tmp_path / "a.png")
+    mask, note = mask_of(files.read(tmp_path / "a.png"), "a.png")
+    np.testing.assert_array_equal(mask != 0, ~PAINTED)
+    assert "95.5% of the pixels are marked: what is not 0; invert" in note
 
 
 @pytest.mark.parametrize(

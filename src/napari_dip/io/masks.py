@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.io.image import Image
+from napari_dip.io.regions import Regions
+
+_MUCH = 0.9
+"""Marked part of a mask from which on it may be inverted."""
 
 
 def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
@@ -23,9 +27,16 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     mask : ndarray
         The pixels without colours.
     note : str or None
-        How the mask was understood, where not by nonzero values alone.
+        How the mask was understood, where not by one nonzero value alone, or where
+        it may be inverted.
+
+    Raises
+    ------
+    InputError
+        If there is NaN and nothing that is 0: either could be what is marked.
     """
-    values, how = image.data, ""
+    values: Any = image.data
+    how = ""
     if "S" in image.header.axes or image.header.lossy or image.alpha is not None:
         values = np.asarray(values)  # as a whole, even where it was opened lazily
     if "S" in image.header.axes:
@@ -45,10 +56,38 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
                 painted & (values != 0),
                 "what is neither transparent nor black",
             )
+    if isinstance(values, Regions):
+        return image.data, None  # too large to be looked at
+    marked = values != 0
+    how = how or _several(values, marked, name)
+    share = np.count_nonzero(marked) / marked.size
+    if _MUCH < share < 1 or (0.5 < share < 1 and _all_around(marked)):
+        how = f"{how or 'what is not 0'}; invert the mask if the others are meant"
     if not how:
         return values, None
-    share = np.count_nonzero(values) / values.size
     return values, f"{name}: {share:.1%} of the pixels are marked: {how}"
+
+
+def _several(values: NDArray[Any], marked: NDArray[np.bool_], name: str) -> str:
+    """Return which values mark if there are several; raise if NaN leaves it open."""
+    found = values[marked]
+    finite = found[np.isfinite(found)]
+    if finite.size < found.size:
+        if marked.all():
+            raise InputError(
+                f"mask must be 0 where pixels are known; {name} has NaN or infinity, "
+                "and no 0"
+            )
+        return "NaN and infinity" if not finite.size else "NaN and all values but 0"
+    if not marked.all() and finite.size and finite.min() != finite.max():
+        return f"all values but 0, from {finite.min():g} to {finite.max():g}"
+    return ""
+
+
+def _all_around(marked: NDArray[np.bool_]) -> bool:
+    """Return whether all pixels at the border of planes are marked."""
+    ends = marked[..., [0, -1], :], marked[..., [0, -1]]
+    return all(bool(end.all()) for end in ends)
 
 
 def psf_of(image: Image, name: str) -> NDArray[Any]:
