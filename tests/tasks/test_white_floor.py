@@ -51,6 +51,48 @@ def test_blurred_noise_stays_correlated_also_on_spots(blur, rounded):
     assert correlated(np.rint(image) if rounded else image)
 
 
+@pytest.mark.parametrize("sigma", [3, 10])
+@pytest.mark.parametrize("side", [48, 64])
+def test_white_noise_on_few_pixels_is_hardly_ever_taken_for_correlated(side, sigma):
+    wrong = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        smooth = ndimage.gaussian_filter(random.random((side, side)), 3)
+        scene = 100 * (smooth - smooth.min()) / np.ptp(smooth)
+        wrong += correlated(scene + random.normal(0, sigma, scene.shape))
+    assert wrong < 2
+
+
+@pytest.mark.parametrize("kind", ["blurred", "interpolated"])
+def test_correlated_noise_is_found_on_few_pixels(kind):
+    cross = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+    every_other = np.indices((64, 64)).sum(axis=0) % 2 == 0
+    for seed in range(25):
+        random = np.random.default_rng(seed)
+        smooth = ndimage.gaussian_filter(random.random((64, 64)), 3)
+        scene = 100 * (smooth - smooth.min()) / np.ptp(smooth)
+        noise = random.normal(0, 10, scene.shape)
+        if kind == "blurred":
+            noise = ndimage.gaussian_filter(noise, 0.7)
+        else:
+            noise = ndimage.convolve(noise * every_other, cross)
+        assert correlated(scene + noise)
+
+
+def test_photons_of_few_cells_on_black_are_no_correlated_noise():
+    wrong = 0
+    for seed in range(25):
+        random = np.random.default_rng(seed)
+        y, x = np.mgrid[:48, :48]
+        cells = np.zeros((48, 48))
+        for centre in random.uniform(0, 48, (5, 2)):
+            inside = np.hypot(y - centre[0], x - centre[1]) < random.uniform(4, 9)
+            cells = np.maximum(cells, random.uniform(0.3, 1) * inside)
+        photons = 300 * ndimage.gaussian_filter(cells, 0.8)
+        wrong += correlated(random.poisson(photons))
+    assert wrong < 8  # without blocks that are partly constant: 15
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("side", [64, 96, 128, 256])
 def test_a_slight_blur_is_seen_in_few_blocks_too(side, seed):

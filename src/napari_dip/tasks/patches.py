@@ -82,6 +82,13 @@ def blocks_of_planes(image: NDArray[Any], side: int) -> NDArray[Any]:
     return np.concatenate([cut_blocks(plane, side) for plane in planes])
 
 
+def overlapping_blocks(image: NDArray[Any], side: int, step: int) -> NDArray[Any]:
+    """Return the same, blocks being `step` pixels apart."""
+    planes = image.reshape(-1, *image.shape[-2:])
+    views = sliding_window_view(planes, (side, side), axis=(1, 2))
+    return views[:, ::step, ::step].reshape(-1, side, side)
+
+
 def planes_of(
     values: Float, usable: Mask | None
 ) -> list[tuple[NDArray[np.float64], Mask]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.patches import blocks_of_planes
+from napari_dip.tasks.patches import blocks_of_planes, overlapping_blocks
 
 SIDE = 16
 """Side of the blocks whose spectrum is looked at."""
@@ -21,6 +22,22 @@ FALLING = 1.25
 """Power at the fine frequencies over that at the finest ones from which on it falls, as
 that of shared noise does: white noise under spots reads 0.9 to 1.25 in many blocks,
 camera noise 1.1 to 2.2, that of a colour camera on a microscope 1.45 to 2.2."""
+
+FEW_PIXELS = 128**2
+"""Pixels of a channel below which blocks overlap, so that chance decides less."""
+
+STEP = 4
+"""Pixels between blocks that overlap."""
+
+MOST = 0.1
+"""Part of such blocks that is looked at, if no more of them are whole."""
+
+LEAST = 0.75
+"""Part of them whose finest detail is compared, that with the least."""
+
+CHANCE = 1.3
+"""How far white noise scatters in them, over the square root of their area in blocks:
+one of a hundred images reads more."""
 
 SCATTER = 1.0
 """What is added to `FALLING`, over the square root of the number of blocks: in 16
@@ -60,19 +77,34 @@ def has_white_floor(
 
 
 def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
-    whole = blocks_of_planes(usable, SIDE).all(axis=(1, 2))
-    blocks = blocks_of_planes(values, SIDE)[whole]
+    few = values.size < FEW_PIXELS
+    part = _blocks(usable).mean(axis=(1, 2))
+    # Of few pixels hardly any blocks may be whole.  Regions without noise leave the
+    # spectrum of the rest nearly as it is.
+    whole = part >= (min(np.quantile(part, 1 - MOST), 1.0) if few else 1.0)
+    blocks = _blocks(values)[whole]
     if not len(blocks):
         return False
     power = scipy.fft.dctn(blocks.astype(np.float64), axes=(1, 2), norm="ortho") ** 2
-    fine, finest = (
-        float(np.median(power[:, band, band].mean(axis=(1, 2))))
-        for band in (FINE, FINEST)
-    )
+    bands = [power[:, band, band].mean(axis=(1, 2)) for band in (FINE, FINEST)]
+    fine, finest = (float(np.median(band)) for band in bands)
+    falling = FALLING + SCATTER / len(blocks) ** 0.5
+    if few:
+        total = bands[0] + bands[1]
+        least = total <= np.quantile(total, LEAST)
+        fine, finest = (float(band[least].mean()) for band in bands)
+        falling = max(FALLING, 1 + CHANCE * SIDE / (STEP * len(blocks) ** 0.5))
     power[:, :2, :2] = 0  # the mean and the slopes
     flattest = float(np.quantile(power.mean(axis=(1, 2)), 0.1))
     return (
-        fine < (FALLING + SCATTER / len(blocks) ** 0.5) * finest
+        fine < falling * finest
         and finest > OF_LEVEL * level
         and finest > OF_FLATTEST * flattest
     )
+
+
+def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
+    """Return the blocks of a channel, (n, SIDE, SIDE)."""
+    if channel.size < FEW_PIXELS:
+        return overlapping_blocks(channel, SIDE, STEP)
+    return blocks_of_planes(channel, SIDE)
