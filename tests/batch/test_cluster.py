@@ -138,6 +138,50 @@ def test_tiles_of_a_stack_are_restored_by_workers(
     assert len(made[0]["planes"]) == len(made[1]["planes"]) == 2
 
 
+@pytest.fixture
+def two_threads():
+    """Return the address of a scheduler with two workers that are threads here."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+    ) as local:
+        yield local.scheduler_address
+
+
+@pytest.mark.parametrize("files_of_it", [1, 2])
+def test_one_large_file_of_a_batch_is_restored_by_all_workers(
+    call, stack, tmp_path, narrow, two_threads, monkeypatch, files_of_it
+):
+    submitted, submit = [], cluster._Pool.submit
+
+    def noted(self, function, *arguments):
+        submitted.append(function.__name__)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(cluster._Pool, "submit", noted)
+    sources = [stack]
+    if files_of_it == 2:  # as many as workers, which have one each
+        sources.append(stack.with_name("second.tif"))
+        sources[1].write_bytes(stack.read_bytes())
+    one, other = tmp_path / "one", tmp_path / "other"
+    command = ("batch", "denoise", *sources, "--tile", "192", *SHORT)
+    assert call(*command, "-o", one)[0] == 0
+    assert call(*command, "-o", other, "--scheduler", two_threads)[0] == 0
+    assert submitted.count("fit_to_end") == (8 if files_of_it == 1 else 0)
+    assert_same(one, other)
+    assert set(states(other).values()) == {"done"}
+
+
+def test_a_file_of_few_parts_is_that_of_one_worker(
+    call, tmp_path, narrow, two_threads, write
+):
+    write(tmp_path / "in" / "0.tif")
+    command = ("batch", "denoise", tmp_path / "in", "-o", tmp_path / "out", *SHORT)
+    code, _, err = call(*command, "--scheduler", two_threads)
+    assert (code, err) == (0, "napari-dip: 1 images: 1 done\n")
+    (tmp_path / "in" / "0.tif").write_bytes(b"II*\0")
+    assert call(*command, "--scheduler", two_threads)[0] == 1
+
+
 def test_a_stop_leaves_the_tiles_that_workers_have_not_done(
     call, stack, tmp_path, small_networks, threads, monkeypatch
 ):

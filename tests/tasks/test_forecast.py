@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
 from napari_dip.tasks import block, forecast
 from napari_dip.tasks.run import get, run
+from napari_dip.tasks.tiles import SIDE
+from napari_dip.tasks.windows import SIDE as WINDOW
 
 
 @pytest.mark.usefixtures("narrow", "few_passes")
@@ -30,3 +33,79 @@ def test_a_forecast_counts_the_images_that_are_finished(
     assert len(done) == count
     (fit,) = forecast._fits(task.make_job(recipe, image), recipe)
     assert fit.finishes == count
+
+
+CUT = {
+    "denoise": {},
+    "denoise unshared": {"share": "no"},
+    "denoise whole": {"tile": None},
+    "remove_artifacts": {},
+    "enhance": {},
+    "enhance tiles": {"tile": 384},
+    "super_resolve": {"factor": 2},
+    "super_resolve eightfold": {"factor": 8},
+}
+
+
+def blank(*shape):
+    """Return an image that takes no memory."""
+    return np.broadcast_to(np.uint16(7), shape)
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-9))
+    monkeypatch.setattr("napari_dip.prior.estimate._trial", lambda *_: 0.0)
+    task, more = get(case.split()[0]), {"device": "cpu", "precision": "float32"}
+    more |= CUT[case]
+    image = blank(2304, 2304)
+    piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+    told = forecast.forecast(task.recipe(**more), [image], [piece])
+    assert estimate(task.name, image, **more).memory == told.memory
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_the_memory_of_an_enlargement_is_bounded_by_its_result(factor, monkeypatch):
+    monkeypatch.setattr("napari_dip.prior.estimate._trial", lambda *_: 0.0)
+    options = {"device": "cpu", "precision": "float32", "factor": factor}
+
+    def memory(side, **more):
+        held = side**2 * (2 + 4 * factor**2)
+        return (
+            estimate("super_resolve", blank(side, side), **options, **more).memory
+            - held
+        )
+
+    side = 4096 // factor
+    assert memory(side, tile=None) > 8 * memory(side)
+    assert memory(4 * side) < 1.4 * memory(side)
+
+
+def test_an_iteration_is_of_what_is_fitted(monkeypatch):
+    monkeypatch.setattr(
+        "napari_dip.prior.estimate._trial",
+        lambda problem, *_: float(problem.image_shape[-1]),
+    )
+    image = blank(2304, 2304)
+
+    def side(**more):
+        return estimate("denoise", image, device="cpu", **more).seconds
+
+    assert side() == WINDOW
+    assert side(share="no") == SIDE + 2 * 32
+    assert side(share="no", tile=192) == 192 + 2 * 32
+    assert side(share="no", tile=None) == 2304
+
+
+def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-6))
+    piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+
+    def seconds(tile):
+        more = {"share": "no", "device": "cpu", "iterations": 100, "tile": tile}
+        recipe = get("denoise").recipe(**more)
+        return forecast.forecast(recipe, [blank(2304, 2304)], [piece]).seconds
+
+    seen = (2 * (192 + 32) + 10 * (192 + 64)) / 2304
+    whole = seconds(None)
+    assert 0.8 * seen**2 < seconds(192) / whole < 1.2 * seen**2

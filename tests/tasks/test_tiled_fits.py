@@ -86,8 +86,27 @@ def cut_early(narrow, few_passes, monkeypatch):
 @pytest.mark.parametrize(("name", "more"), [*calls(), *UNSHARED])
 def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
     fit = fitted(name, more)
-    assert len(fit.settings["planes"]) == (1 if name == "enhance" else 2)
+    # A result that is twice as large has tiles of half the side in the input.
+    count = {"enhance": 1, "super_resolve": 3}.get(name, 2)
+    assert len(fit.settings["planes"]) == count
     assert len(fitted(name, more, tile=None).settings["planes"]) == 1
+
+
+def test_a_small_plane_that_becomes_large_is_cut(narrow, few_passes, monkeypatch):
+    monkeypatch.setattr(tiles, "SIDE", 768)
+    monkeypatch.setattr(tiles, "WHOLE", 256)
+    sizes, fits = [], napari_dip.prior.fit.fit
+
+    def noting(problem, *given, **options):
+        sizes.append(problem.image_shape[1:])
+        return fits(problem, *given, **options)
+
+    monkeypatch.setattr("napari_dip.prior.fit.fit", noting)
+    image = blobs(20, 300)
+    restored = napari_dip.super_resolve(image, factor=8, **FIXED)
+    assert restored.shape == (160, 2400)
+    assert sizes == [(160, 1024), (160, 1280), (160, 1120)]
+    np.testing.assert_allclose(restored.mean(), image.mean(), rtol=0.05)
 
 
 HOLE = np.zeros((48, 300), bool)

@@ -7,6 +7,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.tiles import (
     FIELD,
     GRID,
+    SIDE,
     WHOLE,
     probes,
     side_of,
@@ -46,6 +47,16 @@ def test_the_side_is_a_multiple_of_the_grid():
     assert side_of("auto", (WHOLE, WHOLE)) is None
     assert side_of("auto", (WHOLE, WHOLE + 1)) % GRID == 0
     assert side_of("auto", (50, 5000, 5000)) is None
+
+
+@pytest.mark.parametrize("factor", range(2, 9))
+def test_tiles_go_by_the_size_of_the_result(factor):
+    largest = WHOLE // factor
+    assert side_of("auto", (largest, largest), factor) is None
+    side = side_of("auto", (largest + 1, largest + 1), factor)
+    assert side % (GRID // 2) == 0
+    assert SIDE / 2 < side * factor <= SIDE
+    assert side_of(GRID, (largest, 5000), factor) == GRID
 
 
 @pytest.mark.parametrize(("sides", "count"), [((600, 500), 4), ((300, 500), 2)])

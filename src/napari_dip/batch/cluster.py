@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from napari_dip.batch import run as batch_run
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.run import Step
 from napari_dip.batch.stop import Stop, handled
@@ -87,9 +88,17 @@ class Cluster:
     client: Any
 
     def work(self, step: Step, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-        """Take steps on the workers; see `napari_dip.batch.run.Work`."""
+        """Take steps on the workers; see `napari_dip.batch.run.Work`.
+
+        Images that are fewer than the workers, and of many parts, are restored one
+        after the other, each by all workers.
+        """
         from distributed import Event, as_completed
 
+        if step is batch_run.process and self._are_few(items):
+            step = partial(step, workers=self.pool)
+            yield from batch_run.one_by_one(progress=False)(step, items)
+            return
         event = Event(f"napari-dip-stop-{uuid.uuid4().hex}", self.client)
         futures = {
             self.client.submit(_step, step, item, event.name, pure=False): item
@@ -110,6 +119,15 @@ class Cluster:
                         yield item, outcome
                 time.sleep(0.05)
 
+    @property
+    def _threads(self) -> int:
+        return sum(self.client.nthreads().values())
+
+    def _are_few(self, runs: Sequence[FileRun]) -> bool:
+        """Return whether some runs would leave workers idle whom their parts occupy."""
+        threads = self._threads
+        return len(runs) < threads and all(r.count_parts() >= threads for r in runs)
+
     def pool(self, run: FileRun) -> Pool:
         """Return the workers as what computes the planes and tiles of a run.
 
@@ -117,9 +135,8 @@ class Cluster:
         """
         opened = run.opened(files.open_image)
         source = _Source(run.task, opened.recipe, opened.arrays)
-        threads = sum(self.client.nthreads().values())
         kept = self.client.submit(_same, source, pure=False)
-        return _Pool(self.client, kept, 2 * max(threads, 1))
+        return _Pool(self.client, kept, 2 * max(self._threads, 1))
 
 
 def _step(step: Step, item: Any, event: str) -> tuple[bool, Any]:

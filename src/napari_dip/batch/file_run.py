@@ -24,7 +24,7 @@ from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import has_uncertainty, result_shape, run
+from napari_dip.tasks.run import count_parts, has_uncertainty, result_shape, run
 from napari_dip.tasks.task import SHARED_WEIGHTS, Task
 
 if TYPE_CHECKING:
@@ -214,6 +214,14 @@ class FileRun:
             {name: (self.sources[name].name, i.data) for name, i in images.items()},
             [*(note for i in images.values() for note in i.header.notes), *notes],
         )
+
+    def count_parts(self) -> int:
+        """Return how many planes or tiles there are, 1 where that is not known."""
+        try:
+            opened = self.opened(files.open_image)
+            return count_parts(self.task, opened.recipe, opened.arrays)
+        except (DipError, MemoryError):
+            return 1  # the run will say what is wrong
 
     def _check_outputs(self, recipe: Recipe, header: Header) -> None:
         """Raise if the results cannot be written."""

@@ -30,6 +30,7 @@ from napari_dip.tasks.task import Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
+    from napari_dip.tasks.pool import Pool
 
 Entry = dict[str, Any]
 """What the manifest says of an image."""
@@ -171,13 +172,19 @@ def request(run: FileRun) -> Entry:
 
 
 def process(
-    run: FileRun, stop: Callable[[Iterate], bool], progress: bool = False
+    run: FileRun,
+    stop: Callable[[Iterate], bool],
+    progress: bool = False,
+    workers: Callable[[FileRun], Pool] | None = None,
 ) -> Entry:
-    """Do a run, whatever happens, and return what the manifest is to say of it."""
+    """Do a run, whatever happens, and return what the manifest is to say of it.
+
+    Other processes compute parts of it, if there are any.
+    """
     since, warnings = time.perf_counter(), list(run.notes)
     try:
         entry = request(run)
-        result = run.run(stop, warnings.append, progress)
+        result = run.run(stop, warnings.append, progress, workers)
         again = result.stopped or result.failed
         entry["state"] = manifest.STOPPED if again else manifest.DONE
         entry["sha256"] = digest(run.target)

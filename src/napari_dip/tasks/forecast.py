@@ -13,13 +13,14 @@ from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, set_up
-from napari_dip.tasks.shared import ITERATIONS, wants_sharing
+from napari_dip.tasks.shared import ITERATIONS, for_windows, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
-from napari_dip.tasks.windows import SIDE
+from napari_dip.tasks.windows import SIDE, window_sides
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Prior, Problem, Settings
+    from napari_dip.prior.runtime import Estimate
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.recipe import Recipe
 
@@ -106,24 +107,25 @@ def forecast(
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
     shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
-    finishing = larger * sum(
+    parts = _parts(job, recipe, shared, all(fit.cuttable for fit in fits))
+    # Tiles see what is around them.
+    wider = sum(map(math.prod, parts)) / math.prod(job.layout.sides)
+    finishing = (larger * wider) * sum(
         fit.finishing * (1 if shared else fit.finishes) for fit in fits
     )
     if shared:
         # One fit for all planes, which are then no more than looked at.
-        looking = sum(fit.looking(larger) for fit in fits)
+        looking = sum(fit.looking(larger * wider) for fit in fits)
         seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
     else:
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
-        seconds = sum(fit.seconds(larger) for fit in fits)
-    side = job.tile_side(recipe) if all(fit.cuttable for fit in fits) else None
-    if shared:
-        side = side_of(recipe.tile, job.layout.sides)
-    memory, available = _memory(job, recipe, side)
+        each = larger * wider / len(parts)
+        seconds = len(parts) * sum(fit.seconds(each) for fit in fits)
+    needed = _needed(job, recipe, parts)
     return Forecast(
-        memory=memory,
-        available=available,
+        memory=needed.memory,
+        available=needed.available,
         seconds=planes * (prepared + seconds + finishing),
         finishing=finishing,
         fixed=all(fit.settings.stop.fixed for fit in fits),
@@ -131,8 +133,52 @@ def forecast(
     )
 
 
-def _memory(job: Job, recipe: Recipe, side: int | None) -> tuple[int, int | None]:
-    """Return the bytes that a job takes, cut into tiles of a side, and those there are.
+def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
+    """Return what a job takes as far as shapes and recipe say.
+
+    No pixel is looked at.  The seconds are those of an iteration: of a plane, of the
+    largest of its tiles, or of a window where planes share a network.
+    """
+    unknown = Analysis.unknown(job.layout.channels)
+    preset = job.preset(unknown)
+    if overrides.architecture is not None:
+        preset = replace(preset, architecture=overrides.architecture)
+    shared = overrides.networks is not None or (
+        wants_sharing(job, recipe, overrides.architecture)
+        and for_windows(preset) is not None
+    )
+    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
+    parts = _parts(job, recipe, shared, cuttable)
+    needed = _needed(job, recipe, parts, overrides, trial=not shared)
+    if not shared:
+        return needed
+    window = _needed(job, recipe, [window_sides(job)], overrides, trial=True)
+    return replace(needed, seconds=window.seconds)
+
+
+def _parts(
+    job: Job, recipe: Recipe, shared: bool, cuttable: bool
+) -> list[tuple[int, ...]]:
+    """Return the sides of what a plane is restored in, with what is seen around it."""
+    sides, reach = job.layout.sides, job.reach or 0
+    side = job.tile_side(recipe) if cuttable else None
+    if shared:
+        side, reach = side_of(recipe.tile, sides), FIELD
+    return [
+        tuple(part.stop - part.start for part in tile.seen)
+        for tile in tiles(sides, side, reach)
+    ]
+
+
+def _needed(
+    job: Job,
+    recipe: Recipe,
+    parts: Sequence[tuple[int, ...]],
+    overrides: Overrides | None = None,
+    *,
+    trial: bool = False,
+) -> Estimate:
+    """Return what a job takes whose planes are restored in such parts.
 
     Image and result are held as a whole, but not by another device.
     """
@@ -140,21 +186,14 @@ def _memory(job: Job, recipe: Recipe, side: int | None) -> tuple[int, int | None
     from napari_dip.prior.estimate import estimate
 
     layout = job.layout
-    if side is not None:
-        reach = max(job.reach or 0, FIELD)
-        seen = [tile.seen for tile in tiles(layout.sides, side, reach)]
-        longest = [
-            max(part.stop - part.start for part in parts)
-            for parts in zip(*seen, strict=True)
-        ]
-        one = replace(layout, shape=layout.resized(tuple(longest)))
-        job = replace(job, layout=one)
-    needed = estimate(*outline(job, recipe))
+    longest = tuple(max(sides) for sides in zip(*parts, strict=True))
+    one = replace(job, layout=replace(layout, shape=layout.resized(longest)))
+    needed = estimate(*outline(one, recipe, overrides), trial=trial)
     held = 0
     if runtime.pick_device(recipe.device).type == "cpu":
         finer = job.factor**layout.spatial_dims
         held = math.prod(layout.shape) * (layout.dtype.itemsize + 4 * finer)
-    return needed.memory + held, needed.available
+    return replace(needed, memory=needed.memory + held)
 
 
 @dataclass(frozen=True)

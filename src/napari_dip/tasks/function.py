@@ -16,7 +16,6 @@ from napari_dip.machine import load_torch
 from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, get, run
-from napari_dip.tasks.setup import outline
 from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
@@ -212,15 +211,15 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     Returns
     -------
     Estimate
-        Peak memory in bytes, what is available, and seconds per iteration, from a
-        trial on a small piece, of one plane.
+        Peak memory in bytes, image and result included; what is available; and
+        seconds per iteration, from a trial on a small piece: of one plane, of its
+        largest tile, or of a window where planes share a network.
     """
     chosen = get(task)
     recipe, given, overrides = _bind(chosen, arrays, parameters)
-    from napari_dip.prior.estimate import estimate as measure
+    from napari_dip.tasks.forecast import expected
 
-    job = chosen.make_job(recipe, *given)
-    return measure(*outline(job, recipe, overrides), trial=True)
+    return expected(chosen.make_job(recipe, *given), recipe, overrides)
 
 
 def _bind(

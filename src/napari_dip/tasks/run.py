@@ -23,6 +23,7 @@ from napari_dip.tasks.result import Result
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Job, Overrides, Task
+from napari_dip.tasks.tiles import side_of, tiles
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting
@@ -170,6 +171,16 @@ def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
 def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
     """Return the shape of what `run` makes of arrays."""
     return _shape(task.make_job(recipe, *arrays))
+
+
+def count_parts(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> int:
+    """Return how many planes or tiles `run` makes of arrays, as far as shapes say."""
+    job = task.make_job(recipe, *arrays)
+    sides = job.layout.sides
+    side = job.tile_side(recipe)
+    if wants_sharing(job, recipe):
+        side = side_of(recipe.tile, sides)
+    return job.layout.planes * sum(1 for _ in tiles(sides, side))
 
 
 def has_uncertainty(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> bool:

@@ -302,7 +302,7 @@ class Job:
         Without being asked, planes are cut where tiles with all that they see are no
         larger than what is fitted whole, and where a fit is not the published one.
         """
-        side = side_of(recipe.tile, self.layout.sides)
+        side = side_of(recipe.tile, self.layout.sides, self.factor)
         if self.reach is None or side is None:
             return None
         larger = side + 2 * self.reach > WHOLE

@@ -22,10 +22,11 @@ pixels, filters go in steps of 2, 4 and 6 and the network halves four times: eve
 does the same in the halo of a tile as in its neighbour."""
 
 SIDE = 768
-"""Pixels along a tile: larger ones take more memory, smaller ones a larger halo."""
+"""Pixels of the result along a tile: larger ones take more memory, smaller ones a
+larger halo."""
 
 WHOLE = 1024
-"""Pixels along a square whose area is not cut yet."""
+"""Pixels along a square of the result whose area is not cut yet."""
 
 MOST = 100_000
 """Tiles of a plane, which take days.  Damaged headers can promise more."""
@@ -62,15 +63,20 @@ class Tile:
     seen: Region
 
 
-def side_of(tile: int | str | None, sides: Sequence[int]) -> int | None:
+def side_of(
+    tile: int | str | None, sides: Sequence[int], factor: int = 1
+) -> int | None:
     """Return the side of the tiles that a plane is cut into, None for a whole one.
 
-    A number is rounded up to a multiple of `GRID`.
+    A number is rounded up to a multiple of `GRID`.  "auto" goes by the pixels of the
+    result, which are `factor` times finer, and may be a multiple of half of that.
     """
     if tile is None or len(sides) != 2:
         return None
     if tile == "auto":
-        return SIDE if math.prod(sides) > WHOLE**2 else None
+        half = GRID // 2
+        small = math.prod(sides) * factor**2 <= WHOLE**2
+        return None if small else max(SIDE // factor // half, 1) * half
     side = -(-int(tile) // GRID) * GRID
     return side if max(sides) > side else None
 
