@@ -896,3 +896,17 @@ def test_signal_while_modules_are_imported():
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "napari-dip: stopped before anything was done\n"
+
+
+def test_psf_of_a_plane_on_the_grid_of_a_stack(call, tmp_path):
+    pytest.importorskip("yaozarrs")
+    rng = np.random.default_rng(0)
+    blur = np.exp(-np.square(np.mgrid[-3:4, -3:4]).sum(0) / 4)
+    for name, pixels, z in (("a", rng.random((3, 32, 32)), 0.5), ("psf", [blur], 1)):
+        pixels, scale = np.asarray(pixels, "f4"), (z, 0.1, 0.1)
+        header = Header("", pixels.shape, pixels.dtype, "ZYX", scale, ("µm",) * 3)
+        files.write(tmp_path / f"{name}.ome.zarr", pixels, Image(pixels, header))
+    image, psf = tmp_path / "a.ome.zarr", tmp_path / "psf.ome.zarr"
+    output = tmp_path / "b.ome.zarr"
+    code, _, err = call("deconvolve", image, "--psf", psf, "-o", output, *SHORT)
+    assert (code, err) == (0, "")

@@ -677,3 +677,87 @@ def test_colours_of_one_bit(tmp_path):
 def test_output_of_unknown_format(tmp_path):
     with pytest.raises(InputError, match=r"must end in .*; got 'image.jpg'"):
         files.write(tmp_path / "image.jpg", np.zeros((20, 20), "u1"))
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize(
+    ("axes", "scale"),
+    [("YX", (0.5, 0.25)), ("ZYX", (2.0, 0.5, 0.5)), ("YXS", (2.0, 2.0, None))],
+)
+def test_scale_without_a_unit(tmp_path, ending, axes, scale):
+    if ending == ".ome.zarr":
+        pytest.importorskip("yaozarrs")
+    shape = dict(zip("ZYXS", (4, 20, 24, 3), strict=True))
+    pixels = np.ones([shape[axis] for axis in axes], "u1")
+    header = Header("", pixels.shape, pixels.dtype, axes, scale, (None,) * len(axes))
+    path = tmp_path / f"a{ending}"
+    assert files.write(path, pixels, Image(pixels, header)) == []
+    found = files.read(path).header
+    assert dict(zip(found.axes, found.scale, strict=True)) == dict(
+        zip(axes, scale, strict=True)
+    )
+    assert set(found.units) == {None}
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [
+        ({"resolution": (2, 4)}, (0.25, 0.5)),
+        ({"resolution": (1, 1)}, (None, None)),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, (None, None)),
+        ({"resolution": (2, 2), "metadata": {"unit": "pixel"}}, (0.5, 0.5)),
+        ({}, (None, None)),
+    ],
+)
+def test_resolution_of_imagej_without_a_unit(tmp_path, options, scale):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.ones((20, 24), "u1"), imagej=True, **options
+    )
+    header = files.read(tmp_path / "a.tif").header
+    assert (header.scale, header.units) == (scale, (None, None))
+
+
+@pytest.mark.parametrize(
+    ("ending", "axes", "scale", "says"),
+    [
+        (".tif", "YX", (None, 0.5), "no place for the scale of X (0.5 µm)"),
+        (".tif", "YX", (0.5, None), "no place for the scale of Y (0.5 µm)"),
+        (".tif", "ZYX", (2, None, None), "no place for the scale of Z (2 µm)"),
+        (".tif", "ZYX", (2, 1, None), "no place for the scale of Y (1 µm), Z (2 µm)"),
+        (".png", "YX", (None, 0.5), "no place for the scale of X (0.5 µm)"),
+    ],
+)
+def test_scale_that_a_file_has_no_place_for(tmp_path, ending, axes, scale, says):
+    pixels = np.ones((4, 20, 24)[-len(axes) :], "u1")
+    units = [step and "µm" for step in scale]
+    header = Header("", pixels.shape, pixels.dtype, axes, scale, tuple(units))
+    (note,) = files.write(tmp_path / f"a{ending}", pixels, Image(pixels, header))
+    assert note.endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("ending", "dtype", "axes", "names", "colours", "says"),
+    [
+        (".tif", "f8", "CYX", ("A", "B"), ("#00ff00", "#ff0000"), "names and colours"),
+        (".tif", "f8", "CYX", ("A", "B"), (), "names"),
+        (".png", "u1", "YX", (), ("#00ff00",), "colours"),
+        (".tif", "u1", "CYX", ("A", "B"), ("#00ff00", "#ff0000"), None),
+        (".ome.tif", "f8", "CYX", ("A", "B"), ("#00ff00", "#ff0000"), None),
+    ],
+)
+def test_channels_that_a_file_has_no_place_for(
+    tmp_path, ending, dtype, axes, names, colours, says
+):
+    pixels = np.ones((2, 20, 24)[-len(axes) :], dtype)
+    header = Header(
+        "",
+        pixels.shape,
+        pixels.dtype,
+        axes,
+        channel_names=names,
+        channel_colours=colours,
+    )
+    notes = files.write(tmp_path / f"a{ending}", pixels, Image(pixels, header))
+    assert [note.partition("for the ")[2] for note in notes] == (
+        [] if says is None else [f"{says} of channels"]
+    )

@@ -197,3 +197,16 @@ def test_psf_of_several_channels(axes):
     image.data[0, 0, 0] += 1
     with pytest.raises(InputError, match=f"psf must be one image.*psf.png.*{axes}"):
         psf_of(image, "psf.png")
+
+
+def test_psf_of_a_plane_with_an_axis_of_one_element():
+    gray = np.arange(35.0).reshape(7, 5)
+    for shape in ((7, 5), (7, 5, 1), (7, 1, 5)):
+        image = Image(
+            gray.reshape(shape), Header("", shape, gray.dtype, "QYX"[-len(shape) :])
+        )
+        np.testing.assert_array_equal(psf_of(image, "psf.tif"), gray)
+    for shape in ((1, 1, 7, 5), (7, 1, 1), (5, 7, 5)):
+        pixels = np.ones(shape)
+        image = Image(pixels, Header("", shape, gray.dtype, "QRYX"[-len(shape) :]))
+        assert psf_of(image, "psf.tif").shape == shape

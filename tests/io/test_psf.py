@@ -5,7 +5,7 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.io.image import Header
-from napari_dip.io.psf import optics_of, size_warning, steps
+from napari_dip.io.psf import optics_of, sampled_steps, size_warning, steps
 
 
 def header(axes, scale, units):
@@ -35,3 +35,16 @@ def test_other_sizes_are_told():
     assert size_warning(image, {}) is None
     text = size_warning(image, {"z": 0.15, "y": 0.1, "x": 0.1})
     assert "0.15 along z, where those of the image have 0.3" in text
+
+
+def test_step_of_a_plane_is_not_compared():
+    def stored(planes):
+        distances = (1.0, None, 0.5 if planes > 1 else 1.0, 0.1, 0.1)
+        units = ("s", None, "µm", "µm", "µm")
+        return Header("", (1, 1, planes, 40, 40), "u1", "TCZYX", distances, units)
+
+    stack, plane = stored(9), stored(1)
+    assert steps(plane)["z"] == 1
+    assert sampled_steps(plane) == {"y": 0.1, "x": 0.1}
+    assert sampled_steps(stack) == {"z": 0.5, "y": 0.1, "x": 0.1}
+    assert size_warning(sampled_steps(stack), sampled_steps(plane)) is None

@@ -267,6 +267,13 @@ def turned_header(header: Header, orientation: int) -> Header:
     return dataclasses.replace(reorder(header, order), axes=header.axes)
 
 
+def channel_notes(header: Header, kind: str) -> list[str]:
+    """Return a note if a kind of file loses names or colours of channels."""
+    lost = {"names": header.channel_names, "colours": header.channel_colours}
+    words = " and ".join(word for word, values in lost.items() if values)
+    return [f"{kind} has no place for the {words} of channels"] if words else []
+
+
 def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:
     """Return the header of an array without metadata."""
     axes = "YXS" if len(shape) > 2 and shape[-1] in (3, 4) else "YX"

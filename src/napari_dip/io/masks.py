@@ -93,6 +93,8 @@ def _all_around(marked: NDArray[np.bool_]) -> bool:
 def psf_of(image: Image, name: str) -> NDArray[Any]:
     """Return a PSF, without the colours of a file that stores gray as RGB.
 
+    One of planes that is stored as (Y, X, 1) loses that axis.
+
     Raises
     ------
     InputError
@@ -100,7 +102,9 @@ def psf_of(image: Image, name: str) -> NDArray[Any]:
     """
     axis = image.header.channel_axis
     if axis is None:
-        return image.data
+        longer = tuple(n for n in image.data.shape if n != 1)
+        plane = len(longer) == 2 and 1 in image.data.shape[-2:]
+        return image.data.reshape(longer) if plane else image.data
     channels = np.moveaxis(image.data, axis, 0)
     if (channels != channels[0]).any():
         raise InputError(

@@ -12,10 +12,20 @@ ALIKE = 0.02
 
 def steps(header: Header) -> dict[str, float]:
     """Return the distances of two pixels along z, y and x, in µm, where known."""
+    return _steps(header, 1)
+
+
+def sampled_steps(header: Header) -> dict[str, float]:
+    """Return `steps` along axes of several pixels; files say one of a plane, too."""
+    return _steps(header, 2)
+
+
+def _steps(header: Header, fewest: int) -> dict[str, float]:
     known = {}
-    for axis, size, unit in zip(header.axes, header.scale, header.units, strict=True):
+    sides = zip(header.axes, header.shape, header.scale, header.units, strict=True)
+    for axis, count, size, unit in sides:
         length = None if size is None else converted(size, unit, "µm")
-        if axis in "ZYX" and length:
+        if axis in "ZYX" and length and count >= fewest:
             known[axis.lower()] = abs(length)
     return known
 

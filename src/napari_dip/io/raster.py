@@ -23,7 +23,14 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo, putchunk
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import limits, provenance
-from napari_dip.io.image import Header, Image, JpegTables, split_opacity, turned
+from napari_dip.io.image import (
+    Header,
+    Image,
+    JpegTables,
+    channel_notes,
+    split_opacity,
+    turned,
+)
 from napari_dip.io.reading import one_line_errors
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -284,4 +291,5 @@ def write_png(
             putchunk(file, kind, chunk)
         file.write(content[_HEADER_END:])
     known = [header.step_text(i) for i, step in enumerate(header.scale) if step]
-    return [f"a PNG has no place for the scale of {', '.join(known)}"] if known else []
+    scale = f"a PNG has no place for the scale of {', '.join(known)}"
+    return [*([scale] if known else []), *channel_notes(header, "a PNG")]

@@ -20,6 +20,7 @@ from napari_dip.io import limits, provenance, tiff_metadata
 from napari_dip.io.image import (
     Header,
     Image,
+    channel_notes,
     name_axes,
     sort_axes,
     turned_sides,
@@ -340,6 +341,8 @@ def _options(
     if left_out:
         axes = ", ".join(left_out)
         notes = [f"this kind of TIFF has no place for the scale of {axes}"]
+    if not (ome or "imagej" in described):
+        notes += channel_notes(header, "this kind of TIFF")
     if header.levels > 1:
         notes.append(
             f"the TIFF holds one of the {header.levels} resolutions of the input; an "

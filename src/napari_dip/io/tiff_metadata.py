@@ -66,10 +66,16 @@ def from_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     unit = units.symbol(metadata.get("unit"))
     x, y = _resolution(tif.pages.first)
     sizes = {"T": (_positive(metadata.get("finterval")), metadata.get("tunit", "s"))}
-    if unit is not None:
-        sizes["X"] = x, unit
-        sizes["Y"] = y, metadata.get("yunit", unit)
-        sizes["Z"] = _positive(metadata.get("spacing")), metadata.get("zunit", unit)
+    lengths = {
+        "X": (x, unit),
+        "Y": (y, metadata.get("yunit", unit)),
+        "Z": (_positive(metadata.get("spacing")), metadata.get("zunit", unit)),
+    }
+    # Without a unit 1 says nothing, and per inch it is the size for printing.
+    per_length = tif.pages.first.tags.valueof("ResolutionUnit", 1) != 1
+    for axis, (step, name) in lengths.items():
+        if unit is not None or not (per_length or step == 1):
+            sizes[axis] = step, name
     sizes = {axis: (step, units.symbol(name)) for axis, (step, name) in sizes.items()}
     header = dataclasses.replace(header, format="ImageJ TIFF")
     names = _imagej_names(_listed(metadata.get("Labels")), header)
@@ -244,8 +250,10 @@ def for_imagej(header: Header, order: list[int]) -> tuple[dict[str, Any], list[s
         metadata["unit"] = _ascii(unit or "pixel")
         if "Z" in steps:
             metadata["spacing"] = steps["Z"]
-    elif "Z" in steps:  # with its unit, X and Y would have one too
-        left_out.append(header.step_text(header.axes.index("Z")))
+    else:  # one resolution is of X and Y, and its unit that of all
+        for axis in "XYZ":
+            text = header.step_text(header.axes.index(axis)) if axis in steps else ""
+            left_out += [text] if text and text not in left_out else []
     if "T" in steps:
         metadata["finterval"] = steps["T"]
         metadata["tunit"] = _ascii(str(header.units[header.axes.index("T")]))
