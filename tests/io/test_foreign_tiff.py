@@ -75,10 +75,11 @@ def test_jpeg_in_a_tiff_has_losses(tmp_path, mode):
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_colours_are_those_that_pillow_shows(tmp_path, mode, compression):
     made = Pillow.fromarray(COLOURS).convert("P" if mode == "PA" else mode)
-    made.convert(mode).save(tmp_path / "a.tif", compression=compression)
+    made = made.convert(mode)
+    made.save(tmp_path / "a.tif", compression=compression)
     image = check_header(tmp_path / "a.tif")
-    with Pillow.open(tmp_path / "a.tif") as other:
-        expected = np.asarray(other.convert("L" if mode in "1L" else "RGB"))
+    # Pillow before 13 does not read the YCbCr that it writes without compression.
+    expected = np.asarray(made.convert("L" if mode in "1L" else "RGB"))
     assert image.header.axes == ("YX" if mode in "1L" else "YXS")
     assert image.alpha is None
     pixels = image.data * 255 if mode == "1" else image.data.astype(float)
