@@ -14,8 +14,22 @@ class DipError(Exception):
     """Base class of everything napari-dip raises on purpose."""
 
 
+LONGEST = 400
+"""Characters of a message that quotes something of several lines."""
+
+
 class InputError(DipError, ValueError):
-    """An argument is not acceptable: the message names it and what is."""
+    """An argument is not acceptable: the message names it and what is.
+
+    The message is one line, whatever it quotes.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message.splitlines()) > 1:
+            message = " ".join(message.split())
+            if len(message) > LONGEST:
+                message = f"{message[:LONGEST]} ..."
+        super().__init__(message)
 
 
 class FileError(DipError):

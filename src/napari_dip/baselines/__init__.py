@@ -82,10 +82,10 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
     InputError
         If there is no such baseline for the task, or an argument is not acceptable.
     """
-    names = FOR_TASK.get(task)
+    names = FOR_TASK.get(task) if isinstance(task, str) else None
     if names is None:
         raise InputError(f"task must be one of {', '.join(FOR_TASK)}; got {task!r}")
-    if name not in names:
+    if not (isinstance(name, str) and name in names):
         raise InputError(f"name must be one of {', '.join(names)}; got {name!r}")
     baseline = METHODS[name]
     # "iterations" and others are the fit's, though a baseline may have some too.

@@ -23,6 +23,9 @@ SMALLEST = 16
 FEWEST_SLICES = 4
 """Fewest pixels along a spatial axis."""
 
+NUMBERS = "buif"
+"""Kinds of dtypes of real numbers."""
+
 LARGEST_INTEGER = 2**53
 """Integers above this are not all different in float64."""
 
@@ -39,7 +42,14 @@ class LazyArray:
         self.dtype: np.dtype[Any] = array.dtype
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        return _read(lambda: self._array[index], self._name)
+        values = _read(lambda: self._array[index], self._name)
+        expected = np.broadcast_to(False, self.shape)[index].shape
+        if values.shape != expected or values.dtype.kind not in NUMBERS:
+            raise InputError(
+                f"{self._name} cannot be read as an array: what should be numbers of "
+                f"shape {expected} is of shape {values.shape} and dtype {values.dtype}"
+            )
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype)
@@ -61,7 +71,7 @@ def as_array(value: Any, name: str) -> Any:
 
     Masked values of a NumPy masked array become NaN.
     """
-    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "buif":
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in NUMBERS:
         data = check_integers(value.data, name)
         value = np.where(np.ma.getmaskarray(value), np.nan, data)
     if scipy.sparse.issparse(value):
@@ -69,15 +79,12 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must be a dense array; got a sparse one, {type(value).__name__}: "
             f"its toarray() makes it dense"
         )
-    lazy = all(hasattr(value, a) for a in ("shape", "dtype", "ndim", "__getitem__"))
-    # Torch's tensors have all that too, but dtypes of their own.
-    lazy = lazy and isinstance(value.dtype, np.dtype)
-    if lazy and not isinstance(value, np.ndarray):
+    if _is_lazy(value):
         array: Any = LazyArray(value, name)
     else:
         array = _read(lambda: value, name)
     kind = np.dtype(array.dtype).kind
-    if kind not in "buif":
+    if kind not in NUMBERS:
         what = {"c": "complex", "O": "object"}.get(kind, str(array.dtype))
         raise InputError(
             f"{name} must be an array of real numbers (bool, integer or float); "
@@ -92,6 +99,20 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must not be empty; got an array of shape {tuple(array.shape)}"
         )
     return array
+
+
+def _is_lazy(value: Any) -> bool:
+    """Return whether a value is an array of another library that is read in parts.
+
+    Torch's tensors have dtypes of their own.
+    """
+    if isinstance(value, np.ndarray):
+        return False
+    try:
+        known = len(value.shape) == value.ndim and hasattr(value, "__getitem__")
+        return known and isinstance(value.dtype, np.dtype)
+    except (AttributeError, TypeError, RuntimeError):  # of nested tensors
+        return False
 
 
 def check_integers(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -91,11 +91,7 @@ def function(task: Task) -> Callable[..., Any]:
         out: Any = None,
         **parameters: Any,
     ) -> NDArray[Any] | Fit:
-        if callback is not None and not callable(callback):
-            raise InputError(
-                f"callback must be a function that takes an Iterate, or None; got "
-                f"{callback!r}"
-            )
+        check_callback(callback, "an Iterate")
         parameters |= {"architecture": architecture, "stop": stop}
         parameters |= {"weights": weights, "state": state, "analysis": analysis}
         recipe, given, overrides = _bind(task, arrays, parameters)
@@ -125,6 +121,29 @@ def function(task: Task) -> Callable[..., Any]:
     call.__annotations__ = {p.name: p.annotation for p in arguments}
     call.__annotations__["return"] = own.return_annotation
     return call
+
+
+def check_callback(callback: Any, *takes: str) -> None:
+    """Raise unless `callback` is None or a function of so many arguments.
+
+    A class is none: what it makes of an iterate would count as a wish to stop.
+    """
+    if callback is None:
+        return
+    fits = callable(callback) and not inspect.isclass(callback)
+    try:
+        if fits:
+            inspect.signature(callback).bind(*takes)
+    except TypeError:
+        fits = False
+    except ValueError:
+        pass  # functions in C need not tell what they take
+    if not fits:
+        what = f"the class {callback.__name__}" if inspect.isclass(callback) else ""
+        raise InputError(
+            f"callback must be a function that takes {' and '.join(takes)}, or None; "
+            f"got {what or repr(callback)}"
+        )
 
 
 def overriding(

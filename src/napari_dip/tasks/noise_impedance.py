@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_dip.errors import DipError, InputError
 from napari_dip.machine import deadline, load_torch
 from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.function import check_callback
 from napari_dip.tasks.plane import prepare
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def noise_impedance(
     InputError
         If an argument is not acceptable.
     """
+    check_callback(callback, "the kind of target", "an Iterate")
     load_torch()
     from napari_dip.prior import stopping
     from napari_dip.prior.codes import Noise

@@ -95,8 +95,8 @@ class Parameter:
             single = dataclasses.replace(self, types=(self.member,), member=None)
             try:
                 checked = tuple(single.check(member) for member in members)
-            except InputError:
-                checked = ()
+            except (InputError, TypeError, NotImplementedError):
+                checked = ()  # arrays of no axes and others cannot be gone through
             if not checked:
                 raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
             return checked

@@ -96,6 +96,8 @@ def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
 
 def _is_list(value: Any) -> bool:
     """Return whether a value is a list of some kind, such as deepinv's of tensors."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return False  # numbers, not a list of arrays
     indexed = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     return indexed and not hasattr(value, "dtype")
 
@@ -103,7 +105,7 @@ def _is_list(value: Any) -> bool:
 def _measured(value: Any, number: int, several: bool) -> Float:
     """Check one measurement: float32, NaN where it is missing."""
     name = f"measurement {number}" if several else "measurement"
-    if hasattr(value, "detach"):
+    if hasattr(value, "detach") and not getattr(value, "is_meta", False):
         value = value.detach().cpu()
     array = np.asarray(as_array(value, name)).astype(np.float64)
     known = known_pixels(array, name)

@@ -13,7 +13,7 @@ import numpy as np
 from napari_dip.errors import InputError
 from napari_dip.machine import MAX_SECONDS, budget, free_memory, load_torch
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, LazyArray
+from napari_dip.tasks.arrays import NUMBERS, Layout, LazyArray
 from napari_dip.tasks.limit import in_time
 from napari_dip.tasks.planes import Planes
 from napari_dip.tasks.pool import Here, Pool
@@ -57,7 +57,7 @@ NO_NEIGHBOURS = (
 
 def get(name: str) -> Task:
     """Return a task by its name, with dashes or underscores."""
-    module = TASKS.get(name.replace("-", "_"))
+    module = TASKS.get(name.replace("-", "_")) if isinstance(name, str) else None
     if module is None:
         raise InputError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
     task: Task = import_module(module).TASK
@@ -242,10 +242,8 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
     job, recipe, overrides = planes.job, planes.recipe, planes.overrides
     shape = _shape(job)
-    if out is not None and tuple(out.shape) != shape:
-        raise InputError(
-            f"out must have the shape of the result, {shape}; got {tuple(out.shape)}"
-        )
+    if out is not None:
+        _check_out(out, shape)
     image = np.zeros(shape, np.float32) if out is None else out
     result = Result(image, given=out is not None)
     shared, given = False, overrides.networks is not None
@@ -269,6 +267,23 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if not (result.details or result.stopped):
         raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
     return _finished(result, recipe, job.layout)
+
+
+def _check_out(out: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless a result of a shape can be put into an array."""
+    try:
+        taken = tuple(out.shape)
+        numbers = isinstance(out.dtype, np.dtype) and out.dtype.kind in NUMBERS
+    except (AttributeError, TypeError, RuntimeError):
+        taken, numbers = (), False
+    if not (numbers and hasattr(type(out), "__setitem__")):
+        raise InputError(
+            f"out must be an array of real numbers that can be written to, such as one "
+            f"of NumPy, zarr or h5py; got {type(out).__name__}"
+            + (f" of dtype {out.dtype}" if isinstance(out, np.ndarray) else "")
+        )
+    if taken != shape:
+        raise InputError(f"out must have the shape of the result, {shape}; got {taken}")
 
 
 def _finished(result: Result, recipe: Recipe, layout: Layout) -> Fit:
