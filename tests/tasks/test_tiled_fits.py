@@ -13,6 +13,7 @@ import napari_dip
 from napari_dip import deconvolve, denoise, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.io.raster import jpeg_tables
+from napari_dip.prior import convolution
 from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import psf_check, task, tiles
 from napari_dip.tasks.deconvolve import TASK
@@ -169,6 +170,59 @@ def test_tiles_of_a_blurred_image_have_its_scale():
     first, last = (block.start[1] for block, _ in begun.parts)
     shared = measured[0].shape[1] - (last - first)
     torch.testing.assert_close(measured[0][:, -shared:], measured[1][:, :shared])
+
+
+def analysed(image, **options):
+    """Return the analysis of a blurred plane, and the sizes that were estimated."""
+    sizes, estimate = [], convolution.richardson_lucy
+
+    def noting(blur, measurement, weight, iterations, *given):
+        sizes.append((measurement[0, 0].numel(), iterations))
+        return estimate(blur, measurement, weight, iterations, *given)
+
+    recipe = TASK.recipe(device="cpu", **options)
+    job = TASK.make_job(recipe, image, PSF)
+    index = next(job.layout.indices())
+    pixels = job.pixels(index, job.take(index))
+    (block,) = job.blocks(0, index, pixels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "richardson_lucy", noting)
+        return job.analyse(job.scaled(pixels, block), block), sizes
+
+
+@pytest.mark.parametrize("kind", ["beads", "blobs", "channels"])
+def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(kind, monkeypatch):
+    monkeypatch.setattr("napari_dip.tasks.deconvolve.SAMPLE", 48)
+    random = np.random.default_rng(0)
+    clean = 200 * (blobs(300, 400) > 110)
+    if kind == "beads":
+        clean = np.zeros((300, 400))
+        places = random.integers(0, 300, 1500), random.integers(0, 400, 1500)
+        clean[places] = 20_000 * random.random(1500)
+    blurred = ndimage.convolve(clean.astype(float), PSF / PSF.sum())
+    image = 100 + blurred + random.normal(0, 2, blurred.shape)
+    options = {"tile": 192}
+    if kind == "channels":
+        image = np.stack([image, image + random.normal(0, 2, image.shape)])
+        options["channel_axis"] = 0
+    part, sizes = analysed(image, **options)
+    whole, whole_sizes = analysed(image, **{**options, "tile": None})
+    rtol = 0.15 if kind == "beads" else 0.05
+    np.testing.assert_allclose(part.sharp_span, whole.sharp_span, rtol=rtol)
+    assert whole_sizes == [(300 * 400, 100)]
+    assert [count for _, count in sizes].count(100) == 8
+    assert sum(size for size, count in sizes if count < 100) == 300 * 400
+    assert max(sizes)[0] <= (1.5 * 48) ** 2
+    same = ("offset", "span", "noise", "levels", "background", "warnings")
+    for name in same:
+        assert getattr(part, name) == getattr(whole, name)
+
+
+def test_small_blurred_planes_are_estimated_as_a_whole():
+    image = blobs(48, 300)
+    tiled, sizes = analysed(image, tile=192)
+    assert sizes == [(48 * 300, 100)]
+    assert tiled == analysed(image, tile=None)[0]
 
 
 @pytest.mark.usefixtures("small_fits")

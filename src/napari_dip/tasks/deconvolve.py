@@ -20,7 +20,7 @@ from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND, Block
+from napari_dip.tasks.tiles import AROUND, Block, Region, tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,20 @@ RICHARDSON_LUCY = 100
 
 POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
+
+SAMPLE = 192
+"""Pixels along the parts of a plane in tiles by which the range of the sharp image is
+estimated; twice the PSF, if that is more."""
+
+SAMPLES = 8
+"""Parts that are estimated to the end; a plane of no more is estimated as a whole.
+
+The range is then within 5 % of that of the whole plane for blobs and texture, and
+within 15 % for single points of any brightness.
+"""
+
+FEW = 10
+"""Iterations on all parts, which tell where to look."""
 
 FLOOR = 0.1
 """Power of the transfer function below which the data fidelity amplifies no further."""
@@ -115,14 +129,17 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     blurred = lru_cache(maxsize=1)(partial(_blurred, recipe.boundary, kernel))
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        return _analyse(recipe, plane, block, kernel, blurred)
+        tiled = job.tile_side(recipe) is not None
+        # As `Planes.cut` decides.
+        tiled = tiled and (recipe.tile != "auto" or not recipe.blind)
+        return _analyse(recipe, plane, block, kernel, blurred, tiled)
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         measured = blurred(plane, analysis.background, analysis.levels)
         return _plan(recipe, measured, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
-    return Job(
+    job = Job(
         layout,
         preset,
         plan,
@@ -133,6 +150,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         # Every tile would have a PSF of its own.
         cuttable=lambda analysis: not recipe.blind,
     )
+    return job
 
 
 def kernel_for(
@@ -259,12 +277,55 @@ def _sharp_span(measured: _Blurred) -> tuple[float, ...]:
     return tuple(top / 0.9 if top > 0 else 1.0 for top in tops)
 
 
+def _sampled_span(
+    plane: Plane,
+    noise: NoiseModel,
+    background: tuple[float, ...],
+    blurred: Callable[..., _Blurred],
+    side: int,
+) -> tuple[float, ...]:
+    """Return the range of the sharp image of every channel by parts of a plane.
+
+    A few iterations on every part tell where the brightest pixels are, and all of them
+    on some parts how bright these become.
+    """
+    cores = [tile.core for tile in tiles(plane.known.shape, side, 0)]
+
+    def sharp(core: Region, iterations: int) -> NDArray[Any]:
+        part = plane.cut(core)
+        levels = noise.level(part.above(np.asarray(background)).values)
+        measured = blurred(part, background, tuple(levels.tolist()), iterations)
+        estimate: NDArray[Any] = measured.estimate[measured.blur.crop][0].numpy()
+        return estimate
+
+    first = np.empty_like(plane.values)
+    for core in cores:
+        first[:, *core] = sharp(core, FEW)
+    known = plane.known > 0
+    ends = np.percentile(first[:, known], 99.9, axis=1)
+    bright = (first > per_channel(ends, first)) & known
+    counts = np.array([np.count_nonzero(bright[:, *core]) for core in cores])
+    ranked = np.argsort(-counts, kind="stable")[: max(np.count_nonzero(counts), 1)]
+    spread = np.linspace(0, len(ranked) - 1, min(SAMPLES, len(ranked)))
+    chosen = [cores[n] for n in ranked[spread.round().astype(int)]]
+    estimates = [sharp(core, RICHARDSON_LUCY) for core in chosen]
+    measured = plane.above(np.asarray(background)).values[:, known]
+    tops = np.percentile(measured, 99.9, axis=1)
+    for channel in range(len(tops)):
+        # As many pixels as in the first estimate are beyond the end of the range.
+        few = sum(int(bright[channel, *core].sum()) for core in chosen)
+        values = np.sort(np.concatenate([e[channel].ravel() for e in estimates]))
+        tops[channel] = max(tops[channel], values[-max(few, 1)])
+    return tuple(float(top) / 0.9 if top > 0 else 1.0 for top in tops)
+
+
 def _blurred(
     boundary: str,
     kernel: NDArray[Any],
     plane: Plane,
     background: tuple[float, ...],
     levels: tuple[float, ...],
+    iterations: int = RICHARDSON_LUCY,
 ) -> _Blurred:
     """Return a plane above its background, with an estimate of the sharp image."""
     import torch
@@ -275,7 +336,7 @@ def _blurred(
     values, weight = above.tensors()
     psf = torch.from_numpy(kernel.astype(np.float32))
     blur = Convolution(psf, weight.shape[2:], periodic=boundary == "periodic")
-    estimate = richardson_lucy(blur, values, weight, RICHARDSON_LUCY, levels)
+    estimate = richardson_lucy(blur, values, weight, iterations, levels)
     return _Blurred(above, psf, blur, values, weight, estimate)
 
 
@@ -285,8 +346,12 @@ def _analyse(
     block: Block,
     kernel: NDArray[Any],
     blurred: Callable[..., _Blurred],
+    tiled: bool,
 ) -> Analysis:
-    """Find out scale, noise and background, and whether the PSF is turned."""
+    """Find out scale, noise and background, and whether the PSF is turned.
+
+    Of a large plane that is fitted in tiles only parts are estimated.
+    """
     background = floors(recipe.background, plane)
     above = plane.above(background)
     noise = plane_model(above, recipe.noise, recipe.sigma)
@@ -297,14 +362,18 @@ def _analyse(
         levels=tuple(noise.level(above.values).tolist()),
         background=tuple(background.tolist()),
     )
-    measured = blurred(plane, analysis.background, analysis.levels)
+    side = max(SAMPLE, 2 * max(kernel.shape))
+    if tiled and above.known.size > SAMPLES * side**2:
+        span = _sampled_span(plane, noise, analysis.background, blurred, side)
+    else:
+        span = _sharp_span(blurred(plane, analysis.background, analysis.levels))
     turned = None
     if block.plane == 0 and not recipe.blind:
         variance = float(np.mean(analysis.levels)) / len(above.values)
         mean, periodic = above.values.mean(axis=0), recipe.boundary == "periodic"
         turned = psf_check.turn_warning(mean, above.known, kernel, variance, periodic)
     warnings = () if turned is None else (turned,)
-    return replace(analysis, sharp_span=_sharp_span(measured), warnings=warnings)
+    return replace(analysis, sharp_span=span, warnings=warnings)
 
 
 def _plan(
