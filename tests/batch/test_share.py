@@ -257,7 +257,7 @@ def test_what_cannot_share_is_refused(call, folder, tmp_path):
 
 
 def test_no_share_fits_every_plane(call, folder, tmp_path, fitted, monkeypatch):
-    monkeypatch.setattr(sharing, "ENOUGH", 1)
+    monkeypatch.setattr(sharing, "ENOUGH", 0)
     options = ("-o", tmp_path / "out", "--no-share", *SHORT)
     assert call("batch", "denoise", folder, *options)[0] == 0
     assert fitted == []

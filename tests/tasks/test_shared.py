@@ -119,9 +119,11 @@ def test_without_sharing_every_plane_is_fitted(stack):
 @pytest.mark.usefixtures("small_fits")
 def test_sharing_begins_with_the_size(stack, monkeypatch):
     auto = {**QUICK, "share": "auto", "full_output": True}
-    assert len(denoise(stack, **auto).settings["planes"]) == 4
-    monkeypatch.setattr(sharing, "ENOUGH", stack.size)
-    assert len(denoise(stack, **auto).settings["planes"]) == 1
+    monkeypatch.setattr(sharing, "SMALL", 1)
+    as_many = stack.size / windows.SIDE**2
+    for enough, fits in ((1.01 * as_many, 4), (0.99 * as_many, 1)):
+        monkeypatch.setattr(sharing, "ENOUGH", enough)
+        assert len(denoise(stack, **auto).settings["planes"]) == fits
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -284,7 +286,7 @@ def test_a_network_that_sees_more_than_a_window_is_not_shared(stack, monkeypatch
     whole = Architecture.uniform(8, 2)
     with pytest.raises(InputError, match="architecture must be one whose weights"):
         denoise(stack, architecture=whole, **QUICK)
-    monkeypatch.setattr(sharing, "ENOUGH", stack.size)
+    monkeypatch.setattr(sharing, "ENOUGH", 0)
     auto = {**QUICK, "share": "auto", "full_output": True}
     assert len(denoise(stack, architecture=whole, **auto).settings["planes"]) == 4
 

@@ -216,8 +216,8 @@ class Recipe(Parameters):
     share: Literal["auto", "yes", "no"] = parameter(
         "auto",
         "Whether one network is fitted to windows of all planes and restores every "
-        "one of them, in place of a fit of each plane; auto does so for a million "
-        "pixels and more, where the task can.",
+        "one of them, in place of a fit of each plane; auto does so from 590,000 "
+        "pixels on, or 16 planes of less than 192 x 192, where the task can.",
         advanced=True,
     )
     tile: int | Literal["auto"] | None = parameter(

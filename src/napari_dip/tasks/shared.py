@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.neighbours import most
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job
-from napari_dip.tasks.windows import SIDE
+from napari_dip.tasks.windows import SIDE, window_sides
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +35,12 @@ DECAY = 0.98
 CHECK_EVERY = 120
 """Iterations between looks at the loss, which predict all windows."""
 
-ENOUGH = 1 << 20
-"""Pixels of a data set from which on a shared fit takes less time than others."""
+ENOUGH = 16
+"""Windows as large as which a data set is at least, where its planes share a network
+unasked: from there on that takes less time (docs/development/experiments.md)."""
+
+SMALL = 64
+"""Side below which planes are so small that fits of their own take little time."""
 
 UNLIKE = 1.5
 """How far outside the range of the windows' errors, by a factor, the error of a plane
@@ -115,7 +119,8 @@ def wants_sharing(
     from napari_dip.prior.architecture import is_local
 
     layout = job.layout
-    large = math.prod(layout.shape) >= ENOUGH * layout.channels
+    window = math.prod(max(n, SMALL) for n in window_sides(job))
+    large = math.prod(layout.shape) >= ENOUGH * window * layout.channels
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
     wanted = wanted and job.can_share
     if not wanted or architecture is None or is_local(architecture):

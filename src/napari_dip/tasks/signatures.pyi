@@ -78,7 +78,7 @@ def denoise(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -277,7 +277,7 @@ def denoise_guided(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -467,7 +467,7 @@ def enhance(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -654,7 +654,7 @@ def remove_artifacts(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -841,7 +841,7 @@ def super_resolve(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1043,7 +1043,7 @@ def inpaint(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1251,7 +1251,7 @@ def blend(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1449,7 +1449,7 @@ def deconvolve(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1658,7 +1658,7 @@ def restore(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -1864,7 +1864,7 @@ def invert_features(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
@@ -2097,7 +2097,7 @@ def maximize_activation(
     restarts : auto or an integer from 1 to 100, default 'auto'
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so for a million pixels and more, where the task can.
+        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
     tile : auto, an integer from 1 to 1000000 or None, default 'auto'
         Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
