@@ -847,6 +847,15 @@ def test_address_of_a_local_file(call, noisy, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["clean.tif", "no isy.tif"]
 
 
+@pytest.mark.parametrize("before", ["-o ", "-o", "--output="])
+def test_folder_of_the_user(call, noisy, tmp_path, monkeypatch, before):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    output = (before + "~/clean.tif").split(" ")
+    assert call("denoise", "~/noisy.tif", *output, *SHORT)[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["clean.tif", "noisy.tif"]
+
+
 def test_address_of_a_scheduler_is_kept():
     given = ["--scheduler", "tcp://host:8786", "--scheduler=tcp://host:8786"]
     assert local_paths(given) == given

@@ -569,12 +569,21 @@ def test_codestream_larger_than_what_holds_it_says(tmp_path):
         files.read(tmp_path / "a.tif")
 
 
+def test_strip_of_very_many_images(tmp_path):
+    content = imagecodecs.jpegxl_encode(np.zeros((50, 64, 64), "u1"))
+    assert imagecodecs.jpegxl_decode(content).shape == (50, 64, 64)
+    compressed_strip(tmp_path / "a.tif", "JPEGXL", content)
+    with pytest.raises(FileError, match="does not say how large its image is"):
+        files.read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (64, 80), (300, 301), (48, 64), (9, 2000)])
 def test_sizes_of_coded_images(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, "u1")
     count = shape[0] * shape[1]
     jpeg_xl = partial(imagecodecs.jpegxl_encode, lossless=True)
     assert coded_size.jpeg_xl(jpeg_xl(pixels)) == count
+    assert coded_size.jpeg_xl(jpeg_xl(np.dstack([pixels.astype("u2")] * 3))) == count
     assert coded_size.jpeg_xl(jpeg_xl(pixels, usecontainer=True)) == count
     assert coded_size.jpeg_xr(imagecodecs.jpegxr_encode(pixels)) == count
     assert coded_size.lerc(imagecodecs.lerc_encode(pixels)) == count

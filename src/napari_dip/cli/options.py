@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +49,12 @@ _ADDRESS = re.compile(r"(--[\w-]+=|-o)?(([a-z][a-z0-9+.-]+)://.*)", re.I | re.S)
 """An address, alone or as the value of an option; what it begins with is no drive."""
 
 
+_HOME = re.compile(r"(--[\w-]+=|-o)?(~(?:[/\\].*)?)", re.S)
+"""A path in the folder of the user; shells leave it as it is within an argument."""
+
+
 def local_paths(arguments: Sequence[str]) -> list[str]:
-    """Return arguments with the paths that ``file://`` stands for.
+    """Return arguments with the paths that ``file://`` and ``~`` stand for.
 
     Raises
     ------
@@ -59,6 +64,8 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
     """
     local = []
     for before, text in itertools.pairwise(["", *arguments]):
+        if home := _HOME.fullmatch(text):
+            text = (home[1] or "") + os.path.expanduser(home[2])
         found = _ADDRESS.fullmatch(text)
         option = (found and found[1]) or f"{before}="
         if found is None or option == "--scheduler=":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_RATIOS = (1, "12/10", "4/3", "3/2", "16/9", "5/4", 2)
+_RATIOS = tuple(map(Fraction, ("1", "6/5", "4/3", "3/2", "16/9", "5/4", "2")))
 """Width over height in JPEG XL, from its number 1 on."""
 
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
@@ -61,7 +61,7 @@ def jpeg_2000(content: bytes) -> int:
 
 
 def jpeg_xl(content: bytes) -> int:
-    """Return the pixels of a JPEG XL, 0 if its size is not found.
+    """Return the pixels of a JPEG XL, 0 if its size is not found, or is of several.
 
     See sections 9 and D.2 of ISO/IEC 18181.
     """
@@ -69,7 +69,7 @@ def jpeg_xl(content: bytes) -> int:
     if found is None:
         return 0
     content = content[found.end() :]
-    bits = int.from_bytes(content[:12], "little")
+    bits = int.from_bytes(content[:24], "little")
 
     def take(count: int) -> int:
         nonlocal bits
@@ -77,13 +77,23 @@ def jpeg_xl(content: bytes) -> int:
         bits >>= count
         return value
 
-    def side() -> int:
-        return (take(5) + 1) * 8 if small else take(_SIZES[take(2)]) + 1
+    def size() -> int:
+        small = take(1)
 
-    small = take(1)
-    height = side()
-    ratio = take(3)
-    return height * (int(height * Fraction(_RATIOS[ratio - 1])) if ratio else side())
+        def side() -> int:
+            return (take(5) + 1) * 8 if small else take(_SIZES[take(2)]) + 1
+
+        height, ratio = side(), take(3)
+        return height * (int(height * _RATIOS[ratio - 1]) if ratio else side())
+
+    pixels = size()
+    if not take(1) and take(1):  # the metadata are not the default, and have more
+        take(3)  # the orientation
+        if take(1):
+            size()  # for a screen
+        if take(2):  # a preview, or an animation, whose images are not counted
+            return 0
+    return pixels
 
 
 def jpeg_xr(content: bytes) -> int:
