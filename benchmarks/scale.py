@@ -5,24 +5,32 @@ is a stack of P planes of 512 x 512, in which the view moves by two pixels from 
 to plane; both with Gaussian noise of 25.  Every row is a process of its own.  "fast" is
 what a user gets, "single" a fit of every plane.  The seam is the mean step across the
 borders of tiles over that elsewhere, divided by the same of the truth.
+
+With ``--what seams`` it is the seams of every task that can be cut, each in tiles and
+as a whole; see `benchmarks.seams`.  With ``--what workers`` it is the command line
+with one process and with one and two workers, one thread each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks import cases, common
+from benchmarks import cases, common, seams
 from napari_dip import denoise, metrics
+from napari_dip.io import files
 from napari_dip.tasks.tiles import side_of
 
 SIGMA = 25.0
@@ -43,10 +51,15 @@ COLUMNS = [
 
 
 def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--what", choices=("data", *OTHERS), default="data")
     parser.add_argument("--data", nargs="+", default=DATASETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--name", default="scale-cpu")
+    parser.add_argument("--name", help="results file [scale-cpu, scale-seams, ...]")
+    parser.add_argument("--tasks", nargs="+", default=list(seams.CASES))
+    parser.add_argument("--side", type=int, default=576, help="of the plane for seams")
+    parser.add_argument("--tile", type=int, default=192, help="for seams and workers")
+    parser.add_argument("--iterations", help="for seams and workers")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -54,7 +67,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.child:
         print(json.dumps(_measure(arguments)))
         return
-    rows: list[dict[str, Any]] = []
+    if arguments.what in OTHERS:
+        rows = []
+        for row in OTHERS[arguments.what](arguments):
+            rows.append(row)
+            print(common.table([row], list(row)), flush=True)
+            common.save(arguments.name or f"scale-{arguments.what}", {"rows": rows})
+        return
+    rows = []
     for data in arguments.data:
         for method in arguments.methods:
             command = [sys.executable, "-m", "benchmarks", "scale", "--child"]
@@ -66,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
             rows.append(json.loads(done.stdout))
             _compare(rows)
             print(common.table(rows[-1:], COLUMNS), flush=True)
-            common.save(arguments.name, {"rows": rows})
+            common.save(arguments.name or "scale-cpu", {"rows": rows})
     print(common.table(rows, COLUMNS))
 
 
@@ -78,8 +98,60 @@ def _compare(rows: list[dict[str, Any]]) -> None:
         row["over bm3d"] = None if known is None else row["seconds"] / known
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    return common.table(rows, COLUMNS)
+# -- seams and workers ---------------------------------------------------------------
+
+
+def _seams(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the seams of every task."""
+    truth = truth_of(f"plane-{arguments.side}")
+    more = {} if arguments.iterations is None else {"iterations": arguments.iterations}
+    more = {key: int(value) for key, value in more.items()}
+    for name in arguments.tasks:
+        precision = arguments.precision
+        yield seams.measure(name, truth, arguments.tile, precision=precision, **more)
+
+
+def _workers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the seconds of the command line by the number of its workers."""
+    fitted = ["--precision", arguments.precision, "--tile", str(arguments.tile)]
+    if arguments.iterations is not None:
+        fitted += ["--iterations", arguments.iterations]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    for data in arguments.data:
+        truth = truth_of(data)
+        noise = np.random.default_rng(0).normal(0, SIGMA, truth.shape)
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "noisy.tif"
+            files.write(source, (truth + noise).astype(np.float32))
+            alone, first = 0.0, None
+            for share in ("yes", "no"):
+                for workers in (None, 1, 2):
+                    target = Path(folder) / f"{share}-{workers}.tif"
+                    command = [sys.executable, "-m", "napari_dip", "denoise", source]
+                    command += ["-o", target, "--quiet", "--share", share, *fitted]
+                    if workers is not None:
+                        command += ["--workers", str(workers)]
+                    before = time.perf_counter()
+                    subprocess.run(command, check=True, env=environment)
+                    seconds = time.perf_counter() - before
+                    image = files.read(target).data
+                    if workers is None:
+                        alone, first = seconds, image
+                    yield {
+                        "data": data,
+                        "network": "shared" if share == "yes" else "one for each part",
+                        "workers": "none" if workers is None else workers,
+                        "seconds": seconds,
+                        "times as fast": alone / seconds,
+                        "same bits": bool(np.array_equal(image, first)),
+                    }
+
+
+OTHERS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
+    "seams": _seams,
+    "workers": _workers,
+}
+"""What is measured beside the data sets."""
 
 
 # -- the data ----------------------------------------------------------------------
@@ -93,7 +165,7 @@ def photographs() -> list[NDArray[np.float32]]:
             image = common.luma(cases.read(path)).astype(np.float32)
             if min(image.shape) >= CROP:
                 crops.append(cases.centre(image, CROP))
-    return crops
+    return crops or [255 * common.luma(common.photograph(CROP)).astype(np.float32)] * 2
 
 
 def truth_of(data: str) -> NDArray[np.float32]:

@@ -98,7 +98,7 @@ def test_an_iteration_is_of_what_is_fitted(monkeypatch):
 
 
 def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-6))
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1.0))
     piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
 
     def seconds(tile):
