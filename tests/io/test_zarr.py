@@ -12,6 +12,7 @@ import yaozarrs
 import zarr as library
 
 from napari_dip import cli
+from napari_dip.cli.output import WRONG_ARGUMENTS
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, zarr
 from napari_dip.io.image import Header, Image
@@ -602,7 +603,7 @@ def test_commands_on_stores(tmp_path, noisy, capsys):
     back = files.read(output)
     assert back.header.scale == (0.5, 0.25)
     assert back.header.provenance["inputs"]["image"]["file"] == noisy.name
-    assert run("denoise", noisy, "-o", output, *SHORT) == cli.WRONG_ARGUMENTS
+    assert run("denoise", noisy, "-o", output, *SHORT) == WRONG_ARGUMENTS
     assert "--overwrite" in capsys.readouterr().err
     assert run("denoise", noisy, "-o", output, "--overwrite", *SHORT) == 0
     assert run("replay", output, noisy, "-o", again, "--quiet") == 0
@@ -621,13 +622,13 @@ def test_stores_into_a_folder(tmp_path, noisy):
 
 
 def test_input_is_not_the_output(noisy, capsys):
-    assert run("denoise", noisy, "-o", noisy, "--overwrite") == cli.WRONG_ARGUMENTS
+    assert run("denoise", noisy, "-o", noisy, "--overwrite") == WRONG_ARGUMENTS
     assert "must not be one of the inputs" in capsys.readouterr().err
 
 
 def test_one_store_for_several_inputs(tmp_path, noisy, capsys):
     output = tmp_path / "out.ome.zarr"
-    assert run("denoise", noisy, noisy, "-o", output) == cli.WRONG_ARGUMENTS
+    assert run("denoise", noisy, noisy, "-o", output) == WRONG_ARGUMENTS
     assert "must be a folder" in capsys.readouterr().err
 
 

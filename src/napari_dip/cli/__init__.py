@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from napari_dip.cli.output import STOPPED, say
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -19,6 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here, since Ctrl-C can already come while all that is needed is imported.
         from napari_dip.cli.entry import run
     except KeyboardInterrupt:
-        sys.stderr.write("napari-dip: stopped before anything was done\n")
-        return 130
+        say("stopped before anything was done")
+        return STOPPED
     return run(sys.argv[1:] if arguments is None else list(arguments))
