@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import skimage
+import torch
 from scipy import ndimage
 
 from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
 from napari_dip.tasks import channels
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.constant import constant_regions
-from napari_dip.tasks.noise import plane_model
+from napari_dip.tasks.finishing import posterior_mean
+from napari_dip.tasks.noise import NoiseModel, plane_model
 from napari_dip.tasks.plane import prepare
 
 FIXED = {"device": "cpu", "precision": "float32"}
@@ -115,6 +117,35 @@ def test_related_channels_of_unlike_brightness_help_each_other():
     error = np.square(together[1] - truth).mean()
     alone = np.square(denoise(noisy[1], **settings) - truth).mean()
     assert error < 0.85 * alone  # over seeds: 0.59 +- 0.005
+
+
+def test_a_channel_gets_no_noise_back_for_what_a_clearer_one_has_missed():
+    random = np.random.default_rng(0)
+    truth = np.stack([cells(1), cells(1)])
+    noisy = truth + random.normal(0, 1, truth.shape) * np.reshape(
+        [0.2, 0.01], (2, 1, 1)
+    )
+    plane = prepare(noisy, "image")
+    scaled = (truth - plane.offset[:, None, None]) / plane.span[:, None, None]
+    # The clear channel shows what the other has, but not the other way round.
+    predicted = np.stack([scaled[0], ndimage.gaussian_filter(scaled[1], 3)])
+    average = torch.from_numpy(predicted.astype(np.float32))[None]
+    noise = NoiseModel.gaussian((np.array([0.2, 0.01]) / plane.span) ** 2)
+    result = posterior_mean(plane, noise)(average)[0].numpy()
+    errors = np.square(result - scaled).mean(axis=(1, 2)) / noise.variance
+    assert errors[0] < 0.05  # with all that the other has missed: 0.1
+    assert errors[1] < 1.1
+
+
+@pytest.mark.usefixtures("narrow")
+def test_fine_structure_under_weak_noise_costs_a_noisier_channel_nothing():
+    random = np.random.default_rng(101)
+    truth = ndimage.gaussian_filter(random.random((64, 64)), 1.2)
+    truth = (truth - truth.min()) / np.ptp(truth)
+    noise = random.normal(0, 1, (2, 64, 64)) * np.reshape([0.1, 0.01], (2, 1, 1))
+    settings = {"iterations": 3, **FIXED}
+    both = denoise(truth + noise, channel_axis=0, **settings)
+    np.testing.assert_array_equal(both[0], denoise(truth + noise[0], **settings))
 
 
 def test_every_channel_has_its_own_noise(unlike):

@@ -63,6 +63,21 @@ def test_white_noise_on_few_pixels_is_hardly_ever_taken_for_correlated(side, sig
     assert wrong < 2
 
 
+def test_weak_noise_on_few_cells_is_not_correlated():
+    # Every block of 16 pixels holds some outline of a cell.
+    for seed in (1, 24):
+        random = np.random.default_rng(seed)
+        y, x = np.mgrid[:64, :64]
+        cells = np.zeros((64, 64))
+        for _ in range(10):
+            centre = random.uniform(0, 64, 2)
+            inside = np.hypot(y - centre[0], x - centre[1]) < random.uniform(4, 9)
+            cells = np.maximum(cells, random.uniform(0.3, 1) * inside)
+        cells = ndimage.gaussian_filter(cells, 0.8)
+        noise = np.random.default_rng(seed).normal(0, 1, cells.shape)
+        assert not correlated(cells + 0.01 * noise)
+
+
 @pytest.mark.parametrize("kind", ["blurred", "interpolated"])
 def test_correlated_noise_is_found_on_few_pixels(kind):
     cross = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import Float, Layout, as_array
 from napari_dip.tasks.finishing import (
     Step,
     blurred_mean,
@@ -23,7 +24,7 @@ from napari_dip.tasks.finishing import (
     without_constant,
 )
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import plane_model, single_or_list
+from napari_dip.tasks.noise import LIKE_VARIANCES, plane_model, single_or_list
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
     SHARED,
@@ -77,6 +78,7 @@ def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         reach=AROUND,
         shareable=True,
         uncertain=uncertain(recipe),
+        kinds=lambda plane: noise_kinds(recipe, plane),
     )
 
 
@@ -90,15 +92,37 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     usable = plane.noisy
     together = channel_correlation(plane.values, np.all(usable, axis=0))
     noise = plane_model(plane, recipe.noise, recipe.sigma)
-    levels = noise.level(plane.values, usable).tolist()
-    alike = correlation(plane.values, usable) > CORRELATED
+    levels = noise.level(plane.values, usable)
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
-        correlated=alike and not has_white_floor(plane.values, usable, levels),
+        correlated=_correlated(plane.values, usable, levels),
         shared=together > SHARED,
     )
+
+
+def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
+    """Return for every channel whether it is taken for one of correlated noise.
+
+    Fine structure under weak noise is, where stronger noise on the same structure is
+    not: fitted together, the one would be restored as the other.  Channels with like
+    noise are of one kind.
+    """
+    usable = plane.noisy
+    levels = plane_model(plane, recipe.noise, recipe.sigma).level(plane.values, usable)
+    if levels.max() <= LIKE_VARIANCES * levels.min():
+        return [False] * len(levels)
+    channels = [slice(c, c + 1) for c in range(len(levels))]
+    return [_correlated(plane.values[c], usable[c], levels[c]) for c in channels]
+
+
+def _correlated(
+    values: Float, usable: NDArray[np.bool_], levels: NDArray[np.float64]
+) -> bool:
+    """Return whether neighbouring pixels share their noise."""
+    alike = correlation(values, usable) > CORRELATED
+    return alike and not has_white_floor(values, usable, levels.tolist())
 
 
 def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:

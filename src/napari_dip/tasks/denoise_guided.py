@@ -73,6 +73,7 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         skip_constant=True,
         reach=AROUND,
         check_others=over,
+        kinds=lambda plane: denoise.noise_kinds(recipe, plane),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise import LIKE_VARIANCES, NoiseModel
 from napari_dip.tasks.noise_level import noise_by_brightness
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.shared_noise import shared_noise
@@ -168,7 +168,9 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     pixels is below: there the fit has missed nothing but noise.  That may be where the
     image is dark, so that it is no less than the variance in flat blocks as bright.
     Channels miss the same structure, so ``v - s^2`` is averaged over them, weighted by
-    the certainty s^-4.
+    the certainty s^-4.  But what is hidden from a channel with weak noise is predicted
+    from noisier ones, and the other way round: where the noise is unlike, no channel
+    has missed more than it shows itself.
     """
     import torch
 
@@ -203,7 +205,9 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
         if len(plane.values) > 1:
             certainty = level.square().reciprocal()
             missed = ((local - 1) * level * certainty).sum(1, keepdim=True)
-            local = 1 + missed / certainty.sum(1, keepdim=True) / level
+            common = 1 + missed / certainty.sum(1, keepdim=True) / level
+            unlike = level.amax(1) > LIKE_VARIANCES * level.amin(1)
+            local = torch.where(unlike, torch.minimum(local, common), common)
         gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
         return average + gain * (y - average)
 

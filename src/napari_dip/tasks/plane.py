@@ -72,6 +72,10 @@ class Pixels:
             np.stack([part.constant for part in parts], axis=1),
         )
 
+    def of_channels(self, channels: Sequence[int]) -> Pixels:
+        """Return some of the channels."""
+        return Pixels(self.values[list(channels)], self.constant[list(channels)])
+
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
         """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""
         known: NDArray[np.bool_] = ~np.isnan(self.values[list(channels)]).any(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +187,9 @@ class Job:
         cannot be used for it.
     uncertain : bool
         Whether plans can have a `deviation`.
+    kinds : callable, optional
+        Maps the `Plane` of channels that show the same things to one value for each:
+        those with unlike values are fitted apart all the same.
     """
 
     layout: Layout
@@ -205,6 +208,7 @@ class Job:
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
     check_others: Callable[[Index], Any] | None = None
     uncertain: bool = False
+    kinds: Callable[[Plane], Sequence[Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -274,9 +278,21 @@ class Job:
             return [tuple(seen)] if seen else []
         if not known[seen].all(axis=0).any():
             return [(c,) for c in seen]
-        part = Pixels(pixels.values[seen], pixels.constant[seen])
-        related = groups(prepare(part, "image"))
-        return [tuple(seen[c] for c in group) for group in related]
+        related = groups(prepare(pixels.of_channels(seen), "image"))
+        together = [tuple(seen[c] for c in group) for group in related]
+        return [part for group in together for part in self._of_kinds(pixels, group)]
+
+    def _of_kinds(
+        self, pixels: Pixels, group: tuple[int, ...]
+    ) -> list[tuple[int, ...]]:
+        """Return the parts of a group of channels that are of one kind."""
+        if self.kinds is None or len(group) == 1:
+            return [group]
+        kinds = self.kinds(prepare(pixels.of_channels(group), "image"))
+        parts: dict[Any, tuple[int, ...]] = {}
+        for channel, kind in zip(group, kinds, strict=True):
+            parts[kind] = (*parts.get(kind, ()), channel)
+        return list(parts.values())
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None

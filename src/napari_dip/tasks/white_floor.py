@@ -95,7 +95,8 @@ def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
         fine, finest = (float(band[least].mean()) for band in bands)
         falling = max(FALLING, 1 + CHANCE * SIDE / (STEP * len(blocks) ** 0.5))
     power[:, :2, :2] = 0  # the mean and the slopes
-    flattest = float(np.quantile(power.mean(axis=(1, 2)), 0.1))
+    flat = 0.0 if few else 0.1  # few blocks may all hold structure
+    flattest = float(np.quantile(power.mean(axis=(1, 2)), flat))
     return (
         fine < falling * finest
         and finest > OF_LEVEL * level
