@@ -93,31 +93,35 @@ image = np.random.default_rng(0).normal(100, 10, (72, 72)).astype(np.float32)
 def fit():
     return denoise(image, iterations=2, device="cpu", precision="float32", seed=1)
 
+def wait(child, number):
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, 9)
+    sys.exit(f"the child hangs whose number of threads was {number}")
+
 fit()
-child = os.fork()
-if not child:
-    if sys.argv[1] == "set":
-        torch.set_num_threads(2)
-    result = fit()
-    os._exit(0 if np.isfinite(result).all() else 3)
-end = time.monotonic() + 40
-while time.monotonic() < end:
-    ended, status = os.waitpid(child, os.WNOHANG)
-    if ended:
-        # The parent still computes in its two threads.
-        fit()
-        sys.exit(os.waitstatus_to_exitcode(status))
-    time.sleep(0.05)
-os.kill(child, 9)
-sys.exit("the child hangs")
+for number in ("set", "inherited"):
+    child = os.fork()
+    if not child:
+        if number == "set":
+            torch.set_num_threads(2)
+        result = fit()
+        os._exit(0 if np.isfinite(result).all() else 3)
+    if code := wait(child, number):
+        sys.exit(f"{code} of the child whose number of threads was {number}")
+    # The parent still computes in its two threads.
+    fit()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process")
-@pytest.mark.parametrize("number", ["set", "inherited"])
-def test_a_fit_after_fits_in_two_threads_and_a_fork(number):
+def test_a_fit_after_fits_in_two_threads_and_a_fork():
     done = subprocess.run(
-        [sys.executable, "-c", FORK, number],
+        [sys.executable, "-c", FORK],
         capture_output=True,
         text=True,
         check=False,
