@@ -55,7 +55,9 @@ def test_a_fit_says_itself_what_its_score_is_and_how_long_it_takes(
         mask[10:14, 10:14] = 1
         viewer.add_labels(mask, name="mask")
     progress, quality, maximum = first_report(widget)
-    limit, name = ("at most ", "Held-out error") if sigma else ("", "Error")
+    # A noisy image that is super-resolved is denoised before its fit.
+    holds_out = sigma and kind is InpaintWidget
+    limit, name = ("at most ", "Held-out error") if holds_out else ("", "Error")
     assert f" of {limit}{maximum}\n" in f"{progress}\n"
     assert quality.startswith(f"{name} ")
     assert widget.panel.curve.score_name == name.lower()
