@@ -26,7 +26,7 @@ HOURGLASS = Prior(Architecture.uniform(8, 2), Noise())
 LOCAL = Prior(Local((8, 8)), BlindSpot(0.25))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def problem():
     random = np.random.default_rng(0)
     noisy = random.random((1, 1, 64, 64), np.float32)
@@ -68,19 +68,28 @@ def whole_fit(problem, prior, chosen):
         return run_to_end(fit(problem, prior, chosen)), asked.count
 
 
+CASES = {
+    "hourglass": (HOURGLASS, {}),
+    "coarse": (LOCAL, {"average": "weights", "coarse_iterations": 5}),
+    "checks": (LOCAL, {"average": "weights", "check_every": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def wholes(problem):
+    """Return the whole fits of the cases, and how often they ask."""
+    return {
+        name: whole_fit(problem, prior, settings(**more))
+        for name, (prior, more) in CASES.items()
+    }
+
+
 @pytest.mark.parametrize("part", [0.3, 0.47, 0.5, 0.6, 0.8])
-@pytest.mark.parametrize(
-    ("prior", "more"),
-    [
-        (HOURGLASS, {}),
-        (LOCAL, {"average": "weights", "coarse_iterations": 5}),
-        (LOCAL, {"average": "weights", "check_every": 2}),
-    ],
-    ids=["hourglass", "coarse", "checks"],
-)
-def test_a_step_is_given_up_and_leaves_no_trace(problem, prior, more, part):
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_is_given_up_and_leaves_no_trace(problem, case, part, wholes):
+    prior, more = CASES[case]
     chosen = settings(**more)
-    whole, questions = whole_fit(problem, prior, chosen)
+    whole, questions = wholes[case]
     asked = Asked(round(part * questions))
     given_up, at = stopped(fit(problem, prior, chosen), asked)
     assert given_up.stopped_by == STOPPED

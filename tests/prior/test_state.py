@@ -78,21 +78,21 @@ GUIDE = torch.rand((1, 1, 23, 18), generator=torch.Generator().manual_seed(5))
     ],
     ids=lambda v: type(v).__name__ if not isinstance(v, dict) else "-".join(v),
 )
-@pytest.mark.parametrize("at", [3, 20])
-def test_a_fit_goes_on_from_its_state_to_the_same_bits(problem, code, changes, at):
+def test_a_fit_goes_on_from_its_state_to_the_same_bits(problem, code, changes):
     prior, settings = Prior(SMALL, code), replace(SETTINGS, **changes)
     whole = run_to_end(fit(problem, prior, settings))
-    stopped, state = broken_off(problem, prior, settings, at)
-    assert stopped.iterations == at
-    before = through_files(state)
-    longer = run_to_end(fit(problem, prior, settings, state=state))
-    assert_same(longer, whole)
-    # The state is a value: what the fit has done since has not changed it.
-    for name, value in before.items():
-        if torch.is_tensor(value):
-            assert torch.equal(state[name], value), name
-        else:
-            assert json.dumps(state[name]) == json.dumps(value), name
+    for at in (3, 20):
+        stopped, state = broken_off(problem, prior, settings, at)
+        assert stopped.iterations == at
+        before = through_files(state)
+        longer = run_to_end(fit(problem, prior, settings, state=state))
+        assert_same(longer, whole)
+        # The state is a value: what the fit has done since has not changed it.
+        for name, value in before.items():
+            if torch.is_tensor(value):
+                assert torch.equal(state[name], value), name
+            else:
+                assert json.dumps(state[name]) == json.dumps(value), name
 
 
 def test_a_state_of_another_seed_brings_its_masks_and_code_along(problem):
