@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from napari_dip.prior.architecture import Architecture
+from napari_dip.tasks import windows
 from napari_dip.tasks.setup import set_up
 from napari_dip.tasks.task import Overrides
 
@@ -46,3 +48,17 @@ def narrow(changed_presets):
         start_iterations=0,
         coarse_iterations=0,
     )
+
+
+@pytest.fixture
+def tiny_windows(monkeypatch, small_fits):
+    """Fit shared networks to four windows of 32 x 32 pixels, in few steps."""
+    monkeypatch.setattr(windows, "SIDE", 32)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """Return four noisy planes."""
+    random = np.random.default_rng(0)
+    return random.normal(50, 5, (4, 40, 36)).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 from napari_dip import denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.fit import run_to_end
-from napari_dip.tasks import kinds, restoring, windows
+from napari_dip.tasks import kinds, restoring
 from napari_dip.tasks.block import fit_block
 from napari_dip.tasks.pool import Here
 from napari_dip.tasks.run import get, run
@@ -18,17 +18,7 @@ from napari_dip.tasks.task import Overrides
 FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, small_fits):
-    monkeypatch.setattr(windows, "SIDE", 32)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
-
-
-@pytest.fixture(scope="module")
-def stack():
-    """Return four noisy planes."""
-    random = np.random.default_rng(0)
-    return random.normal(50, 5, (4, 40, 36)).astype(np.float32)
+pytestmark = pytest.mark.usefixtures("tiny_windows")
 
 
 class Broken(Exception):

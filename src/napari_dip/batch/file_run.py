@@ -376,10 +376,9 @@ class Result:
 
 def is_unfinished(provenance: Mapping[str, Any]) -> bool:
     """Return whether a fit was ended early: by the user, a limit or its device."""
-    from napari_dip.prior.fit import UNFINISHED
+    from napari_dip.prior import fit
 
-    reasons = str(provenance.get("stopped_by")).split("; ")
-    return any(reason.startswith(UNFINISHED) for reason in reasons)
+    return fit.is_unfinished(str(provenance.get("stopped_by")))
 
 
 def was_stopped(target: Path) -> bool:

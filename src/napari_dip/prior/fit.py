@@ -29,6 +29,11 @@ UNFINISHED = (STOPPED, TIME_UP, DEVICE_FAILED)
 """How the reasons begin why a fit ended before its end."""
 
 
+def is_unfinished(stopped_by: str) -> bool:
+    """Return whether a reason, or one of several, is of a fit that was ended early."""
+    return any(reason.startswith(UNFINISHED) for reason in stopped_by.split("; "))
+
+
 def run_to_end(
     fitting: Generator[Iterate, bool | None, Result],
     callback: Callable[[Iterate], Any] | None = None,

@@ -22,7 +22,6 @@ from napari_dip.tasks.record import (
     array,
     facts_of,
     fit_of,
-    is_unfinished,
     tensors,
 )
 from napari_dip.tasks.setup import seed_for, set_up
@@ -96,7 +95,9 @@ class BlockFit:
     @property
     def unfinished(self) -> bool:
         """Whether it was ended early: by the user, a limit or its device."""
-        return is_unfinished(self.fits)
+        from napari_dip.prior.fit import is_unfinished
+
+        return bool(self.fits) and is_unfinished(self.fits[-1].stopped_by)
 
 
 BlockFitting = Generator["Iterate", "bool | None", BlockFit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -107,7 +107,9 @@ class Record:
 
     def put_fit(self, name: str, fit: Fit) -> None:
         """Keep a fit that has ended by itself, with what was averaged."""
-        if self.kept is None or is_unfinished([fit]):
+        from napari_dip.prior.fit import is_unfinished
+
+        if self.kept is None or is_unfinished(fit.stopped_by):
             return
         weights = {f"weights.{n}": t.cpu() for n, t in (fit.weights or {}).items()}
         self.put(
@@ -146,13 +148,6 @@ def fit_of(facts: Mapping[str, Any], average: Any = None, weights: Any = None) -
     from napari_dip.prior.problem import Fit
 
     return Fit(image=average, average=average, weights=weights, **facts)
-
-
-def is_unfinished(fits: Sequence[Fit]) -> bool:
-    """Return whether the last of some fits was ended by the user or its device."""
-    from napari_dip.prior.fit import UNFINISHED
-
-    return bool(fits) and fits[-1].stopped_by.startswith(UNFINISHED)
 
 
 def tensors(**arrays: NDArray[Any] | None) -> dict[str, Any]:

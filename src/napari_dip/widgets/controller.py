@@ -378,10 +378,12 @@ def _abandon(control: worker.Control) -> None:
 
 def summary(fit: Fit) -> str:
     """Return in words how a fit ended."""
+    from napari_dip.prior.fit import is_unfinished
+
     done = f"after {fit.iterations} iteration{'s' if fit.iterations > 1 else ''}"
     if fit.iterations == 0:
         done = "without any iteration" if fit.stopped_by == CONSTANT else "early"
-    verb = "Ended" if worker.was_ended(fit) else "Finished"
+    verb = "Ended" if is_unfinished(fit.stopped_by) else "Finished"
     text = f"{verb} {done} in {duration(fit.seconds)}: {fit.stopped_by}."
     if 0 < fit.best_iteration < fit.iterations:
         text += f" The result is the image of iteration {fit.best_iteration}."

@@ -267,6 +267,8 @@ def _reports(
     control: Control, fitting: Fitting, kind: np.dtype[Any] | None, interval: float
 ) -> Generator[Report, None, Fit]:
     """Yield reports of a fit, and pass the requests of the main thread on to it."""
+    from napari_dip.prior.fit import is_unfinished
+
     log, images = _Log(), _Images(control, kind, interval)
     it, stop = None, None
     while True:
@@ -274,7 +276,8 @@ def _reports(
             it = fitting.send(stop)
         except StopIteration as end:
             result: Fit = end.value
-            if it is not None and control.ended_at is None and was_ended(result):
+            ended = is_unfinished(result.stopped_by)
+            if it is not None and control.ended_at is None and ended:
                 control.note_end(it)  # by a time limit, or within a tile
             return result
         log.note(it)
@@ -294,13 +297,6 @@ def _reports(
             yield log.report(it, image)
             if image is not None:
                 images.wait()
-
-
-def was_ended(fit: Fit) -> bool:
-    """Return whether a fit was ended early: by the user, a limit or its device."""
-    from napari_dip.prior.fit import UNFINISHED
-
-    return any(reason in fit.stopped_by for reason in UNFINISHED)
 
 
 class _Images:
