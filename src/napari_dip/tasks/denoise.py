@@ -27,9 +27,11 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import LIKE_VARIANCES, plane_model, single_or_list
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
+    FALLING,
     SHARED,
     channel_correlation,
     correlation,
+    falling,
 )
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -92,12 +94,11 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     usable = plane.noisy
     together = channel_correlation(plane.values, np.all(usable, axis=0))
     noise = plane_model(plane, recipe.noise, recipe.sigma)
-    levels = noise.level(plane.values, usable)
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
-        correlated=_correlated(plane.values, usable, levels),
+        correlated=_correlated(plane.values, usable),
         shared=together > SHARED,
     )
 
@@ -114,15 +115,15 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     if levels.max() <= LIKE_VARIANCES * levels.min():
         return [False] * len(levels)
     channels = [slice(c, c + 1) for c in range(len(levels))]
-    return [_correlated(plane.values[c], usable[c], levels[c]) for c in channels]
+    return [_correlated(plane.values[c], usable[c]) for c in channels]
 
 
-def _correlated(
-    values: Float, usable: NDArray[np.bool_], levels: NDArray[np.float64]
-) -> bool:
+def _correlated(values: Float, usable: NDArray[np.bool_]) -> bool:
     """Return whether neighbouring pixels share their noise."""
     alike = correlation(values, usable) > CORRELATED
-    return alike and not has_white_floor(values, usable, levels.tolist())
+    # Texture is alike as well, but the noise on it does not fall off.
+    alike = alike and falling(values, usable) > FALLING
+    return alike and not has_white_floor(values, usable)
 
 
 def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:

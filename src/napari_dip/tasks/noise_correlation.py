@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.patches import (
+    FINEST,
     SIDE,
+    SPECTRUM,
     Mask,
+    block_spectra,
     cut_blocks,
     high_pass,
     inner,
@@ -21,6 +24,18 @@ CORRELATED = 0.25
 
 Texture under weak noise reads up to 0.18, camera JPEGs 0.5 and more.
 """
+
+FALLING = 2.5
+"""Power of flat blocks at middle frequencies, over that at the finest ones, from which
+on neighbours share their noise: cameras read 4 and more, texture under white noise up
+to 2.5."""
+
+_ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
+MIDDLE = np.nonzero((_ORDER >= 3) & (_ORDER <= 4))
+"""Middle frequencies of `block_spectra`."""
+
+FLATTEST = 0.05
+"""Part of the blocks that is looked at for it, those with least at those frequencies."""
 
 SHARED = 0.65
 """Correlation of the noise between channels above which they share it.
@@ -111,6 +126,32 @@ def lag_one(
     together = np.mean([product / max(count, 1) for product, count in pairs]) / power
     # Taking out a plane leaves white noise slightly anticorrelated.
     return float(together + 3 / weight.sum(axis=(1, 2)).mean())
+
+
+def falling(values: Float, usable: Mask | None = None) -> float:
+    """Return by how much the power of the noise falls towards the finest detail.
+
+    Parameters
+    ----------
+    values, usable : ndarray
+        As for `correlation`.
+
+    Returns
+    -------
+    float
+        Power at middle frequencies over that at the finest ones, in the flattest
+        blocks; mean over the channels, and infinity where there are too few blocks.
+    """
+    ratios = []
+    usable = np.broadcast_to(True if usable is None else usable, values.shape)
+    for channel, mask in zip(values, usable, strict=True):
+        power = block_spectra(channel[None], mask[None])
+        if not len(power):
+            return np.inf
+        middle = power[:, *MIDDLE].mean(axis=1)
+        flat = np.argsort(middle)[: max(int(FLATTEST * len(middle)), 8)]
+        ratios.append(middle[flat].mean() / power[flat, FINEST, FINEST].mean())
+    return float(np.mean(ratios))
 
 
 def correlation(values: Float, usable: Mask | None = None) -> float:

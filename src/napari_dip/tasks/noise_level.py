@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
+    FINEST,
     SIDE,
     Mask,
     block_noise,
+    block_spectra,
     cut_blocks,
     planes_of,
     spread_patches,
@@ -40,12 +43,43 @@ STRAIGHT = 0.75
 """Least variance of a group, over that on the line from the darkest to the brightest:
 bright texture rises suddenly."""
 
+FLAT = 0.1
+"""Quantile of the finest detail of blocks: of those with least texture."""
+
+TEXTURED = 0.88
+"""Noise of that, over that of `patch_variance`, below which the latter is due to
+texture."""
+
 SMOOTHEST = 2.55
 """White noise over what the quantile of `sharp_noise` says of it (measured)."""
 
 
 def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of independent Gaussian noise.
+
+    All patches tell strong noise best.  Weak noise among texture is told by the finest
+    detail of the blocks that have least of it.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), of one level of noise.
+    usable : ndarray, optional
+        bool, of the same shape without the channels; pixels that hold noise.
+    """
+    variance = patch_variance(values, usable)
+    power = block_spectra(values, usable)[:, FINEST, FINEST]
+    if not len(power):
+        return variance
+    count = power[0].size
+    finest = float(np.quantile(power.mean(axis=(1, 2)), FLAT))
+    # White noise has the quantile of a sum of squares.
+    finest *= count / float(scipy.stats.chi2.ppf(FLAT, count))
+    return finest if finest < TEXTURED**2 * variance else variance
+
+
+def patch_variance(values: Float, usable: Mask | None = None) -> float:
+    """Estimate the variance of noise from all patches.
 
     Patches of a clean image lie in a subspace, so the smallest eigenvalues of
     the covariance of noisy patches are those of the noise alone: the largest set
@@ -55,10 +89,8 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
 
     Parameters
     ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), of one level of noise.
-    usable : ndarray, optional
-        bool, of the same shape without the channels; pixels that hold noise.
+    values, usable : ndarray
+        As for `gaussian_variance`.
     """
     interrupt.check()
     samples = spread_patches(values, usable).reshape(-1, SIDE**2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ LONE = 0.3
 
 SURE = 6.0
 """The same over the noise, which it must exceed as well."""
+
+SPECTRUM = 8
+"""Side of the blocks whose spectrum is looked at."""
+
+FINEST = slice(5, 8)
+"""Their finest frequencies along both axes, in half periods of a block."""
+
+SPECTRA = 50_000
+"""Blocks that are enough of them, and the fewest from which something is concluded."""
+
+FEWEST_SPECTRA = 32
 
 FEWEST_PATCHES = 100
 """Patches below which the masked pixels are looked at, too."""
@@ -87,6 +99,36 @@ def overlapping_blocks(image: NDArray[Any], side: int, step: int) -> NDArray[Any
     planes = image.reshape(-1, *image.shape[-2:])
     views = sliding_window_view(planes, (side, side), axis=(1, 2))
     return views[:, ::step, ::step].reshape(-1, side, side)
+
+
+def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
+    """Return the power of blocks of all channels at every frequency of their DCT.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X).
+    usable : ndarray, optional
+        bool, of the same shape, with or without the channels; values that hold noise.
+
+    Returns
+    -------
+    ndarray
+        (n, SPECTRUM, SPECTRUM), of the blocks that hold noise throughout.  Those with
+        next to nothing in their finest detail are left out: they are saturated.  None
+        where there are fewer than `FEWEST_SPECTRA`.
+    """
+    step = max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
+    powers = []
+    for plane, mask in planes_of(values, usable):
+        whole = overlapping_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
+        blocks = overlapping_blocks(plane, SPECTRUM, step)[whole]
+        powers.append(scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho") ** 2)
+    power = np.concatenate(powers)
+    if len(power) < FEWEST_SPECTRA:
+        return power[:0]
+    finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
+    return power[finest > 1e-2 * np.median(finest)]
 
 
 def planes_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.noise_level import patch_variance
 from napari_dip.tasks.patches import blocks_of_planes, overlapping_blocks
 
 SIDE = 16
@@ -43,8 +43,8 @@ SCATTER = 1.0
 """What is added to `FALLING`, over the square root of the number of blocks: in 16
 blocks white noise reads up to 1.4."""
 
-OF_LEVEL = 0.5
-"""Least power at the finest frequencies, over the estimated variance of the noise: 0.5
+OF_PATCHES = 0.5
+"""Least power at the finest frequencies, over the `patch_variance` of the noise: 0.5
 and more for white noise, 0.4 and less for that of cameras."""
 
 OF_FLATTEST = 0.02
@@ -52,9 +52,7 @@ OF_FLATTEST = 0.02
 is due to rounding."""
 
 
-def has_white_floor(
-    values: Float, usable: NDArray[np.bool_], levels: Sequence[float]
-) -> bool:
+def has_white_floor(values: Float, usable: NDArray[np.bool_]) -> bool:
     """Return whether the finest detail of every channel is white noise.
 
     Many small bright spots, as single molecules are, leave no flat place in an image,
@@ -68,15 +66,11 @@ def has_white_floor(
         (C, Y, X) or (C, Z, Y, X).
     usable : ndarray
         bool, of the same shape; values that hold noise.
-    levels : sequence of float
-        Estimated variance of the noise of every channel.
     """
-    return all(
-        _is_white(*channel) for channel in zip(values, usable, levels, strict=True)
-    )
+    return all(map(_is_white, values, usable))
 
 
-def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
+def _is_white(values: Float, usable: NDArray[np.bool_]) -> bool:
     few = values.size < FEW_PIXELS
     part = _blocks(usable).mean(axis=(1, 2))
     # Of few pixels hardly any blocks may be whole.  Regions without noise leave the
@@ -99,7 +93,7 @@ def _is_white(values: Float, usable: NDArray[np.bool_], level: float) -> bool:
     flattest = float(np.quantile(power.mean(axis=(1, 2)), flat))
     return (
         fine < falling * finest
-        and finest > OF_LEVEL * level
+        and finest > OF_PATCHES * patch_variance(values[None], usable)
         and finest > OF_FLATTEST * flattest
     )
 

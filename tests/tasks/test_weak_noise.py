@@ -1,0 +1,82 @@
+"""Texture under weak noise is no noise, neither in its level nor in its kind."""
+
+import numpy as np
+import pytest
+import skimage.data
+from scipy import ndimage
+
+from napari_dip import denoise
+from napari_dip.tasks.denoise import DenoiseRecipe, analyse
+from napari_dip.tasks.noise_correlation import FALLING, falling
+from napari_dip.tasks.noise_level import gaussian_variance, patch_variance
+from napari_dip.tasks.patches import block_spectra
+from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.tiles import Block
+
+CROPS = {
+    "coins": (slice(95, 207), slice(136, 248)),
+    "camera": (slice(200, 312), slice(200, 312)),
+    "brick": (slice(200, 312), slice(200, 312)),
+}
+
+
+def photo(name):
+    return getattr(skimage.data, name)()[CROPS[name]].astype(np.float64)
+
+
+def noisy(name, sigma, blur=0.0):
+    clean = photo(name)
+    noise = ndimage.gaussian_filter(
+        np.random.default_rng(3).normal(0, 1, clean.shape), blur
+    )
+    return (clean + sigma / noise.std() * noise).astype(np.float32)
+
+
+def correlated(image):
+    plane = prepare(image[None], "image", skip_constant=True)
+    block = Block(0, (), (0,), (0, 0), image.shape, ())
+    return analyse(DenoiseRecipe(), plane, block).correlated
+
+
+@pytest.mark.parametrize("name", CROPS)
+@pytest.mark.parametrize("sigma", [1, 2, 4, 8, 25])
+def test_level_of_noise_on_texture_is_not_that_of_the_texture(name, sigma):
+    values = noisy(name, sigma)[None]
+    # Photographs have some noise of their own.
+    assert sigma * 0.9 < gaussian_variance(values) ** 0.5 < sigma * 1.12 + 0.9
+
+
+def test_level_is_that_of_known_pixels():
+    values = noisy("coins", 2)[None]
+    mask = np.ones(values.shape[1:], bool)
+    mask[30:50] = False
+    clean = gaussian_variance(values, mask)
+    values[:, ~mask] += np.random.default_rng(0).normal(0, 90, values[:, ~mask].shape)
+    assert gaussian_variance(values, mask) == clean
+
+
+@pytest.mark.parametrize("name", CROPS)
+@pytest.mark.parametrize("sigma", [1, 2, 4])
+def test_texture_under_weak_noise_is_not_correlated_noise(name, sigma):
+    assert not correlated(noisy(name, sigma))
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_noise_of_neighbours_falls_off(name):
+    image = noisy(name, 12, blur=0.8)
+    assert correlated(image)
+    assert falling(image[None]) > FALLING > falling(noisy(name, 12)[None])
+
+
+def test_of_too_few_blocks_nothing_is_concluded():
+    few = np.random.default_rng(0).normal(0, 1, (1, 24, 24))
+    assert not len(block_spectra(few, None))
+    assert falling(few) == np.inf
+    assert gaussian_variance(few) == patch_variance(few)
+
+
+def test_no_detail_is_lost_under_weak_noise():
+    part = np.s_[20:84, 20:84]
+    clean, image = photo("coins")[part], noisy("coins", 4)[part]
+    result = denoise(image, seed=0)
+    assert np.mean((result - clean) ** 2) < 0.8 * np.mean((image - clean) ** 2)
