@@ -31,11 +31,11 @@ on neighbours share their noise: cameras read 4 and more, texture under white no
 to 2.5."""
 
 _ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
-MIDDLE = np.nonzero((_ORDER >= 3) & (_ORDER <= 4))
+MIDDLE = (_ORDER >= 3) & (_ORDER <= 4)
 """Middle frequencies of `block_spectra`."""
 
 FLATTEST = 0.05
-"""Part of the blocks that is looked at for it, those with least at those frequencies."""
+"""Part of the blocks that is looked at for it: those with least power there."""
 
 SHARED = 0.65
 """Correlation of the noise between channels above which they share it.
@@ -148,7 +148,7 @@ def falling(values: Float, usable: Mask | None = None) -> float:
         power = block_spectra(channel[None], mask[None])
         if not len(power):
             return np.inf
-        middle = power[:, *MIDDLE].mean(axis=1)
+        middle = power[:, MIDDLE].mean(axis=1)
         flat = np.argsort(middle)[: max(int(FLATTEST * len(middle)), 8)]
         ratios.append(middle[flat].mean() / power[flat, FINEST, FINEST].mean())
     return float(np.mean(ratios))

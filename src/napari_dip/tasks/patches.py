@@ -126,9 +126,10 @@ def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
         powers.append(scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho") ** 2)
     power = np.concatenate(powers)
     if len(power) < FEWEST_SPECTRA:
-        return power[:0]
+        return np.empty((0, SPECTRUM, SPECTRUM))
     finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
-    return power[finest > 1e-2 * np.median(finest)]
+    noisy: NDArray[np.float64] = power[finest > 1e-2 * np.median(finest)]
+    return noisy
 
 
 def planes_of(
