@@ -195,7 +195,7 @@ def test_the_background_is_the_lowest_value(blurred, psf, random):
     high = deconvolve(dark + 100, np.ones((3, 3)), background=99.5, **SHORT)
     assert high.min() >= 99.5
     # Far below zero with little noise: no image of intensities.
-    found = deconvolve(blurred[0] - 300, psf, **SHORT | {"iterations": 40})
+    found = deconvolve(blurred[0] - 300, psf, **SHORT | {"iterations": 15})
     assert found.min() < -100
 
 
@@ -215,6 +215,7 @@ def test_few_slices_and_deep_psfs(random, slices, depth):
         deconvolve(volume, np.ones((3, 21, 3)), **SHORT)
 
 
+@pytest.mark.usefixtures("short_start")
 def test_a_psf_is_as_large_as_its_light(random):
     image = random.normal(100, 10, (18, 20))
     psf = np.pad(np.ones((3, 3)), 15)
@@ -274,7 +275,7 @@ def error(image, truth):
 
 def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     image, truth = blurred
-    found = deconvolve(image, psf, **SHORT | {"iterations": 150})
+    found = deconvolve(image, psf, **SHORT | {"iterations": 100})
     made = plan(image, psf)
     estimate = made.to_units(
         made.problem.first_estimate[made.problem.operator.crop][0].numpy()
@@ -289,7 +290,7 @@ def test_with_a_delta_it_is_denoising(blurred, random):
     noisy = truth + random.normal(0, 40, truth.shape)
     delta = np.zeros((5, 5))
     delta[2, 2] = 3
-    found = deconvolve(noisy, delta, **SHORT | {"iterations": 100})
+    found = deconvolve(noisy, delta, **SHORT | {"iterations": 40})
     assert error(found, truth) < 0.75 * error(noisy, truth)
 
 
@@ -297,7 +298,7 @@ def test_an_unknown_psf_is_found(blur, psf):
     image, _ = blur(1)
     guess = gaussian(2.5, 3)[1:-1]
     fit = deconvolve(
-        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 100}
+        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 40}
     )
     found = fit.operator.psf.numpy()
     assert isinstance(fit.operator, UnknownConvolution)

@@ -59,7 +59,7 @@ def seen(model, image, layer="act"):
 @pytest.mark.parametrize("prior", ["deep", "tv", "none"])
 def test_the_activations_come_close(model, image, prior):
     found = invert_features(
-        image, model, "act", prior=prior, tv=0, iterations=30, device="cpu"
+        image, model, "act", prior=prior, tv=0, iterations=20, device="cpu"
     )
     assert found.shape == image.shape
     assert found.dtype == np.float32

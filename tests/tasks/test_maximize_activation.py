@@ -63,7 +63,7 @@ def test_a_class(model, unit, objective):
 
 def test_a_network_does_it_too(model):
     found = maximize_activation(
-        model, "classes", 1, iterations=25, device="cpu", shape=(20, 24)
+        model, "classes", 1, iterations=15, device="cpu", shape=(20, 24)
     )
     assert found[..., 1].mean() > 0.7
 
