@@ -391,6 +391,8 @@ def test_stopping_rules(plan, blurred, psf, preset):
         (np.ones((3, 3), complex), {}, "psf must be an array of real .* got dtype com"),
         (np.ones(3), {}, r"psf must have 2 axes, for planes, or 3.* \(3,\)"),
         (np.ones((3, 3, 3)), {}, r"image must have at least 16 .* 3 spatial axes"),
+        (np.ones((7, 7, 1)), {}, r"^psf must have 2 axes unless .* \(7, 7, 1\), for"),
+        (np.ones((3, 3, 3)), {"channel_axis": 9}, "^channel_axis must be from"),
         (np.ones((3, 3)), {"spatial_dims": 3}, "psf must have 3 axes where"),
         (np.ones((0, 3)), {}, "psf must not be empty"),
         (np.ones((3, 3)), {"noise": "impulse"}, "noise must be auto, gaussian"),

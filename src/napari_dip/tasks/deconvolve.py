@@ -185,7 +185,16 @@ def kernel_for(
         raise InputError(
             f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
         )
-    layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
+    try:
+        layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
+    except InputError as error:
+        if kernel.ndim == 2 or spatial_dims == 3:
+            raise
+        Layout.of(image, channel_axis, 2, "image")  # raises if nothing would fit it
+        raise InputError(
+            f"psf must have 2 axes unless the image is a volume; got shape "
+            f"{kernel.shape}, for which {error}"
+        ) from None
     kernel, warnings = _clean(kernel)
     deep = boundary == "extend" and kernel.ndim == 3
     if boundary == "extend":
