@@ -148,6 +148,11 @@ REFUSED = {
     "a negative unit": ({"layer": "classes", "unit": -1}, "unit must be"),
     "one side": ({"layer": "classes", "shape": (20,)}, "rows and columns"),
     "no image": ({"layer": "classes", "shape": (20, 3)}, "shape must be"),
+    "two means": ({"layer": "classes", "mean": (0.5, 0.5)}, "mean must have a number"),
+    "four channels": (
+        {"layer": "classes", "channels": 4},
+        r"model must take an image of shape \(1, 4, 20, 24\) .*; got RuntimeError",
+    ),
     "an objective": ({"layer": "classes", "objective": "loss"}, "probability"),
 }
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.recipe import Recipe, parameter
 
 if TYPE_CHECKING:
@@ -128,9 +129,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def features(
-    recipe: ModelRecipe, model: Any, preprocess: Callable[[Tensor], Tensor] | None
+    recipe: ModelRecipe,
+    model: Any,
+    preprocess: Callable[[Tensor], Tensor] | None,
+    channels: int,
 ) -> Features:
-    """Return the layer of a model as an operator."""
+    """Return the layer of a model as an operator on images of so many channels."""
     from napari_dip.prior.features import Features, Preprocess
     from napari_dip.prior.runtime import pick_device
 
@@ -140,11 +144,37 @@ def features(
         )
     if recipe.size is not None and len(recipe.size) != 2:
         raise InputError(f"size must be rows and columns; got {recipe.size}")
+    for name, numbers in (("mean", recipe.mean), ("std", recipe.std)):
+        if numbers is not None and len(numbers) not in (1, channels):
+            raise InputError(
+                f"{name} must have a number for each of the {channels} channels; got "
+                f"{numbers}"
+            )
     usual = Preprocess(
         recipe.mean, recipe.std, recipe.size, recipe.scale, recipe.order == "bgr"
     )
     device = pick_device(recipe.device)
     return Features(resolve(model), recipe.layer, preprocess or usual, device)
+
+
+def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor:
+    """Return the activations of an image (C, Y, X); raise if the model takes none."""
+    import torch
+
+    from napari_dip.prior.runtime import pick_device
+
+    values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
+    with torch.no_grad():
+        try:
+            return features(values.to(pick_device(recipe.device)))
+        except DipError:
+            raise
+        except Exception as error:  # a model, or a preprocess, of the user
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"model must take an image of shape {tuple(values.shape)} after its "
+                f"preprocessing; got {type(error).__name__}: {reason}"
+            ) from error
 
 
 def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:
