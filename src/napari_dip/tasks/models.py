@@ -28,9 +28,6 @@ PREPROCESS = (
     "Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the "
     "place of mean, std, size, scale and order."
 )
-TV_WEIGHT = 1.0
-"""Weight of the total variation, whose gradients are of the order of the features' at
-the start of a fit; see `ModelRecipe.tv`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +57,9 @@ class ModelRecipe(Recipe):
         "deep fits a network; tv fits the pixels themselves under a total variation "
         "penalty, none without any: what the papers compare with.",
     )
+    # At 1 its gradients are of the order of the features' at the start of a fit.
     tv: float = parameter(
-        TV_WEIGHT, "Weight of the penalty of the tv prior.", low=0, advanced=True
+        1.0, "Weight of the penalty of the tv prior.", low=0, advanced=True
     )
 
 

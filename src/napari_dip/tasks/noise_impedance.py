@@ -192,17 +192,16 @@ def noise_impedance(
         losses, last = _curve(target, prior, settings, kind, callback, late)
         curves[kind], images[kind] = losses, layout.arrange(last)
     longest = max(map(len, curves.values()))
+    padded = {  # with NaN, where a fit was stopped before the others
+        kind: np.pad(curve, (0, longest - len(curve)), constant_values=np.nan)
+        for kind, curve in curves.items()
+    }
     return Impedance(
         np.arange(1, longest + 1),
-        {kind: _padded(curve, longest) for kind, curve in curves.items()},
+        padded,
         {kind: layout.arrange(target) for kind, target in targets.items()},
         images,
     )
-
-
-def _padded(curve: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Return a curve with NaN where its fit had been stopped already."""
-    return np.pad(curve, (0, length - len(curve)), constant_values=np.nan)
 
 
 def _network() -> Generates:
