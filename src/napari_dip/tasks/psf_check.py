@@ -171,13 +171,14 @@ def _deconvolved(
     )
     transfer = uft.ir2tf(psf, shape)
     power = np.abs(transfer) ** 2
+    squares = np.abs(spectrum) ** 2 / float(np.prod(shape)) ** 2
+    squares[..., 1 : (shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
 
     def residual(weight: float) -> float:
         """Return the mean square of the residual, by Parseval's theorem."""
         penalty = weight * roughness
-        squares = np.abs(penalty / (power + penalty + 1e-12) * spectrum) ** 2
-        squares[..., 1 : (shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
-        return float(squares.sum()) / float(np.prod(shape)) ** 2
+        left: float = (squares * (penalty / (power + penalty + 1e-12)) ** 2).sum()
+        return left
 
     weight = weight_for(residual, variance, BALANCES)
 
