@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_dip import cli, invert_features, iterate
-from napari_dip.errors import InputError
+from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.tasks.invert_features import TASK, InvertRecipe
 from napari_dip.tasks.models import load_weights, resolve
 
@@ -222,6 +222,19 @@ def test_refused(model, what):
     image, options, message = REFUSED[what]
     with pytest.raises(InputError, match=message):
         invert_features(image, model, **options)
+
+
+def test_lack_of_memory_is_told_as_such(image):
+    class Large(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            raise MemoryError
+
+    with pytest.raises(OutOfMemory, match="the model takes more memory"):
+        invert_features(image, Large(), "act", **SHORT)
 
 
 def test_a_model_without_weights_is_one_too(image):

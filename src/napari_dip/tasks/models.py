@@ -159,20 +159,21 @@ def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor
     """Return the activations of an image (C, Y, X); raise if the model takes none."""
     import torch
 
-    from napari_dip.prior.runtime import pick_device
+    from napari_dip.prior.runtime import memory_errors, pick_device
 
     values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
-    with torch.no_grad():
-        try:
+    advice = "the model takes more memory than there is for an image of this size"
+    try:
+        with torch.no_grad(), memory_errors(advice):
             return features(values.to(pick_device(recipe.device)))
-        except DipError:
-            raise
-        except Exception as error:  # a model, or a preprocess, of the user
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"model must take an image of shape {tuple(values.shape)} after its "
-                f"preprocessing; got {type(error).__name__}: {reason}"
-            ) from error
+    except DipError:
+        raise
+    except Exception as error:  # a model, or a preprocess, of the user
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"model must take an image of shape {tuple(values.shape)} after its "
+            f"preprocessing; got {type(error).__name__}: {reason}"
+        ) from error
 
 
 def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:
