@@ -15,8 +15,6 @@ Without ``--full`` the image is cropped to 128 pixels around the hole and fits a
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,10 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         FULL_ITERATIONS if arguments.full else ITERATIONS
     )
     name = f"architectures-{arguments.name or side or 'full'}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[dict[str, Any]] = (
-        json.loads(path.read_text())["rows"] if path.exists() else []
-    )
+    rows = common.rows_of(name)
     done = {(r["image"], r["network"]) for r in rows}
     (case,) = inpaint.load("pictures", side, [arguments.image])
     drawn = [case.damaged]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,8 +127,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     name = f"artifacts-{arguments.name or ('full' if arguments.full else 'quick')}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["image"], r["quality"], r["method"]) for r in rows}
     for case in load(arguments.full, arguments.images):
         for method in arguments.methods:
@@ -146,9 +144,7 @@ def run(arguments: argparse.Namespace) -> None:
                 **case.measure(image),
                 **more,
             }
-            print(
-                {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-            )
+            common.show(row)
             rows.append(row)
             common.save(name, {"rows": rows})
     print(summary(rows))

@@ -19,7 +19,6 @@ rank
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,8 +171,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     side = None if arguments.full else arguments.side
     name = f"blend-{arguments.name or side or 'full'}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["pair"], r["side"], r["method"]) for r in rows}
     drawn: list[list[Bytes]] = []
     for pair in (load(p, side) for p in arguments.pairs):

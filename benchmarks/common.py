@@ -74,6 +74,12 @@ def version(package: str) -> str | None:
         return None
 
 
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """Return the rows that ``benchmarks/results/NAME.json`` has so far."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def save(name: str, results: dict[str, Any]) -> Path:
     """Write results as ``benchmarks/results/NAME.json`` and return the path."""
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -82,6 +88,12 @@ def save(name: str, results: dict[str, Any]) -> Path:
     partial.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
     partial.replace(path)
     return path
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print a row as soon as it is there."""
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+    print(rounded, flush=True)
 
 
 def table(rows: list[dict[str, Any]], columns: list[str]) -> str:

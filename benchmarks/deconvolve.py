@@ -20,7 +20,6 @@ as wide as the PSF's radius.  Without ``--full``: crops of 128 pixels.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -279,8 +278,7 @@ def run(arguments: argparse.Namespace) -> None:
     name = "deconvolve-full" if arguments.full else "deconvolve-quick"
     side = None if arguments.full else QUICK
     methods = arguments.methods
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["set"], r["image"], r["method"], r["seed"]) for r in rows}
     for folder in arguments.sets:
         for case in load(folder, side):
@@ -305,8 +303,7 @@ def _one(case: Case, method: str, seed: int, device: str) -> Found:
         "psnr": case.psnr(image),
         **more,
     }
-    shown = {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
-    print(shown, flush=True)
+    common.show(row)
     return row
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    path = common.RESULTS / f"denoise-{arguments.name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(f"denoise-{arguments.name}")
     done = {(r["set"], r["image"], r["noise"], r["method"], r["seed"]) for r in rows}
     for noise in arguments.noise:
         for case in load(arguments.folder, noise, arguments.side or None):
@@ -51,12 +49,12 @@ def run(arguments: argparse.Namespace) -> None:
                     key = (case.set, case.name, case.noise, method, seed)
                     if key in done:
                         continue
-                    rows += _one(case, method, seed, arguments.device)
+                    rows.append(_one(case, method, seed, arguments.device))
                     common.save(f"denoise-{arguments.name}", {"rows": rows})
     print(summary(rows))
 
 
-def _one(case: Case, method: str, seed: int, device: str) -> list[Found]:
+def _one(case: Case, method: str, seed: int, device: str) -> Found:
     row: Found = {
         "set": case.set,
         "image": case.name,
@@ -75,9 +73,8 @@ def _one(case: Case, method: str, seed: int, device: str) -> list[Found]:
         row["seconds"] = seconds - more.pop("spent on hindsight", 0.0)
         row |= case.measure(image) | more
         row["peak MiB"] = common.peak()
-    shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-    print(shown, flush=True)
-    return [row]
+    common.show(row)
+    return row
 
 
 def ours(preset: str) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:

@@ -14,7 +14,6 @@ of `napari_dip.baselines`, with its own choice of radius and eps.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,8 +121,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     name = f"guided-{arguments.name or ('full' if arguments.full else 'quick')}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["set"], r["case"], r["method"]) for r in rows}
     for case in load(None if arguments.full else 128, arguments.images):
         if arguments.images and case.name not in arguments.images:
@@ -141,10 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
                 **case.measure(image),
                 **more,
             }
-            shown = {
-                k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()
-            }
-            print(shown, flush=True)
+            common.show(row)
             if arguments.pictures and case.truth is None:
                 arguments.pictures.mkdir(parents=True, exist_ok=True)
                 target = arguments.pictures / f"{case.name}-{method}.png"

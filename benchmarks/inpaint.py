@@ -22,7 +22,6 @@ psnr missing
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -174,8 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
     side = None if arguments.full else arguments.side or 128
     default = f"{folder}-{side or 'full'}"
     name = f"inpaint-{arguments.name or default}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["set"], r["image"], r["side"], r["method"]) for r in rows}
     methods = arguments.methods or list(METHODS[folder])
     for case in load(folder, side, arguments.images):

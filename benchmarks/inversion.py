@@ -20,7 +20,6 @@ top
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     size = "full" if arguments.full else SIDE
     kind = "images" if what == "inversion" else "classes"
     name = f"inversion-{arguments.name or f'{kind}-{size}'}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     model, names = squeezenet.load(FOLDER), squeezenet.class_names(FOLDER)
     jobs = (
         [(i, k, p) for p in arguments.priors for i in arguments.images for k in LAYERS]

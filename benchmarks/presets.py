@@ -7,7 +7,6 @@ of 64.  No other work should run meanwhile.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import Any
 
@@ -28,10 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import napari_dip
 
-    path = common.RESULTS / "presets-cpu.json"
-    rows: list[dict[str, Any]] = (
-        json.loads(path.read_text())["rows"] if path.exists() else []
-    )
+    rows = common.rows_of("presets-cpu")
     for task in arguments.tasks:
         arrays = _arguments()[task]
         common.reset_peak()

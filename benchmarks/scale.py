@@ -252,15 +252,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def _seam(image: NDArray[Any], truth: NDArray[Any]) -> float | None:
     """Return how much steeper the borders of tiles are; None where there are none."""
     side = side_of("auto", truth.shape[-2:]) if truth.ndim == 2 else None
-    if side is None:
-        return None
-    ratios = []
-    for part in (image, truth):
-        steps = np.abs(np.diff(np.asarray(part, np.float64), axis=1))
-        borders = np.arange(side - 1, steps.shape[1], side)
-        away = np.delete(steps, borders, axis=1)
-        ratios.append(steps[:, borders].mean() / away.mean())
-    return float(ratios[0] / ratios[1])
+    return None if side is None else seams.seams(image, truth, truth.shape, side)[1]
 
 
 def _flicker(image: NDArray[Any], truth: NDArray[Any]) -> float | None:

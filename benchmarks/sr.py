@@ -24,7 +24,6 @@ agreement
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -146,8 +145,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     side = None if arguments.full else arguments.side
     name = f"sr-{arguments.name or side or 'full'}"
-    path = common.RESULTS / f"{name}.json"
-    rows: list[Found] = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = common.rows_of(name)
     done = {(r["set"], r["image"], r["factor"], r["method"], r["seed"]) for r in rows}
     methods = arguments.methods or [m for m in METHODS if m != "paper"]
     for folder in arguments.sets:
@@ -188,8 +186,7 @@ def _one(
         row |= case.measure(image) | more
         if arguments.pictures:
             _write(Path(arguments.pictures), case, method, image)
-    shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-    print(shown, flush=True)
+    common.show(row)
     return row
 
 

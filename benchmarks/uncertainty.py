@@ -10,7 +10,6 @@ truth of the other images is likeliest.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.picture:
         picture(Path(arguments.picture))
         return
-    path = common.RESULTS / f"{NAME}.json"
-    rows: list[dict[str, Any]] = (
-        json.loads(path.read_text())["rows"] if path.exists() else []
-    )
+    rows = common.rows_of(NAME)
     done = {(r["set"], r["image"], r["noise"]) for r in rows}
     for case in checked(side):
         if (case.set, case.name, case.noise) not in done:

@@ -168,8 +168,11 @@ def test_bad_images_are_refused(task, name):
     for message, array in bad.items():
         with pytest.raises(InputError, match=message):
             baselines.run(task, name, values, array, *others)
-    with pytest.raises(InputError, match="channel_axis must be"):
-        baselines.run(task, name, {**values, "channel_axis": 5}, image, *others)
+    for axis in (5, "x", 1.5, (0,)):
+        with pytest.raises(InputError, match="channel_axis must be"):
+            baselines.run(task, name, {**values, "channel_axis": axis}, image, *others)
+    with pytest.raises(InputError, match=r"spatial_dims must be .* got 4"):
+        baselines.run(task, name, {**values, "spatial_dims": 4}, image, *others)
 
 
 def test_bad_arguments_are_refused(truth):
@@ -208,6 +211,7 @@ def test_bad_arguments_are_refused(truth):
         ),
         (lambda: baselines.run("paint", "nlm", {}, truth), "task must be one of denoi"),
         (lambda: baselines.run("denoise", "median", {}, truth), "name must be one of"),
+        (lambda: baselines.run("denoise", "nlm", None, truth), "values must be a dict"),
     ):
         with pytest.raises(InputError, match=message):
             call()

@@ -271,6 +271,26 @@ REFUSED = {
         lambda: metrics.ssim(A, A, data_range=1, channel_axis="last"),
         "'last'",
     ),
+    "axes for an axis": (
+        lambda: metrics.ssim(A, A, data_range=1, channel_axis=(0,)),
+        r"channel_axis must be auto, an integer or None; got \(0,\)",
+    ),
+    "a word for a crop": (
+        lambda: metrics.psnr_luma(A, A, data_range=1, crop="middle"),
+        "crop must be two slices, .* got 'middle'",
+    ),
+    "words in a crop": (
+        lambda: metrics.psnr_luma(A, A, data_range=1, crop=(slice("a"), slice(2))),
+        "crop must be two slices",
+    ),
+    "a number for a shape": (
+        lambda: metrics.table_region(64),
+        "shape must be that of an image; got 64",
+    ),
+    "a shape of words": (
+        lambda: metrics.table_region(("a", "b")),
+        "shape must be that of an image",
+    ),
     "a single block": (lambda: metrics.blockiness(W), "more than 8 rows"),
     "blocks of one": (lambda: metrics.blockiness(W, block=1), "at least 2"),
     "blocks of a volume": (lambda: metrics.blockiness(A[None]), r"\(Y, X, C\)"),

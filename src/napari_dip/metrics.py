@@ -13,6 +13,7 @@ not known, or a mask or crop leaves nothing.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import as_array
+from napari_dip.tasks.recipe import check_channel_axis
 
 __all__ = [
     "blockiness",
@@ -139,10 +141,15 @@ def psnr_luma(
     shape = scaled["image"].shape
     if len(shape) != 3 or shape[-1] != 3:
         raise InputError(f"images must be (Y, X, 3); got shape {shape}")
-    region = (slice(None), slice(None)) if crop is None else crop
-    luma = {
-        name: rgb2ycbcr(array)[..., 0][region] / 255 for name, array in scaled.items()
-    }
+    luma = {name: rgb2ycbcr(array)[..., 0] / 255 for name, array in scaled.items()}
+    if crop is not None:
+        try:
+            rows, columns = crop
+            luma = {name: array[rows, columns] for name, array in luma.items()}
+        except (IndexError, TypeError, ValueError):
+            raise InputError(
+                f"crop must be two slices, of rows and columns; got {crop!r}"
+            ) from None
     if luma["image"].size == 0:
         raise InputError(
             f"crop must leave pixels of images of shape {shape}; got {crop}"
@@ -167,10 +174,14 @@ def table_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
     tuple of two slices
         Rows and columns, for `psnr_luma`.
     """
-    if len(shape) < 2 or min(shape[:2]) < 32:
+    try:
+        height, width = map(operator.index, shape[:2])
+    except (TypeError, ValueError):
+        raise InputError(f"shape must be that of an image; got {shape!r}") from None
+    if min(height, width) < 32:
         raise InputError(f"shape must be of 32 x 32 pixels or more; got {shape}")
-    sides = [side // 32 * 32 for side in shape[:2]]
-    first = [(whole - side) // 2 for whole, side in zip(shape, sides, strict=False)]
+    sides = [side // 32 * 32 for side in (height, width)]
+    first = [(height - sides[0]) // 2, (width - sides[1]) // 2]
     rows, columns = (
         slice(start + 4, start + side - 5)
         for start, side in zip(first, sides, strict=True)
@@ -208,15 +219,9 @@ def ssim(
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     shape = scaled["image"].shape
-    axis: int | None
-    if isinstance(channel_axis, str):
-        if channel_axis != "auto":
-            raise InputError(
-                f'channel_axis must be "auto", an axis or None; got {channel_axis!r}'
-            )
+    axis = check_channel_axis(channel_axis)
+    if isinstance(axis, str):
         axis = -1 if len(shape) > 2 and shape[-1] in (3, 4) else None
-    else:
-        axis = channel_axis
     if axis is not None and not -len(shape) <= axis < len(shape):
         raise InputError(
             f"channel_axis must be an axis of images of shape {shape}; got {axis}"

@@ -39,10 +39,14 @@ def picture(psf, places, photons, *, shape, background=100.0, seed=0):
     grid[tuple(slice(k) for k in psf.shape)] = psf / psf.max()
     shifts = [-(k // 2) for k in psf.shape]
     spectrum = np.fft.fftn(np.roll(grid, shifts, range(psf.ndim)))
-    image = np.full(shape, background)
-    for place, count in zip(places, np.broadcast_to(photons, len(places)), strict=True):
-        spot = np.fft.ifftn(ndimage.fourier_shift(spectrum, place)).real
-        image += count * spot[tuple(slice(n) for n in shape)].clip(min=0)
+    spots = sum(
+        count * ndimage.fourier_shift(spectrum, place)
+        for place, count in zip(
+            places, np.broadcast_to(photons, len(places)), strict=True
+        )
+    )
+    spots = np.fft.ifftn(spots).real[tuple(slice(n) for n in shape)]
+    image = background + spots.clip(min=0)
     return random.poisson(image) + random.normal(0, 2, shape)
 
 

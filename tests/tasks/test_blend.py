@@ -81,6 +81,7 @@ def test_layouts(random, mask, channels):
         np.testing.assert_array_equal(np.moveaxis(again, 0, -1), found)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_units_are_the_backgrounds(images, mask):
     # Whole numbers and a power of two: both are then the same to the last bit.
     front, back = np.rint(255 * images.astype(np.float64))
@@ -89,6 +90,7 @@ def test_units_are_the_backgrounds(images, mask):
     np.testing.assert_allclose(scaled, 1024 + 16 * found, rtol=0, atol=1e-2)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_bytes_come_back_as_bytes(images, mask):
     front, back = (np.rint(255 * a).astype(np.uint8) for a in images)
     found = blend(front, back, mask, dtype="input", **SHORT)
@@ -125,12 +127,14 @@ def test_widening_and_factors_reach_the_loss(images, mask, first_fit):
     assert (term.now < before).any()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_same_seed_gives_the_same_image(images, mask):
     one, same = (blend(*images, mask, seed=3, **SHORT) for _ in range(2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(blend(*images, mask, seed=4, **SHORT), one)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_stopping_keeps_an_image(images, mask):
     fit = blend(
         *images,
@@ -143,6 +147,7 @@ def test_stopping_keeps_an_image(images, mask):
     assert np.isfinite(fit.image).all()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_arguments_stay_as_they_are(images, mask):
     copies = [a.copy() for a in (*images, mask)]
     blend(*images, mask, **SHORT)
@@ -153,6 +158,7 @@ def test_arguments_stay_as_they_are(images, mask):
 # -- where the foreground goes ------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_small_foreground_is_the_same_as_one_padded_with_background(images, mask):
     front, back = images
     small = front[8:30, 10:33], mask[8:30, 10:33]
@@ -162,6 +168,7 @@ def test_a_small_foreground_is_the_same_as_one_padded_with_background(images, ma
     np.testing.assert_array_equal(found, blend(padded, back, mask, **SHORT))
 
 
+@pytest.mark.usefixtures("narrow")
 def test_iterate_yields_images_of_the_backgrounds_size(images, mask):
     fitting = iterate("blend", images[0][:30], images[1], mask[:30], **SHORT)
     seen = [it.image.shape for it in fitting]
@@ -231,6 +238,7 @@ def command(folder, *options):
     return cli.main([*first, "--output", out, *options])
 
 
+@pytest.mark.usefixtures("narrow")
 def test_command_of_a_fit_can_be_replayed(files):
     assert command(files, "--offset", "8,10", "--iterations", "2") == 0
     result = skimage.io.imread(files / "out.png")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_dip import cli, invert_features, iterate
-from napari_dip.errors import InputError
+from napari_dip.errors import InputError, OutOfMemory
 from napari_dip.tasks.invert_features import TASK, InvertRecipe
 from napari_dip.tasks.models import load_weights, resolve
 
@@ -59,7 +59,7 @@ def seen(model, image, layer="act"):
 @pytest.mark.parametrize("prior", ["deep", "tv", "none"])
 def test_the_activations_come_close(model, image, prior):
     found = invert_features(
-        image, model, "act", prior=prior, tv=0, iterations=30, device="cpu"
+        image, model, "act", prior=prior, tv=0, iterations=20, device="cpu"
     )
     assert found.shape == image.shape
     assert found.dtype == np.float32
@@ -196,6 +196,19 @@ REFUSED = {
     "no std": (A, {"layer": "act", "std": (0.0, 1.0, 1.0)}, "std must be"),
     "a prior": (A, {"layer": "act", "prior": "gan"}, "deep"),
     "no function": (A, {"layer": "act", "preprocess": 3}, "must be a function; got in"),
+    "two means": (A, {"layer": "act", "mean": (0.5, 0.5)}, "mean must have .* 3 ch"),
+    "two stds": (A, {"layer": "act", "std": (0.5, 0.5)}, "std must have a number for"),
+    "a gray image": (A[..., 0], {"layer": "act"}, r"image of shape \(1, 1, 16, 17\)"),
+    "a function that returns nothing": (
+        A,
+        {"layer": "act", "preprocess": lambda x: None},
+        "model must take an image .* after its preprocessing; got TypeError",
+    ),
+    "activations that are none": (
+        np.full(720, np.nan),
+        {"layer": "act", "target": "activations", "shape": (20, 24)},
+        "image must be finite",
+    ),
     "other activations": (
         A,
         {"layer": "act", "target": "activations", "shape": (20, 24), **SHORT},
@@ -209,6 +222,24 @@ def test_refused(model, what):
     image, options, message = REFUSED[what]
     with pytest.raises(InputError, match=message):
         invert_features(image, model, **options)
+
+
+def test_lack_of_memory_is_told_as_such(image):
+    class Large(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            raise MemoryError
+
+    with pytest.raises(OutOfMemory, match="the model takes more memory"):
+        invert_features(image, Large(), "act", **SHORT)
+
+
+def test_a_model_without_weights_is_one_too(image):
+    found = invert_features(image, nn.Sequential(nn.ReLU()), "0", **SHORT)
+    assert found.shape == image.shape
 
 
 # -- models by name -----------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_class(model, unit, objective):
 
 def test_a_network_does_it_too(model):
     found = maximize_activation(
-        model, "classes", 1, iterations=25, device="cpu", shape=(20, 24)
+        model, "classes", 1, iterations=15, device="cpu", shape=(20, 24)
     )
     assert found[..., 1].mean() > 0.7
 
@@ -148,6 +148,11 @@ REFUSED = {
     "a negative unit": ({"layer": "classes", "unit": -1}, "unit must be"),
     "one side": ({"layer": "classes", "shape": (20,)}, "rows and columns"),
     "no image": ({"layer": "classes", "shape": (20, 3)}, "shape must be"),
+    "two means": ({"layer": "classes", "mean": (0.5, 0.5)}, "mean must have a number"),
+    "four channels": (
+        {"layer": "classes", "channels": 4},
+        r"model must take an image of shape \(1, 4, 20, 24\) .*; got RuntimeError",
+    ),
     "an objective": ({"layer": "classes", "objective": "loss"}, "probability"),
 }
 

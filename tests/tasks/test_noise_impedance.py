@@ -23,9 +23,9 @@ def image():
 
 
 def test_natural_falls_faster_than_noise(image):
-    found = noise_impedance(image, iterations=40, **SMALL)
+    found = noise_impedance(image, iterations=20, **SMALL)
     assert list(found.curves) == list(KINDS)
-    assert found.steps.tolist() == list(range(1, 41))
+    assert found.steps.tolist() == list(range(1, 21))
     # Over the variance of the target: what an image of one gray would leave.
     left = {k: found.curves[k][-1] / found.targets[k].var() for k in KINDS}
     assert left["natural"] < 0.5 * left["shuffled"]
@@ -77,8 +77,16 @@ def test_stopping_one_fit_leaves_the_others(image):
     [
         ({"iterations": 0}, "iterations must be an integer of 1 or more; got 0"),
         ({"iterations": 2.5}, "got 2.5"),
+        ({"iterations": True}, "iterations must be an integer of 1 or more; got True"),
         ({"sigma": -1}, "sigma must be a finite number"),
+        ({"sigma": "much"}, "sigma must be a finite number of 0 or more; got 'much'"),
         ({"channel_axis": 5}, "channel_axis must be from"),
+        ({"channel_axis": "x"}, "channel_axis must be auto, an integer or None"),
+        ({"learning_rate": -1}, "learning_rate must be a finite number of 0 or more"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"seed": None}, "seed must be an integer from 0"),
+        ({"architecture": "unet"}, "architecture must be a value of"),
+        ({"architecture": {}}, "architecture: name must be one of"),
     ],
 )
 def test_refused(image, options, message):

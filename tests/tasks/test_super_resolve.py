@@ -54,7 +54,7 @@ def reduced(image, operator):
 # -- sizes and units --------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("narrow")
+@pytest.mark.usefixtures("narrow", "few_passes")
 @pytest.mark.parametrize(
     ("shape", "parameters", "expected"),
     [
@@ -76,6 +76,7 @@ def test_spatial_sides_grow_by_the_factor(random, shape, parameters, expected):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_factor_may_be_given_by_position(coarse):
     assert super_resolve(coarse, 3, **SHORT).shape == (48, 54)
 
@@ -90,6 +91,7 @@ def test_units_are_kept(coarse, scale, shift, preset, narrow):
     np.testing.assert_allclose(scaled, plain * scale + shift, atol=tolerance)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("value", [0, 7, -3.5, 1e6])
 @pytest.mark.parametrize("noisy", ["auto", "yes"])
 def test_a_constant_image_comes_back_constant(value, noisy):
@@ -98,6 +100,7 @@ def test_a_constant_image_comes_back_constant(value, noisy):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_constant_colour_with_missing_pixels_comes_back_constant():
     image = np.tile([0.1, 0.7, 0.3], (16, 17, 1))
     image[4:6, 5] = np.nan
@@ -142,6 +145,7 @@ def test_same_seed_same_image(coarse):
 # -- agreement with the input -----------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", ["lanczos", "box", "gaussian", "bicubic"])
 @pytest.mark.parametrize("factor", [2, 3])
 def test_reduced_again_a_clean_image_is_the_input(coarse, name, factor):
@@ -287,7 +291,7 @@ def test_a_sharp_edge_beats_interpolation():
     fine[(x + y) % 27 < 8] = 0.5
     operator = resampling.lanczos(2)
     coarse = reduced(fine, operator)
-    found = super_resolve(coarse, 2, iterations=200, device="cpu", precision="float32")
+    found = super_resolve(coarse, 2, iterations=100, device="cpu", precision="float32")
     plain = resampling.upsample(torch.from_numpy(coarse)[None, None], 2)[0, 0].numpy()
     gain = np.mean((plain - fine) ** 2) / np.mean((found - fine) ** 2)
     assert gain > 10**0.15
@@ -338,6 +342,7 @@ def test_command_line_writes_finer_pixels_over_the_same_field(tmp_path, coarse, 
     assert "factor must be an integer from 2 to 8; got 1" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("narrow")
 def test_opacity_of_a_photograph_is_enlarged(tmp_path, random):
     colours = random.integers(0, 255, (16, 18, 4), np.uint8)
     source, target = tmp_path / "coarse.png", tmp_path / "fine.png"

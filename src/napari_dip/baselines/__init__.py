@@ -13,7 +13,7 @@ the denoising benchmark (F16, house, kodim01), and the docstrings say what it do
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari_dip.baselines.blending import (
@@ -87,6 +87,8 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
         raise InputError(f"task must be one of {', '.join(FOR_TASK)}; got {task!r}")
     if not (isinstance(name, str) and name in names):
         raise InputError(f"name must be one of {', '.join(names)}; got {name!r}")
+    if not isinstance(values, Mapping):
+        raise InputError(f"values must be a dict of parameters; got {values!r}")
     baseline = METHODS[name]
     # "iterations" and others are the fit's, though a baseline may have some too.
     of_fits = {p.name for p in Recipe.parameters()} - {"channel_axis", "spatial_dims"}

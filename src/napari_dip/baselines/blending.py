@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.sparse.linalg import LinearOperator, cg
 
-from napari_dip.baselines.common import check
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.blend import BlendRecipe, place
+from napari_dip.tasks.recipe import check
 
 Image = NDArray[np.float64]
 """(C, Y, X), or (Y, X) for the mask of a level of a pyramid."""

@@ -12,24 +12,9 @@ from numpy.typing import NDArray
 from napari_dip.baselines.filling import fill_inwards
 from napari_dip.tasks.arrays import Float, Index, Layout, as_array
 from napari_dip.tasks.plane import Plane, prepare
-from napari_dip.tasks.recipe import Parameter
+from napari_dip.tasks.recipe import check, check_channel_axis
 
 Array = NDArray[Any]
-
-
-def check(
-    name: str,
-    value: Any,
-    *types: type,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """Return an argument as the plain Python type it stands for, or raise."""
-    if choices:
-        types = (*types, str)
-    parameter = Parameter(name, None, "", types, None, choices, low, high)
-    return parameter.check(value)
 
 
 def check_noise(noise: str) -> None:
@@ -42,8 +27,14 @@ def read(
 ) -> tuple[Any, Layout]:
     """Return the image as an array, and its layout."""
     array = as_array(image, "image")
-    check("spatial_dims", spatial_dims, int, low=2, high=3)
-    return array, Layout.of(array, channel_axis, spatial_dims, "image")
+    axis, dims = check_axes(channel_axis, spatial_dims)
+    return array, Layout.of(array, axis, dims, "image")
+
+
+def check_axes(channel_axis: Any, spatial_dims: Any) -> tuple[int | str | None, int]:
+    """Return the arguments that say which axis is what, or raise."""
+    dims = check("spatial_dims", spatial_dims, int, low=2, high=3)
+    return check_channel_axis(channel_axis), dims
 
 
 def each_plane(

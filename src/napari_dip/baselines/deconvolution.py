@@ -10,15 +10,16 @@ from scipy import fft
 
 from napari_dip.baselines.common import (
     Array,
-    check,
+    check_axes,
     check_noise,
     each_plane,
     filled_plane,
 )
-from napari_dip.tasks.arrays import Float, Index, as_array
+from napari_dip.tasks.arrays import Float, Index, Layout, as_array
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.psf_check import closed, weight_for
+from napari_dip.tasks.recipe import check
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` where their number is not given."""
@@ -73,15 +74,13 @@ def richardson_lucy(
     import torch
 
     from napari_dip.prior import convolution
-    from napari_dip.tasks.deconvolve import floors, kernel_for
+    from napari_dip.tasks.deconvolve import floors
 
     iterations = check("iterations", iterations, int, NoneType, low=1)
     sigma = check("sigma", sigma, float, NoneType, low=0)
     check_noise(noise)
     background = check("background", background, float, NoneType, choices=("auto",))
-    check("boundary", boundary, choices=("extend", "periodic"))
-    image = as_array(image, "image")
-    layout, kernel, _ = kernel_for(image, psf, channel_axis, spatial_dims, boundary)
+    image, layout, kernel = _read(image, psf, boundary, channel_axis, spatial_dims)
     blur = convolution.Convolution(
         torch.from_numpy(kernel.astype(np.float32)),
         layout.sides,
@@ -138,71 +137,72 @@ def wiener(
     Estimation of Regularization and Point Spread Function Parameters for Wiener-Hunt
     Deconvolution, 2010), as in `skimage.restoration.wiener`.
     """
-    from napari_dip.tasks.deconvolve import kernel_for
-
     balance = check("balance", balance, float, NoneType, low=0)
     sigma = check("sigma", sigma, float, NoneType, low=0)
     check_noise(noise)
-    check("boundary", boundary, choices=("extend", "periodic"))
-    image = as_array(image, "image")
-    layout, kernel, _ = kernel_for(image, psf, channel_axis, spatial_dims, boundary)
+    image, layout, kernel = _read(image, psf, boundary, channel_axis, spatial_dims)
     periodic = boundary == "periodic"
 
     def work(index: Index) -> Float:
         plane = filled_plane(layout.take(image, index))
-        restored = np.empty_like(plane.values)
         levels = plane_model(plane, noise, sigma).level(plane.values)
-        for c, variance in enumerate(levels):
-            deconvolve = _Wiener(plane.values[c : c + 1], kernel, periodic)
-            weight = balance
-            if weight is None:
-                weight = deconvolve.balance(float(variance))
-            restored[c] = deconvolve(weight)[0]
-        return plane.to_units(restored)
+        restored = [
+            _wiener(values, kernel, balance, float(variance), periodic)
+            for values, variance in zip(plane.values, levels, strict=True)
+        ]
+        return plane.to_units(np.stack(restored))
 
     return each_plane(layout, work)
 
 
-class _Wiener:
-    """Apply Wiener and Hunt's filter to one plane, with any balance."""
+def _read(
+    image: Any, psf: Any, boundary: Any, channel_axis: Any, spatial_dims: Any
+) -> tuple[Any, Layout, Array]:
+    """Return the image as an array, its layout and the PSF, all checked."""
+    from napari_dip.tasks.deconvolve import kernel_for
 
-    def __init__(self, values: Float, kernel: Array, periodic: bool) -> None:
-        from skimage.restoration import uft
+    check("boundary", boundary, choices=("extend", "periodic"))
+    axis, dims = check_axes(channel_axis, spatial_dims)
+    image = as_array(image, "image")
+    layout, kernel, _ = kernel_for(image, psf, axis, dims, boundary)
+    return image, layout, kernel
 
-        self.values = values.astype(np.float64)
-        extended = self.values
-        sides, self.inner = values.shape[1:], [slice(None)]
-        for axis, (n, k) in enumerate(zip(sides, kernel.shape, strict=True), start=1):
-            border = 0 if periodic or 2 * k > n else k // 2
-            self.inner.append(slice(border, n - border))
-            if not periodic:
-                extended = closed(extended, axis, min(2 * k, n))
-        self.shape = extended.shape[1:]
-        self.axes = tuple(range(1, values.ndim))
-        self.crop = (slice(None), *[slice(n) for n in sides])
-        self.transfer = uft.ir2tf(kernel, self.shape)
-        self.penalty = np.abs(uft.laplacian(kernel.ndim, self.shape)[0]) ** 2
-        self.spectrum = fft.rfftn(extended, axes=self.axes)
 
-    def __call__(self, balance: float) -> Array:
-        return self._image(self._restored(balance))
+def _wiener(
+    values: Float,
+    kernel: Array,
+    balance: float | None,
+    variance: float,
+    periodic: bool,
+) -> Float:
+    """Return one channel of a plane by Wiener and Hunt's filter."""
+    from skimage.restoration import uft
 
-    def _restored(self, balance: float) -> Array:
-        power = np.abs(self.transfer) ** 2 + balance * self.penalty
+    extended, inner = values.astype(np.float64), []
+    for axis, (n, k) in enumerate(zip(values.shape, kernel.shape, strict=True)):
+        border = 0 if periodic or 2 * k > n else k // 2
+        inner.append(slice(border, n - border))
+        if not periodic:
+            extended = closed(extended, axis, min(2 * k, n))
+    shape = extended.shape
+    transfer = uft.ir2tf(kernel, shape)
+    penalty = np.abs(uft.laplacian(kernel.ndim, shape)[0]) ** 2
+    spectrum = fft.rfftn(extended)
+
+    def restored(balance: float) -> Array:
+        power = np.abs(transfer) ** 2 + balance * penalty
         # Frequencies that the PSF removes entirely stay zero.
-        gain = np.conj(self.transfer) / np.maximum(power, 1e-12)
-        restored: Array = gain * self.spectrum
-        return restored
+        result: Array = np.conj(transfer) / np.maximum(power, 1e-12) * spectrum
+        return result
 
-    def _image(self, spectrum: Array) -> Array:
-        image: Array = fft.irfftn(spectrum, s=self.shape, axes=self.axes)
-        return image[self.crop]
+    def image(spectrum: Array) -> Array:
+        whole: Array = fft.irfftn(spectrum, s=shape)
+        return whole[tuple(slice(n) for n in values.shape)]
 
-    def balance(self, variance: float) -> float:
-        """Return the balance for which the residual has a variance."""
-        return weight_for(self._residual, variance, BALANCES)
+    def residual(balance: float) -> float:
+        difference = image(transfer * restored(balance)) - values
+        return float(np.mean(difference[tuple(inner)] ** 2))
 
-    def _residual(self, balance: float) -> float:
-        blurred = self._image(self.transfer * self._restored(balance))
-        residual = (blurred - self.values)[tuple(self.inner)]
-        return float(np.mean(residual**2))
+    if balance is None:
+        balance = weight_for(residual, variance, BALANCES)
+    return image(restored(balance)).astype(np.float32)

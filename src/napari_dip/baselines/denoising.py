@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_dip.baselines.common import (
     Array,
-    check,
     check_noise,
     each_plane,
     filled_plane,
@@ -19,6 +18,7 @@ from napari_dip.baselines.common import (
 from napari_dip.tasks.arrays import Float, Index
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import per_channel
+from napari_dip.tasks.recipe import check
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_dip.baselines.common import check, each_plane, filled_plane, read
+from napari_dip.baselines.common import each_plane, filled_plane, read
 from napari_dip.tasks.arrays import Float, Index
+from napari_dip.tasks.recipe import check
 
 
 def bicubic(

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from napari_dip.baselines.common import Array, check, each_plane, filled_plane, read
+from napari_dip.baselines.common import Array, each_plane, filled_plane, read
 from napari_dip.tasks.arrays import Float, Index, as_array
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.noise_level import gaussian_variance
+from napari_dip.tasks.recipe import check
 
 
 def guided_filter(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_dip.baselines.common import check, each_plane, filled_plane, read
+from napari_dip.baselines.common import each_plane, filled_plane, read
 from napari_dip.tasks.arrays import Float, Index
+from napari_dip.tasks.recipe import check
 
 
 def unsharp_mask(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -158,7 +158,7 @@ class Beads:
 
     psf: NDArray[np.float32]
     centres: Array
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int]
 
     @property
     def summary(self) -> str:

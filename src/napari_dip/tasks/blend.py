@@ -57,15 +57,6 @@ class BlendRecipe(Recipe):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Foreground, (C, Y, X), background and mask, (Y, X), on the same pixels."""
-
-    foreground: Float
-    background: Plane
-    mask: Float
-
-
 def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
     if len(recipe.factors) != 7:
         raise InputError(f"factors must be seven weights; got {recipe.factors}")
@@ -79,10 +70,9 @@ def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) 
             f"foreground must have values like the background's, {back.min():.3g} to "
             f"{back.max():.3g}; got {front.min():.3g} to {front.max():.3g}"
         )
-    pair = _Pair(scaled.astype(np.float32), below, inside.astype(np.float32))
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, pair)
+        return _plan(recipe, scaled.astype(np.float32), below, inside)
 
     return Job(layout, lambda analysis: preset_for(recipe), plan)
 
@@ -166,7 +156,9 @@ def _finite(image: NDArray[Any], name: str) -> NDArray[np.float64]:
     return values
 
 
-def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
+def _plan(
+    recipe: BlendRecipe, foreground: Float, background: Plane, inside: NDArray[np.bool_]
+) -> Plan:
     import torch
 
     from napari_dip.prior import runtime
@@ -174,9 +166,9 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
     from napari_dip.prior.problem import Problem
 
     device = runtime.pick_device(recipe.device)
-    front = torch.from_numpy(pair.foreground)[None].to(device)
-    back = torch.from_numpy(pair.background.values)[None].to(device)
-    mask = torch.from_numpy(pair.mask)[None, None].to(device)
+    front = torch.from_numpy(foreground)[None].to(device)
+    back = torch.from_numpy(background.values)[None].to(device)
+    mask = torch.from_numpy(inside)[None, None].float().to(device)
     paper = recipe.preset == "paper"
     term = Blending(
         front,
@@ -203,8 +195,8 @@ def _plan(recipe: BlendRecipe, pair: _Pair) -> Plan:
         shape=tuple(back.shape[1:]),
         anneal=term.anneal,
     )
-    warnings = list(pair.background.warnings)
-    return Plan(problem, pair.background.to_units, fused, warnings=warnings)
+    warnings = list(background.warnings)
+    return Plan(problem, background.to_units, fused, warnings=warnings)
 
 
 TASK = Task(

@@ -185,7 +185,16 @@ def kernel_for(
         raise InputError(
             f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
         )
-    layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
+    try:
+        layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
+    except InputError as error:
+        if kernel.ndim == 2 or spatial_dims == 3:
+            raise
+        Layout.of(image, channel_axis, 2, "image")  # raises if nothing would fit it
+        raise InputError(
+            f"psf must have 2 axes unless the image is a volume; got shape "
+            f"{kernel.shape}, for which {error}"
+        ) from None
     kernel, warnings = _clean(kernel)
     deep = boundary == "extend" and kernel.ndim == 3
     if boundary == "extend":
@@ -247,7 +256,7 @@ class _Blurred:
     Attributes
     ----------
     plane : Plane
-        Where it was taken.
+        Where it was taken; its `to_units` leads back to the units of the image.
     psf : Tensor
         The PSF.
     blur : Convolution
@@ -264,6 +273,20 @@ class _Blurred:
     measurement: Tensor
     weight: Tensor
     estimate: Tensor
+
+    def divided(self, span: NDArray[np.float64]) -> _Blurred:
+        """Return it in units in which peaks of the sharp image are near one."""
+        import torch
+
+        divisor = torch.from_numpy(
+            per_channel(span, self.plane.values).astype(np.float32)
+        )
+        return replace(
+            self,
+            plane=replace(self.plane, span=span * self.plane.span),
+            measurement=self.measurement / divisor,
+            estimate=self.estimate / divisor,
+        )
 
 
 def _sharp_span(measured: _Blurred) -> tuple[float, ...]:
@@ -383,86 +406,43 @@ def _plan(
     preset: Preset,
     warnings: list[str],
 ) -> Plan:
-    scaled = _scale(measured, analysis)
-    problem = _problem(recipe, scaled)
+    from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import variation_penalty
+
+    # Analyses of older versions have no such range.
+    span = np.array(analysis.sharp_span or _sharp_span(measured))
+    scaled, noise = measured.divided(span), analysis.noise.rescaled(span)
+    plane, blur = scaled.plane, scaled.blur
+    levels = noise.level(scaled.measurement[0].numpy())
+    problem = Problem(
+        scaled.measurement,
+        term=_term(recipe, blur, noise, levels),
+        operator=blur,
+        weight=scaled.weight,
+        shape=(len(plane.values), *blur.canvas),
+        penalty=variation_penalty(recipe.tv * float(levels.mean()) ** 0.5),
+        first_estimate=scaled.estimate,
+    )
+    details = {
+        "noise": noise.kind,
+        "sigma": single_or_list(levels**0.5 * plane.span),
+        "gain": single_or_list(noise.gain * plane.span),
+        "background": single_or_list(plane.offset),
+        "psf": list(scaled.psf.shape),
+    }
     polish = POLISH if "richardson-lucy" in preset.finish else 0
     return Plan(
         problem,
-        scaled.plane.to_units,
-        _polishing(scaled, polish),
-        scaled.details | {"psf": list(scaled.psf.shape)},
+        plane.to_units,
+        _polishing(scaled, levels, polish),
+        details,
         [*warnings, *analysis.warnings],
         seeded=_blind(recipe, problem, scaled) if recipe.blind else None,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Scaled(_Blurred):
-    """A measurement in units in which peaks of the sharp image are near one.
-
-    The `to_units` of its plane leads back to the units of the image.
-
-    Attributes
-    ----------
-    noise : NoiseModel
-        Noise of the measurement.
-    levels : ndarray
-        Its mean variance in every channel.
-    """
-
-    noise: NoiseModel
-    levels: NDArray[np.float64]
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """What the provenance says of it."""
-        return {
-            "noise": self.noise.kind,
-            "sigma": single_or_list(self.levels**0.5 * self.plane.span),
-            "gain": single_or_list(self.noise.gain * self.plane.span),
-            "background": single_or_list(self.plane.offset),
-        }
-
-
-def _scale(measured: _Blurred, analysis: Analysis) -> _Scaled:
-    """Scale a measurement by the range of the sharp image."""
-    import torch
-
-    above = measured.plane
-    # Analyses of older versions have no such range.
-    span = np.array(analysis.sharp_span or _sharp_span(measured))
-    divisor = torch.from_numpy(per_channel(span, above.values).astype(np.float32))
-    measurement = measured.measurement / divisor
-    noise = analysis.noise.rescaled(span)
-    return _Scaled(
-        replace(above, span=span * above.span),
-        measured.psf,
-        measured.blur,
-        measurement,
-        measured.weight,
-        measured.estimate / divisor,
-        noise,
-        noise.level(measurement[0].numpy()),
-    )
-
-
-def _problem(recipe: DeconvolveRecipe, scaled: _Scaled) -> Problem:
-    from napari_dip.prior.problem import Problem
-    from napari_dip.prior.terms import variation_penalty
-
-    return Problem(
-        scaled.measurement,
-        term=_term(recipe, scaled),
-        operator=scaled.blur,
-        weight=scaled.weight,
-        shape=(len(scaled.plane.values), *scaled.blur.canvas),
-        penalty=variation_penalty(recipe.tv * float(scaled.levels.mean()) ** 0.5),
-        first_estimate=scaled.estimate,
-    )
-
-
 def _blind(
-    recipe: DeconvolveRecipe, problem: Problem, scaled: _Scaled
+    recipe: DeconvolveRecipe, problem: Problem, scaled: _Blurred
 ) -> Callable[[int], Problem]:
     """Return the function that gives the problem of a seed, whose PSF is fitted too."""
     from napari_dip.prior.convolution import KernelNet, UnknownConvolution
@@ -477,23 +457,29 @@ def _blind(
     return seeded
 
 
-def _term(recipe: DeconvolveRecipe, scaled: _Scaled) -> Term:
-    """Return the data fidelity for the noise of a measurement."""
+def _term(
+    recipe: DeconvolveRecipe,
+    blur: Convolution,
+    noise: NoiseModel,
+    levels: NDArray[np.float64],
+) -> Term:
+    """Return the data fidelity for noise of a mean variance in every channel."""
     from napari_dip.prior import terms
     from napari_dip.prior.convolution import Sharpened
 
     if recipe.preset == "paper":
         return terms.Squared()
-    noise, weighted = scaled.noise, None
+    weighted = None
     if noise.kind == "poisson-gaussian":
-        levels = tuple(scaled.levels.tolist())
         weighted = terms.PoissonGaussian(
-            noise.gain, noise.variance, levels, noise.offset
+            noise.gain, noise.variance, tuple(levels.tolist()), noise.offset
         )
-    return Sharpened(scaled.blur, FLOOR, weighted)
+    return Sharpened(blur, FLOOR, weighted)
 
 
-def _polishing(scaled: _Scaled, iterations: int) -> Callable[[Tensor], Tensor]:
+def _polishing(
+    scaled: _Blurred, levels: NDArray[np.float64], iterations: int
+) -> Callable[[Tensor], Tensor]:
     """Return the step from an average on the canvas to the image.
 
     What the network has not got to yet comes back by Richardson-Lucy, as far as more
@@ -508,7 +494,7 @@ def _polishing(scaled: _Scaled, iterations: int) -> Callable[[Tensor], Tensor]:
                 scaled.measurement.to(average.device),
                 scaled.weight.to(average.device),
                 iterations,
-                scaled.levels.tolist(),
+                levels.tolist(),
                 average,
             )
         return average[scaled.blur.crop]

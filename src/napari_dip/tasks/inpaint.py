@@ -140,13 +140,13 @@ def missing_in(
 
 
 def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]]:
-    shape, axis = tuple(mask.shape), layout.channel_axis
-    one = (1 if i == axis else n for i, n in enumerate(layout.shape))
-    if shape in (layout.shape, tuple(one)):
-        return lambda index: layout.take(mask, index) != 0
-    mask = without_single_axes(mask, layout.shape)
+    one_channel = tuple(
+        1 if axis == layout.channel_axis else n for axis, n in enumerate(layout.shape)
+    )
+    if tuple(mask.shape) != one_channel:
+        mask = without_single_axes(mask, layout.shape)
     shape = tuple(mask.shape)
-    if shape == layout.shape:
+    if shape in (layout.shape, one_channel):
         return lambda index: layout.take(mask, index) != 0
     axes = layout.leading_axes + layout.spatial_axes
     full = tuple(layout.shape[axis] for axis in axes)

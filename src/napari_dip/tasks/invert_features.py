@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
@@ -57,36 +56,37 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
             raise InputError(f"image must be a single one; got shape {array.shape}")
         white = _white(np.asarray(array))
         image = layout.take(array, next(layout.indices())) / white
-    features = models.features(recipe, model, preprocess)
+    channels = 3 if image is None else layout.channels
+    features = models.features(recipe, model, preprocess, channels)
 
     def preset(analysis: Analysis) -> Preset:
         return preset_for(recipe, "" if recipe.prior == "deep" else "pixels")
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        target = _activations(array) if image is None else _seen(features, image)
-        shape = (3 if image is None else layout.channels, *layout.sides)
+        shape = (channels, *layout.sides)
+        looked_at = np.full(shape, 0.5) if image is None else image
+        target = models.seen(recipe, features, looked_at).cpu().reshape(1, 1, -1)
+        if image is None:
+            target = _activations(recipe, array, target.shape[2])
         problem = _problem(recipe, features, target, shape)
         return Plan(problem, lambda values: values * np.float32(white))
 
     return Job(layout, preset, plan)
 
 
-def _activations(array: Any) -> Tensor:
+def _activations(recipe: InvertRecipe, array: Any, expected: int) -> Tensor:
     """Return given activations as one row, (1, 1, N)."""
     import torch
 
-    values = np.asarray(array, np.float32)
-    return torch.from_numpy(values.copy()).reshape(1, 1, -1)
-
-
-def _seen(features: Features, image: NDArray[Any]) -> Tensor:
-    """Return the activations of an image as one row, (1, 1, N)."""
-    import torch
-
-    values = torch.from_numpy(np.ascontiguousarray(image, np.float32))
-    device = next(features.model.parameters()).device
-    with torch.no_grad():
-        return features(values[None].to(device)).cpu().reshape(1, 1, -1)
+    values = np.array(array, np.float32)
+    if values.size != expected:
+        raise InputError(
+            f"image must hold as many activations as layer {recipe.layer} gives "
+            f"({expected}); got {values.size}"
+        )
+    if not np.isfinite(values).all():
+        raise InputError("image must be finite; got NaN or infinite values")
+    return torch.from_numpy(values).reshape(1, 1, -1)
 
 
 def _problem(
@@ -98,19 +98,9 @@ def _problem(
     # Over the power of the target: the penalty's weight then means the same in every
     # layer; the steps of Adam do not depend on the scale of the loss.
     power = float(target.square().mean().clamp(min=1e-12).sqrt())
-
-    def operator(x: Tensor) -> Tensor:
-        row = features.flat(x)
-        if row.shape[2] != target.shape[2]:
-            raise InputError(
-                f"image must hold as many activations as layer {recipe.layer} "
-                f"gives ({row.shape[2]}); got {target.shape[2]}"
-            )
-        return row / power
-
     return Problem(
         target / power,
-        operator=operator,
+        operator=lambda x: features.flat(x) / power,
         shape=shape,
         penalty=models.penalty(recipe),
     )

@@ -66,41 +66,32 @@ def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     single = recipe.channels == 1
     full = recipe.shape if single else (*recipe.shape, recipe.channels)
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)
-    features = models.features(recipe, model, preprocess)
+    features = models.features(recipe, model, preprocess, recipe.channels)
+    gray = np.full((recipe.channels, *recipe.shape), 0.5)
+    is_map = models.seen(recipe, features, gray).ndim == 4
 
     def preset(analysis: Analysis) -> Preset:
         case = "pixels" if recipe.prior != "deep" else ""
-        if recipe.preset == "paper" and not case and _is_map(recipe, features):
+        if recipe.preset == "paper" and not case and is_map:
             case = "map"
         return preset_for(recipe, case)
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return Plan(_problem(recipe, features), lambda values: values)
+        goal = recipe.goal
+        if goal is None and recipe.preset == "paper" and not is_map:
+            goal = PAPER_GOAL
+        return Plan(_problem(recipe, features, goal), lambda values: values)
 
     return Job(layout, preset, plan)
 
 
-def _is_map(recipe: MaximizeRecipe, features: Features) -> bool:
-    """Return whether the layer gives maps, by running the model once."""
-    import torch
-
-    with torch.no_grad():
-        device = next(features.model.parameters()).device
-        sides = (1, recipe.channels, *recipe.shape)
-        return features(torch.full(sides, 0.5, device=device)).ndim == 4
-
-
-def _problem(recipe: MaximizeRecipe, features: Features) -> Problem:
+def _problem(recipe: MaximizeRecipe, features: Features, goal: float | None) -> Problem:
     """Return the problem of an image that makes the activation large."""
     import torch
 
     from napari_dip.prior.features import centre_unit
     from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import Pointwise
-
-    goal = recipe.goal
-    if goal is None and recipe.preset == "paper" and not _is_map(recipe, features):
-        goal = PAPER_GOAL
 
     def activation(x: Tensor) -> Tensor:
         return centre_unit(

@@ -196,19 +196,7 @@ def microscope_psf(
     average over their area.  A confocal PSF is that of the excitation times that of
     the emission, which is averaged over the pinhole.  Polarisation is left out.
     """
-    parameters = MicroscopeParameters(
-        shape=shape,  # type: ignore[arg-type]  # checked, and a tuple then
-        numerical_aperture=numerical_aperture,
-        wavelength=wavelength,
-        pixel_size=pixel_size,
-        z_step=z_step,
-        kind=kind,
-        excitation_wavelength=excitation_wavelength,
-        pinhole=pinhole,
-        immersion_index=immersion_index,
-        sample_index=sample_index,
-        depth=depth,
-    )
+    parameters = MicroscopeParameters(**locals())
     psf = _volume(parameters)
     psf /= psf.sum()
     return psf.reshape(parameters.shape).astype(np.float32)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.recipe import Recipe, parameter
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ PREPROCESS = (
     "Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the "
     "place of mean, std, size, scale and order."
 )
-TV_WEIGHT = 1.0
-"""Weight of the total variation, whose gradients are of the order of the features' at
-the start of a fit; see `ModelRecipe.tv`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +57,9 @@ class ModelRecipe(Recipe):
         "deep fits a network; tv fits the pixels themselves under a total variation "
         "penalty, none without any: what the papers compare with.",
     )
+    # At 1 its gradients are of the order of the features' at the start of a fit.
     tv: float = parameter(
-        TV_WEIGHT, "Weight of the penalty of the tv prior.", low=0, advanced=True
+        1.0, "Weight of the penalty of the tv prior.", low=0, advanced=True
     )
 
 
@@ -128,9 +127,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def features(
-    recipe: ModelRecipe, model: Any, preprocess: Callable[[Tensor], Tensor] | None
+    recipe: ModelRecipe,
+    model: Any,
+    preprocess: Callable[[Tensor], Tensor] | None,
+    channels: int,
 ) -> Features:
-    """Return the layer of a model as an operator."""
+    """Return the layer of a model as an operator on images of so many channels."""
     from napari_dip.prior.features import Features, Preprocess
     from napari_dip.prior.runtime import pick_device
 
@@ -140,11 +142,38 @@ def features(
         )
     if recipe.size is not None and len(recipe.size) != 2:
         raise InputError(f"size must be rows and columns; got {recipe.size}")
+    for name, numbers in (("mean", recipe.mean), ("std", recipe.std)):
+        if numbers is not None and len(numbers) not in (1, channels):
+            raise InputError(
+                f"{name} must have a number for each of the {channels} channels; got "
+                f"{numbers}"
+            )
     usual = Preprocess(
         recipe.mean, recipe.std, recipe.size, recipe.scale, recipe.order == "bgr"
     )
     device = pick_device(recipe.device)
     return Features(resolve(model), recipe.layer, preprocess or usual, device)
+
+
+def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor:
+    """Return the activations of an image (C, Y, X); raise if the model takes none."""
+    import torch
+
+    from napari_dip.prior.runtime import memory_errors, pick_device
+
+    values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
+    advice = "the model takes more memory than there is for an image of this size"
+    try:
+        with torch.no_grad(), memory_errors(advice):
+            return features(values.to(pick_device(recipe.device)))
+    except DipError:
+        raise
+    except Exception as error:  # a model, or a preprocess, of the user
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"model must take an image of shape {tuple(values.shape)} after its "
+            f"preprocessing; got {type(error).__name__}: {reason}"
+        ) from error
 
 
 def penalty(recipe: ModelRecipe) -> Callable[[Tensor], Tensor] | None:

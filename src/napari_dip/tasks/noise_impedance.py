@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import DipError, InputError
-from napari_dip.machine import deadline, load_torch
+from napari_dip.machine import deadline
 from napari_dip.tasks.arrays import Float, Layout, as_array
-from napari_dip.tasks.function import check_callback
+from napari_dip.tasks.function import check_callback, overriding
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.recipe import check, check_channel_axis
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
@@ -111,7 +112,7 @@ def noise_impedance(
     iterations: int = 1000,
     sigma: float = 25 / 255,
     channel_axis: int | Literal["auto"] | None = "auto",
-    architecture: Generates | None = None,
+    architecture: Generates | dict[str, Any] | None = None,
     learning_rate: float = 0.01,
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -134,7 +135,7 @@ def noise_impedance(
         Standard deviation of the noise that is added, in [0, 1] of the image.
     channel_axis : int, "auto" or None
         Axis of the channels; a last axis of 3 or 4 by itself.
-    architecture : Generates, optional
+    architecture : Generates or dict, optional
         Network; the hourglass of the paper where not given.
     learning_rate : float, default 0.01
         Learning rate of Adam, as in the paper.
@@ -159,24 +160,22 @@ def noise_impedance(
         If an argument is not acceptable.
     """
     check_callback(callback, "the kind of target", "an Iterate")
-    load_torch()
+    iterations = check("iterations", iterations, int, low=1)
+    sigma = check("sigma", sigma, float, low=0)
+    learning_rate = check("learning_rate", learning_rate, float, low=0)
+    seed = check("seed", seed, int, low=0, high=2**31 - 1)
+    network = overriding(architecture).architecture or _network()
     from napari_dip.prior import stopping
     from napari_dip.prior.codes import Noise
     from napari_dip.prior.problem import Prior, Settings
 
-    if not isinstance(iterations, int) or iterations < 1:
-        raise InputError(
-            f"iterations must be an integer of 1 or more; got {iterations!r}"
-        )
-    if not (np.isfinite(sigma) and sigma >= 0):
-        raise InputError(f"sigma must be a finite number of 0 or more; got {sigma!r}")
     array = as_array(image, "image")
-    layout = Layout.of(array, channel_axis, 2, "image")
+    layout = Layout.of(array, check_channel_axis(channel_axis), 2, "image")
     if layout.planes != 1:
         raise InputError(f"image must be a single one; got shape {array.shape}")
     plane = prepare(layout.take(array, next(layout.indices())), "image", unit=True)
     # No perturbation: the curves are those of one objective that does not change.
-    prior = Prior(architecture or _network(), Noise(perturbation=0))
+    prior = Prior(network, Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
         optimizer="adam",
@@ -193,17 +192,16 @@ def noise_impedance(
         losses, last = _curve(target, prior, settings, kind, callback, late)
         curves[kind], images[kind] = losses, layout.arrange(last)
     longest = max(map(len, curves.values()))
+    padded = {  # with NaN, where a fit was stopped before the others
+        kind: np.pad(curve, (0, longest - len(curve)), constant_values=np.nan)
+        for kind, curve in curves.items()
+    }
     return Impedance(
         np.arange(1, longest + 1),
-        {kind: _padded(curve, longest) for kind, curve in curves.items()},
+        padded,
         {kind: layout.arrange(target) for kind, target in targets.items()},
         images,
     )
-
-
-def _padded(curve: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Return a curve with NaN where its fit had been stopped already."""
-    return np.pad(curve, (0, length - len(curve)), constant_values=np.nan)
 
 
 def _network() -> Generates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,8 +109,7 @@ def turn_warning(
     str or None
         The warning, None if nothing is wrong or nothing can be said.
     """
-    turned = np.flip(psf)
-    if np.abs(psf - turned).max() < 0.01 * psf.max():
+    if np.abs(psf - np.flip(psf)).max() < 0.01 * psf.max():
         return None
     if not known.all():
         _, nearest = scipy.ndimage.distance_transform_edt(
@@ -125,13 +123,12 @@ def turn_warning(
         periodic = False
     if any(n < max(k, 4) for k, n in zip(psf.shape, image.shape, strict=True)):
         return None
-    deconvolve = _Deconvolution(image, psf, variance, periodic)
     margins = [
         min(max(k // 2, 4), n // 4) for k, n in zip(psf.shape, image.shape, strict=True)
     ]
     (given, here), (other, there) = (
-        _sparsity(_without_border(deconvolve(kernel), margins))
-        for kernel in (psf, turned)
+        _sparsity(_without_border(sharp, margins))
+        for sharp in _deconvolved(image, psf, variance, periodic)
     )
     difference, spread = given - other, (here - there).std() / len(here) ** 0.5
     if len(here) < FEWEST_BLOCKS or difference < max(RELATIVE, CERTAIN * spread):
@@ -150,61 +147,48 @@ def _without_border(image: Array, margins: list[int]) -> Array:
     return image[tuple(slice(m, n - m) for m, n in inside)]
 
 
-class _Deconvolution:
-    """Deconvolution by a quadratic penalty, whose weight the noise decides.
+def _deconvolved(
+    image: Array, psf: Array, variance: float, periodic: bool
+) -> tuple[Array, Array]:
+    """Return an image deconvolved with a PSF, and with the turned one.
 
-    Parameters
-    ----------
-    image : ndarray
-        The image.
-    psf : ndarray
-        The PSF by which the weight is found: that for which the residual has
-        the variance of the noise (Morozov's discrepancy principle).
-    variance : float
-        Variance of the noise.
-    periodic : bool
-        Whether the image repeats itself; if not, it is continued by its reflection.
+    The weight of the penalty is that for which the residual with the PSF has the
+    variance of the noise (Morozov's discrepancy principle).  An image that is not
+    periodic is continued by its reflection.
     """
+    from skimage.restoration import uft
 
-    def __init__(
-        self, image: Array, psf: Array, variance: float, periodic: bool
-    ) -> None:
-        self.sides = image.shape
-        if not periodic:
-            for axis, side in enumerate(psf.shape):
-                image = closed(image, axis, min(2 * side, image.shape[axis]))
-        self.shape = image.shape
-        self.spectrum = scipy.fft.rfftn(image.astype(np.float64))
-        waves = [scipy.fft.fftfreq(n) for n in self.shape[:-1]]
-        waves.append(scipy.fft.rfftfreq(self.shape[-1]))
-        self.roughness = sum(
-            4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
-        )
-        power = np.abs(self._transfer(psf)) ** 2
-        self.weight = weight_for(partial(self._residual, power), variance, BALANCES)
+    sides = image.shape
+    if not periodic:
+        for axis, side in enumerate(psf.shape):
+            image = closed(image, axis, min(2 * side, image.shape[axis]))
+    shape = image.shape
+    spectrum = scipy.fft.rfftn(image.astype(np.float64))
+    waves = [scipy.fft.fftfreq(n) for n in shape[:-1]]
+    waves.append(scipy.fft.rfftfreq(shape[-1]))
+    roughness = sum(
+        4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
+    )
+    transfer = uft.ir2tf(psf, shape)
+    power = np.abs(transfer) ** 2
+    squares = np.abs(spectrum) ** 2 / float(np.prod(shape)) ** 2
+    squares[..., 1 : (shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
 
-    def _transfer(self, psf: Array) -> Array:
-        grid = np.zeros(self.shape)
-        grid[tuple(slice(k) for k in psf.shape)] = psf
-        shifts = [-(k // 2) for k in psf.shape]
-        spectrum: Array = scipy.fft.rfftn(np.roll(grid, shifts, tuple(range(psf.ndim))))
-        return spectrum
-
-    def _residual(self, power: Array, weight: float) -> float:
+    def residual(weight: float) -> float:
         """Return the mean square of the residual, by Parseval's theorem."""
-        penalty = weight * self.roughness
-        squares = np.abs(penalty / (power + penalty + 1e-12) * self.spectrum) ** 2
-        squares[..., 1 : (self.shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
-        return float(squares.sum()) / float(np.prod(self.shape)) ** 2
+        penalty = weight * roughness
+        left: float = (squares * (penalty / (power + penalty + 1e-12)) ** 2).sum()
+        return left
 
-    def __call__(self, psf: Array) -> Array:
-        """Return the image deconvolved with a PSF."""
-        transfer = self._transfer(psf)
+    weight = weight_for(residual, variance, BALANCES)
+
+    def sharp(transfer: Array) -> Array:
         # Where the PSF lets nothing through and nothing is penalised, there is nothing.
-        gain = np.abs(transfer) ** 2 + self.weight * self.roughness + 1e-12
-        image = scipy.fft.irfftn(transfer.conj() / gain * self.spectrum, s=self.shape)
-        sharp: Array = image[tuple(slice(n) for n in self.sides)]
-        return sharp
+        gain = np.abs(transfer) ** 2 + weight * roughness + 1e-12
+        whole: Array = scipy.fft.irfftn(transfer.conj() / gain * spectrum, s=shape)
+        return whole[tuple(slice(n) for n in sides)]
+
+    return sharp(transfer), sharp(uft.ir2tf(np.flip(psf), shape))
 
 
 def weight_for(

@@ -116,6 +116,28 @@ class Parameter:
         raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
 
 
+def check(
+    name: str,
+    value: Any,
+    *types: type,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Return an argument as the plain Python type it stands for, or raise."""
+    if choices:
+        types = (*types, str)
+    return Parameter(name, None, "", types, None, choices, low, high).check(value)
+
+
+def check_channel_axis(channel_axis: Any) -> int | str | None:
+    """Return the argument of that name, as `Recipe` has it, or raise."""
+    axis: int | str | None = check(
+        "channel_axis", channel_axis, int, types.NoneType, choices=("auto",)
+    )
+    return axis
+
+
 def _number(value: Any) -> float | None:
     """Return a finite real scalar (NumPy's too) as a float, else None."""
     unreal = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)

@@ -122,8 +122,7 @@ def _plan(
     analysis: Analysis,
     cells_of: Callable[[Plane, str], Cells] | None,
 ) -> Plan:
-    from napari_dip.prior import terms
-    from napari_dip.prior.jpeg import Constraints
+    from napari_dip.prior import jpeg, terms
     from napari_dip.prior.problem import Problem
 
     measurement, known = plane.tensors()
@@ -135,9 +134,13 @@ def _plan(
         sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)
         cells = cells_of(plane, sharing)
         offset, span = float(plane.offset[0]), float(plane.span[0])
-        measurement = (_reapplied(recipe, plane, sharing) - offset) / span
-        term = Constraints(cells, offset, span, NARROW)
-        finish = _projection(plane, cells)
+        # Shown the image as it was decoded, which meets all constraints, the network
+        # would return that: the blocks are gone already from this estimate.
+        image, tables = _decoded(recipe, plane)
+        estimate = jpeg.reapplied(image, tables, FACTORS[sharing])
+        measurement = (estimate - offset) / span
+        term = jpeg.Constraints(cells, offset, span, NARROW)
+        finish = _projection(cells, offset, span)
         details = {"subsampling": sharing, "coefficients that fit": cells.share}
     problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
@@ -186,21 +189,8 @@ def _subsampling(
     return name
 
 
-def _reapplied(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Tensor:
-    """Return a first estimate, of which the blocks are gone already, for the network.
-
-    Shown the image as it was decoded, which meets all constraints, it would return
-    that.
-    """
-    from napari_dip.prior import jpeg
-
-    image, tables = _decoded(recipe, plane)
-    return jpeg.reapplied(image, tables, FACTORS[subsampling])
-
-
-def _projection(plane: Plane, cells: Cells) -> Callable[[Tensor], Tensor]:
+def _projection(cells: Cells, offset: float, span: float) -> Callable[[Tensor], Tensor]:
     """Return the step that moves a result into the set of possible images."""
-    offset, span = float(plane.offset[0]), float(plane.span[0])
 
     def finish(average: Tensor) -> Tensor:
         image = average * span + offset

@@ -122,18 +122,7 @@ def sample_prior(
     with skips of 4, (e) the same as c with nearest upsampling; codes of 32 channels,
     uniform in [0, 0.1].
     """
-    parameters = SampleParameters(
-        shape=shape,  # type: ignore[arg-type]  # checked, and a tuple then
-        channels=channels,
-        architecture=architecture,
-        scales=scales,
-        width=width,
-        skip=skip,
-        upsampling=upsampling,
-        spread=spread,
-        device=device,
-        seed=seed,
-    )
+    parameters = SampleParameters(**locals())
     planes = _draw(parameters, _network(parameters))
     image = planes[0] if parameters.channels == 1 else np.moveaxis(planes, 0, -1)
     return np.ascontiguousarray(image)
