@@ -6,7 +6,7 @@ import pytest
 from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
 from napari_dip.tasks import block, forecast
-from napari_dip.tasks.run import get, run
+from napari_dip.tasks.run import count_parts, get, run
 from napari_dip.tasks.tiles import SIDE
 from napari_dip.tasks.windows import SIDE as WINDOW
 
@@ -63,6 +63,17 @@ def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
     piece = np.random.default_rng(0).normal(50, 5, (32, 32)).astype(np.float32)
     told = forecast.forecast(task.recipe(**more), [image], [piece])
     assert estimate(task.name, image, **more).memory == told.memory
+
+
+def test_planes_that_are_not_cut_are_one_part_each():
+    image = blank(2, 2304, 2304)
+    for name, more, count in (
+        ("denoise", {"share": "no"}, 18),
+        ("enhance", {}, 2),
+        ("enhance", {"tile": 768}, 18),
+    ):
+        task = get(name)
+        assert count_parts(task, task.recipe(**more), [image]) == count
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -107,7 +107,7 @@ def forecast(
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
     shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
-    parts = _parts(job, recipe, shared, all(fit.cuttable for fit in fits))
+    parts = _parts(job, recipe, shared, *(fit.analysis for fit in fits))
     # Tiles see what is around them.
     wider = sum(map(math.prod, parts)) / math.prod(job.layout.sides)
     finishing = (larger * wider) * sum(
@@ -147,8 +147,7 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
         wants_sharing(job, recipe, overrides.architecture)
         and for_windows(preset) is not None
     )
-    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
-    parts = _parts(job, recipe, shared, cuttable)
+    parts = _parts(job, recipe, shared, unknown)
     needed = _needed(job, recipe, parts, overrides, trial=not shared)
     if not shared:
         return needed
@@ -157,13 +156,14 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
 
 
 def _parts(
-    job: Job, recipe: Recipe, shared: bool, cuttable: bool
+    job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
 ) -> list[tuple[int, ...]]:
     """Return the sides of what a plane is restored in, with what is seen around it."""
-    sides, reach = job.layout.sides, job.reach or 0
-    side = job.tile_side(recipe) if cuttable else None
+    sides = job.layout.sides
     if shared:
         side, reach = side_of(recipe.tile, sides), FIELD
+    else:
+        side, reach = job.tile_side(recipe, *kinds), job.reach or 0
     return [
         tuple(part.stop - part.start for part in tile.seen)
         for tile in tiles(sides, side, reach)
@@ -204,6 +204,8 @@ class _Fit:
     ----------
     problem, prior, settings
         As for `napari_dip.prior.fit.fit`.
+    analysis : Analysis
+        What is known about the piece.
     restarts : int
         How many fits there are from different seeds.
     prepared, finishing : float
@@ -211,18 +213,16 @@ class _Fit:
     finishes : int
         Images that are finished: with several fits their mean, and that of each, whose
         spread is the uncertainty where the task has none of its own.
-    cuttable : bool
-        Whether large planes are cut into tiles for it.
     """
 
     problem: Problem
     prior: Prior
     settings: Settings
+    analysis: Analysis
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
     finishes: int = 1
-    cuttable: bool = True
 
     @property
     def can_share(self) -> bool:
@@ -280,8 +280,7 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
         restarts = _restarts(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
         finishes = 1 + restarts if spread else 1
-        cuttable = recipe.tile != "auto" or job.cuttable(analysis)
-        yield _Fit(*fit, restarts, prepared, finishing, finishes, cuttable)
+        yield _Fit(*fit, analysis, restarts, prepared, finishing, finishes)
         began = time.perf_counter()
 
 
@@ -297,8 +296,7 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
-    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
-    return _Fit(*fit, _restarts(recipe, preset), cuttable=cuttable)
+    return _Fit(*fit, unknown, _restarts(recipe, preset))
 
 
 def _restarts(recipe: Recipe, preset: Preset) -> int:

@@ -177,9 +177,10 @@ def count_parts(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> int:
     """Return how many planes or tiles `run` makes of arrays, as far as shapes say."""
     job = task.make_job(recipe, *arrays)
     sides = job.layout.sides
-    side = job.tile_side(recipe)
     if wants_sharing(job, recipe):
         side = side_of(recipe.tile, sides)
+    else:
+        side = job.tile_side(recipe, Analysis.unknown(job.layout.channels))
     return job.layout.planes * sum(1 for _ in tiles(sides, side))
 
 
