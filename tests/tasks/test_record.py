@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from napari_dip import denoise
+from napari_dip import deconvolve, denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.fit import run_to_end
 from napari_dip.tasks import kinds, restoring
@@ -150,6 +150,17 @@ def test_a_plane_of_another_kind_has_its_own_network_again(stack, at, monkeypatc
     with pytest.raises(Broken):
         fitted(stack, state, broken_at(at, []), share="yes")
     assert_same(fitted(stack, state, share="yes"), whole)
+
+
+def test_only_a_job_of_a_single_fit_has_an_operator(stack):
+    more = {"psf": np.ones((3, 3)), "blind": True, "full_output": True, **FIXED}
+    assert deconvolve(stack[0], **more).operator is not None
+    # Constant planes take no fit; a record keeps no operator.
+    planes, state = np.stack([stack[0], np.full_like(stack[0], 7)]), {}
+    assert deconvolve(planes, **more).operator is None
+    with pytest.raises(Broken):
+        deconvolve(planes, callback=broken_at(6, []), state=state, **more)
+    assert deconvolve(planes, state=state, **more).operator is None
 
 
 def test_what_was_stopped_is_no_part_that_is_done(stack):
