@@ -73,7 +73,8 @@ def test_planes_that_are_not_cut_are_one_part_each():
         ("enhance", {"tile": 768}, 18),
     ):
         task = get(name)
-        assert count_parts(task, task.recipe(**more), [image]) == count
+        recipe = task.recipe(**more)
+        assert count_parts(task.make_job(recipe, image), recipe) == count
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -24,7 +24,7 @@ from napari_dip.tasks.record import (
     fit_of,
     tensors,
 )
-from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.setup import restarts_of, seed_for, set_up
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import Block
 
@@ -219,8 +219,8 @@ class _Fits:
     name: str
 
     def __post_init__(self) -> None:
-        plane, given, restarts = self.plane, self.overrides.state, self.recipe.restarts
-        self.count = self.preset.restarts if restarts == "auto" else restarts
+        plane, given = self.plane, self.overrides.state
+        self.count = restarts_of(self.recipe, self.preset)
         if self.count > 1:
             self.options = {**self.options, "keep_weights": False}
         self.unit = 1.0 if plane is None else root_mean_square(plane.span)

@@ -12,7 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
-from napari_dip.tasks.setup import outline, set_up
+from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
 from napari_dip.tasks.shared import ITERATIONS, for_windows, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
@@ -106,7 +106,7 @@ def forecast(
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
-    shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
+    shared = wants_sharing(job, recipe) and all(for_windows(f.preset) for f in fits)
     parts = _parts(job, recipe, shared, *(fit.analysis for fit in fits))
     # Tiles see what is around them.
     wider = sum(map(math.prod, parts)) / math.prod(job.layout.sides)
@@ -204,8 +204,8 @@ class _Fit:
     ----------
     problem, prior, settings
         As for `napari_dip.prior.fit.fit`.
-    analysis : Analysis
-        What is known about the piece.
+    analysis, preset
+        What belongs to the piece.
     restarts : int
         How many fits there are from different seeds.
     prepared, finishing : float
@@ -219,18 +219,11 @@ class _Fit:
     prior: Prior
     settings: Settings
     analysis: Analysis
+    preset: Preset
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
     finishes: int = 1
-
-    @property
-    def can_share(self) -> bool:
-        """Whether its network can be shared by all planes."""
-        from napari_dip.prior.architecture import is_local
-
-        local = is_local(self.prior.architecture)
-        return local and self.settings.average == "weights"
 
     def shared_seconds(self) -> float:
         """Return seconds of the fit to windows that all planes share."""
@@ -261,15 +254,7 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
     import torch
 
     began = time.perf_counter()
-    index = next(job.layout.indices())
-    pixels = job.pixels(index, job.take(index))
-    for block in job.blocks(0, index, pixels):
-        plane = None if pixels is None else job.scaled(pixels, block)
-        if plane is not None and plane.levels is not None:
-            continue  # constant: it needs no fit
-        analysis = job.analyse(plane, block)
-        preset = job.preset(analysis)
-        plan = job.plan(plane, block, analysis, preset)
+    for analysis, preset, plan in plans(job, 0, next(job.layout.indices())):
         fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
         prepared = time.perf_counter() - began
         finishing = 0.0
@@ -277,10 +262,10 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
             with torch.no_grad():
                 plan.finish(torch.rand(1, *plan.problem.image_shape))
             finishing = time.perf_counter() - began - prepared
-        restarts = _restarts(recipe, preset)
+        restarts = restarts_of(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
         finishes = 1 + restarts if spread else 1
-        yield _Fit(*fit, analysis, restarts, prepared, finishing, finishes)
+        yield _Fit(*fit, analysis, preset, restarts, prepared, finishing, finishes)
         began = time.perf_counter()
 
 
@@ -296,11 +281,7 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
-    return _Fit(*fit, unknown, _restarts(recipe, preset))
-
-
-def _restarts(recipe: Recipe, preset: Preset) -> int:
-    return preset.restarts if recipe.restarts == "auto" else int(recipe.restarts)
+    return _Fit(*fit, unknown, preset, restarts_of(recipe, preset))
 
 
 def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:
