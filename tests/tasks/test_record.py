@@ -9,6 +9,8 @@ import pytest
 from napari_dip import deconvolve, denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.fit import run_to_end
+from napari_dip.prior.local import Local
+from napari_dip.prior.stopping import Iterations
 from napari_dip.tasks import kinds, restoring
 from napari_dip.tasks.block import fit_block
 from napari_dip.tasks.pool import Here
@@ -174,13 +176,29 @@ def test_what_was_stopped_is_no_part_that_is_done(stack):
 
 def test_a_record_is_of_one_job(stack):
     state = {}
-    denoise(stack, state=state, **FIXED)
+    whole = denoise(stack, state=state, full_output=True, **FIXED)
     kept = copy.copy(state)
     with pytest.raises(InputError, match=r"state: must be of the same .* got that of"):
         denoise(stack, state=state, seed=3, **FIXED)
     with pytest.raises(InputError, match=r"denoise of shape \[4, 40, 36\]"):
         denoise(stack[:3], state=state, **FIXED)
+    analysis = whole.settings["planes"][0]["analysis"]
+    masked = np.ma.masked_array(stack, stack > 60)
+    for image, more, what in (
+        (stack[::-1], {}, "arrays"),
+        (stack, {"architecture": Local((8, 4))}, "overrides"),
+        (stack, {"stop": Iterations(5)}, "overrides"),
+        (stack, {"analysis": analysis}, "analysis"),
+    ):
+        with pytest.raises(InputError, match=rf"\({what} differ\)"):
+            denoise(image, state=state, **more, **FIXED)
+    with pytest.raises(InputError, match="got that of another job, None"):
+        denoise(stack, state={"job": 3}, **FIXED)
     assert state == kept
+    state = {}
+    denoise(masked, state=state, **FIXED)
+    with pytest.raises(InputError, match=r"\(arrays differ\)"):
+        denoise(np.ma.masked_array(stack, stack > 61), state=state, **FIXED)
 
 
 def test_an_empty_state_takes_a_single_fit_too(stack):

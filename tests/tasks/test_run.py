@@ -332,6 +332,12 @@ def test_a_constant_image_comes_back_exactly_and_at_no_cost(dtype, value):
         np.testing.assert_allclose(plain, float(value), rtol=1e-7)
 
 
+def test_iterate_puts_the_result_where_it_is_asked_to(stack):
+    out = np.empty_like(stack)
+    assert run_to_end(iterate("denoise", stack, out=out, **SHORT)).image is out
+    np.testing.assert_array_equal(out, denoise(stack, **SHORT))
+
+
 def test_a_constant_plane_or_channel_costs_nothing(stack):
     stack[0] = 3
     fit = denoise(stack, full_output=True, **SHORT)

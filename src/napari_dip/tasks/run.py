@@ -131,8 +131,8 @@ def run(
     _check_analysis(overrides.analysis, job.layout.channels)
     record = record_of(overrides.state)
     if record is not None:
-        record.check(recipe, job.layout)
         overrides = dataclasses.replace(overrides, state=None)
+        record.check(recipe, job.layout, overrides, arrays)
     pool, record = pool or Here(job), record or Record()
     planes = Planes(job, recipe, overrides, threads, resumable, pool, record)
     fitting = _restored(planes, out)
