@@ -6,7 +6,7 @@ import pytest
 from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
 from napari_dip.tasks import block, forecast
-from napari_dip.tasks.run import count_parts, get, run
+from napari_dip.tasks.run import get, run
 from napari_dip.tasks.tiles import SIDE
 from napari_dip.tasks.windows import SIDE as WINDOW
 
@@ -74,7 +74,7 @@ def test_planes_that_are_not_cut_are_one_part_each():
     ):
         task = get(name)
         recipe = task.recipe(**more)
-        assert count_parts(task.make_job(recipe, image), recipe) == count
+        assert forecast.count_parts(task.make_job(recipe, image), recipe) == count
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

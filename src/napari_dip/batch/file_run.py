@@ -22,9 +22,10 @@ from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import sampled_steps, size_warning, steps, z_spacing
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
+from napari_dip.tasks.forecast import count_parts
 from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import count_parts, has_uncertainty, result_shape, run
+from napari_dip.tasks.run import has_uncertainty, result_shape, run
 from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:

@@ -155,6 +155,13 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
     return replace(needed, seconds=window.seconds)
 
 
+def count_parts(job: Job, recipe: Recipe) -> int:
+    """Return how many planes or tiles a job is restored in, as far as shapes say."""
+    unknown = Analysis.unknown(job.layout.channels)
+    parts = _parts(job, recipe, wants_sharing(job, recipe), unknown)
+    return job.layout.planes * len(parts)
+
+
 def _parts(
     job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
 ) -> list[tuple[int, ...]]:

@@ -24,7 +24,6 @@ from napari_dip.tasks.setup import plans
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Job, Overrides, Task
-from napari_dip.tasks.tiles import side_of, tiles
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting
@@ -173,16 +172,6 @@ def result_shape(job: Job) -> tuple[int, ...]:
     """Return the shape of what `run` makes of the arrays of a job."""
     layout = job.layout
     return layout.resized(tuple(job.factor * side for side in layout.sides))
-
-
-def count_parts(job: Job, recipe: Recipe) -> int:
-    """Return how many planes or tiles a job is restored in, as far as shapes say."""
-    sides = job.layout.sides
-    if wants_sharing(job, recipe):
-        side = side_of(recipe.tile, sides)
-    else:
-        side = job.tile_side(recipe, Analysis.unknown(job.layout.channels))
-    return job.layout.planes * sum(1 for _ in tiles(sides, side))
 
 
 def has_uncertainty(job: Job, recipe: Recipe) -> bool:
