@@ -81,7 +81,7 @@ class Planes:
     threads: int | None
     resumable: bool
     pool: Pool
-    record: Record = field(default_factory=Record)
+    record: Record
 
     def fit(
         self, result: Result, rest: Begun | None = None

@@ -228,14 +228,17 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if given or (
         overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
     ):
-        common = (
+        sweep = Sweep(
+            job,
+            recipe,
+            overrides,
             planes.threads,
             result,
             planes.pool,
             planes.resumable,
             planes.record,
         )
-        shared = yield from Sweep(job, recipe, overrides, *common).run()
+        shared = yield from sweep.run()
     if not shared:
         if recipe.share == "yes":
             result.warn(f"share: {NOT_SHARED}")
