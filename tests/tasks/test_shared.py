@@ -140,7 +140,7 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
 
 
 def test_seams_are_no_steeper_than_elsewhere():
-    image = noisy(blobs(48, 450))
+    image = noisy(blobs(32, 450))
     steps = np.abs(np.diff(denoise(image, tile=192, **QUICK), axis=1))
     whole = np.abs(np.diff(denoise(image, tile=None, **QUICK), axis=1))
     seams = [191, 383]
@@ -164,7 +164,7 @@ def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
     stack = stack.copy()
     other = 3000 * blobs(64, 80, seed=5)
     stack[2] = noisy(other, sigma=1e5)
-    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+    fit = denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
     assert len(fit.settings["planes"]) == 2
     assert rmse(fit.image[2], other) < 0.6 * rmse(stack[2], other)
     assert rmse(fit.image[3], clean[3]) < 0.6 * rmse(stack[3], clean[3])
