@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,24 @@ def shared_data(root: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(capsys):
-    """Run the command line in this process: code, stdout and stderr."""
+@cache
+def application(tasks: tuple[tuple[str, str], ...]) -> Any:
+    """Return the application of the command line, which takes a while to make."""
+    from napari_dip.cli.commands import app
 
+    return app()
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run the command line in this process: code, stdout and stderr."""
     from napari_dip import cli
+    from napari_dip.cli import commands, entry
+
+    def made() -> Any:
+        return application(tuple(commands.TASKS.items()))
+
+    monkeypatch.setattr(entry, "app", made)
 
     def run(*arguments):
         code = cli.main([str(a) for a in arguments])

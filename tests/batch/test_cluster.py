@@ -101,7 +101,7 @@ STACK = ("--share", "yes", "--tile", "192", *SHORT)
 @pytest.fixture
 def stack(tmp_path):
     """Return a file of a stack with tiles, whose third plane is of another kind."""
-    y, x = np.mgrid[:64, :420]
+    y, x = np.mgrid[:64, :300]
     clean = 100 + 30 * np.sin(x / 9) * np.cos(y / 7)
     noise = np.random.default_rng(0).normal(0, 8, (4, *clean.shape))
     planes = clean + noise
@@ -158,6 +158,7 @@ def test_one_large_file_of_a_batch_is_restored_by_all_workers(
         return submit(self, function, *arguments)
 
     monkeypatch.setattr(cluster._Pool, "submit", noted)
+    files.write(stack, files.read(stack).data[:2], overwrite=True)
     sources = [stack]
     if files_of_it == 2:  # as many as workers, which have one each
         sources.append(stack.with_name("second.tif"))
@@ -166,7 +167,7 @@ def test_one_large_file_of_a_batch_is_restored_by_all_workers(
     command = ("batch", "denoise", *sources, "--tile", "192", *SHORT)
     assert call(*command, "-o", one)[0] == 0
     assert call(*command, "-o", other, "--scheduler", two_threads)[0] == 0
-    assert submitted.count("fit_to_end") == (8 if files_of_it == 1 else 0)
+    assert submitted.count("fit_to_end") == (4 if files_of_it == 1 else 0)
     assert_same(one, other)
     assert set(states(other).values()) == {"done"}
 
@@ -240,8 +241,8 @@ def test_planes_are_fitted_by_workers(
     monkeypatch.setattr(cluster._Pool, "submit", noted)
     command = ("denoise", stack, "--share", "no")
     if options:
-        mask = np.zeros((64, 420), np.uint8)
-        mask[20:24, 60:300] = 1
+        mask = np.zeros((64, 300), np.uint8)
+        mask[20:24, 60:250] = 1
         files.write(tmp_path / "mask.png", mask)
         command = ("inpaint", stack, "--mask", tmp_path / "mask.png", *options)
     one, other = tmp_path / "one.tif", tmp_path / "other.tif"

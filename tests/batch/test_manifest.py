@@ -72,6 +72,7 @@ def test_digest_of_a_folder_is_that_of_its_names_and_files(tmp_path):
         '{"schema": 1, "results": {"a": {"state": "odd"}}}',
         '{"schema": 2, "results": {}}',
         '{"schema": 1, "results": {"a": {"state": "done"',
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path, text):

@@ -11,12 +11,14 @@ from napari_dip.batch import share
 from napari_dip.batch.manifest import NAME
 from napari_dip.errors import InputError
 from napari_dip.io import checkpoint, files
+from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks import windows
-from napari_dip.tasks.task import SHARED_WEIGHTS
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.task import SHARED_WEIGHTS, Overrides
 
-SHORT = ("--iterations", "20", "--precision", "float32")
+SHORT = ("--iterations", "6", "--precision", "float32")
 NETWORKS = "napari-dip-shared-1.safetensors"
 SHARED = "of them by shared networks\n"
 
@@ -64,12 +66,10 @@ def entries(output):
 
 
 def test_one_fit_serves_all_files(call, folder, tmp_path, fitted):
-    output = tmp_path / "out"
-    code, _, err = call(*command(folder, output))
-    assert (code, err) == (
-        0,
-        f"napari-dip: 3 images: 3 done, 3 {SHARED}",
-    )
+    output, options = tmp_path / "out", ("--iterations", "20", *SHORT[2:])
+    batch = ("batch", "denoise", folder, "-o", output, "--share", *options)
+    code, _, err = call(*batch)
+    assert (code, err) == (0, f"napari-dip: 3 images: 3 done, 3 {SHARED}")
     assert fitted == [4]
     weights, about = checkpoint.read(output / NETWORKS, "weights")
     assert about["kind"]["channels"] == 1
@@ -84,15 +84,14 @@ def test_one_fit_serves_all_files(call, folder, tmp_path, fitted):
         assert np.std(image.data - clean) < 0.7 * np.std(given - clean)
         assert entries(output)[f"{number}.tif"]["shared"] is True
     # The networks serve alone as well, and so do they in Python.
-    alone = ("denoise", folder / "1.tif", "-o", tmp_path / "alone.tif", *SHORT)
+    alone = ("denoise", folder / "1.tif", "-o", tmp_path / "alone.tif", *options)
     assert call(*alone, "--weights", output / NETWORKS)[0] == 0
     of_batch = files.read(output / "1.tif").data
     np.testing.assert_array_equal(files.read(tmp_path / "alone.tif").data, of_batch)
     image = denoise(scene(1), weights=weights, iterations=20, precision="float32")
     np.testing.assert_array_equal(image, of_batch)
     kept = ("--checkpoint", tmp_path / "kept.safetensors", "--checkpoint-every", "0")
-    options = ("--weights", output / NETWORKS, "--overwrite", *kept)
-    assert call(*alone, *options)[0] == 0
+    assert call(*alone, "--weights", output / NETWORKS, "--overwrite", *kept)[0] == 0
     assert list(tmp_path.glob("kept.safetensors*")) == []
     again = ("replay", output / "1.tif", folder / "1.tif", "-o", tmp_path / "again.tif")
     assert "weights must be those" in call(*again)[2]
@@ -266,28 +265,13 @@ def test_no_share_fits_every_plane(call, folder, tmp_path, fitted, monkeypatch):
 
 
 @pytest.fixture
-def networks(folder):
+def networks():
     """Return the state of networks for gray images."""
-    job = sharing_job(np.stack([scene(n) for n in range(4)]))
+    recipe = DenoiseRecipe(precision="float32", neighbours=0, share="yes", iterations=3)
+    job = TASK.make_job(recipe, np.stack([scene(n) for n in range(4)]))
     drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
-    recipe = recipe_of(neighbours=0, share="yes", iterations=3)
-    from napari_dip.prior.fit import run_to_end
-    from napari_dip.tasks.task import Overrides
-
     fitting = share.fit_shared(job, recipe, drawn, overrides=Overrides(), seed=0)
     return sharing.state_of(run_to_end(fitting))
-
-
-def recipe_of(**values):
-    from napari_dip.tasks.denoise import DenoiseRecipe
-
-    return DenoiseRecipe(precision="float32", **values)
-
-
-def sharing_job(array):
-    from napari_dip.tasks.denoise import TASK
-
-    return TASK.make_job(recipe_of(), array)
 
 
 def test_networks_that_do_not_suit_are_refused(networks):

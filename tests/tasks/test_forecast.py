@@ -52,6 +52,7 @@ def blank(*shape):
     return np.broadcast_to(np.uint16(7), shape)
 
 
+@pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("case", CUT)
 def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
     monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-9))
@@ -59,9 +60,21 @@ def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
     task, more = get(case.split()[0]), {"device": "cpu", "precision": "float32"}
     more |= CUT[case]
     image = blank(2304, 2304)
-    piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+    piece = np.random.default_rng(0).normal(50, 5, (32, 32)).astype(np.float32)
     told = forecast.forecast(task.recipe(**more), [image], [piece])
     assert estimate(task.name, image, **more).memory == told.memory
+
+
+def test_planes_that_are_not_cut_are_one_part_each():
+    image = blank(2, 2304, 2304)
+    for name, more, count in (
+        ("denoise", {"share": "no"}, 18),
+        ("enhance", {}, 2),
+        ("enhance", {"tile": 768}, 18),
+    ):
+        task = get(name)
+        recipe = task.recipe(**more)
+        assert forecast.count_parts(task.make_job(recipe, image), recipe) == count
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

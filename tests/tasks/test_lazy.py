@@ -134,6 +134,7 @@ def test_file_that_is_damaged_is_named(tmp_path):
         denoise(files.open_image(tmp_path / "a.tif").data, **SHORT)
 
 
+@pytest.mark.usefixtures("small_windows")
 def test_a_plane_that_is_too_large_in_float64_is_not_read_as_a_whole(monkeypatch):
     class Lazy:
         shape, ndim, dtype = (2, 64, 600), 3, np.dtype(np.uint8)

@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from napari_dip import denoise
+from napari_dip import deconvolve, denoise
 from napari_dip.errors import InputError
 from napari_dip.prior.fit import run_to_end
+from napari_dip.prior.local import Local
+from napari_dip.prior.stopping import Iterations
 from napari_dip.tasks import kinds, restoring
 from napari_dip.tasks.block import fit_block
 from napari_dip.tasks.pool import Here
@@ -64,26 +66,30 @@ def channels(stack):
 
 
 CASES = {
-    "planes": ({}, lambda stack: stack),
-    "workers": ({"ahead": 2}, lambda stack: stack),
-    "channels": ({"channel_axis": 1}, channels),
-    "seeds": ({"restarts": 2}, lambda stack: stack),
+    "planes": ({}, lambda stack: stack[:3]),
+    "workers": ({"ahead": 2}, lambda stack: stack[:3]),
+    "channels": ({"channel_axis": 1}, lambda stack: channels(stack[:2])),
+    "seeds": ({"restarts": 2}, lambda stack: stack[:2]),
     "tiles": ({"tile": 192, "name": "enhance"}, lambda stack: np.tile(stack[:1], 8)),
-    "input": ({"dtype": "input"}, lambda stack: stack.astype(np.uint16)),
-    "shared": ({"share": "yes"}, lambda stack: stack),
+    "input": ({"dtype": "input"}, lambda stack: stack[:2].astype(np.uint16)),
+    "shared": ({"share": "yes"}, lambda stack: stack[:3]),
     "shared tiles": ({"share": "yes", "tile": 192}, lambda s: np.tile(s[:2], 8)),
     "shared workers": (
         {"share": "yes", "tile": 192, "ahead": 2},
         lambda s: np.tile(s[:2], 8),
     ),
-    "shared seeds": ({"share": "yes", "restarts": 2}, lambda stack: stack),
-    "shared channels": ({"share": "yes", "channel_axis": 1}, channels),
+    "shared seeds": ({"share": "yes", "restarts": 2}, lambda stack: stack[:2]),
+    "shared channels": (
+        {"share": "yes", "channel_axis": 1},
+        lambda stack: channels(stack[:2]),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_job_goes_on_to_the_same_bits_wherever_it_is_broken(stack, case):
     more, prepare = CASES[case]
+    more = {**more, "iterations": 3}
     image, seen = prepare(stack), []
     whole = fitted(image, None, lambda it: seen.append((it.part, it.step)), **more)
     for at in {1, 2, len(seen) // 2, len(seen) - 1, len(seen)}:
@@ -96,7 +102,7 @@ def test_a_job_goes_on_to_the_same_bits_wherever_it_is_broken(stack, case):
         fits = [place for place in after if place in before]
         # Nothing is fitted twice, but for the last iterate of a fit that had ended.
         if more.get("share") != "yes":
-            assert len(fits) <= FIXED["iterations"], at
+            assert len(fits) <= more["iterations"], at
             assert at == 1 or "ahead" in more or len(after) < len(seen)
 
 
@@ -148,8 +154,18 @@ def test_a_plane_of_another_kind_has_its_own_network_again(stack, at, monkeypatc
     assert_same(fitted(stack, state, share="yes"), whole)
 
 
+def test_only_a_job_of_a_single_fit_has_an_operator(stack):
+    more = {"psf": np.ones((3, 3)), "blind": True, "full_output": True, **FIXED}
+    assert deconvolve(stack[0], **more).operator is not None
+    # Constant planes take no fit; a record keeps no operator.
+    planes, state = np.stack([stack[0], np.full_like(stack[0], 7)]), {}
+    assert deconvolve(planes, **more).operator is None
+    with pytest.raises(Broken):
+        deconvolve(planes, callback=broken_at(6, []), state=state, **more)
+    assert deconvolve(planes, state=state, **more).operator is None
+
+
 def test_what_was_stopped_is_no_part_that_is_done(stack):
-    whole = fitted(stack, None)
     for more in ({}, {"share": "yes"}):
         whole, state = fitted(stack, None, **more), {}
         stopped = fitted(stack, state, lambda it: it.step >= 3, **more)
@@ -160,13 +176,29 @@ def test_what_was_stopped_is_no_part_that_is_done(stack):
 
 def test_a_record_is_of_one_job(stack):
     state = {}
-    denoise(stack, state=state, **FIXED)
+    whole = denoise(stack, state=state, full_output=True, **FIXED)
     kept = copy.copy(state)
     with pytest.raises(InputError, match=r"state: must be of the same .* got that of"):
         denoise(stack, state=state, seed=3, **FIXED)
     with pytest.raises(InputError, match=r"denoise of shape \[4, 40, 36\]"):
         denoise(stack[:3], state=state, **FIXED)
+    analysis = whole.settings["planes"][0]["analysis"]
+    masked = np.ma.masked_array(stack, stack > 60)
+    for image, more, what in (
+        (stack[::-1], {}, "arrays"),
+        (stack, {"architecture": Local((8, 4))}, "overrides"),
+        (stack, {"stop": Iterations(5)}, "overrides"),
+        (stack, {"analysis": analysis}, "analysis"),
+    ):
+        with pytest.raises(InputError, match=rf"\({what} differ\)"):
+            denoise(image, state=state, **more, **FIXED)
+    with pytest.raises(InputError, match="got that of another job, None"):
+        denoise(stack, state={"job": 3}, **FIXED)
     assert state == kept
+    state = {}
+    denoise(masked, state=state, **FIXED)
+    with pytest.raises(InputError, match=r"\(arrays differ\)"):
+        denoise(np.ma.masked_array(stack, stack > 61), state=state, **FIXED)
 
 
 def test_an_empty_state_takes_a_single_fit_too(stack):

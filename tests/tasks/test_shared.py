@@ -77,12 +77,12 @@ def test_the_networks_of_a_data_set_serve_the_next(stack, clean, restored):
 
 
 def test_networks_that_do_not_suit_a_plane_are_told(stack, restored):
-    more = {"iterations": 60, "full_output": True, **FIXED}
+    more = {"iterations": 12, "full_output": True, **FIXED}
     told = "weights: plane 0 is unlike what the networks were fitted to"
     other = noisy(3000 * blobs(64, 80, seed=5), sigma=1e5)
     fit = denoise(other, weights=restored.weights, **more)
     assert [w for w in fit.warnings if w.startswith(told)]
-    assert fit.iterations == 60
+    assert fit.iterations == 12
     fit = denoise(stack[0], weights=restored.weights, **more)
     assert not fit.warnings
 
@@ -98,12 +98,13 @@ def test_networks_that_see_neighbours_need_a_stack(stack):
     assert denoise(stack[:3], weights=fit.weights, **FIXED).shape == (3, 64, 80)
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkeypatch):
     monkeypatch.setattr(sharing, "CHECK_EVERY", 5)
     again = "the network predicted nothing after 5 iterations: begun again"
     usual = denoise(stack, full_output=True, **QUICK)
     assert not usual.warnings
-    changed_presets(coarse_iterations=0, learning_rate=50.0, adam_learning_rate=50.0)
+    changed_presets(learning_rate=50.0, adam_learning_rate=50.0)
     fit = denoise(stack, full_output=True, **QUICK)
     assert sum(warning.startswith(again) for warning in fit.warnings) == 2
     assert fit.iterations == 12
@@ -111,9 +112,9 @@ def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkey
 
 @pytest.mark.usefixtures("small_fits")
 def test_without_sharing_every_plane_is_fitted(stack):
-    fit = denoise(stack, full_output=True, **{**QUICK, "share": "no"})
+    fit = denoise(stack, full_output=True, **{**QUICK, "share": "no", "iterations": 3})
     assert len(fit.settings["planes"]) == 4
-    assert fit.iterations == 48
+    assert fit.iterations == 12
 
 
 @pytest.mark.usefixtures("small_fits")
@@ -129,7 +130,7 @@ def test_sharing_begins_with_the_size(stack, monkeypatch):
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     image = noisy(
-        np.moveaxis(blobs(*channels, 48, 300), 0, -1) if channels else blobs(48, 300)
+        np.moveaxis(blobs(*channels, 32, 290), 0, -1) if channels else blobs(32, 290)
     )
     whole = denoise(image, tile=None, **QUICK)
     cut = denoise(image, tile=192, **QUICK)
@@ -139,7 +140,7 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
 
 
 def test_seams_are_no_steeper_than_elsewhere():
-    image = noisy(blobs(48, 450))
+    image = noisy(blobs(32, 450))
     steps = np.abs(np.diff(denoise(image, tile=192, **QUICK), axis=1))
     whole = np.abs(np.diff(denoise(image, tile=None, **QUICK), axis=1))
     seams = [191, 383]
@@ -163,7 +164,7 @@ def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
     stack = stack.copy()
     other = 3000 * blobs(64, 80, seed=5)
     stack[2] = noisy(other, sigma=1e5)
-    fit = denoise(stack, iterations=60, share="yes", full_output=True, **FIXED)
+    fit = denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
     assert len(fit.settings["planes"]) == 2
     assert rmse(fit.image[2], other) < 0.6 * rmse(stack[2], other)
     assert rmse(fit.image[3], clean[3]) < 0.6 * rmse(stack[3], clean[3])
@@ -277,7 +278,8 @@ def test_only_parts_of_a_large_plane_are_read(monkeypatch):
 
 def test_noise_that_needs_whole_planes_is_fitted_plane_by_plane(stack, changed_presets):
     changed_presets(architecture=Architecture.uniform(8, 2))
-    fit = denoise(stack, noise="impulse", full_output=True, **QUICK)
+    more = {**QUICK, "iterations": 2, "full_output": True}
+    fit = denoise(stack, noise="impulse", **more)
     assert len(fit.settings["planes"]) == 4
     assert any("share: no network can be shared" in w for w in fit.warnings)
 
@@ -287,7 +289,7 @@ def test_a_network_that_sees_more_than_a_window_is_not_shared(stack, monkeypatch
     with pytest.raises(InputError, match="architecture must be one whose weights"):
         denoise(stack, architecture=whole, **QUICK)
     monkeypatch.setattr(sharing, "ENOUGH", 0)
-    auto = {**QUICK, "share": "auto", "full_output": True}
+    auto = {**QUICK, "iterations": 2, "share": "auto", "full_output": True}
     assert len(denoise(stack, architecture=whole, **auto).settings["planes"]) == 4
 
 
@@ -317,7 +319,7 @@ class Plain:
 
 def test_a_network_of_the_user_can_be_shared(stack, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, "plain", Plain)
-    changes = {"full_output": True, **QUICK}
+    changes = {**QUICK, "iterations": 3, "full_output": True}
     fit = denoise(stack, architecture=Plain(), **changes)
     assert [p["architecture"]["name"] for p in fit.settings["planes"]] == ["plain"]
     again = denoise(stack, weights=fit.weights, **changes)

@@ -156,6 +156,16 @@ def test_a_forecast_is_right_within_a_factor_of_two():
     assert took / 2 < told < 2 * took
 
 
+@pytest.mark.parametrize(("factor", "side"), [(2, 96), (4, 48), (8, 32)])
+def test_an_enlargement_is_tried_on_a_piece_of_few_pixels(open_widget, factor, side):
+    _, widget = open_widget(np.ones((300, 300)), kind=SuperResolveWidget)
+    widget.fields.fields["factor"].value = factor
+    pieces = widget.pieces(widget.work())
+    for work, piece in pieces.values():
+        assert work.arrays["image"]().shape == (300, 300)
+        assert piece.arrays["image"]().shape == (side, side)
+
+
 def test_a_forecast_that_is_no_longer_wanted_ends(open_widget, until, noisy):
     forecast._paces.clear()
     _, widget = open_widget(np.tile(noisy, (16, 16)), iterations="auto")

@@ -22,10 +22,11 @@ from napari_dip.io.masks import mask_of, psf_of
 from napari_dip.io.psf import sampled_steps, size_warning, steps, z_spacing
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
+from napari_dip.tasks.forecast import count_parts
 from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.run import count_parts, has_uncertainty, result_shape, run
-from napari_dip.tasks.task import SHARED_WEIGHTS, Task
+from napari_dip.tasks.run import has_uncertainty, result_shape, run
+from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
@@ -136,7 +137,7 @@ class FileRun:
         data: Any = None if like is None else like.data
         if like is not None and isinstance(data, Regions):
             # Too large for the memory, so that the result is, too.
-            shape = result_shape(self.task, recipe, opened.arrays)
+            shape = result_shape(opened.job)
             dtype = _type_of(recipe, like.header)
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with files.writing(
@@ -166,7 +167,7 @@ class FileRun:
                 f"{self.source.name}, which is too large and is restored part by part"
             )
         given = self.keep.weights is not None
-        if not (given or has_uncertainty(self.task, opened.recipe, opened.arrays)):
+        if not (given or has_uncertainty(opened.job, opened.recipe)):
             raise InputError(
                 "uncertainty is not known where neighbouring pixels or channels share "
                 "their noise, but as the spread of several fits (--restarts 2 or more)"
@@ -207,6 +208,7 @@ class FileRun:
         given: dict[str, Any] = {**arrays, **self.objects}
         ordered = [given[name] for name in self.task.arrays]
         return Opened(
+            self.task,
             recipe,
             from_file,
             like,
@@ -219,7 +221,7 @@ class FileRun:
         """Return how many planes or tiles there are, 1 where that is not known."""
         try:
             opened = self.opened(files.open_image)
-            return count_parts(self.task, opened.recipe, opened.arrays)
+            return count_parts(opened.job, opened.recipe)
         except (DipError, MemoryError):
             return 1  # the run will say what is wrong
 
@@ -286,6 +288,8 @@ class Opened:
 
     Attributes
     ----------
+    task : Task
+        The task.
     recipe : Recipe
         The parameters, completed from the file that the result is like.
     from_file : list of str
@@ -300,12 +304,18 @@ class Opened:
         What the user should know about the files.
     """
 
+    task: Task
     recipe: Recipe
     from_file: list[str]
     like: Image | None
     arrays: list[Any]
     named: dict[str, tuple[str, NDArray[Any]]]
     notes: list[str]
+
+    @cached_property
+    def job(self) -> Job:
+        """The task with the arrays checked."""
+        return self.task.make_job(self.recipe, *self.arrays)
 
     @cached_property
     def inputs(self) -> dict[str, dict[str, Any]]:

@@ -114,11 +114,13 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         whole = stored["schema"] == SCHEMA and all(
             entry["state"] in STATES for entry in entries.values()
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as odd:
         raise FileError(
-            f"{path} cannot be read: {type(error).__name__}; without it all files are "
-            "done again"
-        ) from error
+            f"{path} is no list of results: {type(odd).__name__}; without it all files "
+            "are done again"
+        ) from odd
     if not whole:
         raise FileError(f"{path} is of another version; give another folder")
     return entries

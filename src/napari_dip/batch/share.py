@@ -149,7 +149,7 @@ def sample(
     """Return windows of a file; None where it cannot share a network, or fails."""
     try:
         opened = run.opened()
-        job = run.task.make_job(opened.recipe, *opened.arrays)
+        job = opened.job
         if not job.can_share:
             return None
         # Files of the same size are looked at in different places.
@@ -242,8 +242,7 @@ def _windows(shared: SharedFit) -> tuple[Recipe, Job, list[Window]]:
         if not indices:
             continue
         try:
-            opened = run.opened()
-            job = run.task.make_job(opened.recipe, *opened.arrays)
+            job = run.opened().job
             taken = [job.take(index) for index in indices]
         except DipError:
             continue  # its run will say what is wrong with it

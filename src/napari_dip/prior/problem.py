@@ -320,7 +320,7 @@ class Fit:
         Weights of the network after the last iteration, on the CPU, where
         `Settings.keep_weights` asked for them; or the networks that planes share.
     operator : nn.Module, optional
-        The operator of the best iteration, where it was fitted along.
+        The operator of the best iteration, where a single fit fitted it along.
     resume : callable, optional
         ``resume(extra)`` goes on with the fit, a generator like the one it came
         from; only once, and only where `Settings.resumable` asked for it.  A fit

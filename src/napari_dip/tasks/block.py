@@ -24,7 +24,7 @@ from napari_dip.tasks.record import (
     fit_of,
     tensors,
 )
-from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.setup import restarts_of, seed_for, set_up
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import Block
 
@@ -136,7 +136,8 @@ def fit_block(
         Whether to keep what is needed to go on later, if there is only one fit or the
         user stops it.
     keep_weights : bool
-        The same for the weights of the network.
+        Whether to keep the weights of the network, and the operator where one was
+        fitted along, if there is only one fit.
     record : Record, optional
         Keeps its fits.
     name : str
@@ -218,8 +219,10 @@ class _Fits:
     name: str
 
     def __post_init__(self) -> None:
-        plane, given, restarts = self.plane, self.overrides.state, self.recipe.restarts
-        self.count = self.preset.restarts if restarts == "auto" else restarts
+        plane, given = self.plane, self.overrides.state
+        self.count = restarts_of(self.recipe, self.preset)
+        if self.count > 1:
+            self.options = {**self.options, "keep_weights": False}
         self.unit = 1.0 if plane is None else root_mean_square(plane.span)
         known = () if plane is None else plane.warnings
         self.warnings = [*known, *self.plan.warnings]
@@ -255,7 +258,8 @@ class _Fits:
             resume, resumed = done.resume, None
             self.warnings.extend(w for w in done.warnings if w not in self.warnings)
             # What it would take to go on is large.
-            fits += (dataclasses.replace(done, resume=None),)
+            operator = done.operator if self.options["keep_weights"] else None
+            fits += (dataclasses.replace(done, resume=None, operator=operator),)
             if done.stopped_by.startswith((STOPPED, DEVICE_FAILED)):
                 break
         with device_errors():
@@ -310,8 +314,6 @@ class _Fits:
             self.plan, self.preset, recipe, overrides, seed
         )
         settings = dataclasses.replace(settings, **self.options)
-        if self.count > 1:
-            settings = dataclasses.replace(settings, keep_weights=False)
         return fit(
             problem, prior, settings, weights=overrides.weights, state=self.state
         )

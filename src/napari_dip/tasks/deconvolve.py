@@ -129,9 +129,8 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     blurred = lru_cache(maxsize=1)(partial(_blurred, recipe.boundary, kernel))
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        tiled = job.tile_side(recipe) is not None
-        # As `Planes.cut` decides.
-        tiled = tiled and (recipe.tile != "auto" or not recipe.blind)
+        # Which planes are cut does not depend on what is found out about them.
+        tiled = job.tile_side(recipe, Analysis.unknown(layout.channels)) is not None
         return _analyse(recipe, plane, block, kernel, blurred, tiled)
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:

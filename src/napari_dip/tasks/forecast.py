@@ -12,7 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
-from napari_dip.tasks.setup import outline, set_up
+from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
 from napari_dip.tasks.shared import ITERATIONS, for_windows, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
@@ -106,8 +106,8 @@ def forecast(
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
-    shared = wants_sharing(job, recipe) and all(fit.can_share for fit in fits)
-    parts = _parts(job, recipe, shared, all(fit.cuttable for fit in fits))
+    shared = wants_sharing(job, recipe) and all(for_windows(f.preset) for f in fits)
+    parts = _parts(job, recipe, shared, *(fit.analysis for fit in fits))
     # Tiles see what is around them.
     wider = sum(map(math.prod, parts)) / math.prod(job.layout.sides)
     finishing = (larger * wider) * sum(
@@ -147,8 +147,7 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
         wants_sharing(job, recipe, overrides.architecture)
         and for_windows(preset) is not None
     )
-    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
-    parts = _parts(job, recipe, shared, cuttable)
+    parts = _parts(job, recipe, shared, unknown)
     needed = _needed(job, recipe, parts, overrides, trial=not shared)
     if not shared:
         return needed
@@ -156,14 +155,22 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
     return replace(needed, seconds=window.seconds)
 
 
+def count_parts(job: Job, recipe: Recipe) -> int:
+    """Return how many planes or tiles a job is restored in, as far as shapes say."""
+    unknown = Analysis.unknown(job.layout.channels)
+    parts = _parts(job, recipe, wants_sharing(job, recipe), unknown)
+    return job.layout.planes * len(parts)
+
+
 def _parts(
-    job: Job, recipe: Recipe, shared: bool, cuttable: bool
+    job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
 ) -> list[tuple[int, ...]]:
     """Return the sides of what a plane is restored in, with what is seen around it."""
-    sides, reach = job.layout.sides, job.reach or 0
-    side = job.tile_side(recipe) if cuttable else None
+    sides = job.layout.sides
     if shared:
         side, reach = side_of(recipe.tile, sides), FIELD
+    else:
+        side, reach = job.tile_side(recipe, *kinds), job.reach or 0
     return [
         tuple(part.stop - part.start for part in tile.seen)
         for tile in tiles(sides, side, reach)
@@ -204,6 +211,8 @@ class _Fit:
     ----------
     problem, prior, settings
         As for `napari_dip.prior.fit.fit`.
+    analysis, preset
+        What belongs to the piece.
     restarts : int
         How many fits there are from different seeds.
     prepared, finishing : float
@@ -211,26 +220,17 @@ class _Fit:
     finishes : int
         Images that are finished: with several fits their mean, and that of each, whose
         spread is the uncertainty where the task has none of its own.
-    cuttable : bool
-        Whether large planes are cut into tiles for it.
     """
 
     problem: Problem
     prior: Prior
     settings: Settings
+    analysis: Analysis
+    preset: Preset
     restarts: int
     prepared: float = 0.0
     finishing: float = 0.0
     finishes: int = 1
-    cuttable: bool = True
-
-    @property
-    def can_share(self) -> bool:
-        """Whether its network can be shared by all planes."""
-        from napari_dip.prior.architecture import is_local
-
-        local = is_local(self.prior.architecture)
-        return local and self.settings.average == "weights"
 
     def shared_seconds(self) -> float:
         """Return seconds of the fit to windows that all planes share."""
@@ -261,15 +261,7 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
     import torch
 
     began = time.perf_counter()
-    index = next(job.layout.indices())
-    pixels = job.pixels(index, job.take(index))
-    for block in job.blocks(0, index, pixels):
-        plane = None if pixels is None else job.scaled(pixels, block)
-        if plane is not None and plane.levels is not None:
-            continue  # constant: it needs no fit
-        analysis = job.analyse(plane, block)
-        preset = job.preset(analysis)
-        plan = job.plan(plane, block, analysis, preset)
+    for analysis, preset, plan in plans(job, 0, next(job.layout.indices())):
         fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
         prepared = time.perf_counter() - began
         finishing = 0.0
@@ -277,11 +269,10 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
             with torch.no_grad():
                 plan.finish(torch.rand(1, *plan.problem.image_shape))
             finishing = time.perf_counter() - began - prepared
-        restarts = _restarts(recipe, preset)
+        restarts = restarts_of(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
         finishes = 1 + restarts if spread else 1
-        cuttable = recipe.tile != "auto" or job.cuttable(analysis)
-        yield _Fit(*fit, restarts, prepared, finishing, finishes, cuttable)
+        yield _Fit(*fit, analysis, preset, restarts, prepared, finishing, finishes)
         began = time.perf_counter()
 
 
@@ -297,12 +288,7 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     sides = [min(n, 4 * SMALL[len(job.layout.sides)]) for n in job.layout.sides]
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
-    cuttable = recipe.tile != "auto" or job.cuttable(unknown)
-    return _Fit(*fit, _restarts(recipe, preset), cuttable=cuttable)
-
-
-def _restarts(recipe: Recipe, preset: Preset) -> int:
-    return preset.restarts if recipe.restarts == "auto" else int(recipe.restarts)
+    return _Fit(*fit, unknown, preset, restarts_of(recipe, preset))
 
 
 def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:

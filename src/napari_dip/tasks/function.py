@@ -181,7 +181,9 @@ def overriding(
     return Overrides(architecture, stop, weights, state, analyses)
 
 
-def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
+def iterate(
+    task: TaskName, *arrays: Any, out: Any = None, **parameters: Any
+) -> Fitting:
     """Run a task step by step.
 
     Parameters
@@ -190,8 +192,10 @@ def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
         Name of a task function, such as "denoise".
     *arrays : array_like
         Its arrays.
+    out : array, optional
+        Where the result is put, as for the function.
     **parameters
-        Its keywords, but for progress, callback and full_output.
+        Its other keywords, but for progress, callback and full_output.
 
     Yields
     ------
@@ -212,7 +216,7 @@ def iterate(task: TaskName, *arrays: Any, **parameters: Any) -> Fitting:
     """
     chosen = get(task)
     recipe, given, overrides = _bind(chosen, arrays, parameters)
-    return run(chosen, recipe, given, overrides=overrides)
+    return run(chosen, recipe, given, overrides=overrides, out=out)
 
 
 def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
@@ -225,7 +229,7 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     *arrays : array_like
         Its arrays.
     **parameters
-        Its keywords, but for progress, callback and full_output.
+        Its keywords, but for progress, callback, full_output and out.
 
     Returns
     -------

@@ -81,7 +81,7 @@ class Planes:
     threads: int | None
     resumable: bool
     pool: Pool
-    record: Record = field(default_factory=Record)
+    record: Record
 
     def fit(
         self, result: Result, rest: Begun | None = None
@@ -292,24 +292,21 @@ class Planes:
 
         The tiles share what is found out about the plane.
         """
-        side, reach = self.job.tile_side(self.recipe), self.job.reach
-        whole = [(block, self.overrides) for block in blocks]
-        if side is None or reach is None or pixels is None:
-            return whole
-        parts = []
-        for block, overrides in whole:
+        job, recipe, overrides = self.job, self.recipe, self.overrides
+        if pixels is None or job.tile_side(recipe) is None:
+            return [(block, overrides) for block in blocks]
+        parts: list[tuple[Block, Overrides]] = []
+        for block in blocks:
             known = overrides.known(block.channels)
             if known is None:
-                plane = self.job.scaled(pixels, block)
-                if plane.levels is not None:
-                    parts.append((block, overrides))
-                    continue
-                known = self.job.analyse(plane, block)
-            if self.recipe.tile == "auto" and not self.job.cuttable(known):
+                plane = job.scaled(pixels, block)
+                known = None if plane.levels is not None else job.analyse(plane, block)
+            side = None if known is None else job.tile_side(recipe, known)
+            if known is None or side is None or job.reach is None:
                 parts.append((block, overrides))
                 continue
-            overrides = dataclasses.replace(overrides, analysis=(known,))
-            parts += [(one, overrides) for one in block.tiled(side, reach)]
+            alike = dataclasses.replace(overrides, analysis=(known,))
+            parts += [(one, alike) for one in block.tiled(side, job.reach)]
         return parts
 
 

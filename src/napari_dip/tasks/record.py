@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.task import Overrides
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
@@ -66,21 +68,37 @@ class Record:
         if self.kept is not None:
             self.kept[name] = part
 
-    def check(self, recipe: Recipe, layout: Layout) -> None:
-        """Raise if the record is of another job."""
+    def check(
+        self,
+        recipe: Recipe,
+        layout: Layout,
+        overrides: Overrides,
+        arrays: Sequence[Any],
+    ) -> None:
+        """Raise if the record is of another job, as far as that can be told.
+
+        Arrays that are not in memory are known by their shape alone.
+        """
         own = {
             "task": recipe.task,
-            "recipe": recipe.to_dict(),
             "shape": layout.shape,
             "dtype": str(layout.dtype),
+            "recipe": recipe.to_dict(),
+            "overrides": overrides.to_dict(),
+            "analysis": [analysis.to_dict() for analysis in overrides.analysis],
+            "arrays": [_digest(array) for array in arrays],
         }
         own = json.loads(json.dumps(own))
         known = self.get(JOB)
-        if known is not None and dict(known) != own:
-            raise InputError(
-                "state: must be of the same task, parameters and shape; got that of "
-                f"another job, {known.get('task')} of shape {known.get('shape')}"
-            )
+        if known is not None:
+            known = known if isinstance(known, Mapping) else {}
+            other = [n for n in own if _text(known.get(n)) != _text(own[n])]
+            if other:
+                raise InputError(
+                    "state: must be of the same task, arrays and parameters; got that "
+                    f"of another job, {known.get('task')} of shape "
+                    f"{known.get('shape')} ({', '.join(other)} differ)"
+                )
         self.put(JOB, own)
 
     def noting(self, fit: str, it: Iterate) -> Iterate:
@@ -130,6 +148,21 @@ class Record:
         }
         average = state["average"].to(pick_device(device))
         return fit_of(state["facts"], average=average, weights=weights or None)
+
+
+def _digest(array: Any) -> str | None:
+    """Return the SHA-256 of an array, None where it is not in memory."""
+    if not isinstance(array, np.ndarray):
+        return None
+    values = hashlib.sha256(np.ascontiguousarray(array).data)
+    if isinstance(array, np.ma.MaskedArray):
+        values.update(np.ma.getmaskarray(array).tobytes())
+    return values.hexdigest()
+
+
+def _text(value: Any) -> str:
+    """Return a value as text that is the same for the same value, NaN included."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def record_of(state: State | None) -> Record | None:

@@ -20,10 +20,10 @@ from napari_dip.tasks.pool import Here, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record, record_of
 from napari_dip.tasks.result import Result
+from napari_dip.tasks.setup import plans
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
 from napari_dip.tasks.task import Job, Overrides, Task
-from napari_dip.tasks.tiles import side_of, tiles
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting
@@ -130,8 +130,8 @@ def run(
     _check_analysis(overrides.analysis, job.layout.channels)
     record = record_of(overrides.state)
     if record is not None:
-        record.check(recipe, job.layout)
         overrides = dataclasses.replace(overrides, state=None)
+        record.check(recipe, job.layout, overrides, arrays)
     pool, record = pool or Here(job), record or Record()
     planes = Planes(job, recipe, overrides, threads, resumable, pool, record)
     fitting = _restored(planes, out)
@@ -168,48 +168,26 @@ def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
     return job
 
 
-def result_shape(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> tuple[int, ...]:
-    """Return the shape of what `run` makes of arrays."""
-    return _shape(task.make_job(recipe, *arrays))
+def result_shape(job: Job) -> tuple[int, ...]:
+    """Return the shape of what `run` makes of the arrays of a job."""
+    layout = job.layout
+    return layout.resized(tuple(job.factor * side for side in layout.sides))
 
 
-def count_parts(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> int:
-    """Return how many planes or tiles `run` makes of arrays, as far as shapes say."""
-    job = task.make_job(recipe, *arrays)
-    sides = job.layout.sides
-    side = job.tile_side(recipe)
-    if wants_sharing(job, recipe):
-        side = side_of(recipe.tile, sides)
-    return job.layout.planes * sum(1 for _ in tiles(sides, side))
-
-
-def has_uncertainty(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> bool:
+def has_uncertainty(job: Job, recipe: Recipe) -> bool:
     """Return whether `run` can find the uncertainty of any plane.
 
     The planes are looked at until there is one; constant ones say nothing.
     """
-    job = task.make_job(recipe, *arrays)
     if recipe.restarts not in ("auto", 1):
         return True
     known = False
     for number, index in enumerate(job.layout.indices()):
-        pixels = job.pixels(index, job.take(index))
-        for block in job.blocks(number, index, pixels):
-            plane = None if pixels is None else job.scaled(pixels, block)
-            if plane is not None and plane.levels is not None:
-                continue
-            analysis = job.analyse(plane, block)
-            preset = job.preset(analysis)
-            plan = job.plan(plane, block, analysis, preset)
+        for _, preset, plan in plans(job, number, index):
             if preset.restarts > 1 or plan.deviation is not None:
                 return True
             known = True
     return not known
-
-
-def _shape(job: Job) -> tuple[int, ...]:
-    layout = job.layout
-    return layout.resized(tuple(job.factor * side for side in layout.sides))
 
 
 def _check_planes(job: Job) -> None:
@@ -241,7 +219,7 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
 def _restored(planes: Planes, out: Any) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
     job, recipe, overrides = planes.job, planes.recipe, planes.overrides
-    shape = _shape(job)
+    shape = result_shape(job)
     if out is not None:
         _check_out(out, shape)
     image = np.zeros(shape, np.float32) if out is None else out
@@ -250,14 +228,17 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if given or (
         overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
     ):
-        common = (
+        sweep = Sweep(
+            job,
+            recipe,
+            overrides,
             planes.threads,
             result,
             planes.pool,
             planes.resumable,
             planes.record,
         )
-        shared = yield from Sweep(job, recipe, overrides, *common).run()
+        shared = yield from sweep.run()
     if not shared:
         if recipe.share == "yes":
             result.warn(f"share: {NOT_SHARED}")

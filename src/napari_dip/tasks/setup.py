@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Job, Overrides, Plan
 
@@ -23,6 +24,24 @@ image has no room for them."""
 def seed_for(seed: int, fit: int = 0, attempt: int = 0) -> int:
     """Return the seed of one of many fits, and of another attempt at it."""
     return (seed + 104729 * fit + 15485863 * attempt) % 2**31
+
+
+def restarts_of(recipe: Recipe, preset: Preset) -> int:
+    """Return how many fits from different seeds are averaged."""
+    return preset.restarts if recipe.restarts == "auto" else int(recipe.restarts)
+
+
+def plans(
+    job: Job, number: int, index: Index
+) -> Iterator[tuple[Analysis, Preset, Plan]]:
+    """Yield what is made of every block of a plane that is not constant."""
+    pixels = job.pixels(index, job.take(index))
+    for block in job.blocks(number, index, pixels):
+        plane = None if pixels is None else job.scaled(pixels, block)
+        if plane is None or plane.levels is None:
+            analysis = job.analyse(plane, block)
+            preset = job.preset(analysis)
+            yield analysis, preset, job.plan(plane, block, analysis, preset)
 
 
 def set_up(

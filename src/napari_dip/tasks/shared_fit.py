@@ -20,7 +20,7 @@ from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import code_at, error_of
-from napari_dip.tasks.setup import seed_for, set_up
+from napari_dip.tasks.setup import restarts_of, seed_for, set_up
 from napari_dip.tasks.shared import GroupFitting, Shared, for_windows, predictor_of
 from napari_dip.tasks.task import Job, Overrides
 from napari_dip.tasks.tiles import Block
@@ -167,7 +167,7 @@ class _Group:
         from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, fit
 
         recipe, preset, overrides = self.recipe, self.preset, self.overrides
-        restarts = preset.restarts if recipe.restarts == "auto" else recipe.restarts
+        restarts = restarts_of(recipe, preset)
         fits = list(earlier)
         resume = None
         while len(fits) < restarts:

@@ -78,15 +78,15 @@ class Sweep:
     threads: int | None
     result: Result
     pool: Pool
-    resumable: bool = False
-    record: Record = field(default_factory=Record)
-    done: int = 0
+    resumable: bool
+    record: Record
+    done: int = field(default=0, init=False)
     """Tiles that are restored."""
-    broken: set[int] = field(default_factory=set)
+    broken: set[int] = field(default_factory=set, init=False)
     """Planes that have failed."""
-    chosen: dict[int, Choice] = field(default_factory=dict)
+    chosen: dict[int, Choice] = field(default_factory=dict, init=False)
     """Networks for the planes that are being restored, by their numbers."""
-    waiting: deque[Waiting] = field(default_factory=deque)
+    waiting: deque[Waiting] = field(default_factory=deque, init=False)
     """Tiles that are being restored, the first first."""
 
     def __post_init__(self) -> None:
@@ -131,11 +131,7 @@ class Sweep:
             result.warn(f"{which} were not fitted before the stop")
 
         def go_on(again: Result, extra: int) -> Sweeping:
-            job, recipe, overrides = self.job, self.recipe, self.overrides
-            pool, keep = self.pool, self.resumable
-            given = (job, recipe, overrides, self.threads, again, pool, keep)
-            sweep = Sweep(*given, self.record)
-            return sweep.run(shared, extra)
+            return dataclasses.replace(self, result=again).run(shared, extra)
 
         if shared[-1].resume is not None:
             result.left = Left(before, go_on)

@@ -312,19 +312,21 @@ class Job:
         """Whether planes of this image can share a network."""
         return self.shareable and self.layout.spatial_dims == 2 and not self.unit
 
-    def tile_side(self, recipe: Recipe) -> int | None:
+    def tile_side(self, recipe: Recipe, *kinds: Analysis) -> int | None:
         """Return the side of the tiles that planes are fitted in, None for whole ones.
 
         Without being asked, planes are cut where tiles with all that they see are no
-        larger than what is fitted whole, and where a fit is not the published one.
+        larger than what is fitted whole, where a fit is not the published one, and
+        where all kinds of planes that are given, if any, are restored alike in parts.
         """
         side = side_of(recipe.tile, self.layout.sides, self.factor)
         if self.reach is None or side is None:
             return None
+        if recipe.tile != "auto":
+            return side
         larger = side + 2 * self.reach > WHOLE
-        if recipe.tile == "auto" and (larger or recipe.preset == "paper"):
-            return None
-        return side
+        whole = larger or recipe.preset == "paper"
+        return side if not whole and all(map(self.cuttable, kinds)) else None
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""

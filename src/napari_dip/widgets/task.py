@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 PIECE = {2: 192, 3: 32}
 """Side of the piece of an image on which steps are timed, for planes and volumes."""
 
+LEAST_PIECE = 32
+"""Side of that piece, at least, where its result has finer pixels: filters that finish
+such a result would take minutes otherwise."""
+
 CUSTOM = "Settings"
 """Name of parameters that are of no quality."""
 
@@ -340,7 +344,8 @@ class TaskWidget(ParameterPanel):
         piece: Work | None = None
         if self.in_parts:
             leading = layout_of(work.recipe, work.source).leading_axes
-            side = PIECE[work.recipe.spatial_dims]
+            finer = getattr(work.recipe, "factor", 1)
+            side = max(PIECE[work.recipe.spatial_dims] // finer, LEAST_PIECE)
             masks = [g for g in self.inputs.values() if isinstance(g, MaskInput)]
             centre = masks[0].centre(work.source) if masks else None
             place = leading, side, self.viewer.dims, centre
