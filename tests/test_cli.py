@@ -292,21 +292,6 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
     assert made["inputs"]["mask"]["file"] == "mask.png"
 
 
-def test_help_and_version_do_without_torch():
-    code = (
-        "import sys\n"
-        "from napari_dip.cli import main\n"
-        "for arguments in (['--help'], ['denoise', '--help'], ['--version']):\n"
-        "    assert main(arguments) == 0\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"napari-dip {napari_dip.__version__}\n")
-
-
 # -- what is refused --------------------------------------------------------------
 
 

@@ -597,7 +597,7 @@ def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
-def test_commands_on_stores(tmp_path, noisy, capsys):
+def test_commands_on_stores(tmp_path, noisy, small_fits, capsys):
     output, again = tmp_path / "out.ome.zarr", tmp_path / "again.ome.zarr"
     assert run("denoise", noisy, "-o", output, *SHORT) == 0
     back = files.read(output)
@@ -616,7 +616,7 @@ def test_commands_on_stores(tmp_path, noisy, capsys):
     assert told["provenance"]["task"] == "denoise"
 
 
-def test_stores_into_a_folder(tmp_path, noisy):
+def test_stores_into_a_folder(tmp_path, noisy, small_fits):
     assert run("denoise", noisy, "-o", tmp_path / "results", *SHORT) == 0
     assert files.read_header(tmp_path / "results" / noisy.name).provenance
 
