@@ -535,6 +535,19 @@ def test_resolutions_that_are_not_written_are_told(tmp_path, rng, ending):
     assert [note.split(";")[0] for note in to.notes] == expected
 
 
+@pytest.mark.parametrize("read", [files.read, files.read_header, files.open_image])
+def test_series_that_is_not_there(tmp_path, read):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for side in (8, 9):
+            tif.write(np.ones((side, side), "u1"))
+    for number in (2, -1):
+        with pytest.raises(FileError, match=f"holds 2 images; got series {number}"):
+            read(tmp_path / "a.tif", number)
+    files.write(tmp_path / "a.png", np.ones((8, 8), "u1"))
+    with pytest.raises(InputError, match=r"series is of a TIFF; got 0 for a\.png"):
+        read(tmp_path / "a.png", 0)
+
+
 def test_file_is_closed_when_its_arrays_are_gone(tmp_path, written):
     _, levels = files.open_levels(tmp_path / "tiles.tif")
     plane = levels[0][0]

@@ -152,6 +152,8 @@ def test_labels_lie_beside_their_image(tmp_path, rng):
     np.testing.assert_array_equal(back.data, cells)
     assert (back.header.scale, back.header.provenance) == ((2.0, 2.0), MADE)
     assert zarr.label_paths(path / "labels" / "cells") == {}
+    library.open_group(path / "labels").attrs["labels"] = ["gone", "cells"]
+    assert list(zarr.label_paths(path)) == ["cells"]
     told = library.open_group(path / "labels" / "cells").attrs
     assert told["image-label"]["source"] == {"image": "../../"}
 
@@ -322,6 +324,23 @@ def test_axes_in_another_order_are_sorted(tmp_path, rng):
     np.testing.assert_array_equal(lazy, back.data)
 
 
+@pytest.mark.parametrize("omero", [[1], {"channels": "ab"}, {"channels": [1, 2]}])
+def test_channels_that_say_nothing(tmp_path, rng, omero):
+    data = numbers(rng, (2, 20, 33))
+    told = {**multiscales(axes_of("cyx")), "omero": omero}
+    image = files.read(store(tmp_path / "a.zarr", data, told))
+    np.testing.assert_array_equal(image.data, data)
+    assert image.header.channel_names == image.header.channel_colours == ()
+
+
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_array_that_is_no_image(tmp_path, shape):
+    library.create_array(tmp_path / "a.zarr", shape=shape, dtype="u1")
+    for read in (files.read, files.read_header, files.open_levels):
+        with pytest.raises(FileError, match=r"a\.zarr holds an array of shape \("):
+            read(tmp_path / "a.zarr")
+
+
 def test_array_without_metadata(tmp_path, rng):
     data = numbers(rng, (5, 20, 33))
     library.create_array(tmp_path / "a.zarr", data=data.byteswap(), zarr_format=2)
@@ -402,8 +421,13 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
         ({"plate": {}}, "wells of a plate"),
         (multiscales(axes_of("zyx")), "one for every dimension"),
         (multiscales(axes_of("zx")), "must have the axes y and x"),
-        ({"multiscales": []}, "IndexError"),
-        (multiscales(axes_of("yx"), datasets=[{"path": "nonesuch"}]), "KeyError"),
+        ({"multiscales": []}, "no image with the metadata of OME-Zarr"),
+        (multiscales(axes_of("yx"), datasets=[]), "a.zarr holds an image of no res"),
+        (
+            multiscales(axes_of("yx"), datasets=[{"path": "nonesuch"}]),
+            "a.zarr is damaged: it speaks of an array 'nonesuch'",
+        ),
+        ({"labels": ["cells"]}, r"holds labels; name one in it, such as .*cells"),
         (multiscales(axes_of("yx"), datasets="0"), "cannot be read"),
         (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "input_value=3"),
     ],

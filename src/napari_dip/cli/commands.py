@@ -66,6 +66,8 @@ def app() -> App:
         help_format="plaintext",
         group_commands="Other commands",
         group_parameters=PARAMETERS,
+        # Names of files may begin with a bracket.
+        default_parameter=Option(json_list=False),
     )
     tasks = Group("Tasks", sort_key=0)
     from_files = [task for task in map(get, TASKS) if task.from_files]

@@ -154,6 +154,8 @@ def _by_format(function: str, path: Path, series: int | None = None) -> Any:
     module = _module(path)
     if series is None:
         return getattr(module, function)(path)
+    if module is not tiff:
+        raise InputError(f"series is of a TIFF; got {series} for {path.name}")
     return getattr(tiff, function)(path, series)
 
 

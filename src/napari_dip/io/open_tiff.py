@@ -112,7 +112,7 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
             raise FileError(f"{path.name} holds no image")
         count = len(file.tif.series)
         file.number = series or 0
-        if file.number >= count:
+        if not 0 <= file.number < count:
             raise FileError(f"{path.name} holds {count} images; got series {series}")
         if any(" series " in text for text in log):
             file.notes.append(_UNFIT.format(path.name))

@@ -113,9 +113,9 @@ def label_paths(path: Path) -> dict[str, Path]:
         group = stored.node
         if _is_array(group) or "labels" not in group:
             return {}
-        names = ngff.metadata_of(group["labels"]).get("labels", [])
-        folder = path / group.path / "labels"
-        return {str(name): folder / str(name) for name in names}
+        labels, folder = group["labels"], path / group.path / "labels"
+        names = map(str, ngff.metadata_of(labels).get("labels", []))
+        return {name: folder / name for name in names if name in labels}
 
 
 def image_paths(path: Path) -> list[Path]:
@@ -175,7 +175,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
         opened = bounded_store(path)
         node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = ngff.describe_array if _is_array(node) else ngff.describe_image
-        levels, header = describe(node)
+        levels, header = describe(node, path.name)
         for level in levels:
             opened.chunks[level.path] = _checked_chunks(level, path)
         notes = (*header.notes, *notes)
@@ -206,7 +206,7 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     if _is_array(node):
         return node, ()
     ome = ngff.metadata_of(node)
-    if "multiscales" in ome:
+    if ome.get("multiscales"):
         count = len(ome["multiscales"])
         note = f"{path.name} holds {count} images; the first was read"
         return node, (note,) if count > 1 else ()
@@ -219,6 +219,9 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         first = next(_fields(node), "")
         where = f", such as {path / first}" if first else ""
         raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
+    if ome.get("labels"):
+        label = path / str(ome["labels"][0])
+        raise FileError(f"{path} holds labels; name one in it, such as {label}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
 
 
