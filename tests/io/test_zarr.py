@@ -15,7 +15,7 @@ from napari_dip import cli
 from napari_dip.cli.output import WRONG_ARGUMENTS
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, zarr
-from napari_dip.io.image import Header, Image
+from napari_dip.io.image import Header, Image, split_opacity
 
 VERSIONS = ("0.4", "0.5")
 
@@ -111,7 +111,10 @@ def test_axes_scale_units_names_and_colours_are_kept(tmp_path, rng, version):
 @pytest.mark.parametrize("count", [3, 4])
 def test_colours_are_colours_again(tmp_path, rng, count):
     data = numbers(rng, (2, 20, 33, count), "u1")
-    files.write(tmp_path / "image.zarr", data, Image(data, header(data, "TYXS")))
+    image = Image(data, header(data, "TYXS"))
+    if count == 4:
+        image = split_opacity(data, image.header)
+    files.write(tmp_path / "image.zarr", image.data, image)
     back = files.read(tmp_path / "image.zarr")
     np.testing.assert_array_equal(back.data, data[..., :3])
     if count == 4:

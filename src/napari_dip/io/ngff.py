@@ -190,8 +190,10 @@ def _models(group: Any) -> Any:
     return yaozarrs.v05 if group.metadata.zarr_format == 3 else yaozarrs.v04
 
 
-def as_stored(header: Header) -> tuple[Header, list[int]]:
+def as_stored(header: Header, opacity: bool = False) -> tuple[Header, list[int]]:
     """Bring axes into the order of OME-Zarr; colours become channels.
+
+    With `opacity` the last sample of a pixel is its opacity.
 
     Returns
     -------
@@ -203,7 +205,9 @@ def as_stored(header: Header) -> tuple[Header, list[int]]:
     header = name_axes(header)
     if "S" in header.axes:
         count = header.shape[header.axes.index("S")]
-        names, colours = _SAMPLES.get(count, ((), ()))
+        # Two and four gray samples would pass for one colour with its opacity.
+        known = opacity or count == 3
+        names, colours = _SAMPLES[count] if known else ((), ())
         header = dataclasses.replace(
             header,
             axes=header.axes.replace("S", "C"),

@@ -287,8 +287,8 @@ def _chunks_of(array: Any, path: Path) -> str:
 # -- writing ----------------------------------------------------------------------
 
 
-def check(header: Header, dtype: np.dtype[Any]) -> None:
-    """Raise if an OME-Zarr cannot hold an image of these axes and this dtype."""
+def check(header: Header) -> None:
+    """Raise if an OME-Zarr cannot hold an image of these axes."""
     _library()
     axes = name_axes(header).axes
     if "S" in axes and "C" in axes:
@@ -301,8 +301,6 @@ def check(header: Header, dtype: np.dtype[Any]) -> None:
             "an OME-Zarr holds the axes T, C, Z, Y and X, each once; the result has "
             f"the axes {header.axes}"
         )
-    if dtype.kind not in "buif":
-        raise InputError(f"an OME-Zarr holds numbers; the result is {dtype}")
 
 
 def write(
@@ -311,6 +309,7 @@ def write(
     header: Header,
     text: str | None = None,
     *,
+    opacity: bool = False,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
 ) -> None:
     """Write an OME-Zarr.
@@ -325,12 +324,14 @@ def write(
         A folder that does not exist.
     data, header, text
         The pixels, their header and the text of their provenance.
+    opacity : bool, default False
+        Whether the last sample of a pixel is its opacity.
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
     """
     group = _create_group(path, header)
-    _write_image(group, data, header, text)
+    _write_image(group, data, header, text, opacity=opacity)
     if labels:
         folder = group.create_group("labels")
         ngff.put_labels(folder, list(labels))
@@ -364,9 +365,11 @@ def _write_image(
     data: NDArray[Any],
     header: Header,
     text: str | None,
+    *,
+    opacity: bool = False,
     is_label: bool = False,
 ) -> None:
-    stored, order = ngff.as_stored(header)
+    stored, order = ngff.as_stored(header, opacity)
     _create_array(group, "0", stored.shape, stored)[...] = data.transpose(order)
     _complete(group, stored, text, is_label)
 
