@@ -150,15 +150,14 @@ def _runs(
     overwrite, checkpoint = results.overwrite, keep.checkpoint
     if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
         overwrite = True  # of the image of the same fit as far as it had come
-    for sources, target in zip(sets, targets, strict=True):
-        check_target(target, [*sources.values(), *others], overwrite)
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
         deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     for sources, target, place in zip(sets, targets, deviations, strict=True):
+        read = [*sources.values(), *others]
+        check_target(target, read, overwrite)
         if place is not None:
-            read = [*sources.values(), *others]
             check_target(place, read, overwrite, "uncertainty")
         outputs = {
             "output": target,
