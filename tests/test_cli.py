@@ -1,5 +1,6 @@
 """Files in, files out, one line on stdout, and an exit code that tells the truth."""
 
+import contextlib
 import dataclasses
 import errno
 import importlib.util
@@ -292,21 +293,6 @@ def test_new_task_needs_no_code_here(call, noisy, tmp_path, monkeypatch):
     assert made["inputs"]["mask"]["file"] == "mask.png"
 
 
-def test_help_and_version_do_without_torch():
-    code = (
-        "import sys\n"
-        "from napari_dip.cli import main\n"
-        "for arguments in (['--help'], ['denoise', '--help'], ['--version']):\n"
-        "    assert main(arguments) == 0\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"napari-dip {napari_dip.__version__}\n")
-
-
 # -- what is refused --------------------------------------------------------------
 
 
@@ -385,6 +371,65 @@ def test_outputs_that_cannot_be_written(call, noisy, tmp_path):
     same = call("denoise", noisy, noisy, "-o", tmp_path / "folder")
     refused(same, 2, "same name")
     refused(call("denoise", noisy, noisy, "-o", output), 2, "must be a folder")
+
+
+def test_folder_in_place_of_a_file_is_refused_before_the_fit(call, noisy, tmp_path):
+    output = tmp_path / "out.tif"
+    again = ("denoise", noisy, "-o", output, "--overwrite")
+    for name in ("save-weights", "checkpoint"):
+        folder = tmp_path / f"{name}.safetensors"
+        folder.mkdir()
+        result = call(*again, f"--{name}", folder)
+        refused(result, 2, f"{name} must be a file; got the folder")
+    store = tmp_path / "a.zarr"
+    store.mkdir()
+    result = call(*again, "--uncertainty", store)
+    refused(result, 2, "uncertainty must be a new folder or a Zarr store; got")
+    for options in ((), ("--overwrite",)):
+        result = call("denoise", noisy, "-o", store, *options)
+        refused(result, 2, "output must be a new folder or a Zarr store; got")
+    assert not output.exists()
+    table = tmp_path / "a.csv"
+    table.mkdir()
+    result = call("noise-impedance", noisy, "-o", table, "--overwrite")
+    refused(result, 2, "output must be a file; got the folder")
+
+
+def test_a_folder_for_results_is_offered_where_it_is_taken(call, tmp_path):
+    commands = {"denoise": True, "replay": True, "sample-prior": False}
+    commands |= {"psf microscope": False, "psf beads": False}
+    for command, taken in commands.items():
+        code, text, _ = call(*command.split(), "--help")
+        assert code == 0
+        assert ("or a folder" in " ".join(text.replace("│", " ").split())) == taken
+    result = call("sample-prior", "-o", tmp_path / "new")
+    refused(result, 2, "output must end in .ome.tif")
+
+
+@pytest.mark.parametrize("name", ["[1] cells.tif", "[1].tif", "{a}.tif"])
+def test_names_that_look_like_json(call, noisy, tmp_path, name):
+    path, output = tmp_path / name, tmp_path / "out"
+    path.write_bytes(noisy.read_bytes())
+    with contextlib.chdir(tmp_path):
+        assert call("denoise", name, "-o", "out", *SHORT, "--quiet")[0] == 0
+        assert call("replay", output / name, name, "-o", "again.tif")[0] == 0
+        batch = call("batch", "denoise", name, "-o", "batch", *SHORT, "--quiet")
+    assert batch == (0, "", "")
+    assert (tmp_path / "batch" / name).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_links_in_a_circle(call, noisy, tmp_path):
+    link = tmp_path / "link.tif"
+    link.symlink_to(link)
+    read = call("denoise", link, "-o", tmp_path / "out.tif")
+    refused(read, 1, f"{link} cannot be read: Too many levels of symbolic links")
+    refused(call("denoise", noisy, "-o", link), 2, "exists")
+    code, _, err = call("batch", "denoise", tmp_path, "-o", tmp_path / "out", *SHORT)
+    assert code == 1
+    assert err.endswith("2 images: 1 done, 1 failed\n")
+    assert call("denoise", noisy, "-o", link, "--overwrite", *SHORT)[0] == 0
+    assert not link.is_symlink()
 
 
 def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch):

@@ -133,7 +133,7 @@ def test_the_diameter_takes_the_pixel_size_of_the_file(tmp_path, beads):
     np.testing.assert_allclose(files.read(out).data, expected, atol=1e-6)
 
 
-def test_deconvolve_tells_of_other_pixels(tmp_path, beads, capsys):
+def test_deconvolve_tells_of_other_pixels(tmp_path, beads, small_fits, capsys):
     psf = tmp_path / "psf.tif"
     make = ["psf", "microscope", *OPTICS, "--pixel-size", "0.1", "--shape", "9,9"]
     assert cli.main([*make, "-o", str(psf)]) == 0

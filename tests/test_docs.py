@@ -17,7 +17,7 @@ import napari_dip
 from napari_dip.cli.commands import app
 from napari_dip.cli.options import values_of
 from napari_dip.io import files
-from napari_dip.tasks import windows
+from napari_dip.tasks import shared, windows
 from napari_dip.tasks.run import TASKS, get
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +44,7 @@ def with_code(language):
 def short(monkeypatch, small_fits):
     """Make every fit of a task end after two iterations."""
     monkeypatch.setattr(windows, "WINDOWS", 4)
+    monkeypatch.setattr(shared, "COARSE", 0)
     # A page adds a task and a reader, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
     monkeypatch.setattr(files, "_READERS", {**files._READERS})

@@ -16,7 +16,7 @@ from scipy.fft import dctn
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import files, limits, raster
-from napari_dip.io.image import Header, Image, JpegTables
+from napari_dip.io.image import Header, Image, JpegTables, split_opacity
 
 MADE = {
     "software": "napari-dip",
@@ -93,7 +93,10 @@ def test_other_programs_read_the_metadata_of_our_png_of_16_bits(tmp_path, rng, s
     header = Header("PNG", shape, np.dtype("u2"), "YXS"[: len(shape)])
     header = dataclasses.replace(header, profile=b"a profile")
     data = numbers(rng, shape, "u2")
-    files.write(path, data, Image(data, header), {**MADE, "size": "µm" * 10_000})
+    image = Image(data, header)
+    if shape[-1] == 4:
+        image = split_opacity(data, header)
+    files.write(path, image.data, image, {**MADE, "size": "µm" * 10_000})
     with Pillow.open(path) as image:
         image.load()
         assert json.loads(image.text[raster.KEYWORD])["size"] == "µm" * 10_000
@@ -533,6 +536,82 @@ def test_resolutions_that_are_not_written_are_told(tmp_path, rng, ending):
     with files.writing(tmp_path / f"parts{ending}", data.shape, data.dtype, like) as to:
         to[:, :] = data
     assert [note.split(";")[0] for note in to.notes] == expected
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_gray_samples_do_not_become_opacity(tmp_path, count, ending, dtype):
+    data = np.random.default_rng(0).integers(0, 255, (20, 24, count)).astype(dtype)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", data, **options)
+    image = files.read(tmp_path / "a.tif")
+    files.write(tmp_path / f"b{ending}", image.data, image)
+    back = files.read(tmp_path / f"b{ending}")
+    if "C" in back.header.axes:  # OME-Zarr knows channels only
+        data = np.moveaxis(data, -1, 0)
+    np.testing.assert_array_equal(back.data, data)
+    assert back.alpha is None
+    with files.writing(tmp_path / f"c{ending}", image.data.shape, dtype, image) as out:
+        out[...] = image.data
+    np.testing.assert_array_equal(files.read(tmp_path / f"c{ending}").data, data)
+    with pytest.raises(InputError, match="a PNG holds one image of shape"):
+        files.write(tmp_path / "b.png", image.data.astype("u1"), image)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".png", ".zarr"])
+def test_four_values_of_an_array_are_colour_and_opacity(tmp_path, ending):
+    data = np.random.default_rng(0).integers(0, 255, (20, 24, 4), "u1")
+    files.write(tmp_path / f"a{ending}", data)
+    image = files.read(tmp_path / f"a{ending}")
+    np.testing.assert_array_equal(image.data, data[..., :3])
+    np.testing.assert_array_equal(image.alpha, data[..., 3])
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
+@pytest.mark.parametrize("shape", [(2, 20, 1), (2, 1, 20), (5, 1, 1)])
+def test_planes_of_one_row_or_column(tmp_path, ending, shape):
+    data = np.random.default_rng(0).random(shape, "f4")
+    like = Image(data, Header("array", shape, data.dtype, "ZYX", scale=(2, 1, 1)))
+    files.write(tmp_path / f"a{ending}", data, like)
+    back = files.read(tmp_path / f"a{ending}")
+    assert (back.header.axes, back.header.notes) == ("ZYX", ())
+    np.testing.assert_array_equal(back.data, data)
+
+
+def test_names_of_what_cannot_be_written(tmp_path):
+    data = np.ones((2, 8, 9), "u1")
+    names, scale = ("GFP\0", "\ud800<µ>\x1b"), (None, np.float32(0.5), 0.25)
+    units = (None, "µm", "µm")
+    like = Image(data, Header("a", data.shape, data.dtype, "CYX", scale, units, names))
+    for ending in (".ome.tif", ".tif", ".zarr"):
+        files.write(tmp_path / f"a{ending}", data, like)
+        header = files.read_header(tmp_path / f"a{ending}")
+        assert (header.axes, header.scale) == ("CYX", like.header.scale)
+        assert header.channel_names == ("GFP", "<µ>")
+
+
+@pytest.mark.parametrize("ending", files.OUTPUTS)
+def test_what_is_no_image_is_not_written(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    with pytest.raises(InputError, match="must be numbers that are not complex; got"):
+        files.write(path, np.ones((8, 9), "c8"))
+    with pytest.raises(FileError, match=r"empty image of shape \(0, 9\)"):
+        files.write(path, np.ones((0, 9), "u1"))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [files.read, files.read_header, files.open_image])
+def test_series_that_is_not_there(tmp_path, read):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for side in (8, 9):
+            tif.write(np.ones((side, side), "u1"))
+    for number in (2, -1):
+        with pytest.raises(FileError, match=f"holds 2 images; got series {number}"):
+            read(tmp_path / "a.tif", number)
+    files.write(tmp_path / "a.png", np.ones((8, 8), "u1"))
+    with pytest.raises(InputError, match=r"series is of a TIFF; got 0 for a\.png"):
+        read(tmp_path / "a.png", 0)
 
 
 def test_file_is_closed_when_its_arrays_are_gone(tmp_path, written):

@@ -605,3 +605,17 @@ def test_ome_tiff_of_broken_xml(tmp_path):
     image = check_header(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, STACK[0])
     assert "does not fit" in image.header.notes[0]
+
+
+@pytest.mark.parametrize("wrong", ['SizeX="40" SizeY="48"', 'SizeX="48" SizeY="0"'])
+def test_ome_tiff_of_another_size_than_it_says(tmp_path, wrong):
+    text = (
+        f'<OME xmlns="{OME}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        f'DimensionOrder="XYCZT" Type="uint16" SizeC="{len(STACK)}" SizeZ="1" '
+        f'SizeT="1" {wrong}><TiffData/></Pixels></Image></OME>'
+    )
+    options = {"description": text, "photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, **options)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert "does not fit its planes; they were read" in image.header.notes[0]

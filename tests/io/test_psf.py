@@ -5,7 +5,7 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.io.image import Header
-from napari_dip.io.psf import optics_of, sampled_steps, size_warning, steps
+from napari_dip.io.psf import optics_of, size_warning, steps
 
 
 def header(axes, scale, units):
@@ -45,6 +45,6 @@ def test_step_of_a_plane_is_not_compared():
 
     stack, plane = stored(9), stored(1)
     assert steps(plane)["z"] == 1
-    assert sampled_steps(plane) == {"y": 0.1, "x": 0.1}
-    assert sampled_steps(stack) == {"z": 0.5, "y": 0.1, "x": 0.1}
-    assert size_warning(sampled_steps(stack), sampled_steps(plane)) is None
+    assert steps(plane, 2) == {"y": 0.1, "x": 0.1}
+    assert steps(stack, 2) == {"z": 0.5, "y": 0.1, "x": 0.1}
+    assert size_warning(steps(stack, 2), steps(plane, 2)) is None

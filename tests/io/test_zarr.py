@@ -15,7 +15,7 @@ from napari_dip import cli
 from napari_dip.cli.output import WRONG_ARGUMENTS
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, zarr
-from napari_dip.io.image import Header, Image
+from napari_dip.io.image import Header, Image, split_opacity
 
 VERSIONS = ("0.4", "0.5")
 
@@ -111,7 +111,10 @@ def test_axes_scale_units_names_and_colours_are_kept(tmp_path, rng, version):
 @pytest.mark.parametrize("count", [3, 4])
 def test_colours_are_colours_again(tmp_path, rng, count):
     data = numbers(rng, (2, 20, 33, count), "u1")
-    files.write(tmp_path / "image.zarr", data, Image(data, header(data, "TYXS")))
+    image = Image(data, header(data, "TYXS"))
+    if count == 4:
+        image = split_opacity(data, image.header)
+    files.write(tmp_path / "image.zarr", image.data, image)
     back = files.read(tmp_path / "image.zarr")
     np.testing.assert_array_equal(back.data, data[..., :3])
     if count == 4:
@@ -152,6 +155,8 @@ def test_labels_lie_beside_their_image(tmp_path, rng):
     np.testing.assert_array_equal(back.data, cells)
     assert (back.header.scale, back.header.provenance) == ((2.0, 2.0), MADE)
     assert zarr.label_paths(path / "labels" / "cells") == {}
+    library.open_group(path / "labels").attrs["labels"] = ["gone", "cells"]
+    assert list(zarr.label_paths(path)) == ["cells"]
     told = library.open_group(path / "labels" / "cells").attrs
     assert told["image-label"]["source"] == {"image": "../../"}
 
@@ -322,6 +327,23 @@ def test_axes_in_another_order_are_sorted(tmp_path, rng):
     np.testing.assert_array_equal(lazy, back.data)
 
 
+@pytest.mark.parametrize("omero", [[1], {"channels": "ab"}, {"channels": [1, 2]}])
+def test_channels_that_say_nothing(tmp_path, rng, omero):
+    data = numbers(rng, (2, 20, 33))
+    told = {**multiscales(axes_of("cyx")), "omero": omero}
+    image = files.read(store(tmp_path / "a.zarr", data, told))
+    np.testing.assert_array_equal(image.data, data)
+    assert image.header.channel_names == image.header.channel_colours == ()
+
+
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_array_that_is_no_image(tmp_path, shape):
+    library.create_array(tmp_path / "a.zarr", shape=shape, dtype="u1")
+    for read in (files.read, files.read_header, files.open_levels):
+        with pytest.raises(FileError, match=r"a\.zarr holds an array of shape \("):
+            read(tmp_path / "a.zarr")
+
+
 def test_array_without_metadata(tmp_path, rng):
     data = numbers(rng, (5, 20, 33))
     library.create_array(tmp_path / "a.zarr", data=data.byteswap(), zarr_format=2)
@@ -402,8 +424,13 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
         ({"plate": {}}, "wells of a plate"),
         (multiscales(axes_of("zyx")), "one for every dimension"),
         (multiscales(axes_of("zx")), "must have the axes y and x"),
-        ({"multiscales": []}, "IndexError"),
-        (multiscales(axes_of("yx"), datasets=[{"path": "nonesuch"}]), "KeyError"),
+        ({"multiscales": []}, "no image with the metadata of OME-Zarr"),
+        (multiscales(axes_of("yx"), datasets=[]), "a.zarr holds an image of no res"),
+        (
+            multiscales(axes_of("yx"), datasets=[{"path": "nonesuch"}]),
+            "a.zarr is damaged: it speaks of an array 'nonesuch'",
+        ),
+        ({"labels": ["cells"]}, r"holds labels; name one in it, such as .*cells"),
         (multiscales(axes_of("yx"), datasets="0"), "cannot be read"),
         (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "input_value=3"),
     ],
@@ -597,7 +624,7 @@ def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
-def test_commands_on_stores(tmp_path, noisy, capsys):
+def test_commands_on_stores(tmp_path, noisy, small_fits, capsys):
     output, again = tmp_path / "out.ome.zarr", tmp_path / "again.ome.zarr"
     assert run("denoise", noisy, "-o", output, *SHORT) == 0
     back = files.read(output)
@@ -616,7 +643,7 @@ def test_commands_on_stores(tmp_path, noisy, capsys):
     assert told["provenance"]["task"] == "denoise"
 
 
-def test_stores_into_a_folder(tmp_path, noisy):
+def test_stores_into_a_folder(tmp_path, noisy, small_fits):
     assert run("denoise", noisy, "-o", tmp_path / "results", *SHORT) == 0
     assert files.read_header(tmp_path / "results" / noisy.name).provenance
 

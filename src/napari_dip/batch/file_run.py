@@ -19,7 +19,7 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
 from napari_dip.io.masks import mask_of, psf_of
-from napari_dip.io.psf import sampled_steps, size_warning, steps, z_spacing
+from napari_dip.io.psf import size_warning, steps, z_spacing
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import cast, without_single_axes
 from napari_dip.tasks.forecast import count_parts
@@ -256,7 +256,7 @@ class FileRun:
             elif name == "psf":
                 data = psf_of(image, self.sources[name].name)
                 if like is not None:
-                    sizes = map(sampled_steps, (like.header, image.header))
+                    sizes = steps(like.header, 2), steps(image.header, 2)
                     note = size_warning(*sizes)
             if image is not like:
                 shape = None if like is None else like.data.shape

@@ -66,8 +66,9 @@ def find(
         base, paths = _files(given, recursive)
         if not paths:
             raise InputError(f"{given} holds no image; accepted are {_accepted()}")
-        place = output.resolve()
-        outside = [p for p in paths if place not in (p.resolve(), *p.resolve().parents)]
+        place = atomic.without_links(output)
+        ends = [(path, atomic.without_links(path)) for path in paths]
+        outside = [path for path, end in ends if place not in (end, *end.parents)]
         if not outside:
             raise InputError(
                 f"output must be another folder than that of the images; {given} holds "

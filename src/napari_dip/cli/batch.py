@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,41 +79,17 @@ def batch_app(tasks: list[Task]) -> App:
 
 def _command(task: Task) -> Callable[..., int]:
     """Return the command for a task."""
-    first, *others = task.files
 
     def command(
         *inputs: Path,
         results: Results,
-        recursive: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
-        weights: Path | None = None,
-        share: bool | None = None,
         **given: Any,
     ) -> int:
-        from napari_dip.batch import manifest
-        from napari_dip.batch.folder import find
-        from napari_dip.batch.run import Batch, one_by_one
-        from napari_dip.io import atomic
+        from napari_dip.batch.run import one_by_one
 
-        if not inputs:
-            raise InputError("batch needs a folder, a pattern or files")
-        paths = {name: given.pop(name).absolute() for name in others}
-        objects = {name: given.pop(name) for name in task.objects}
-        values = values_of(task.recipe, given)
-        if share is False:
-            values["share"] = "no"
-        recipe = task.recipe(**values)  # raises before any file is read
-        if share:
-            check_share(task, recipe, weights)
-        check_folder(results.output)
-        atomic.refuse_inside_store(results.output / manifest.NAME)
-        output = results.output.absolute()
-        sources = [path.absolute() for path in inputs]
-        items = find(first, sources, paths, output, recursive=recursive)
-        weights = weights and weights.absolute()
-        overwrite, share = results.overwrite, bool(share)
-        batch = Batch(task, values, items, output, objects, overwrite, weights, share)
+        batch = _batch(task, inputs, results, **given)
         if workers is None and scheduler is None:
             return _report(batch, one_by_one(progress=not results.quiet), results)
         from napari_dip.batch.cluster import on_cluster
@@ -133,6 +109,52 @@ def _command(task: Task) -> Callable[..., int]:
         keyword("weights", Weights, None),
     ]
     return command_of(command, task.recipe, parameters, FolderResults)
+
+
+def _batch(
+    task: Task,
+    inputs: Sequence[Path],
+    results: Results,
+    *,
+    recursive: bool = False,
+    weights: Path | None = None,
+    share: bool | None = None,
+    **given: Any,
+) -> Batch:
+    """Return the batch that a command asks for.
+
+    All that can be wrong with its options is found before any file is read.
+    """
+    from napari_dip.batch import manifest
+    from napari_dip.batch.folder import find
+    from napari_dip.batch.run import Batch
+    from napari_dip.io import atomic
+
+    if not inputs:
+        raise InputError("batch needs a folder, a pattern or files")
+    first, *others = task.files
+    paths = {name: given.pop(name).absolute() for name in others}
+    objects = {name: given.pop(name) for name in task.objects}
+    values = values_of(task.recipe, given)
+    if share is False:
+        values["share"] = "no"
+    recipe = task.recipe(**values)
+    if share:
+        check_share(task, recipe, weights)
+    check_folder(results.output)
+    atomic.refuse_inside_store(results.output / manifest.NAME)
+    output = results.output.absolute()
+    sources = [path.absolute() for path in inputs]
+    return Batch(
+        task,
+        values,
+        find(first, sources, paths, output, recursive=recursive),
+        output,
+        objects,
+        results.overwrite,
+        weights and weights.absolute(),
+        bool(share),
+    )
 
 
 def check_share(task: Task, recipe: Recipe, weights: Path | None) -> None:

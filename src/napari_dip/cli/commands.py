@@ -66,6 +66,8 @@ def app() -> App:
         help_format="plaintext",
         group_commands="Other commands",
         group_parameters=PARAMETERS,
+        # Names of files may begin with a bracket.
+        default_parameter=Option(json_list=False),
     )
     tasks = Group("Tasks", sort_key=0)
     from_files = [task for task in map(get, TASKS) if task.from_files]
@@ -148,15 +150,14 @@ def _runs(
     overwrite, checkpoint = results.overwrite, keep.checkpoint
     if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
         overwrite = True  # of the image of the same fit as far as it had come
-    for sources, target in zip(sets, targets, strict=True):
-        check_target(target, [*sources.values(), *others], overwrite)
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
         deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     for sources, target, place in zip(sets, targets, deviations, strict=True):
+        read = [*sources.values(), *others]
+        check_target(target, read, overwrite)
         if place is not None:
-            read = [*sources.values(), *others]
             check_target(place, read, overwrite, "uncertainty")
         outputs = {
             "output": target,

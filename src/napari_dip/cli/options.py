@@ -93,22 +93,13 @@ def output_path(_: Any, tokens: Sequence[Token]) -> Path:
         path.exists()
     except OSError as error:
         raise InputError(f"{name} cannot be written: {error.strerror}") from error
-    if path.resolve() == path.resolve().parent:
+    place = os.path.realpath(path)
+    if place == os.path.dirname(place):
         raise InputError(f"{name} must not be the root folder; got {text}")
     return path
 
 
-_Output = Annotated[
-    Path,
-    Option(
-        name=["--output", "-o"],
-        group=FILES,
-        converter=output_path,
-        help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one that "
-        "is there, a name without an ending, or any name where there are several "
-        "inputs.",
-    ),
-]
+OUTPUT = Option(name=["--output", "-o"], group=FILES, converter=output_path)
 Overwrite = Annotated[
     bool, Option(group=FILES, **FLAG, help="Replace files that are there.")
 ]
@@ -127,10 +118,28 @@ Quiet = Annotated[
 class Results:
     """Options of the results of a command: where they go and how they are reported."""
 
-    output: _Output
+    output: Annotated[
+        Path,
+        OUTPUT,
+        Option(
+            help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one "
+            "that is there, a name without an ending, or any name where there are "
+            "several inputs."
+        ),
+    ]
     overwrite: Overwrite = False
     json: Json = False
     quiet: Quiet = False
+
+
+@Option(name="*")
+@dataclass(frozen=True)
+class FileResults(Results):
+    """Options of a result that has no image whose name it could have in a folder."""
+
+    output: Annotated[
+        Path, OUTPUT, Option(help="File to write (.ome.tif, .tif, .ome.zarr or .png).")
+    ]
 
 
 @Option(name="*")
@@ -140,12 +149,8 @@ class FolderResults(Results):
 
     output: Annotated[
         Path,
-        Option(
-            name=["--output", "-o"],
-            group=FILES,
-            converter=output_path,
-            help="Folder for the results, which have the names of the files.",
-        ),
+        OUTPUT,
+        Option(help="Folder for the results, which have the names of the files."),
     ]
 
 
@@ -404,34 +409,38 @@ def check_target(
 def check_apart(outputs: Mapping[str, Path]) -> None:
     """Raise if two outputs, given by their names, are one, or one holds another."""
     for (name, path), (other, there) in itertools.combinations(outputs.items(), 2):
-        one, two = path.resolve(), there.resolve()
-        same = path.exists() and there.exists() and path.samefile(there)
-        if same or one in (two, *two.parents) or two in one.parents:
+        if _holds(path, there) or _holds(there, path):
             raise InputError(
                 f"{name} and {other} must be two files, neither in the other; got "
                 f"{path} and {there}"
             )
 
 
+def _holds(one: Path, other: Path) -> bool:
+    """Return whether two paths are of one file, or the second lies in the first."""
+    from napari_dip.io.atomic import without_links
+
+    if one.exists() and other.exists() and one.samefile(other):
+        return True
+    place = without_links(other)
+    return without_links(one) in (place, *place.parents)
+
+
 def check_place(
     target: Path, sources: Sequence[Path], overwrite: bool, name: str = "output"
 ) -> None:
     """Raise if there is a file already, or the folder cannot be written to."""
-    from napari_dip.io import atomic
+    from napari_dip.io import atomic, files
 
     atomic.refuse_inside_store(target)
-    place = target.resolve()
-    for source in sources:
-        here = source.resolve()
-        same = target.exists() and source.exists() and target.samefile(source)
-        if same or place in (here, *here.parents):
-            raise InputError(
-                f"{name} must not be one of the inputs, nor hold one; got {target}"
-            )
+    if any(_holds(target, source) for source in sources):
+        raise InputError(
+            f"{name} must not be one of the inputs, nor hold one; got {target}"
+        )
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise InputError(f"{name} must be a regular file; got {target}")
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists; --overwrite replaces it")
+    store = target.name.lower().endswith(files.FOLDERS)
+    atomic.refuse_existing(target, overwrite, folder=store, name=name)
     check_folder(target.parent, name)
 
 

@@ -10,13 +10,14 @@ from cyclopts import Parameter as Option
 
 from napari_dip.cli.options import (
     FILES,
+    OUTPUT,
+    FileResults,
     Overwrite,
     Quiet,
     Results,
     check_place,
     check_target,
     command_of,
-    output_path,
     values_of,
 )
 from napari_dip.cli.output import put
@@ -38,7 +39,7 @@ def sample_prior(*, results: Results, **given: Any) -> int:
     return draw(parameters, results)
 
 
-command_of(sample_prior, SampleParameters)
+command_of(sample_prior, SampleParameters, results=FileResults)
 
 
 def draw(parameters: SampleParameters, results: Results) -> int:
@@ -65,10 +66,8 @@ def noise_impedance(  # noqa: D103  # see below
     *,
     output: Annotated[
         Path,
+        OUTPUT,
         Option(
-            name=["--output", "-o"],
-            group=FILES,
-            converter=output_path,
             help="File to write: .csv for numbers; .png, .svg or .pdf for a plot, "
             "which needs matplotlib.",
         ),

@@ -13,6 +13,7 @@ from cyclopts import Parameter as Option
 from napari_dip.cli.options import (
     FILES,
     PARAMETERS,
+    FileResults,
     Results,
     check_target,
     command_of,
@@ -91,8 +92,8 @@ def beads(
     return average(file, values, results)
 
 
-command_of(microscope, MicroscopeParameters)
-command_of(beads, BeadParameters)
+command_of(microscope, MicroscopeParameters, results=FileResults)
+command_of(beads, BeadParameters, results=FileResults)
 
 
 def compute(parameters: MicroscopeParameters, results: Results) -> int:

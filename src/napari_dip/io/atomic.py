@@ -48,7 +48,7 @@ def replacing(
     """
     refuse_existing(path, overwrite, folder=folder)
     if folder:
-        path = path.resolve()
+        path = without_links(path)
     name = f"{_stem(path)}.{secrets.token_hex(4)}"
     lock, temporary, previous = (path.with_name(name + end) for end in _ENDS)
     try:
@@ -166,14 +166,21 @@ def _stem(path: Path) -> str:
 
 def refuse_inside_store(path: Path) -> None:
     """Raise if `path` lies in a Zarr store, which it would make invalid."""
-    for folder in path.resolve().parents:
+    for folder in without_links(path).parents:
         if is_zarr(folder):
             raise InputError(
                 f"output must not lie inside of a Zarr store; got {path} in {folder}"
             )
 
 
-def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> None:
+def without_links(path: Path) -> Path:
+    """Return where a path leads; that of `Path` raises for links in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def refuse_existing(
+    path: Path, overwrite: bool, *, folder: bool = False, name: str = "output"
+) -> None:
     """Raise if `path` is there and may not be replaced, or is of another kind.
 
     Parameters
@@ -185,12 +192,14 @@ def refuse_existing(path: Path, overwrite: bool, *, folder: bool = False) -> Non
     folder : bool
         Whether the output is the folder of a Zarr store; it may replace nothing but
         another store.
+    name : str
+        What it is the output of, for messages.
     """
     if not folder and path.is_dir():
-        raise InputError(f"output must be a file; got the folder {path}")
+        raise InputError(f"{name} must be a file; got the folder {path}")
     if folder and os.path.lexists(path) and not is_zarr(path):
         raise InputError(
-            f"output must be a new folder or a Zarr store; got {path}, which is none"
+            f"{name} must be a new folder or a Zarr store; got {path}, which is none"
         )
     if not overwrite and os.path.lexists(path):
         raise InputError(f"{path} exists; allow its replacement (--overwrite)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,13 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, limits, raster, tiff, zarr
-from napari_dip.io.image import Header, Image, join_opacity, plain_header
+from napari_dip.io.image import (
+    Header,
+    Image,
+    join_opacity,
+    plain_header,
+    split_opacity,
+)
 from napari_dip.io.provenance import dumps
 from napari_dip.io.regions import Levels, Target
 from napari_dip.machine import free_memory
@@ -35,6 +43,9 @@ OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png
 _LARGE = 1 / 4
 """Part of the free memory above which an image is opened, not read: an image of 16
 bits takes twice that in float32, and its result as much again."""
+
+_NO_TEXT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 does not allow; they end what other programs read."""
 
 FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
@@ -154,6 +165,8 @@ def _by_format(function: str, path: Path, series: int | None = None) -> Any:
     module = _module(path)
     if series is None:
         return getattr(module, function)(path)
+    if module is not tiff:
+        raise InputError(f"series is of a TIFF; got {series} for {path.name}")
     return getattr(tiff, function)(path, series)
 
 
@@ -199,10 +212,13 @@ def check_output(
     its own.
     """
     ending = output_format(path)
+    if dtype.kind not in "buif":
+        raise InputError(f"data must be numbers that are not complex; got {dtype}")
+    limits.check_shape(header, "the result")
     atomic.refuse_inside_store(path)
     atomic.refuse_existing(path, overwrite, folder=ending in FOLDERS)
     if ending in FOLDERS:
-        zarr.check(header, dtype)
+        zarr.check(header)
     elif ending == ".png":
         raster.check_png(header, dtype)
     else:
@@ -224,7 +240,7 @@ def write(
     path : str or Path
         The file to write; its name ends in one of `OUTPUTS`.
     data : ndarray
-        The pixels.
+        The pixels; four values of each are RGB and opacity where there is no `like`.
     like : Image, optional
         The input: gives axes, scale, units, channel names, colour profile and
         opacity.
@@ -242,15 +258,18 @@ def write(
     ending = output_format(path)
     data = np.asarray(data)
     header = _header_of(data.shape, data.dtype, like)
-    image = Image(data, header, None if like is None else like.alpha)
-    check_output(path, header, data.dtype, overwrite=overwrite)
+    if like is None and _is_rgba(header):
+        image = split_opacity(data, header)
+    else:
+        image = Image(data, header, None if like is None else like.alpha)
+    check_output(path, image.header, data.dtype, overwrite=overwrite)
     text = None if provenance is None else dumps(provenance)
     opacity = image.alpha is not None
     data, header = join_opacity(image)
     folder = ending in FOLDERS
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
-            zarr.write(temporary, data, header, text)
+            zarr.write(temporary, data, header, text, opacity=opacity)
             return []
         if ending == ".png":
             return raster.write_png(temporary, data, header, text)
@@ -296,7 +315,8 @@ def writing(
     check_output(path, header, dtype, overwrite=overwrite)
     folder = ending in FOLDERS
     bits = dtype == np.bool_ and not folder
-    if bits or (like is not None and like.alpha is not None):
+    opacity = _is_rgba(header) if like is None else like.alpha is not None
+    if bits or opacity:
         # A TIFF packs single bits, and opacity is in memory as a whole.
         limits.check_size(header, f"{path.name}, which can only be written at once,")
         data = np.zeros(shape, dtype)
@@ -314,10 +334,16 @@ def writing(
         target.finish(None if provenance is None else dumps(provenance))
 
 
+def _is_rgba(header: Header) -> bool:
+    return header.axes.endswith("S") and header.shape[-1] == 4
+
+
 def _header_of(
     shape: tuple[int, ...], dtype: np.dtype[Any], like: Image | None
 ) -> Header:
     """Return the header of a result."""
     if like is None:
         return plain_header(shape, dtype)
-    return like.header.of(np.broadcast_to(np.zeros((), dtype), shape))
+    header = like.header.of(np.broadcast_to(np.zeros((), dtype), shape))
+    names = tuple(_NO_TEXT.sub("", name) for name in header.channel_names)
+    return dataclasses.replace(header, channel_names=names)

@@ -91,7 +91,8 @@ class Header:
 
     def __post_init__(self) -> None:
         unknown = (None,) * len(self.shape)
-        object.__setattr__(self, "scale", self.scale or unknown)
+        scale = tuple(None if step is None else float(step) for step in self.scale)
+        object.__setattr__(self, "scale", scale or unknown)
         object.__setattr__(self, "units", self.units or unknown)
         # One of several equal types, of which Zarr knows only one.
         object.__setattr__(self, "dtype", np.dtype(np.dtype(self.dtype).str))

@@ -57,10 +57,14 @@ def metadata_of(node: Any) -> Mapping[str, Any]:
     return metadata
 
 
-def describe_array(array: Any) -> tuple[list[Any], Header]:
+def describe_array(array: Any, name: str) -> tuple[list[Any], Header]:
     """Describe an array without metadata; version 3 of Zarr can name its axes."""
     from yaozarrs import DimSpec
 
+    if array.ndim < 2:
+        raise FileError(
+            f"{name} holds an array of shape {array.shape}, which is no image"
+        )
     names = getattr(array.metadata, "dimension_names", None) or ()
     header = _header(array, [DimSpec(name=str(name)) for name in names])
     if header is None:
@@ -68,24 +72,29 @@ def describe_array(array: Any) -> tuple[list[Any], Header]:
     return [array], dataclasses.replace(header, format="Zarr")
 
 
-def describe_image(group: Any) -> tuple[list[Any], Header]:
+def describe_image(group: Any, name: str) -> tuple[list[Any], Header]:
     """Return the levels of the first image of a group, and describe it."""
     attributes = group.attrs.asdict()
     ome = metadata_of(group)
     multiscale = ome["multiscales"][0]
-    datasets = multiscale["datasets"][:_LEVELS]
-    levels = [group[dataset["path"]] for dataset in datasets]
+    paths = [dataset["path"] for dataset in multiscale["datasets"][:_LEVELS]]
+    if not paths:
+        raise FileError(f"{name} holds an image of no resolution")
+    for path in paths:
+        if not hasattr(group.get(path), "shape"):
+            raise FileError(f"{name} is damaged: it speaks of an array {path!r}")
+    levels = [group[path] for path in paths]
     dims = _dims(multiscale)
     header = _header(levels[0], dims)
     if header is None:
         raise FileError(
-            "an OME-Zarr image must have the axes y and x, and one for every "
-            f"dimension; got {', '.join(dim.name for dim in dims)} for an array of "
-            f"shape {levels[0].shape}"
+            f"{name} is no OME-Zarr image: it must have the axes y and x, and one for "
+            f"every dimension; got {', '.join(dim.name for dim in dims)} for an array "
+            f"of shape {levels[0].shape}"
         )
     version = ome.get("version", multiscale.get("version", "0.4"))
     header = dataclasses.replace(
-        _with_channels(header, ome.get("omero") or {}),
+        _with_channels(header, ome.get("omero")),
         format=f"{FORMAT}{version}",
         provenance=provenance.checked(attributes.get(_KEY)),
     )
@@ -150,9 +159,12 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
     )
 
 
-def _with_channels(header: Header, omero: Mapping[str, Any]) -> Header:
-    channels = omero.get("channels") or []
-    if len(channels) != header.channels:
+def _with_channels(header: Header, omero: Any) -> Header:
+    """Return a header with what is said of its channels, if that can be understood."""
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    if not isinstance(channels, list) or len(channels) != header.channels:
+        return header
+    if not all(isinstance(channel, Mapping) for channel in channels):
         return header
     names = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(_colour(channel.get("color")) for channel in channels)
@@ -178,8 +190,10 @@ def _models(group: Any) -> Any:
     return yaozarrs.v05 if group.metadata.zarr_format == 3 else yaozarrs.v04
 
 
-def as_stored(header: Header) -> tuple[Header, list[int]]:
+def as_stored(header: Header, opacity: bool = False) -> tuple[Header, list[int]]:
     """Bring axes into the order of OME-Zarr; colours become channels.
+
+    With `opacity` the last sample of a pixel is its opacity.
 
     Returns
     -------
@@ -191,7 +205,9 @@ def as_stored(header: Header) -> tuple[Header, list[int]]:
     header = name_axes(header)
     if "S" in header.axes:
         count = header.shape[header.axes.index("S")]
-        names, colours = _SAMPLES.get(count, ((), ()))
+        # Two and four gray samples would pass for one colour with its opacity.
+        known = opacity or count == 3
+        names, colours = _SAMPLES[count] if known else ((), ())
         header = dataclasses.replace(
             header,
             axes=header.axes.replace("S", "C"),

@@ -112,9 +112,11 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
             raise FileError(f"{path.name} holds no image")
         count = len(file.tif.series)
         file.number = series or 0
-        if file.number >= count:
+        if not 0 <= file.number < count:
             raise FileError(f"{path.name} holds {count} images; got series {series}")
-        if any(" series " in text for text in log):
+        # Of what does not fit tifffile warns, and takes pages for what they are.
+        generic = file.tif.is_ome and file.series.kind == "generic"
+        if any(" series " in text for text in log) or (generic and not file.missing):
             file.notes.append(_UNFIT.format(path.name))
         if series is None and count > 1:
             file.notes.append(f"{path.name} holds {count} images; the first was read")

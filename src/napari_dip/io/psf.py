@@ -10,17 +10,12 @@ ALIKE = 0.02
 """Relative difference of pixel sizes from which on they are not the same."""
 
 
-def steps(header: Header) -> dict[str, float]:
-    """Return the distances of two pixels along z, y and x, in µm, where known."""
-    return _steps(header, 1)
+def steps(header: Header, fewest: int = 1) -> dict[str, float]:
+    """Return the distances of two pixels along z, y and x, in µm, where known.
 
-
-def sampled_steps(header: Header) -> dict[str, float]:
-    """Return `steps` along axes of several pixels; files say one of a plane, too."""
-    return _steps(header, 2)
-
-
-def _steps(header: Header, fewest: int) -> dict[str, float]:
+    Axes of less than `fewest` pixels are left out: files say a distance of planes also
+    where there is one.
+    """
     known = {}
     sides = zip(header.axes, header.shape, header.scale, header.units, strict=True)
     for axis, count, size, unit in sides:

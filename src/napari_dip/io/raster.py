@@ -258,9 +258,9 @@ def _pixels(image: ImageFile, path: Path, header: Header) -> NDArray[Any]:
 
 def check_png(header: Header, dtype: np.dtype[Any]) -> None:
     """Raise if a PNG cannot hold an image of these axes and this dtype."""
-    if header.axes != "YX" and not (header.axes == "YXS" and header.shape[2] in (3, 4)):
+    if header.axes != "YX" and not (header.axes == "YXS" and header.shape[2] == 3):
         raise InputError(
-            "a PNG holds one image of shape (Y, X) or (Y, X, 3 or 4 colours); the "
+            "a PNG holds one image of shape (Y, X) or (Y, X, 3 colours); the "
             f"result has the axes {header.axes} and the shape {header.shape}; write "
             "it to a .tif"
         )

@@ -129,16 +129,12 @@ class Samples:
 
     def header(self, header: Header) -> Header:
         """Return the header of the image; that of the samples has Y, X, S last."""
-        header = dataclasses.replace(
-            header, notes=(*header.notes, *self.notes), lossy=self.lossy
-        )
-        if self.signed:
-            header = dataclasses.replace(header, dtype=np.dtype(np.int16))
-        if self.opacity is not None or self.photometric == PHOTOMETRIC.SEPARATED:
-            shape = (*header.shape[:-1], self.colours + (self.opacity is not None))
-            header = dataclasses.replace(header, shape=shape)
+        dtype = np.dtype(np.int16) if self.signed else header.dtype
+        notes = (*header.notes, *self.notes)
+        header = dataclasses.replace(header, dtype=dtype, notes=notes, lossy=self.lossy)
         if self.opacity is not None:
-            header = without_opacity(header)
+            shape = (*header.shape[:-1], self.colours + 1)
+            header = without_opacity(dataclasses.replace(header, shape=shape))
         if self.photometric == PHOTOMETRIC.SEPARATED:
             header = dataclasses.replace(header, shape=(*header.shape[:-1], 3))
         if self.tables is not None:

@@ -318,21 +318,22 @@ def _options(
     notes : list of str
         What the file does not keep.
     """
-    colour = header.axes.endswith("S")
+    colours = header.shape[-1] - opacity if header.axes.endswith("S") else 0
     options: dict[str, Any] = {
         "software": text if text is not None else "napari-dip",
-        "photometric": "rgb" if colour and header.shape[-1] in (3, 4) else "minisblack",
+        # Four gray samples would pass for a colour with its opacity.
+        "photometric": "rgb" if colours == 3 else "minisblack",
         "ome": ome,
     }
     if opacity:
         options["extrasamples"] = ["unassalpha"]
     named = name_axes(header)
     order = list(range(len(header.shape)))
-    if not ome and tiff_metadata.fits_imagej(named):
+    if not ome and tiff_metadata.fits_imagej(named, colours):
         order = [named.axes.index(a) for a in "TZCYXS" if a in named.axes]
         described, left_out = tiff_metadata.for_imagej(named, order)
     else:
-        options["planarconfig"] = "contig" if colour else None
+        options["planarconfig"] = "contig" if colours else None
         if ome:
             described, left_out = tiff_metadata.for_ome(named)
         else:

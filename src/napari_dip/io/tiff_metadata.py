@@ -217,15 +217,19 @@ def _signed(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def fits_imagej(header: Header) -> bool:
-    """Return whether ImageJ knows axes and type of an image of its size."""
+def fits_imagej(header: Header, colours: int) -> bool:
+    """Return whether ImageJ knows axes and type of an image of its size.
+
+    `colours` are the samples of a pixel that are no opacity, 0 without such an axis.
+    """
     letters = set(header.axes)
-    colour = "S" in letters
     return (
         header.dtype in _IMAGEJ_TYPES
         and letters <= set("TZCYXS")
         and len(letters) == len(header.axes)
-        and (not colour or (header.dtype == np.uint8 and header.shape[-1] in (3, 4)))
+        and (not colours or (header.dtype == np.uint8 and colours == 3))
+        # A last axis of one element is taken for samples.
+        and header.shape[header.axes.index("X")] > 1
         and limits.nbytes(header) < _CLASSIC_TIFF
     )
 

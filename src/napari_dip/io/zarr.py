@@ -113,9 +113,9 @@ def label_paths(path: Path) -> dict[str, Path]:
         group = stored.node
         if _is_array(group) or "labels" not in group:
             return {}
-        names = ngff.metadata_of(group["labels"]).get("labels", [])
-        folder = path / group.path / "labels"
-        return {str(name): folder / str(name) for name in names}
+        labels, folder = group["labels"], path / group.path / "labels"
+        names = map(str, ngff.metadata_of(labels).get("labels", []))
+        return {name: folder / name for name in names if name in labels}
 
 
 def image_paths(path: Path) -> list[Path]:
@@ -175,7 +175,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
         opened = bounded_store(path)
         node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = ngff.describe_array if _is_array(node) else ngff.describe_image
-        levels, header = describe(node)
+        levels, header = describe(node, path.name)
         for level in levels:
             opened.chunks[level.path] = _checked_chunks(level, path)
         notes = (*header.notes, *notes)
@@ -206,7 +206,7 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     if _is_array(node):
         return node, ()
     ome = ngff.metadata_of(node)
-    if "multiscales" in ome:
+    if ome.get("multiscales"):
         count = len(ome["multiscales"])
         note = f"{path.name} holds {count} images; the first was read"
         return node, (note,) if count > 1 else ()
@@ -219,6 +219,9 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         first = next(_fields(node), "")
         where = f", such as {path / first}" if first else ""
         raise FileError(f"{path.name} holds the {kind}; name one image in it{where}")
+    if ome.get("labels"):
+        label = path / str(ome["labels"][0])
+        raise FileError(f"{path} holds labels; name one in it, such as {label}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
 
 
@@ -284,8 +287,8 @@ def _chunks_of(array: Any, path: Path) -> str:
 # -- writing ----------------------------------------------------------------------
 
 
-def check(header: Header, dtype: np.dtype[Any]) -> None:
-    """Raise if an OME-Zarr cannot hold an image of these axes and this dtype."""
+def check(header: Header) -> None:
+    """Raise if an OME-Zarr cannot hold an image of these axes."""
     _library()
     axes = name_axes(header).axes
     if "S" in axes and "C" in axes:
@@ -298,8 +301,6 @@ def check(header: Header, dtype: np.dtype[Any]) -> None:
             "an OME-Zarr holds the axes T, C, Z, Y and X, each once; the result has "
             f"the axes {header.axes}"
         )
-    if dtype.kind not in "buif":
-        raise InputError(f"an OME-Zarr holds numbers; the result is {dtype}")
 
 
 def write(
@@ -308,6 +309,7 @@ def write(
     header: Header,
     text: str | None = None,
     *,
+    opacity: bool = False,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
 ) -> None:
     """Write an OME-Zarr.
@@ -322,12 +324,14 @@ def write(
         A folder that does not exist.
     data, header, text
         The pixels, their header and the text of their provenance.
+    opacity : bool, default False
+        Whether the last sample of a pixel is its opacity.
     labels : mapping, optional
         Label images on the pixels of the image: for each name the pixels, their
         header and their provenance.
     """
     group = _create_group(path, header)
-    _write_image(group, data, header, text)
+    _write_image(group, data, header, text, opacity=opacity)
     if labels:
         folder = group.create_group("labels")
         ngff.put_labels(folder, list(labels))
@@ -361,9 +365,11 @@ def _write_image(
     data: NDArray[Any],
     header: Header,
     text: str | None,
+    *,
+    opacity: bool = False,
     is_label: bool = False,
 ) -> None:
-    stored, order = ngff.as_stored(header)
+    stored, order = ngff.as_stored(header, opacity)
     _create_array(group, "0", stored.shape, stored)[...] = data.transpose(order)
     _complete(group, stored, text, is_label)
 

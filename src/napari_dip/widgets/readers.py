@@ -138,7 +138,7 @@ def _layer(path: Path, name: str, labels: bool = False) -> LayerData:
         labels = labels or header.dtype.name in _LABEL_TYPES
     if labels and header.dtype.kind in "bui":
         return data, _keywords(header, name, apart=""), "labels"
-    if header.axes.endswith("S") and header.shape[-1] not in (3, 4):
+    if header.axes.endswith("S") and header.shape[-1] != 3:
         # More samples than a colour has are channels, and so are fewer.
         letter = "Q" if "C" in header.axes else "C"
         header = dataclasses.replace(header, axes=header.axes[:-1] + letter)

@@ -176,7 +176,7 @@ def _write_with_labels(
 ) -> None:
     """Write an image and the labels of its pixels into one OME-Zarr."""
     header = name_axes(image.header)
-    zarr.check(header, image.data.dtype)
+    zarr.check(header)
     places = dict(zip(header.axes, header.shape, strict=True))
     for layer in labels:
         named = name_axes(layer.header)
@@ -194,7 +194,8 @@ def _write_with_labels(
     }
     text = _dumps(image.provenance)
     with atomic.replacing(target, overwrite=overwrite, folder=True) as temporary:
-        zarr.write(temporary, image.data, header, text, labels=inside)
+        opacity = header.axes[-1] == "S" and header.shape[-1] == 4
+        zarr.write(temporary, image.data, header, text, opacity=opacity, labels=inside)
 
 
 def _dumps(values: dict[str, Any] | None) -> str | None:
