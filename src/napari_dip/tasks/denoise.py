@@ -109,12 +109,16 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     not: fitted together, the one would be restored as the other.  Channels with like
     noise are of one kind.
     """
-    usable = plane.noisy
-    levels = plane_model(plane, recipe.noise, recipe.sigma).level(plane.values, usable)
+    values, usable = plane.values, plane.noisy
+    channels = [slice(c, c + 1) for c in range(len(values))]
+    alike = [False] * len(values)
+    # At a tenth of what the levels cost.
+    if not any(correlation(values[c], usable[c]) > CORRELATED for c in channels):
+        return alike
+    levels = plane_model(plane, recipe.noise, recipe.sigma).level(values, usable)
     if levels.max() <= LIKE_VARIANCES * levels.min():
-        return [False] * len(levels)
-    channels = [slice(c, c + 1) for c in range(len(levels))]
-    return [_correlated(plane.values[c], usable[c], levels[c]) for c in channels]
+        return alike
+    return [_correlated(values[c], usable[c], levels[c]) for c in channels]
 
 
 def _correlated(
