@@ -43,7 +43,7 @@ HOLES = np.random.default_rng(3).random((64, 64)) < 0.3
 TASKS = {
     "denoise": lambda image, **k: denoise(image, **k),
     "deconvolve": lambda image, **k: deconvolve(image, BLUR, **k),
-    "inpaint": lambda image, **k: inpaint(image, HOLES, **k),
+    "inpaint": lambda image, **k: inpaint(image, HOLES[:, : image.shape[-1]], **k),
     "super_resolve": lambda image, **k: super_resolve(image, 2, **k),
     "remove_artifacts": lambda image, **k: remove_artifacts(image, **k),
 }
@@ -53,6 +53,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
     settings = {"iterations": 4, **FIXED}
+    unlike = unlike[..., :48]
     both = TASKS[task](unlike, channel_axis=0, **settings)
     for channel, alone in zip(both, unlike, strict=True):
         np.testing.assert_array_equal(channel, TASKS[task](alone, **settings))
