@@ -93,6 +93,21 @@ def test_what_a_network_cannot_reach_is_not_cut_off(name, heights):
     np.testing.assert_allclose(np.diff(results, axis=0), np.diff(given, axis=0), within)
 
 
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("name", ["inpaint", "remove_artifacts"])
+def test_what_is_slightly_too_bright_is_not_cut_off_beside_a_bead(name):
+    image = 100 + 20 * np.sin(np.arange(52) / 8) * np.ones((48, 1))
+    image += np.random.default_rng(0).normal(0, 0.5, image.shape)
+    image[10, 20] = HEIGHT
+    others, parameters = TASKS[name]
+    results, given = [], [124, 126]  # of 80 to 120
+    for value in given:
+        image[25, 40] = value
+        result = getattr(napari_dip, name)(image, *others, **SHORT | parameters)
+        results.append(result[25, 40])
+    assert np.diff(results) == pytest.approx(np.diff(given), rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["denoise", "remove_artifacts"])
 def test_beads_leave_the_others_their_range(beads, name):
     image, where = beads(HEIGHT)

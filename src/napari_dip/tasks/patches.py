@@ -44,7 +44,7 @@ def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     if usable is None:
         usable = np.ones(planes.shape[1:], bool)
     masks = usable.reshape(planes.shape[1:])
-    rows, columns = (n - SIDE + 1 for n in masks.shape[1:])
+    rows, columns = (n - SIDE + 1 for n in values.shape[-2:])
     enough = -(-ENOUGH_PIXELS // (rows * columns))
     if len(masks) > enough:
         count = masks.sum(axis=(1, 2))
@@ -63,9 +63,8 @@ def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
 
 def clear_patches(masks: Mask) -> Mask:
     """Return which patches of planes, (N, Y, X), have only usable pixels."""
-    clear = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
-    clear = sliding_window_view(clear, SIDE, axis=2).all(axis=-1)
-    return clear
+    down = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
+    return np.asarray(sliding_window_view(down, SIDE, axis=2).all(axis=-1))
 
 
 def patches_at(
