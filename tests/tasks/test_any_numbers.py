@@ -113,6 +113,14 @@ def test_deconvolve_of_any_numbers(image):
     check(deconvolve, image, np.ones((3, 3)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_passes():
+    """Let the filters of super-resolution go over an image once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_dip.tasks.super_resolve.PASSES", 1)
+        yield
+
+
 def noise():
     return np.random.default_rng(0).normal(100, 10, (17, 18))
 

@@ -43,7 +43,7 @@ HOLES = np.random.default_rng(3).random((64, 64)) < 0.3
 TASKS = {
     "denoise": lambda image, **k: denoise(image, **k),
     "deconvolve": lambda image, **k: deconvolve(image, BLUR, **k),
-    "inpaint": lambda image, **k: inpaint(image, HOLES, **k),
+    "inpaint": lambda image, **k: inpaint(image, HOLES[:, : image.shape[-1]], **k),
     "super_resolve": lambda image, **k: super_resolve(image, 2, **k),
     "remove_artifacts": lambda image, **k: remove_artifacts(image, **k),
 }
@@ -53,6 +53,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
     settings = {"iterations": 4, **FIXED}
+    unlike = unlike[..., :48]
     both = TASKS[task](unlike, channel_axis=0, **settings)
     for channel, alone in zip(both, unlike, strict=True):
         np.testing.assert_array_equal(channel, TASKS[task](alone, **settings))
@@ -112,11 +113,11 @@ def test_related_channels_of_unlike_brightness_help_each_other():
     truth = 1 + 2 * cells(1, 80, 16)
     noisy = np.stack([30 * truth, truth])
     noisy += random.normal(0, 1, noisy.shape) * np.reshape([6, 0.2], (2, 1, 1))
-    settings = {"iterations": 30, **FIXED}
+    settings = {"iterations": 15, **FIXED}
     together = denoise(noisy, channel_axis=0, **settings)
     error = np.square(together[1] - truth).mean()
     alone = np.square(denoise(noisy[1], **settings) - truth).mean()
-    assert error < 0.85 * alone  # over seeds: 0.59 +- 0.005
+    assert error < 0.85 * alone  # over seeds: 0.57 +- 0.005
 
 
 def test_a_channel_gets_no_noise_back_for_what_a_clearer_one_has_missed():
@@ -157,9 +158,9 @@ def test_every_channel_has_its_own_noise(unlike):
 def test_thirty_channels_keep_their_levels():
     random = np.random.default_rng(0)
     brightness = 10 ** random.uniform(0, 3, 30).reshape(-1, 1, 1)
-    truth = 1 + cells(1, 32)
-    image = brightness * truth * (1 + random.normal(0, 0.03, (30, 32, 32)))
-    result = denoise(image, channel_axis=0, iterations=30, **FIXED)
+    truth = 1 + cells(1, 20)
+    image = brightness * truth * (1 + random.normal(0, 0.03, (30, 20, 20)))
+    result = denoise(image, channel_axis=0, iterations=10, **FIXED)
     error = np.square(result / brightness - truth).mean(axis=(1, 2)) ** 0.5
     assert error.max() < 0.2  # over seeds: 0.065 +- 0.002
 
@@ -186,12 +187,12 @@ def test_borders_take_no_part_in_the_noise(field, value, width, changed_presets)
 
 def test_a_border_costs_nothing_and_stays_as_it_was(field):
     noisy, truth = (image[:48, :48] for image in field)
-    framed = np.pad(noisy, 16)
-    settings = {"iterations": 25, **FIXED}
+    framed = np.pad(noisy, 8)
+    settings = {"iterations": 12, **FIXED}
     with_border, without = denoise(framed, **settings), denoise(noisy, **settings)
-    outside = np.pad(np.zeros_like(noisy, bool), 16, constant_values=True)
+    outside = np.pad(np.zeros_like(noisy, bool), 8, constant_values=True)
     assert (with_border[outside] == 0).all()
-    inside = with_border[16:-16, 16:-16]
+    inside = with_border[8:-8, 8:-8]
     errors = [np.square(a - truth).mean() for a in (inside, without)]
     assert errors[0] < 1.25 * errors[1]  # over seeds: 0.90 +- 0.01
 
@@ -314,6 +315,7 @@ def test_noise_does_not_hide_that_channels_are_related():
     assert groups(prepare(np.stack([one, other]) + noise, "image")) == ((0,), (1,))
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("dead", ["zero", "saturated"])
 def test_a_constant_channel_costs_another_nothing(dead):
     truth = skimage.data.camera()[128:176, 200:248].astype(np.float32)
@@ -323,6 +325,6 @@ def test_a_constant_channel_costs_another_nothing(dead):
         "saturated": np.where(np.arange(48) < 40, 255, truth),
     }[dead]
     both = np.stack([noisy, shown])
-    alone = denoise(noisy, seed=0, iterations=20)
-    together = denoise(both, channel_axis=0, seed=0, iterations=20)
+    alone = denoise(noisy, iterations=4, **FIXED)
+    together = denoise(both, channel_axis=0, iterations=4, **FIXED)
     assert np.array_equal(together[0], alone)

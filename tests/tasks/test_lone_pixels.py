@@ -27,6 +27,7 @@ def test_the_noise_of_the_others_is_measured(scene, sigma, ranges):
     assert model.variance[0] ** 0.5 * plane.span[0] == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("ranges", [-22, -4, 4, 15, 19, 22])
 def test_it_keeps_its_height(scene, ranges):
     noisy = scene + np.random.default_rng(1).normal(0, 2, scene.shape)

@@ -6,13 +6,16 @@ one pixel changes twice as much as a seed or more.
 """
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 import napari_dip
-from napari_dip.tasks import finishing
+from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.local import Local
+from napari_dip.tasks import finishing, presets
 
 FITTING = {"device": "cpu", "precision": "float32"}
 
@@ -68,6 +71,26 @@ CASES = {
 }
 
 
+@pytest.fixture
+def narrower(monkeypatch):
+    """Return a function that gives every preset of a task a small network."""
+
+    def narrow(task):
+        table = {
+            case: replace(
+                preset,
+                architecture=Local((16,) * 3)
+                if isinstance(preset.architecture, Local)
+                else Architecture.uniform(16, 3),
+                start_iterations=min(preset.start_iterations, 10),
+            )
+            for case, preset in presets.TABLES[task].items()
+        }
+        monkeypatch.setitem(presets.TABLES, task, table)
+
+    return narrow
+
+
 # The bounds are four standard deviations, over seeds, above the mean or more.
 @pytest.mark.parametrize(
     ("task", "iterations", "bound"),
@@ -75,15 +98,18 @@ CASES = {
         ("denoise", 20, 1.5),
         ("inpaint", 20, 2.5),
         ("super_resolve", 20, 1.5),
-        ("remove_artifacts", 60, 1.9),
+        ("remove_artifacts", 30, 1.4),
         ("enhance", 20, 1.5),
         ("denoise_guided", 30, 1.5),
         ("deconvolve", 20, 1.5),
     ],
 )
 def test_a_turned_image_gives_the_turned_result(
-    task, iterations, bound, scene, noisy, monkeypatch
+    task, iterations, bound, scene, noisy, monkeypatch, narrower
 ):
+    # There the difference between seeds would vary more.
+    if task not in ("denoise", "inpaint"):
+        narrower(task)
     # Similar patches make the results of all seeds alike, so that what a seed changes
     # is no measure; the filters have tests of their own.
     module = importlib.import_module("napari_dip.tasks.super_resolve")

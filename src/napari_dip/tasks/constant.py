@@ -137,8 +137,7 @@ def _grown(
 ) -> NDArray[np.bool_]:
     """Return a region and what is connected to it, of values rare elsewhere."""
     grown, before = region.copy(), np.zeros_like(region)
-    rows = channel[..., 1:, :] == channel[..., :-1, :]
-    columns = channel[..., 1:] == channel[..., :-1]
+    rows, columns = _equal_neighbours(channel)
     for _ in range(RUN):  # what is thin for longer is a row
         if (grown == before).all():
             break
@@ -149,6 +148,16 @@ def _grown(
         grown[..., :-1] |= before[..., 1:] & columns
     values, part = _elsewhere(channel, grown)
     return region | (grown & np.isin(channel, values[part <= RARE]))
+
+
+def _equal_neighbours(
+    channel: NDArray[np.float64],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where a pixel equals the next one along y, and along x."""
+    return (
+        channel[..., 1:, :] == channel[..., :-1, :],
+        channel[..., 1:] == channel[..., :-1],
+    )
 
 
 def _elsewhere(
@@ -163,6 +172,9 @@ def _elsewhere(
 def _uniform(channel: NDArray[np.float64], *sides: int) -> NDArray[np.bool_]:
     """Return where a pixel lies in a rectangle of one value, of sides along y and x."""
     interrupt.check()
+    for side, equal in zip(sides, _equal_neighbours(channel), strict=True):
+        if side > 1 and not equal.any():  # as in most images of floats
+            return np.zeros(channel.shape, bool)
     size = (*[1] * (channel.ndim - 2), *sides)
     # There is no rectangle beyond the border, nor where pixels are missing.
     low = np.nan_to_num(channel, nan=-np.inf)

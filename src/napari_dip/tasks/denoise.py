@@ -110,12 +110,14 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     not: fitted together, the one would be restored as the other.  Channels with like
     noise are of one kind.
     """
-    usable = plane.noisy
-    levels = plane_model(plane, recipe.noise, recipe.sigma).level(plane.values, usable)
-    if levels.max() <= LIKE_VARIANCES * levels.min():
-        return [False] * len(levels)
-    channels = [slice(c, c + 1) for c in range(len(levels))]
-    return [_correlated(plane.values[c], usable[c]) for c in channels]
+    values, usable = plane.values, plane.noisy
+    channels = [slice(c, c + 1) for c in range(len(values))]
+    correlated = [_correlated(values[c], usable[c]) for c in channels]
+    if len(set(correlated)) == 1:
+        return correlated
+    levels = plane_model(plane, recipe.noise, recipe.sigma).level(values, usable)
+    alike = levels.max() <= LIKE_VARIANCES * levels.min()
+    return [False] * len(values) if alike else correlated
 
 
 def _correlated(values: Float, usable: NDArray[np.bool_]) -> bool:

@@ -10,11 +10,13 @@ from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
+    FEWEST_PATCHES,
     FINEST,
     SIDE,
     Mask,
     block_noise,
     block_spectra,
+    clear_patches,
     cut_blocks,
     planes_of,
     spread_patches,
@@ -113,13 +115,15 @@ def least_variance(values: Float, usable: Mask) -> float:
     if len(planes) < MANY_PLANES or min(values.shape[-2:]) < LARGE_PLANE:
         return gaussian_variance(values, usable)
     step = max(len(planes) // (4 * MANY_PLANES), 1)
-    known = [m.any() for m in masks[::step]]
     variances = [
         gaussian_variance(plane, mask)
-        for plane, mask, some in zip(planes[::step], masks[::step], known, strict=True)
-        if some
+        for plane, mask in zip(planes[::step], masks[::step], strict=True)
+        # Of others, gaussian_variance would look at pixels without noise.
+        if np.count_nonzero(clear_patches(mask[None])) >= FEWEST_PATCHES
     ]
-    return float(np.quantile(variances, LEAST)) if variances else 0.0
+    if not variances:
+        return gaussian_variance(values, usable)
+    return float(np.quantile(variances, LEAST))
 
 
 def known_noise(values: Float, known: Mask) -> tuple[float, float]:

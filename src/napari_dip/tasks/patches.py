@@ -41,6 +41,9 @@ FEWEST_SPECTRA = 32
 FEWEST_PATCHES = 100
 """Patches below which the masked pixels are looked at, too."""
 
+ENOUGH_PIXELS = 1_000_000
+"""Pixels of planes that patches are taken from."""
+
 
 def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     """Return up to `SAMPLES` patches spread over an image, (n, channels, SIDE ** 2).
@@ -48,22 +51,32 @@ def spread_patches(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     Patches with pixels that are not `usable`, (Y, X) or (Z, Y, X), are left out,
     unless hardly any others are there.
     """
-    channels = values.shape[0]
     # Planes of a volume are samples of the same patch statistics.
-    planes = values.reshape(channels, -1, *values.shape[-2:])
-    rows, columns = (n - SIDE + 1 for n in planes.shape[-2:])
-    many = 1_000_000
-    depth = min(planes.shape[1], -(-many // (rows * columns)))
-    places = np.arange(depth * rows * columns)
-    if usable is not None and not usable.all():
-        masks = usable.reshape(-1, *usable.shape[-2:])[:depth]
-        whole = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
-        whole = sliding_window_view(whole, SIDE, axis=2).all(axis=-1)
-        clear = np.flatnonzero(whole)
+    planes = values.reshape(len(values), -1, *values.shape[-2:])
+    if usable is None:
+        usable = np.ones(planes.shape[1:], bool)
+    masks = usable.reshape(planes.shape[1:])
+    rows, columns = (n - SIDE + 1 for n in values.shape[-2:])
+    enough = -(-ENOUGH_PIXELS // (rows * columns))
+    if len(masks) > enough:
+        count = masks.sum(axis=(1, 2))
+        full = np.flatnonzero(2 * count >= count.max())
+        enough = min(enough, len(full))
+        chosen = full[(np.arange(enough) * 2 + 1) * len(full) // (2 * enough)]
+        planes, masks = planes[:, chosen], masks[chosen]
+    places = np.arange(len(masks) * rows * columns)
+    if not masks.all():
+        clear = np.flatnonzero(clear_patches(masks))
         if len(clear) >= FEWEST_PATCHES:
             places = clear
     places = places[:: -(-len(places) // SAMPLES)]
     return patches_at(planes, SIDE, places)
+
+
+def clear_patches(masks: Mask) -> Mask:
+    """Return which patches of planes, (N, Y, X), have only usable pixels."""
+    down = sliding_window_view(masks, SIDE, axis=1).all(axis=-1)
+    return np.asarray(sliding_window_view(down, SIDE, axis=2).all(axis=-1))
 
 
 def patches_at(

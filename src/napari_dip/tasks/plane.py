@@ -177,10 +177,12 @@ class Plane:
 
         Fits that give pixels nothing of their own values back would lose it.
         """
-        if self.beyond is not None:
-            return self
         values, beyond = _cut_off(self.values, *REACHED)
-        return replace(self, values=values, beyond=beyond) if beyond.any() else self
+        if not beyond.any():
+            return self
+        if self.beyond is not None:
+            beyond = beyond + self.beyond
+        return replace(self, values=values, beyond=beyond)
 
     def above(self, background: NDArray[np.float64]) -> Plane:
         """Return the plane with another value of every channel as zero."""

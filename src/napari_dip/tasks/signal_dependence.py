@@ -11,6 +11,9 @@ from napari_dip.tasks.patches import Mask, block_noise, high_pass, inner, planes
 FLATTER_HALF = 0.744
 """Mean variance of the flatter half of 8 x 8 blocks of white noise of variance 1."""
 
+FEWEST_BLOCKS = 32
+"""Blocks that a plane must have to tell anything, of those that hold noise."""
+
 LIKE_COUNTS = (0.5, 1.5)
 """Variance of the noise of counts over their mean: 1 but for what is estimated."""
 
@@ -37,10 +40,10 @@ def signal_dependence(
     tuple of float or None
         Gain and the variance at signal 0, in the units of `values`.
     """
-    levels, variances = zip(*block_noise(values, usable, 8), strict=True)
-    if min(map(len, levels)) < 32:
+    blocks = [b for b in block_noise(values, usable, 8) if len(b[0]) >= FEWEST_BLOCKS]
+    if not blocks:
         return None
-    level, variance = np.concatenate(levels), np.concatenate(variances)
+    level, variance = map(np.concatenate, zip(*blocks, strict=True))
     order = np.argsort(level)
     x, y = [], []
     for group in np.array_split(order, min(16, len(order) // 16)):
