@@ -316,7 +316,7 @@ def test_weights_to_begin_from_are_what_a_divergence_is_rolled_back_to(problem):
     [
         (Architecture.uniform(8, 1), r"weights: body\S* must be a tensor of shape"),
         (Architecture.uniform(12, 3), "weights: must have the names .* too many"),
-        (Architecture.uniform(12, 1, skip=0), "weights: must have the names .* too few"),
+        (Architecture.uniform(12, 1, 0), "weights: must have the names .* too few"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(problem, architecture, message):
