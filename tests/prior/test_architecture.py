@@ -68,7 +68,7 @@ def test_default_is_the_published_network(plain, copy_scale, random):
     copy_scale(ours.body, theirs[0])
     ours.head.weight.copy_(theirs[1][1].weight)
     ours.head.bias.copy_(theirs[1][1].bias)
-    code = torch.rand((1, 32, 96, 128), generator=random) * 0.1
+    code = torch.rand((1, 32, 64, 96), generator=random) * 0.1
     rounded = theirs(code)
     torch.testing.assert_close(ours(code), rounded, rtol=0, atol=5e-5)
     exact = theirs.double()(code.double())

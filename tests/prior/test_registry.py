@@ -49,6 +49,72 @@ def test_every_class_is_tried():
         (stopping, {"name": "iterations"}, "stop: .*maximum"),
         (stopping, {"name": "iterations", "maximum": 4, "x": 1}, "has maximum; .* 'x'"),
         (architecture, {"name": "hourglass", "output": "x"}, "output must be one of"),
+        (
+            architecture,
+            {"name": "hourglass", "down_kernel": 3.0},
+            r"down_kernel of hourglass must be of type int \| tuple\[int.* got 3.0",
+        ),
+        (architecture, {"name": "hourglass", "down": [8.5]}, "down of .* got .8.5,"),
+        (architecture, {"name": "hourglass", "pointwise": "no"}, "type bool; got 'no'"),
+        (architecture, {"name": "local", "widths": [True]}, "widths of .* got .True,"),
+        (architecture, {"name": "unet", "widths": 5}, r"tuple\[int, ...\]; got 5"),
+        (architecture, {"name": "unet", "widths": []}, "UNet: widths must be positive"),
+        (architecture, {"name": "unet", "widths": [0, 8]}, r"positive.* got \(0, 8\)"),
+        (
+            architecture,
+            {"name": "resnet", "width": 0},
+            "width 1 or more; got .* width=0",
+        ),
+        (architecture, {"name": "resnet", "blocks": "3"}, "type int; got '3'"),
+        (architecture, {"name": "pixels", "widest": "x"}, "type int; got 'x'"),
+        (stopping, {"name": "iterations", "maximum": "5"}, "type int; got '5'"),
+        (stopping, {"name": "iterations", "maximum": True}, "type int; got True"),
+        (stopping, {"name": "iterations", "maximum": 0}, "maximum must be 1 or more"),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "radius": -1},
+            "radius must be 0 or more; got -1",
+        ),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "fraction": 5},
+            "fraction must be from 0 to 1; got 5",
+        ),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "fewest": -1},
+            "fewest must be 0 or more; got -1",
+        ),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "variance": 0.1},
+            r"tuple\[float, ...\] \| None; got 0.1",
+        ),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "variance": []},
+            r"variance must be one or more positive numbers.* got \(\)",
+        ),
+        (
+            stopping,
+            {"name": "held_out", "maximum": 2, "variance": [1, 0]},
+            r"positive numbers, or None; got \(1, 0\)",
+        ),
+        (
+            stopping,
+            {"name": "plateau", "maximum": 2, "patience": "x"},
+            "patience of plateau must be of type int; got 'x'",
+        ),
+        (
+            stopping,
+            {"name": "moving_variance", "maximum": 2, "memory": 5},
+            "memory must be from 0 to 1; got 5",
+        ),
+        (
+            stopping,
+            {"name": "discrepancy", "maximum": 2, "level": float("nan")},
+            "level must be 0 or more; got nan",
+        ),
     ],
 )
 def test_what_is_no_rule_or_architecture_is_refused(module, data, message):

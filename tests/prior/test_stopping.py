@@ -186,7 +186,7 @@ def test_score_is_the_error_at_held_out_pixels(random):
     ("inside", "outside"), [(0.04, 0.09), (0.01, 0.04), (0.05, 0.03)]
 )
 def test_known_variance_judges_fitted_pixels_too(inside, outside, random):
-    watch = HeldOut(9, fewest=100, variance=0.02).watch(
+    watch = HeldOut(9, fewest=100, variance=(0.02,)).watch(
         torch.ones(1, 1, 40, 40), random
     )
     errors = torch.where(
@@ -202,7 +202,7 @@ def test_known_variance_estimates_the_error_of_a_linear_smoother(random):
     """Smooth a noisy image with known weights and compare with the truth."""
     truth = torch.linspace(0, 1, 200).outer(torch.linspace(1, 0, 200))[None, None]
     noisy = truth + 0.1 * torch.randn(truth.shape, generator=random)
-    rule = HeldOut(9, fraction=0.1, fewest=0, variance=0.01)
+    rule = HeldOut(9, fraction=0.1, fewest=0, variance=(0.01,))
     watch = rule.watch(torch.ones_like(truth), random)
     kernel = torch.full((1, 1, 3, 3), 0.05)
     kernel[..., 1, 1] = 0

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from napari_dip import denoise, inpaint, iterate, super_resolve
+from napari_dip.prior.local import Local
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -70,8 +71,8 @@ def two_threads():
 
 @pytest.mark.usefixtures("two_threads")
 def test_four_fits_at_once_in_new_threads_give_the_bits_of_one():
-    image = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
-    fit = partial(denoise, image, seed=1, **SHORT)
+    image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
+    fit = partial(denoise, image, seed=1, architecture=Local((8, 8)), **SHORT)
     alone = fit()
     for _ in range(2):
         with ThreadPoolExecutor(4) as pool:
@@ -86,12 +87,14 @@ import os, sys, time
 import numpy as np
 import torch
 from napari_dip import denoise
+from napari_dip.prior.local import Local
 
 torch.set_num_threads(2)
 image = np.random.default_rng(0).normal(100, 10, (72, 72)).astype(np.float32)
 
 def fit():
-    return denoise(image, iterations=2, device="cpu", precision="float32", seed=1)
+    short = {"iterations": 2, "device": "cpu", "precision": "float32"}
+    return denoise(image, architecture=Local((8, 8)), seed=1, **short)
 
 def wait(child, number):
     end = time.monotonic() + 40

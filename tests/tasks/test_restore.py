@@ -47,7 +47,8 @@ def plan(first_fit):
 # -- what the operator sees, and what comes back ----------------------------------
 
 
-def test_a_smaller_image_is_enlarged(truth):
+def test_a_smaller_image_is_enlarged(truth, changed_presets):
+    changed_presets(architecture=Architecture.uniform(16, 2))
     seen = []
 
     def operator(x):
@@ -67,6 +68,7 @@ def test_a_smaller_image_is_enlarged(truth):
     assert 600 < np.median([mean for _, _, mean in seen[-50:]]) < 800
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_nonlinear_operator_is_given_its_units(truth):
     """The square root of 700 is not that of 0.5: the scale must be undone."""
     measured = np.sqrt(truth)
@@ -151,10 +153,11 @@ def columns(x):
     return x.mean(-2)
 
 
-def test_several_measurements_at_once(truth):
+def test_several_measurements_at_once(truth, changed_presets):
+    changed_presets(architecture=Architecture.uniform(24, 3))
     both = [truth.mean(1), truth.mean(0)]
     found = restore(
-        both, [rows, columns], shape=truth.shape, **SHORT | {"iterations": 200}
+        both, [rows, columns], shape=truth.shape, **SHORT | {"iterations": 150}
     )
     for axis, projection in ((1, both[0]), (0, both[1])):
         apart = np.abs(found.mean(axis) - projection).mean()
@@ -187,6 +190,7 @@ def test_one_operator_may_return_several_tensors(truth):
     np.testing.assert_array_equal(one, restore(both, (rows, columns), **parameters))
 
 
+@pytest.mark.usefixtures("narrow")
 def test_sigma_weighs_measurements(truth):
     """Of two that disagree the one with less noise wins."""
     both = [truth, truth + 300]
@@ -234,6 +238,7 @@ def test_the_range_is_found(plan, truth):
     assert found[1] == pytest.approx(high, abs=tolerance)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_total_variation_smooths(truth):
     noisy = truth + np.random.default_rng(0).normal(0, 100, truth.shape)
 

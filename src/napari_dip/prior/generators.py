@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
+from napari_dip.prior.scales import check_widths
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class UNet:
     """
 
     widths: tuple[int, ...] = (8, 16, 32, 64, 128, 128)
+
+    def __post_init__(self) -> None:
+        check_widths(self)
 
     @property
     def widest(self) -> int:
@@ -63,6 +67,13 @@ class ResNet:
 
     blocks: int = 8
     width: int = 32
+
+    def __post_init__(self) -> None:
+        if self.blocks < 0 or self.width < 1:
+            raise InputError(
+                f"ResNet: blocks must be 0 or more and width 1 or more; got "
+                f"blocks={self.blocks}, width={self.width}"
+            )
 
     @property
     def widest(self) -> int:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_dip.errors import InputError
 from napari_dip.prior.layers import Conv, draw_weights, memory_format, upsample
-from napari_dip.prior.scales import Halving
+from napari_dip.prior.scales import Halving, check_widths
 
 MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
@@ -50,11 +49,7 @@ class Local(Halving):
     flat_scales: int = 0
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise InputError(
-                f"Local: widths must be positive, one for every scale; got "
-                f"{self.widths}"
-            )
+        check_widths(self)
         self.check_flat_scales()
 
     @property

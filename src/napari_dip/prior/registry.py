@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from napari_dip.errors import InputError
+from napari_dip.prior.snapshot import check_kind
 
 
 def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
@@ -46,6 +47,9 @@ def from_dict(
             f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
         )
     fields = {key: frozen(v) for key, v in data.items() if key != "name"}
+    kinds = get_type_hints(classes[name])
+    for key in fields.keys() & kinds.keys():
+        check_kind(fields[key], kinds[key], f"{what}: {key} of {name}")
     try:
         return classes[name](**fields)
     except TypeError as error:

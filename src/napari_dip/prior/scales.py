@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from napari_dip.errors import InputError
+
+
+def check_widths(architecture: Any) -> None:
+    """Raise unless `widths` of an architecture are positive, one for every scale."""
+    widths = architecture.widths
+    if not widths or min(widths) < 1:
+        raise InputError(
+            f"{type(architecture).__name__}: widths must be positive, one for every "
+            f"scale; got {widths}"
+        )
 
 
 class Halving:

@@ -88,19 +88,20 @@ def check_kind(value: Any, kind: Any, what: str) -> None:
     value : object
         As JSON has it; numbers may be those of NumPy.
     kind : type
-        int, float, str, None, lists and dicts of them, and unions.
+        bool, int, float, str, None, lists, tuples and dicts of them, and unions.
     what : str
         Name of the value, for the message.
     """
     if not _is_of_kind(value, kind):
         name = kind.__name__ if isinstance(kind, type) else kind
-        raise InputError(f"state: {what} must be of type {name}; got {value!r:.50}")
+        raise InputError(f"{what} must be of type {name}; got {value!r:.50}")
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:
     inside = get_args(kind)
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(_is_of_kind(v, *inside) for v in value)
+    if get_origin(kind) in (list, tuple):
+        known = isinstance(value, get_origin(kind))
+        return known and all(_is_of_kind(v, inside[0]) for v in value)
     if get_origin(kind) is dict:
         known = isinstance(value, dict)
         return known and all(_is_of_kind(v, inside[1]) for v in value.values())
@@ -127,5 +128,5 @@ class Values:
         check_names(vars(self), state, "state")
         kinds = get_type_hints(type(self))
         for name, value in state.items():
-            check_kind(value, kinds[name], name)
+            check_kind(value, kinds[name], f"state: {name}")
             setattr(self, name, copied(value))

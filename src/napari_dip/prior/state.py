@@ -155,7 +155,7 @@ class Best:
         """Set image, step and the parameters of the operator to copies."""
         operator = {k: v for k, v in state.items() if k.startswith("operator.")}
         check_names({"step", "image"}, state.keys() - operator.keys(), "state: best")
-        check_kind(state["step"], int, "best.step")
+        check_kind(state["step"], int, "state: best.step")
         given = {k.removeprefix("operator."): v for k, v in operator.items()}
         if given:
             own = {} if self.fitted is None else self.fitted.state_dict()

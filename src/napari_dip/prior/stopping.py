@@ -34,6 +34,20 @@ class Verdict(NamedTuple):
     """Why to stop now, or None to go on."""
 
 
+RANGES = {
+    "maximum": (1, math.inf),
+    "fraction": (0, 1),
+    "fewest": (0, math.inf),
+    "radius": (0, math.inf),
+    "patience": (0, math.inf),
+    "relative_patience": (0, math.inf),
+    "memory": (0, 1),
+    "warmup": (0, math.inf),
+    "level": (0, math.inf),
+}
+"""Lowest and highest values of the parameters of the rules."""
+
+
 class Rule:
     """Base of the stopping rules; as it stands it never stops and keeps the last."""
 
@@ -42,6 +56,15 @@ class Rule:
 
     fixed: ClassVar[bool] = False
     """Whether the fit takes `maximum` iterations, no fewer."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name, low)
+            if not low <= value <= high:
+                limits = (
+                    f"{low} or more" if high == math.inf else f"from {low} to {high}"
+                )
+                raise InputError(f"stop: {name} must be {limits}; got {value!r}")
 
     @property
     def score_name(self) -> str:
@@ -131,7 +154,7 @@ class Watch:
         overwrite(self.tensors, tensors, "state: watch")
         self.values = {k: copied(v) for k, v in state.items() if k not in tensors}
         for name in self.values.keys() & REMEMBERED.keys():
-            check_kind(self.values[name], REMEMBERED[name], f"watch: {name}")
+            check_kind(self.values[name], REMEMBERED[name], f"state: watch: {name}")
 
 
 def _patient(
@@ -220,6 +243,14 @@ class HeldOut(Rule):
     relative_patience: float = 0.3
     variance: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variance is not None and not min(self.variance, default=0) > 0:
+            raise InputError(
+                f"stop: variance must be one or more positive numbers, or None; got "
+                f"{self.variance}"
+            )
+
     @property
     def score_name(self) -> str:
         """What the score is; see `Rule.score_name`."""
@@ -234,7 +265,7 @@ class HeldOut(Rule):
         least = 0.0
         if self.variance is not None:
             mean = sum(self.variance) / len(self.variance)
-            least = mean * math.sqrt(2 / self.fewest)
+            least = mean * math.sqrt(2 / max(self.fewest, 1))
         return math.sqrt(max(score, least))
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:

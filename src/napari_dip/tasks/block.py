@@ -240,7 +240,7 @@ class _Fits:
         from napari_dip.prior.snapshot import check_kind
 
         self.given_up, self.state = state.pop(GIVEN_UP, []), state
-        check_kind(self.given_up, list[str], GIVEN_UP)
+        check_kind(self.given_up, list[str], f"state: {GIVEN_UP}")
         if len(self.given_up) >= ATTEMPTS:
             raise InputError(
                 f"state: {GIVEN_UP} must have fewer than {ATTEMPTS} reasons; got "
