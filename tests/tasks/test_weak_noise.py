@@ -18,6 +18,7 @@ CROPS = {
     "camera": (slice(200, 312), slice(200, 312)),
     "brick": (slice(200, 312), slice(200, 312)),
 }
+GRAVEL = (slice(200, 312), slice(200, 312))
 
 
 def photo(name):
@@ -32,10 +33,10 @@ def noisy(name, sigma, blur=0.0):
     return (clean + sigma / noise.std() * noise).astype(np.float32)
 
 
-def correlated(image):
+def correlated(image, **parameters):
     plane = prepare(image[None], "image", skip_constant=True)
     block = Block(0, (), (0,), (0, 0), image.shape, ())
-    return analyse(DenoiseRecipe(), plane, block).correlated
+    return analyse(DenoiseRecipe(**parameters), plane, block).correlated
 
 
 @pytest.mark.parametrize("name", CROPS)
@@ -66,6 +67,18 @@ def test_noise_of_neighbours_falls_off(name):
     image = noisy(name, 12, blur=0.8)
     assert correlated(image)
     assert falling(image[None]) > FALLING > falling(noisy(name, 12)[None])
+
+
+@pytest.mark.parametrize("sigma", [2, 4, 12])
+def test_the_level_of_the_noise_tells_texture_that_is_as_even_as_noise(sigma):
+    image = skimage.data.gravel()[GRAVEL] + np.random.default_rng(3).normal(
+        0, sigma, (112, 112)
+    )
+    assert not correlated(image.astype(np.float32), sigma=sigma)
+
+
+def test_noise_of_neighbours_is_seen_where_its_level_is_known():
+    assert correlated(noisy("camera", 12, blur=0.8), sigma=12)
 
 
 def test_of_too_few_blocks_nothing_is_concluded():

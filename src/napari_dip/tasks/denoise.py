@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.finishing import (
     Step,
     blurred_mean,
@@ -33,6 +32,7 @@ from napari_dip.tasks.noise_correlation import (
     correlation,
     falling,
 )
+from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -42,6 +42,11 @@ from napari_dip.tasks.white_floor import has_white_floor
 if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
     from napari_dip.tasks.presets import Preset
+
+
+WHITE = 0.5
+"""Variance of the finest detail, over that of known noise, from which on the noise is
+white: that of cameras has 0.37 and less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         plane,
         block.channels,
         noise=noise,
-        correlated=_correlated(plane.values, usable),
+        correlated=_correlated(recipe, plane),
         shared=together > SHARED,
     )
 
@@ -112,7 +117,7 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     """
     values, usable = plane.values, plane.noisy
     channels = [slice(c, c + 1) for c in range(len(values))]
-    correlated = [_correlated(values[c], usable[c]) for c in channels]
+    correlated = [_correlated(recipe, plane, c) for c in channels]
     if len(set(correlated)) == 1:
         return correlated
     levels = plane_model(plane, recipe.noise, recipe.sigma).level(values, usable)
@@ -120,8 +125,18 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     return [False] * len(values) if alike else correlated
 
 
-def _correlated(values: Float, usable: NDArray[np.bool_]) -> bool:
-    """Return whether neighbouring pixels share their noise."""
+def _correlated(
+    recipe: DenoiseRecipe, plane: Plane, channels: slice = slice(None)
+) -> bool:
+    """Return whether neighbouring pixels of some channels share their noise."""
+    values, usable = plane.values[channels], plane.noisy[channels]
+    if recipe.sigma is not None:
+        known = (recipe.sigma / plane.span[channels]) ** 2
+        finest = [
+            gaussian_variance(v[None], u) for v, u in zip(values, usable, strict=True)
+        ]
+        if (np.array(finest) > WHITE * known).all():
+            return False
     alike = correlation(values, usable) > CORRELATED
     # Texture is alike as well, but the noise on it does not fall off.
     alike = alike and falling(values, usable) > FALLING
