@@ -167,7 +167,7 @@ def _channel(
         floor = gain * low + intercept
         # Below the darkest signal seen the line means nothing.
         smallest = 0.02 * (gain * float(values.mean()) + intercept)
-        return max(floor, smallest), gain, low
+        return max(floor, smallest, NOISELESS), gain, low
     if noise in ("poisson", "poisson-gaussian"):
         # Asked for, though the image does not show it: the noise there is, grown
         # in proportion to the signal.
