@@ -104,9 +104,9 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def noise_by_brightness(
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------
@@ -163,9 +163,9 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------
