@@ -382,7 +382,7 @@ def targets_of(
     targets = [output / result_name(source.name) for source in inputs]
     for target in targets:
         if targets.count(target) > 1:
-            raise InputError(f"two inputs have the same name {target.name!r}")
+            raise InputError(f"two inputs have a result of the same name, {target}")
     return targets
 
 
