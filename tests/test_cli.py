@@ -369,7 +369,7 @@ def test_outputs_that_cannot_be_written(call, noisy, tmp_path):
     refused(call("denoise", noisy, "-o", tmp_path / "out.jpg"), 2, "must end in")
     refused(call("denoise", noisy, "-o", tmp_path / "out.png"), 2, "8 or 16 bits")
     same = call("denoise", noisy, noisy, "-o", tmp_path / "folder")
-    refused(same, 2, "same name")
+    refused(same, 2, f"a result of the same name, {tmp_path / 'folder' / noisy.name}")
     refused(call("denoise", noisy, noisy, "-o", output), 2, "must be a folder")
 
 

@@ -594,6 +594,10 @@ def test_names_of_what_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("ending", files.OUTPUTS)
 def test_what_is_no_image_is_not_written(tmp_path, ending):
     path = tmp_path / f"a{ending}"
+    plane = np.ones((8, 9), "u1")
+    like = Image(plane, Header("PNG", plane.shape, plane.dtype, "YX"))
+    with pytest.raises(InputError, match="data must have the axes YX of like; got sh"):
+        files.write(path, plane[None], like)
     with pytest.raises(InputError, match="must be numbers that are not complex; got"):
         files.write(path, np.ones((8, 9), "c8"))
     with pytest.raises(FileError, match=r"empty image of shape \(0, 9\)"):

@@ -404,21 +404,21 @@ def test_noise_of_known_pixels(random, sigma, part):
     truth = skimage.data.camera()[64:192, 192:320] / 255
     known = (random.random(truth.shape) >= part).astype(np.float32)
     noisy = np.where(known > 0, truth + random.normal(0, sigma, truth.shape), 1e3)
-    found, correlation = known_noise(noisy[None].astype(np.float32), known)
+    found, correlation = known_noise(noisy.astype(np.float32), known)
     assert found == pytest.approx(sigma, rel=0.25)
     assert correlation < 0.2
 
 
 def test_texture_is_not_taken_for_noise():
     y, x = np.mgrid[:64, :64]
-    stripes = np.sin(1.2 * x + 0.5 * y)[None].astype(np.float32)
+    stripes = np.sin(1.2 * x + 0.5 * y).astype(np.float32)
     sigma, correlation = known_noise(stripes, np.ones((64, 64), np.float32))
     assert sigma > 0.1
     assert correlation > 0.25
 
 
 def test_too_little_known_has_no_noise():
-    values = np.zeros((1, 32, 32), np.float32)
+    values = np.zeros((32, 32), np.float32)
     assert known_noise(values, np.zeros((32, 32), np.float32)) == (0, 0)
     assert known_noise(values, np.ones((32, 32), np.float32)) == (0, 0)
 
@@ -538,5 +538,5 @@ def test_even_noise_of_the_known_pixels_stays_even(sigma, random):
         truth = truth[60:188, 180:308]
         noisy = np.clip(truth + random.normal(0, sigma, truth.shape), 0, 255)
         known = random.random(truth.shape) < 0.6
-        values = (noisy / 255)[None].astype(np.float32)
+        values = (noisy / 255).astype(np.float32)
         assert growing_noise(values, known) is None

@@ -138,7 +138,7 @@ def test_colours_up_to_one_are_a_photograph(empty_viewer, tmp_path, rng):
 
 
 @pytest.mark.gui
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, 4, 5])
 def test_samples_that_are_no_colour_are_channels(empty_viewer, tmp_path, rng, count):
     data = rng.integers(0, 4096, (12, 14, count)).astype("u2")
     options = {"photometric": "minisblack", "planarconfig": "contig"}

@@ -247,10 +247,15 @@ def test_one_image_keeps_name_and_colour(viewer, tmp_path, name):
     assert (keywords["name"], keywords["colormap"]) == ("DAPI", "blue")
 
 
-@pytest.mark.parametrize("name", ["a.ome.tif", "a.png", "a.ome.zarr"])
-def test_opacity_of_a_layer_is_no_colour(viewer, tmp_path, rng, name):
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [("a.ome.tif", 0), ("a.png", 0), ("a.ome.zarr", 0), ("a.ome.zarr", 1)],
+)
+def test_opacity_of_a_layer_is_no_colour(viewer, tmp_path, rng, name, labels):
     data = rng.integers(0, 255, (32, 40, 4)).astype("u1")
-    save(tmp_path / name, viewer.add_image(data, rgb=True))
+    layers = [viewer.add_image(data, rgb=True)]
+    layers += [viewer.add_labels(np.eye(32, 40, dtype=int)) for _ in range(labels)]
+    save(tmp_path / name, *layers)
     back = files.read(tmp_path / name)
     np.testing.assert_array_equal(back.data, data[..., :3])
     np.testing.assert_array_equal(back.alpha, data[..., 3])

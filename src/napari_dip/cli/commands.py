@@ -159,13 +159,14 @@ def _runs(
         check_target(target, read, overwrite)
         if place is not None:
             check_target(place, read, overwrite, "uncertainty")
-        outputs = {
-            "output": target,
-            "uncertainty": place,
-            "save-weights": keep.save_weights,
-            "checkpoint": keep.checkpoint,
-        }
-        check_apart({name: path for name, path in outputs.items() if path is not None})
+        check_apart(
+            {
+                "output": target,
+                "uncertainty": place,
+                "save-weights": keep.save_weights,
+                "checkpoint": keep.checkpoint,
+            }
+        )
     folder = not (results.output.suffix or results.output.exists())
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")

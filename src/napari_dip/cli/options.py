@@ -382,7 +382,7 @@ def targets_of(
     targets = [output / result_name(source.name) for source in inputs]
     for target in targets:
         if targets.count(target) > 1:
-            raise InputError(f"two inputs have the same name {target.name!r}")
+            raise InputError(f"two inputs have a result of the same name, {target}")
     return targets
 
 
@@ -406,9 +406,10 @@ def check_target(
     check_place(target, sources, overwrite, name)
 
 
-def check_apart(outputs: Mapping[str, Path]) -> None:
+def check_apart(outputs: Mapping[str, Path | None]) -> None:
     """Raise if two outputs, given by their names, are one, or one holds another."""
-    for (name, path), (other, there) in itertools.combinations(outputs.items(), 2):
+    asked = [(name, path) for name, path in outputs.items() if path is not None]
+    for (name, path), (other, there) in itertools.combinations(asked, 2):
         if _holds(path, there) or _holds(there, path):
             raise InputError(
                 f"{name} and {other} must be two files, neither in the other; got "

@@ -344,6 +344,10 @@ def _header_of(
     """Return the header of a result."""
     if like is None:
         return plain_header(shape, dtype)
+    if len(shape) != len(like.header.shape):
+        raise InputError(
+            f"data must have the axes {like.header.axes} of like; got shape {shape}"
+        )
     header = like.header.of(np.broadcast_to(np.zeros((), dtype), shape))
     names = tuple(_NO_TEXT.sub("", name) for name in header.channel_names)
     return dataclasses.replace(header, channel_names=names)

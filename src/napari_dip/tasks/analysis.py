@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -13,7 +14,11 @@ from napari_dip.errors import InputError
 from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
-from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.plane import LARGEST, Plane
+
+STRONGEST = 1e10
+"""Largest variance of noise in scaled units: nothing is left of the image long before.
+"""
 
 
 @dataclass(frozen=True)
@@ -122,11 +127,51 @@ class Analysis:
         try:
             fields = {k: frozen(v) for k, v in values.items() if k != "noise"}
             noise = NoiseModel(**{k: frozen(v) for k, v in values["noise"].items()})
-            return cls(noise=noise, **fields)
+            analysis = cls(noise=noise, **fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"analysis must be one of a fit, as in its settings; got {values!r}"
+                f"analysis must be one of a fit, as in its settings; got {values!r:.99}"
             ) from error
+        analysis._check()
+        return analysis
+
+    def _check(self) -> None:
+        """Raise unless every field is what a fit can have found out."""
+        for part in (self, self.noise):
+            for name, kind in get_type_hints(type(part)).items():
+                value = getattr(part, name)
+                if not _is_of_kind(value, kind):
+                    raise InputError(
+                        f"analysis: {name} must be of type {part.__annotations__[name]}"
+                        f", numbers from {-LARGEST} to {LARGEST}; got {value!r:.50}"
+                    )
+        optional = ("clean", "background", "sharp_span")
+        each = [(name, getattr(self, name)) for name in ("offset", "span", "levels")]
+        each += [(name, v) for name in optional if (v := getattr(self, name))]
+        for name, values in [*each, *vars(self.noise).items()]:
+            if len(values) != max(len(self.channels), 1):
+                raise InputError(
+                    f"analysis: {name} must have one value for each of the channels "
+                    f"{self.channels}; got {values}"
+                )
+            if name in ("span", "sharp_span", "variance") and min(values) <= 0:
+                raise InputError(f"analysis: {name} must be positive; got {values}")
+            power = name in ("variance", "gain", "levels")
+            if power and (min(values) < 0 or max(values) > STRONGEST):
+                raise InputError(
+                    f"analysis: {name} must be from 0 to {STRONGEST:g}; got {values}"
+                )
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    """Return whether a value is of the type of a field, and finite if a number."""
+    if get_origin(kind) is tuple:
+        one = get_args(kind)[0]
+        return isinstance(value, tuple) and all(_is_of_kind(v, one) for v in value)
+    if kind in (int, float) and not isinstance(value, bool):
+        number: Any = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and bool(-LARGEST <= value <= LARGEST)
+    return isinstance(value, (bool, np.bool_) if kind is bool else kind)
 
 
 def read(given: Any) -> tuple[Analysis, ...]:

@@ -20,8 +20,10 @@ Index = tuple[int | slice, ...]
 """Index of a plane, or of a part of one, in the array of all planes."""
 
 SMALLEST = 16
+"""Fewest pixels along y and x."""
+
 FEWEST_SLICES = 4
-"""Fewest pixels along a spatial axis."""
+"""Fewest planes of a volume."""
 
 NUMBERS = "buif"
 """Kinds of dtypes of real numbers."""

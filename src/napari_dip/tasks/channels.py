@@ -104,11 +104,15 @@ def _join(
 
 def _means(image: NDArray[Any], side: int) -> NDArray[np.float64]:
     """Return the means of squares of `side` pixels a side; incomplete ones are cut."""
+    squares = _in_squares(image, side)
+    return np.asarray(squares.mean(axis=(-3, -1), dtype=np.float64))
+
+
+def _in_squares(image: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return whole squares of an image, (..., rows, side, columns, side)."""
     height, width = (n // side for n in image.shape[-2:])
     cut = image[..., : height * side, : width * side]
-    squares = cut.reshape(*image.shape[:-2], height, side, width, side)
-    means: NDArray[np.float64] = squares.mean(axis=(-3, -1), dtype=np.float64)
-    return means
+    return cut.reshape(*image.shape[:-2], height, side, width, side)
 
 
 def _square(ndim: int, side: int) -> NDArray[np.bool_]:
@@ -201,7 +205,8 @@ def _related(
 
     Where pixels are too few to tell the answer is `unknown`.
     """
-    product, powers = (_sums(a * inner) for a in (one * other, np.abs(one * other)))
+    products = _in_squares(one * other * inner, TILE)
+    product, powers = (a.sum(axis=(-3, -1)) for a in (products, np.abs(products)))
     power = ((one**2) * inner).sum() * ((other**2) * inner).sum()
     product, powers = product[powers > 0], powers[powers > 0]
     if len(product) < FEWEST or power == 0:
@@ -211,12 +216,3 @@ def _related(
     certain = CERTAIN if side == 1 else CERTAIN_MEANS
     sure = abs(product.sum()) > certain * error
     return bool(correlation > side * TOGETHER and sure)
-
-
-def _sums(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums over squares of `TILE` pixels a side."""
-    height, width = (n // TILE for n in image.shape[-2:])
-    cut = image[..., : height * TILE, : width * TILE]
-    tiles = cut.reshape(*cut.shape[:-2], height, TILE, width, TILE)
-    sums: NDArray[np.float64] = tiles.sum(axis=(-3, -1)).reshape(-1)
-    return sums

@@ -151,10 +151,8 @@ def missed_restored(plane: Plane) -> Step:
     ended before it has learnt the image.  If it differs by more than `FAILED` times
     the noise from the noisy image, that is nearer to the truth.
     """
-    variance = [
-        noise_by_brightness(v[None], u)[1].mean()
-        for v, u in zip(plane.values, plane.noisy, strict=True)
-    ]
+    groups = map(noise_by_brightness, plane.values, plane.noisy)
+    variance = [variances.mean() for _, variances in groups]
     noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
     measurement, known = without_constant(plane).tensors()

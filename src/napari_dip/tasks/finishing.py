@@ -216,10 +216,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
 def noise_as_bright(plane: Plane) -> Step:
     """Return the step that maps an image to the variance of flat blocks as bright."""
-    groups = [
-        noise_by_brightness(v[None], u)
-        for v, u in zip(plane.values, plane.noisy, strict=True)
-    ]
+    groups = [*map(noise_by_brightness, plane.values, plane.noisy)]
 
     def step(image: Tensor) -> Tensor:
         channels = zip(image[0].cpu().numpy(), groups, strict=True)

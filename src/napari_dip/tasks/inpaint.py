@@ -168,10 +168,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale, noise and geometry of the mask."""
     paper = recipe.preset == "paper"
     missing = plane.known == 0
-    measured = [
-        known_noise(v[None], u) for v, u in zip(plane.values, plane.noisy, strict=True)
-    ]
-    sigma, correlation = np.array(measured).T
+    sigma, correlation = np.transpose([*map(known_noise, plane.values, plane.noisy)])
     noisy = recipe.noise == "present"
     if recipe.noise == "auto":
         noisy = bool(((sigma > NOISY) & (correlation < SHARED)).any()) and not paper
@@ -179,9 +176,7 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
     level = sigma**2
     if noisy:
         channels = zip(plane.values, plane.noisy, noise.variance, strict=True)
-        growing = [
-            growing_noise(v[None], u) or (even, 0.0, 0.0) for v, u, even in channels
-        ]
+        growing = [growing_noise(v, u) or (even, 0.0, 0.0) for v, u, even in channels]
         noise = NoiseModel(*zip(*growing, strict=True))
         level = noise.level(plane.values, plane.noisy)
     return Analysis.of(

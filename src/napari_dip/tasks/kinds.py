@@ -93,9 +93,10 @@ class Kinds:
         """Take the networks that are given, or fit some; return whether there are."""
         given = self.overrides.networks
         if given is None:
-            every, overrides = self.planes, self.overrides
-            name = "networks"
-            return (yield from self.fit(result, name, every, overrides, begun, extra))
+            fitting = self.fit(
+                result, "networks", self.planes, self.overrides, begun, extra
+            )
+            return (yield from fitting)
         self.take([networks_of(self.job, self.recipe, given, self.threads)])
         result.networks = dict(given)
         return True

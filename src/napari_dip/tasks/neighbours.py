@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Index, Layout
-from napari_dip.tasks.channels import CERTAIN
+from napari_dip.tasks.channels import CERTAIN, REACH
 from napari_dip.tasks.patches import patches_at
 from napari_dip.tasks.plane import Pixels, per_channel
 from napari_dip.tasks.task import Job
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 AUTOMATIC = 2
 """Neighbours on either side that are looked at where they show the same things."""
-
-REACH = 2
-"""Pixels around a value that it is predicted from."""
 
 SAMPLES = 40_000
 """Values that are predicted."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import NOISELESS, least_variance
-from napari_dip.tasks.noise_level import gaussian_variance as gaussian_variance
 from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
@@ -167,7 +166,7 @@ def _channel(
         floor = gain * low + intercept
         # Below the darkest signal seen the line means nothing.
         smallest = 0.02 * (gain * float(values.mean()) + intercept)
-        return max(floor, smallest), gain, low
+        return max(floor, smallest, NOISELESS), gain, low
     if noise in ("poisson", "poisson-gaussian"):
         # Asked for, though the image does not show it: the noise there is, grown
         # in proportion to the signal.

@@ -136,9 +136,9 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------
@@ -161,9 +161,9 @@ def noise_by_brightness(
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------
@@ -195,9 +195,9 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     Parameters
     ----------
     values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
+        One channel, (Y, X) or (Z, Y, X).
     known : ndarray
-        bool, (Y, X) or (Z, Y, X), false where missing.
+        bool, of the same shape; false where missing.
 
     Returns
     -------

@@ -414,7 +414,11 @@ def preset_for(recipe: Recipe, case: str = "") -> Preset:
     from napari_dip.tasks.presets import TABLES
 
     table = TABLES[recipe.task]
-    preset = table.get((recipe.preset, case)) or table[recipe.preset, ""]
+    preset = table.get((recipe.preset, case)) or table.get((recipe.preset, ""))
+    if preset is None:
+        raise InputError(
+            f"analysis must be one of a fit of {recipe.task}; got one without its case"
+        )
     if recipe.iterations == "auto":
         return preset
     count = int(recipe.iterations)
