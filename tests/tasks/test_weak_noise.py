@@ -47,6 +47,14 @@ def test_level_of_noise_on_texture_is_not_that_of_the_texture(name, sigma):
     assert sigma * 0.9 < gaussian_variance(values) ** 0.5 < sigma * 1.12 + 0.9
 
 
+@pytest.mark.parametrize("part", [0.1, 0.3])
+def test_level_is_not_that_of_a_quieter_part(part):
+    values = noisy("camera", 10)[None]
+    quiet = np.s_[..., : int(part * values.shape[-1])]
+    values[quiet] = noisy("camera", 1)[None][quiet]
+    assert 8 < gaussian_variance(values) ** 0.5 < 12
+
+
 def test_level_is_that_of_known_pixels():
     values = noisy("coins", 2)[None]
     mask = np.ones(values.shape[1:], bool)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.patches import (
     FINEST,
+    MIDDLE,
     SIDE,
-    SPECTRUM,
     Mask,
     block_spectra,
     cut_blocks,
@@ -29,10 +29,6 @@ FALLING = 2.5
 """Power of flat blocks at middle frequencies, over that at the finest ones, from which
 on neighbours share their noise: cameras read 4 and more, texture under white noise up
 to 2.5."""
-
-_ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
-MIDDLE = (_ORDER >= 3) & (_ORDER <= 4)
-"""Middle frequencies of `block_spectra`."""
 
 FLATTEST = 0.05
 """Part of the blocks that is looked at for it: those with least power there."""

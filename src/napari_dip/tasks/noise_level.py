@@ -12,6 +12,7 @@ from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
     FEWEST_PATCHES,
     FINEST,
+    MIDDLE,
     SIDE,
     Mask,
     block_noise,
@@ -45,11 +46,14 @@ STRAIGHT = 0.75
 """Least variance of a group, over that on the line from the darkest to the brightest:
 bright texture rises suddenly."""
 
-FLAT = 0.1
-"""Quantile of the finest detail of blocks: of those with least texture."""
+SOME_FLAT = 0.06
+"""Part of the blocks from which on those without texture tell the noise."""
+
+FLATTEST = 0.1
+"""Quantile of the finest detail of all blocks that tells it otherwise."""
 
 TEXTURED = 0.88
-"""Noise of that, over that of `patch_variance`, below which the latter is due to
+"""Noise of either, over that of `patch_variance`, below which the latter is due to
 texture."""
 
 SMOOTHEST = 2.55
@@ -60,7 +64,7 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of independent Gaussian noise.
 
     All patches tell strong noise best.  Weak noise among texture is told by the finest
-    detail of the blocks that have least of it.
+    detail of blocks without texture, or of those that have least detail.
 
     Parameters
     ----------
@@ -70,14 +74,21 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
         bool, of the same shape without the channels; pixels that hold noise.
     """
     variance = patch_variance(values, usable)
-    power = block_spectra(values, usable)[:, FINEST, FINEST]
+    power = block_spectra(values, usable)
     if not len(power):
         return variance
-    count = power[0].size
-    finest = float(np.quantile(power.mean(axis=(1, 2)), FLAT))
-    # White noise has the quantile of a sum of squares.
-    finest *= count / float(scipy.stats.chi2.ppf(FLAT, count))
-    return finest if finest < TEXTURED**2 * variance else variance
+    finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
+    middle = power[:, MIDDLE].mean(axis=1)
+    count = int(MIDDLE.sum())  # as many as there are finest ones
+    # Where texture is, middle frequencies have more power than the finest ones.
+    flat = finest > middle
+    if flat.mean() >= SOME_FLAT:
+        # Their median is that of the larger of two sums of squares.
+        level, share = np.median(finest[flat]), 0.5**0.5
+    else:
+        level, share = np.quantile(finest, FLATTEST), FLATTEST
+    white = float(level * count / scipy.stats.chi2.ppf(share, count))
+    return white if white < TEXTURED**2 * variance else variance
 
 
 def patch_variance(values: Float, usable: Mask | None = None) -> float:

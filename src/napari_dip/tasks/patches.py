@@ -33,6 +33,10 @@ SPECTRUM = 8
 FINEST = slice(5, 8)
 """Their finest frequencies along both axes, in half periods of a block."""
 
+_ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
+MIDDLE = (_ORDER >= 3) & (_ORDER <= 4)
+"""As many frequencies of less than half as many periods."""
+
 SPECTRA = 50_000
 """Blocks that are enough of them, and the fewest from which something is concluded."""
 
