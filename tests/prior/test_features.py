@@ -138,6 +138,11 @@ def test_an_unknown_layer_lists_close_names(model, layer, close):
         Features(model, layer, same, CPU)
 
 
+def test_a_model_without_layers_is_refused():
+    with pytest.raises(InputError, match="of the model, which has none; got 'fc'"):
+        Features(nn.Linear(1, 1), "fc", same, CPU)
+
+
 def test_layers_without_one_tensor_are_refused(model, image):
     with pytest.raises(InputError, match="'spare' takes no part"):
         Features(model, "spare", same, CPU)(image)

@@ -233,7 +233,29 @@ def test_the_state_of_another_network_is_refused(problem, architecture):
             lambda s: s.update({"optimizers.99.step": torch.ones(())}),
             "99.step is of no par",
         ),
-        (lambda s: s.update({"optimizers.0.exp_avg": torch.ones(3)}), "0.exp_avg must"),
+        (
+            lambda s: s.update({"optimizers.0.exp_avg": torch.ones(3)}),
+            "optimizers.0: exp_avg must be a tensor .*got .3,",
+        ),
+        (
+            lambda s: s.update({"optimizers.1.exp_avg": torch.ones(())}),
+            r"optimizers.1: exp_avg must be a tensor .*got \(\)",
+        ),
+        (lambda s: s.pop("optimizers.0.step"), "optimizers.0: .* got step too few"),
+        (lambda s: s.pop("optimizers.0.exp_avg"), "optimizers.0: .* exp_avg too few"),
+        (lambda s: s.update({"optimizers.0.x": torch.ones(())}), "0: .* x too many"),
+        (
+            lambda s: s.update({"network.head.bias": torch.ones(2) * 1j}),
+            "network: head.bias must be .* of real numbers",
+        ),
+        (lambda s: s.pop("watch.weight"), "state: watch: .* got weight too few"),
+        (
+            lambda s: s.update({"operator.gain": torch.ones(())}),
+            "operator: .* gain too",
+        ),
+        (lambda s: s.update({"coarse.weight": torch.ones(1)}), "coarse: .* weight too"),
+        (lambda s: s.update({"progress.step": -3}), "step must be 0 or more .*got -3"),
+        (lambda s: s.update({3: 3}), "state: has no part '3'"),
         (lambda s: s.update({"random.state": "x"}), "random is of no random generator"),
         (
             lambda s: s.update({"random.state": torch.zeros(9, dtype=torch.uint8)}),
@@ -257,6 +279,16 @@ def test_a_state_that_does_not_fit_is_refused_by_name(problem, change, message):
     change(state)
     with pytest.raises(InputError, match=message):
         next(fit(problem, PRIOR, SETTINGS, state=state))
+
+
+@pytest.mark.parametrize("stop", [HeldOut(24), MovingVariance(24, warmup=5)], ids=str)
+def test_a_state_without_what_its_rule_looks_at_is_refused(problem, stop):
+    settings = replace(SETTINGS, stop=stop)
+    _, state = broken_off(problem, PRIOR, settings, 3)
+    name = "held" if isinstance(stop, HeldOut) else "variance"
+    del state[f"watch.{name}"]
+    with pytest.raises(InputError, match=f"state: watch: .* got {name} too few"):
+        next(fit(problem, PRIOR, settings, state=state))
 
 
 # -- weights ----------------------------------------------------------------------

@@ -228,6 +228,24 @@ def test_poisson_is_in_counts(plan):
     torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_poisson_is_in_the_counts_of_every_measurement(plan):
+    """Whatever their spreads, or sigma: many photons weigh more than few."""
+    random = np.random.default_rng(0)
+    counts = [
+        random.poisson(level, (16, 16)).astype(np.float32) for level in (20, 2000)
+    ]
+    for sigma in (None, (1, 30)):
+        made = plan(counts, [identity] * 2, term="poisson", sigma=sigma)
+        unit, other = made.details["units of the errors"]
+        assert unit == other
+        measured = made.problem.measurement * unit
+        predicted = torch.cat([torch.full((256,), n) for n in (21.0, 1900.0)])
+        loss = made.problem.term(predicted[None, None] / unit, measured / unit).sum()
+        p, y = predicted + 0.1, torch.from_numpy(np.concatenate(counts)).flatten() + 0.1
+        expected = (p - y + y * torch.log(y / p)).sum()
+        torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_the_range_is_found(plan, truth):
     blur = torch.nn.Sequential(torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False))
     measured = 1e-3 * blur(torch.from_numpy(truth)[None, None])[0, 0].numpy()
@@ -302,6 +320,8 @@ def test_runs_where_gradients_are_off(truth):
         (np.ones((16, 16)), identity, {"sigma": 0}, "sigma must be positive; got 0"),
         (np.ones((16, 16)), identity, {"value_range": (2, 1)}, "the lower one first"),
         (np.ones((16, 16)), identity, {"value_range": 1}, "must be two numbers"),
+        (np.ones((16, 16)), identity, {"value_range": (0, 1e38)}, "that float32 can"),
+        (np.ones((16, 16)), identity, {"value_range": (1e9, 1e9 + 1)}, "float32 can"),
         (np.ones((16, 16)), identity, {"term": "l2"}, "term must be squared, abs"),
     ],
 )

@@ -90,9 +90,10 @@ class Features:
         names = [name for name, _ in model.named_modules() if name]
         if layer not in names:
             close = difflib.get_close_matches(layer, names, CLOSE, 0.3) or names[:CLOSE]
+            known = f"such as {', '.join(close)}" if names else "which has none"
             raise InputError(
-                f"layer must be the name of a module of the model, such as "
-                f"{', '.join(close)}; got {layer!r}"
+                f"layer must be the name of a module of the model, {known}; got "
+                f"{layer!r}"
             )
         try:
             own = copy.deepcopy(model)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_dip.errors import InputError
 from napari_dip.prior import runtime
 from napari_dip.prior.layers import corner
 from napari_dip.prior.objective import Objective
@@ -192,6 +193,12 @@ class Run:
             self.state.load_weights(weights)
         if saved is not None:
             self.state.load_state_dict(saved)
+        early = self.state.coarse is None and self.objective.first_estimate is None
+        if early and self.state.progress.step < 0:
+            raise InputError(
+                f"state: progress.step must be 0 or more for a fit that begins with "
+                f"its first iteration; got {self.state.progress.step}"
+            )
         self.step = Step(self.objective, self.state, self.place, graph=settings.graph)
         self.good = self.state.state_dict(FITTED)
         """What a divergence is rolled back to."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
+from napari_dip.prior.snapshot import overwrite
 
 ORTHOGONAL_ABOVE = 64
 """Kernels with more inputs per output than this are orthogonalised by Muon."""
@@ -161,26 +162,19 @@ class Optimizers:
         for name, value in self.state_dict().items():
             if name not in state:
                 value.zero_()
-        owned = self._owned()
+        owned = {str(i): one for i, one in enumerate(self._owned())}
+        given: dict[str, dict[str, Any]] = {}
         for name, value in state.items():
             number, _, kind = name.partition(".")
-            if not number.isdecimal() or int(number) >= len(owned):
+            if number not in owned:
                 raise InputError(f"state: optimizers: {name} is of no parameter")
-            optimizer, p = owned[int(number)]
-            real = isinstance(value, Tensor) and value.is_floating_point()
-            if not real or value.shape not in (p.shape, ()):
-                raise InputError(
-                    f"state: optimizers: {name} must be a real tensor of "
-                    f"shape {tuple(p.shape)} or ()"
-                )
+            given.setdefault(number, {})[kind] = value
+        for number, values in given.items():
+            optimizer, p = owned[number]
             moments = optimizer.state[p]
-            if kind not in moments:
-                # With the strides of the parameter: fused steps rely on them.
-                alike = p if value.ndim else value
-                moments[kind] = torch.empty_like(
-                    alike, dtype=value.dtype, device=p.device
-                )
-            moments[kind].copy_(value)
+            if not moments:
+                moments.update(_first_moments(optimizer, p))
+            overwrite(moments, values, f"state: optimizers.{number}")
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         for optimizer in self.members:
@@ -193,6 +187,19 @@ class Optimizers:
             for group in optimizer.param_groups
             for p in group["params"]
         ]
+
+
+def _first_moments(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, Tensor]:
+    """Return the moments and counts of a parameter before the first step."""
+    # With the strides of the parameter: fused steps rely on them.
+    if isinstance(optimizer, Muon):
+        return {"momentum_buffer": torch.zeros_like(p)}
+    step = torch.zeros((), device=p.device, dtype=torch.float32)
+    return {
+        "step": step,
+        "exp_avg": torch.zeros_like(p),
+        "exp_avg_sq": torch.zeros_like(p),
+    }
 
 
 def make(

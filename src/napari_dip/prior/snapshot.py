@@ -54,15 +54,16 @@ def _few(names: list[str]) -> str:
 
 
 def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
-    """Raise InputError unless tensors have the names and shapes of others."""
+    """Raise InputError unless real tensors have the names and shapes of others."""
     check_names(own, given, what)
     for name, tensor in own.items():
         value = given[name]
-        if not isinstance(value, Tensor) or value.shape != tensor.shape:
+        real = isinstance(value, Tensor) and not value.is_complex()
+        if not real or value.shape != tensor.shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
             raise InputError(
-                f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)}; "
-                f"got {got}"
+                f"{what}: {name} must be a tensor of shape {tuple(tensor.shape)} and "
+                f"of real numbers; got {got}"
             )
 
 

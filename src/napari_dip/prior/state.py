@@ -244,7 +244,7 @@ class State:
         """
         given: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         for name, value in state.items():
-            part, _, rest = name.partition(".")
+            part, _, rest = str(name).partition(".")
             if part not in given:
                 raise InputError(f"state: has no part {part!r}; got {name!r}")
             given[part][rest] = value
@@ -283,7 +283,9 @@ def _write(part: Any, values: dict[str, Any], name: str) -> None:
             raise InputError(f"state: {name} is of no random generator") from error
     elif isinstance(part, nn.Module):
         overwrite(part.state_dict(), values, f"state: {name}")
-    elif part is not None:
+    elif part is None:
+        check_names((), values, f"state: {name}")
+    else:
         part.load_state_dict(values)
 
 

@@ -121,6 +121,7 @@ class Watch:
     def __init__(self, rule: Rule, weight: Tensor, **tensors: Tensor) -> None:
         self.rule = rule
         self.tensors = {"weight": weight, **tensors}
+        self.fixed = frozenset(self.tensors)
         self.values: dict[str, Any] = {}
 
     @property
@@ -147,7 +148,7 @@ class Watch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set tensors and values; those that rules have added may come and go."""
         tensors = {name: v for name, v in state.items() if isinstance(v, Tensor)}
-        for name in self.tensors.keys() - tensors.keys():
+        for name in self.tensors.keys() - tensors.keys() - self.fixed:
             del self.tensors[name]
         for name in tensors.keys() - self.tensors.keys():
             self.tensors[name] = copied(tensors[name]).to(self.weight.device)

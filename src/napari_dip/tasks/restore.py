@@ -205,15 +205,18 @@ class _Model:
         if sigma is None:
             spreads = [float(np.nanstd(m)) for m in self.measured]
             levels = [abs(float(np.nanmean(m))) for m in self.measured]
-            return [s or a or 1.0 for s, a in zip(spreads, levels, strict=True)]
-        if len(sigma) not in (1, count):
+            sigma = tuple(s or a or 1.0 for s, a in zip(spreads, levels, strict=True))
+        elif len(sigma) not in (1, count):
             raise InputError(
                 f"sigma must be one number or one for each of the {count} "
                 f"measurements; got {len(sigma)}"
             )
         if min(sigma) <= 0:
             raise InputError(f"sigma must be positive; got {min(sigma)}")
-        return list(sigma) if len(sigma) > 1 else [sigma[0]] * count
+        if len(sigma) == 1 or self.recipe.term == "poisson":
+            # Counts are compared as they are: the term undoes the one unit.
+            return [sigma[0]] * count
+        return list(sigma)
 
     @cached_property
     def flat(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -241,6 +244,11 @@ class _Model:
         elif len(limits) != 2 or not limits[0] < limits[1]:
             raise InputError(
                 f"value_range must be two numbers, the lower one first; got {limits}"
+            )
+        elif float_type(*limits) != np.float32:
+            raise InputError(
+                f"value_range must be a range that float32 can hold, in which the "
+                f"operator works; got {limits}"
             )
         else:
             low, high = limits
