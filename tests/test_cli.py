@@ -454,6 +454,14 @@ def test_error_without_a_text(call, noisy, tmp_path, monkeypatch):
 # -- the other commands -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_process_without_a_stream(call, noisy, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    assert call("denoise", noisy, "-o", tmp_path / "out.tif", *SHORT)[0] == 0
+    assert call("info", tmp_path / "out.tif", "--json")[0] == 0
+    assert call("info", tmp_path / "gone.tif")[0] == 1
+
+
 def test_info(call, noisy, tmp_path):
     code, out, _ = call("info", noisy)
     assert code == 0

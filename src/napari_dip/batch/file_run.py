@@ -276,7 +276,7 @@ class FileRun:
         from napari_dip.tasks.progress import Bar
 
         # A log file gets no progress bar.
-        if not (progress and sys.stderr.isatty()):
+        if not (progress and sys.stderr and sys.stderr.isatty()):
             return run_to_end(fitting, stop)
         with Bar(self.target.name) as bar:
             return run_to_end(fitting, bar.before(stop))

@@ -27,10 +27,10 @@ def _run(arguments: list[str]) -> int:
             print_error=False,
         )
         return int(command(*bound.args, **bound.kwargs) or 0)
-    except (CycloptsError, InputError) as error:
-        return _report_error(error, WRONG_ARGUMENTS)
-    except (DipError, MemoryError) as error:
-        return _report_error(error, FAILED)
+    except (CycloptsError, DipError, MemoryError) as error:
+        say(f"error: {str(error) or 'not enough memory'}")
+        wrong = isinstance(error, CycloptsError | InputError)
+        return WRONG_ARGUMENTS if wrong else FAILED
     except KeyboardInterrupt:
         say("stopped; the result was not saved")
         return STOPPED
@@ -41,8 +41,3 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  # a fault of ours: still one line
         say(f"error: {fault(error)}")
         return FAILED
-
-
-def _report_error(error: BaseException, code: int) -> int:
-    say(f"error: {str(error) or 'not enough memory'}")
-    return code

@@ -20,16 +20,20 @@ def put(*lines: str) -> None:
     """Write lines to standard output, in escapes what would control a terminal."""
     for line in lines:
         _write(sys.stdout, printable(line) + "\n")
-    sys.stdout.flush()
 
 
 def put_json(text: str) -> None:
     """Write JSON in ASCII to standard output, which escapes all but DEL by itself."""
     _write(sys.stdout, text.replace("\x7f", "\\u007f") + "\n")
-    sys.stdout.flush()
 
 
-def _write(stream: TextIO, text: str) -> None:
-    """Write text, in escapes what the stream has no characters for."""
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write text, in escapes what the stream has no characters for.
+
+    A process that was started without a stream has None.
+    """
+    if stream is None:
+        return
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

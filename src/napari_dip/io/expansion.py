@@ -16,8 +16,6 @@ from typing import Any
 
 import imagecodecs
 
-_DEFLATE = ("gzip", "zlib")
-
 _DEFLATE_RATIO = 1032
 """How many times larger than its input the output of deflate can be."""
 
@@ -53,7 +51,8 @@ def expands_beyond(
     harmless : int
         Bytes that may be allocated without a closer look.
     """
-    if codec in _DEFLATE and len(content) * _DEFLATE_RATIO <= max(limit, harmless):
+    largest = len(content) * _DEFLATE_RATIO
+    if codec in ("gzip", "zlib") and largest <= max(limit, harmless):
         return False
     try:
         return CODECS[codec](content, limit, options or {})

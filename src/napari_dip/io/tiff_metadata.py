@@ -31,6 +31,9 @@ _OME_STEPS = {axis: (f"PhysicalSize{axis}", "length") for axis in "XYZ"}
 _OME_STEPS["T"] = "TimeIncrement", "time"
 """Attributes of OME for the steps along axes, and what they measure."""
 
+_OME_DEFAULT = {"length": "µm", "time": "s"}
+"""Units of the steps for which OME names none."""
+
 _OME_UNIT = re.compile("([YZEPTGMkhdcmµnpfazy]|da)?[ms]|Å|in|ft|yd|mi|ly|pc|min|h|d")
 """Units of length and time in the OME schema of June 2016."""
 
@@ -45,15 +48,10 @@ def from_ome(header: Header, text: str | None, number: int) -> Header:
     if number >= len(images):
         return header
     pixels = images[number]["Pixels"]
-    sizes = {
-        axis: (
-            _positive(pixels.get(f"PhysicalSize{axis}")),
-            units.symbol(pixels.get(f"PhysicalSize{axis}Unit", "µm")),
-        )
-        for axis in "XYZ"
-    }
-    step = _positive(pixels.get("TimeIncrement"))
-    sizes["T"] = step, units.symbol(pixels.get("TimeIncrementUnit", "s"))
+    sizes = {}
+    for axis, (key, kind) in _OME_STEPS.items():
+        unit = pixels.get(f"{key}Unit", _OME_DEFAULT[kind])
+        sizes[axis] = _positive(pixels.get(key)), units.symbol(unit)
     channels = _listed(pixels.get("Channel"))
     names = tuple(str(channel.get("Name", "")) for channel in channels)
     colours = tuple(_ome_colour(channel.get("Color")) for channel in channels)
@@ -197,7 +195,7 @@ def for_ome(header: Header) -> tuple[dict[str, Any], list[str]]:
                 left_out.append(header.step_text(i))
                 continue
             if not _OME_UNIT.fullmatch(str(unit)):
-                base = "µm" if kind == "length" else "s"
+                base = _OME_DEFAULT[kind]
                 size, unit = units.converted(size, unit, base), base
         metadata[key] = size
         metadata[f"{key}Unit"] = unit
@@ -206,15 +204,12 @@ def for_ome(header: Header) -> tuple[dict[str, Any], list[str]]:
         channel["Name"] = list(header.channel_names)
     if header.channel_colours:
         channel["Color"] = [
-            _signed(int(colour[1:], 16) << 8 | 255) for colour in header.channel_colours
+            int.from_bytes(bytes.fromhex(f"{colour[1:]}ff"), signed=True)
+            for colour in header.channel_colours
         ]
     if channel:
         metadata["Channel"] = channel
     return {"metadata": metadata}, left_out
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 32) if value >= 1 << 31 else value
 
 
 def fits_imagej(header: Header, colours: int) -> bool:

@@ -59,7 +59,7 @@ def read(path: Path) -> Image:
     with _opened(path) as stored:
         limits.check_size(stored.header, path.name)
         level = stored.levels[0]
-        _check_chunks(level, path, _whole(level))
+        _check_chunks(level, path)
         data = np.asarray(level[...]).transpose(stored.order)
         data = np.ascontiguousarray(data, stored.header.dtype)
     if stored.opacity:
@@ -76,16 +76,12 @@ def open_levels(path: Path) -> Levels:
             samples = dataclasses.replace(stored.samples, shape=shape)
             part = dataclasses.replace(stored, levels=[level], samples=samples)
             limits.check_shape(part.header, path.name)
-            _check_chunks(level, path, _whole(level), _STORED)
+            _check_chunks(level, path, most=_STORED)
             _check_chunks(level, path, _typical(shape, stored))
             chunks = [level.chunks[i] for i in stored.order][: len(part.header.axes)]
             read = partial(_read_region, part, path)
             pixels.append(Regions(path, part.header, chunks, read, open_levels, number))
     return Levels(stored.header, pixels, stored.opacity)
-
-
-def _whole(array: Any) -> Box:
-    return tuple(slice(0, n) for n in array.shape)
 
 
 def _typical(shape: tuple[int, ...], stored: _Stored) -> Box:
@@ -266,8 +262,11 @@ def _checked_chunks(array: Any, path: Path) -> Chunks:
         raise FileError(f"{path.name} holds values that {error}") from None
 
 
-def _check_chunks(array: Any, path: Path, box: Box, most: int = _CHUNKS) -> None:
+def _check_chunks(
+    array: Any, path: Path, box: Box | None = None, most: int = _CHUNKS
+) -> None:
     """Raise if a region is in too many chunks, or one of them in too much memory."""
+    box = box or tuple(slice(0, n) for n in array.shape)
     count = math.prod(
         -(-part.stop // side) - part.start // side
         for part, side in zip(box, array.chunks, strict=True)

@@ -34,8 +34,6 @@ _PACKED = "packbits"
 
 _SHARDS = "sharding_indexed"
 
-_KNOWN = sorted([*CODECS, *_CHECKSUMS, *_SAME_SIZE, *_RETYPED, _PACKED, _SHARDS])
-
 _MOST = 8
 """Most codecs of a chunk: each may make values many times larger."""
 
@@ -143,8 +141,9 @@ class Chunks:
             self.stored = 1 + -(-self.stored // 8)
             return np.dtype(np.uint8)
         if kind not in _SAME_SIZE:
-            known = ", ".join(_KNOWN)
-            raise FileError(f"were encoded by {kind}; accepted are {known}")
+            known = [*CODECS, *_CHECKSUMS, *_SAME_SIZE, *_RETYPED, _PACKED, _SHARDS]
+            accepted = ", ".join(sorted(known))
+            raise FileError(f"were encoded by {kind}; accepted are {accepted}")
         return dtype
 
     def _hold(
