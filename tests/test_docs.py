@@ -41,7 +41,7 @@ def with_code(language):
 
 
 @pytest.fixture
-def short(monkeypatch, small_fits):
+def short(monkeypatch, small_fits, few_passes):
     """Make every fit of a task end after two iterations."""
     monkeypatch.setattr(windows, "WINDOWS", 4)
     monkeypatch.setattr(shared, "COARSE", 0)

@@ -35,29 +35,27 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     InputError
         If there is NaN and nothing that is 0: either could be what is marked.
     """
-    values: Any = image.data
-    how = ""
-    if "S" in image.header.axes or image.header.lossy or image.alpha is not None:
-        values = np.asarray(values)  # as a whole, even where it was opened lazily
-    if "S" in image.header.axes:
+    header = image.header
+    plain = "S" not in header.axes and not header.lossy and image.alpha is None
+    pixels: Any = image.data
+    if plain and isinstance(pixels, Regions):
+        return image.data, None  # too large to be looked at
+    values, how = np.asarray(pixels), ""
+    if "S" in header.axes:
         colours, values = values, values.max(axis=-1)
         if (colours != values[..., None]).any():
             how = "every colour but black"
-    if image.header.lossy:
+    if header.lossy:
         middle = (float(values.max()) + float(values.min())) / 2
         values = values > middle
         how = f"values above {middle:g}, since compression has losses"
     if image.alpha is not None:
         painted = image.alpha > 0
-        if values[painted].all() or not values[painted].any():
-            values, how = painted, "what is not transparent"
-        else:
-            values, how = (
-                painted & (values != 0),
-                "what is neither transparent nor black",
-            )
-    if isinstance(values, Regions):
-        return image.data, None  # too large to be looked at
+        how = "what is not transparent"
+        if values[painted].any() and not values[painted].all():
+            painted &= values != 0
+            how = "what is neither transparent nor black"
+        values = painted
     marked = values != 0
     how = how or _several(values, marked, name)
     share = np.count_nonzero(marked) / marked.size
