@@ -181,12 +181,7 @@ class Run:
     ) -> None:
         self.since = time.perf_counter()
         self.settings = settings
-        self.place = runtime.Place.pick(
-            settings.device,
-            settings.precision,
-            settings.threads,
-            math.prod(problem.image_shape[1:]),
-        )
+        self.place = runtime.Place.pick(settings, problem.image_shape[1:])
         self.objective = Objective(problem, self.place.device)
         self.state = begin(problem, prior, settings, self.objective, self.place)
         if weights is not None:

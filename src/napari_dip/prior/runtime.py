@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from torch import Tensor
 from napari_dip import machine
 from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.prior import interrupt
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Settings
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -111,14 +115,12 @@ class Place:
     threads: int | None = None
 
     @classmethod
-    def pick(
-        cls, device: str, precision: str, threads: int | None, pixels: int
-    ) -> Place:
-        """Return the place that settings name, for an image of so many pixels."""
-        picked = pick_device(device)
-        if threads is None and pixels <= ONE_THREAD:
+    def pick(cls, settings: Settings, sides: Sequence[int]) -> Place:
+        """Return the place that settings name, for an image of these sides."""
+        device, threads = pick_device(settings.device), settings.threads
+        if threads is None and math.prod(sides) <= ONE_THREAD:
             threads = 1
-        return cls(picked, pick_dtype(precision, picked), threads)
+        return cls(device, pick_dtype(settings.precision, device), threads)
 
     @property
     def on_gpu(self) -> bool:

@@ -181,9 +181,9 @@ def _patient(
         return Verdict(best, None)
     since = values.get("lowest_step", 0)
     waited = step - since
-    if waited >= max(patience, relative_patience * since):
-        return Verdict(best, f"{what} has not fallen for {waited} iterations")
-    return Verdict(best, None)
+    if waited < max(patience, relative_patience * since):
+        return Verdict(best, None)
+    return Verdict(best, f"{what} has not fallen for {waited} iterations")
 
 
 @dataclass(frozen=True)
@@ -314,9 +314,8 @@ class HeldOut(Rule):
 
     def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
         """Keep the lowest scores; see `Rule.judge`."""
-        what = "the error at held-out pixels"
-        patience = self.patience, self.relative_patience
-        return _patient(watch, step, scores, *patience, what)
+        what, patience = "the error at held-out pixels", self.patience
+        return _patient(watch, step, scores, patience, self.relative_patience, what)
 
 
 @dataclass(frozen=True)
@@ -421,9 +420,8 @@ class Discrepancy(Rule):
         """Stop at the noise level; see `Rule.judge`."""
         if scores[0] > self.level:
             return Verdict((True,), None)
-        return Verdict(
-            (True,), f"the residual has reached the noise level {self.level:.3g}"
-        )
+        reason = f"the residual has reached the noise level {self.level:.3g}"
+        return Verdict((True,), reason)
 
 
 RULES: dict[str, type[Any]] = {
