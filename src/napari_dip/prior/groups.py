@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.runtime import in_threads
+from napari_dip.prior.threads import in_threads
 
 R = TypeVar("R")
 
@@ -188,7 +188,7 @@ def in_chunks(
     values : int
         Values of a patch.
     use : callable
-        Called with what `compute` returned, as by `runtime.in_threads`.
+        Called with what `compute` returned, as by `threads.in_threads`.
     """
     numbers = CHUNK if corners.device.type == "cpu" else CHUNK_ON_GPU
     chunk = max(numbers // (corners.shape[1] * values), 1)

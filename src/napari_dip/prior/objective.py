@@ -62,14 +62,9 @@ class Objective:
             raise InputError("weight: no pixel of the measurement is known")
         return known.expand_as(self.measurement) if per_channel else known
 
-    def loss(
-        self, image: Tensor, weight: Tensor, window: Tensor | None = None
-    ) -> Tensor:
-        """Return the loss of an image, or of one window, under its weights."""
-        prediction, measurement = self._predict(image), self.measurement
-        if window is not None:
-            measurement = measurement.index_select(0, window)
-        loss = self.problem.term.mean(prediction, measurement, weight)
+    def loss(self, image: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss of an image; the measurement may be one of its windows."""
+        loss = self.problem.term.mean(self._predict(image), measurement, weight)
         penalty = self.problem.penalty
         return loss if penalty is None else loss + penalty(image)
 

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
-from napari_dip.prior.snapshot import Values, check_kind, copied, overwrite
+from napari_dip.prior.kinds import check_kind
+from napari_dip.prior.snapshot import Values, copied, overwrite
 from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
