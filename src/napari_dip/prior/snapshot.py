@@ -40,7 +40,7 @@ def digest(state: Mapping[str, Any]) -> str:
 
 def check_names(own: Collection[str], given: Collection[str], what: str) -> None:
     """Raise InputError where the names differ; `what` says whose they are."""
-    missing, unknown = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    missing, unknown = set(own) - set(given), set(given) - set(own)
     if missing or unknown:
         raise InputError(
             f"{what}: must have the names of this fit's network and problem; "
@@ -48,9 +48,10 @@ def check_names(own: Collection[str], given: Collection[str], what: str) -> None
         )
 
 
-def _few(names: list[str]) -> str:
+def _few(names: set[str]) -> str:
+    first = sorted(map(str, names))[:3]  # those of a user need not be text
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more if names else "nothing"
+    return ", ".join(first) + more if names else "nothing"
 
 
 def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
