@@ -227,9 +227,8 @@ kept_pages = _WhileUsed(_pages_kept)
 
 
 def _after_fork() -> None:
-    for one in (threads_here, cudnn_flags, kept_pages):
+    for one in (cudnn_flags, kept_pages):
         one.lock = threading.Lock()  # another thread may have held it
-    threads_here.fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,7 @@ class _Threads:
 
     def fork(self) -> None:
         """Begin in a process that was forked from one with fits."""
+        self.lock = threading.Lock()  # another thread may have held it
         self.other = ThreadPoolExecutor(1)
         if self.several:
             self.forked = True
@@ -82,6 +84,9 @@ class _Threads:
 
 
 threads_here = _Threads()
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=threads_here.fork)
 
 
 def in_threads(
