@@ -367,13 +367,15 @@ class Estimate:
         return self.available is None or self.memory <= self.available
 
     def advice(self, pixels: int, ndim: int) -> str:
-        """Return what is needed, what there is, and which size would fit."""
+        """Return what is needed, what there is, and which size would fit, if any."""
         text = f"the fit needs about {machine.gibibytes(self.memory)}"
         if self.available is None:
             return text + ", more than there is"
         text += f" and {machine.gibibytes(self.available)} are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
         side -= side % 32
+        if not side:
+            return text
         sides = " x ".join([str(side)] * ndim)
         return text + f"; an image of {sides} pixels, or fewer channels, would fit"
 

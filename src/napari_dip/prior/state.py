@@ -60,7 +60,7 @@ class Progress(Values):
     Attributes
     ----------
     step : int
-        Iterations done; below zero while a first estimate is fitted.
+        Iterations done; below zero in those before the first.
     loss, score : float
         As last read.
     history : list of dict
