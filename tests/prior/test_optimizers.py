@@ -6,6 +6,8 @@ from torch import nn
 
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.optimizers import Muon, make, orthogonalize
+from napari_dip.prior.problem import Optimization
+from napari_dip.prior.stopping import Iterations
 
 
 @pytest.fixture
@@ -104,13 +106,17 @@ def test_muon_takes_its_rate_from_a_tensor(random):
     assert moved[0].abs().max() > 0
 
 
+def chosen(optimizer, learning_rate):
+    return Optimization(Iterations(1), optimizer, learning_rate)
+
+
 @pytest.fixture
 def network(random):
     return Architecture.uniform(16, 2, skip=3).build(8, 1, (32, 32), random)
 
 
 def test_large_kernels_go_to_muon_and_the_rest_to_adam(network):
-    muon, adam = make(network, "muon", 0.03, on_gpu=False)
+    muon, adam = make(network, chosen("muon", 0.03), on_gpu=False)
     assert isinstance(muon, Muon)
     assert isinstance(adam, torch.optim.Adam)
     kernels = {id(p) for p in muon.param_groups[0]["params"]}
@@ -124,7 +130,7 @@ def test_large_kernels_go_to_muon_and_the_rest_to_adam(network):
 
 
 def test_adam_takes_all_parameters_at_its_rate(network):
-    (adam,) = make(network, "adam", 0.007, on_gpu=False)
+    (adam,) = make(network, chosen("adam", 0.007), on_gpu=False)
     assert isinstance(adam, torch.optim.Adam)
     assert len(adam.param_groups[0]["params"]) == len(list(network.parameters()))
     assert adam.param_groups[0]["lr"] == 0.007
@@ -135,12 +141,12 @@ def test_adam_takes_all_parameters_at_its_rate(network):
 def test_frozen_parameters_go_to_none(network):
     network.head.weight.requires_grad_(False)
     for kind in ("adam", "muon"):
-        for optimizer in make(network, kind, 0.01, on_gpu=False):
+        for optimizer in make(network, chosen(kind, 0.01), on_gpu=False):
             for p in optimizer.param_groups[0]["params"]:
                 assert p is not network.head.weight
 
 
 def test_a_network_of_small_kernels_only_has_one_optimiser(random):
     network = Architecture.uniform(3, 2).build(4, 1, (32, 32), random)
-    (adam,) = make(network, "muon", 0.03, on_gpu=False)
+    (adam,) = make(network, chosen("muon", 0.03), on_gpu=False)
     assert isinstance(adam, torch.optim.Adam)

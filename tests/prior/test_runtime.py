@@ -295,5 +295,10 @@ def test_advice_names_a_size_that_fits(ndim, side):
     assert " x ".join([str(side)] * ndim) + " pixels" in text
 
 
+def test_advice_names_no_size_where_none_fits():
+    text = Estimate(2**30, 2**20).advice(256**2, 2)
+    assert text == "the fit needs about 1.0 GiB and 0.0 GiB are free"
+
+
 def test_advice_where_nothing_is_known_names_no_size():
     assert "more than there is" in Estimate(2**30, None).advice(100, 2)

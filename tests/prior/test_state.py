@@ -358,6 +358,12 @@ def test_weights_of_another_architecture_are_refused(problem, architecture, mess
         next(fit(problem, PRIOR, SETTINGS, weights=weights))
 
 
+def test_weights_whose_names_are_no_text_are_refused(problem):
+    weights = Run(problem, PRIOR, SETTINGS).state.weights()
+    with pytest.raises(InputError, match=r"weights: .*nothing too few, 3 too"):
+        next(fit(problem, PRIOR, SETTINGS, weights={**weights, 3: torch.ones(1)}))
+
+
 # -- iterations at half the resolution ------------------------------------------------
 
 COARSE = replace(SETTINGS, average="weights", coarse_iterations=12, optimizer="muon")

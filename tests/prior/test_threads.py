@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.runtime import in_threads, step_context, threads_here
+from napari_dip.prior.runtime import step_context
+from napari_dip.prior.threads import in_threads, threads_here
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
 from napari_dip.prior.generators import ResNet, UNet
-from napari_dip.prior.hourglass import Hourglass
+from napari_dip.prior.hourglass import KERNELS, Hourglass
 from napari_dip.prior.layers import draw_weights
 from napari_dip.prior.local import Local
 from napari_dip.prior.scales import Halving
@@ -20,7 +20,6 @@ from napari_dip.prior.scales import Halving
 UPSAMPLING = ("bilinear", "nearest")
 DOWNSAMPLING = ("stride", "average", "max", "lanczos")
 PADDING = ("reflection", "zero")
-KERNELS = ("down_kernel", "up_kernel", "skip_kernel")
 OUTPUT = ("sigmoid", "softplus", "linear")
 
 

@@ -193,7 +193,11 @@ class Meshgrid(Perturbed):
 
     def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
         """Lay out the coordinates."""
-        return _coordinates(canvas, measurement)
+        axes = [
+            torch.linspace(0, 1, n, device=measurement.device, dtype=torch.float32)
+            for n in canvas
+        ]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,11 +334,3 @@ def _over(guide: Tensor, measurement: Tensor, canvas: Sides) -> Tensor:
     """Return a copy of the part of a guide that lies over a measurement, extended."""
     part = guide[corner(measurement.shape[2:])]
     return extend(part.to(measurement.device, torch.float32, copy=True), canvas)
-
-
-def _coordinates(canvas: Sides, measurement: Tensor) -> Tensor:
-    axes = [
-        torch.linspace(0, 1, n, device=measurement.device, dtype=torch.float32)
-        for n in canvas
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]

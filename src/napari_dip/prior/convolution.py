@@ -62,7 +62,6 @@ class Convolution(nn.Module):
             )
         self.sides = tuple(sides)
         self.support = tuple(psf.shape)
-        centre = [k // 2 for k in self.support]
         self.canvas: tuple[int, ...]
         if periodic:
             self.canvas = self.lengths = self.sides
@@ -72,9 +71,7 @@ class Convolution(nn.Module):
                 n + k - 1 for n, k in zip(sides, self.support, strict=True)
             )
             self.lengths = tuple(map(fast_length, self.canvas))
-            self.near = tuple(
-                k - 1 - c for k, c in zip(self.support, centre, strict=True)
-            )
+            self.near = tuple((k - 1) // 2 for k in self.support)
         self.axes = tuple(range(2, 2 + len(sides)))
         self.spectrum: Tensor
         self.register_buffer(

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from napari_dip.prior.collaborative import VALUES, patch_gain
 from napari_dip.prior.groups import (
     Grouping,
+    as_volume,
     extended,
     in_chunks,
     offsets_in_patch,
     patch_side,
-    plane_by_plane,
     similar,
 )
 
@@ -78,13 +78,14 @@ def fill_from_similar(image: Tensor, known: Tensor, values: int = VALUES) -> Ten
     """
     spread = float(image[:, :, known[0, 0] > 0].std())
     levels = torch.logspace(0, 1, PASSES, base=WEAKEST / STRONGEST) * STRONGEST * spread
+    levels = levels.clamp(min=1e-6)
     side = patch_side(values, image.shape[1])
     grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
-
-    def fill_plane(image: Tensor, known: Tensor) -> Tensor:
-        return _fill_plane(image, known, grouping, levels.clamp(min=1e-6).tolist())
-
-    return plane_by_plane(fill_plane, image, known.to(image))
+    planes = zip(
+        as_volume(image).unbind(1), as_volume(known.to(image)).unbind(1), strict=True
+    )
+    filled = [_fill_plane(*plane, grouping, levels.tolist()) for plane in planes]
+    return torch.stack(filled, dim=1).reshape(image.shape)
 
 
 def _fill_plane(

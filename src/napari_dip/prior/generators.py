@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,32 @@ from napari_dip.errors import InputError
 from napari_dip.prior.scales import check_widths
 
 
+class Planar:
+    """Base of networks for planes, with torch's own initialisation."""
+
+    def network(self, inputs: int, outputs: int) -> nn.Module:
+        """Return the network, its weights from torch's global generator."""
+        raise NotImplementedError
+
+    def build(
+        self,
+        inputs: int,
+        outputs: int,
+        sides: tuple[int, ...],
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Return the network with weights drawn from `generator`."""
+        if len(sides) != 2:
+            name = type(self).__name__
+            raise InputError(f"{name} is for images of 2 dimensions; got {len(sides)}")
+        with torch.random.fork_rng(devices=[]):
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            return self.network(inputs, outputs).float()
+
+
 @dataclass(frozen=True)
-class UNet:
+class UNet(Planar):
     """A U-Net (Ronneberger et al., 2015), whose skips carry everything across.
 
     Parameters
@@ -42,21 +65,13 @@ class UNet:
         """Return what the sides of an image have to be multiples of."""
         return (2 ** (len(self.widths) - 1),) * ndim
 
-    def build(
-        self,
-        inputs: int,
-        outputs: int,
-        sides: tuple[int, ...],
-        generator: torch.Generator | None,
-    ) -> nn.Module:
-        """Return the network with weights drawn from `generator`."""
-        return _seeded(
-            lambda: _UNet(self.widths, inputs, outputs), "UNet", sides, generator
-        )
+    def network(self, inputs: int, outputs: int) -> nn.Module:
+        """Return the network; see `Planar.network`."""
+        return _UNet(self.widths, inputs, outputs)
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNet(Planar):
     """A ResNet at full resolution, without any change of scale.
 
     Parameters
@@ -84,32 +99,9 @@ class ResNet:
         """Return what the sides of an image have to be multiples of."""
         return (1,) * ndim
 
-    def build(
-        self,
-        inputs: int,
-        outputs: int,
-        sides: tuple[int, ...],
-        generator: torch.Generator | None,
-    ) -> nn.Module:
-        """Return the network with weights drawn from `generator`."""
-        return _seeded(
-            lambda: _ResNet(self, inputs, outputs), "ResNet", sides, generator
-        )
-
-
-def _seeded(
-    make: Callable[[], nn.Module],
-    name: str,
-    sides: tuple[int, ...],
-    generator: torch.Generator | None,
-) -> nn.Module:
-    """Make a network by torch's own initialisation without its global generator."""
-    if len(sides) != 2:
-        raise InputError(f"{name} is for images of 2 dimensions; got {len(sides)}")
-    with torch.random.fork_rng(devices=[]):
-        if generator is not None:
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        return make().float()
+    def network(self, inputs: int, outputs: int) -> nn.Module:
+        """Return the network; see `Planar.network`."""
+        return _ResNet(self.blocks, self.width, inputs, outputs)
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -152,19 +144,20 @@ class _UNet(nn.Module):
 
 
 class _ResNet(nn.Module):
-    def __init__(self, of: ResNet, inputs: int, outputs: int) -> None:
+    def __init__(self, blocks: int, width: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        width = of.width
-        self.first = nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), _leaky())
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, width, 3, padding=1), nn.LeakyReLU(0.2)
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, width, 3, padding=1, bias=False),
                 nn.InstanceNorm2d(width, affine=True),
-                _leaky(),
+                nn.LeakyReLU(0.2),
                 nn.Conv2d(width, width, 3, padding=1, bias=False),
                 nn.InstanceNorm2d(width, affine=True),
             )
-            for _ in range(of.blocks)
+            for _ in range(blocks)
         )
         self.last = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
@@ -177,7 +170,3 @@ class _ResNet(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return torch.sigmoid(self.last(x))
-
-
-def _leaky() -> nn.Module:
-    return nn.LeakyReLU(0.2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.runtime import in_threads
+from napari_dip.prior.threads import in_threads
 
 R = TypeVar("R")
 
@@ -99,7 +99,6 @@ def filter_groups(
     side = grouping.side
     images = extended(images, grouping)
     height, width = images.shape[3:]
-    columns = width - side + 1
     size = depth * height * width
     channel = size * torch.arange(channels, device=images.device)
     within = (channel[:, None] + offsets_in_patch(side, width, images.device)).flatten()
@@ -118,25 +117,11 @@ def filter_groups(
                 sums[i].scatter_add_(0, index, added.flatten())
 
     def estimate_strip(near: slice, corners: Tensor) -> None:
-        rows = corners // width % height
-        top, end = int(rows.min()), int(rows.max()) + side
-        strip = images[:, :, near, top:end].transpose(1, 2)
-        values = [
-            F.unfold(image, side).mT.reshape(-1, channels * side**2)
-            for image in strip[:-1]
-        ]
-        level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
-        values.append(level.reshape(-1, 1))
-        lines = end - top - side + 1
+        take = _patches(images[:, :, near], corners, side)
         skipped = near.start * height * width
 
         def estimate(part: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-            row = part // width
-            row = row // height * lines + row % height - top
-            number = (row * columns + part % width).flatten()
-            *patches, noise = (
-                v.index_select(0, number).unflatten(0, part.shape) for v in values
-            )
+            *patches, noise = take(part)
             index = (part[..., None] + skipped + within).flatten()
             return index, list(estimates(*patches, noise.mean(dim=1, keepdim=True)))
 
@@ -148,6 +133,42 @@ def filter_groups(
     averages = torch.stack([totals[i] / weights[i] for i in totals])
     image = averages.mean(dim=0).reshape(channels, depth, height, width)
     return image[..., : sides[0], : sides[1]]
+
+
+def _patches(
+    images: Tensor, corners: Tensor, side: int
+) -> Callable[[Tensor], list[Tensor]]:
+    """Return a function that gives the patches of some of the groups.
+
+    It takes their first pixels, (groups, patches), and returns the patches of the N - 1
+    images, (groups, patches, values), and their mean variances, (groups, patches, 1).
+
+    Parameters
+    ----------
+    images : Tensor
+        (N, C, Z, Y, X): N - 1 images and the variance of the noise.
+    corners : Tensor
+        First pixels of the patches of all groups.
+    side : int
+        Pixels along a patch.
+    """
+    height, width = images.shape[3:]
+    rows = corners // width % height
+    top, end = int(rows.min()), int(rows.max()) + side
+    strip = images[..., top:end, :].transpose(1, 2)
+    # All patches of the strip, one a row.
+    values = [F.unfold(image, side).mT.flatten(0, 1) for image in strip[:-1]]
+    level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
+    values.append(level.reshape(-1, 1))
+    lines, columns = end - top - side + 1, width - side + 1
+
+    def take(part: Tensor) -> list[Tensor]:
+        row = part // width
+        row = row // height * lines + row % height - top
+        number = (row * columns + part % width).flatten()
+        return [v.index_select(0, number).unflatten(0, part.shape) for v in values]
+
+    return take
 
 
 def in_chunks(
@@ -167,7 +188,7 @@ def in_chunks(
     values : int
         Values of a patch.
     use : callable
-        Called with what `compute` returned, as by `runtime.in_threads`.
+        Called with what `compute` returned, as by `threads.in_threads`.
     """
     numbers = CHUNK if corners.device.type == "cpu" else CHUNK_ON_GPU
     chunk = max(numbers // (corners.shape[1] * values), 1)
@@ -177,14 +198,6 @@ def in_chunks(
 def as_volume(image: Tensor) -> Tensor:
     """Return an image (1, C, Y, X) or (1, C, Z, Y, X) as (C, Z, Y, X)."""
     return image.reshape(image.shape[1], -1, *image.shape[-2:])
-
-
-def plane_by_plane(filter_plane: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """Filter the planes (C, Y, X) of images of (1, C, Y, X) or (1, C, Z, Y, X)."""
-    first = images[0]
-    flat = [i.reshape(i.shape[1], -1, *i.shape[-2:]).unbind(1) for i in images]
-    filtered = [filter_plane(*planes) for planes in zip(*flat, strict=True)]
-    return torch.stack(filtered, dim=1).reshape(first.shape)
 
 
 def patch_side(values: int, channels: int) -> int:

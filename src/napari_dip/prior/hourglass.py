@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from napari_dip.prior.architecture import Architecture
 
 
+KERNELS = ("down_kernel", "up_kernel", "skip_kernel")
+"""Kernel sizes of an `Architecture`, one for all scales or one per scale."""
+
+POOLS: dict[str, tuple[Callable[..., nn.Module], ...]] = {
+    "average": (nn.AvgPool2d, nn.AvgPool3d),
+    "max": (nn.MaxPool2d, nn.MaxPool3d),
+}
+"""Poolings that halve the resolution of planes and of volumes."""
+
+
 class NormAct(nn.Module):
     """Normalisation with the sample's own statistics, then LeakyReLU(0.2)."""
 
@@ -54,21 +64,6 @@ class Lanczos(nn.Module):
         return x
 
 
-class _Pool(nn.Module):
-    def __init__(self, kind: str, stride: tuple[int, ...]) -> None:
-        super().__init__()
-        ndim = len(stride)
-        self.stride = stride
-        self.pool: Callable[..., Tensor]
-        if kind == "average":
-            self.pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
-        else:
-            self.pool = F.max_pool2d if ndim == 2 else F.max_pool3d
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x, self.stride)
-
-
 class _Scale(nn.Module):
     """One scale of the hourglass, wrapped around the coarser ones."""
 
@@ -77,10 +72,7 @@ class _Scale(nn.Module):
     ) -> None:
         super().__init__()
         width, up, skip = a.down[level], a.up[level], a.skip[level]
-        kernel, up_kernel, skip_kernel = (
-            a.per_scale(name)[level]
-            for name in ("down_kernel", "up_kernel", "skip_kernel")
-        )
+        kernel, up_kernel, skip_kernel = (a.per_scale(name)[level] for name in KERNELS)
         self.stride = a.strides(ndim)[level]
         self.upsampling = a.per_scale("upsampling")[level]
 
@@ -93,7 +85,8 @@ class _Scale(nn.Module):
         elif a.downsampling == "lanczos":
             shrink = [conv(cin, width, kernel), Lanczos(self.stride)]
         else:
-            shrink = [conv(cin, width, kernel), _Pool(a.downsampling, self.stride)]
+            pool = POOLS[a.downsampling][ndim - 2]
+            shrink = [conv(cin, width, kernel), pool(self.stride)]
         self.down = nn.Sequential(
             *shrink, NormAct(width), conv(width, width, kernel), NormAct(width)
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_dip.errors import InputError
 from napari_dip.prior import runtime
+from napari_dip.prior.codes import Draw
 from napari_dip.prior.layers import corner
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Fit, Iterate, Prior, Problem, Settings
@@ -120,40 +121,36 @@ class Step:
         state.optimizers.zero_grad()
         coarse = state.coarse if state.progress.step < 0 else None
         drawing = state.code if coarse is None else coarse.code
-        code, hidden, window = drawing.draw(state.random)
+        drawn = drawing.draw(state.random)
         sides = self.sides if coarse is None else drawing.sides
-        output = state.network(code.to(self.place.dtype))[corner(sides)]
-        loss = self._loss(output, hidden, window, coarse)
+        output = state.network(drawn.code.to(self.place.dtype))[corner(sides)]
+        loss = self._loss(output, drawn, coarse)
         # Only for these parameters: a model inside an operator keeps its gradients.
         loss.backward(inputs=self.parameters)
         state.optimizers.step()
         with torch.no_grad():
             output = output.detach()
-            state.average.update(output, hidden)
+            state.average.update(output, drawn.hidden)
             if coarse is None:
                 state.watch.see(output)
             self.loss.copy_(loss.detach())
 
-    def _loss(
-        self,
-        output: Tensor,
-        hidden: Tensor | None,
-        window: Tensor | None,
-        coarse: Coarse | None,
-    ) -> Tensor:
-        if self.state.progress.step < 0 and coarse is None:
-            return self.objective.first_estimate_loss(output)
-        weight = self.state.watch.weight if coarse is None else coarse.weight
-        if window is not None:
-            weight = weight.index_select(0, window)
-        if hidden is not None:
-            weight = weight * hidden
+    def _loss(self, output: Tensor, drawn: Draw, coarse: Coarse | None) -> Tensor:
+        objective = self.objective
         if coarse is not None:
-            measurement = coarse.measurement
-            if window is not None:
-                measurement = measurement.index_select(0, window)
-            return self.objective.problem.term.mean(output, measurement, weight)
-        return self.objective.loss(output, weight, window)
+            measurement, weight = coarse.measurement, coarse.weight
+        elif self.state.progress.step < 0:
+            return objective.first_estimate_loss(output)
+        else:
+            measurement, weight = objective.measurement, self.state.watch.weight
+        if drawn.window is not None:
+            measurement = measurement.index_select(0, drawn.window)
+            weight = weight.index_select(0, drawn.window)
+        if drawn.hidden is not None:
+            weight = weight * drawn.hidden
+        if coarse is not None:
+            return objective.problem.term.mean(output, measurement, weight)
+        return objective.loss(output, measurement, weight)
 
 
 class Run:
@@ -181,12 +178,7 @@ class Run:
     ) -> None:
         self.since = time.perf_counter()
         self.settings = settings
-        self.place = runtime.Place.pick(
-            settings.device,
-            settings.precision,
-            settings.threads,
-            math.prod(problem.image_shape[1:]),
-        )
+        self.place = runtime.Place.pick(settings, problem.image_shape[1:])
         self.objective = Objective(problem, self.place.device)
         self.state = begin(problem, prior, settings, self.objective, self.place)
         if weights is not None:

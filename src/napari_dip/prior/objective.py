@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -37,20 +36,15 @@ class Objective:
             self.first_estimate = problem.first_estimate.to(
                 device, torch.float32, copy=True
             )
-        self.operator: Callable[[Tensor], Tensor] | None = problem.operator
         self.fitted: nn.Module | None = None
-        if isinstance(problem.operator, nn.Module):
-            self._take(problem.operator, device, fitted=problem.operator_learning_rate)
-
-    def _take(
-        self, operator: nn.Module, device: torch.device, *, fitted: float | None
-    ) -> None:
-        """Bring an operator to the device; copy it if it changes on the way."""
-        tensors = [*operator.parameters(), *operator.buffers()]
-        if fitted is not None or any(t.device != device for t in tensors):
-            operator = copy.deepcopy(operator).to(device)
+        operator = problem.operator
+        if isinstance(operator, nn.Module):
+            fitted = problem.operator_learning_rate is not None
+            tensors = [*operator.parameters(), *operator.buffers()]
+            if fitted or any(t.device != device for t in tensors):
+                operator = copy.deepcopy(operator).to(device)
+            self.fitted = operator if fitted else None
         self.operator = operator
-        self.fitted = operator if fitted is not None else None
 
     def known(self, *, per_channel: bool) -> Tensor:
         """Return the weights of the measurement, (1, 1, ...) or for every channel."""
@@ -62,14 +56,9 @@ class Objective:
             raise InputError("weight: no pixel of the measurement is known")
         return known.expand_as(self.measurement) if per_channel else known
 
-    def loss(
-        self, image: Tensor, weight: Tensor, window: Tensor | None = None
-    ) -> Tensor:
-        """Return the loss of an image, or of one window, under its weights."""
-        prediction, measurement = self._predict(image), self.measurement
-        if window is not None:
-            measurement = measurement.index_select(0, window)
-        loss = self.problem.term.mean(prediction, measurement, weight)
+    def loss(self, image: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss of an image; the measurement may be one of its windows."""
+        loss = self.problem.term.mean(self._predict(image), measurement, weight)
         penalty = self.problem.penalty
         return loss if penalty is None else loss + penalty(image)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
 from napari_dip.prior.snapshot import overwrite
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Optimization
 
 ORTHOGONAL_ABOVE = 64
 """Kernels with more inputs per output than this are orthogonalised by Muon."""
@@ -203,35 +206,25 @@ def _first_moments(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, Ten
 
 
 def make(
-    network: nn.Module,
-    kind: str,
-    learning_rate: float,
-    *,
-    momentum: float = 0.95,
-    adam_learning_rate: float = 0.01,
-    on_gpu: bool,
+    network: nn.Module, chosen: Optimization, *, on_gpu: bool
 ) -> list[torch.optim.Optimizer]:
     """Return the optimisers of a network.
+
+    With "muon" large kernels take Muon steps, and everything else Adam steps at their
+    own learning rate.
 
     Parameters
     ----------
     network : nn.Module
         The generator.
-    kind : {"adam", "muon"}
-        With "muon", large kernels take Muon steps at `learning_rate` and everything
-        else Adam steps at `adam_learning_rate`.
-    learning_rate : float
-        Learning rate of the optimiser that is named.
-    momentum : float
-        Momentum of Muon.
-    adam_learning_rate : float
-        Learning rate of what Muon does not step.
+    chosen : Optimization
+        Names the optimiser, and has the learning rates and the momentum.
     on_gpu : bool
         Whether the steps must be fit for CUDA graphs.
     """
     params = [p for p in network.parameters() if p.requires_grad]
-    if kind == "adam":
-        return [adam(params, learning_rate, on_gpu=on_gpu)]
+    if chosen.optimizer == "adam":
+        return [adam(params, chosen.learning_rate, on_gpu=on_gpu)]
     kernels: list[Tensor] = []
     others: list[Tensor] = []
     for p in params:
@@ -239,9 +232,9 @@ def make(
         (kernels if large else others).append(p)
     optimizers: list[torch.optim.Optimizer] = []
     if kernels:
-        optimizers.append(Muon(kernels, learning_rate, momentum))
+        optimizers.append(Muon(kernels, chosen.learning_rate, chosen.momentum))
     if others:
-        optimizers.append(adam(others, adam_learning_rate, on_gpu=on_gpu))
+        optimizers.append(adam(others, chosen.adam_learning_rate, on_gpu=on_gpu))
     return optimizers
 
 

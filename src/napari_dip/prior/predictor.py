@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from napari_dip.prior import runtime, snapshot
+from napari_dip.prior import snapshot
 from napari_dip.prior.averaging import predict
 from napari_dip.prior.codes import Code
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Prior, Problem, Settings
+from napari_dip.prior.runtime import Place, generator
 
 
 class Predictor:
@@ -39,11 +39,10 @@ class Predictor:
         settings: Settings,
     ) -> None:
         self.prior, self.settings, self.image_shape = prior, settings, image_shape
-        self.place = self._place(image_shape)
-        self.network = prior.build(image_shape, None).to(self.place.device)
+        device = Place.pick(settings, image_shape[1:]).device
+        self.network = prior.build(image_shape, None).to(device)
         self.weights = [
-            {name: tensor.to(self.place.device) for name, tensor in one.items()}
-            for one in weights
+            {name: tensor.to(device) for name, tensor in one.items()} for one in weights
         ]
         own = dict(self.network.named_parameters())
         for one in self.weights:
@@ -54,11 +53,6 @@ class Predictor:
         weights = [{name: t.cpu() for name, t in w.items()} for w in self.weights]
         return Predictor, (self.prior, self.image_shape, weights, self.settings)
 
-    def _place(self, image_shape: tuple[int, ...]) -> runtime.Place:
-        s = self.settings
-        pixels = math.prod(image_shape[1:])
-        return runtime.Place.pick(s.device, s.precision, s.threads, pixels)
-
     @torch.inference_mode(False)
     @torch.no_grad()
     def __call__(self, problem: Problem, code: Code) -> Tensor:
@@ -66,13 +60,13 @@ class Predictor:
 
         The network sees what `code` shows of the measurement.
         """
-        place = self._place(problem.image_shape)
+        place = Place.pick(self.settings, problem.image_shape[1:])
         objective = Objective(problem, place.device)
         drawing = code.drawing(
             self.prior.canvas(problem.image_shape[1:]),
             objective.measurement,
             objective.known(per_channel=code.per_channel),
-            runtime.generator(self.settings.seed, place.device),
+            generator(self.settings.seed, place.device),
         )
         shape = problem.batch_shape
         images = [predict(self.network, w, drawing, shape, place) for w in self.weights]

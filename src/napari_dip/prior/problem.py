@@ -208,7 +208,7 @@ class Iterate:
     Attributes
     ----------
     step : int
-        Iterations done, from 1.
+        Iterations done, from 1; 0 in those before the first.
     maximum : int
         Most iterations the fit may take.
     loss : float

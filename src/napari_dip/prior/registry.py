@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from napari_dip.errors import InputError
-from napari_dip.prior.snapshot import check_kind
+from napari_dip.prior.kinds import check_kind
 
 
 def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:

@@ -1,28 +1,27 @@
-"""Where and how a fit computes: device, precision, threads, memory, allocator."""
+"""Where and how a fit computes: device, precision, memory, allocator, failures."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from napari_dip import machine
 from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
-from napari_dip.prior import interrupt
+from napari_dip.prior.threads import threads_here
 
-T = TypeVar("T")
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Settings
 
 ONE_THREAD = 64 * 64
 """Pixels up to which threads cost more time than they save."""
@@ -111,14 +110,12 @@ class Place:
     threads: int | None = None
 
     @classmethod
-    def pick(
-        cls, device: str, precision: str, threads: int | None, pixels: int
-    ) -> Place:
-        """Return the place that settings name, for an image of so many pixels."""
-        picked = pick_device(device)
-        if threads is None and pixels <= ONE_THREAD:
+    def pick(cls, settings: Settings, sides: Sequence[int]) -> Place:
+        """Return the place that settings name, for an image of these sides."""
+        device, threads = pick_device(settings.device), settings.threads
+        if threads is None and math.prod(sides) <= ONE_THREAD:
             threads = 1
-        return cls(picked, pick_dtype(precision, picked), threads)
+        return cls(device, pick_dtype(settings.precision, device), threads)
 
     @property
     def on_gpu(self) -> bool:
@@ -129,73 +126,6 @@ class Place:
 def generator(seed: int, device: torch.device) -> torch.Generator:
     """Return a generator of our own; the global ones are never touched."""
     return torch.Generator(device=device).manual_seed(seed)
-
-
-class _Threads:
-    """The number of torch's threads, in the calling thread alone.
-
-    torch has a number for every thread, and one for threads that have none yet.
-    `torch.set_num_threads` sets both, so that a thread that begins meanwhile would keep
-    for good what a fit needs for a moment.  The last digits of a sum depend on it.
-
-    A process that was forked from one with threads of GNU OpenMP has not got them, and
-    would wait for them for ever: it computes in one thread.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.usual = 1
-        """What threads get that have none yet."""
-        self.several = self.forked = False
-        self.other = ThreadPoolExecutor(1)
-
-    def fork(self) -> None:
-        """Begin in a process that was forked from one with fits."""
-        self.other = ThreadPoolExecutor(1)
-        if self.several:
-            self.forked = True
-            torch.set_num_threads(1)
-
-    def count(self) -> int:
-        """Return the number; a thread that had none has it from now on."""
-        with self.lock:
-            if self.forked:
-                torch.set_num_threads(1)
-            number = torch.get_num_threads()
-            self.several = self.several or number > 1
-            return number
-
-    @contextmanager
-    def set(self, number: int) -> Iterator[None]:
-        """Hold the number in this thread for as long as the context lasts."""
-        before = self._change(number, +1)
-        try:
-            yield
-        finally:
-            self._change(before, -1)
-
-    def keep(self, number: int) -> None:
-        """Give this thread the number until it ends."""
-        self._change(number, 0)
-
-    def _change(self, number: int, users: int) -> int:
-        with self.lock:
-            before = torch.get_num_threads()
-            if self.forked:
-                number = 1
-            self.several = self.several or max(number, before) > 1
-            if not self.users:
-                self.usual = before
-            self.users += users
-            if number != before:
-                torch.set_num_threads(number)
-                if number != self.usual:
-                    self.other.submit(torch.set_num_threads, self.usual).result()
-            return before
-
-
-threads_here = _Threads()
 
 
 class _WhileUsed:
@@ -254,56 +184,6 @@ def step_context(threads: int | None) -> Iterator[None]:
         yield
 
 
-def in_threads(
-    compute: Callable[[T], R],
-    items: Iterable[T],
-    use: Callable[[R], Any],
-    device: torch.device,
-) -> None:
-    """Compute something of every item in several threads, and use it here, in order.
-
-    There are as many threads as torch has, and meanwhile torch has one in each: for
-    many small matrices its own threads take nearly as long as one.
-
-    Parameters
-    ----------
-    compute : callable
-        Called with an item, in any thread.
-    items : iterable
-        The items, taken when there is a thread for them.
-    use : callable
-        Called with what `compute` returned, in this thread, in the order of the items.
-    device : torch.device
-        Where the tensors are: only a CPU has such threads.
-    """
-    threads = threads_here.count()
-    if threads == 1 or device.type != "cpu":
-        for item in items:
-            interrupt.check()
-            use(compute(item))
-        return
-    inference = torch.is_inference_mode_enabled()
-
-    def alone(item: T) -> R:
-        with torch.inference_mode(inference), torch.no_grad():
-            return compute(item)
-
-    pool = ThreadPoolExecutor(threads, initializer=threads_here.keep, initargs=(1,))
-    pending: deque[Future[R]] = deque()
-    try:
-        with threads_here.set(1):
-            for item in items:
-                interrupt.check()
-                pending.append(pool.submit(alone, item))
-                if len(pending) > threads:
-                    use(pending.popleft().result())
-            while pending:
-                interrupt.check()
-                use(pending.popleft().result())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt(3)."""
 
@@ -347,9 +227,8 @@ kept_pages = _WhileUsed(_pages_kept)
 
 
 def _after_fork() -> None:
-    for one in (threads_here, cudnn_flags, kept_pages):
+    for one in (cudnn_flags, kept_pages):
         one.lock = threading.Lock()  # another thread may have held it
-    threads_here.fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -488,13 +367,15 @@ class Estimate:
         return self.available is None or self.memory <= self.available
 
     def advice(self, pixels: int, ndim: int) -> str:
-        """Return what is needed, what there is, and which size would fit."""
+        """Return what is needed, what there is, and which size would fit, if any."""
         text = f"the fit needs about {machine.gibibytes(self.memory)}"
         if self.available is None:
             return text + ", more than there is"
         text += f" and {machine.gibibytes(self.available)} are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
         side -= side % 32
+        if not side:
+            return text
         sides = " x ".join([str(side)] * ndim)
         return text + f"; an image of {sides} pixels, or fewer channels, would fit"
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import numbers
 from collections.abc import Collection, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import check_kind
 
 
 def copied(value: Any) -> Any:
@@ -40,7 +40,7 @@ def digest(state: Mapping[str, Any]) -> str:
 
 def check_names(own: Collection[str], given: Collection[str], what: str) -> None:
     """Raise InputError where the names differ; `what` says whose they are."""
-    missing, unknown = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    missing, unknown = set(own) - set(given), set(given) - set(own)
     if missing or unknown:
         raise InputError(
             f"{what}: must have the names of this fit's network and problem; "
@@ -48,9 +48,10 @@ def check_names(own: Collection[str], given: Collection[str], what: str) -> None
         )
 
 
-def _few(names: list[str]) -> str:
+def _few(names: set[str]) -> str:
+    first = sorted(map(str, names))[:3]  # those of a user need not be text
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more if names else "nothing"
+    return ", ".join(first) + more if names else "nothing"
 
 
 def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
@@ -75,46 +76,6 @@ def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) ->
     check(own, given, what)
     for name, tensor in own.items():
         tensor.copy_(given[name])
-
-
-LARGEST = 2**53
-"""Integers of a state lie below it; larger ones are no counts."""
-
-
-def check_kind(value: Any, kind: Any, what: str) -> None:
-    """Raise InputError unless a plain value is of a kind that a type hint describes.
-
-    Parameters
-    ----------
-    value : object
-        As JSON has it; numbers may be those of NumPy.
-    kind : type
-        bool, int, float, str, None, lists, tuples and dicts of them, and unions.
-    what : str
-        Name of the value, for the message.
-    """
-    if not _is_of_kind(value, kind):
-        name = kind.__name__ if isinstance(kind, type) else kind
-        raise InputError(f"{what} must be of type {name}; got {value!r:.50}")
-
-
-def _is_of_kind(value: Any, kind: Any) -> bool:
-    inside = get_args(kind)
-    if get_origin(kind) in (list, tuple):
-        known = isinstance(value, get_origin(kind))
-        return known and all(_is_of_kind(v, inside[0]) for v in value)
-    if get_origin(kind) is dict:
-        known = isinstance(value, dict)
-        return known and all(_is_of_kind(v, inside[1]) for v in value.values())
-    if inside:
-        return any(_is_of_kind(value, choice) for choice in inside)
-    if kind in (int, float):
-        if isinstance(value, bool):
-            return False
-        if isinstance(value, numbers.Integral):
-            return abs(int(value)) < LARGEST
-        return kind is float and isinstance(value, numbers.Real)
-    return isinstance(value, kind)
 
 
 class Values:

@@ -15,13 +15,13 @@ from napari_dip.errors import InputError
 from napari_dip.prior import optimizers, runtime
 from napari_dip.prior.averaging import Average, WeightAverage
 from napari_dip.prior.codes import Drawing
+from napari_dip.prior.kinds import check_kind
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.optimizers import Optimizers
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.snapshot import (
     Values,
     check,
-    check_kind,
     check_names,
     copied,
     overwrite,
@@ -60,7 +60,7 @@ class Progress(Values):
     Attributes
     ----------
     step : int
-        Iterations done; below zero while a first estimate is fitted.
+        Iterations done; below zero in those before the first.
     loss, score : float
         As last read.
     history : list of dict
@@ -370,18 +370,9 @@ def _optimizers(
     place: runtime.Place,
 ) -> Optimizers:
     """Return the optimisers of the network and of an operator that is fitted along."""
-    on_gpu = place.on_gpu
-    members = optimizers.make(
-        network,
-        settings.optimizer,
-        settings.learning_rate,
-        momentum=settings.momentum,
-        adam_learning_rate=settings.adam_learning_rate,
-        on_gpu=on_gpu,
-    )
-    if operator is not None and problem.operator_learning_rate is not None:
+    on_gpu, rate = place.on_gpu, problem.operator_learning_rate
+    members = optimizers.make(network, settings, on_gpu=on_gpu)
+    if operator is not None and rate is not None:
         learned = [p for p in operator.parameters() if p.requires_grad]
-        members.append(
-            optimizers.adam(learned, problem.operator_learning_rate, on_gpu=on_gpu)
-        )
+        members.append(optimizers.adam(learned, rate, on_gpu=on_gpu))
     return Optimizers(members, on_gpu=on_gpu)

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
-from napari_dip.prior.snapshot import Values, check_kind, copied, overwrite
+from napari_dip.prior.kinds import check_kind
+from napari_dip.prior.snapshot import Values, copied, overwrite
 from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -181,9 +182,9 @@ def _patient(
         return Verdict(best, None)
     since = values.get("lowest_step", 0)
     waited = step - since
-    if waited >= max(patience, relative_patience * since):
-        return Verdict(best, f"{what} has not fallen for {waited} iterations")
-    return Verdict(best, None)
+    if waited < max(patience, relative_patience * since):
+        return Verdict(best, None)
+    return Verdict(best, f"{what} has not fallen for {waited} iterations")
 
 
 @dataclass(frozen=True)
@@ -314,9 +315,8 @@ class HeldOut(Rule):
 
     def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
         """Keep the lowest scores; see `Rule.judge`."""
-        what = "the error at held-out pixels"
-        patience = self.patience, self.relative_patience
-        return _patient(watch, step, scores, *patience, what)
+        what, patience = "the error at held-out pixels", self.patience
+        return _patient(watch, step, scores, patience, self.relative_patience, what)
 
 
 @dataclass(frozen=True)
@@ -421,9 +421,8 @@ class Discrepancy(Rule):
         """Stop at the noise level; see `Rule.judge`."""
         if scores[0] > self.level:
             return Verdict((True,), None)
-        return Verdict(
-            (True,), f"the residual has reached the noise level {self.level:.3g}"
-        )
+        reason = f"the residual has reached the noise level {self.level:.3g}"
+        return Verdict((True,), reason)
 
 
 RULES: dict[str, type[Any]] = {

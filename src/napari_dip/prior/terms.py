@@ -192,13 +192,10 @@ class MultiScale(Term):
         Sides of the averaged squares; 1 is the full resolution.
     factors : tuple of float
         Weight of every scale.
-    leaky : bool
-        The published form, for the comparison with its table only.
     """
 
     scales: tuple[int, ...] = (1, 2, 4)
     factors: tuple[float, ...] = (1.0, 0.5, 0.25)
-    leaky: bool = False
 
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) < 1:
@@ -220,10 +217,6 @@ class MultiScale(Term):
         for scale, factor in zip(self.scales, self.factors, strict=True):
             if scale == 1:
                 error, known = self(prediction, measurement), weight
-            elif self.leaky:
-                known = pool(weight, scale, ceil_mode=True)
-                apart = pool(prediction - measurement, scale, ceil_mode=True)
-                error = apart.square()
             else:
                 known = pool(weight, scale, ceil_mode=True)
                 apart = pool((prediction - measurement) * weight, scale, ceil_mode=True)

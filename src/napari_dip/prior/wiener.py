@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
+from napari_dip.prior.groups import as_volume
 from napari_dip.prior.operators import cosines
 
 SIDE = 8
@@ -87,12 +88,12 @@ def _filter_channels(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     height, width = noisy.shape[-2:]
     # With this margin the last step still covers the last pixel.
     margin = SIDE - 1
-
-    def volumes(image: Tensor) -> Tensor:
-        flat = image.reshape(image.shape[1], -1, height, width)
-        return F.pad(flat, [margin] * 4, mode="reflect")
-
-    padded = torch.stack([volumes(noisy), volumes(pilot), volumes(variance)])
+    padded = torch.stack(
+        [
+            F.pad(as_volume(image), [margin] * 4, mode="reflect")
+            for image in (noisy, pilot, variance)
+        ]
+    )
     planes = padded.shape[2]
     rows = max(STRIP // (planes * width) // STEP * STEP, SIDE)
     result = torch.empty_like(noisy).reshape(-1, planes, height, width)
@@ -133,5 +134,4 @@ def _filter_blocks(images: Tensor) -> Tensor:
 def _basis(like: Tensor) -> Tensor:
     """Return the cosines of a block, (SIDE^2, 1, SIDE, SIDE), the constant first."""
     rows = cosines(SIDE)
-    products = torch.einsum("ai,bj->abij", rows, rows)
-    return products.reshape(-1, 1, SIDE, SIDE).to(like)
+    return torch.kron(rows, rows).reshape(-1, 1, SIDE, SIDE).to(like)

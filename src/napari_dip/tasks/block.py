@@ -237,7 +237,7 @@ class _Fits:
 
     def begin_at(self, state: dict[str, Any]) -> None:
         """Have the next fit go on from a state."""
-        from napari_dip.prior.snapshot import check_kind
+        from napari_dip.prior.kinds import check_kind
 
         self.given_up, self.state = state.pop(GIVEN_UP, []), state
         check_kind(self.given_up, list[str], f"state: {GIVEN_UP}")

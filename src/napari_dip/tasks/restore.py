@@ -20,7 +20,7 @@ from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_dip.tasks.presets import Preset
 
@@ -151,21 +151,28 @@ def _operators(operator: Any, count: int) -> list[Any]:
     return operators
 
 
-def _forward(operator: Any) -> tuple[Callable[[Tensor], Any], nn.Module | None]:
-    """Return the noise-free forward model, and the module it is part of.
+def _forward(operator: Any, device: torch.device) -> Any:
+    """Return the noise-free forward model on a device.
 
     A physics object of deepinv adds noise when called; its `A` does not.
     """
+    import copy
+
     from torch import nn
 
-    module = operator if isinstance(operator, nn.Module) else None
+    if isinstance(operator, nn.Module):
+        tensors = [*operator.parameters(), *operator.buffers()]
+        if any(t.device != device for t in tensors):
+            # A copy: the caller's own stays where it is.
+            operator = copy.deepcopy(operator).to(device)
     inner = getattr(operator, "A", None)
-    return (inner if callable(inner) else operator), module
+    return inner if callable(inner) else operator
 
 
-def _parts(output: Any) -> list[Any]:
-    """Return what an operator gave as a list, be it one tensor or several."""
-    return list(output) if _is_list(output) else [output]
+def _predict(forwards: Sequence[Callable[[Tensor], Any]], image: Tensor) -> list[Any]:
+    """Return the predictions of all measurements."""
+    outputs = [forward(image) for forward in forwards]
+    return [p for out in outputs for p in (out if _is_list(out) else [out])]
 
 
 class _Model:
@@ -189,13 +196,21 @@ class _Model:
         return runtime.pick_device(self.recipe.device)
 
     @cached_property
-    def measure(self) -> _Measure:
-        """The operators, of which it is known that they can be fitted."""
+    def measure(self) -> Callable[[Tensor], Tensor]:
+        """The operators as one, of which it is known that it can be fitted.
+
+        It makes a flat tensor, (1, 1, N), of an image in the user's units.
+        """
         import torch
 
-        measure = _Measure(self.operators, self.device)
+        forwards = [_forward(operator, self.device) for operator in self.operators]
         with torch.inference_mode(False), torch.enable_grad():
-            _try(measure, self.shape, self.measured, self.device)
+            _try(forwards, self.shape, self.measured, self.device)
+
+        def measure(image: Tensor) -> Tensor:
+            parts = _predict(forwards, image)
+            return torch.cat([p.reshape(-1) for p in parts])[None, None].float()
+
         return measure
 
     @cached_property
@@ -295,35 +310,11 @@ def _plan(recipe: RestoreRecipe, model: _Model, analysis: Analysis) -> Plan:
     return Plan(problem, to_units, details=details)
 
 
-class _Measure:
-    """All operators as one, from an image in the user's units to a flat tensor."""
-
-    def __init__(self, operators: Sequence[Any], device: Any) -> None:
-        import copy
-
-        self.forwards = []
-        for operator in operators:
-            forward, module = _forward(operator)
-            if module is not None:
-                tensors = [*module.parameters(), *module.buffers()]
-                if any(t.device != device for t in tensors):
-                    # A copy: the caller's own stays where it is.
-                    forward, _ = _forward(copy.deepcopy(module).to(device))
-            self.forwards.append(forward)
-
-    def parts(self, image: Tensor) -> list[Any]:
-        """Return the predictions of all measurements."""
-        return [part for f in self.forwards for part in _parts(f(image))]
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return the predictions as one, (1, 1, N)."""
-        import torch
-
-        return torch.cat([p.reshape(-1) for p in self.parts(image)])[None, None].float()
-
-
 def _try(
-    measure: _Measure, shape: tuple[int, ...], measured: Sequence[Float], device: Any
+    forwards: Sequence[Callable[[Tensor], Any]],
+    shape: tuple[int, ...],
+    measured: Sequence[Float],
+    device: torch.device,
 ) -> None:
     """Run the operators once and see whether what they return can be fitted."""
     import torch
@@ -331,7 +322,7 @@ def _try(
 
     image = torch.full((1, *shape), 0.5, device=device, requires_grad=True)
     try:
-        parts = measure.parts(image)
+        parts = _predict(forwards, image)
     except Exception as error:  # whatever a user's function raises
         raise InputError(
             f"operator failed for an image tensor of shape {tuple(image.shape)} on "
@@ -370,7 +361,7 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _range(
-    measure: _Measure,
+    measure: Callable[[Tensor], Tensor],
     shape: tuple[int, ...],
     data: Tensor,
     weight: Tensor,

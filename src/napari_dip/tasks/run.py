@@ -121,7 +121,7 @@ def run(
         arrays that are larger than the free memory are looked at plane by plane.
     """
     load_torch()
-    from napari_dip.prior.runtime import threads_here
+    from napari_dip.prior.threads import threads_here
 
     threads_here.count()  # before torch is used, while no other fit changes it
     job = _job(task, recipe, arrays)

@@ -154,7 +154,7 @@ def _forecasts(
 ) -> Generator[tuple[threading.Event, str, Forecast], None, threading.Event | None]:
     """Yield what every quality takes, and return by what the answer is known."""
     from napari_dip.prior.interrupt import asking
-    from napari_dip.prior.runtime import threads_here
+    from napari_dip.prior.threads import threads_here
     from napari_dip.tasks.forecast import forecast
 
     def wanted() -> bool:

@@ -94,7 +94,7 @@ def _draw(
 ) -> tuple[SampleParameters, NDArray[np.float32]]:
     """Draw a sample in a thread, on as many cores as the copied code uses."""
     load_torch()
-    from napari_dip.prior.runtime import threads_here
+    from napari_dip.prior.threads import threads_here
 
     with torch_errors(), threads_here.set(threads()):
         return parameters, sample_prior(**dataclasses.asdict(parameters))

@@ -239,7 +239,7 @@ def restoring(
         ignore: the worker would then never end.
     """
     from napari_dip.prior.interrupt import asking
-    from napari_dip.prior.runtime import threads_here
+    from napari_dip.prior.threads import threads_here
 
     fitting = None
     try:

@@ -1,0 +1,47 @@
+"""Plain values as JSON has them, and whether they are what a type hint says."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, get_args, get_origin
+
+from napari_dip.errors import InputError
+
+LARGEST = 2**53
+"""Integers of a state lie below it; larger ones are no counts."""
+
+
+def check_kind(value: Any, kind: Any, what: str) -> None:
+    """Raise InputError unless a plain value is of a kind that a type hint describes.
+
+    Parameters
+    ----------
+    value : object
+        As JSON has it; numbers may be those of NumPy.
+    kind : type
+        bool, int, float, str, None, lists, tuples and dicts of them, and unions.
+    what : str
+        Name of the value, for the message.
+    """
+    if not _is_of_kind(value, kind):
+        name = kind.__name__ if isinstance(kind, type) else kind
+        raise InputError(f"{what} must be of type {name}; got {value!r:.50}")
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    inside = get_args(kind)
+    if get_origin(kind) in (list, tuple):
+        known = isinstance(value, get_origin(kind))
+        return known and all(_is_of_kind(v, inside[0]) for v in value)
+    if get_origin(kind) is dict:
+        known = isinstance(value, dict)
+        return known and all(_is_of_kind(v, inside[1]) for v in value.values())
+    if inside:
+        return any(_is_of_kind(value, choice) for choice in inside)
+    if kind in (int, float):
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, numbers.Integral):
+            return abs(int(value)) < LARGEST
+        return kind is float and isinstance(value, numbers.Real)
+    return isinstance(value, kind)
