@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
 from napari_dip.tasks import presets
-from napari_dip.widgets import settings, turns
+from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.denoise import DenoiseWidget
 
 TABLES = presets.TABLES
@@ -202,6 +202,7 @@ def slow(monkeypatch):
 
 
 @pytest.fixture
-def every_image(own_settings):
-    """Show, and so remember, an image at every report."""
+def every_image(own_settings, monkeypatch):
+    """Report every iteration; show, and so remember, an image at every report."""
+    monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     settings.put("preview_interval", 0.0)

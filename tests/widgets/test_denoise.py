@@ -169,7 +169,7 @@ def test_stop_before_the_first_iteration_ends_at_once_with_nothing(
 
 @pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
 def test_pause_waits_and_every_way_out_of_it_works(
-    open_widget, until, qtbot, noisy, slow, button
+    open_widget, until, qtbot, noisy, slow, every_image, button
 ):
     viewer, widget = open_widget(noisy, iterations=100_000)
     reports = []
@@ -177,15 +177,15 @@ def test_pause_waits_and_every_way_out_of_it_works(
     widget.panel.run_button.click()
     until(lambda: len(reports) > 2)
     widget.panel.pause_button.click()
-    qtbot.wait(200)
+    qtbot.wait(100)
     steps = reports[-1].step
-    qtbot.wait(300)
+    qtbot.wait(150)
     assert reports[-1].step == steps
     assert widget.panel.pause_button.text() == "Resume"
     widget.panel.pause_button.click()
     until(lambda: reports[-1].step > steps)
     widget.panel.pause_button.click()
-    qtbot.wait(100)
+    qtbot.wait(50)
     getattr(widget.panel, button).click()
     until(lambda: widget.controller.state == "idle")
     assert (RESULT in names(viewer)) is (button == "stop_button")
@@ -201,13 +201,13 @@ def test_deleting_the_result_ends_the_fit(open_widget, until, noisy, slow):
 
 
 def test_deleting_the_source_changes_nothing(open_widget, until, noisy, slow):
-    viewer, widget = open_widget(noisy, iterations=30)
+    viewer, widget = open_widget(noisy, iterations=15)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))
     viewer.layers.remove("raw")
     until(lambda: widget.controller.state == "idle")
     assert names(viewer) == [RESULT]
-    assert result_of(viewer).metadata["napari-dip"]["iterations"] == 30
+    assert result_of(viewer).metadata["napari-dip"]["iterations"] == 15
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_unrelated_channels_are_two_fits_of_one_plane(
     open_widget, until, unrelated, slow, every_image
 ):
     viewer, widget = open_widget(
-        unrelated, iterations=15, axis_labels=("c", "y", "x"), contrast_limits=(0, 400)
+        unrelated, iterations=8, axis_labels=("c", "y", "x"), contrast_limits=(0, 400)
     )
     texts, reports, bars, fresh = [], [], [], []
 
@@ -151,7 +151,7 @@ def test_planes_are_counted_as_planes_however_many_fits_they_take(
     alike[1] = 2 * unrelated[0] + random.normal(0, 10, unrelated[0].shape)
     viewer, widget = open_widget(
         np.stack([unrelated, alike]),
-        iterations=10,
+        iterations=6,
         axis_labels=("t", "c", "y", "x"),
         contrast_limits=(0, 400),
     )

@@ -50,7 +50,7 @@ def test_python_stops_where_the_user_did(
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 12)
+    until(lambda: bool(reports) and reports[-1].step > 5)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     monkeypatch.undo()

@@ -10,7 +10,7 @@ RESULT = "raw [DIP denoise]"
 
 @pytest.fixture
 def done(open_widget, finish, noisy, slow, every_image):
-    viewer, widget = open_widget(noisy, iterations=20)
+    viewer, widget = open_widget(noisy, iterations=10)
     finish(widget)
     return viewer, widget
 
@@ -80,7 +80,7 @@ def test_every_plane_has_moments_of_its_own(
     open_widget, finish, noisy, slow, every_image
 ):
     stack = np.stack([noisy, noisy + 500])
-    viewer, widget = open_widget(stack, iterations=12)
+    viewer, widget = open_widget(stack, iterations=8)
     finish(widget)
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]
     result = layer.data.copy()
@@ -123,14 +123,14 @@ def test_going_on_makes_the_same_layer_and_slider_longer(done, until):
     until(lambda: widget.controller.state == "idle")
     assert [each.name for each in viewer.layers] == names
     assert not np.array_equal(layer.data, result)
-    assert made(layer)["iterations"] == 35
+    assert made(layer)["iterations"] == 25
     assert made(layer)["recipe"]["extra_iterations"] == 15
     assert "kept" not in made(layer)
     steps = [m.step for m in scrubber.moments if m is not None]
     assert steps == sorted(steps)
-    assert steps[0] < 20 < steps[-1]
+    assert steps[0] < 10 < steps[-1]
     assert scrubber.moments[scrubber.slider.value()] is None
-    assert widget.panel.curve.checks[-1][1] > 20
+    assert widget.panel.curve.checks[-1][1] > 10
     assert widget.panel.curve.checks[0][1] == 1
     assert scrubber.go_on_button.isEnabled()
 
