@@ -108,8 +108,8 @@ def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     from napari_dip.tasks.denoise import DenoiseRecipe
 
     recipe = DenoiseRecipe(iterations=100, precision="float32", share="no")
-    large = np.tile(noisy, (16, 16))
-    piece = large[:192, :192]
+    large = np.tile(noisy, (8, 8))
+    piece = large[:128, :128]
     began = time.process_time()
     first = forecast.forecast(recipe, [large], [piece])
     middle = time.process_time()
@@ -396,7 +396,7 @@ def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
 
 @pytest.mark.usefixtures("own_presets")
 def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
-    photo = data.camera()[100:196, 220:316]
+    photo = data.camera()[100:164, 220:284]
     file = io.BytesIO()
     Pillow.fromarray(photo).save(file, "JPEG", quality=10)
     before = np.asarray(Pillow.open(file))
