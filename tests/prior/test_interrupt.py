@@ -35,7 +35,7 @@ def problem():
 
 def settings(**more):
     more = {"device": "cpu", "precision": "float32", "resumable": True, **more}
-    return Settings(Iterations(12), "adam", 0.01, **more)
+    return Settings(Iterations(8), "adam", 0.01, **more)
 
 
 class Asked:
