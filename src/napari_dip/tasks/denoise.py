@@ -130,16 +130,15 @@ def _correlated(
 ) -> bool:
     """Return whether neighbouring pixels of some channels share their noise."""
     values, usable = plane.values[channels], plane.noisy[channels]
-    if recipe.sigma is not None:
+    alike = correlation(values, usable) > CORRELATED
+    # Texture is alike as well, but the noise on it does not fall off.
+    alike = alike and falling(values, usable) > FALLING
+    if alike and recipe.sigma is not None:
         known = (recipe.sigma / plane.span[channels]) ** 2
         finest = [
             gaussian_variance(v[None], u) for v, u in zip(values, usable, strict=True)
         ]
-        if (np.array(finest) > WHITE * known).all():
-            return False
-    alike = correlation(values, usable) > CORRELATED
-    # Texture is alike as well, but the noise on it does not fall off.
-    alike = alike and falling(values, usable) > FALLING
+        alike = not (np.array(finest) > WHITE * known).all()
     return alike and not has_white_floor(values, usable)
 
 
