@@ -5,13 +5,16 @@ import importlib
 import numpy as np
 import pytest
 import zarr
+from napari.layers._source import layer_source
 from npe2 import PluginManifest
+from PIL import Image as Pillow
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 from superqt import QCollapsible
 
 from napari_dip.io import files
 from napari_dip.tasks.run import TASKS, get
+from napari_dip.widgets import readers
 from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.denoise import DenoiseWidget
 from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
@@ -214,8 +217,6 @@ def test_the_planes_are_asked_for_where_there_are_several(open_widget, noisy):
 
 
 def test_tables_of_a_jpeg_are_filled_in(open_widget, tmp_path, noisy):
-    from PIL import Image as Pillow
-
     path = tmp_path / "photo.jpg"
     gray = np.clip(noisy, 0, 255).astype(np.uint8)
     Pillow.fromarray(gray).save(path, quality=30)
@@ -227,6 +228,28 @@ def test_tables_of_a_jpeg_are_filled_in(open_widget, tmp_path, noisy):
     assert len(tables) == 64
     assert tables == tuple(files.read_header(path).jpeg.tables[0])
     widget.inputs["image"].choose("raw")
+    assert widget.recipe().quantization is None
+
+
+def test_tables_of_an_image_that_is_open_already_are_filled_in(
+    empty_viewer, open_widget, tmp_path, noisy
+):
+    path = tmp_path / "photo.jpg"
+    Pillow.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=30)
+    readers.add_files(empty_viewer, [str(path)])
+    _, widget = open_widget(kind=RemoveArtifactsWidget)
+    assert widget.recipe().quantization is not None
+
+
+def test_a_file_that_is_no_jpeg_has_no_tables(
+    empty_viewer, open_widget, tmp_path, noisy
+):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"another format")
+    _, widget = open_widget(kind=RemoveArtifactsWidget)
+    with layer_source(path=str(path), reader_plugin="another"):
+        empty_viewer.add_image(noisy)
+    assert widget.source is not None
     assert widget.recipe().quantization is None
 
 

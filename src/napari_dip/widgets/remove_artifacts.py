@@ -8,6 +8,7 @@ from typing import Any
 
 from napari.layers import Image
 
+from napari_dip.errors import FileError
 from napari_dip.io import files
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.remove_artifacts import RemoveArtifactsRecipe
@@ -39,6 +40,7 @@ class RemoveArtifactsWidget(TaskWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer)
         self.inputs["image"].combo.changed.connect(self._take_tables)
+        self._take_tables()
 
     def _take_tables(self, _: Any = None) -> None:
         """Fill in the quantisation tables of the layer's file, if it is a JPEG."""
@@ -79,7 +81,10 @@ def quantization_of(layer: Image) -> tuple[int, ...] | None:
     tables = layer.metadata.get(JPEG_KEY)
     path = Path(layer.source.path or "")
     if tables is None and path.suffix.lower() in (".jpg", ".jpeg") and path.is_file():
-        header = files.read_header(path)
+        try:
+            header = files.read_header(path)
+        except FileError:
+            return None  # another format under this name, or changed meanwhile
         if tuple(array_of(layer).shape) == header.shape:
             tables = header.jpeg
     if tables is None:
