@@ -10,6 +10,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dip import cli
 from napari_dip.io import files
+from napari_dip.io.image import Header, Image
+from napari_dip.widgets import readers
 from napari_dip.widgets.inpaint import InpaintWidget
 from napari_dip.widgets.task import SHOWN
 
@@ -167,6 +169,33 @@ def test_a_command_cannot_take_a_plane_or_an_early_end(open_widget, noisy):
     widget.planes.value = SHOWN
     widget.command_button.click()
     assert "choose all planes" in widget.message.text()
+
+
+def test_a_command_takes_no_file_that_holds_something_else(
+    empty_viewer, open_widget, noisy, tmp_path
+):
+    both = np.stack([noisy, noisy])
+    path = tmp_path / "two.ome.tif"
+    files.write(
+        path, both, Image(both, Header("", both.shape, both.dtype, "CYX")), None
+    )
+    readers.add_files(empty_viewer, [str(path)])
+    _, widget = open_widget()
+    widget.command_button.click()
+    assert f"{path}" not in QApplication.clipboard().text()
+    assert "save two C1 as two_C1.tif first" in widget.message.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("-x", "x"), ("a/b: c", "a_b__c"), ("?", "image")]
+)
+def test_files_of_a_command_have_names_that_can_be_given(
+    open_widget, noisy, name, file
+):
+    _, widget = open_widget(noisy, name=name)
+    widget.command_button.click()
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[3:6] == [f"{file}.tif", "--output", f"{file}-denoise.tif"]
 
 
 def test_a_recipe_loads_back_from_a_layer(open_widget, finish, noisy):

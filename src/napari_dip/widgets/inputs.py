@@ -12,7 +12,8 @@ import numpy as np
 from magicgui.widgets import ComboBox, PushButton, Widget
 from napari.layers import Image, Layer
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FileError, InputError
+from napari_dip.io import files
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.widgets.fields import label_of
 from napari_dip.widgets.layers import (
@@ -174,16 +175,19 @@ class ImageInput:
     def file(self, crop: Crop) -> str:
         """Return the file of the array, for the command line.
 
+        It is to be saved first where no file of the layer holds its array.
+
         Raises
         ------
         InputError
-            If a file of the layer would not hold exactly this array.
+            If only a part of the layer is restored.
         """
         if self.aligned and any(c != slice(None) for c in crop):
             raise InputError(
                 "A command restores whole files: choose all planes, or copy Python."
             )
-        return file_of(self.chosen_layer)
+        layer = self.chosen_layer
+        return saved_as(layer) or f"{file_name(layer.name)}.tif"
 
 
 class AnyImageInput(ImageInput):
@@ -225,12 +229,24 @@ class PSFInput(AnyImageInput):
         return named, -math.prod(own)
 
 
-def file_of(layer: Layer) -> str:
-    """Return the file of a layer, or the name to save it under."""
-    if layer.source.path:
-        return os.fspath(layer.source.path)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in layer.name)
-    return f"{safe.strip('_') or 'image'}.tif"
+def saved_as(layer: Layer) -> str | None:
+    """Return the file that holds the array of a layer and nothing else, if any."""
+    if not layer.source.path:
+        return None
+    try:
+        header = files.read_header(layer.source.path)
+    except FileError:
+        return None
+    array = array_of(layer)
+    # The file of a channel has all channels, that of labels the image beside them.
+    same = header.shape == array.shape and header.dtype.name == array.dtype.name
+    return os.fspath(layer.source.path) if same else None
+
+
+def file_name(name: str) -> str:
+    """Return the name of a layer as that of a file, without an ending."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return safe.strip("-_") or "image"
 
 
 def matching(crop: Crop, sides: Sequence[int]) -> Crop:

@@ -22,7 +22,7 @@ from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController, Work
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
-from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.inputs import ImageInput, file_name, saved_as
 from napari_dip.widgets.layers import (
     KEY,
     Crop,
@@ -418,8 +418,7 @@ class TaskWidget(ParameterPanel):
             return
         code = {n: g.code(work.source, work.crop) for n, g in self.inputs.items()}
         recipe, ending = self.repeated(work)
-        text = scripting.python(recipe, code, ending)
-        copy(text)
+        copy(scripting.python(recipe, code, ending))
         self._show_message("Copied. Paste it into napari's console.")
 
     def copy_command(self) -> None:
@@ -436,13 +435,12 @@ class TaskWidget(ParameterPanel):
         except InputError as error:
             self._show_message(str(error))
             return
-        output = f"{work.source.name}-{self.task}.tif".replace("/", "_")
-        text = scripting.command(recipe, files, output)
-        copy(text)
+        output = f"{file_name(work.source.name)}-{self.task}.tif"
+        copy(scripting.command(recipe, files, output))
         missing = [
             f"{given.layer.name} as {files[name]}"
             for name, given in self.inputs.items()
-            if given.layer is not None and not given.layer.source.path
+            if given.layer is not None and saved_as(given.layer) is None
         ]
         save = f" It reads files: save {', '.join(missing)} first." if missing else ""
         self._show_message(f"Copied.{save}")
