@@ -92,7 +92,7 @@ def test_a_command_needs_the_mask_on_the_foreground(scene):
 
 def test_a_new_mask_lies_over_the_foreground(scene):
     viewer, widget = scene(front_at=(7, 11))
-    widget.new_mask()
+    widget.inputs["mask"].new.native.click()
     mask = viewer.layers["front [mask]"]
     assert mask.data.shape == (20, 24)
     assert mask.translate.tolist() == [7, 11]

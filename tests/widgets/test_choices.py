@@ -189,9 +189,9 @@ def test_a_mask_at_another_scale_is_put_on_the_image_by_a_button(
         units=("um", "um"),
     )
     viewer.add_labels(painted(noisy.shape), name="m")
-    assert widget.form.isRowVisible(widget.mask_input.mend.native)
-    widget.mask_input.mend.native.click()
-    assert not widget.form.isRowVisible(widget.mask_input.mend.native)
+    assert widget.form.isRowVisible(widget.inputs["mask"].mend.native)
+    widget.inputs["mask"].mend.native.click()
+    assert not widget.form.isRowVisible(widget.inputs["mask"].mend.native)
     assert tuple(viewer.layers["m"].scale) == (0.1, 0.1)
     assert viewer.layers["m"].units == viewer.layers["raw"].units
     finish(widget)
@@ -206,7 +206,7 @@ def test_a_mask_with_other_pixels_is_put_on_the_image_in_a_copy(
     fine = np.zeros((128, 128), np.uint8)
     fine[32:56, 32:56] = 3  # pixels 8 to 13 of the image
     viewer.add_labels(fine, name="m", scale=(0.5, 0.5), translate=(-0.75, -0.75))
-    widget.mask_input.mend.native.click()
+    widget.inputs["mask"].mend.native.click()
     assert chosen(widget)["mask"] == "m [on raw]"
     assert viewer.layers["m"].data.shape == (128, 128)
     assert np.array_equal(viewer.layers["m [on raw]"].data > 0, painted((32, 32)) > 0)
@@ -236,7 +236,7 @@ def test_a_new_mask_asks_for_paint_and_says_no_error(
     open_widget, until, noisy, messages
 ):
     viewer, widget = open_widget(noisy, kind=InpaintWidget, iterations=2)
-    widget.mask_input.new.native.click()
+    widget.inputs["mask"].new.native.click()
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
     until(lambda: bool(widget.panel.estimate.text()))

@@ -14,7 +14,11 @@ from napari_dip.widgets.layers import (
     shown_plane,
     whole,
 )
-from napari_dip.widgets.results import ResultLayer
+from napari_dip.widgets.results import ResultLayer, Work
+
+
+def work_on(source):
+    return Work(DenoiseRecipe(), source, whole(source), {}, {"image": source})
 
 
 def test_arrays_stay_lazy_and_multiscale_gives_full_resolution():
@@ -40,7 +44,7 @@ def test_preview_goes_above_its_source_and_leaves_the_selection():
     source, other = Image(np.zeros((3, 20, 20)), name="a"), Image(np.zeros((20, 20)))
     layers.extend([source, other])
     layers.selection = {source, other}
-    result = ResultLayer(layers, source, DenoiseRecipe())
+    result = ResultLayer(layers, work_on(source))
     result.show(np.full((20, 20), 0.5, np.float32), (1, slice(None), slice(None)))
     assert [layer.name for layer in layers] == ["a", "a [DIP denoise]", other.name]
     assert layers.selection == {source, other}
@@ -55,7 +59,7 @@ def test_a_layer_of_the_users_with_the_same_name_is_left_alone():
     source = Image(np.zeros((20, 20)), name="a")
     theirs = Image(np.zeros((20, 20)), name="a [DIP denoise]")
     layers.extend([source, theirs])
-    result = ResultLayer(layers, source, DenoiseRecipe())
+    result = ResultLayer(layers, work_on(source))
     result.show(np.ones((20, 20), np.float32), (slice(None), slice(None)))
     assert not theirs.data.any()
     assert result.layer.name == "a [DIP denoise] [1]"
@@ -82,7 +86,7 @@ def test_a_larger_result_covers_the_same_area(rgb, place):
     colours = (3,) if rgb else ()
     source = Image(np.zeros((20, 30, *colours), np.uint8), rgb=rgb, **place)
     fine = np.zeros((80, 120, *colours), np.uint8)
-    result = Image(fine, **appearance(source, fine.shape))
+    result = Image(fine, **appearance(source, fine.shape, whole(source)))
     assert np.allclose(result.scale, np.asarray(source.scale) / 4)
     # The corners of the pixels, which lie half a pixel outside their centres.
     for i, j in ((0, 0), (0, 30), (20, 0), (20, 30), (7, 11)):

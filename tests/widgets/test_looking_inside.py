@@ -151,6 +151,21 @@ def test_what_excites_a_unit(open_widget, finish, net):
     assert "in memory only" in widget.message.text()
 
 
+def test_copied_code_stops_where_the_user_did_without_any_layer(
+    open_widget, until, slow
+):
+    viewer, widget = open_widget(kind=MaximizeActivationWidget, iterations=1000)
+    widget.inputs["model"].combo.value = "net"
+    fill(widget, layer="2", unit=4, shape=(24, 30), prior="none")
+    widget.panel.run_button.click()
+    until(lambda: len(viewer.layers) == 1)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert viewer.layers[0].metadata["napari-dip"]["layers"] == {}
+    widget.copy_python()
+    assert "callback=watch" in QApplication.clipboard().text()
+
+
 def test_an_image_through_a_layer(open_widget, finish, net):
     y, x = np.mgrid[0:24, 0:30] / 30
     image = np.stack([y, x, y * x], -1)

@@ -130,7 +130,7 @@ def test_what_is_missing_is_said(open_widget, noisy):
 
 def test_a_new_mask_is_ready_to_paint_and_is_used(open_widget, finish, noisy):
     viewer, widget = open_widget(noisy, kind=InpaintWidget, iterations=2, scale=(2, 2))
-    widget.mask_input.new.native.click()
+    widget.inputs["mask"].new.native.click()
     mask = viewer.layers["raw [mask]"]
     assert viewer.layers.selection.active == mask
     assert mask.mode == "paint"

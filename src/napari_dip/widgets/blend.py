@@ -97,8 +97,6 @@ class BlendWidget(TaskWidget):
         mask = self.inputs["mask"]
         assert isinstance(mask, CutInput)
         mask.foreground = self.inputs["foreground"]
-        mask.new.changed.connect(lambda _: self.new_mask())
-        mask.labels.changed.connect(self._changed)
         # The positions of the layers give the offset.
         offset = self.fields.fields["offset"].widget.native
         self.fields.form.setRowVisible(offset, False)
@@ -116,13 +114,3 @@ class BlendWidget(TaskWidget):
             return recipe
         assert isinstance(recipe, BlendRecipe)
         return dataclasses.replace(recipe, offset=shift(foreground, source)[-2:])
-
-    def new_mask(self) -> None:
-        """Add an empty mask over the foreground and choose the paint brush."""
-        foreground = self.inputs["foreground"].layer
-        mask = self.inputs["mask"]
-        assert isinstance(mask, CutInput)
-        if foreground is None:
-            self.panel.show_end("Open a foreground first: the mask lies over it.")
-            return
-        mask.add_layer(foreground, 2)

@@ -18,11 +18,11 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.io import provenance
 from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
-from napari_dip.widgets.controller import RunController, Work
+from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
-from napari_dip.widgets.results import Index, ResultLayer, insert
+from napari_dip.widgets.results import Index, ResultLayer, Work, insert
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Comparison(QWidget):
         controller: RunController,
         work: Callable[[], Work],
         methods: tuple[str, ...],
-        residual_makes_sense: bool = True,
+        residual_makes_sense: bool,
     ) -> None:
         super().__init__()
         self.controller, self.work = controller, work
@@ -107,9 +107,9 @@ class Comparison(QWidget):
             self.before_button.setChecked(False)  # shows the same layers as before
         self.before_button.setEnabled(last is not None)
         self.residual_button.setEnabled(last is not None)
-        unknown = last is not None and last.deviation is None
-        self.uncertainty_button.setEnabled(last is not None and not unknown)
-        tip = NO_UNCERTAINTY if unknown else UNCERTAINTY
+        known = last is not None and last.deviation is not None
+        self.uncertainty_button.setEnabled(known)
+        tip = UNCERTAINTY if known or last is None else NO_UNCERTAINTY
         self.uncertainty_button.setToolTip(f"<qt>{tip}</qt>")
         if last is None:
             self.reading.hide()

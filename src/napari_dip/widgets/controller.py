@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_dip.errors import DipError, InputError
 from napari_dip.machine import MAX_SECONDS
-from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import CONSTANT, ranges
 from napari_dip.widgets import settings, turns, worker
-from napari_dip.widgets.layers import Crop
-from napari_dip.widgets.results import ResultLayer
+from napari_dip.widgets.results import ResultLayer, Work
 from napari_dip.widgets.trajectory import Snapshot, Trajectory
 
 if TYPE_CHECKING:
@@ -38,41 +33,6 @@ NOT_BEGUN = "not restored before the stop"
 """What the warning says of planes that were not begun."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Work:
-    """A run of a task, ready to start.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        The parameters of the task.
-    source : Image
-        The layer that is restored: the result looks like it.
-    crop : tuple of slice
-        The part of the source's array that is restored.
-    arrays : dict of str to callable
-        A function for each array of the task that returns it.  The thread of the fit
-        calls it.
-    layers : dict of str to Layer
-        The layer of each array of the task.
-    part : bool
-        Whether it is no more than a part of the layer, to try the task on.
-    """
-
-    recipe: Recipe
-    source: Image
-    crop: Crop
-    arrays: dict[str, Callable[[], Any]]
-    layers: dict[str, Layer]
-    part: bool = False
-
-    def with_parameters(self, values: dict[str, Any]) -> Work:
-        """Return the same run with other values of some parameters."""
-        return dataclasses.replace(
-            self, recipe=dataclasses.replace(self.recipe, **values)
-        )
 
 
 class RunController(QObject):
@@ -119,14 +79,7 @@ class RunController(QObject):
             return
         self.best_step = 0
         self.trajectory = Trajectory(settings.get("trajectory_memory") * 2**20)
-        result = ResultLayer(
-            self.viewer.layers,
-            work.source,
-            work.recipe,
-            work.crop,
-            work.layers,
-            part=work.part,
-        )
+        result = ResultLayer(self.viewer.layers, work)
         arrays = list(work.arrays.values())
         self._run(result, functools.partial(worker.begin, work.recipe, arrays))
 

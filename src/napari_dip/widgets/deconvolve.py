@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.controller import Work
 from napari_dip.widgets.inputs import ImageInput, PSFInput
 from napari_dip.widgets.layers import sides_of
 from napari_dip.widgets.psf import warn_of_other_pixels
+from napari_dip.widgets.results import Work
 from napari_dip.widgets.settings import PLUGIN
 from napari_dip.widgets.task import TaskWidget
 

@@ -13,11 +13,12 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
 from napari_dip import machine
-from napari_dip.errors import DipError, InputError
+from napari_dip.errors import DipError, FitError, InputError
 from napari_dip.widgets import turns
-from napari_dip.widgets.controller import Work, duration
+from napari_dip.widgets.controller import duration
 from napari_dip.widgets.layers import array_of
-from napari_dip.widgets.worker import threads, torch_errors
+from napari_dip.widgets.results import Work
+from napari_dip.widgets.worker import threads
 
 if TYPE_CHECKING:
     from napari_dip.tasks.forecast import Forecast
@@ -163,7 +164,7 @@ def _forecasts(
         return False
 
     try:
-        with torch_errors(), threads_here.set(threads()), asking(wanted):
+        with threads_here.set(threads()), asking(wanted):
             chosen, _ = next(iter(pieces.values()))
             for name, (work, piece) in pieces.items():
                 wanted()
@@ -179,6 +180,9 @@ def _forecasts(
         return stale
     except _Stale:
         return None
+    except RuntimeError as error:
+        # napari's workers of generators ignore it, and would never end.
+        raise FitError(f"{type(error).__name__}: {error}") from error
 
 
 def _values(work: Work) -> list[Any]:

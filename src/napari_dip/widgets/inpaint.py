@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.masks import MaskInput
@@ -27,18 +27,3 @@ class InpaintWidget(TaskWidget):
         "Never measure inside the mask. Paint it a pixel or two wider than the "
         "damage: what is left at its border would be continued inwards."
     )
-
-    def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(napari_viewer)
-        mask = self.inputs["mask"]
-        assert isinstance(mask, MaskInput)
-        self.mask_input = mask
-        mask.new.changed.connect(lambda _: self.new_mask())
-        mask.labels.changed.connect(self._changed)
-
-    def new_mask(self) -> None:
-        """Add an empty mask over the image and choose the paint brush."""
-        if self.source is None:
-            self.panel.show_end("Open an image first: the mask lies over it.")
-            return
-        self.mask_input.add_layer(self.source, self.fields.fields["spatial_dims"].value)

@@ -252,20 +252,15 @@ def placement(
     }
 
 
-def appearance(
-    source: Image, shape: Sequence[int] | None = None, crop: Crop | None = None
-) -> dict[str, Any]:
+def appearance(source: Image, shape: Sequence[int], crop: Crop) -> dict[str, Any]:
     """Return the keywords of `Image` that place and show a result like its source.
 
-    `shape` and `crop` are those of `placement`; without them the result is the whole
-    source in its own size.
+    The parameters are those of `placement`.
     """
     _, state, _ = source.as_layer_data_tuple()
     keywords = {key: state[key] for key in _KEPT if key in state}
     if not source.rgb:
         keywords["contrast_limits"] = tuple(source.contrast_limits)
-    shape = array_of(source).shape if shape is None else shape
-    crop = whole(source) if crop is None else crop
     return keywords | placement(source, shape, crop)
 
 

@@ -155,8 +155,9 @@ class MakingPanel(ParameterPanel):
         self.run_button.clicked.connect(self.run)
 
     def _failed(self, error: Exception) -> None:
-        show_error(str(error))
-        self._end(f"Failed: {error}")
+        message = str(error) or type(error).__name__
+        show_error(message)
+        self._end(f"Failed: {message}")
 
     def _end(self, text: str) -> None:
         self.run_button.setEnabled(True)

@@ -29,7 +29,6 @@ from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.parts import fill
 from napari_dip.widgets.results import insert
-from napari_dip.widgets.worker import torch_errors
 
 
 class PsfWidget(QWidget):
@@ -95,7 +94,7 @@ class PsfPanel(MakingPanel):
         self.run_button.setEnabled(False)
         self._say("Computing")
         slots = {"returned": self._show, "errored": self._failed}
-        create_worker(_made, make, _connect=slots)
+        create_worker(make, _connect=slots)
 
     def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
         """Return a function that makes the layer of the PSF and a text about it."""
@@ -221,9 +220,3 @@ def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
 def _grid(source: Layer, n: int) -> dict[str, Any]:
     """Return scale and units of a layer with the pixels of another."""
     return {"scale": np.abs(source.scale[-n:]), "units": source.units[-n:]}
-
-
-def _made(make: Callable[[], tuple[Image, str]]) -> tuple[Image, str]:
-    """Make a PSF in a thread."""
-    with torch_errors():
-        return make()

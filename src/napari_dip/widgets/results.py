@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,46 @@ from napari.layers import Image, Layer
 
 from napari_dip.io.provenance import origin
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
-from napari_dip.widgets.trajectory import Snapshot
+from napari_dip.widgets.layers import KEY, Crop, appearance, array_of
+from napari_dip.widgets.trajectory import Snapshot, position
 
 Index = tuple[int | slice, ...]
 """The index of a plane in a result."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run of a task, ready to start.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The parameters of the task.
+    source : Image
+        The layer that is restored: the result looks like it.
+    crop : tuple of slice
+        The part of the source's array that is restored.
+    arrays : dict of str to callable
+        A function for each array of the task that returns it.  The thread of the fit
+        calls it.
+    layers : dict of str to Layer
+        The layer of each array of the task.
+    part : bool
+        Whether it is no more than a part of the layer, to try the task on.
+    """
+
+    recipe: Recipe
+    source: Image
+    crop: Crop
+    arrays: dict[str, Callable[[], Any]]
+    layers: dict[str, Layer]
+    part: bool = False
+
+    def with_parameters(self, values: dict[str, Any]) -> Work:
+        """Return the same run with other values of some parameters."""
+        return dataclasses.replace(
+            self, recipe=dataclasses.replace(self.recipe, **values)
+        )
 
 
 def insert(layers: Any, below: Sequence[Layer], layer: Image) -> None:
@@ -39,35 +76,15 @@ class ResultLayer:
     ----------
     layers : napari.components.LayerList
         The layers of the viewer.
-    source : Image
-        The layer that is restored.
-    recipe : Recipe
-        The parameters of the task.
-    crop : tuple of slice, optional
-        The part of the source's array that is restored; all of it if not given.
-    inputs : mapping of str to Layer, optional
-        The layer of each array of the task, if there are several.
-    part : bool
-        Whether this is a trial on a part of the layer, for the name.
+    work : Work
+        The run.
     """
 
-    def __init__(
-        self,
-        layers: Any,
-        source: Image,
-        recipe: Recipe,
-        crop: Crop | None = None,
-        inputs: Mapping[str, Layer] | None = None,
-        *,
-        part: bool = False,
-    ) -> None:
+    def __init__(self, layers: Any, work: Work) -> None:
         self.layers = layers
-        self.source = source
-        self.recipe = recipe
-        self.part = part
-        self.crop = whole(source) if crop is None else crop
-        inputs = inputs or {"image": source}
-        self.below = list(inputs.values())
+        self.source, self.recipe, self.crop = work.source, work.recipe, work.crop
+        self.part = work.part
+        self.below = list(work.layers.values())
         self.layer: Image | None = None
         self.image: Any = None
         """The result, as the fit returned it."""
@@ -78,7 +95,7 @@ class ResultLayer:
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.pattern: Index | None = None
         """The index of some plane, which shows at which axes the planes are counted."""
-        sides = array_of(source).shape
+        sides = array_of(work.source).shape
         ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
         self.shape = tuple(len(range(*r)) for r in ranges)
         self.planes = 1
@@ -86,10 +103,10 @@ class ResultLayer:
         self.not_begun: tuple[int, ...] = ()
         """Numbers of those that were not begun before the fit was stopped."""
         self.provenance: dict[str, Any] = {
-            **origin(recipe),
+            **origin(work.recipe),
             "run_id": uuid.uuid4().hex,
-            "source": source.name,
-            "layers": {name: layer.name for name, layer in inputs.items()},
+            "source": work.source.name,
+            "layers": {name: layer.name for name, layer in work.layers.items()},
             "crop": [[start, stop] for start, stop, _ in ranges],
         }
 
@@ -208,18 +225,16 @@ class ResultLayer:
         """Show a snapshot of the fit in one plane; None stands for the result."""
         if self.layer is None or self.image is None:
             return
-        position = [i for i in index if not isinstance(i, slice)]
+        place = list(position(index))
         kept = [
-            k
-            for k in self.layer.metadata[KEY].get("kept", [])
-            if k["plane"] != position
+            k for k in self.layer.metadata[KEY].get("kept", []) if k["plane"] != place
         ]
         if snapshot is None:
             self.layer.data[index] = self.image[index]
         else:
             self.layer.data[index] = snapshot.image
             moment = {"part": snapshot.part, "step": snapshot.step}
-            kept.append({"plane": position, **moment})
+            kept.append({"plane": place, **moment})
         self.layer.refresh()
         self._note({"kept": kept} if kept else {})
 
@@ -227,7 +242,7 @@ class ResultLayer:
         """Return fit and iteration of the snapshot in a plane, None for the result."""
         if self.layer is None:
             return None
-        place = [i for i in index if not isinstance(i, slice)]
+        place = list(position(index))
         for kept in self.layer.metadata[KEY].get("kept", []):
             if kept["plane"] == place:
                 return kept["part"], kept["step"]

@@ -19,7 +19,7 @@ from napari_dip.widgets import scripting, turns
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.results import insert
-from napari_dip.widgets.worker import threads, torch_errors
+from napari_dip.widgets.worker import threads
 
 
 class SamplePriorWidget(MakingPanel):
@@ -96,5 +96,5 @@ def _draw(
     load_torch()
     from napari_dip.prior.threads import threads_here
 
-    with torch_errors(), threads_here.set(threads()):
+    with threads_here.set(threads()):
         return parameters, sample_prior(**dataclasses.asdict(parameters))

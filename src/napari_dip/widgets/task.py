@@ -19,7 +19,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get
 from napari_dip.widgets import scripting
 from napari_dip.widgets.compare import Comparison
-from napari_dip.widgets.controller import IDLE, RunController, Work
+from napari_dip.widgets.controller import IDLE, RunController
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
 from napari_dip.widgets.inputs import ImageInput, file_name, saved_as
@@ -38,6 +38,7 @@ from napari_dip.widgets.masks import MaskInput
 from napari_dip.widgets.panel import ParameterPanel, copy
 from napari_dip.widgets.parts import folded
 from napari_dip.widgets.quality import Quality
+from napari_dip.widgets.results import Work
 from napari_dip.widgets.run_panel import RunPanel
 from napari_dip.widgets.scrubber import Scrubber
 
@@ -121,24 +122,34 @@ class TaskWidget(ParameterPanel):
             top, self.panel, self.scrubber, self.settings_section, self.compare_section
         )
         self._restore()
+        self._connect()
+        self.reset_choices()
+
+    def _connect(self) -> None:
+        """Connect the parts to what they do."""
         self.panel.run_button.clicked.connect(self.run)
         self.panel.try_button.clicked.connect(self.run_visible)
         self.panel.try_button.setVisible(self.in_parts)
         self.fields.changed.connect(self._changed)
         self.quality.chosen.connect(self._take_quality)
         self.planes.changed.connect(self._changed)
-        first, *others = self.inputs.values()
+        first = next(iter(self.inputs.values()))
         first.combo.changed.connect(self._choose_others)
         for given in self.inputs.values():
             given.combo.changed.connect(self._layer_chosen)
-        for given in others:
-            if isinstance(given, MaskInput):
-                given.mend.changed.connect(partial(self._mend, given))
+        for mask in self.masks:
+            mask.new.changed.connect(partial(self._new_mask, mask))
+            mask.mend.changed.connect(partial(self._mend, mask))
+            mask.labels.changed.connect(self._changed)
         self.controller.state_changed.connect(self._ask)
         self.foresight.estimated.connect(self._show_forecast)
         self.foresight.refused.connect(self._show_refusal)
         self.foresight.began.connect(self._show_timing)
-        self.reset_choices()
+
+    @property
+    def masks(self) -> list[MaskInput]:
+        """The inputs that are masks."""
+        return [g for g in self.inputs.values() if isinstance(g, MaskInput)]
 
     # -- the form ----------------------------------------------------------------
 
@@ -172,11 +183,10 @@ class TaskWidget(ParameterPanel):
     def _layer_chosen(self, _: Any = None) -> None:
         """Look again at a mask whenever the user draws in it."""
         self._look_away()
-        for given in self.inputs.values():
-            events = getattr(given.layer, "events", None)
-            if isinstance(given, MaskInput) and events is not None:
-                names = [name for name in ("paint", "data") if hasattr(events, name)]
-                self.watched += [getattr(events, name) for name in names]
+        for mask in self.masks:
+            events = None if mask.layer is None else mask.layer.events
+            names = [name for name in ("paint", "data") if hasattr(events, name)]
+            self.watched += [getattr(events, name) for name in names]
         for emitter in self.watched:
             emitter.connect(self._changed)
         self._changed()
@@ -187,10 +197,18 @@ class TaskWidget(ParameterPanel):
             emitter.disconnect(self._changed)
         self.watched = []
 
-    def _mend(self, given: MaskInput, _: Any = None) -> None:
+    def _new_mask(self, mask: MaskInput, _: Any = None) -> None:
+        """Add an empty mask over the first layer and choose the paint brush."""
+        name, first = next(iter(self.inputs.items()))
+        if first.layer is None:
+            self.panel.show_end(f"Choose the {name} first: the mask lies over it.")
+            return
+        mask.add_layer(first.layer, self.fields.fields["spatial_dims"].value)
+
+    def _mend(self, mask: MaskInput, _: Any = None) -> None:
         """Put a mask on the pixels of the image."""
         if self.source is not None:
-            given.put_on(self.source)
+            mask.put_on(self.source)
         self._changed()
 
     def showEvent(self, event: Any) -> None:
@@ -224,11 +242,10 @@ class TaskWidget(ParameterPanel):
             except InputError:
                 pass  # shown by the estimate below, and by Run
         self.form.setRowVisible(self.planes.native, stack)
-        for given in self.inputs.values():
-            if isinstance(given, MaskInput):
-                self.form.setRowVisible(given.mend.native, given.can_mend(source))
-                labels = given.layer is None or isinstance(given.layer, Labels)
-                self.form.setRowVisible(given.labels.native, labels)
+        for mask in self.masks:
+            self.form.setRowVisible(mask.mend.native, mask.can_mend(source))
+            labels = mask.layer is None or isinstance(mask.layer, Labels)
+            self.form.setRowVisible(mask.labels.native, labels)
         self._ask()
 
     def _ask(self, _: Any = None) -> None:
@@ -346,8 +363,7 @@ class TaskWidget(ParameterPanel):
             leading = layout_of(work.recipe, work.source).leading_axes
             finer = getattr(work.recipe, "factor", 1)
             side = max(PIECE[work.recipe.spatial_dims] // finer, LEAST_PIECE)
-            masks = [g for g in self.inputs.values() if isinstance(g, MaskInput)]
-            centre = masks[0].centre(work.source) if masks else None
+            centre = self.masks[0].centre(work.source) if self.masks else None
             place = leading, side, self.viewer.dims, centre
             piece = self.work(piece_of(work.source, work.crop, *place))
         recipes: dict[str, dict[str, Any]] = {chosen: {}, **self.quality.choices}

@@ -6,8 +6,7 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -43,18 +42,6 @@ def threads() -> int:
 
 class Cancelled(Exception):
     """Raised in the thread of a fit that the user has cancelled."""
-
-
-@contextmanager
-def torch_errors() -> Iterator[None]:
-    """Turn a RuntimeError of torch into a `FitError`.
-
-    napari's workers ignore a RuntimeError, so that they would never end.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        raise FitError(f"{type(error).__name__}: {error}") from error
 
 
 class Control:
@@ -236,7 +223,7 @@ def restoring(
     ------
     DipError
         For every error of the fit.  torch raises RuntimeError, which napari's workers
-        ignore: the worker would then never end.
+        of generators ignore: the worker would then never end.
     """
     from napari_dip.prior.interrupt import asking
     from napari_dip.prior.threads import threads_here
