@@ -144,11 +144,10 @@ class NumberOr:
     @property
     def value(self) -> Any:
         """The number or what the chosen word stands for."""
-        if isinstance(self.choice, CheckBox):
-            word = next(iter(self.words)) if self.choice.value else "number"
-        else:
-            word = self.choice.value
-        return self.number.value if word == "number" else self.words[word]
+        word = self.choice.value
+        if word in (False, "number"):
+            return self.number.value
+        return next(iter(self.words.values())) if word is True else self.words[word]
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -162,9 +161,7 @@ class NumberOr:
         self._enable()
 
     def _enable(self, _: Any = None) -> None:
-        free = not isinstance(self.choice, CheckBox) and self.choice.value == "number"
-        free = free or self.choice.value is False
-        self.number.widget.enabled = free
+        self.number.widget.enabled = self.choice.value in (False, "number")
 
 
 Field = Plain | Real | Numbers | NumberOr

@@ -74,16 +74,11 @@ class Quality(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(0)
         grid.addWidget(self.slider, 0, 0, 1, len(self.names))
-        last = len(self.names) - 1
+        align = Qt.AlignmentFlag
+        between = [align.AlignHCenter] * (len(self.names) - 2)
+        sides = [align.AlignLeft, *between, align.AlignRight]
         for i, label in enumerate(self.labels.values()):
-            side = Qt.AlignmentFlag.AlignHCenter
-            if i in (0, last):
-                side = (
-                    Qt.AlignmentFlag.AlignLeft
-                    if i == 0
-                    else (Qt.AlignmentFlag.AlignRight)
-                )
-            label.setAlignment(side)
+            label.setAlignment(sides[i])
             grid.addWidget(label, 1, i)
             grid.setColumnStretch(i, 1)
         self.slider.valueChanged.connect(lambda i: self.chosen.emit(self.names[i]))

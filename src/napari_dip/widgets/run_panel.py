@@ -37,6 +37,34 @@ class RunPanel(QWidget):
     def __init__(self, controller: RunController) -> None:
         super().__init__()
         self.controller = controller
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setFormat("%p %")
+        self.curve = Curve()
+        self.finishing = 0.0
+        """Seconds that finishing an image takes, as far as known."""
+        self.has_failed = False
+        self._make_buttons()
+        self._make_texts()
+        fill(
+            self,
+            self.estimate,
+            side_by_side(self.run_button, self.try_button, widest=self.run_button),
+            side_by_side(self.pause_button, self.stop_button, self.cancel_button),
+            self.bar,
+            self.progress,
+            self.quality,
+            self.curve,
+        )
+        controller.state_changed.connect(self.show_state)
+        controller.reported.connect(self.show_report)
+        controller.ended.connect(self.show_end)
+        controller.failed.connect(self.show_failure)
+        self.show_state(IDLE)
+        for hidden in (self.estimate, self.progress, self.quality, self.curve):
+            hidden.hide()
+
+    def _make_buttons(self) -> None:
         self.run_button = button("Run", "Start; the result is a new layer.")
         self.try_button = button(
             "Try on the visible region",
@@ -51,9 +79,11 @@ class RunPanel(QWidget):
             "their time; click again to leave them out.",
         )
         self.cancel_button = button("Cancel", "End now and remove the result.")
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setFormat("%p %")
+        self.pause_button.clicked.connect(self.controller.toggle_pause)
+        self.stop_button.clicked.connect(self._stop)
+        self.cancel_button.clicked.connect(self.controller.cancel)
+
+    def _make_texts(self) -> None:
         self.estimate = wrapped()
         self.estimate.setToolTip(
             "<qt>Time and memory that the fit will need. A few steps on a small piece "
@@ -69,32 +99,6 @@ class RunPanel(QWidget):
             "pixels that are not fitted, with their noise. Both rise when the network "
             "learns the noise.</qt>"
         )
-        self.curve = Curve()
-        self.finishing = 0.0
-        """Seconds that finishing an image takes, as far as known."""
-        self.has_failed = False
-
-        fill(
-            self,
-            self.estimate,
-            side_by_side(self.run_button, self.try_button, widest=self.run_button),
-            side_by_side(self.pause_button, self.stop_button, self.cancel_button),
-            self.bar,
-            self.progress,
-            self.quality,
-            self.curve,
-        )
-
-        self.pause_button.clicked.connect(controller.toggle_pause)
-        self.stop_button.clicked.connect(self._stop)
-        self.cancel_button.clicked.connect(controller.cancel)
-        controller.state_changed.connect(self.show_state)
-        controller.reported.connect(self.show_report)
-        controller.ended.connect(self.show_end)
-        controller.failed.connect(self.show_failure)
-        self.show_state(IDLE)
-        for hidden in (self.estimate, self.progress, self.quality, self.curve):
-            hidden.hide()
 
     def show_state(self, state: str) -> None:
         """Show the buttons that make sense now."""
