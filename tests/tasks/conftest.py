@@ -35,6 +35,8 @@ def first_fit():
             warnings=plan.warnings,
             failed=plan.failed,
             analysis=analysis,
+            deviation=plan.deviation,
+            plane=plane,
         )
 
     return make

@@ -412,21 +412,6 @@ def test_missing_pixels_stay_as_predicted(plan, random):
     assert not torch.allclose(found, predicted)
 
 
-def test_noise_that_channels_share_is_not_filtered_as_components(plan, random):
-    noise = random.normal(0, 15, (64, 64, 1))
-    shared = plan(stripes(3) + noise)
-    assert shared.details["shared by channels"]
-    own = plan(stripes(3) + random.normal(0, 15, (64, 64, 3)))
-    finished = []
-    for made in (shared, own):
-        scaled = made.problem.measurement[0].numpy()
-        plane = prepare(scaled, "image", scale=([0] * len(scaled), [1] * len(scaled)))
-        step = posterior_mean(plane, made.analysis.noise)
-        average = torch.full((1, *scaled.shape), 0.5)
-        finished.append(torch.allclose(made.finish(average), step(average)))
-    assert finished == [True, False]
-
-
 def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):
     truth = stripes(1)[..., 0]
     truth[:, 40:] = 100

@@ -12,13 +12,16 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.prior.registry import frozen
-from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import LARGEST, Plane
 
 STRONGEST = 1e10
 """Largest variance of noise in scaled units: nothing is left of the image long before.
 """
+
+WORST_CONDITION = 1e6
+"""Largest condition number of `Analysis.mixing`: float32 has seven digits."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Analysis:
         Noise of every channel, in scaled units.
     correlated : bool
         Whether neighbouring pixels share their noise.
-    shared : bool
-        Whether the channels share their noise.
+    mixing : tuple of float
+        Weights of the channels in components whose noise is independent, component by
+        component; empty unless the channels share their noise.
+    components : NoiseModel
+        Noise of these components.
     noisy : bool
         Whether a task that asks takes the image for noisy.
     clean : tuple of bool
@@ -71,7 +77,8 @@ class Analysis:
     span: tuple[float, ...]
     noise: NoiseModel
     correlated: bool = False
-    shared: bool = False
+    mixing: tuple[float, ...] = ()
+    components: NoiseModel = NOTHING
     noisy: bool = False
     clean: tuple[bool, ...] = ()
     constant: bool = False
@@ -117,6 +124,11 @@ class Analysis:
         """Offset and span, as `prepare` takes them."""
         return self.offset, self.span
 
+    @property
+    def shared(self) -> bool:
+        """Whether the channels share their noise."""
+        return bool(self.mixing)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the analysis as a JSON-able dict."""
         return dataclasses.asdict(self)
@@ -125,9 +137,13 @@ class Analysis:
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
         """Return the analysis of `to_dict`, or of the JSON made from it."""
         try:
-            fields = {k: frozen(v) for k, v in values.items() if k != "noise"}
-            noise = NoiseModel(**{k: frozen(v) for k, v in values["noise"].items()})
-            analysis = cls(noise=noise, **fields)
+            fields: dict[str, Any] = {
+                name: NoiseModel(**{k: frozen(v) for k, v in value.items()})
+                if isinstance(value, Mapping)
+                else frozen(value)
+                for name, value in values.items()
+            }
+            analysis = cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"analysis must be one of a fit, as in its settings; got {values!r:.99}"
@@ -137,7 +153,7 @@ class Analysis:
 
     def _check(self) -> None:
         """Raise unless every field is what a fit can have found out."""
-        for part in (self, self.noise):
+        for part in (self, self.noise, self.components):
             for name, kind in get_type_hints(type(part)).items():
                 value = getattr(part, name)
                 if not _is_of_kind(value, kind):
@@ -148,7 +164,16 @@ class Analysis:
         optional = ("clean", "background", "sharp_span")
         each = [(name, getattr(self, name)) for name in ("offset", "span", "levels")]
         each += [(name, v) for name in optional if (v := getattr(self, name))]
-        for name, values in [*each, *vars(self.noise).items()]:
+        each += vars(self.noise).items()
+        if self.mixing:
+            each += vars(self.components).items()
+            count = len(self.channels)
+            if len(self.mixing) != count**2 or not _has_inverse(self.mixing, count):
+                raise InputError(
+                    f"analysis: mixing must be {count} x {count} numbers of a matrix "
+                    f"that can be inverted; got {self.mixing!r:.99}"
+                )
+        for name, values in each:
             if len(values) != max(len(self.channels), 1):
                 raise InputError(
                     f"analysis: {name} must have one value for each of the channels "
@@ -161,6 +186,12 @@ class Analysis:
                 raise InputError(
                     f"analysis: {name} must be from 0 to {STRONGEST:g}; got {values}"
                 )
+
+
+def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
+    """Return whether a matrix can be inverted in float32."""
+    matrix = np.reshape(mixing, (count, count))
+    return bool(np.linalg.cond(matrix) < WORST_CONDITION)
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:

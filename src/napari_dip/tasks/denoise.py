@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.components import component_noise, mixing, on_components
 from napari_dip.tasks.finishing import (
     Step,
     blurred_mean,
@@ -23,12 +26,17 @@ from napari_dip.tasks.finishing import (
     without_constant,
 )
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import LIKE_VARIANCES, plane_model, single_or_list
+from napari_dip.tasks.noise import (
+    LIKE_VARIANCES,
+    NoiseModel,
+    plane_model,
+    single_or_list,
+)
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
     FALLING,
     SHARED,
-    channel_correlation,
+    channel_correlations,
     correlation,
     falling,
 )
@@ -97,14 +105,19 @@ def uncertain(recipe: DenoiseRecipe) -> bool:
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
     usable = plane.noisy
-    together = channel_correlation(plane.values, np.all(usable, axis=0))
     noise = plane_model(plane, recipe.noise, recipe.sigma)
+    facts: dict[str, Any] = {}
+    between = channel_correlations(plane.values, np.all(usable, axis=0))
+    if np.abs(np.triu(between, 1)).max() > SHARED:
+        matrix = mixing(between, noise.level(plane.values, usable))
+        parts = component_noise(plane, matrix, recipe.noise, recipe.sigma)
+        facts = {"mixing": tuple(matrix.flatten().tolist()), "components": parts}
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
         correlated=_correlated(recipe, plane),
-        shared=together > SHARED,
+        **facts,
     )
 
 
@@ -161,8 +174,8 @@ def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
     """Return the case of an image in the table of presets."""
     if analysis.correlated:
         return "correlated"
-    if analysis.shared or recipe.noise == "impulse":
-        return "unfiltered"
+    if recipe.noise == "impulse":
+        return "impulse"
     return "" if analysis.noise.kind == "gaussian" else "signal-dependent"
 
 
@@ -193,8 +206,8 @@ def plan_of(
     problem = Problem(measurement, term=term, weight=weight)
     quick, slow = _steps(recipe, plane, analysis, preset, guided)
     noise = analysis.noise
-    # Of noise that neighbours share nothing is known of the error.
-    certain = slow and not analysis.correlated
+    # Of noise that neighbours or channels share nothing is known of the error.
+    certain = slow and not (analysis.correlated or analysis.shared)
     details = {
         "noise": noise.kind,
         "sigma": single_or_list(variance**0.5 * plane.span),
@@ -220,23 +233,36 @@ def _steps(
     guided: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Return the quick and the slow steps of the preset that suit the noise."""
+    finish = preset.finish
     if recipe.noise == "impulse" or (analysis.correlated and guided):
         return [], []
-    noise = None if analysis.correlated else analysis.noise
+    if analysis.correlated:
+        quick = [posterior_mean(plane, None)] if "posterior mean" in finish else []
+        slow = [collaborative_shared(plane)] if "collaborative" in finish else []
+        return quick, slow
+    if analysis.shared:
+        matrix = np.reshape(analysis.mixing, (len(plane.values),) * 2)
+        steps = partial(_of_independent, finish=finish)
+        quick, slow = on_components(plane, matrix, analysis.components, steps)
+    else:
+        quick, slow = _of_independent(plane, analysis.noise, finish)
+    if slow and analysis.noise.kind != "gaussian":
+        slow.append(same_mean(plane, analysis.noise))
+    return quick, slow
+
+
+def _of_independent(
+    plane: Plane, noise: NoiseModel, finish: Sequence[str]
+) -> tuple[list[Step], list[Step]]:
+    """Return the quick and the slow steps against noise that nothing shares."""
     quick: list[Step] = []
-    slow: list[Step] = []
-    if "posterior mean" in preset.finish:
+    if "posterior mean" in finish:
         quick.append(posterior_mean(plane, noise))
-    if "blur" in preset.finish:
-        quick.append(blurred_mean(plane, analysis.noise))
-    if "wiener" in preset.finish:
-        quick.append(wiener_mean(plane, analysis.noise))
-    if "collaborative" in preset.finish and analysis.correlated:
-        slow.append(collaborative_shared(plane))
-    elif "collaborative" in preset.finish:
-        slow.append(collaborative(plane, analysis.noise, preset.finish))
-        if analysis.noise.kind != "gaussian":
-            slow.append(same_mean(plane, analysis.noise))
+    if "blur" in finish:
+        quick.append(blurred_mean(plane, noise))
+    if "wiener" in finish:
+        quick.append(wiener_mean(plane, noise))
+    slow = [collaborative(plane, noise, finish)] if "collaborative" in finish else []
     return quick, slow
 
 
@@ -265,8 +291,9 @@ between which half of the noise is put back (LIChI).  Their first pilot is the r
 averaged with the first step of BM3D.  Low frequencies are those of the same filter at
 half the resolution.  Noise that reaches into neighbouring pixels is
 recognised and fitted without hiding; its covariance is measured in flat places, and the
-filter of similar patches takes it into account (Noise Clinic).  Noise that channels
-share, and impulses, take a longer fit without filters.""",
+filter of similar patches takes it into account (Noise Clinic).  Under noise that
+channels share, the steps after the fit work on weighted sums of the channels whose
+noise is independent.  Impulses take a longer fit without filters.""",
 )
 
 if TYPE_CHECKING:

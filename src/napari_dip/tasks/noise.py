@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,10 @@ class NoiseModel:
         )
         return gain * (image - offset).clamp(min=0) + variance
 
+    def of_channels(self, channels: Sequence[int]) -> NoiseModel:
+        """Return the model of some of the channels."""
+        return NoiseModel(*(tuple(v[c] for c in channels) for v in vars(self).values()))
+
     def rescaled(self, factor: NDArray[np.float64]) -> NoiseModel:
         """Return the model of ``image / factor``, one factor per channel."""
         return NoiseModel(
@@ -83,6 +88,10 @@ class NoiseModel:
             tuple((np.asarray(self.gain) / factor).tolist()),
             tuple((np.asarray(self.offset) / factor).tolist()),
         )
+
+
+NOTHING = NoiseModel((), (), ())
+"""The noise of no channels."""
 
 
 def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:

@@ -34,17 +34,19 @@ FLATTEST = 0.05
 """Part of the blocks that is looked at for it: those with least power there."""
 
 SHARED = 0.65
-"""Correlation of the noise between channels above which they share it.
+"""Correlation of the noise between two channels above which channels share it.
 
-Texture under weak noise reads up to 0.6, gray noise on colours 0.95 and more.
+Texture under weak noise reads up to 0.9, gray noise on colours 0.95 and more.
 """
 
 ENOUGH_BLOCKS = 64
 """Large blocks among which some are flat."""
 
 
-def channel_correlation(values: Float, usable: Mask | None = None) -> float:
-    """Estimate the largest correlation of the noise between two channels.
+def channel_correlations(
+    values: Float, usable: Mask | None = None
+) -> NDArray[np.float64]:
+    """Estimate the correlations of the noise between the channels, (C, C).
 
     Looks at the patterns that the image itself has least of: the directions of
     smallest variance among all patches.
@@ -57,7 +59,7 @@ def channel_correlation(values: Float, usable: Mask | None = None) -> float:
         bool, of the same shape without the channels; pixels that hold noise.
     """
     if values.shape[0] == 1:
-        return 0.0
+        return np.ones((1, 1))
     samples = spread_patches(values, usable)
     samples -= samples.mean(axis=0)
     flat = samples.reshape(-1, SIDE**2)
@@ -67,8 +69,8 @@ def channel_correlation(values: Float, usable: Mask | None = None) -> float:
     least = least.swapaxes(0, 1).reshape(len(values), -1)
     between = least @ least.T
     scale = np.sqrt(np.diag(between)).clip(1e-12)
-    between = between / np.outer(scale, scale)
-    return float(np.abs(between - np.diag(np.diag(between))).max())
+    correlations: NDArray[np.float64] = between / np.outer(scale, scale)
+    return correlations
 
 
 def without_slopes(

@@ -156,8 +156,9 @@ def denoise(
     averaged with the first step of BM3D.  Low frequencies are those of the same filter at
     half the resolution.  Noise that reaches into neighbouring pixels is
     recognised and fitted without hiding; its covariance is measured in flat places, and the
-    filter of similar patches takes it into account (Noise Clinic).  Noise that channels
-    share, and impulses, take a longer fit without filters.
+    filter of similar patches takes it into account (Noise Clinic).  Under noise that
+    channels share, the steps after the fit work on weighted sums of the channels whose
+    noise is independent.  Impulses take a longer fit without filters.
     """
 
 @overload
