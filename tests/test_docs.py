@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def with_code(language):
 @pytest.fixture
 def short(monkeypatch, small_fits, few_passes):
     """Make every fit of a task end after two iterations."""
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "WINDOWS", 2)
     monkeypatch.setattr(shared, "COARSE", 0)
     # A page adds a task and a reader, which must not stay.
     monkeypatch.setitem(TASKS, "robust", "page")
@@ -258,8 +258,11 @@ def commands_of(name):
                 yield words[1:]
 
 
+commands = cache(app)
+
+
 def parse(arguments):
-    return app().parse_args(arguments, exit_on_error=False, print_error=False)
+    return commands().parse_args(arguments, exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("name", with_code("bash"))

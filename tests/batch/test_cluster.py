@@ -16,7 +16,7 @@ from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.local import Local
-from napari_dip.tasks import block, restoring, sweep
+from napari_dip.tasks import block, restoring, sweep, windows
 from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
@@ -101,7 +101,7 @@ STACK = ("--share", "yes", "--tile", "192", *SHORT)
 @pytest.fixture
 def stack(tmp_path):
     """Return a file of a stack with tiles, whose third plane is of another kind."""
-    y, x = np.mgrid[:64, :300]
+    y, x = np.mgrid[:48, :290]
     clean = 100 + 30 * np.sin(x / 9) * np.cos(y / 7)
     noise = np.random.default_rng(0).normal(0, 8, (4, *clean.shape))
     planes = clean + noise
@@ -111,8 +111,9 @@ def stack(tmp_path):
 
 
 @pytest.fixture
-def small_networks(small_windows, changed_presets):
+def small_networks(small_windows, changed_presets, monkeypatch):
     """Let shared networks be small, for workers that are threads here."""
+    monkeypatch.setattr(windows, "WINDOWS", 2)
     small = Local((8,) * 4)
     changed_presets(architecture=small, coarse_iterations=0, finish=())
 
@@ -241,7 +242,7 @@ def test_planes_are_fitted_by_workers(
     monkeypatch.setattr(cluster._Pool, "submit", noted)
     command = ("denoise", stack, "--share", "no")
     if options:
-        mask = np.zeros((64, 300), np.uint8)
+        mask = np.zeros((48, 290), np.uint8)
         mask[20:24, 60:250] = 1
         files.write(tmp_path / "mask.png", mask)
         command = ("inpaint", stack, "--mask", tmp_path / "mask.png", *options)

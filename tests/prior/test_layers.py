@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_dip.prior import layers
 from napari_dip.prior.layers import corner, memory_format, normalize, pad, upsample
 
 SHAPES = [(1, 3, 7, 10), (2, 2, 5, 3), (1, 2, 5, 4, 7), (2, 1, 3, 6, 5)]
@@ -25,6 +26,12 @@ def tensor():
     return draw
 
 
+@pytest.fixture(params=[0, layers.SMALL], ids=["large", "small"])
+def either_size(request, monkeypatch):
+    """Take images for large ones, and for small ones."""
+    monkeypatch.setattr(layers, "SMALL", request.param)
+
+
 @pytest.fixture
 def assert_same():
     """Return a function that compares values and gradients of two functions."""
@@ -41,6 +48,7 @@ def assert_same():
     return compare
 
 
+@pytest.mark.usefixtures("either_size")
 @pytest.mark.parametrize("last", [True, False], ids=["channels_last", "contiguous"])
 @pytest.mark.parametrize("amount", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -72,6 +80,7 @@ def test_padding_by_nothing_returns_the_tensor_itself(tensor):
     assert pad(x, 0, "reflection") is x
 
 
+@pytest.mark.usefixtures("either_size")
 def test_padding_leaves_its_input_alone(tensor):
     x = tensor((1, 2, 5, 5)).detach()
     before = x.clone()
@@ -110,7 +119,8 @@ def test_an_axis_of_stride_one_is_not_upsampled(tensor, assert_same, mode):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 4, 5), (1, 1, 3, 3, 4)], ids=str)
+@pytest.mark.usefixtures("either_size")
+@pytest.mark.parametrize("shape", [(1, 2, 4, 5), (1, 2, 3, 3, 4)], ids=str)
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_gradients_are_those_of_finite_differences(tensor, shape, mode):
     def padded(x):
@@ -123,6 +133,20 @@ def test_gradients_are_those_of_finite_differences(tensor, shape, mode):
     assert torch.autograd.gradcheck(upsampled, tensor(shape))
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 1, 4, 6)], ids=str)
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "contiguous"])
+def test_small_images_are_padded_to_the_layout_of_large_ones(
+    tensor, shape, last, monkeypatch
+):
+    x = tensor(shape, last=last).detach()
+    small = pad(x, 1, "reflection")
+    monkeypatch.setattr(layers, "SMALL", 0)
+    large = pad(x, 1, "reflection")
+    assert torch.equal(small, large)
+    assert small.stride() == large.stride()
+
+
+@pytest.mark.usefixtures("either_size")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 4, 6, 9), (1, 4, 5, 6, 7)], ids=str)
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def narrow(changed_presets):
 
 @pytest.fixture
 def tiny_windows(monkeypatch, small_fits):
-    """Fit shared networks to four windows of 32 x 32 pixels, in few steps."""
+    """Fit shared networks to two windows of 32 x 32 pixels, in few steps."""
     monkeypatch.setattr(windows, "SIDE", 32)
-    monkeypatch.setattr(windows, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "WINDOWS", 2)
 
 
 @pytest.fixture(scope="module")

@@ -461,6 +461,7 @@ def test_masked_integers_come_back_as_integers(stack, dtype):
     np.testing.assert_array_equal(found, np.rint(denoise(masked, **SHORT)))
 
 
+@pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("function", [denoise, enhance, super_resolve])
 def test_detail_on_a_large_offset_survives(stack, function):
     image = stack[0].astype(np.float64)

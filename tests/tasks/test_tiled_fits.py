@@ -35,10 +35,10 @@ def blobs(*shape, seed=0):
 
 def calls():
     """Return every task that can be cut, as a function of an image."""
-    mask = np.random.default_rng(1).random((48, 300)) < 0.3
+    mask = np.random.default_rng(1).random((32, 290)) < 0.3
     others = {
         "denoise": {"share": "no"},
-        "denoise_guided": {"guide": blobs(48, 300, seed=2)},
+        "denoise_guided": {"guide": blobs(32, 290, seed=2)},
         "inpaint": {"mask": mask},
         "remove_artifacts": {},
         "enhance": {},
@@ -50,7 +50,7 @@ def calls():
 
 def fitted(name, more, **options):
     """Return the fit of a task."""
-    image, given = blobs(48, 300), dict(more)
+    image, given = blobs(32, 290), dict(more)
     others = [given.pop(k) for k in ("guide", "mask", "psf") if k in given]
     function = getattr(napari_dip, name)
     return function(image, *others, full_output=True, **given, **options, **FIXED)
@@ -71,7 +71,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
     fit = fitted(name, more, tile=192)
     factor = more.get("factor", 1)
     assert len(fit.settings["planes"]) == 2
-    assert fit.image.shape == (48 * factor, 300 * factor)
+    assert fit.image.shape == (32 * factor, 290 * factor)
     assert np.isfinite(fit.image).all()
     analyses = [block["analysis"] for block in fit.settings["planes"]]
     assert all(analysis == analyses[0] for analysis in analyses)
@@ -81,7 +81,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
 def cut_early(narrow, few_passes, monkeypatch):
     """Cut planes of more than a few pixels, as others from a megapixel on."""
     monkeypatch.setattr(tiles, "SIDE", 192)
-    monkeypatch.setattr(tiles, "WHOLE", 100)
+    monkeypatch.setattr(tiles, "WHOLE", 90)
 
 
 @pytest.mark.usefixtures("cut_early")
@@ -95,8 +95,8 @@ def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
 
 
 def test_a_small_plane_that_becomes_large_is_cut(narrow, few_passes, monkeypatch):
-    monkeypatch.setattr(tiles, "SIDE", 768)
-    monkeypatch.setattr(tiles, "WHOLE", 256)
+    monkeypatch.setattr(tiles, "SIDE", 384)
+    monkeypatch.setattr(tiles, "WHOLE", 192)
     sizes, fits = [], napari_dip.prior.fit.fit
 
     def noting(problem, *given, **options):
@@ -105,14 +105,14 @@ def test_a_small_plane_that_becomes_large_is_cut(narrow, few_passes, monkeypatch
 
     monkeypatch.setattr("napari_dip.prior.fit.fit", noting)
     image = blobs(16, 200)
-    restored = napari_dip.super_resolve(image, factor=8, **FIXED)
-    assert restored.shape == (128, 1600)
-    assert sizes == [(128, 1024), (128, 1088)]
+    restored = napari_dip.super_resolve(image, factor=4, **FIXED)
+    assert restored.shape == (64, 800)
+    assert sizes == [(64, 512), (64, 544)]
     np.testing.assert_allclose(restored.mean(), image.mean(), rtol=0.05)
 
 
-HOLE = np.zeros((48, 300), bool)
-HOLE[4:44, 130:180] = True
+HOLE = np.zeros((32, 290), bool)
+HOLE[2:30, 130:180] = True
 
 
 @pytest.mark.usefixtures("cut_early")
@@ -121,7 +121,7 @@ HOLE[4:44, 130:180] = True
     [
         ("inpaint", {"mask": HOLE}),
         ("deconvolve", {"psf": PSF, "blind": True}),
-        ("deconvolve", {"psf": np.outer(np.hanning(41), np.hanning(299))}),
+        ("deconvolve", {"psf": np.outer(np.hanning(31), np.hanning(289))}),
         ("denoise", {"preset": "paper"}),
     ],
 )
