@@ -1,8 +1,11 @@
 """The result against its input, in a real viewer."""
 
+import threading
+
 import numpy as np
 import pytest
 
+from napari_dip import baselines
 from napari_dip.baselines import FOR_TASK, tv
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 
@@ -171,6 +174,28 @@ def test_a_classical_method_runs_beside(open_widget, until, noisy):
     assert layer.metadata["napari-dip"]["baseline"] == "tv"
 
 
+def test_a_residual_leaves_the_button_of_a_method_that_runs_alone(
+    open_widget, finish, until, noisy, monkeypatch
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    go_on = threading.Event()
+
+    def waiting(*_):
+        assert go_on.wait(10)
+        return noisy
+
+    monkeypatch.setattr(baselines, "run", waiting)
+    comparison = widget.comparison
+    comparison.classic_button.click()
+    comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    assert not comparison.classic_button.isEnabled()
+    go_on.set()
+    until(comparison.classic_button.isEnabled)
+    assert len(viewer.layers) == 4
+
+
 def test_a_classical_method_of_colours_keeps_their_type(open_widget, until, noisy):
     colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
     viewer, widget = open_widget(colours, rgb=True, kind=SuperResolveWidget)
@@ -188,5 +213,5 @@ def test_a_classical_method_that_fails_says_so(open_widget, until, messages):
     until(lambda: bool(messages))
     assert messages[0][0] == "error"
     assert "NaN" in messages[0][1]
-    assert widget.comparison.classic_button.isEnabled()
+    until(widget.comparison.classic_button.isEnabled)
     assert len(viewer.layers) == 1

@@ -213,6 +213,7 @@ class Comparison(QWidget):
                 task, name, values, *(array() for array in work.arrays.values())
             ),
             lambda image: self._show_classic(work, name, image),
+            self._offer_classic,
         )
 
     def _show_classic(self, work: Work, name: str, image: Any) -> None:
@@ -233,18 +234,29 @@ class Comparison(QWidget):
         self.reading.setText(text)
         self.reading.show()
 
-    def _in_thread(self, function: Callable[[], Any], then: Callable[..., Any]) -> None:
-        """Call `function` in a thread, then `then` with its result in this one."""
+    def _in_thread(
+        self,
+        function: Callable[[], Any],
+        then: Callable[..., Any],
+        ended: Callable[[], Any] | None = None,
+    ) -> None:
+        """Call `function` in a thread, then `then` with its result in this one.
+
+        `ended` is called when the thread has ended, with an error, too.
+        """
         slots = {"returned": self._done, "errored": self._failed}
+        if ended is not None:
+            slots["finished"] = ended
         create_worker(lambda: (then, function()), _connect=slots)
 
     def _done(self, returned: tuple[Callable[..., Any], Any]) -> None:
-        self.classic_button.setEnabled(True)
         then, value = returned
         then(value)
 
-    def _failed(self, error: Exception) -> None:
+    def _offer_classic(self) -> None:
         self.classic_button.setEnabled(True)
+
+    def _failed(self, error: Exception) -> None:
         if not isinstance(error, DipError):
             _log.error("a comparison failed", exc_info=error)
         show_error(str(error) or type(error).__name__)
