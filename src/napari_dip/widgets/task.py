@@ -22,7 +22,7 @@ from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
-from napari_dip.widgets.inputs import ImageInput, file_name, saved_as
+from napari_dip.widgets.inputs import ImageInput, file_name, to_save
 from napari_dip.widgets.layers import (
     KEY,
     Crop,
@@ -453,10 +453,4 @@ class TaskWidget(ParameterPanel):
             return
         output = f"{file_name(work.source.name)}-{self.task}.tif"
         copy(scripting.command(recipe, files, output))
-        missing = [
-            f"{given.layer.name} as {files[name]}"
-            for name, given in self.inputs.items()
-            if given.layer is not None and saved_as(given.layer) is None
-        ]
-        save = f" It reads files: save {', '.join(missing)} first." if missing else ""
-        self._show_message(f"Copied.{save}")
+        self._show_message(f"Copied.{to_save(self.inputs, files)}")
