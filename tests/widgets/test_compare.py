@@ -38,6 +38,57 @@ def test_showing_the_original_swaps_what_is_visible_and_back(
     assert all(layer.visible for layer in viewer.layers if layer.name != "raw")
 
 
+def test_the_original_is_shown_without_what_was_made_of_it(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    comparison = widget.comparison
+    comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    empty_viewer.add_image(noisy, name="another")
+    viewer.layers[f"raw - {RESULT}"].visible = False
+    before = {layer.name: layer.visible for layer in viewer.layers}
+    comparison.before_button.click()
+    shown = [layer.name for layer in viewer.layers if layer.visible]
+    assert shown == ["raw", "another"]
+    comparison.before_button.click()
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+
+
+def test_a_residual_is_not_chosen_as_an_image(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    empty_viewer.layers.selection.clear()
+    other = SuperResolveWidget(viewer)
+    assert other.source.name == "raw"
+    other.deleteLater()
+
+
+def test_what_is_new_lies_above_what_was_made_before(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    empty_viewer.add_image(noisy, name="another channel")
+    finish(widget)
+    widget.comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    finish(widget)
+    assert [layer.name for layer in viewer.layers] == [
+        "raw",
+        RESULT,
+        "raw [nlm]",
+        f"{RESULT} [1]",
+        "another channel",
+    ]
+
+
 def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy):
     viewer, widget = open_widget(noisy, iterations=3, scale=(0.5, 0.5))
     # Without the filters at the end three iterations leave the square in the residual.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from magicgui.widgets import ComboBox
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QWidget
@@ -63,7 +63,9 @@ class Comparison(QWidget):
     ) -> None:
         super().__init__()
         self.controller, self.work = controller, work
-        self.before: tuple[ResultLayer, bool, bool] | None = None
+        self.before: tuple[ResultLayer, list[tuple[Layer, bool]]] | None = None
+        """The result in whose place the original is shown, and which layers were
+        visible before."""
         self.before_button = button(
             "Show the original",
             "Show the original layer in place of the result. Press again to go back.",
@@ -117,15 +119,21 @@ class Comparison(QWidget):
     def _toggle(self, checked: bool) -> None:
         last = self.controller.last
         if checked and last is not None and last.layer is not None:
-            self.before = (last, last.layer.visible, last.source.visible)
-            last.layer.visible = False
+            hidden = [last.layer, *self._made_of(last.provenance["source"])]
+            self.before = last, [(a, a.visible) for a in (*hidden, last.source)]
+            for layer in hidden:
+                layer.visible = False
             last.source.visible = True
         elif self.before is not None:
-            result, shown, source_shown = self.before
+            _, visible = self.before
             self.before = None
-            if result.layer is not None:
-                result.layer.visible = shown
-            result.source.visible = source_shown
+            for layer, shown in visible:
+                layer.visible = shown
+
+    def _made_of(self, source: str) -> list[Layer]:
+        """Return the layers that this plugin has made of a layer of this name."""
+        layers = self.controller.viewer.layers
+        return [a for a in layers if a.metadata.get(KEY, {}).get("source") == source]
 
     def _residual(self) -> None:
         last = self.controller.last
@@ -165,6 +173,7 @@ class Comparison(QWidget):
         layer = Image(
             difference.astype(np.float32),
             name=f"{result.source.name} - {result.name}",
+            metadata={KEY: result.provenance | {"shows": "input minus result"}},
             multiscale=False,
             **keywords,
         )

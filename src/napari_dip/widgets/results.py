@@ -57,9 +57,14 @@ class Work:
 
 
 def insert(layers: Any, below: Sequence[Layer], layer: Image) -> None:
-    """Add a layer above those it was made from, without changing the selection."""
+    """Add a layer above those it was made from, without changing the selection.
+
+    What was made of them before stays below, where it does not hide the new layer.
+    """
     places = [i for i, other in enumerate(layers) if any(other is b for b in below)]
     place = max(places) + 1 if places else len(layers)
+    while place < len(layers) and KEY in layers[place].metadata:
+        place += 1
     before = set(layers.selection)
     layers.insert(place, layer)
     # napari selects new layers; the user may be working on another one.
