@@ -430,7 +430,7 @@ def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
 
 @pytest.mark.usefixtures("own_presets")
 def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
-    photo = data.camera()[100:164, 220:284]
+    photo = data.camera()[100:140, 220:260]
     file = io.BytesIO()
     Pillow.fromarray(photo).save(file, "JPEG", quality=10)
     before = np.asarray(Pillow.open(file))
