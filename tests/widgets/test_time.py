@@ -90,6 +90,18 @@ def test_time_for_all_planes_is_said_before_the_run(
     assert seconds[NORMAL] < 6
 
 
+def test_the_time_of_another_run_is_not_shown_during_this_one(
+    open_widget, estimate, noisy, paced, slow
+):
+    _, widget = open_widget(noisy, iterations=10)
+    estimate(widget)
+    widget.fields.fields["iterations"].value = 100_000
+    widget.panel.run_button.click()
+    assert not widget.panel.estimate.isVisibleTo(widget)
+    assert widget.quality.labels[NORMAL].text() == NORMAL
+    widget.panel.cancel_button.click()
+
+
 @pytest.mark.usefixtures("own_presets")
 def test_hours_are_warned_of_and_something_quicker_is_offered(
     open_widget, estimate, noisy, paced, monkeypatch

@@ -73,6 +73,8 @@ class Foresight(QObject):
         self.work, self.pieces = work, pieces
         self.last: Any = None
         """What the last estimate was of."""
+        self.asked = False
+        """Whether something may have changed since the last estimate began."""
         self.waits = False
         """Whether an answer is still to come."""
         self.stale = threading.Event()
@@ -84,12 +86,14 @@ class Foresight(QObject):
 
     def ask(self) -> None:
         """Estimate as soon as nothing has changed for `QUIET` milliseconds."""
+        self.asked = True
         self.debouncer.throttle()
 
     def cancel(self) -> None:
         """Do not estimate: a fit begins, and shows its own progress."""
         self.debouncer.cancel()
-        if self.waits:
+        if self.waits or self.asked:
+            self.asked = False
             self._drop()
             self.refused.emit("")
 
@@ -103,6 +107,7 @@ class Foresight(QObject):
         if turns.busy():
             self.debouncer.throttle()  # the steps would seem to take too long
             return
+        self.asked = False
         try:
             work = self.work()
             pieces = self.pieces(work)
