@@ -95,6 +95,7 @@ class ImageInput:
         same = [a for a in self.combo.choices if a is not None and a.name == name]
         if same:
             self.combo.value = same[0]
+            self.by_user = True  # also where it was chosen already
 
     def choose_first(self) -> None:
         """Choose the selected layer, or else the uppermost that is shown."""
