@@ -82,6 +82,7 @@ class ParameterPanel(QWidget):
         self.message.hide()
         self.python_button.clicked.connect(self.copy_python)
         self.command_button.clicked.connect(self.copy_command)
+        self.fields.changed.connect(self.message.hide)
         self.load_button.clicked.connect(self.load_recipe)
         self.defaults_button.clicked.connect(
             lambda: self.fields.load(self.fields.kind())

@@ -232,6 +232,7 @@ class TaskWidget(ParameterPanel):
         """Offer what suits the layer, and estimate again what the fit takes."""
         source = self.source
         self.panel.forget_failure()
+        self.message.hide()
         self._offer_axes(source)
         self.quality.show_choice(self.fields.values())
         stack = False
