@@ -7,6 +7,7 @@ import pytest
 
 from napari_dip import baselines
 from napari_dip.baselines import FOR_TASK, tv
+from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 
 pytestmark = pytest.mark.gui
@@ -56,6 +57,16 @@ def test_the_original_is_shown_without_what_was_made_of_it(
     assert shown == ["raw", "another"]
     comparison.before_button.click()
     assert {layer.name: layer.visible for layer in viewer.layers} == before
+
+
+def test_the_original_is_shown_without_the_psf(open_widget, finish, noisy):
+    viewer, widget = open_widget(noisy, kind=DeconvolveWidget, iterations=1)
+    viewer.add_image(np.ones((3, 3), np.float32), name="psf")
+    finish(widget)
+    widget.comparison.before_button.click()
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["raw"]
+    widget.comparison.before_button.click()
+    assert all(layer.visible for layer in viewer.layers)
 
 
 def test_a_residual_is_not_chosen_as_an_image(

@@ -92,6 +92,33 @@ def test_another_run_makes_another_layer(open_widget, finish, noisy):
     assert first["run_id"] != second["run_id"]
 
 
+def test_a_channel_is_not_seen_together_with_its_result(
+    open_widget, finish, until, noisy, slow, empty_viewer
+):
+    def shown():
+        return [layer.name for layer in viewer.layers if layer.visible]
+
+    viewer, widget = open_widget(noisy, iterations=2, blending="additive")
+    empty_viewer.add_image(noisy, name="other channel", blending="additive")
+    finish(widget)
+    assert shown() == [RESULT, "other channel"]
+    finish(widget)
+    assert shown() == [f"{RESULT} [1]", "other channel"]
+    widget.comparison.before_button.click()
+    assert shown() == ["raw", "other channel"]
+    widget.comparison.before_button.click()
+    assert shown() == [f"{RESULT} [1]", "other channel"]
+    viewer.layers.remove(f"{RESULT} [1]")
+    assert shown() == [RESULT, "other channel"]
+    viewer.layers.remove(RESULT)
+    viewer.layers["raw"].visible = True
+    widget.fields.fields["iterations"].value = 100_000
+    widget.panel.run_button.click()
+    until(lambda: RESULT in names(viewer))
+    widget.panel.cancel_button.click()
+    assert shown() == ["raw", "other channel"]
+
+
 def test_stop_keeps_the_best_so_far_and_the_panel_runs_again(
     open_widget, finish, until, noisy, slow
 ):

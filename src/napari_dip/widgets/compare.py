@@ -22,7 +22,7 @@ from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
-from napari_dip.widgets.results import Index, ResultLayer, Work, insert
+from napari_dip.widgets.results import Index, ResultLayer, Work, insert, related
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ NO_UNCERTAINTY = (
     "in all channels. Otherwise set Restarts to 2 or more: the spread of the fits is "
     "then shown."
 )
+
+
+PLAIN = {"blending": "translucent", "opacity": 1, "gamma": 1}
+"""Keywords of a layer that is shown as it is, however the image is shown."""
 
 
 class Comparison(QWidget):
@@ -119,7 +123,10 @@ class Comparison(QWidget):
     def _toggle(self, checked: bool) -> None:
         last = self.controller.last
         if checked and last is not None and last.layer is not None:
-            hidden = [last.layer, *self._made_of(last.provenance["source"])]
+            made = related(self.controller.viewer.layers, last.provenance["source"])
+            # A PSF or a guide may lie over the original, too.
+            others = [a for a in last.below if isinstance(a, Image)]
+            hidden = [a for a in (last.layer, *made, *others) if a is not last.source]
             self.before = last, [(a, a.visible) for a in (*hidden, last.source)]
             for layer in hidden:
                 layer.visible = False
@@ -129,11 +136,6 @@ class Comparison(QWidget):
             self.before = None
             for layer, shown in visible:
                 layer.visible = shown
-
-    def _made_of(self, source: str) -> list[Layer]:
-        """Return the layers that this plugin has made of a layer of this name."""
-        layers = self.controller.viewer.layers
-        return [a for a in layers if a.metadata.get(KEY, {}).get("source") == source]
 
     def _residual(self) -> None:
         last = self.controller.last
@@ -164,7 +166,7 @@ class Comparison(QWidget):
         else:
             self._read(which + residual.verdict(structure, pixels))
         limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
-        keywords = appearance(result.source, difference.shape, result.crop)
+        keywords = appearance(result.source, difference.shape, result.crop) | PLAIN
         if result.source.rgb:
             # Colours have no negative values: gray stands for no difference.
             difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
@@ -193,8 +195,7 @@ class Comparison(QWidget):
         self, result: ResultLayer, deviation: Any, limits: tuple[float, float]
     ) -> None:
         keywords = appearance(result.source, deviation.shape, result.crop)
-        # Shown as it is, however the image is shown.
-        keywords |= {"blending": "translucent", "opacity": 1, "gamma": 1, "rgb": False}
+        keywords |= PLAIN | {"rgb": False}
         keywords |= {"colormap": "magma", "contrast_limits": None}
         layer = Image(
             deviation,
