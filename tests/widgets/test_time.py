@@ -91,11 +91,13 @@ def test_time_for_all_planes_is_said_before_the_run(
 
 
 def test_the_time_of_another_run_is_not_shown_during_this_one(
-    open_widget, estimate, noisy, paced, slow
+    open_widget, estimate, until, noisy, paced, slow
 ):
     _, widget = open_widget(noisy, iterations=10)
     estimate(widget)
+    until(lambda: not widget.foresight.waits)
     widget.fields.fields["iterations"].value = 100_000
+    widget.foresight.ask()  # as a panel does whose window is shown
     widget.panel.run_button.click()
     assert not widget.panel.estimate.isVisibleTo(widget)
     assert widget.quality.labels[NORMAL].text() == NORMAL
