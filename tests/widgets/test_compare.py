@@ -101,7 +101,9 @@ def test_what_is_new_lies_above_what_was_made_before(
 
 
 def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy):
-    viewer, widget = open_widget(noisy, iterations=3, scale=(0.5, 0.5))
+    viewer, widget = open_widget(
+        noisy, iterations=3, scale=(0.5, 0.5), blending="additive"
+    )
     # Without the filters at the end three iterations leave the square in the residual.
     widget.fields.fields["noise"].value = "impulse"
     finish(widget)
@@ -110,6 +112,8 @@ def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy
     rest, result = viewer.layers[f"raw - {RESULT}"], viewer.layers[RESULT]
     assert np.allclose(rest.data, noisy - result.data)
     assert tuple(rest.scale) == (0.5, 0.5)
+    assert rest.blending == "translucent"
+    assert result.visible
     low, high = rest.contrast_limits
     assert low == -high
     assert widget.comparison.reading.text().startswith("Warning")
