@@ -3,6 +3,7 @@
 import gc
 import time
 from functools import partial
+from types import FunctionType
 
 import napari
 import numpy as np
@@ -11,6 +12,7 @@ from napari._qt.qt_viewer import QtViewer
 from napari._qt.threads.status_checker import StatusChecker
 from napari.settings import get_settings
 from napari.utils._proxies import PublicOnlyProxy
+from napari.utils.events import EventEmitter
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
@@ -79,6 +81,36 @@ def messages():
     notification_manager.notification_ready.disconnect(collect)
 
 
+def remember_signatures(patch):
+    """Let napari inspect the signature of every function that it calls only once.
+
+    It does so whenever a slot is connected or disconnected: a thousand times a layer.
+    """
+    inspect, known = EventEmitter._check_signature, {}
+
+    def remembered(callback):
+        function = getattr(callback, "__func__", callback)
+        if not isinstance(function, FunctionType) or function.__dict__:
+            return inspect(callback)  # it may have another signature than its code
+        key = function.__code__, function is callback
+        if key not in known:
+            known[key] = inspect(callback)
+        return known[key]
+
+    patch.setattr(EventEmitter, "_check_signature", staticmethod(remembered))
+
+
+def undress(window):
+    """Remove what takes a third of the time of a test, and what no test looks at.
+
+    That is the style sheet, which Qt applies to every part of every dock, and a filter
+    that sees all events of Qt to show a menu bar that is hidden.
+    """
+    QApplication.instance().removeEventFilter(window._qt_window)
+    for styled in (window._qt_window, window._qt_viewer):
+        styled.setStyleSheet("")
+
+
 @pytest.fixture(scope="session")
 def shared_viewer(qapp):
     """Open the viewer of all tests that do not close it.
@@ -86,9 +118,11 @@ def shared_viewer(qapp):
     To open and to close one takes longer than most tests.
     """
     with pytest.MonkeyPatch.context() as patch:
+        remember_signatures(patch)
         patch.setattr(StatusChecker, "start", lambda self: None)
         get_settings().reset()
         viewer = napari.Viewer(show=False, show_welcome_screen=False)
+        undress(viewer.window)
         # Or make_napari_viewer would take it for one that its test leaked.
         QtViewer._instances.clear()
         gc.collect()

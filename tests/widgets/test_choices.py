@@ -252,6 +252,17 @@ def test_a_new_mask_asks_for_paint_and_says_no_error(
     assert not widget.panel.progress.isVisibleTo(widget)
 
 
+def test_a_new_mask_stays_chosen_when_other_layers_are_added(
+    open_widget, noisy, empty_viewer
+):
+    _, widget = open_widget(noisy, kind=InpaintWidget)
+    widget.panel.run_button.click()
+    assert "click New mask layer" in widget.panel.progress.text()
+    widget.inputs["mask"].new.native.click()
+    empty_viewer.add_points(HOLE, name="cells that are counted")
+    assert chosen(widget)["mask"] == "raw [mask]"
+
+
 def test_volumes_are_offered_only_where_the_layer_has_any(
     open_widget, finish, noisy, messages
 ):

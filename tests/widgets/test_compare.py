@@ -1,9 +1,13 @@
 """The result against its input, in a real viewer."""
 
+import threading
+
 import numpy as np
 import pytest
 
+from napari_dip import baselines
 from napari_dip.baselines import FOR_TASK, tv
+from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 
 pytestmark = pytest.mark.gui
@@ -35,8 +39,71 @@ def test_showing_the_original_swaps_what_is_visible_and_back(
     assert all(layer.visible for layer in viewer.layers if layer.name != "raw")
 
 
+def test_the_original_is_shown_without_what_was_made_of_it(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    comparison = widget.comparison
+    comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    empty_viewer.add_image(noisy, name="another")
+    viewer.layers[f"raw - {RESULT}"].visible = False
+    before = {layer.name: layer.visible for layer in viewer.layers}
+    comparison.before_button.click()
+    shown = [layer.name for layer in viewer.layers if layer.visible]
+    assert shown == ["raw", "another"]
+    comparison.before_button.click()
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+
+
+def test_the_original_is_shown_without_the_psf(open_widget, finish, noisy):
+    viewer, widget = open_widget(noisy, kind=DeconvolveWidget, iterations=1)
+    viewer.add_image(np.ones((3, 3), np.float32), name="psf")
+    finish(widget)
+    widget.comparison.before_button.click()
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["raw"]
+    widget.comparison.before_button.click()
+    assert all(layer.visible for layer in viewer.layers)
+
+
+def test_a_residual_is_not_chosen_as_an_image(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    empty_viewer.layers.selection.clear()
+    other = SuperResolveWidget(viewer)
+    assert other.source.name == "raw"
+    other.deleteLater()
+
+
+def test_what_is_new_lies_above_what_was_made_before(
+    open_widget, finish, until, noisy, empty_viewer
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    empty_viewer.add_image(noisy, name="another channel")
+    finish(widget)
+    widget.comparison.classic_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    finish(widget)
+    assert [layer.name for layer in viewer.layers] == [
+        "raw",
+        RESULT,
+        "raw [nlm]",
+        f"{RESULT} [1]",
+        "another channel",
+    ]
+
+
 def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy):
-    viewer, widget = open_widget(noisy, iterations=3, scale=(0.5, 0.5))
+    viewer, widget = open_widget(
+        noisy, iterations=3, scale=(0.5, 0.5), blending="additive"
+    )
     # Without the filters at the end three iterations leave the square in the residual.
     widget.fields.fields["noise"].value = "impulse"
     finish(widget)
@@ -45,6 +112,8 @@ def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy
     rest, result = viewer.layers[f"raw - {RESULT}"], viewer.layers[RESULT]
     assert np.allclose(rest.data, noisy - result.data)
     assert tuple(rest.scale) == (0.5, 0.5)
+    assert rest.blending == "translucent"
+    assert result.visible
     low, high = rest.contrast_limits
     assert low == -high
     assert widget.comparison.reading.text().startswith("Warning")
@@ -171,6 +240,28 @@ def test_a_classical_method_runs_beside(open_widget, until, noisy):
     assert layer.metadata["napari-dip"]["baseline"] == "tv"
 
 
+def test_a_residual_leaves_the_button_of_a_method_that_runs_alone(
+    open_widget, finish, until, noisy, monkeypatch
+):
+    viewer, widget = open_widget(noisy, iterations=1)
+    finish(widget)
+    go_on = threading.Event()
+
+    def waiting(*_):
+        assert go_on.wait(10)
+        return noisy
+
+    monkeypatch.setattr(baselines, "run", waiting)
+    comparison = widget.comparison
+    comparison.classic_button.click()
+    comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    assert not comparison.classic_button.isEnabled()
+    go_on.set()
+    until(comparison.classic_button.isEnabled)
+    assert len(viewer.layers) == 4
+
+
 def test_a_classical_method_of_colours_keeps_their_type(open_widget, until, noisy):
     colours = np.clip(noisy, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
     viewer, widget = open_widget(colours, rgb=True, kind=SuperResolveWidget)
@@ -188,5 +279,5 @@ def test_a_classical_method_that_fails_says_so(open_widget, until, messages):
     until(lambda: bool(messages))
     assert messages[0][0] == "error"
     assert "NaN" in messages[0][1]
-    assert widget.comparison.classic_button.isEnabled()
+    until(widget.comparison.classic_button.isEnabled)
     assert len(viewer.layers) == 1

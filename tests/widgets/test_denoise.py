@@ -87,9 +87,36 @@ def test_another_run_makes_another_layer(open_widget, finish, noisy):
     viewer, widget = open_widget(noisy, iterations=3)
     finish(widget)
     finish(widget)
-    assert names(viewer) == ["raw", f"{RESULT} [1]", RESULT]
+    assert names(viewer) == ["raw", RESULT, f"{RESULT} [1]"]
     first, second = (layer.metadata["napari-dip"] for layer in viewer.layers[1:])
     assert first["run_id"] != second["run_id"]
+
+
+def test_a_channel_is_not_seen_together_with_its_result(
+    open_widget, finish, until, noisy, slow, empty_viewer
+):
+    def shown():
+        return [layer.name for layer in viewer.layers if layer.visible]
+
+    viewer, widget = open_widget(noisy, iterations=2, blending="additive")
+    empty_viewer.add_image(noisy, name="other channel", blending="additive")
+    finish(widget)
+    assert shown() == [RESULT, "other channel"]
+    finish(widget)
+    assert shown() == [f"{RESULT} [1]", "other channel"]
+    widget.comparison.before_button.click()
+    assert shown() == ["raw", "other channel"]
+    widget.comparison.before_button.click()
+    assert shown() == [f"{RESULT} [1]", "other channel"]
+    viewer.layers.remove(f"{RESULT} [1]")
+    assert shown() == [RESULT, "other channel"]
+    viewer.layers.remove(RESULT)
+    viewer.layers["raw"].visible = True
+    widget.fields.fields["iterations"].value = 100_000
+    widget.panel.run_button.click()
+    until(lambda: RESULT in names(viewer))
+    widget.panel.cancel_button.click()
+    assert shown() == ["raw", "other channel"]
 
 
 def test_stop_keeps_the_best_so_far_and_the_panel_runs_again(
@@ -169,15 +196,19 @@ def test_stop_before_the_first_iteration_ends_at_once_with_nothing(
 
 @pytest.mark.parametrize("button", ["stop_button", "cancel_button"])
 def test_pause_waits_and_every_way_out_of_it_works(
-    open_widget, until, qtbot, noisy, slow, every_image, button
+    open_widget, until, qtbot, noisy, slow, every_image, button, monkeypatch
 ):
     viewer, widget = open_widget(noisy, iterations=100_000)
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
     until(lambda: len(reports) > 2)
+    going, paused = widget.controller.control.going, threading.Event()
+    wait = going.wait
+    monkeypatch.setattr(going, "wait", lambda: (paused.set(), wait()))
     widget.panel.pause_button.click()
-    qtbot.wait(100)
+    until(paused.is_set)
+    qtbot.wait(10)
     steps = reports[-1].step
     qtbot.wait(150)
     assert reports[-1].step == steps

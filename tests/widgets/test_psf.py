@@ -93,6 +93,7 @@ def test_a_psf_from_the_microscope(open_widget, compute):
     text = QApplication.clipboard().text()
     assert "napari-dip psf microscope --output psf.tif" in text
     assert "--wavelength 520.0" in text
+    assert panel.message.text() == "Copied."
     panel.defaults_button.click()
     viewer.layers.selection = {layer}
     panel.load_button.click()
@@ -138,6 +139,9 @@ def test_a_psf_from_beads(open_widget, compute, beads):
     panel.copy_command()
     text = QApplication.clipboard().text()
     assert "napari-dip psf beads raw.tif --output psf.tif" in text
+    assert panel.message.text() == (
+        "Copied. It reads files: save raw as raw.tif first."
+    )
 
 
 def test_what_is_wrong_is_said(open_widget, compute, messages):

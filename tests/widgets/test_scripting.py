@@ -13,7 +13,7 @@ from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.widgets import readers
 from napari_dip.widgets.inpaint import InpaintWidget
-from napari_dip.widgets.task import SHOWN
+from napari_dip.widgets.task import ALL, SHOWN
 
 pytestmark = pytest.mark.gui
 
@@ -169,6 +169,9 @@ def test_a_command_cannot_take_a_plane_or_an_early_end(open_widget, noisy):
     widget.planes.value = SHOWN
     widget.command_button.click()
     assert "choose all planes" in widget.message.text()
+    assert widget.message.isVisibleTo(widget.message.parentWidget())
+    widget.planes.value = ALL
+    assert not widget.message.isVisibleTo(widget.message.parentWidget())
 
 
 def test_a_command_takes_no_file_that_holds_something_else(

@@ -22,7 +22,7 @@ def stopped_stack(open_widget, until, noisy, slow, every_image):
         random = np.random.default_rng(1)
         stack = np.stack([noisy + random.normal(0, 10, noisy.shape) for _ in range(4)])
         viewer, widget = open_widget(
-            stack.astype(np.float32), iterations=14, contrast_limits=(0, 120)
+            stack.astype(np.float32), iterations=8, contrast_limits=(0, 120)
         )
         for name, value in kinds.items():
             widget.fields.fields[name].value = value
@@ -87,7 +87,7 @@ def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
     np.testing.assert_array_equal(layer.data[0], first)
     assert messages == []
     text = widget.panel.progress.text()
-    assert text.startswith("Finished after 56 iterations")
+    assert text.startswith("Finished after 32 iterations")
     assert "begun" not in text
     assert layer.metadata["napari-dip"]["planes_not_begun"] == []
     viewer.dims.set_current_step(0, 3)
@@ -158,7 +158,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
 ):
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
-    viewer, widget = open_widget(stack, iterations=40, contrast_limits=(0, 120))
+    viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"
     reports = []
     widget.controller.reported.connect(reports.append)
@@ -178,7 +178,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     widget.scrubber.go_on_button.click()
     until(lambda: widget.controller.state == "idle")
     assert np.isfinite(viewer.layers[RESULT].data).all()
-    assert "Finished after 40 iterations" in widget.panel.progress.text()
+    assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
 def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):

@@ -1,6 +1,7 @@
 """Time before Run, the quality, the visible region, and how soon a fit ends."""
 
 import io
+import threading
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ from superqt import QCollapsible
 from superqt.utils import WorkerBase
 
 from napari_dip import remove_artifacts
+from napari_dip.errors import FitError
 from napari_dip.metrics import psnr
 from napari_dip.prior.layers import Conv
 from napari_dip.tasks import forecast
@@ -86,6 +88,20 @@ def test_time_for_all_planes_is_said_before_the_run(
     text = estimate(widget)
     assert "planes" not in text
     assert seconds[NORMAL] < 6
+
+
+def test_the_time_of_another_run_is_not_shown_during_this_one(
+    open_widget, estimate, until, noisy, paced, slow
+):
+    _, widget = open_widget(noisy, iterations=10)
+    estimate(widget)
+    until(lambda: not widget.foresight.waits)
+    widget.fields.fields["iterations"].value = 100_000
+    widget.foresight.ask()  # as a panel does whose window is shown
+    widget.panel.run_button.click()
+    assert not widget.panel.estimate.isVisibleTo(widget)
+    assert widget.quality.labels[NORMAL].text() == NORMAL
+    widget.panel.cancel_button.click()
 
 
 @pytest.mark.usefixtures("own_presets")
@@ -180,6 +196,37 @@ def test_a_forecast_that_is_no_longer_wanted_ends(open_widget, until, noisy):
     assert "of memory" not in widget.panel.estimate.text()
 
 
+def test_the_error_of_an_estimate_that_is_no_longer_wanted_is_not_shown(
+    open_widget, until, noisy, monkeypatch
+):
+    began, fail, end = [], threading.Event(), threading.Event()
+
+    def forecast_of(recipe, *_):
+        began.append(recipe.iterations)
+        if recipe.iterations == 10:
+            assert fail.wait(10)
+            raise FitError("the device is lost")
+        assert end.wait(10)
+        raise FitError("the second device is lost")
+
+    monkeypatch.setattr(forecast, "forecast", forecast_of)
+    _, widget = open_widget(noisy, iterations=10)
+    foresight, text = widget.foresight, widget.panel.estimate.text
+    foresight.debouncer.setTimeout(10)
+    foresight.ask()
+    until(lambda: began == [10])
+    widget.fields.fields["iterations"].value = 11
+    foresight.ask()
+    until(lambda: began == [10, 11])
+    fail.set()
+    until(lambda: len(WorkerBase._worker_set) == 1)
+    assert "Timing" in text()
+    assert foresight.waits
+    end.set()
+    until(lambda: not foresight.waits)
+    assert text() == "the second device is lost"
+
+
 def test_no_time_is_measured_while_a_fit_runs(
     open_widget, until, qtbot, noisy, slow, monkeypatch
 ):
@@ -188,6 +235,7 @@ def test_no_time_is_measured_while_a_fit_runs(
     def forecasts(*args):
         asked.append(args)
         yield from ()
+        return args[1], None
 
     monkeypatch.setattr(foresee, "_forecasts", forecasts)
     viewer, widget = open_widget(noisy, iterations=100_000)
@@ -396,7 +444,7 @@ def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
 
 @pytest.mark.usefixtures("own_presets")
 def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
-    photo = data.camera()[100:164, 220:284]
+    photo = data.camera()[100:140, 220:260]
     file = io.BytesIO()
     Pillow.fromarray(photo).save(file, "JPEG", quality=10)
     before = np.asarray(Pillow.open(file))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from magicgui.widgets import ComboBox
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QWidget
@@ -22,7 +22,7 @@ from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
-from napari_dip.widgets.results import Index, ResultLayer, Work, insert
+from napari_dip.widgets.results import Index, ResultLayer, Work, insert, related
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ NO_UNCERTAINTY = (
     "in all channels. Otherwise set Restarts to 2 or more: the spread of the fits is "
     "then shown."
 )
+
+
+PLAIN = {"blending": "translucent", "opacity": 1, "gamma": 1}
+"""Keywords of a layer that is shown as it is, however the image is shown."""
 
 
 class Comparison(QWidget):
@@ -63,7 +67,9 @@ class Comparison(QWidget):
     ) -> None:
         super().__init__()
         self.controller, self.work = controller, work
-        self.before: tuple[ResultLayer, bool, bool] | None = None
+        self.before: tuple[ResultLayer, list[tuple[Layer, bool]]] | None = None
+        """The result in whose place the original is shown, and which layers were
+        visible before."""
         self.before_button = button(
             "Show the original",
             "Show the original layer in place of the result. Press again to go back.",
@@ -117,15 +123,19 @@ class Comparison(QWidget):
     def _toggle(self, checked: bool) -> None:
         last = self.controller.last
         if checked and last is not None and last.layer is not None:
-            self.before = (last, last.layer.visible, last.source.visible)
-            last.layer.visible = False
+            made = related(self.controller.viewer.layers, last.provenance["source"])
+            # A PSF or a guide may lie over the original, too.
+            others = [a for a in last.below if isinstance(a, Image)]
+            hidden = [a for a in (last.layer, *made, *others) if a is not last.source]
+            self.before = last, [(a, a.visible) for a in (*hidden, last.source)]
+            for layer in hidden:
+                layer.visible = False
             last.source.visible = True
         elif self.before is not None:
-            result, shown, source_shown = self.before
+            _, visible = self.before
             self.before = None
-            if result.layer is not None:
-                result.layer.visible = shown
-            result.source.visible = source_shown
+            for layer, shown in visible:
+                layer.visible = shown
 
     def _residual(self) -> None:
         last = self.controller.last
@@ -156,7 +166,7 @@ class Comparison(QWidget):
         else:
             self._read(which + residual.verdict(structure, pixels))
         limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
-        keywords = appearance(result.source, difference.shape, result.crop)
+        keywords = appearance(result.source, difference.shape, result.crop) | PLAIN
         if result.source.rgb:
             # Colours have no negative values: gray stands for no difference.
             difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
@@ -165,6 +175,7 @@ class Comparison(QWidget):
         layer = Image(
             difference.astype(np.float32),
             name=f"{result.source.name} - {result.name}",
+            metadata={KEY: result.provenance | {"shows": "input minus result"}},
             multiscale=False,
             **keywords,
         )
@@ -184,8 +195,7 @@ class Comparison(QWidget):
         self, result: ResultLayer, deviation: Any, limits: tuple[float, float]
     ) -> None:
         keywords = appearance(result.source, deviation.shape, result.crop)
-        # Shown as it is, however the image is shown.
-        keywords |= {"blending": "translucent", "opacity": 1, "gamma": 1, "rgb": False}
+        keywords |= PLAIN | {"rgb": False}
         keywords |= {"colormap": "magma", "contrast_limits": None}
         layer = Image(
             deviation,
@@ -213,6 +223,7 @@ class Comparison(QWidget):
                 task, name, values, *(array() for array in work.arrays.values())
             ),
             lambda image: self._show_classic(work, name, image),
+            self._offer_classic,
         )
 
     def _show_classic(self, work: Work, name: str, image: Any) -> None:
@@ -233,18 +244,29 @@ class Comparison(QWidget):
         self.reading.setText(text)
         self.reading.show()
 
-    def _in_thread(self, function: Callable[[], Any], then: Callable[..., Any]) -> None:
-        """Call `function` in a thread, then `then` with its result in this one."""
+    def _in_thread(
+        self,
+        function: Callable[[], Any],
+        then: Callable[..., Any],
+        ended: Callable[[], Any] | None = None,
+    ) -> None:
+        """Call `function` in a thread, then `then` with its result in this one.
+
+        `ended` is called when the thread has ended, with an error, too.
+        """
         slots = {"returned": self._done, "errored": self._failed}
+        if ended is not None:
+            slots["finished"] = ended
         create_worker(lambda: (then, function()), _connect=slots)
 
     def _done(self, returned: tuple[Callable[..., Any], Any]) -> None:
-        self.classic_button.setEnabled(True)
         then, value = returned
         then(value)
 
-    def _failed(self, error: Exception) -> None:
+    def _offer_classic(self) -> None:
         self.classic_button.setEnabled(True)
+
+    def _failed(self, error: Exception) -> None:
         if not isinstance(error, DipError):
             _log.error("a comparison failed", exc_info=error)
         show_error(str(error) or type(error).__name__)

@@ -254,6 +254,7 @@ class RunController(QObject):
         if self.result is not None and event.value is self.result.layer:
             self.cancel()
         elif self.last is not None and event.value is self.last.layer:
+            self.last.show_hidden()
             self.last = None
             self.trajectory = Trajectory(0)
             self.result_changed.emit()

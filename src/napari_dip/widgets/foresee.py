@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from superqt.utils import QSignalDebouncer
 
 from napari_dip import machine
-from napari_dip.errors import DipError, FitError, InputError
+from napari_dip.errors import DipError, InputError
 from napari_dip.widgets import turns
 from napari_dip.widgets.controller import duration
 from napari_dip.widgets.layers import array_of
@@ -73,6 +73,8 @@ class Foresight(QObject):
         self.work, self.pieces = work, pieces
         self.last: Any = None
         """What the last estimate was of."""
+        self.asked = False
+        """Whether something may have changed since the last estimate began."""
         self.waits = False
         """Whether an answer is still to come."""
         self.stale = threading.Event()
@@ -84,12 +86,14 @@ class Foresight(QObject):
 
     def ask(self) -> None:
         """Estimate as soon as nothing has changed for `QUIET` milliseconds."""
+        self.asked = True
         self.debouncer.throttle()
 
     def cancel(self) -> None:
         """Do not estimate: a fit begins, and shows its own progress."""
         self.debouncer.cancel()
-        if self.waits:
+        if self.waits or self.asked:
+            self.asked = False
             self._drop()
             self.refused.emit("")
 
@@ -103,6 +107,7 @@ class Foresight(QObject):
         if turns.busy():
             self.debouncer.throttle()  # the steps would seem to take too long
             return
+        self.asked = False
         try:
             work = self.work()
             pieces = self.pieces(work)
@@ -124,11 +129,7 @@ class Foresight(QObject):
         self.stale = threading.Event()
         self.waits = True
         self.began.emit()
-        slots = {
-            "yielded": self._show,
-            "returned": self._done,
-            "errored": self._failed,
-        }
+        slots = {"yielded": self._show, "returned": self._done}
         create_worker(_forecasts, pieces, self.stale, _connect=slots)
 
     def _show(self, answer: tuple[threading.Event, str, Forecast]) -> None:
@@ -136,14 +137,14 @@ class Foresight(QObject):
         if asked is self.stale and not asked.is_set():
             self.estimated.emit(name, forecast)
 
-    def _done(self, asked: threading.Event | None) -> None:
-        if asked is self.stale:
-            self.waits = False
-
-    def _failed(self, error: Exception) -> None:
-        # Run meets the same error and shows it.
+    def _done(self, answer: tuple[threading.Event, Exception | None]) -> None:
+        asked, error = answer
+        if asked is not self.stale or asked.is_set():
+            return
         self.waits = False
-        self.refused.emit(str(error) if isinstance(error, DipError) else "")
+        if error is not None:
+            # Run meets the same error and shows it.
+            self.refused.emit(str(error) if isinstance(error, DipError) else "")
 
 
 class _Stale(Exception):
@@ -152,8 +153,15 @@ class _Stale(Exception):
 
 def _forecasts(
     pieces: dict[str, tuple[Work, Work | None]], stale: threading.Event
-) -> Generator[tuple[threading.Event, str, Forecast], None, threading.Event | None]:
-    """Yield what every quality takes, and return by what the answer is known."""
+) -> Generator[
+    tuple[threading.Event, str, Forecast],
+    None,
+    tuple[threading.Event, Exception | None],
+]:
+    """Yield what every quality takes, and return the error that ended this, if any.
+
+    `stale` comes with it, by which the answer is known.
+    """
     from napari_dip.prior.interrupt import asking
     from napari_dip.prior.threads import threads_here
     from napari_dip.tasks.forecast import forecast
@@ -177,12 +185,9 @@ def _forecasts(
                         raise
                     continue  # a quality that cannot be had says nothing of the others
                 yield stale, name, expected
-        return stale
-    except _Stale:
-        return None
-    except RuntimeError as error:
-        # napari's workers of generators ignore it, and would never end.
-        raise FitError(f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # noqa: BLE001  # the panel says it, or Run does
+        return stale, error
+    return stale, None
 
 
 def _values(work: Work) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -95,6 +95,7 @@ class ImageInput:
         same = [a for a in self.combo.choices if a is not None and a.name == name]
         if same:
             self.combo.value = same[0]
+            self.by_user = True  # also where it was chosen already
 
     def choose_first(self) -> None:
         """Choose the selected layer, or else the uppermost that is shown."""
@@ -241,6 +242,29 @@ def saved_as(layer: Layer) -> str | None:
     # The file of a channel has all channels, that of labels the image beside them.
     same = header.shape == array.shape and header.dtype.name == array.dtype.name
     return os.fspath(layer.source.path) if same else None
+
+
+def to_save(inputs: Mapping[str, ImageInput], paths: Mapping[str, str]) -> str:
+    """Return in words which layers must be saved before a copied command can run.
+
+    Parameters
+    ----------
+    inputs : mapping of str to ImageInput
+        Inputs by the names of their arrays.
+    paths : mapping of str to str
+        The file of each array that the command reads.
+
+    Returns
+    -------
+    str
+        A sentence with a space before it, "" if all of them are in their files.
+    """
+    missing = [
+        f"{layer.name} as {path}"
+        for name, path in paths.items()
+        if (layer := inputs[name].layer) is not None and saved_as(layer) is None
+    ]
+    return f" It reads files: save {', '.join(missing)} first." if missing else ""
 
 
 def file_name(name: str) -> str:

@@ -37,6 +37,7 @@ class MaskInput(ImageInput):
 
     kinds: ClassVar[str] = "labels, shapes or points layer"
     accepted: ClassVar[tuple[type[Layer], ...]] = (Labels, Shapes, Points)
+    remedy: ClassVar[str] = "click New mask layer, or add one and choose it above"
     purpose: ClassVar[str] = "what is to be filled"
     """What the mask marks."""
 

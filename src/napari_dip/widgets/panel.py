@@ -82,6 +82,7 @@ class ParameterPanel(QWidget):
         self.message.hide()
         self.python_button.clicked.connect(self.copy_python)
         self.command_button.clicked.connect(self.copy_command)
+        self.fields.changed.connect(self.message.hide)
         self.load_button.clicked.connect(self.load_recipe)
         self.defaults_button.clicked.connect(
             lambda: self.fields.load(self.fields.kind())
@@ -167,15 +168,17 @@ class MakingPanel(ParameterPanel):
         self.progress.setText(text)
         self.progress.show()
 
-    def _copy(self, write: Callable[[Any], str]) -> None:
-        """Copy a text that is written of the parameters."""
+    def _copy(
+        self, write: Callable[[Any], str], note: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Copy a text that is written of the parameters, and add a note on it."""
         try:
-            text = write(self.fields.recipe())
+            text, more = write(self.fields.recipe()), note()
         except InputError as error:
             self._show_message(str(error))
             return
         copy(text)
-        self._show_message("Copied.")
+        self._show_message(f"Copied.{more}")
 
 
 def changed(parameters: Parameters) -> dict[str, Any]:

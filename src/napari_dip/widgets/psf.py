@@ -24,7 +24,7 @@ from napari_dip.tasks.microscope_psf import (
 from napari_dip.tasks.recipe import Parameters
 from napari_dip.widgets import scripting
 from napari_dip.widgets.fields import row
-from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.inputs import ImageInput, to_save
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.parts import fill
@@ -111,7 +111,10 @@ class PsfPanel(MakingPanel):
 
     def copy_command(self) -> None:
         """Copy the command line that writes this PSF to a file."""
-        self._copy(lambda p: scripting.command(p, self._files(), "psf.tif"))
+        self._copy(
+            lambda p: scripting.command(p, self._files(), "psf.tif"),
+            lambda: to_save(self.inputs, self._files()),
+        )
 
     def _code(self) -> dict[str, str]:
         """Return the Python expressions of the arrays that the PSF is made of."""

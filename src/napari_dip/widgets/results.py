@@ -17,6 +17,9 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.layers import KEY, Crop, appearance, array_of
 from napari_dip.widgets.trajectory import Snapshot, position
 
+SEEN_THROUGH = ("additive", "minimum", "multiplicative")
+"""Ways of blending that show an image together with those below it."""
+
 Index = tuple[int | slice, ...]
 """The index of a plane in a result."""
 
@@ -56,14 +59,36 @@ class Work:
         )
 
 
-def insert(layers: Any, below: Sequence[Layer], layer: Image) -> None:
-    """Add a layer above those it was made from, without changing the selection."""
+def insert(layers: Any, below: Sequence[Layer], layer: Image) -> list[Layer]:
+    """Add a layer above those it was made from, without changing the selection.
+
+    What was made of them before stays below, where it does not hide the new layer.
+    Where it would shine through, as channels do, it is hidden, and returned.
+    """
     places = [i for i, other in enumerate(layers) if any(other is b for b in below)]
     place = max(places) + 1 if places else len(layers)
+    while place < len(layers) and KEY in layers[place].metadata:
+        place += 1
+    hidden: list[Layer] = []
+    source = layer.metadata.get(KEY, {}).get("source")
+    if source is not None and layer.blending in SEEN_THROUGH:
+        hidden = [a for a in related(layers, source) if a.visible]
     before = set(layers.selection)
     layers.insert(place, layer)
     # napari selects new layers; the user may be working on another one.
     layers.selection = before
+    for other in hidden:
+        other.visible = False
+    return hidden
+
+
+def related(layers: Any, source: str) -> list[Layer]:
+    """Return the layer of this name, and those that this plugin has made of it."""
+    return [
+        layer
+        for layer in layers
+        if source in (layer.name, layer.metadata.get(KEY, {}).get("source"))
+    ]
 
 
 class ResultLayer:
@@ -86,6 +111,8 @@ class ResultLayer:
         self.part = work.part
         self.below = list(work.layers.values())
         self.layer: Image | None = None
+        self.hidden: list[Layer] = []
+        """Layers that would shine through, and were visible."""
         self.image: Any = None
         """The result, as the fit returned it."""
         self.deviation: Any = None
@@ -276,9 +303,16 @@ class ResultLayer:
         return copy
 
     def remove(self) -> None:
-        """Remove the layer, if it is in the viewer."""
+        """Remove the layer, if it is in the viewer, and show what it has hidden."""
         if self.shown:
             self.layers.remove(self.layer)
+        self.show_hidden()
+
+    def show_hidden(self) -> None:
+        """Show the layers again that the result would have been seen together with."""
+        for layer in self.hidden:
+            layer.visible = True
+        self.hidden = []
 
     def _note(self, more: dict[str, Any]) -> None:
         """Store the provenance of what the layer shows in its metadata."""
@@ -307,4 +341,4 @@ class ResultLayer:
     def _insert(self, data: Any) -> None:
         self.layer = self._new_layer(data, self.name)
         self.layer.metadata = {KEY: self.provenance}
-        insert(self.layers, self.below, self.layer)
+        self.hidden = insert(self.layers, self.below, self.layer)

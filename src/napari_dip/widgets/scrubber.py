@@ -60,6 +60,23 @@ class Scrubber(QWidget):
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
         self.index: Any = None
+        self._make_slider(ends)
+        self._make_buttons()
+        early, late = (QLabel(text) for text in ends)
+        fill(
+            self,
+            side_by_side(early, self.slider, late, widest=self.slider),
+            side_by_side(self.label, self.keep_button, widest=self.label),
+            side_by_side(self.more, self.go_on_button, widest=self.go_on_button),
+            self.reason,
+        )
+        controller.reported.connect(self._grow)
+        controller.state_changed.connect(lambda _: self._offer())
+        controller.result_changed.connect(self.refresh)
+        connect(self, controller.viewer.dims.events.current_step, self._plane_changed)
+        self._offer()
+
+    def _make_slider(self, ends: tuple[str, str]) -> None:
         self.slider = QSlider(Qt.Orientation.Horizontal)
         tip = (
             f"<qt>Moves through the fit: left to earlier images ({ends[0]}), right to "
@@ -69,7 +86,10 @@ class Scrubber(QWidget):
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.slider.setTickInterval(1)
         self.slider.setPageStep(1)
+        self.slider.valueChanged.connect(self._look)
         self.label = wrapped()
+
+    def _make_buttons(self) -> None:
         self.keep_button = button(
             "Keep this one",
             "Copy the image that is shown to a layer of its own; the result that the "
@@ -83,23 +103,8 @@ class Scrubber(QWidget):
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = wrapped()
-        early, late = (QLabel(text) for text in ends)
-        fill(
-            self,
-            side_by_side(early, self.slider, late, widest=self.slider),
-            side_by_side(self.label, self.keep_button, widest=self.label),
-            side_by_side(self.more, self.go_on_button, widest=self.go_on_button),
-            self.reason,
-        )
-
-        self.slider.valueChanged.connect(self._look)
         self.keep_button.clicked.connect(self._keep)
         self.go_on_button.clicked.connect(self._go_on)
-        controller.reported.connect(self._grow)
-        controller.state_changed.connect(lambda _: self._offer())
-        controller.result_changed.connect(self.refresh)
-        connect(self, controller.viewer.dims.events.current_step, self._plane_changed)
-        self._offer()
 
     def refresh(self) -> None:
         """Offer the snapshots of the plane in view, and point at the one it shows."""
@@ -203,6 +208,10 @@ class Scrubber(QWidget):
         planes = 1 if last is None else last.planes
         self.reason.setText(OF_PLANES if planes > 1 else CANNOT_GO_ON)
         self.reason.setVisible(idle and not can)
+        self._name_shown(idle)
+
+    def _name_shown(self, idle: bool) -> None:
+        """Say in the label which image the layer shows."""
         moment = self._looked_at()
         if moment is not None:
             fits = {m.part for m in self.moments if m is not None}

@@ -22,7 +22,7 @@ from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
-from napari_dip.widgets.inputs import ImageInput, file_name, saved_as
+from napari_dip.widgets.inputs import ImageInput, file_name, to_save
 from napari_dip.widgets.layers import (
     KEY,
     Crop,
@@ -232,6 +232,7 @@ class TaskWidget(ParameterPanel):
         """Offer what suits the layer, and estimate again what the fit takes."""
         source = self.source
         self.panel.forget_failure()
+        self.message.hide()
         self._offer_axes(source)
         self.quality.show_choice(self.fields.values())
         stack = False
@@ -453,10 +454,4 @@ class TaskWidget(ParameterPanel):
             return
         output = f"{file_name(work.source.name)}-{self.task}.tif"
         copy(scripting.command(recipe, files, output))
-        missing = [
-            f"{given.layer.name} as {files[name]}"
-            for name, given in self.inputs.items()
-            if given.layer is not None and saved_as(given.layer) is None
-        ]
-        save = f" It reads files: save {', '.join(missing)} first." if missing else ""
-        self._show_message(f"Copied.{save}")
+        self._show_message(f"Copied.{to_save(self.inputs, files)}")
