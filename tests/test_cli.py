@@ -83,6 +83,47 @@ def test_one_line_on_stdout(call, noisy, tmp_path):
     assert "clean.tif: 3 iterations" in out
 
 
+def unread(*arguments, stderr):
+    """Run a module with the pipes closed that it writes to."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            stdout=writer,
+            stderr=subprocess.PIPE if stderr else writer,
+            timeout=100,
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+@pytest.mark.parametrize(
+    "arguments", [("info", "FILE"), ("info", "FILE", "--json"), ("--help",)]
+)
+def test_closed_standard_output_ends_without_a_word(noisy, arguments):
+    arguments = [noisy if part == "FILE" else part for part in arguments]
+    done = unread("napari_dip", *arguments, stderr=True)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+def test_closed_standard_error_changes_no_exit_code(tmp_path):
+    done = unread("napari_dip", "info", tmp_path / "none.tif", stderr=False)
+    assert done.returncode == 1
+    done = unread("napari_dip", "nonsense", stderr=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+def test_nothing_is_lost_where_nobody_reads(noisy, tmp_path):
+    output = tmp_path / "clean.tif"
+    done = unread("napari_dip", "denoise", noisy, "-o", output, *SHORT, stderr=True)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert files.read(output).data.shape == (32, 32)
+
+
 def test_json(call, noisy, tmp_path):
     output = tmp_path / "clean.tif"
     _, out, _ = call("denoise", noisy, "-o", output, *SHORT, "--json", "--quiet")
