@@ -473,6 +473,30 @@ def test_links_in_a_circle(call, noisy, tmp_path):
     assert not link.is_symlink()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize("ending", [".tif", ".ome.zarr"])
+def test_an_output_that_is_a_link(call, noisy, tmp_path, ending):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / f"link{ending}", tmp_path / "disk" / f"real{ending}"
+    files.write(target, np.zeros((4, 4), np.float32))
+    link.symlink_to(target)
+    refused(call("denoise", noisy, "-o", link), 2, f"{link} exists")
+    assert call("denoise", noisy, "-o", link, "--overwrite", *SHORT)[0] == 0
+    assert link.is_symlink()
+    assert files.read(target).data.shape == (32, 32)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_checkpoint_behind_a_link_is_removed(call, noisy, tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "c.safetensors", tmp_path / "disk" / "c.safetensors"
+    link.symlink_to(target)
+    arguments = ("--checkpoint", link, "--checkpoint-every", "0", *SHORT)
+    code, _, err = call("denoise", noisy, "-o", tmp_path / "out.tif", *arguments)
+    assert (code, err) == (0, "")
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
 def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")

@@ -438,11 +438,9 @@ def check_place(
         raise InputError(
             f"{name} must not be one of the inputs, nor hold one; got {target}"
         )
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise InputError(f"{name} must be a regular file; got {target}")
     store = target.name.lower().endswith(files.FOLDERS)
     atomic.refuse_existing(target, overwrite, folder=store, name=name)
-    check_folder(target.parent, name)
+    check_folder(atomic.without_links(target).parent, name)
 
 
 def check_folder(folder: Path, name: str = "output") -> None:
