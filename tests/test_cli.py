@@ -736,15 +736,27 @@ def test_provenance_that_is_hostile(call, noisy, tmp_path, name, changed_presets
 
 
 @pytest.mark.parametrize(
-    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (5, "CYX")]
+    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (4, "CYX"), (5, "CYX")]
 )
-@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+@pytest.mark.parametrize("ending", ["tif", "ome.tif", "ome.zarr", "png"])
 def test_axes_of_a_sample(call, tmp_path, channels, axes, ending):
+    if "zarr" in ending:
+        pytest.importorskip("zarr")
     output = tmp_path / f"sample.{ending}"
     options = ("--shape", "32,40", "--scales", "2", "--width", "4")
-    command = ("sample-prior", "--channels", channels, "-o", output, *options)
-    assert call(*command)[0] == 0
-    assert files.read_header(output).axes == axes
+    result = call("sample-prior", "--channels", channels, "-o", output, *options)
+    if ending == "png" and axes == "CYX":
+        refused(result, 2, "a PNG holds one image of shape (Y, X)")
+        return
+    assert result[0] == 0
+    image = files.read(output)
+    assert (image.header.axes, image.alpha) == (axes, None)
+    expected = napari_dip.sample_prior((32, 40), channels=channels, scales=2, width=4)
+    if axes == "CYX":
+        expected = np.moveaxis(expected, -1, 0)
+    if ending == "png":
+        expected = np.rint(255 * expected)
+    np.testing.assert_array_equal(image.data, expected)
 
 
 def test_output_without_a_name(call, noisy):
