@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,6 +196,12 @@ def _without_missing(header: Header, file: OpenTiff) -> Header:
     if present is None:
         return header
     counts = [len(indices) for indices in present]
+    if not file.missing:
+        note = (
+            f"{file.tif.filename} speaks of {len(file.series.pages)} planes and does "
+            f"not hold all; {math.prod(counts)} were read"
+        )
+        header = dataclasses.replace(header, notes=(*header.notes, note))
     header = dataclasses.replace(header, shape=(*counts, *header.shape[len(counts) :]))
     if "C" not in header.axes[: len(counts)]:
         return header
