@@ -245,6 +245,20 @@ def check(header: Header, dtype: np.dtype[Any], *, ome: bool) -> None:
         )
     if dtype == np.bool_ and "S" in header.axes:
         raise InputError("a TIFF cannot hold colours of one bit; ask for float32")
+    if ome:
+        named = name_axes(header)
+        samples = named.shape[-1] if named.axes.endswith("S") else 1
+        rows, columns = (named.shape[named.axes.index(axis)] for axis in "YX")
+        planes = math.prod(named.shape) // max(rows * columns * samples, 1)
+        stored = (planes, 1, 1, rows, columns, samples)
+        try:
+            tifffile.OmeXml().addimage(dtype, named.shape, stored, axes=named.axes)
+        except (ValueError, tifffile.OmeXmlError) as error:
+            raise InputError(
+                f"an OME-TIFF cannot hold the axes {header.axes} of shape "
+                f"{header.shape} ({one_line(error)}); write it to a .tif that is not "
+                ".ome.tif"
+            ) from error
 
 
 def write(
