@@ -779,6 +779,33 @@ def test_output_of_a_name_that_is_too_long(call, noisy, tmp_path):
     assert output.exists()
 
 
+def test_output_that_is_a_file_of_an_image_in_several(call, tmp_path):
+    def planes(c):
+        return (
+            f'<Channel ID="Channel:0:{c}"/><TiffData FirstC="{c}" IFD="0">'
+            f'<UUID FileName="c{c}.ome.tif">urn:uuid:{c:08d}-0000-0000-0000-'
+            "000000000000</UUID></TiffData>"
+        )
+
+    for c in range(2):
+        text = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{c:08d}-0000-0000-0000-000000000000"><Image ID="Image:0">'
+            '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="32" '
+            f'SizeY="32" SizeZ="1" SizeC="2" SizeT="1">{planes(0)}{planes(1)}'
+            "</Pixels></Image></OME>"
+        )
+        path = tmp_path / f"c{c}.ome.tif"
+        options = {"description": text, "metadata": None}
+        tifffile.imwrite(path, np.full((32, 32), c, "u1"), **options)
+    first, other = tmp_path / "c0.ome.tif", tmp_path / "c1.ome.tif"
+    assert files.read(first).data.shape == (2, 32, 32)
+    before = other.read_bytes()
+    result = call("denoise", first, "-o", other, "--overwrite")
+    refused(result, 2, "output must not be one of the inputs")
+    assert other.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "inside", ["a.zarr/sub.tif", "a.zarr/0/x.zarr", "a.zarr/new/sub.tif", "a.zarr/new"]
 )

@@ -434,6 +434,8 @@ def check_place(
     from napari_dip.io import atomic, files
 
     atomic.refuse_inside_store(target)
+    if target.exists():
+        sources = [part for source in sources for part in files.parts_of(source)]
     if any(_holds(target, source) for source in sources):
         raise InputError(
             f"{name} must not be one of the inputs, nor hold one; got {target}"

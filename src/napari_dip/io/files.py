@@ -65,6 +65,14 @@ def images_in(path: Path) -> list[tuple[Path, int | None]]:
     return [(path, n if count > 1 else None) for n in range(count)]
 
 
+def parts_of(path: Path) -> list[Path]:
+    """Return the files that an image is in: one, or several of an OME-TIFF."""
+    try:
+        return [path, *(tiff.others(path) if _module(path) is tiff else [])]
+    except FileError:
+        return [path]  # reading it will say why
+
+
 def read(path: str | Path, series: int | None = None) -> Image:
     """Read an image.
 

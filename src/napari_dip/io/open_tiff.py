@@ -51,6 +51,8 @@ class OpenTiff:
         What is not as the file says, as sentences for the user.
     missing : list of str
         Names of files that belong to the image and do not exist.
+    others : list of str
+        Names of those that do.
     number : int
         Which of the images is meant.
     """
@@ -59,6 +61,7 @@ class OpenTiff:
     log: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     number: int = 0
 
     @property
@@ -213,7 +216,9 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
         for name in sorted(name for name in names if name and name != path.name):
             if not _exists(path, name):
                 file.missing.append(name)
-            elif reason := _damage(path.parent / name, pixels):
+                continue
+            file.others.append(name)
+            if reason := _damage(path.parent / name, pixels):
                 damaged[name] = reason
     if file.missing:
         file.notes.append(

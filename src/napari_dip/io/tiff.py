@@ -47,6 +47,12 @@ def count(path: Path) -> int:
         return len(file.tif.series)
 
 
+def others(path: Path) -> list[Path]:
+    """Return the other files that an OME-TIFF is spread over."""
+    with opened(path) as file:
+        return [path.parent / name for name in file.others]
+
+
 def read(path: Path, series: int | None = None) -> Image:
     """Read the first image of a TIFF, or that of a number."""
     with opened(path, series) as file:
