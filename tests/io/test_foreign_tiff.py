@@ -680,3 +680,23 @@ def test_imagej_takes_the_size_of_a_step_that_is_negative(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK, **options)
     header = files.read_header(tmp_path / "a.tif")
     assert header.scale == pytest.approx((0.5, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("kind", [1, 4])  # a smaller image, a mask
+def test_a_first_page_that_belongs_to_another_one(tmp_path, kind):
+    small = COLOURS[::4, ::4] if kind == 1 else GRAY[::4, ::4] > 100
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(small, subfiletype=kind, metadata=None)
+        tif.write(GRAY, metadata=None)
+        tif.write(STACK[0], metadata=None)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, GRAY)
+    assert "2 images" in image.header.notes[0]
+    places = files.images_in(tmp_path / "a.tif")
+    assert [n for _, n in places] == [0, 1]
+    np.testing.assert_array_equal(files.read(*places[1]).data, STACK[0])
+    with pytest.raises(FileError, match="holds 2 images; got series 2"):
+        files.read(tmp_path / "a.tif", 2)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(small, subfiletype=kind, metadata=None)
+    np.testing.assert_array_equal(files.read(tmp_path / "a.tif").data, small)

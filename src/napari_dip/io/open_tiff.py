@@ -54,7 +54,7 @@ class OpenTiff:
     others : list of str
         Names of those that do.
     number : int
-        Which of the images is meant.
+        Which of the series is meant.
     """
 
     tif: tifffile.TiffFile
@@ -68,6 +68,18 @@ class OpenTiff:
     def series(self) -> Any:
         """The image."""
         return self.tif.series[self.number]
+
+    @property
+    def images(self) -> list[int]:
+        """Which series are images: not what is smaller, or the mask, of another one."""
+        pages = [series.keyframe for series in self.tif.series]
+        known = self.tif.is_ome
+        own = [
+            n
+            for n, page in enumerate(pages)
+            if known or not (page.is_reduced or page.is_mask)
+        ]
+        return own or list(range(len(pages)))
 
     @property
     def damage(self) -> str | None:
@@ -125,10 +137,10 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
-        count = len(file.tif.series)
-        file.number = series or 0
-        if not 0 <= file.number < count:
+        count, number = len(file.images), series or 0
+        if not 0 <= number < count:
             raise FileError(f"{path.name} holds {count} images; got series {series}")
+        file.number = file.images[number]
         # Of what does not fit tifffile warns, and takes pages for what they are.
         generic = file.tif.is_ome and file.series.kind == "generic"
         if any(" series " in text for text in log) or (generic and not file.missing):

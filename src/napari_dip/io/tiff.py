@@ -44,7 +44,7 @@ def read_header(path: Path, series: int | None = None) -> Header:
 def count(path: Path) -> int:
     """Return how many images a TIFF holds."""
     with opened(path) as file:
-        return len(file.tif.series)
+        return len(file.images)
 
 
 def others(path: Path) -> list[Path]:
