@@ -83,6 +83,47 @@ def test_one_line_on_stdout(call, noisy, tmp_path):
     assert "clean.tif: 3 iterations" in out
 
 
+def unread(*arguments, stderr):
+    """Run a module with the pipes closed that it writes to."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            stdout=writer,
+            stderr=subprocess.PIPE if stderr else writer,
+            timeout=100,
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+@pytest.mark.parametrize(
+    "arguments", [("info", "FILE"), ("info", "FILE", "--json"), ("--help",)]
+)
+def test_closed_standard_output_ends_without_a_word(noisy, arguments):
+    arguments = [noisy if part == "FILE" else part for part in arguments]
+    done = unread("napari_dip", *arguments, stderr=True)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+def test_closed_standard_error_changes_no_exit_code(tmp_path):
+    done = unread("napari_dip", "info", tmp_path / "none.tif", stderr=False)
+    assert done.returncode == 1
+    done = unread("napari_dip", "nonsense", stderr=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
+def test_nothing_is_lost_where_nobody_reads(noisy, tmp_path):
+    output = tmp_path / "clean.tif"
+    done = unread("napari_dip", "denoise", noisy, "-o", output, *SHORT, stderr=True)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert files.read(output).data.shape == (32, 32)
+
+
 def test_json(call, noisy, tmp_path):
     output = tmp_path / "clean.tif"
     _, out, _ = call("denoise", noisy, "-o", output, *SHORT, "--json", "--quiet")
@@ -432,6 +473,30 @@ def test_links_in_a_circle(call, noisy, tmp_path):
     assert not link.is_symlink()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize("ending", [".tif", ".ome.zarr"])
+def test_an_output_that_is_a_link(call, noisy, tmp_path, ending):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / f"link{ending}", tmp_path / "disk" / f"real{ending}"
+    files.write(target, np.zeros((4, 4), np.float32))
+    link.symlink_to(target)
+    refused(call("denoise", noisy, "-o", link), 2, f"{link} exists")
+    assert call("denoise", noisy, "-o", link, "--overwrite", *SHORT)[0] == 0
+    assert link.is_symlink()
+    assert files.read(target).data.shape == (32, 32)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_checkpoint_behind_a_link_is_removed(call, noisy, tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "c.safetensors", tmp_path / "disk" / "c.safetensors"
+    link.symlink_to(target)
+    arguments = ("--checkpoint", link, "--checkpoint-every", "0", *SHORT)
+    code, _, err = call("denoise", noisy, "-o", tmp_path / "out.tif", *arguments)
+    assert (code, err) == (0, "")
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
 def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
@@ -671,15 +736,27 @@ def test_provenance_that_is_hostile(call, noisy, tmp_path, name, changed_presets
 
 
 @pytest.mark.parametrize(
-    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (5, "CYX")]
+    ("channels", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (4, "CYX"), (5, "CYX")]
 )
-@pytest.mark.parametrize("ending", ["tif", "ome.tif"])
+@pytest.mark.parametrize("ending", ["tif", "ome.tif", "ome.zarr", "png"])
 def test_axes_of_a_sample(call, tmp_path, channels, axes, ending):
+    if "zarr" in ending:
+        pytest.importorskip("zarr")
     output = tmp_path / f"sample.{ending}"
     options = ("--shape", "32,40", "--scales", "2", "--width", "4")
-    command = ("sample-prior", "--channels", channels, "-o", output, *options)
-    assert call(*command)[0] == 0
-    assert files.read_header(output).axes == axes
+    result = call("sample-prior", "--channels", channels, "-o", output, *options)
+    if ending == "png" and axes == "CYX":
+        refused(result, 2, "a PNG holds one image of shape (Y, X)")
+        return
+    assert result[0] == 0
+    image = files.read(output)
+    assert (image.header.axes, image.alpha) == (axes, None)
+    expected = napari_dip.sample_prior((32, 40), channels=channels, scales=2, width=4)
+    if axes == "CYX":
+        expected = np.moveaxis(expected, -1, 0)
+    if ending == "png":
+        expected = np.rint(255 * expected)
+    np.testing.assert_array_equal(image.data, expected)
 
 
 def test_output_without_a_name(call, noisy):
@@ -700,6 +777,33 @@ def test_output_of_a_name_that_is_too_long(call, noisy, tmp_path):
     output = tmp_path / ("a" * 250 + ".tif")
     assert call("denoise", noisy, "-o", output, *SHORT, "--quiet")[0] == 0
     assert output.exists()
+
+
+def test_output_that_is_a_file_of_an_image_in_several(call, tmp_path):
+    def planes(c):
+        return (
+            f'<Channel ID="Channel:0:{c}"/><TiffData FirstC="{c}" IFD="0">'
+            f'<UUID FileName="c{c}.ome.tif">urn:uuid:{c:08d}-0000-0000-0000-'
+            "000000000000</UUID></TiffData>"
+        )
+
+    for c in range(2):
+        text = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{c:08d}-0000-0000-0000-000000000000"><Image ID="Image:0">'
+            '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="32" '
+            f'SizeY="32" SizeZ="1" SizeC="2" SizeT="1">{planes(0)}{planes(1)}'
+            "</Pixels></Image></OME>"
+        )
+        path = tmp_path / f"c{c}.ome.tif"
+        options = {"description": text, "metadata": None}
+        tifffile.imwrite(path, np.full((32, 32), c, "u1"), **options)
+    first, other = tmp_path / "c0.ome.tif", tmp_path / "c1.ome.tif"
+    assert files.read(first).data.shape == (2, 32, 32)
+    before = other.read_bytes()
+    result = call("denoise", first, "-o", other, "--overwrite")
+    refused(result, 2, "output must not be one of the inputs")
+    assert other.read_bytes() == before
 
 
 @pytest.mark.parametrize(

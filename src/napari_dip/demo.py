@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from napari_dip import denoise, metrics
+from napari_dip.cli.output import UNREAD, Unread, put
 from napari_dip.io.atomic import replacing
 from napari_dip.machine import spin_less
 
@@ -52,15 +53,15 @@ def run(
     """
     noise = np.random.default_rng(0).normal(0, SIGMA, truth.shape)
     noisy = (truth + noise).astype(np.float32)
-    _say(f"Denoising {truth.shape[1]} x {truth.shape[0]} pixels, sigma {SIGMA} ...")
+    put(f"Denoising {truth.shape[1]} x {truth.shape[0]} pixels, sigma {SIGMA} ...")
     fit = denoise(noisy, progress=True, full_output=True, **parameters)
     before, after = (
         metrics.psnr(image, truth, data_range=255) for image in (noisy, fit.image)
     )
-    _say(
+    put(
         f"{fit.iterations} iterations in {fit.seconds:.1f} s, ended by "
-        f"{fit.stopped_by}\n"
-        f"PSNR: noisy {before:.2f} dB, restored {after:.2f} dB"
+        f"{fit.stopped_by}",
+        f"PSNR: noisy {before:.2f} dB, restored {after:.2f} dB",
     )
     panels = {
         f"noisy, {before:.1f} dB": noisy,
@@ -70,7 +71,7 @@ def run(
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output, overwrite=True) as temporary:
         side_by_side(panels).save(temporary, format="PNG")
-    _say(f"Before and after: {output}")
+    put(f"Before and after: {output}")
     return before, after
 
 
@@ -88,11 +89,9 @@ def side_by_side(panels: dict[str, NDArray[Any]]) -> Image.Image:
     return sheet
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
     spin_less()
-    run(sample())
+    try:
+        run(sample())
+    except Unread:
+        sys.exit(UNREAD)

@@ -166,3 +166,31 @@ def test_a_broken_file_is_an_image_that_cannot_be_done(tmp_path, write):
     found = names(tmp_path, tmp_path / "in")
     assert found["a.tif"].error == ""
     assert "b.tif cannot be read" in found["b.tif"].error
+
+
+def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
+    def planes(part):
+        return (
+            f'<TiffData FirstC="{part}" IFD="0"><UUID FileName="c{part}.ome.tif">'
+            f"urn:uuid:{part:08d}-0000-0000-0000-000000000000</UUID></TiffData>"
+        )
+
+    for part in range(2):
+        text = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{part:08d}-0000-0000-0000-000000000000">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+            'Type="uint8" SizeX="32" SizeY="32" SizeZ="1" SizeC="2" SizeT="1">'
+            f"{planes(0)}{planes(1)}</Pixels></Image></OME>"
+        )
+        options = {"description": text, "metadata": None}
+        data = np.full((32, 32), part, "u1")
+        tifffile.imwrite(tmp_path / f"c{part}.ome.tif", data, **options)
+    tifffile.imwrite(tmp_path / "d.tif", data)
+    out = tmp_path / "out"
+    items = find("image", [tmp_path], {}, out)
+    assert [item.name for item in items] == ["c0.ome.tif", "d.tif"]
+    assert files.read(items[0].sources["image"]).data.shape == (2, 32, 32)
+    twice = [tmp_path / "d.tif", tmp_path / "c1.ome.tif", tmp_path / "c0.ome.tif"]
+    names = [item.name for item in find("image", twice, {}, out)]
+    assert names == ["d.tif", "c1.ome.tif"]

@@ -116,6 +116,68 @@ def test_existing_file_needs_permission(tmp_path):
     assert path.read_text() == "new"
 
 
+links = pytest.mark.skipif(os.name != "posix", reason="makes links")
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """Return a function that makes a link into another folder, and what it names."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+
+    def link(name):
+        place, target = tmp_path / "here" / name, tmp_path / "there" / name
+        place.symlink_to(target)
+        return place, target
+
+    return link
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@links
+@pytest.mark.parametrize("ending", files.OUTPUTS)
+def test_a_link_stays_and_what_it_names_is_written(linked, ending):
+    link, target = linked(f"image{ending}")
+    for value in (1, 2):  # first nothing is there, then it is replaced
+        files.write(link, np.full((8, 8), value, np.uint8), overwrite=True)
+        assert link.is_symlink()
+        assert (files.read(link).data == value).all()
+        assert names(link.parent) == [link.name]
+        assert names(target.parent) == [target.name]
+        with pytest.raises(InputError, match="exists"):
+            files.write(link, np.zeros((8, 8), np.uint8))
+        assert (files.read(link).data == value).all()
+
+
+@links
+def test_a_failure_behind_a_link_leaves_what_was_there(linked):
+    link, target = linked("file")
+    target.write_text("old")
+
+    def fail():
+        with atomic.replacing(link, overwrite=True) as temporary:
+            assert temporary.parent == target.parent
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (link.is_symlink(), target.read_text()) == (True, "old")
+    assert names(target.parent) == [target.name]
+
+
+@links
+@pytest.mark.parametrize("place", ["/dev/null", "gone/file"])
+def test_a_link_to_what_cannot_be_replaced(tmp_path, place):
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    with pytest.raises(InputError, match=r"output must (be a reg|lie in a f)"):
+        atomic.refuse_existing(link, overwrite=True)
+
+
 def test_file_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "file"
 
@@ -284,6 +346,17 @@ def test_what_a_killed_process_has_left_is_removed(tmp_path, name, other):
     assert len(list(tmp_path.iterdir())) == 2
     atomic.clear([path])
     assert list(tmp_path.iterdir()) == []
+
+
+@links
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_killed_process_has_left_behind_a_link(linked, name, other):
+    link, target = linked(name)
+    process = other(target)
+    process.kill()
+    process.wait()
+    atomic.clear([link])
+    assert names(target.parent) == []
 
 
 def test_a_store_that_another_is_faster_to_replace(tmp_path, monkeypatch):

@@ -844,3 +844,15 @@ def test_channels_that_a_file_has_no_place_for(
     assert [note.partition("for the ")[2] for note in notes] == (
         [] if says is None else [f"{says} of channels"]
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((2, 2, 2, 20, 33), "QWVYX"), ((2, 2, 2, 2, 20, 33), "ATCZYX")]
+)
+def test_axes_that_an_ome_tiff_cannot_hold_are_refused_before_the_fit(
+    tmp_path, shape, axes
+):
+    header = Header("TIFF", shape, np.dtype("u2"), axes)
+    with pytest.raises(InputError, match=f"OME-TIFF cannot hold the axes {axes}"):
+        files.check_output(tmp_path / "a.ome.tif", header, np.dtype("f4"))
+    files.check_output(tmp_path / "a.tif", header, np.dtype("f4"))

@@ -619,3 +619,84 @@ def test_ome_tiff_of_another_size_than_it_says(tmp_path, wrong):
     image = check_header(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, STACK)
     assert "does not fit its planes; they were read" in image.header.notes[0]
+
+
+def acquisition(path, sides, planes, order="XYCZT"):
+    """Write some planes of an OME-TIFF that speaks of more."""
+    sizes = "".join(f' Size{axis}="{n}"' for axis, n in sides.items())
+    text = (
+        f'<OME xmlns="{OME}"><Image ID="Image:0"><Pixels ID="Pixels:0" SizeX="48" '
+        f'SizeY="40" DimensionOrder="{order}" Type="uint16"{sizes}><TiffData/>'
+        "</Pixels></Image></OME>"
+    )
+    options = {"description": text, "photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(path, planes, **options)
+
+
+@pytest.mark.parametrize("order", ["XYCZT", "XYTCZ"])
+@pytest.mark.parametrize(("there", "whole"), [(6, 6), (7, 6), (11, 9)])
+def test_an_acquisition_that_was_broken_off(tmp_path, order, there, whole):
+    planes = np.random.default_rng(0).integers(0, 4000, (there, 40, 48)).astype("u2")
+    sides = {"C": 1, "Z": 3, "T": 5} if order[-1] == "T" else {"C": 1, "T": 3, "Z": 5}
+    acquisition(tmp_path / "a.ome.tif", sides, planes, order)
+    image = check_header(tmp_path / "a.ome.tif")
+    assert image.header.axes == ("TZYX" if order[-1] == "T" else "ZTYX")
+    expected = planes[:whole].reshape(-1, 3, 40, 48)
+    np.testing.assert_array_equal(image.data, expected)
+    says = f"speaks of 15 planes and does not hold all; {whole} were read"
+    assert says in image.header.notes[0]
+    _, (level,) = files.open_levels(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(level, expected)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        '{"shape": [3, 40, 48], "axes": 5}',
+        f'<OME xmlns="{OME}"><Image><Pixels SizeX="a"/></Image></OME>',
+        f'<OME xmlns="{OME}"><Image/></OME>',
+    ],
+)
+def test_description_that_makes_no_sense(tmp_path, description):
+    options = {"description": description, "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", **options)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert "does not fit its planes; they were read" in image.header.notes[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"II*\0\0\0\0\0", b"II*\0\x08\0\0\0", b"II+\0\x08\0\0\0" + bytes(8)]
+)
+def test_tiff_of_a_header_alone(tmp_path, content):
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(FileError, match=r"^a.tif holds no image$"):
+        files.read(tmp_path / "a.tif")
+
+
+def test_imagej_takes_the_size_of_a_step_that_is_negative(tmp_path):
+    told = {"axes": "ZYX", "spacing": -0.5, "unit": "um"}
+    options = {"imagej": True, "resolution": (5, 5), "metadata": told}
+    tifffile.imwrite(tmp_path / "a.tif", STACK, **options)
+    header = files.read_header(tmp_path / "a.tif")
+    assert header.scale == pytest.approx((0.5, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("kind", [1, 4])  # a smaller image, a mask
+def test_a_first_page_that_belongs_to_another_one(tmp_path, kind):
+    small = COLOURS[::4, ::4] if kind == 1 else GRAY[::4, ::4] > 100
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(small, subfiletype=kind, metadata=None)
+        tif.write(GRAY, metadata=None)
+        tif.write(STACK[0], metadata=None)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, GRAY)
+    assert "2 images" in image.header.notes[0]
+    places = files.images_in(tmp_path / "a.tif")
+    assert [n for _, n in places] == [0, 1]
+    np.testing.assert_array_equal(files.read(*places[1]).data, STACK[0])
+    with pytest.raises(FileError, match="holds 2 images; got series 2"):
+        files.read(tmp_path / "a.tif", 2)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(small, subfiletype=kind, metadata=None)
+    np.testing.assert_array_equal(files.read(tmp_path / "a.tif").data, small)

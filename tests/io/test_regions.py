@@ -381,6 +381,33 @@ def written(path, data, like=None, **options):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    ("axes", "shape", "kept"),
+    [
+        ("QQQYX", (1, 1, 1), ""),
+        ("QQQYX", (1, 1, 5), "Z"),
+        ("QWVYX", (2, 1, 5), "ZT"),
+        ("ATCZYX", (1, 2, 1, 3), "TZ"),
+    ],
+)
+def test_axes_of_one_element_that_a_format_has_not(tmp_path, ending, axes, shape, kept):
+    data = np.arange(np.prod(shape) * 20 * 30).astype("u2").reshape(*shape, 20, 30)
+    like = Image(data, Header("TIFF", data.shape, data.dtype, axes))
+    whole, parts = tmp_path / f"whole{ending}", tmp_path / f"parts{ending}"
+    assert files.write(whole, data, like) == written(parts, data, like)
+    for path in (whole, parts):
+        image = files.read(path)
+        sides = zip(image.header.axes, image.data.shape, strict=True)
+        letters = [letter for letter, n in sides if n > 1]
+        if ending == ".tif":  # which holds any axes
+            kept = "".join(letters[:-2])
+        expected = data.squeeze()
+        assert sorted(letters) == sorted([*kept, "Y", "X"])
+        expected = expected.transpose([f"{kept}YX".index(a) for a in letters])
+        np.testing.assert_array_equal(image.data.squeeze(), expected)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8", "?"])
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TCYX", "ZCYX", "YXS"])
 def test_regions_make_the_file_that_the_image_makes(tmp_path, ending, dtype, axes):

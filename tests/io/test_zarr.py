@@ -363,6 +363,47 @@ def test_names_of_dimensions_of_an_array(tmp_path, rng):
     assert files.read_header(tmp_path / "a.zarr").axes == "TYX"
 
 
+def test_names_of_dimensions_as_xarray_writes_them(tmp_path, rng):
+    data = numbers(rng, (5, 20, 33))
+    for names, axes in ((["time", "y", "x"], "TYX"), (5, "QYX"), (["lat"], "QYX")):
+        library.create_array(
+            tmp_path / "a.zarr",
+            data=data,
+            zarr_format=2,
+            overwrite=True,
+            attributes={"_ARRAY_DIMENSIONS": names},
+        )
+        assert files.read_header(tmp_path / "a.zarr").axes == axes
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("names", "axes"),
+    [
+        (("channel", "height", "width"), "CYX"),
+        (("depth", "height", "width"), "ZYX"),
+        (("frame", "row", "column"), "TYX"),
+    ],
+)
+def test_axes_of_space_are_told_by_their_order(tmp_path, rng, version, names, axes):
+    data = numbers(rng, (2, 20, 33))
+    kinds = {"channel": "channel", "frame": "time"}
+    described = [{"name": n, "type": kinds.get(n, "space")} for n in names]
+    told = multiscales(described)
+    told = {"ome": {"version": version, **told}} if version == "0.5" else told
+    image = files.read(store(tmp_path / "a.zarr", data, told, version))
+    assert image.header.axes == axes
+    np.testing.assert_array_equal(image.data, data)
+
+
+def test_colours_as_other_programs_write_them(tmp_path, rng):
+    channels = [{"color": text} for text in ("#00FF00", "ff00ff80", "0000ff")]
+    told = {**multiscales(axes_of("cyx")), "omero": {"channels": channels}}
+    path = store(tmp_path / "a.zarr", numbers(rng, (3, 20, 33)), told)
+    colours = files.read_header(path).channel_colours
+    assert colours == ("#00ff00", "#ff00ff", "#0000ff")
+
+
 def test_first_of_several_images(tmp_path, rng):
     root = library.create_group(tmp_path / "a.zarr", zarr_format=2)
     root.attrs.put({"bioformats2raw.layout": 3})

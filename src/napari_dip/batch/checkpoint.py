@@ -200,7 +200,7 @@ class Kept:
         atomic.clear(path for path in written if path is not None)
         self.parts: Parts | None = None
         if keep.checkpoint is not None:
-            self.parts = Parts(keep.checkpoint, self.about)
+            self.parts = Parts(atomic.without_links(keep.checkpoint), self.about)
         self.overrides = Overrides(weights=weights, state=self.parts)
 
     def see(self, it: Iterate, stopping: bool) -> bool:

@@ -44,6 +44,8 @@ def find(
 ) -> list[Item]:
     """Return the images that folders, patterns and files stand for.
 
+    An image in several files is one, with the name of the first.
+
     Parameters
     ----------
     first : str
@@ -62,6 +64,7 @@ def find(
         if not path.exists():
             raise InputError(f"{other} must be a file or a folder; got {path}")
     items: dict[str, Item] = {}
+    spread: set[frozenset[Path]] = set()
     for given in inputs:
         base, paths = _files(given, recursive)
         if not paths:
@@ -75,6 +78,11 @@ def find(
                 f"none but in {output}"
             )
         for path in outside:
+            # Each file of an OME-TIFF in several stands for all of it.
+            parts = frozenset(map(atomic.without_links, files.parts_of(path)))
+            if len(parts) > 1 and parts in spread:
+                continue
+            spread.add(parts)
             for item in _items(first, path, path.relative_to(base), others):
                 if item.name in items and items[item.name] != item:
                     raise InputError(

@@ -15,7 +15,8 @@ from napari_dip.cli.output import STOPPED, say
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C or SIGTERM.
+    0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C or SIGTERM, 141
+    nobody reads standard output any more.
     """
     try:
         # Here, since Ctrl-C can already come while all that is needed is imported.

@@ -7,7 +7,14 @@ from cyclopts import CycloptsError
 from napari_dip.batch.stop import terminable
 from napari_dip.cli.commands import app
 from napari_dip.cli.options import local_paths
-from napari_dip.cli.output import FAILED, STOPPED, WRONG_ARGUMENTS, say
+from napari_dip.cli.output import (
+    FAILED,
+    STOPPED,
+    UNREAD,
+    WRONG_ARGUMENTS,
+    Unread,
+    say,
+)
 from napari_dip.errors import DipError, InputError, fault
 from napari_dip.machine import spin_less
 
@@ -31,6 +38,8 @@ def _run(arguments: list[str]) -> int:
         say(f"error: {str(error) or 'not enough memory'}")
         wrong = isinstance(error, CycloptsError | InputError)
         return WRONG_ARGUMENTS if wrong else FAILED
+    except Unread:
+        return UNREAD
     except KeyboardInterrupt:
         say("stopped; the result was not saved")
         return STOPPED

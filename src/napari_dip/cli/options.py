@@ -434,15 +434,15 @@ def check_place(
     from napari_dip.io import atomic, files
 
     atomic.refuse_inside_store(target)
+    if target.exists():
+        sources = [part for source in sources for part in files.parts_of(source)]
     if any(_holds(target, source) for source in sources):
         raise InputError(
             f"{name} must not be one of the inputs, nor hold one; got {target}"
         )
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise InputError(f"{name} must be a regular file; got {target}")
     store = target.name.lower().endswith(files.FOLDERS)
     atomic.refuse_existing(target, overwrite, folder=store, name=name)
-    check_folder(target.parent, name)
+    check_folder(atomic.without_links(target).parent, name)
 
 
 def check_folder(folder: Path, name: str = "output") -> None:

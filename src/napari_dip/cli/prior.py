@@ -51,7 +51,7 @@ def draw(parameters: SampleParameters, results: Results) -> int:
 
     image = sampling.sample_prior(**dataclasses.asdict(parameters))
     like = None
-    if image.ndim == 3 and parameters.channels not in (3, 4):
+    if image.ndim == 3 and parameters.channels != 3:
         image = np.moveaxis(image, -1, 0)  # not colours, so channels
         like = Image(image, Header("array", image.shape, image.dtype, "CYX"))
     note = f"a sample of the prior from seed {parameters.seed}"

@@ -30,10 +30,11 @@ def replacing(
 ) -> Iterator[Path]:
     """Yield a temporary name to write to, which becomes `path` at the end.
 
-    What is temporary is in the same folder, since only within a file system is renaming
-    atomic.  After any error, Ctrl-C included, it is removed, and what was at `path`
-    before is unchanged.  Several processes may write to one path: the last one to end
-    is what stays, where it may overwrite.
+    Where `path` is a link, the file or folder that it names is made, or replaced, and
+    the link stays.  What is temporary is in the folder of that, since only within a
+    file system is renaming atomic.  After any error, Ctrl-C included, it is removed,
+    and what was there before is unchanged.  Several processes may write to one path:
+    the last one to end is what stays, where it may overwrite.
 
     Parameters
     ----------
@@ -47,8 +48,7 @@ def replacing(
         replaced; what was there is put back when the second renaming fails.
     """
     refuse_existing(path, overwrite, folder=folder)
-    if folder:
-        path = without_links(path)
+    given, path = path, without_links(path)
     name = f"{_stem(path)}.{secrets.token_hex(4)}"
     lock, temporary, previous = (path.with_name(name + end) for end in _ENDS)
     try:
@@ -70,7 +70,7 @@ def replacing(
             finally:
                 _give_up(temporary)
     except OSError as error:
-        raise FileError(f"{path.name} cannot be written: {_reason(error)}") from error
+        raise FileError(f"{given.name} cannot be written: {_reason(error)}") from error
 
 
 def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) -> None:
@@ -129,7 +129,7 @@ def clear(paths: Iterable[Path]) -> None:
     FileError
         If one of them is being written.
     """
-    hidden = {path.with_name(_stem(path)): path for path in paths}
+    hidden = {path.with_name(_stem(path)): path for path in map(without_links, paths)}
     for folder in {path.parent for path in hidden}:
         found = {p.with_suffix("") for p in folder.glob(".*.*") if p.suffix in _ENDS}
         for name in found:
@@ -197,7 +197,14 @@ def refuse_existing(
     """
     if not folder and path.is_dir():
         raise InputError(f"{name} must be a file; got the folder {path}")
-    if folder and os.path.lexists(path) and not is_zarr(path):
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{name} must be a regular file; got {path}")
+    if path.is_symlink() and not without_links(path).parent.is_dir():
+        raise InputError(
+            f"{name} must lie in a folder; got {path}, a link into one that does not "
+            "exist"
+        )
+    if folder and path.exists() and not is_zarr(path):
         raise InputError(
             f"{name} must be a new folder or a Zarr store; got {path}, which is none"
         )

@@ -19,11 +19,13 @@ from napari_dip.io.image import (
     Header,
     Image,
     join_opacity,
+    name_axes,
     plain_header,
+    reorder,
     split_opacity,
 )
 from napari_dip.io.provenance import dumps
-from napari_dip.io.regions import Levels, Target
+from napari_dip.io.regions import Box, Levels, Target
 from napari_dip.machine import free_memory
 
 _READERS = {
@@ -61,6 +63,14 @@ def images_in(path: Path) -> list[tuple[Path, int | None]]:
         return [(image, None) for image in zarr.image_paths(path)]
     count = tiff.count(path) if reader is tiff else 1
     return [(path, n if count > 1 else None) for n in range(count)]
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return the files that an image is in: one, or several of an OME-TIFF."""
+    try:
+        return [path, *(tiff.others(path) if _module(path) is tiff else [])]
+    except FileError:
+        return [path]  # reading it will say why
 
 
 def read(path: str | Path, series: int | None = None) -> Image:
@@ -215,6 +225,7 @@ def check_output(
     if dtype.kind not in "buif":
         raise InputError(f"data must be numbers that are not complex; got {dtype}")
     limits.check_shape(header, "the result")
+    header = reorder(header, _kept_axes(header, ending))
     atomic.refuse_inside_store(path)
     atomic.refuse_existing(path, overwrite, folder=ending in FOLDERS)
     if ending in FOLDERS:
@@ -266,6 +277,9 @@ def write(
     text = None if provenance is None else dumps(provenance)
     opacity = image.alpha is not None
     data, header = join_opacity(image)
+    kept = _kept_axes(header, ending)
+    header = reorder(header, kept)
+    data = data.reshape(header.shape)
     folder = ending in FOLDERS
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
@@ -324,14 +338,36 @@ def writing(
         yield target
         target.notes += write(path, data, like, target.provenance, overwrite=overwrite)
         return
+    kept = _kept_axes(header, ending)
+    header = reorder(header, kept)
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
-            target = zarr.create(temporary, header)
+            stored = zarr.create(temporary, header)
         else:
-            target = tiff.create(temporary, header, ome=ending.startswith(".ome"))
+            stored = tiff.create(temporary, header, ome=ending.startswith(".ome"))
+
+        def put(box: Box, values: NDArray[Any]) -> None:
+            stored[tuple(box[i] for i in kept)] = values.reshape(
+                [values.shape[i] for i in kept]
+            )
+
+        target = Target(shape, dtype, put, stored.finish, stored.notes)
         yield target
         provenance = target.provenance
         target.finish(None if provenance is None else dumps(provenance))
+
+
+def _kept_axes(header: Header, ending: str) -> list[int]:
+    """Return the axes that a kind of file holds.
+
+    The axes of OME have five meanings.  Where there are more, those of one element are
+    left out: they hold nothing.
+    """
+    axes = range(len(header.axes))
+    ome = ending in FOLDERS or ending.startswith(".ome")
+    if not ome or set(name_axes(header).axes) <= set("TCZYXS"):
+        return list(axes)
+    return [i for i in axes if header.axes[i] in "TCZYXS" or header.shape[i] > 1]
 
 
 def _is_rgba(header: Header) -> bool:

@@ -58,14 +58,21 @@ def metadata_of(node: Any) -> Mapping[str, Any]:
 
 
 def describe_array(array: Any, name: str) -> tuple[list[Any], Header]:
-    """Describe an array without metadata; version 3 of Zarr can name its axes."""
+    """Describe an array without metadata of OME.
+
+    Version 3 of Zarr can name its axes; in version 2 xarray has an attribute for them.
+    """
     from yaozarrs import DimSpec
 
     if array.ndim < 2:
         raise FileError(
             f"{name} holds an array of shape {array.shape}, which is no image"
         )
-    names = getattr(array.metadata, "dimension_names", None) or ()
+    names = getattr(array.metadata, "dimension_names", None)
+    if names is None:
+        names = array.attrs.get("_ARRAY_DIMENSIONS")
+    if not isinstance(names, list | tuple):
+        names = ()
     header = _header(array, [DimSpec(name=str(name)) for name in names])
     if header is None:
         header = plain_header(array.shape, np.dtype(array.dtype).newbyteorder("="))
@@ -134,6 +141,8 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
         letter = {"time": "T", "channel": "C"}.get(dim.infer_type() or "", dim.name[:1])
         usable = letter.isalpha() and letter.upper() not in letters + "S"
         letters += letter.upper() if usable else "Q"
+    if not {"Y", "X"} <= set(letters):
+        letters = _by_place(letters, dims)
     if len(letters) != array.ndim or not {"Y", "X"} <= set(letters):
         return None
     scale: list[float | None] = []
@@ -159,6 +168,21 @@ def _header(array: Any, dims: Sequence[DimSpec]) -> Header | None:
     )
 
 
+def _by_place(letters: str, dims: Sequence[DimSpec]) -> str:
+    """Return letters where axes of space are told by their order alone.
+
+    Their names are free, and their order is z, y, x.
+    """
+    spatial = [i for i, dim in enumerate(dims) if dim.type == "space"]
+    others = [a for i, a in enumerate(letters) if i not in spatial]
+    if not 2 <= len(spatial) <= 3 or set(others) & set("ZYX"):
+        return letters
+    named = list(letters)
+    for i, letter in zip(reversed(spatial), "XYZ", strict=False):
+        named[i] = letter
+    return "".join(named)
+
+
 def _with_channels(header: Header, omero: Any) -> Header:
     """Return a header with what is said of its channels, if that can be understood."""
     channels = omero.get("channels") if isinstance(omero, Mapping) else None
@@ -178,9 +202,12 @@ def _with_channels(header: Header, omero: Any) -> Header:
 
 
 def _colour(text: Any) -> str:
-    """Return a colour of OME-Zarr as ours; "" if it is none."""
-    text = str(text).lower()
-    return f"#{text}" if re.fullmatch("[0-9a-f]{6}", text) else ""
+    """Return a colour of OME-Zarr as ours; "" if it is none.
+
+    Some programs write a # before it, or the opacity behind.
+    """
+    found = re.fullmatch("#?([0-9a-f]{6})([0-9a-f]{2})?", str(text).lower())
+    return f"#{found[1]}" if found else ""
 
 
 def _models(group: Any) -> Any:

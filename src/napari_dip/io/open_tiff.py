@@ -51,14 +51,17 @@ class OpenTiff:
         What is not as the file says, as sentences for the user.
     missing : list of str
         Names of files that belong to the image and do not exist.
+    others : list of str
+        Names of those that do.
     number : int
-        Which of the images is meant.
+        Which of the series is meant.
     """
 
     tif: tifffile.TiffFile
     log: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     number: int = 0
 
     @property
@@ -67,23 +70,46 @@ class OpenTiff:
         return self.tif.series[self.number]
 
     @property
+    def images(self) -> list[int]:
+        """Which series are images: not what is smaller, or the mask, of another one."""
+        pages = [series.keyframe for series in self.tif.series]
+        known = self.tif.is_ome
+        own = [
+            n
+            for n, page in enumerate(pages)
+            if known or not (page.is_reduced or page.is_mask)
+        ]
+        return own or list(range(len(pages)))
+
+    @property
     def damage(self) -> str | None:
         """The first error about pixels; what is about series is in the description."""
         return next((text for text in self.log if " series " not in text), None)
 
     def present(self) -> tuple[NDArray[Any], ...] | None:
-        """Return which indices along the leading axes have planes, None for all."""
+        """Return which indices along the leading axes have planes, None for all.
+
+        Where an acquisition was broken off between them, those are left out that are
+        not complete along one axis, such as the last time.
+        """
         there = np.array([page is not None for page in self.series.pages])
         if there.all():
             return None
         leading = self.series.shape[: -len(self.series.keyframe.shape)]
         there = there.reshape(leading)
-        kept = tuple(np.unique(indices) for indices in np.nonzero(there))
-        if not self.missing or not there[np.ix_(*kept)].all():
+        kept = [np.unique(indices) for indices in np.nonzero(there)]
+        there = there[np.ix_(*kept)]
+        planes = []
+        for axis, side in enumerate(there.shape):
+            whole = np.moveaxis(there, axis, 0).reshape(side, -1).all(axis=1)
+            planes.append((whole.sum() * there.size // max(side, 1), -axis, whole))
+        most, axis, whole = max(planes, key=lambda found: found[:2])
+        if not most:
             raise FileError(
                 f"{self.tif.filename} is incomplete: planes of its image are missing"
             )
-        return kept
+        kept[-axis] = kept[-axis][whole]
+        return tuple(kept)
 
 
 @contextmanager
@@ -107,13 +133,14 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
             _arrange_imagej(file, path)
+        _arrange(file, path)
         file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
-        count = len(file.tif.series)
-        file.number = series or 0
-        if not 0 <= file.number < count:
+        count, number = len(file.images), series or 0
+        if not 0 <= number < count:
             raise FileError(f"{path.name} holds {count} images; got series {series}")
+        file.number = file.images[number]
         # Of what does not fit tifffile warns, and takes pages for what they are.
         generic = file.tif.is_ome and file.series.kind == "generic"
         if any(" series " in text for text in log) or (generic and not file.missing):
@@ -126,6 +153,8 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
 def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
     """Raise if pages follow each other in a circle, which tifffile may not end."""
     file, layout = tif.filehandle, tif.tiff
+    if not tif.pages:
+        raise FileError(f"{path.name} holds no image")
     offset, seen = tif.pages.first.offset, set()
     while offset:
         if offset in seen:
@@ -199,7 +228,9 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
         for name in sorted(name for name in names if name and name != path.name):
             if not _exists(path, name):
                 file.missing.append(name)
-            elif reason := _damage(path.parent / name, pixels):
+                continue
+            file.others.append(name)
+            if reason := _damage(path.parent / name, pixels):
                 damaged[name] = reason
     if file.missing:
         file.notes.append(
@@ -282,6 +313,16 @@ def _exists(path: Path, name: str) -> bool:
     if other.exists() and not (other.is_file() or other.is_dir()):
         raise FileError(f"{path.name} refers to {name}, which is no regular file")
     return other.is_file()
+
+
+def _arrange(file: OpenTiff, path: Path) -> None:
+    """Read planes as they lie where a description makes no sense to tifffile."""
+    try:
+        _ = file.tif.series
+    except Exception:  # noqa: BLE001  # of any kind, by what is in the text
+        for kind in ("shaped", "mmstack", "ome", "imagej"):
+            setattr(file.tif, f"is_{kind}", False)
+        file.notes.append(_UNFIT.format(path.name))
 
 
 def _arrange_imagej(file: OpenTiff, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,13 @@ def read_header(path: Path, series: int | None = None) -> Header:
 def count(path: Path) -> int:
     """Return how many images a TIFF holds."""
     with opened(path) as file:
-        return len(file.tif.series)
+        return len(file.images)
+
+
+def others(path: Path) -> list[Path]:
+    """Return the other files that an OME-TIFF is spread over."""
+    with opened(path) as file:
+        return [path.parent / name for name in file.others]
 
 
 def read(path: Path, series: int | None = None) -> Image:
@@ -195,6 +202,12 @@ def _without_missing(header: Header, file: OpenTiff) -> Header:
     if present is None:
         return header
     counts = [len(indices) for indices in present]
+    if not file.missing:
+        note = (
+            f"{file.tif.filename} speaks of {len(file.series.pages)} planes and does "
+            f"not hold all; {math.prod(counts)} were read"
+        )
+        header = dataclasses.replace(header, notes=(*header.notes, note))
     header = dataclasses.replace(header, shape=(*counts, *header.shape[len(counts) :]))
     if "C" not in header.axes[: len(counts)]:
         return header
@@ -238,6 +251,20 @@ def check(header: Header, dtype: np.dtype[Any], *, ome: bool) -> None:
         )
     if dtype == np.bool_ and "S" in header.axes:
         raise InputError("a TIFF cannot hold colours of one bit; ask for float32")
+    if ome:
+        named = name_axes(header)
+        samples = named.shape[-1] if named.axes.endswith("S") else 1
+        rows, columns = (named.shape[named.axes.index(axis)] for axis in "YX")
+        planes = math.prod(named.shape) // max(rows * columns * samples, 1)
+        stored = (planes, 1, 1, rows, columns, samples)
+        try:
+            tifffile.OmeXml().addimage(dtype, named.shape, stored, axes=named.axes)
+        except (ValueError, tifffile.OmeXmlError) as error:
+            raise InputError(
+                f"an OME-TIFF cannot hold the axes {header.axes} of shape "
+                f"{header.shape} ({one_line(error)}); write it to a .tif that is not "
+                ".ome.tif"
+            ) from error
 
 
 def write(

@@ -64,10 +64,13 @@ def from_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     unit = units.symbol(metadata.get("unit"))
     x, y = _resolution(tif.pages.first)
     sizes = {"T": (_positive(metadata.get("finterval")), metadata.get("tunit", "s"))}
+    depth = metadata.get("spacing")
+    if isinstance(depth, int | float):
+        depth = abs(depth)  # as ImageJ itself reads it
     lengths = {
         "X": (x, unit),
         "Y": (y, metadata.get("yunit", unit)),
-        "Z": (_positive(metadata.get("spacing")), metadata.get("zunit", unit)),
+        "Z": (_positive(depth), metadata.get("zunit", unit)),
     }
     # Without a unit 1 says nothing, and per inch it is the size for printing.
     per_length = tif.pages.first.tags.valueof("ResolutionUnit", 1) != 1

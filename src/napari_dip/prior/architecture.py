@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior import registry
 from napari_dip.prior.generators import ResNet, UNet
 from napari_dip.prior.hourglass import KERNELS, Hourglass
+from napari_dip.prior.kinds import check_fields, check_kind
 from napari_dip.prior.layers import draw_weights
 from napari_dip.prior.local import Local
 from napari_dip.prior.scales import Halving
@@ -111,6 +113,7 @@ class Architecture(Halving):
     flat_scales: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "Architecture")
         if not self.down or not len(self.down) == len(self.up) == len(self.skip):
             raise InputError(
                 f"Architecture: down, up and skip must name the same number of "
@@ -151,6 +154,8 @@ class Architecture(Halving):
         cls, width: int, scales: int, skip: int = 4, **changes: Any
     ) -> Architecture:
         """Return an hourglass of equal widths at every scale."""
+        for name, value in (("width", width), ("scales", scales), ("skip", skip)):
+            check_kind(value, int, f"Architecture: {name}")
         widths = (width,) * scales
         return cls(down=widths, up=widths, skip=(skip,) * scales, **changes)
 
@@ -207,6 +212,9 @@ class Pixels:
     """
 
     widest: int = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Pixels", widest=(1, math.inf))
 
     def multiple(self, ndim: int) -> tuple[int, ...]:
         """Return what the sides of an image have to be multiples of."""

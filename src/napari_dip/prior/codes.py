@@ -8,6 +8,7 @@ hides nothing).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from torch import Generator as Random
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dip.prior.kinds import check_fields
 from napari_dip.prior.layers import corner, memory_format
 from napari_dip.prior.snapshot import overwrite
 
@@ -168,6 +170,16 @@ class Noise(Perturbed):
     scale: float = 0.1
     perturbation: float = 1 / 30
 
+    def __post_init__(self) -> None:
+        any_size = (0, math.inf)
+        check_fields(
+            self,
+            "Noise",
+            features=(1, math.inf),
+            scale=any_size,
+            perturbation=any_size,
+        )
+
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels."""
         return self.features
@@ -186,6 +198,9 @@ class Meshgrid(Perturbed):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Meshgrid", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return one channel per spatial dimension."""
@@ -214,6 +229,9 @@ class Guide(Perturbed):
 
     image: Tensor
     perturbation: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Guide", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of the guide."""
@@ -249,6 +267,9 @@ class BlindSpot(Code):
     fraction: float = 0.3
     per_channel: bool = False
     guide: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "BlindSpot", fraction=(0.001, 1))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of measurement, mask and guide."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import check_fields
 from napari_dip.prior.scales import check_widths
 
 
@@ -84,6 +85,7 @@ class ResNet(Planar):
     width: int = 32
 
     def __post_init__(self) -> None:
+        check_fields(self, "ResNet")
         if self.blocks < 0 or self.width < 1:
             raise InputError(
                 f"ResNet: blocks must be 0 or more and width 1 or more; got "

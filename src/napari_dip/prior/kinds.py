@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import numbers
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_dip.errors import InputError
 
@@ -26,6 +28,41 @@ def check_kind(value: Any, kind: Any, what: str) -> None:
     if not _is_of_kind(value, kind):
         name = kind.__name__ if isinstance(kind, type) else kind
         raise InputError(f"{what} must be of type {name}; got {value!r:.50}")
+
+
+def check_range(value: Any, low: float, high: float, what: str) -> None:
+    """Raise InputError unless a number lies between two others, which it may be."""
+    if not low <= value <= high:
+        limits = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+        raise InputError(f"{what} must be {limits}; got {value!r}")
+
+
+def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
+    """Raise InputError unless the fields of a dataclass are what their hints say.
+
+    Lists in place of tuples become tuples.
+
+    Parameters
+    ----------
+    owner : dataclass
+        The instance.
+    what : str
+        What messages call it.
+    **ranges : tuple of float
+        Lowest and highest values of fields, which are finite.
+    """
+    kinds = get_type_hints(type(owner))
+    for field in dataclasses.fields(owner):
+        value = getattr(owner, field.name)
+        if isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(owner, field.name, value)
+        check_kind(value, kinds[field.name], f"{what}: {field.name}")
+    for name, (low, high) in ranges.items():
+        value = getattr(owner, name)
+        if value == math.inf:
+            raise InputError(f"{what}: {name} must be finite; got {value!r}")
+        check_range(value, low, high, f"{what}: {name}")
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import check_kind, check_range
 from napari_dip.prior.snapshot import overwrite
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[Tensor], lr: float | Tensor, momentum: float = 0.95
     ) -> None:
+        if not isinstance(lr, Tensor):  # reading one would wait for the device
+            check_kind(lr, float, "Muon: lr")
+            check_range(lr, 0, math.inf, "Muon: lr")
+        check_kind(momentum, float, "Muon: momentum")
+        check_range(momentum, 0, 1, "Muon: momentum")
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

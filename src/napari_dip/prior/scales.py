@@ -6,10 +6,15 @@ import math
 from typing import Any
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import check_fields
 
 
 def check_widths(architecture: Any) -> None:
-    """Raise unless `widths` of an architecture are positive, one for every scale."""
+    """Raise unless `widths` of an architecture are positive, one for every scale.
+
+    The types of all its fields are checked before.
+    """
+    check_fields(architecture, type(architecture).__name__)
     widths = architecture.widths
     if not widths or min(widths) < 1:
         raise InputError(

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
-from napari_dip.prior.kinds import check_kind
-from napari_dip.prior.snapshot import Values, copied, overwrite
+from napari_dip.prior.kinds import check_fields, check_kind, check_range
+from napari_dip.prior.snapshot import Values, check, copied, overwrite
 from napari_dip.prior.terms import channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -59,13 +59,12 @@ class Rule:
     """Whether the fit takes `maximum` iterations, no fewer."""
 
     def __post_init__(self) -> None:
+        if type(self) in RULES.values():
+            check_fields(self, "stop")
         for name, (low, high) in RANGES.items():
             value = getattr(self, name, low)
-            if not low <= value <= high:
-                limits = (
-                    f"{low} or more" if high == math.inf else f"from {low} to {high}"
-                )
-                raise InputError(f"stop: {name} must be {limits}; got {value!r}")
+            check_kind(value, float, f"stop: {name}")
+            check_range(value, low, high, f"stop: {name}")
 
     @property
     def score_name(self) -> str:
@@ -247,7 +246,8 @@ class HeldOut(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variance is not None and not min(self.variance, default=0) > 0:
+        given = self.variance
+        if given is not None and not (given and all(0 < v < math.inf for v in given)):
             raise InputError(
                 f"stop: variance must be one or more positive numbers, or None; got "
                 f"{self.variance}"
@@ -383,6 +383,7 @@ class MovingVariance(Rule):
         if mean is None:
             watch.tensors["mean"] = torch.nan_to_num(output, 0.0, 0.0, 0.0)
             return
+        check({"mean": output}, {"mean": mean}, "state: watch")
         # A divergence must not stay in here after the fit has recovered from it.
         step = torch.nan_to_num(output - mean, 0.0, 0.0, 0.0)
         mean.add_(step, alpha=self.memory)
