@@ -16,7 +16,11 @@ from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks import presets
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
-from napari_dip.tasks.finishing import collaborative, posterior_mean
+from napari_dip.tasks.finishing import (
+    beside_noisier,
+    collaborative,
+    posterior_mean,
+)
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
@@ -408,6 +412,45 @@ def test_missing_pixels_stay_as_predicted(plan, random):
     missing = np.s_[..., 30:40, 30:40]
     assert torch.equal(found[missing], predicted[missing])
     assert not torch.allclose(found, predicted)
+
+
+def test_a_clean_channel_loses_no_texture_to_a_noisier_one(plan, random):
+    grass = skimage.data.camera()[400:496, 300:396].astype(np.float64)
+    truth = np.stack([grass, 255 - grass])
+    noisy = truth + random.normal(0, 1, truth.shape) * np.reshape((5, 50), (2, 1, 1))
+    blurred = ndimage.gaussian_filter(truth, (0, 0.6, 0.6))
+    errors = []
+    for count in (1, 2):
+        made = plan(noisy[:count], channel_axis=0)
+        offset, span = made.plane.offset, made.plane.span
+        average = (blurred[:count] - offset[:, None, None]) / span[:, None, None]
+        finished = made.finish(torch.from_numpy(average)[None].float())[0].numpy()
+        first = made.to_units(finished)[0]
+        errors.append(np.square(first - grass).mean())
+    alone, together = errors
+    assert together < 1.1 * alone < 75  # 1.17 if the noisier one always took part
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ((1, 2, 3), (3, 3, 3)),
+        ((1, 3.9, 5, 16), (2.5, 3.95, 4, 4)),
+        # The first is beside the second as that is beside the third.
+        ((1, 8, 64), (3 - 1.5 * 15 / 16, 2.5, 3)),
+    ],
+)
+def test_channels_count_by_themselves_the_less_noise_they_have(levels, expected):
+    plane = prepare(np.random.default_rng(0).random((len(levels), 16, 16)), "image")
+
+    def make(plane, noise):
+        """Return a step that says how many channels it sees."""
+        assert len(plane.values) == len(noise.variance)
+        return [lambda image: torch.full_like(image, image.shape[1])]
+
+    (step,) = beside_noisier(plane, NoiseModel.gaussian(levels), make)
+    seen = step(torch.zeros(1, len(levels), 16, 16))
+    assert seen[0, :, 0, 0].tolist() == pytest.approx(expected)
 
 
 def test_under_correlated_noise_what_the_fit_missed_comes_back(plan, random):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +94,8 @@ def on_components(
     plane: Plane,
     matrix: Matrix,
     noise: NoiseModel,
-    steps: Callable[[Plane, NoiseModel], Iterable[list[Step]]],
-) -> list[list[Step]]:
+    steps: Callable[[Plane, NoiseModel], list[Step]],
+) -> list[Step]:
     """Return steps on the components of an image as steps on its channels.
 
     Parameters
@@ -107,7 +107,7 @@ def on_components(
     noise : NoiseModel
         That of the components.
     steps : callable
-        Returns lists of steps for a plane and its noise.  They get the components that
+        Returns the steps for a plane and its noise.  They get the components that
         vary; others, as of a gray image with three channels, are known.
     """
     import torch
@@ -115,13 +115,6 @@ def on_components(
     parts = components_of(plane, matrix)
     ranges = np.ptp(parts.values.reshape(len(matrix), -1), axis=1)
     varying = np.flatnonzero(ranges > CONSTANT * ranges.max()).tolist()
-    chosen = replace(
-        parts,
-        values=parts.values[varying],
-        constant=parts.constant[varying],
-        offset=parts.offset[varying],
-        span=parts.span[varying],
-    )
     inverse = np.linalg.inv(matrix)
     known = torch.from_numpy(parts.values)[None]
 
@@ -133,10 +126,8 @@ def on_components(
 
         return finish
 
-    return [
-        [on_channels(step) for step in some]
-        for some in steps(chosen, noise.of_channels(varying))
-    ]
+    chosen = parts.of_channels(varying), noise.of_channels(varying)
+    return [on_channels(step) for step in steps(*chosen)]
 
 
 def _mixed(matrix: Matrix, image: Tensor) -> Tensor:

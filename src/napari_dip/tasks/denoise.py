@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from napari_dip.tasks.arrays import Layout, as_array
 from napari_dip.tasks.components import component_noise, mixing, on_components
 from napari_dip.tasks.finishing import (
     Step,
+    beside_noisier,
     blurred_mean,
     channel_weights,
     collaborative,
@@ -240,30 +241,33 @@ def _steps(
         quick = [posterior_mean(plane, None)] if "posterior mean" in finish else []
         slow = [collaborative_shared(plane)] if "collaborative" in finish else []
         return quick, slow
+    steps_for = partial(_steps_of_channels, finish=finish)
     if analysis.shared:
         matrix = np.reshape(analysis.mixing, (len(plane.values),) * 2)
-        steps = partial(_of_independent, finish=finish)
-        quick, slow = on_components(plane, matrix, analysis.components, steps)
+        quick = on_components(plane, matrix, analysis.components, steps_for)
     else:
-        quick, slow = _of_independent(plane, analysis.noise, finish)
+        quick = steps_for(plane, analysis.noise)
+    slow = [quick.pop()] if "collaborative" in finish else []
     if slow and analysis.noise.kind != "gaussian":
         slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 
-def _of_independent(
+def _steps_of_channels(
     plane: Plane, noise: NoiseModel, finish: Sequence[str]
-) -> tuple[list[Step], list[Step]]:
-    """Return the quick and the slow steps against noise that nothing shares."""
-    quick: list[Step] = []
-    if "posterior mean" in finish:
-        quick.append(posterior_mean(plane, noise))
-    if "blur" in finish:
-        quick.append(blurred_mean(plane, noise))
-    if "wiener" in finish:
-        quick.append(wiener_mean(plane, noise))
-    slow = [collaborative(plane, noise, finish)] if "collaborative" in finish else []
-    return quick, slow
+) -> list[Step]:
+    """Return the steps against noise that is independent, the slow one last."""
+
+    def steps(plane: Plane, noise: NoiseModel) -> list[Step]:
+        makers: dict[str, Callable[[Plane, NoiseModel], Step]] = {
+            "posterior mean": posterior_mean,
+            "blur": blurred_mean,
+            "wiener": wiener_mean,
+            "collaborative": partial(collaborative, finish=finish),
+        }
+        return [make(plane, noise) for name, make in makers.items() if name in finish]
+
+    return beside_noisier(plane, noise, steps)
 
 
 TASK = Task(

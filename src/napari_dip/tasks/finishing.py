@@ -363,6 +363,45 @@ def collaborative_shared(plane: Plane) -> Step:
     return _filtered(plane, filter_noisy, 1)
 
 
+def beside_noisier(
+    plane: Plane, noise: NoiseModel, make: Callable[[Plane, NoiseModel], list[Step]]
+) -> list[Step]:
+    """Return steps that take channels with less noise than others by themselves, too.
+
+    From channels with more than `LIKE_VARIANCES` times their noise these gain little,
+    and lose texture.  The less noise they have, the more counts what becomes of them by
+    themselves.
+
+    Parameters
+    ----------
+    plane : Plane
+        The image.
+    noise : NoiseModel
+        Its noise.
+    make : callable
+        Returns the steps for some channels and their noise.
+    """
+    level = noise.level(plane.values, plane.noisy)
+    least = level.max() / LIKE_VARIANCES
+    cleaner = np.flatnonzero(level < least).tolist()
+    if not cleaner:
+        return make(plane, noise)
+    part = (1 - level[cleaner] / least).reshape(-1, *[1] * plane.known.ndim)
+
+    def with_own(together: Step, own: Step) -> Step:
+        def step(image: Tensor) -> Tensor:
+            result = together(image).clone()
+            alone = own(image[:, cleaner])
+            result[:, cleaner] = result[:, cleaner].lerp(alone, image.new_tensor(part))
+            return result
+
+        return step
+
+    chosen = plane.of_channels(cleaner), noise.of_channels(cleaner)
+    own = beside_noisier(*chosen, make)
+    return [with_own(*pair) for pair in zip(make(plane, noise), own, strict=True)]
+
+
 def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
     """Return the values of a plane without their noise, (1, C, ...) in scaled units.
 

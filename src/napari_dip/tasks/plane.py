@@ -161,6 +161,19 @@ class Plane:
             beyond=None if self.beyond is None else self.beyond[inside],
         )
 
+    def of_channels(self, channels: Sequence[int]) -> Plane:
+        """Return some of the channels."""
+        chosen = list(channels)
+        return replace(
+            self,
+            pixels=self.pixels[chosen],
+            values=self.values[chosen],
+            constant=self.constant[chosen],
+            offset=self.offset[chosen],
+            span=self.span[chosen],
+            beyond=None if self.beyond is None else self.beyond[chosen],
+        )
+
     @property
     def peaks(self) -> NDArray[np.bool_]:
         """Values of few pixels that differ from all others, as hot and dead ones do."""
