@@ -2,6 +2,8 @@
 
 import gc
 import math
+import subprocess
+import sys
 import warnings
 import weakref
 from dataclasses import dataclass, replace
@@ -14,10 +16,11 @@ from torch.nn import functional as F
 from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.prior import fit as fitting
 from napari_dip.prior import loop, runtime
-from napari_dip.prior.architecture import Architecture
+from napari_dip.prior.architecture import Architecture, Pixels, ResNet, UNet
 from napari_dip.prior.codes import BlindSpot, Guide, Noise
-from napari_dip.prior.estimate import estimate
+from napari_dip.prior.estimate import estimate, surely_fits
 from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, fit, run_to_end
+from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import HeldOut, Iterations, MovingVariance
 from napari_dip.prior.terms import Pointwise, Squared
@@ -630,6 +633,43 @@ def test_estimate_covers_what_the_backward_pass_keeps():
     assert needed.seconds is None
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(),
+        Architecture.uniform(16, 3, skip=16),
+        Local(),
+        UNet((8, 16)),
+        ResNet(blocks=2, width=8),
+        Pixels(),
+    ],
+    ids=lambda a: type(a).__name__,
+)
+def test_what_surely_fits_does(architecture, ndim, monkeypatch):
+    if ndim == 3 and isinstance(architecture, UNet | ResNet):
+        pytest.skip("for planes")
+    y = torch.zeros(1, 2, *(64,) * ndim)
+    settings = replace(SETTINGS, precision="float32")
+    given = Problem(y), Prior(architecture, Noise(5)), settings
+    needed = estimate(*given).memory
+    monkeypatch.setattr(runtime, "free_memory", lambda device: needed)
+    assert not surely_fits(*given)
+    monkeypatch.setattr(runtime, "free_memory", lambda device: 100 * needed)
+    assert surely_fits(*given)
+
+
+def test_a_fit_that_surely_fits_loads_no_compiler():
+    program = (
+        "import sys, numpy, napari_dip\n"
+        "image = numpy.random.default_rng(0).random((32, 32))\n"
+        "napari_dip.denoise(image, iterations=2, precision='float32')\n"
+        "assert 'torch' in sys.modules\n"
+        "assert not {'sympy', 'torch._dynamo'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_estimate_counts_equal_networks_once(monkeypatch):
     counted = []
     count = runtime.saved_bytes
@@ -949,6 +989,6 @@ def test_a_device_that_has_failed_before(problem, monkeypatch):
     def lost(*arguments):
         raise RuntimeError(LOST)
 
-    monkeypatch.setattr(fitting, "estimate", lost)
+    monkeypatch.setattr(runtime, "free_memory", lost)
     with pytest.raises(DeviceFailed, match=r"^the device has failed: CUDA error: the"):
         run_to_end(fit(problem, PRIOR, SETTINGS))

@@ -261,6 +261,6 @@ def test_what_precedes_the_first_iteration_asks(after, monkeypatch):
         return False
 
     noisy = np.random.default_rng(0).normal(0, 1, (32, 32)).astype(np.float32)
-    monkeypatch.setattr("napari_dip.prior.fit.estimate", None)  # is not reached
+    monkeypatch.setattr("napari_dip.prior.fit.surely_fits", None)  # is not reached
     with interrupt.asking(wanted), pytest.raises(GaveUp):
         denoise(noisy)

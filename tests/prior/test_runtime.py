@@ -214,7 +214,7 @@ def test_lack_of_memory_becomes_one_error(error):
 
     with (
         pytest.raises(OutOfMemory, match="what would fit") as caught,
-        memory_errors("what would fit"),
+        memory_errors(lambda: "what would fit"),
     ):
         step()
     assert not isinstance(caught.value, RuntimeError)
@@ -240,7 +240,7 @@ def test_failures_of_a_device_become_one_line(error):
         tensors.append(weakref.ref(tensor))
         raise error
 
-    with pytest.raises(DeviceFailed) as caught, memory_errors("no"):
+    with pytest.raises(DeviceFailed) as caught, memory_errors(lambda: "no"):
         step()
     first = str(error).splitlines()[0]
     assert str(caught.value) == f"the device has failed: {first}"
@@ -249,7 +249,7 @@ def test_failures_of_a_device_become_one_line(error):
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("x")])
 def test_other_errors_pass(error):
-    with pytest.raises(type(error)) as caught, memory_errors("no"):
+    with pytest.raises(type(error)) as caught, memory_errors(lambda: "no"):
         raise error
     assert caught.value is error
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 
 import torch
+from torch import nn
 
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Generates
@@ -17,6 +18,9 @@ from napari_dip.prior.problem import Prior, Problem, Settings
 
 TRIAL_SIDE = 64
 """Longest side of the piece that is tried out."""
+
+MOST_KEPT = 4
+"""Tensors of the largest size, of which a module keeps at most so many."""
 
 
 def estimate(
@@ -29,14 +33,35 @@ def estimate(
     """
     device = runtime.pick_device(settings.device)
     dtype = runtime.pick_dtype(settings.precision, device)
+    # Most fits of a session are alike, and counting takes as long as some iterations.
+    hashable = isinstance(prior.architecture, Hashable)
+    count = _counted if hashable else _count
+    memory = _memory(problem, prior, dtype, count)
+    seconds = _trial(problem, prior, settings) if trial else None
+    return runtime.Estimate(memory, runtime.free_memory(device), seconds)
+
+
+def surely_fits(problem: Problem, prior: Prior, settings: Settings) -> bool:
+    """Return whether there is memory even if every module kept more than they do.
+
+    To count what is kept, torch loads its compiler, which takes a second.
+    """
+    device = runtime.pick_device(settings.device)
+    free = runtime.free_memory(device)
+    return free is None or _memory(problem, prior, torch.float32, _at_most) <= free
+
+
+Count = Callable[[Generates, int, int, tuple[int, ...], torch.dtype], tuple[int, int]]
+
+
+def _memory(problem: Problem, prior: Prior, dtype: torch.dtype, count: Count) -> int:
+    """Return the bytes of a fit, above those that `count` says its network keeps."""
     channels, *sides = problem.image_shape
     canvas, inputs = prior.canvas(sides), prior.code.channels(problem.image_shape)
-    # Most fits of a session are alike, and counting takes as long as some iterations.
-    count = _counted if isinstance(prior.architecture, Hashable) else _count
     saved, weights = count(prior.architecture, inputs, channels, canvas, dtype)
     pixels = math.prod(canvas)
     widest = max(prior.architecture.widest, inputs)
-    memory = (
+    return (
         saved
         # The gradients in flight at the widest place of the backward pass.
         + 4 * widest * pixels * dtype.itemsize
@@ -45,8 +70,6 @@ def estimate(
         # Weights, gradients, moments and the snapshot to roll back to.
         + 8 * 4 * weights
     )
-    seconds = _trial(problem, prior, settings) if trial else None
-    return runtime.Estimate(memory, runtime.free_memory(device), seconds)
 
 
 def _count(
@@ -57,11 +80,34 @@ def _count(
     dtype: torch.dtype,
 ) -> tuple[int, int]:
     """Return the bytes that a backward pass keeps, and the number of weights."""
+    network = _on_meta_device(architecture, inputs, outputs, canvas)
+    code = torch.empty(1, inputs, *canvas, dtype=dtype, device="meta")
+    return runtime.saved_bytes(network, code), _weights(network)
+
+
+def _at_most(
+    architecture: Generates,
+    inputs: int,
+    outputs: int,
+    canvas: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[int, int]:
+    """Return the same with a limit to the bytes, from the number of modules."""
+    network = _on_meta_device(architecture, inputs, outputs, canvas)
+    largest = max(architecture.widest, inputs, outputs) * math.prod(canvas)
+    modules = sum(1 for _ in network.modules())
+    return MOST_KEPT * modules * largest * dtype.itemsize, _weights(network)
+
+
+def _on_meta_device(
+    architecture: Generates, inputs: int, outputs: int, canvas: tuple[int, ...]
+) -> nn.Module:
     with torch.inference_mode(False), torch.device("meta"):
-        network = architecture.build(inputs, outputs, canvas, None)
-        code = torch.empty(1, inputs, *canvas, dtype=dtype)
-    weights = sum(p.numel() for p in network.parameters())
-    return runtime.saved_bytes(network, code), weights
+        return architecture.build(inputs, outputs, canvas, None)
+
+
+def _weights(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
 
 
 _counted: Callable[..., tuple[int, int]] = lru_cache(maxsize=256)(_count)

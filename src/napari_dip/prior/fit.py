@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
 from napari_dip.machine import check_iterations
 from napari_dip.prior import interrupt, runtime
-from napari_dip.prior.estimate import estimate
+from napari_dip.prior.estimate import estimate, surely_fits
 from napari_dip.prior.loop import Run
 from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
 
@@ -105,11 +105,18 @@ def fit(
         If the device fails, and the best image so far cannot be had from it.
     """
     check_iterations(settings.stop.maximum + settings.extra_iterations)
+
+    def needed() -> runtime.Estimate:
+        with runtime.device_errors():
+            return estimate(problem, prior, settings)
+
+    def advice() -> str:
+        return needed().advice(math.prod(problem.image_shape[1:]), problem.ndim)
+
     with runtime.device_errors():
-        needed = estimate(problem, prior, settings)
-    advice = needed.advice(math.prod(problem.image_shape[1:]), problem.ndim)
-    if not needed.fits:
-        raise OutOfMemory(advice)
+        certain = surely_fits(problem, prior, settings)
+    if not (certain or needed().fits):
+        raise OutOfMemory(advice())
     with runtime.kept_pages():
         with runtime.memory_errors(advice):
             run = Run(problem, prior, settings, weights, state)
@@ -149,7 +156,7 @@ def _advance(run: Run, begun: bool) -> tuple[str | None, bool]:
         return None, progress.step > step
 
 
-def _drive(run: Run, advice: str) -> Fitting:
+def _drive(run: Run, advice: Callable[[], str]) -> Fitting:
     """Take steps until the rule or the user says stop, or the device fails."""
     try:
         return (yield from _steps(run, advice))
@@ -179,7 +186,7 @@ def _rescued(run: Run, error: DeviceFailed) -> Fit:
     )
 
 
-def _steps(run: Run, advice: str) -> Fitting:
+def _steps(run: Run, advice: Callable[[], str]) -> Fitting:
     """Take steps until the rule or the user says stop."""
     resumable = run.settings.resumable
     reason: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,27 @@ NEWTON_SCHULZ = 5
 """Iterations that orthogonalise a kernel."""
 
 
-class Muon(torch.optim.Optimizer):
+class _Plain(torch.optim.Optimizer):
+    """An optimiser that does without torch's compiler, which takes a second to load.
+
+    torch loads it only to keep it away from these functions.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters."""
+        inspect.unwrap(super().add_param_group)(self, param_group)
+
+
+class Adam(_Plain, torch.optim.Adam):
+    """Adam (Kingma, Ba, Adam: A method for stochastic optimization, 2015), of torch."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step."""
+        return inspect.unwrap(torch.optim.Adam.step)(self, closure)
+
+
+class Muon(_Plain):
     """Momentum whose update is orthogonalised, for convolution kernels.
 
     K. Jordan et al., Muon (2024).  Every kernel is taken as the matrix (out,
@@ -137,8 +158,8 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
-        for optimizer in self.members:
-            optimizer.zero_grad(set_to_none=True)
+        for p in self.parameters:
+            p.grad = None
 
     def step(self) -> None:
         """Take a step with each."""
@@ -249,4 +270,4 @@ def adam(
     params: list[Any], learning_rate: float, *, on_gpu: bool
 ) -> torch.optim.Optimizer:
     """Return Adam as published, fit for CUDA graphs on a GPU."""
-    return torch.optim.Adam(params, lr=learning_rate, fused=True, capturable=on_gpu)
+    return Adam(params, lr=learning_rate, fused=True, capturable=on_gpu)

@@ -272,11 +272,11 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
 
 
 @contextmanager
-def memory_errors(advice: str) -> Iterator[None]:
+def memory_errors(advice: Callable[[], str]) -> Iterator[None]:
     """Turn the several ways torch reports lack of memory into `OutOfMemory`.
 
     A failure of the device becomes `DeviceFailed`, and any other RuntimeError passes.
-    `advice` says what would fit.
+    `advice` returns what would fit.
     """
     failed = False
     try:
@@ -292,7 +292,7 @@ def memory_errors(advice: str) -> Iterator[None]:
     if failed:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise OutOfMemory(advice) from None
+        raise OutOfMemory(advice()) from None
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -164,7 +164,7 @@ def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor
     values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
     advice = "the model takes more memory than there is for an image of this size"
     try:
-        with torch.no_grad(), memory_errors(advice):
+        with torch.no_grad(), memory_errors(lambda: advice):
             return features(values.to(pick_device(recipe.device)))
     except DipError:
         raise

@@ -39,7 +39,7 @@ def load_torch() -> None:
 def _load() -> None:
     machine.load_torch()
     importlib.import_module("napari_dip.prior.fit")
-    # The first step of an optimiser would import it.
+    # To count the memory of a fit torch would import it.
     importlib.import_module("torch._dynamo")
 
 
