@@ -39,6 +39,7 @@ def beads():
     return make
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("name", "height"), [("denoise", HEIGHT), *((name, 100_000) for name in TASKS)]
 )
