@@ -104,9 +104,11 @@ def test_a_sample_of_the_prior(open_widget, draw):
     text = QApplication.clipboard().text()
     assert "napari-dip sample-prior --output" in text
     assert "--shape 40,48" in text
-    fill(widget, channels=1)
-    draw(widget)
-    assert viewer.layers[-1].data.shape == (40, 48)
+    for channels, shape in ((1, (40, 48)), (2, (2, 40, 48)), (4, (4, 40, 48))):
+        fill(widget, channels=channels)
+        draw(widget)
+        assert viewer.layers[-1].data.shape == shape
+        assert not viewer.layers[-1].rgb
     viewer.layers.selection = {result}
     widget.load_button.click()
     assert widget.fields.fields["channels"].value == 3

@@ -60,7 +60,9 @@ class SamplePriorWidget(MakingPanel):
 
     def _show(self, drawn: tuple[SampleParameters, NDArray[np.float32]]) -> None:
         parameters, image = drawn
-        rgb = parameters.channels in (3, 4)
+        rgb = parameters.channels == 3
+        if image.ndim == 3 and not rgb:
+            image = np.moveaxis(image, -1, 0)  # no colours: one image for each channel
         layer = Image(
             image,
             name=f"{_title(parameters)} [DIP sample prior]",
