@@ -160,7 +160,7 @@ def test_tiles_of_a_blurred_image_have_its_scale():
     image[:, 200:] = 100 + 0.1 * (image[:, 200:] - 100)  # what is bright is elsewhere
     recipe = TASK.recipe(tile=192, device="cpu")
     job = TASK.make_job(recipe, image, PSF)
-    planes = Planes(job, recipe, Overrides(), None, False, Here(job), Record())
+    planes = Planes(job, recipe, Overrides(), None, Here(job), Record(), False)
     begun = planes.begin(0, next(job.layout.indices()), Result(np.empty_like(image)))
     measured = []
     for block, overrides in begun.parts:

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
-from napari_dip.tasks.pool import Call, Pool
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import Record
+from napari_dip.tasks.pool import Call
 from napari_dip.tasks.restoring import errors_on_plane
 from napari_dip.tasks.result import Result, untouched
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import Shared, networks_of, state_of
 from napari_dip.tasks.shared_fit import fit_shared
-from napari_dip.tasks.task import SHARED_WEIGHTS, STOPPED_BY, Job, Overrides
+from napari_dip.tasks.task import SHARED_WEIGHTS, STOPPED_BY, Overrides
 from napari_dip.tasks.windows import Window, draw_windows
 
 if TYPE_CHECKING:
@@ -56,29 +55,10 @@ class Choice:
     number: int
 
 
-@dataclass
-class Kinds:
-    """The networks of all kinds of planes.
+@dataclass(eq=False)
+class Kinds(Running):
+    """The networks of all kinds of planes."""
 
-    Attributes
-    ----------
-    job, recipe, overrides, threads
-        As for `napari_dip.tasks.run.run`.
-    pool : Pool
-        Where planes are tested.
-    record : Record
-        Keeps the fits and the tests.
-    resumable : bool
-        Whether to keep what is needed to go on after a stop.
-    """
-
-    job: Job
-    recipe: Recipe
-    overrides: Overrides
-    threads: int | None
-    pool: Pool
-    record: Record
-    resumable: bool
     networks: list[list[Shared]] = field(default_factory=list)
     """The newest last; of each kind of planes one for every group of channels."""
     in_vain: int = 0

@@ -22,11 +22,10 @@ from napari_dip.tasks.block import (
     relay,
 )
 from napari_dip.tasks.plane import Pixels
-from napari_dip.tasks.pool import Call, Pool, no_fit
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import Record
+from napari_dip.tasks.pool import Call, no_fit
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
-from napari_dip.tasks.task import Job, Overrides
+from napari_dip.tasks.running import Running
+from napari_dip.tasks.task import Overrides
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
@@ -71,17 +70,8 @@ class Begun:
     resumed: BlockFitting | None = None
 
 
-@dataclass(frozen=True)
-class Planes:
+class Planes(Running):
     """Fits of all planes of a job; see `napari_dip.tasks.run.run`."""
-
-    job: Job
-    recipe: Recipe
-    overrides: Overrides
-    threads: int | None
-    resumable: bool
-    pool: Pool
-    record: Record
 
     def fit(
         self, result: Result, rest: Begun | None = None

@@ -20,6 +20,7 @@ from napari_dip.tasks.pool import Here, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record, record_of
 from napari_dip.tasks.result import Result
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.setup import plans
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
@@ -133,8 +134,8 @@ def run(
         overrides = dataclasses.replace(overrides, state=None)
         record.check(recipe, job.layout, overrides, arrays)
     pool, record = pool or Here(job), record or Record()
-    planes = Planes(job, recipe, overrides, threads, resumable, pool, record)
-    fitting = _restored(planes, out)
+    running = Running(job, recipe, overrides, threads, pool, record, resumable)
+    fitting = _restored(running, out)
     return fitting if budget(MAX_SECONDS) is None else in_time(fitting)
 
 
@@ -216,9 +217,9 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
-def _restored(planes: Planes, out: Any) -> Fitting:
+def _restored(running: Running, out: Any) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
-    job, recipe, overrides = planes.job, planes.recipe, planes.overrides
+    job, recipe, overrides = running.job, running.recipe, running.overrides
     shape = result_shape(job)
     if out is not None:
         _check_out(out, shape)
@@ -228,23 +229,13 @@ def _restored(planes: Planes, out: Any) -> Fitting:
     if given or (
         overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
     ):
-        sweep = Sweep(
-            job,
-            recipe,
-            overrides,
-            planes.threads,
-            result,
-            planes.pool,
-            planes.resumable,
-            planes.record,
-        )
-        shared = yield from sweep.run()
+        shared = yield from Sweep.of(running, result=result).run()
     if not shared:
         if recipe.share == "yes":
             result.warn(f"share: {NOT_SHARED}")
         elif recipe.neighbours not in ("auto", 0):
             result.warn(f"neighbours: {NO_NEIGHBOURS}")
-        yield from planes.fit(result)
+        yield from Planes.of(running).fit(result)
     if not (result.details or result.stopped):
         raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
     return _finished(result, recipe, job.layout)

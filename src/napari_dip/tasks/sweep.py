@@ -17,13 +17,11 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
 from napari_dip.tasks.block import relay
 from napari_dip.tasks.kinds import Choice, Kinds
-from napari_dip.tasks.pool import Call, Later, Pool, no_fit
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import Record
+from napari_dip.tasks.pool import Call, Later, no_fit
 from napari_dip.tasks.restoring import Restored, restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.shared import Shared
-from napari_dip.tasks.task import Job, Overrides
 from napari_dip.tasks.tiles import Tile, side_of, tiles
 
 if TYPE_CHECKING:
@@ -54,32 +52,17 @@ class Waiting:
     call: Call
 
 
-@dataclass
-class Sweep:
+@dataclass(eq=False)
+class Sweep(Running):
     """A pass over all planes.
 
     Attributes
     ----------
-    job, recipe, overrides, threads
-        As for `napari_dip.tasks.run.run`.
     result : Result
         Takes what is restored.
-    pool : Pool
-        Where planes are tested and tiles restored.
-    resumable : bool
-        Whether to keep what is needed to go on after a stop.
-    record : Record
-        Keeps what is done.
     """
 
-    job: Job
-    recipe: Recipe
-    overrides: Overrides
-    threads: int | None
     result: Result
-    pool: Pool
-    resumable: bool
-    record: Record
     done: int = field(default=0, init=False)
     """Tiles that are restored."""
     broken: set[int] = field(default_factory=set, init=False)
@@ -95,8 +78,7 @@ class Sweep:
         self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
-        given = (self.job, self.recipe, self.overrides, self.threads)
-        self.kinds = Kinds(*given, self.pool, self.record, self.resumable)
+        self.kinds = Kinds.of(self)
         # Of the newest fit, if there is one.
         self.latest = dataclasses.replace(no_fit(), shared=True)
 
