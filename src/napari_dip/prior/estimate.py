@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 
 import torch
-from torch import nn
 
 from napari_dip.prior import runtime
 from napari_dip.prior.architecture import Generates
@@ -33,10 +32,7 @@ def estimate(
     """
     device = runtime.pick_device(settings.device)
     dtype = runtime.pick_dtype(settings.precision, device)
-    # Most fits of a session are alike, and counting takes as long as some iterations.
-    hashable = isinstance(prior.architecture, Hashable)
-    count = _counted if hashable else _count
-    memory = _memory(problem, prior, dtype, count)
+    memory = _memory(problem, prior, dtype)
     seconds = _trial(problem, prior, settings) if trial else None
     return runtime.Estimate(memory, runtime.free_memory(device), seconds)
 
@@ -48,17 +44,18 @@ def surely_fits(problem: Problem, prior: Prior, settings: Settings) -> bool:
     """
     device = runtime.pick_device(settings.device)
     free = runtime.free_memory(device)
-    return free is None or _memory(problem, prior, torch.float32, _at_most) <= free
+    return free is None or _memory(problem, prior, torch.float32, at_most=True) <= free
 
 
-Count = Callable[[Generates, int, int, tuple[int, ...], torch.dtype], tuple[int, int]]
-
-
-def _memory(problem: Problem, prior: Prior, dtype: torch.dtype, count: Count) -> int:
-    """Return the bytes of a fit, above those that `count` says its network keeps."""
+def _memory(
+    problem: Problem, prior: Prior, dtype: torch.dtype, *, at_most: bool = False
+) -> int:
+    """Return the bytes of a fit, or a limit that is quickly known."""
     channels, *sides = problem.image_shape
     canvas, inputs = prior.canvas(sides), prior.code.channels(problem.image_shape)
-    saved, weights = count(prior.architecture, inputs, channels, canvas, dtype)
+    # Most fits of a session are alike, and counting takes as long as some iterations.
+    count = _counted if isinstance(prior.architecture, Hashable) else _count
+    saved, weights = count(prior.architecture, inputs, channels, canvas, dtype, at_most)
     pixels = math.prod(canvas)
     widest = max(prior.architecture.widest, inputs)
     return (
@@ -78,36 +75,21 @@ def _count(
     outputs: int,
     canvas: tuple[int, ...],
     dtype: torch.dtype,
+    at_most: bool,
 ) -> tuple[int, int]:
-    """Return the bytes that a backward pass keeps, and the number of weights."""
-    network = _on_meta_device(architecture, inputs, outputs, canvas)
-    code = torch.empty(1, inputs, *canvas, dtype=dtype, device="meta")
-    return runtime.saved_bytes(network, code), _weights(network)
+    """Return the bytes that a backward pass keeps, and the number of weights.
 
-
-def _at_most(
-    architecture: Generates,
-    inputs: int,
-    outputs: int,
-    canvas: tuple[int, ...],
-    dtype: torch.dtype,
-) -> tuple[int, int]:
-    """Return the same with a limit to the bytes, from the number of modules."""
-    network = _on_meta_device(architecture, inputs, outputs, canvas)
+    With `at_most` the bytes are a limit, by the number of modules.
+    """
+    with torch.inference_mode(False), torch.device("meta"):
+        network = architecture.build(inputs, outputs, canvas, None)
+        code = torch.empty(1, inputs, *canvas, dtype=dtype)
+    weights = sum(p.numel() for p in network.parameters())
+    if not at_most:
+        return runtime.saved_bytes(network, code), weights
     largest = max(architecture.widest, inputs, outputs) * math.prod(canvas)
     modules = sum(1 for _ in network.modules())
-    return MOST_KEPT * modules * largest * dtype.itemsize, _weights(network)
-
-
-def _on_meta_device(
-    architecture: Generates, inputs: int, outputs: int, canvas: tuple[int, ...]
-) -> nn.Module:
-    with torch.inference_mode(False), torch.device("meta"):
-        return architecture.build(inputs, outputs, canvas, None)
-
-
-def _weights(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
+    return MOST_KEPT * modules * largest * dtype.itemsize, weights
 
 
 _counted: Callable[..., tuple[int, int]] = lru_cache(maxsize=256)(_count)

@@ -64,11 +64,11 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     # The CPU's eigenvectors, in double, which not every device has.
     rotation = torch.linalg.eigh((flat @ flat.T).cpu().double())[1].T.to(noisy)
     filtered = _filter_channels(
-        _mix_channels(noisy, rotation),
-        _mix_channels(pilot, rotation),
-        _mix_channels(variance, rotation.square()),
+        mix_channels(noisy, rotation),
+        mix_channels(pilot, rotation),
+        mix_channels(variance, rotation.square()),
     )
-    return _mix_channels(filtered, rotation.T) * unit
+    return mix_channels(filtered, rotation.T) * unit
 
 
 def noise_unit(variance: Tensor) -> Tensor:
@@ -78,8 +78,8 @@ def noise_unit(variance: Tensor) -> Tensor:
     return unit / unit.mean()
 
 
-def _mix_channels(image: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a matrix to the channels."""
+def mix_channels(image: Tensor, matrix: Tensor) -> Tensor:
+    """Apply a matrix to the channels of an image, (1, C, ...)."""
     return torch.einsum("ij,nj...->ni...", matrix, image)
 
 

@@ -112,6 +112,8 @@ def on_components(
     """
     import torch
 
+    from napari_dip.prior.wiener import mix_channels
+
     parts = components_of(plane, matrix)
     ranges = np.ptp(parts.values.reshape(len(matrix), -1), axis=1)
     varying = np.flatnonzero(ranges > CONSTANT * ranges.max()).tolist()
@@ -121,17 +123,11 @@ def on_components(
     def on_channels(step: Step) -> Step:
         def finish(image: Tensor) -> Tensor:
             changed = known.to(image).clone()
-            changed[:, varying] = step(_mixed(matrix, image)[:, varying])
-            return _mixed(inverse, changed)
+            mixed = mix_channels(image, image.new_tensor(matrix))
+            changed[:, varying] = step(mixed[:, varying])
+            return mix_channels(changed, image.new_tensor(inverse))
 
         return finish
 
     chosen = parts.of_channels(varying), noise.of_channels(varying)
     return [on_channels(step) for step in steps(*chosen)]
-
-
-def _mixed(matrix: Matrix, image: Tensor) -> Tensor:
-    """Apply a matrix to the channels of an image, (1, C, ...)."""
-    import torch
-
-    return torch.einsum("ij,nj...->ni...", image.new_tensor(matrix), image)
