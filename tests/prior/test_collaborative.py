@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -47,15 +48,18 @@ def groups_by_definition(pilot, alike, window, side=7, step=6):
 def round_by_definition(noisy, pilot, variance, smoothed, found, side=7):
     """Estimate the groups one by one, with the k x k matrices written out."""
     totals, weights = torch.zeros(2, *noisy.shape), torch.zeros(2, *noisy.shape)
+    kaiser = torch.from_numpy(np.kaiser(side + 2, 3)[1:-1]).float()
+    taper = kaiser[:, None] * kaiser
     for group in found:
         x = torch.stack([patch(pilot, *at) for at in group])
         y = torch.stack([patch(noisy, *at) for at in group])
         k, n = x.shape
         gram = x @ x.T
-        mix = torch.linalg.solve(gram + n * variance * torch.eye(k), gram)
+        level = k * smoothed * variance
+        mix = torch.linalg.solve(gram + level * torch.eye(k), gram)
         z = x - x.mean(0)
         inner = z.T @ z
-        gain = torch.linalg.solve(inner + k * smoothed * variance * torch.eye(n), inner)
+        gain = torch.linalg.solve(inner + level * torch.eye(n), inner)
         for number, (estimate, left_over) in enumerate(
             [
                 (mix.T @ y, mix.square().sum(0).clamp(min=1e-3)),
@@ -69,8 +73,8 @@ def round_by_definition(noisy, pilot, variance, smoothed, found, side=7):
                 group, estimate, left_over, strict=True
             ):
                 area = (slice(row, row + side), slice(column, column + side))
-                totals[number][area] += values.reshape(side, side) / noise
-                weights[number][area] += 1 / noise
+                totals[number][area] += taper * values.reshape(side, side) / noise
+                weights[number][area] += taper / noise
     return (totals / weights).mean(0)
 
 
@@ -124,10 +128,19 @@ def test_strips_and_chunks_change_nothing(monkeypatch):
     noisy, clean = pattern(1, 64, 48)
     variance = torch.full_like(noisy, 0.01)
     whole = collaborative_filter(noisy, clean, variance)
-    monkeypatch.setattr(groups, "DISTANCES", 30 * 41**2)
+    monkeypatch.setattr(groups, "PATCHES", 60 * 90 * 50)
     monkeypatch.setattr(groups, "CHUNK", 10_000)
     parts = collaborative_filter(noisy, clean, variance)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+
+
+def test_several_rows_of_references_at_once_change_nothing(monkeypatch):
+    _, clean = pattern(1, 64, 48)
+    grouping = groups.Grouping(7, 6, 20, 15)
+    one = torch.cat(list(groups.similar(clean[0, :, None], grouping)))
+    monkeypatch.setattr(groups, "CHUNK", 8 * 3 * 8 * 31**2)
+    three = torch.cat(list(groups.similar(clean[0, :, None], grouping)))
+    assert (one.sort(dim=1).values == three.sort(dim=1).values).float().mean() > 0.99
 
 
 def volume(depth, noise=0.1):
@@ -173,6 +186,20 @@ def test_every_channel_counts_relative_to_its_noise():
     scale = torch.tensor([1.0, 50.0])[:, None, None]
     scaled = collaborative_filter(noisy * scale, clean * scale, variance * scale**2)
     torch.testing.assert_close(scaled / scale, usual, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [10, 1000])
+def test_rounding_errors_are_small_beside_weak_noise(offset):
+    noisy, clean = pattern(1, 40, 40)
+    pilot = clean + 0.3 * (noisy - clean)
+    variance = torch.full_like(noisy, 0.01)
+    single, double = (
+        collaborative_filter(
+            noisy.to(dtype) + offset, pilot.to(dtype) + offset, variance.to(dtype)
+        ).double()
+        for dtype in (torch.float32, torch.float64)
+    )
+    torch.testing.assert_close(single, double, atol=1e-5 + 1e-6 * offset, rtol=0)
 
 
 def test_the_noise_of_a_group_counts():

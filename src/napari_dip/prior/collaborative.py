@@ -37,6 +37,9 @@ WINDOW_IN_VOLUMES = 15
 STEP = 6
 """Pixels from reference to reference, at most the side of a patch."""
 
+TAPER = 3
+"""Kaiser parameter of the patches of one channel: smaller ones gain nothing by it."""
+
 KEPT = 0.5
 """Part of its noise that the image keeps for the next round."""
 
@@ -64,9 +67,11 @@ def collaborative_filter(
     made and averaged, each patch weighted by the inverse of the noise left in it:
 
     - every patch as a combination of all, ``A^T Y`` with
-      ``A = (X X^T + n s^2 I)^-1 X X^T``;
+      ``A = (X X^T + k a s^2 I)^-1 X X^T``;
     - every value as a combination of all of its patch, ``m + (Y - m) B`` with m the
       mean patch, Z = X - m and ``B = (Z^T Z + k a s^2 I)^-1 Z^T Z``.
+
+    In one channel the borders of a patch count less than its centre.
 
     In a next round the same groups are estimated again.  The last estimate is their
     pilot, and the noisy image is the mean of that estimate and of what it was, so that
@@ -81,8 +86,7 @@ def collaborative_filter(
         Variance of the noise, of the same shape.  In a group its mean counts.
     smoothed : float
         The factor a of the first round, above 0: below 1 where the pilot is smoother
-        than the image, so that it tells of less signal than there is.  The first
-        estimate gains nothing by such a factor.
+        than the image, so that it tells of less signal than there is.
     rounds : int
         How often groups are estimated.
     window : int
@@ -107,6 +111,7 @@ def collaborative_filter(
     unified view of unsupervised non-local methods for image denoising: the NL-Ridge
     approach, 2022), the second that of NL-Bayes (Lebrun, Buades, Morel, A nonlocal
     Bayesian image denoising algorithm, 2013).  Their mean is better than either.
+    NL-Ridge has n for ``k a``; with the same matrix in both, one inverse serves both.
     Rounds that keep part of the noise are the idea of LIChI (Herbreteau, Kervrann,
     Linear combinations of patches are unreasonably effective for single-image
     denoising, 2022).
@@ -120,7 +125,8 @@ def collaborative_filter(
     if y.shape[1] > 1:
         window = min(window, WINDOW_IN_VOLUMES)
     alike = ALIKE if rounds == 1 else ALIKE_IN_ROUNDS
-    grouping = Grouping(side, min(step, side), alike, window)
+    taper = TAPER if noisy.shape[1] == 1 else 0
+    grouping = Grouping(side, min(step, side), alike, window, taper)
     groups: Groups = find_groups(x, grouping)
     if rounds > 1:
         groups = list(groups)
@@ -144,20 +150,26 @@ def _estimates(
 
     Under noise with a covariance there is the second one only.
     """
-    count, values = x.shape[1:]
-    power = x.mT @ x
-    if covariance is None:
-        # A^T Y = X (X^T X + n s^2 I)^-1 X^T Y: the k x k matrices are never made.  Y is
-        # taken as X and the rest, or rounding errors would show where noise is weak.
-        inverse, level = regularised_inverse(power, values * noise)
-        combined = x @ inverse
-        left = (combined * (x - level * combined)).sum(dim=2, keepdim=True)
-        estimate = x - level * combined + combined @ (x.mT @ (y - x))
-        yield estimate, 1 / left.clamp(min=1e-3)
+    count = x.shape[1]
     mean = x.mean(dim=1, keepdim=True)
-    power = power - count * mean.mT @ mean
-    gain, certainty = patch_gain(power, count * smoothed * noise, covariance)
-    yield mean + (y - mean) @ gain, certainty
+    rest = x - mean
+    level = count * smoothed * noise
+    if covariance is not None:
+        gain, certainty = patch_gain(rest.mT @ rest, level, covariance)
+    else:
+        inverse, level = regularised_inverse(rest.mT @ rest, level)
+        # C = X (X^T X + level I)^-1, so that A^T Y = C X^T Y, by the formula of Sherman
+        # and Morrison: X^T X has the mean patch beside Z^T Z.  Rounding errors would be
+        # large where the mean is.
+        along = mean @ inverse
+        part = (1 - count * (rest @ along.mT)) / (1 + count * (along @ mean.mT))
+        combined = torch.baddbmm(part @ along, rest, inverse)
+        # Y is taken as X and the rest, or they would show where noise is weak.
+        kept = x - level * combined
+        left = (combined * kept).sum(dim=2, keepdim=True)
+        yield torch.baddbmm(kept, combined, x.mT @ (y - x)), 1 / left.clamp(min=1e-3)
+        gain, certainty = gain_of(inverse, level)
+    yield torch.baddbmm(mean.expand_as(y), y - mean, gain), certainty
 
 
 def patch_gain(
@@ -169,16 +181,20 @@ def patch_gain(
     the estimates, (groups, 1, 1), is the inverse of the noise that B leaves in them.
     """
     if covariance is None:
-        inverse, level = regularised_inverse(power, level)
-        identity = torch.eye(power.shape[-1], dtype=power.dtype, device=power.device)
-        gain = identity - level * inverse
-        left = gain.square()
-    else:
-        total = power + level * covariance
-        inverse, _ = regularised_inverse(total, torch.zeros_like(level))
-        gain = inverse @ power
-        left = (gain.mT @ covariance) * gain.mT
+        return gain_of(*regularised_inverse(power, level))
+    total = power + level * covariance
+    inverse, _ = regularised_inverse(total, torch.zeros_like(level))
+    gain = inverse @ power
+    left = (gain.mT @ covariance) * gain.mT
     return gain, 1 / left.sum(dim=(1, 2), keepdim=True).clamp(min=0.1)
+
+
+def gain_of(inverse: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``I - level * inverse``, and the certainty of estimates with this gain."""
+    gain = -level * inverse
+    gain.diagonal(dim1=1, dim2=2).add_(1)
+    left = gain.square().sum(dim=(1, 2), keepdim=True)
+    return gain, 1 / left.clamp(min=0.1)
 
 
 def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,8 +13,7 @@ from napari_dip.prior.groups import (
     Grouping,
     as_volume,
     extended,
-    in_chunks,
-    offsets_in_patch,
+    filter_groups,
     patch_side,
     similar,
 )
@@ -95,57 +96,35 @@ def _fill_plane(
     side = grouping.side
     height, width = image.shape[1:]
     image, known = extended(torch.stack([image, known.expand_as(image)]), grouping)
-    within = offsets_in_patch(side, image.shape[2], image.device)
     # Whether a pixel is missing in the patch that begins at a pixel.
     incomplete = F.max_pool2d(F.pad(1 - known[:1], [0, side - 1] * 2), side, 1)
     incomplete = incomplete.flatten() > 0
-    groups: list[Tensor] = []
+    if not incomplete.any():
+        return image[:, :height, :width]
+    groups: list[tuple[slice, Tensor]] = []
     for number, level in enumerate(levels):
         if number % SEARCH_EVERY == 0:
             # Groups that nothing is missing in have nothing to fill.
-            groups = [
+            chosen = [
                 corners[incomplete[corners].any(dim=1)]
                 for corners in similar(image[:, None], grouping)
             ]
-        estimated = _estimated(image, known, groups, within, level)
-        image = torch.where(known > 0, image, estimated)
+            groups = [(slice(0, 1), corners) for corners in chosen if len(corners)]
+        images = torch.stack([image, 1 - known, torch.full_like(image, level**2)])
+        estimated = filter_groups(images[:, :, None], groups, grouping, _estimates)
+        image = torch.where(known > 0, image, estimated[:, 0])
     return image[:, :height, :width]
 
 
-def _estimated(
-    image: Tensor, known: Tensor, groups: list[Tensor], within: Tensor, level: float
-) -> Tensor:
-    """Return what the groups say about the pixels of (C, Y, X), 0 where none holds."""
-    channels = len(image)
-    values = torch.stack([image, 1 - known], -1).flatten(1, 2).transpose(0, 1)
-    total = values.new_zeros(len(values), channels)
-    weight = values.new_zeros(len(values), 1)
-
-    def estimate(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pixels = part[..., None] + within
-        x, missing = values[pixels].flatten(2, 3).unbind(-1)
-        estimates, certainty = _estimate(x, missing, level)
-        weighted = (estimates * certainty).reshape(-1, channels)
-        return pixels.flatten(), weighted, certainty.expand(pixels.shape).reshape(-1, 1)
-
-    def add(estimated: tuple[Tensor, Tensor, Tensor]) -> None:
-        pixels, weighted, certainty = estimated
-        total.index_add_(0, pixels, weighted)
-        weight.index_add_(0, pixels, certainty)
-
-    for corners in groups:
-        in_chunks(estimate, corners, channels * len(within), add)
-    return (total / weight.clamp(min=1e-20)).T.reshape(image.shape)
-
-
-def _estimate(x: Tensor, missing: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """Return the estimate of groups, (groups, k, n), and its certainty."""
+def _estimates(
+    x: Tensor, missing: Tensor, noise: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the estimate of groups, (groups, k, n), with its certainty."""
     mean = x.mean(dim=1, keepdim=True)
     power = (x - mean).mT @ (x - mean)
-    noise = power.new_full((1, 1, 1), x.shape[1] * level**2)
-    gain, certainty = patch_gain(power, noise)
+    gain, certainty = patch_gain(power, x.shape[1] * noise)
     estimate = mean + (x - mean) @ gain
     for _ in range(REPEATS - 1):
         x = torch.addcmul(x, missing, estimate - x, value=RELAXATION)
         estimate = mean + (x - mean) @ gain
-    return estimate, certainty
+    yield estimate, certainty

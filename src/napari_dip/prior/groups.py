@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_dip.prior import interrupt
 from napari_dip.prior.threads import in_threads
 
 R = TypeVar("R")
@@ -22,8 +22,11 @@ SMALLEST = 3
 PLANES = 2
 """Planes of a volume that a patch may be away from its reference."""
 
-DISTANCES = 1 << 24
-"""Distances between patches that are held at once."""
+PATCHES = 1 << 24
+"""Numbers of all the patches of a strip of the image, which is searched at once."""
+
+ABREAST = 8
+"""References side by side whose distances are computed by one product."""
 
 CHUNK = 1 << 19
 """Numbers of the groups that are estimated at once on a CPU: they fit into a cache."""
@@ -49,12 +52,16 @@ class Grouping:
         Patches of a group.
     window : int
         Pixels that a patch may be away from its reference, along each axis.
+    taper : float
+        How much less the borders of a patch count than its centre where patches are
+        averaged: the parameter of a Kaiser window.  0 counts all pixels alike.
     """
 
     side: int
     step: int
     alike: int
     window: int
+    taper: float = 0
 
 
 def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:
@@ -80,7 +87,8 @@ def filter_groups(
     images : Tensor
         (N, C, Z, Y, X): N - 1 images and the variance of the noise.
     groups : iterable
-        What `find_groups` finds in an image of these sides.
+        What `find_groups` finds in an image of these sides.  Pixels that none of them
+        holds become NaN.
     grouping : Grouping
         How patches were grouped.
     estimates : callable
@@ -93,7 +101,7 @@ def filter_groups(
     -------
     Tensor
         (C, Z, Y, X): mean of the estimates, in each of which a pixel is the average
-        over all patches that hold it, weighted by their certainties.
+        over all patches that hold it, weighted by their certainties and the taper.
     """
     channels, depth, *sides = images.shape[1:]
     side = grouping.side
@@ -101,74 +109,67 @@ def filter_groups(
     height, width = images.shape[3:]
     size = depth * height * width
     channel = size * torch.arange(channels, device=images.device)
-    within = (channel[:, None] + offsets_in_patch(side, width, images.device)).flatten()
-    # Sums over all patches, of every estimate.
+    line = torch.arange(side, device=images.device)
+    within = (channel[:, None, None] + line[:, None] * width + line).flatten()
+    taper = torch.kaiser_window(side + 2, False, grouping.taper).to(images)[1:-1]
+    tapers = torch.outer(taper, taper).flatten().repeat(channels)
+    values = images[:-1].flatten(1)
+    # Mean variance of the patch that begins at a pixel.
+    level = F.pad(images[-1].mean(dim=0), [0, side - 1] * 2)
+    level = F.avg_pool2d(level[:, None], side, 1).flatten()
+    # Of every estimate: sums over all patches that hold a pixel, and the weights of the
+    # patches that begin there.
     totals: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
 
-    def add(estimated: tuple[Tensor, list[tuple[Tensor, Tensor]]]) -> None:
-        index, pairs = estimated
-        for i, (estimate, certainty) in enumerate(pairs):
-            for sums, added in (
-                (totals, estimate * certainty),
-                (weights, certainty.expand(estimate.shape)),
-            ):
-                sums.setdefault(i, images.new_zeros(channels * size))
-                sums[i].scatter_add_(0, index, added.flatten())
+    def estimate(part: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        pixels = (part[..., None] + within).flatten()
+        patches = [
+            image.index_select(0, pixels).reshape(*part.shape, -1) for image in values
+        ]
+        first = part.flatten().long()
+        noise = level.index_select(0, first).reshape(*part.shape, 1)
+        pairs = [
+            ((estimate * weight * tapers).flatten(), weight.expand(*part.shape, 1))
+            for estimate, weight in estimates(*patches, noise.mean(1, keepdim=True))
+        ]
+        return first, pixels, pairs
 
-    def estimate_strip(near: slice, corners: Tensor) -> None:
-        take = _patches(images[:, :, near], corners, side)
-        skipped = near.start * height * width
-
-        def estimate(part: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-            *patches, noise = take(part)
-            index = (part[..., None] + skipped + within).flatten()
-            return index, list(estimates(*patches, noise.mean(dim=1, keepdim=True)))
-
-        in_chunks(estimate, corners, channels * side**2, add)
+    def add(estimated: tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]) -> None:
+        first, pixels, pairs = estimated
+        for i, (weighted, weight) in enumerate(pairs):
+            if i not in totals:
+                totals[i] = images.new_zeros(channels * size)
+                weights[i] = images.new_zeros(size)
+            totals[i].scatter_add_(0, pixels, weighted)
+            weights[i].scatter_add_(0, first, weight.flatten())
 
     for near, corners in groups:
-        estimate_strip(near, corners)
-    # Every pixel is in a reference patch, so that no weight is zero.
-    averages = torch.stack([totals[i] / weights[i] for i in totals])
-    image = averages.mean(dim=0).reshape(channels, depth, height, width)
-    return image[..., : sides[0], : sides[1]]
+        corners = corners + near.start * height * width
+        in_chunks(estimate, corners, channels * side**2, add)
+    averages = []
+    for i, total in totals.items():
+        weight = weights[i].reshape(depth, height, width)
+        weight = spread(spread(weight, taper, 1), taper, 2)[:, :height, :width]
+        averages.append(total.reshape(channels, depth, height, width) / weight)
+    return torch.stack(averages).mean(dim=0)[..., : sides[0], : sides[1]]
 
 
-def _patches(
-    images: Tensor, corners: Tensor, side: int
-) -> Callable[[Tensor], list[Tensor]]:
-    """Return a function that gives the patches of some of the groups.
+def spread(weights: Tensor, taper: Tensor, axis: int) -> Tensor:
+    """Return the weights of pixels, by those of the patches that begin at a pixel."""
+    shape = list(weights.shape)
+    count = shape[axis]
+    shape[axis] = count + len(taper) - 1
+    result = weights.new_zeros(shape)
+    for start, part in enumerate(taper.tolist()):
+        result.narrow(axis, start, count).add_(weights, alpha=part)
+    return result
 
-    It takes their first pixels, (groups, patches), and returns the patches of the N - 1
-    images, (groups, patches, values), and their mean variances, (groups, patches, 1).
 
-    Parameters
-    ----------
-    images : Tensor
-        (N, C, Z, Y, X): N - 1 images and the variance of the noise.
-    corners : Tensor
-        First pixels of the patches of all groups.
-    side : int
-        Pixels along a patch.
-    """
-    height, width = images.shape[3:]
-    rows = corners // width % height
-    top, end = int(rows.min()), int(rows.max()) + side
-    strip = images[..., top:end, :].transpose(1, 2)
-    # All patches of the strip, one a row.
-    values = [F.unfold(image, side).mT.flatten(0, 1) for image in strip[:-1]]
-    level = F.avg_pool2d(strip[-1].mean(dim=1, keepdim=True), side, 1)
-    values.append(level.reshape(-1, 1))
-    lines, columns = end - top - side + 1, width - side + 1
-
-    def take(part: Tensor) -> list[Tensor]:
-        row = part // width
-        row = row // height * lines + row % height - top
-        number = (row * columns + part % width).flatten()
-        return [v.index_select(0, number).unflatten(0, part.shape) for v in values]
-
-    return take
+def patches_of(planes: Tensor, side: int) -> Tensor:
+    """Return all patches of planes (Z, C, Y, X), one a row, channel by channel."""
+    windows = planes.unfold(2, side, 1).unfold(3, side, 1)
+    return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
 
 
 def in_chunks(
@@ -190,9 +191,13 @@ def in_chunks(
     use : callable
         Called with what `compute` returned, as by `threads.in_threads`.
     """
-    numbers = CHUNK if corners.device.type == "cpu" else CHUNK_ON_GPU
-    chunk = max(numbers // (corners.shape[1] * values), 1)
+    chunk = max(chunk_size(corners.device) // (corners.shape[1] * values), 1)
     in_threads(compute, corners.split(chunk), use, corners.device)
+
+
+def chunk_size(device: torch.device) -> int:
+    """Return how many numbers are computed at once on a device."""
+    return CHUNK if device.type == "cpu" else CHUNK_ON_GPU
 
 
 def as_volume(image: Tensor) -> Tensor:
@@ -214,12 +219,6 @@ def extended(images: Tensor, grouping: Grouping) -> Tensor:
     return padded.reshape(*others, height + below, width + right)
 
 
-def offsets_in_patch(side: int, width: int, device: torch.device) -> Tensor:
-    """Return the pixels of a patch, counted from its first along rows of `width`."""
-    line = torch.arange(side, device=device)
-    return (line[:, None] * width + line).flatten()
-
-
 def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]:
     """Yield the first pixels of the patches of every group, counted plane by plane.
 
@@ -233,54 +232,66 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
         Number of the plane that has the references.
     """
     side, step = grouping.side, grouping.step
-    _, depth, height, width = pilot.shape
+    channels, depth, height, width = pilot.shape
     down, right = height - side, width - side
     reach = min(grouping.window, max(down, right))
-    offsets = torch.arange(-reach, reach + 1, device=pilot.device)
-    columns = torch.arange(0, right + 1, step, device=pilot.device)
+    around = 2 * reach + 1
     alike = min(grouping.alike, depth * (down + 1) * (right + 1))
-    # Every row of the padded image as it is seen at every offset along x.
-    moved = F.pad(pilot, [reach] * 4).unfold(-1, width, 1)
-    # On a CPU so few offsets at once that their distances stay in the cache.
-    numbers = CHUNK // 8 if pilot.device.type == "cpu" else CHUNK_ON_GPU
-    lines = max(DISTANCES // (depth * len(offsets) ** 2 * len(columns)), 1) * step
+    columns = torch.arange(0, right + 1, step, device=pilot.device)
+    blocks = -(-len(columns) // ABREAST)
+    # Candidates of a block of references along x, and of all blocks.
+    span = (ABREAST - 1) * step + around
+    wide = (blocks - 1) * ABREAST * step + span
+    values = channels * side**2
+    # Without the mean, rounding errors are smaller.
+    pilot = pilot - pilot.mean()
 
-    def distances(top: int, rows: int) -> Tensor:
-        high = (rows - 1) * step + side
-        references = pilot[:, own : own + 1, top : top + high, None]
-        together = max(numbers // (depth * references.numel()), 1)
-        size = [depth, len(offsets), len(offsets), rows, len(columns)]
-        distance = pilot.new_empty(size)
+    def candidates(first: int, last: int) -> Tensor:
+        """Return patches that begin in some rows, each with its squared norm."""
+        low, high = max(first, 0), min(last, down) + 1
+        strip = pilot[:, :, low : high + side - 1].transpose(0, 1)
+        patches = patches_of(strip, side).reshape(depth, high - low, right + 1, -1)
+        table = pilot.new_zeros(depth, last - first + 1, wide, values + 1)
+        # What is beyond the borders is far from everything.
+        table[..., values] = torch.inf
+        inside = table[:, low - first : high - first, reach : reach + right + 1]
+        inside[..., :values] = patches
+        inside[..., values] = patches.square().sum(dim=-1)
+        return table
 
-        def compare(y: int) -> None:
-            for x in range(0, len(offsets), together):
-                there = moved[:, :, top + y : top + y + high, x : x + together]
-                square = (there - references).square_()
-                square = square.sum(dim=0) if len(square) > 1 else square[0]
-                # Column sums first: they are shared by the patches of a row.  Pooling
-                # takes ten times as long.
-                error = square[:, : rows * step].unflatten(1, (rows, step)).sum(dim=2)
-                for row in range(step, side):
-                    error += square[:, row::step][:, :rows]
-                error = F.avg_pool2d(error, (1, side), (1, step)).transpose(1, 2)
-                distance[:, y, x : x + together] = error
-
-        in_threads(compare, range(len(offsets)), lambda _: None, pilot.device)
-        return distance
-
-    for top in range(0, down + 1, lines):
-        rows = torch.arange(top, min(top + lines, down + 1), step, device=pilot.device)
-        distance = distances(top, len(rows))
-        at_y = offsets[:, None] + rows
-        at_x = offsets[:, None] + columns
-        inside = ((at_y >= 0) & (at_y <= down))[:, None, :, None]
-        inside = inside & ((at_x >= 0) & (at_x <= right))[:, None]
-        distance.masked_fill_(~inside, torch.inf)
-        interrupt.check()
+    def nearest(table: Tensor, top: int, rows: range) -> Tensor:
+        """Return the groups of the references in some rows of the image."""
+        # Of the table: the first rows of their windows.
+        lines = slice(rows[0] - top, rows[-1] - top + 1, step)
+        # |a - b|^2 without |a|^2, which all candidates of a reference have in common.
+        references = -2 * table[own, reach:, reach : wide - reach : step][lines]
+        references[..., values] = 1
+        references = references.unflatten(1, (blocks, ABREAST))
+        shape = (len(rows), blocks, ABREAST, depth, around, around)
+        distance = table.new_empty(shape)
+        for plane in range(depth):
+            for y in range(around):
+                block = table[plane, y:][lines].unfold(1, span, ABREAST * step)
+                products = (references @ block).flatten(2)
+                distance[..., plane, y, :] = products.unfold(2, around, span + step)
         # The reference itself is always in its group.
-        distance[own, reach, reach] = -1
-        nearest = distance.flatten(0, 2).topk(alike, dim=0, largest=False, sorted=False)
-        line, column = nearest.indices // len(offsets), nearest.indices % len(offsets)
-        first = rows[:, None] + offsets[line % len(offsets)]
-        first = line // len(offsets) * height + first
-        yield (first * width + columns + offsets[column]).flatten(1).T
+        distance[..., own, reach, reach] = -torch.inf
+        distance = distance.reshape(len(rows), blocks * ABREAST, -1)[:, : len(columns)]
+        index = distance.topk(alike, largest=False, sorted=False).indices
+        at_y, at_x = index // around, index % around - reach
+        first = torch.tensor(rows, device=pilot.device)[:, None, None]
+        first = first + at_y // around * height + at_y % around - reach
+        return (first * width + at_x + columns[:, None]).flatten(0, 1)
+
+    distances = depth * blocks * ABREAST * around**2
+    numbers = depth * wide * (values + 1)
+    lines = max((PATCHES // numbers - around) // step, 1) * step
+    for top in range(0, down + 1, lines):
+        rows = range(top, min(top + lines, down + 1), step)
+        table = candidates(top - reach, rows[-1] + reach)
+        groups: list[Tensor] = []
+        # On a CPU that is one row, which needs no copy of the patches.
+        at_once = max(chunk_size(pilot.device) // 8 // distances, 1)
+        parts = [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
+        in_threads(partial(nearest, table, top), parts, groups.append, pilot.device)
+        yield torch.cat(groups)

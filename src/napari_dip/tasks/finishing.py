@@ -38,7 +38,7 @@ ROUNDS = {"two rounds": 2, "three rounds": 3}
 DENSE = {"window": 30, "step": 3}
 """A search that takes three times as long for 0.06 dB."""
 
-SMOOTHED_PHOTONS = 0.85
+SMOOTHED_PHOTONS = 0.65
 """The same for photon noise, whose model is less certain: noise of micrographs that it
 leaves out would be taken for signal."""
 
