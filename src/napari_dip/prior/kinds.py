@@ -52,7 +52,8 @@ def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
     **ranges : tuple of float
         Lowest and highest values of fields, which are finite.
     """
-    kinds = _hints(type(owner))
+    kind: Any = type(owner)  # mypy takes types for no keys
+    kinds = _hints(kind)
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         if isinstance(value, list):
