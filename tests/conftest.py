@@ -79,7 +79,6 @@ def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     For tests that do not judge the image.
     """
 
-    # Made once, and not for every preset: that would take longer than some fits.
     local, whole = Local((8,)), Architecture.uniform(8, 1)
 
     def small(preset: Preset) -> Preset:
