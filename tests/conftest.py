@@ -79,11 +79,12 @@ def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     For tests that do not judge the image.
     """
 
+    local, whole = Local((8,)), Architecture.uniform(8, 1)
+
     def small(preset: Preset) -> Preset:
-        local = isinstance(preset.architecture, Local)
         return replace(
             preset,
-            architecture=Local((8, 8)) if local else Architecture.uniform(8, 2),
+            architecture=local if isinstance(preset.architecture, Local) else whole,
             start_iterations=0,
             coarse_iterations=0,
             finish=(),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -79,10 +80,14 @@ def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
                 yield top
 
 
+# It reads the lists of files of all distributions.
+installed = cache(packages_distributions)
+
+
 def undeclared(modules: Iterable[str], requirements: Iterable[str]) -> set[str]:
     """Return the modules that no required distribution holds."""
     declared = {canonicalize_name(Requirement(r).name) for r in requirements}
-    distributions = packages_distributions()
+    distributions = installed()
     return {
         module
         for module in modules

@@ -12,6 +12,7 @@ from napari_dip.batch.manifest import NAME
 from napari_dip.errors import InputError
 from napari_dip.io import checkpoint, files
 from napari_dip.prior.fit import run_to_end
+from napari_dip.prior.local import Local
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks import windows
@@ -65,7 +66,8 @@ def entries(output):
     return json.loads((output / NAME).read_text())["results"]
 
 
-def test_one_fit_serves_all_files(call, folder, tmp_path, fitted):
+def test_one_fit_serves_all_files(call, folder, tmp_path, fitted, changed_presets):
+    changed_presets(architecture=Local((8, 8)))  # the images are judged here
     output, options = tmp_path / "out", ("--iterations", "20", *SHORT[2:])
     batch = ("batch", "denoise", folder, "-o", output, "--share", *options)
     code, _, err = call(*batch)

@@ -276,12 +276,12 @@ def error(image, truth):
 
 def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     image, truth = blurred
-    found = deconvolve(image, psf, **SHORT | {"iterations": 100})
+    found = deconvolve(image, psf, **SHORT | {"iterations": 50})
     made = plan(image, psf)
     estimate = made.to_units(
         made.problem.first_estimate[made.problem.operator.crop][0].numpy()
     )[0]
-    # Over seeds: 0.47 +- 0.02, and 0.78 +- 0.03.
+    # Two seeds: 0.43 and 0.47, and 0.71 and 0.79.
     assert error(found, truth) < 0.55 * error(image, truth)
     assert error(found, truth) < 0.92 * error(estimate, truth)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_dip.errors import InputError
@@ -51,7 +52,8 @@ def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
     **ranges : tuple of float
         Lowest and highest values of fields, which are finite.
     """
-    kinds = get_type_hints(type(owner))
+    kind: Any = type(owner)  # mypy takes types for no keys
+    kinds = _hints(kind)
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         if isinstance(value, list):
@@ -63,6 +65,12 @@ def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
         if value == math.inf:
             raise InputError(f"{what}: {name} must be finite; got {value!r}")
         check_range(value, low, high, f"{what}: {name}")
+
+
+@cache
+def _hints(owner: type) -> dict[str, Any]:
+    """Return the type hints of a class, which take longer than the checks."""
+    return get_type_hints(owner)
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:

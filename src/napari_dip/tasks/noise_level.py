@@ -87,7 +87,7 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
         level, share = np.median(finest[flat]), 0.5**0.5
     else:
         level, share = np.quantile(finest, FLATTEST), FLATTEST
-    white = float(level * count / scipy.stats.chi2.ppf(share, count))
+    white = float(level * count / (2 * scipy.special.gammaincinv(count / 2, share)))
     return white if white < TEXTURED**2 * variance else variance
 
 
