@@ -194,3 +194,10 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
     twice = [tmp_path / "d.tif", tmp_path / "c1.ome.tif", tmp_path / "c0.ome.tif"]
     names = [item.name for item in find("image", twice, {}, out)]
     assert names == ["d.tif", "c1.ome.tif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("a.svs", "a.tif"), ("a.ome.btf", "a.ome.tif")]
+)
+def test_results_of_tiffs_of_microscopes(name, result):
+    assert result_name(name) == result

@@ -173,11 +173,14 @@ def _other(
 def result_name(name: str, suffix: str = "") -> str:
     """Return the name of the result of a file, with a suffix before its ending.
 
-    A JPEG becomes a PNG, and the name of an OME-Zarr gets an ending if it has none.
+    A JPEG becomes a PNG, a TIFF of a microscope a .tif, and the name of an OME-Zarr
+    gets an ending if it has none.
     """
     stem, ending = _split(name)
     if ending.lower() in (".jpg", ".jpeg"):
         ending = ".png"
+    elif ending and ending.lower() not in files.OUTPUTS:
+        ending = ".tif"
     return stem + suffix + (ending or files.FOLDERS[0])
 
 
