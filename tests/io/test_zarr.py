@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import json
 import pickle
+import re
 
 import dask.array
 import numpy as np
@@ -472,8 +473,8 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
             "a.zarr is damaged: it speaks of an array 'nonesuch'",
         ),
         ({"labels": ["cells"]}, r"holds labels; name one in it, such as .*cells"),
-        (multiscales(axes_of("yx"), datasets="0"), "cannot be read"),
-        (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "input_value=3"),
+        (multiscales(axes_of("yx"), datasets="0"), "datasets must be a list"),
+        (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "axes must be .*: 3"),
     ],
 )
 @pytest.mark.parametrize("version", VERSIONS)
@@ -711,3 +712,54 @@ def test_channels_without_names_get_none(tmp_path, rng, form):
         .joinpath(".zattrs" if form.endswith("4") else "zarr.json")
         .read_text()
     )
+
+
+AXES = ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"ome": None}, "ome must be a mapping; got null"),
+        ({"multiscales": "x"}, 'multiscales must be a list; got "x"'),
+        ({"multiscales": [None]}, "multiscales must be a list"),
+        ({"multiscales": [{}]}, "datasets must be a list of arrays with a path"),
+        ({"multiscales": [{"datasets": "0"}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{}]}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{"path": 5}]}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{"path": "../0"}]}]}, "datasets must be"),
+        (
+            {"multiscales": [{"datasets": [{"path": "0"}], "axes": [{}, {}]}]},
+            "axes must be a list of names",
+        ),
+        ({"plate": {"wells": [{}]}}, "wells of a plate must be a list with paths"),
+        ({"plate": [1]}, "wells of a plate must be a list with paths"),
+    ],
+)
+def test_metadata_that_are_not_those_of_ome_zarr(tmp_path, attributes, says):
+    path = tmp_path / "a.zarr"
+    group = library.create_group(path, zarr_format=2)
+    group.create_array("0", data=np.zeros((16, 16)))
+    group.attrs.put(attributes)
+    with pytest.raises(FileError, match=re.escape(says)) as error:
+        files.read(path)
+    assert str(error.value).startswith("a.zarr has metadata that are not")
+
+
+@pytest.mark.parametrize(
+    ("transformations", "says"),
+    [
+        ([{"type": "scale", "scale": [1, 1, 1]}], "a scale must be 2 numbers"),
+        ([{"type": "scale", "scale": ["a", "b"]}], "a scale must be 2 numbers"),
+        ([{"type": "scale", "scale": 2}], "a scale must be 2 numbers"),
+        ({"type": "scale"}, "coordinateTransformations must be a list"),
+    ],
+)
+def test_scale_that_is_not_that_of_ome_zarr(tmp_path, transformations, says):
+    path = tmp_path / "a.zarr"
+    group = library.create_group(path, zarr_format=2)
+    group.create_array("0", data=np.zeros((16, 16)))
+    dataset = {"path": "0", "coordinateTransformations": transformations}
+    group.attrs.put({"multiscales": [{"axes": AXES, "datasets": [dataset]}]})
+    with pytest.raises(FileError, match=says):
+        files.read(path)

@@ -231,14 +231,14 @@ def _fields(node: Any) -> Iterator[str]:
 
 def _listed(node: Any, kind: str, key: str) -> Iterator[str]:
     """Yield the paths that the metadata of a plate or well list and that are there."""
-    entries = (ngff.metadata_of(node).get(kind) or {}).get(key) or []
+    entries = ngff.listed(node, kind, key)
     if len(entries) > _LISTED:
         raise FileError(
             f"{node.store.root.name} lists {len(entries)} {key} of a {kind}; at most "
             f"{_LISTED} are looked for"
         )
     # Each once, however often it is listed.
-    for path in dict.fromkeys(str(entry["path"]) for entry in entries):
+    for path in dict.fromkeys(entries):
         if path in node:
             yield path
 
