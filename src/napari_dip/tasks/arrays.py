@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,11 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must be a dense array; got a sparse one, {type(value).__name__}: "
             f"its toarray() makes it dense"
         )
+    if isinstance(value, str | os.PathLike):
+        raise InputError(
+            f"{name} must be an array, not a file; read it first, for example by "
+            f"napari_dip.io.files.read(path).data; got {os.fspath(value)!r}"
+        )
     if _is_lazy(value):
         array: Any = LazyArray(value, name)
     else:
@@ -96,7 +102,9 @@ def as_array(value: Any, name: str) -> Any:
         raise InputError(
             f"{name} must have a shape that is known; got {tuple(array.shape)}"
         )
-    if 0 in array.shape or array.ndim == 0:
+    if array.ndim == 0:
+        raise InputError(f"{name} must be an array of two axes or more; got {array}")
+    if 0 in array.shape:
         raise InputError(
             f"{name} must not be empty; got an array of shape {tuple(array.shape)}"
         )
