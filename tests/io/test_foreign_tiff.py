@@ -254,6 +254,23 @@ def test_channels_without_stated_kind_stay_channels(tmp_path):
     np.testing.assert_array_equal(image.data, samples)
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_five_samples_are_channels_and_no_colour(tmp_path, planar):
+    samples = np.stack([GRAY + i for i in range(5)], -1 if planar == "contig" else 0)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        samples,
+        photometric="rgb",
+        planarconfig=planar,
+        extrasamples=["unspecified"] * 2,
+    )
+    image = check_header(tmp_path / "a.tif")
+    wanted = samples if planar == "contig" else np.moveaxis(samples, 0, -1)
+    np.testing.assert_array_equal(image.data, wanted)
+    assert image.alpha is None
+    assert "all were read as channels" in image.header.notes[0]
+
+
 def upright(data, orientation):
     """Turn pixels by the definition of the tag: where row 0 and column 0 are."""
     flips = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}.get(orientation, "")
