@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FileError, InputError
 from napari_dip.tasks.arrays import (
     Layout,
     as_array,
@@ -286,3 +286,14 @@ def test_file_in_place_of_an_array(path):
 def test_number_in_place_of_an_array(value):
     with pytest.raises(InputError, match=f"an array of two axes or more; got {value}"):
         as_array(value, "image")
+
+
+def test_error_of_a_file_that_is_read_by_regions_is_its_own():
+    class Regions:
+        shape, ndim, dtype = (16, 16), 2, np.dtype("f4")
+
+        def __getitem__(self, index):
+            raise FileError("a.tif is damaged")
+
+    with pytest.raises(FileError, match=r"^a\.tif is damaged$"):
+        as_array(Regions(), "image")[...]

@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
 
 Float = NDArray[np.float32]
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
@@ -62,6 +62,8 @@ def _read(get: Callable[[], Any], name: str) -> NDArray[Any]:
     """Return what a function gives as an array of NumPy."""
     try:
         return np.asarray(get())
+    except DipError:
+        raise  # of a file that is read by regions
     except Exception as error:  # whatever another library raises
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
