@@ -763,3 +763,24 @@ def test_scale_that_is_not_that_of_ome_zarr(tmp_path, transformations, says):
     group.attrs.put({"multiscales": [{"axes": AXES, "datasets": [dataset]}]})
     with pytest.raises(FileError, match=says):
         files.read(path)
+
+
+@pytest.mark.parametrize("listed", [["b", "a"], ["b", "nonesuch"], [], None])
+def test_images_side_by_side_are_those_that_are_listed(tmp_path, rng, listed):
+    path = tmp_path / "many.zarr"
+    library.create_group(path, zarr_format=2).attrs.put({"bioformats2raw.layout": 3})
+    told = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}]}]}
+    for name, side in (("a", 16), ("b", 20)):
+        store(path / name, numbers(rng, (side, side)), told, "0.4")
+    if listed is not None:
+        group = library.create_group(path / "OME", zarr_format=2)
+        group.attrs.put({"series": listed})
+    there = [name for name in listed or () if name in "ab"]
+    assert [image for image, _ in files.images_in(path)] == [path / n for n in there]
+    if not there:
+        with pytest.raises(FileError, match=r"many\.zarr says that it holds images"):
+            files.read(path)
+        return
+    image = files.read(path)
+    assert image.data.shape == (20, 20)
+    assert bool(image.header.notes) == (len(there) > 1)
