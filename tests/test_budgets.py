@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_dip import noise_impedance
+from napari_dip import machine, noise_impedance
 from napari_dip.batch.manifest import NAME
 from napari_dip.errors import InputError
 from napari_dip.io import files
@@ -54,7 +54,7 @@ WAYS = pytest.mark.parametrize("way", ["command", "replay", "batch"])
     ("name", "value", "says"),
     [
         ("ITERATIONS", "2", "iterations must be 2 or fewer in one fit; got"),
-        ("MEMORY", "64K", "0.0 GiB are free"),
+        ("MEMORY", "64K", "64.0 KiB are free"),
         ("SECONDS", "soon", "NAPARI_DIP_MAX_SECONDS must be a positive number"),
     ],
 )
@@ -123,3 +123,11 @@ def test_the_four_fits_of_the_impedance_share_the_time(monkeypatch):
     monkeypatch.setenv("NAPARI_DIP_MAX_ITERATIONS", "8")
     with pytest.raises(InputError, match="8 or fewer in one fit; got 9"):
         noise_impedance(image, iterations=9, architecture=network)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(30, "30 bytes"), (3e3, "2.9 KiB"), (5e7, "47.7 MiB"), (3e8, "0.3 GiB")],
+)
+def test_sizes_of_memory_are_told_in_units_that_show_them(count, text):
+    assert machine.gibibytes(count) == text

@@ -1076,3 +1076,42 @@ def test_psf_of_a_plane_on_the_grid_of_a_stack(call, tmp_path):
     output = tmp_path / "b.ome.zarr"
     code, _, err = call("deconvolve", image, "--psf", psf, "-o", output, *SHORT)
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("denoise", "", "-o", "a.tif"), "an input must be a file; got an empty name"),
+        (("batch", "denoise", "", "-o", "a"), "an input must be a file"),
+        (("info", ""), "an input must be a file"),
+        (("inpaint", "a.tif", "--mask", "", "-o", "b.tif"), "mask must be a file"),
+        (("denoise", "a.tif", "--weights=", "-o", "b.tif"), "weights must be a file"),
+        (("psf", "microscope", "--like", " ", "-o", "b.tif"), "like must be a file"),
+    ],
+)
+def test_input_without_a_name(call, monkeypatch, tmp_path, command, says):
+    # An empty name, as of a variable that is not set, would be the current folder.
+    monkeypatch.chdir(tmp_path)
+    refused(call(*command), 2, says)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "kind"), [("*.tif", "a pattern"), (".", "a folder")])
+def test_many_files_are_for_the_command_batch(call, noisy, monkeypatch, name, kind):
+    monkeypatch.chdir(noisy.parent)
+    result = call("denoise", name, "-o", "clean.tif", *SHORT)
+    refused(result, 2, f"got {name}, {kind}")
+    assert "'napari-dip batch denoise' takes folders and patterns" in result[2]
+
+
+@pytest.mark.parametrize("count", ["1.5", "", "many", "-1", "100000"])
+def test_number_of_workers(call, noisy, tmp_path, count):
+    output = tmp_path / "out.tif"
+    result = call("denoise", noisy, "-o", output, "--workers", count)
+    refused(result, 2, "workers must be an integer from 1 to ")
+
+
+def test_two_inputs_with_one_result_are_named(call, noisy, tmp_path):
+    other = tmp_path / "other" / noisy.name
+    says = f"two inputs, {noisy} and {other}, have a result of the same name"
+    refused(call("denoise", noisy, other, "-o", tmp_path / "out"), 2, says)

@@ -148,7 +148,7 @@ def deep_json(folder):
 
 
 def another_format(folder):
-    (folder / "a.tif").write_bytes(png_of(20))
+    (folder / "a.tif").write_bytes(b"%PDF-1.7\n" + png_of(20))
 
 
 def link_to_itself(folder):

@@ -100,8 +100,11 @@ def _free_memory() -> int | None:
 
 
 def gibibytes(count: float) -> str:
-    """Return a number of bytes as text."""
-    return f"{count / 2**30:.1f} GiB"
+    """Return a number of bytes as text, in GiB if it is not much less than one."""
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= size / 10:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 SPINS = "GOMP_SPINCOUNT"

@@ -1,5 +1,7 @@
 """Which images a batch is of, and the names of their results."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -194,3 +196,27 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
     twice = [tmp_path / "d.tif", tmp_path / "c1.ome.tif", tmp_path / "c0.ome.tif"]
     names = [item.name for item in find("image", twice, {}, out)]
     assert names == ["d.tif", "c1.ome.tif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("a.svs", "a.tif"), ("a.ome.btf", "a.ome.tif")]
+)
+def test_results_of_tiffs_of_microscopes(name, result):
+    assert result_name(name) == result
+
+
+def test_pattern_does_not_follow_links_in_a_circle(tmp_path, write):
+    write(tmp_path / "in" / "deep" / "a.tif")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "b.tif").symlink_to(tmp_path / "in" / "deep" / "a.tif")
+    found = names(tmp_path, tmp_path / "in" / "**" / "*.tif")
+    assert set(found) == {"b.tif", "deep/a.tif"}
+    found = names(tmp_path, tmp_path / "in" / "*" / "*.tif")
+    assert set(found) == {"deep/a.tif", "loop/b.tif"}
+
+
+def test_files_whose_results_have_one_name_are_named(tmp_path, write):
+    write(tmp_path / "in" / "a.png", dtype=np.uint8)
+    shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "a.jpg")
+    with pytest.raises(InputError, match=r"two inputs, .*a\.jpg and .*a\.png, have"):
+        names(tmp_path, tmp_path / "in")

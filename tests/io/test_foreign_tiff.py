@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from napari_dip.errors import FileError
-from napari_dip.io import files
+from napari_dip.io import files, tiff_metadata
 from napari_dip.io.image import Header, Image
 
 Y, X = np.mgrid[:40, :48]
@@ -251,6 +252,23 @@ def test_channels_without_stated_kind_stay_channels(tmp_path):
     )
     image = check_header(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, samples)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_five_samples_are_channels_and_no_colour(tmp_path, planar):
+    samples = np.stack([GRAY + i for i in range(5)], -1 if planar == "contig" else 0)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        samples,
+        photometric="rgb",
+        planarconfig=planar,
+        extrasamples=["unspecified"] * 2,
+    )
+    image = check_header(tmp_path / "a.tif")
+    wanted = samples if planar == "contig" else np.moveaxis(samples, 0, -1)
+    np.testing.assert_array_equal(image.data, wanted)
+    assert image.alpha is None
+    assert "all were read as channels" in image.header.notes[0]
 
 
 def upright(data, orientation):
@@ -700,3 +718,79 @@ def test_a_first_page_that_belongs_to_another_one(tmp_path, kind):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         tif.write(small, subfiletype=kind, metadata=None)
     np.testing.assert_array_equal(files.read(tmp_path / "a.tif").data, small)
+
+
+# -- other names, and files of microscopes ------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".btf", ".ome.tf8", ".QPTIFF", ""])
+def test_tiff_by_another_name(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, bigtiff=True)
+    (tmp_path / "a.tif").rename(path)
+    np.testing.assert_array_equal(check_header(path).data, GRAY)
+    assert files.images_in(path) == [(path, None)]
+
+
+@pytest.mark.parametrize("kind", ["tif", "png", "jpg"])
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg"])
+def test_ending_of_another_format(tmp_path, kind, ending):
+    Pillow.fromarray(GRAY).save(tmp_path / f"own.{kind}")
+    path = (tmp_path / f"own.{kind}").rename(tmp_path / f"a.{ending}")
+    image = check_header(path)
+    np.testing.assert_allclose(image.data.astype(int), GRAY, atol=6)
+    assert image.header.format == {"tif": "TIFF", "jpg": "JPEG"}.get(kind, "PNG")
+
+
+@pytest.mark.parametrize("ending", ["dng", "nef", "gz"])
+def test_tiff_of_an_unknown_ending_is_not_read(tmp_path, ending):
+    # The first image in a raw file of a camera is a small preview.
+    tifffile.imwrite(tmp_path / f"a.{ending}", GRAY)
+    with pytest.raises(FileError, match="has a format that is not read"):
+        files.read(tmp_path / f"a.{ending}")
+
+
+def test_steps_of_zeiss(tmp_path):
+    facts = np.zeros((), tifffile.TIFF.CZ_LSMINFO)
+    facts["MagicNumber"] = 0x0400494C
+    facts["StructureSize"] = facts.nbytes
+    for axis, count in {"X": 48, "Y": 40, "Z": 3, "Channels": 1, "Time": 1}.items():
+        facts[f"Dimension{axis}"] = count
+    for axis, step in {"X": 1e-7, "Y": 2e-7, "Z": 5e-7}.items():
+        facts[f"VoxelSize{axis}"] = step
+    tag = (34412, "B", facts.nbytes, facts.tobytes(), True)
+    with tifffile.TiffWriter(tmp_path / "a.lsm", byteorder="<") as tif:
+        for i, plane in enumerate(STACK):
+            tif.write(plane, extratags=[] if i else [tag], metadata=None)
+            tif.write(plane[::2, ::2], subfiletype=1, metadata=None)
+    image = check_header(tmp_path / "a.lsm")
+    np.testing.assert_array_equal(np.squeeze(image.data), STACK)
+    known = dict(zip(image.header.axes, image.header.scale, strict=True))
+    assert (known["Z"], known["Y"], known["X"]) == (0.5, 0.2, 0.1)
+    assert image.header.units[-1] == "µm"
+    assert not image.header.notes
+
+
+@pytest.mark.parametrize("depths", [[0.5, 0.5], [0.5, 0.7]])
+def test_steps_of_metamorph(depths):
+    said = {"XCalibration": 0.1, "YCalibration": 0.2, "CalibrationUnits": "um"}
+    said["ZDistance"] = np.array(depths)
+    tif = SimpleNamespace(lsm_metadata=None, stk_metadata=said)
+    header = Header("TIFF", (2, 40, 48), np.dtype("u2"), "ZYX")
+    header = tiff_metadata.from_microscope(header, tif)
+    step = depths[0] if depths[0] == depths[1] else None
+    assert header.scale == (step, 0.2, 0.1)
+    assert header.units == ("µm" if step else None, "µm", "µm")
+
+
+def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
+    said = {"description": "Aperio Image|MPP = 0.25", "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.svs") as tif:
+        tif.write(COLOURS, tile=(16, 16), photometric="rgb", **said)
+        tif.write(COLOURS[::4, ::4], photometric="rgb", metadata=None)
+        tif.write(COLOURS[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    image = check_header(tmp_path / "a.svs")
+    np.testing.assert_array_equal(image.data, COLOURS)
+    assert image.header.scale == (0.25, 0.25, None)
+    assert image.header.units == ("µm", "µm", None)
+    assert files.images_in(tmp_path / "a.svs") == [(tmp_path / "a.svs", None)]

@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import json
 import pickle
+import re
 
 import dask.array
 import numpy as np
@@ -472,8 +473,8 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
             "a.zarr is damaged: it speaks of an array 'nonesuch'",
         ),
         ({"labels": ["cells"]}, r"holds labels; name one in it, such as .*cells"),
-        (multiscales(axes_of("yx"), datasets="0"), "cannot be read"),
-        (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "input_value=3"),
+        (multiscales(axes_of("yx"), datasets="0"), "datasets must be a list"),
+        (multiscales([{"name": "y", "type": 3}, {"name": "x"}]), "axes must be .*: 3"),
     ],
 )
 @pytest.mark.parametrize("version", VERSIONS)
@@ -555,7 +556,7 @@ def test_size_is_checked_before_the_pixels(tmp_path, rng, monkeypatch):
     files.write(tmp_path / "a.zarr", numbers(rng, (200, 200)))
     monkeypatch.setattr(limits, "free_memory", lambda: 100_000)
     monkeypatch.setattr(library.Array, "__getitem__", None)
-    with pytest.raises(FileError, match="GiB are free"):
+    with pytest.raises(FileError, match=r"[0-9] KiB are free"):
         files.read(tmp_path / "a.zarr")
 
 
@@ -711,3 +712,75 @@ def test_channels_without_names_get_none(tmp_path, rng, form):
         .joinpath(".zattrs" if form.endswith("4") else "zarr.json")
         .read_text()
     )
+
+
+AXES = ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"ome": None}, "ome must be a mapping; got null"),
+        ({"multiscales": "x"}, 'multiscales must be a list; got "x"'),
+        ({"multiscales": [None]}, "multiscales must be a list"),
+        ({"multiscales": [{}]}, "datasets must be a list of arrays with a path"),
+        ({"multiscales": [{"datasets": "0"}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{}]}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{"path": 5}]}]}, "datasets must be a list"),
+        ({"multiscales": [{"datasets": [{"path": "../0"}]}]}, "datasets must be"),
+        (
+            {"multiscales": [{"datasets": [{"path": "0"}], "axes": [{}, {}]}]},
+            "axes must be a list of names",
+        ),
+        ({"plate": {"wells": [{}]}}, "wells of a plate must be a list with paths"),
+        ({"plate": [1]}, "wells of a plate must be a list with paths"),
+    ],
+)
+def test_metadata_that_are_not_those_of_ome_zarr(tmp_path, attributes, says):
+    path = tmp_path / "a.zarr"
+    group = library.create_group(path, zarr_format=2)
+    group.create_array("0", data=np.zeros((16, 16)))
+    group.attrs.put(attributes)
+    with pytest.raises(FileError, match=re.escape(says)) as error:
+        files.read(path)
+    assert str(error.value).startswith("a.zarr has metadata that are not")
+
+
+@pytest.mark.parametrize(
+    ("transformations", "says"),
+    [
+        ([{"type": "scale", "scale": [1, 1, 1]}], "a scale must be 2 numbers"),
+        ([{"type": "scale", "scale": ["a", "b"]}], "a scale must be 2 numbers"),
+        ([{"type": "scale", "scale": 2}], "a scale must be 2 numbers"),
+        ({"type": "scale"}, "coordinateTransformations must be a list"),
+    ],
+)
+def test_scale_that_is_not_that_of_ome_zarr(tmp_path, transformations, says):
+    path = tmp_path / "a.zarr"
+    group = library.create_group(path, zarr_format=2)
+    group.create_array("0", data=np.zeros((16, 16)))
+    dataset = {"path": "0", "coordinateTransformations": transformations}
+    group.attrs.put({"multiscales": [{"axes": AXES, "datasets": [dataset]}]})
+    with pytest.raises(FileError, match=says):
+        files.read(path)
+
+
+@pytest.mark.parametrize("listed", [["b", "a"], ["b", "nonesuch"], [], None])
+def test_images_side_by_side_are_those_that_are_listed(tmp_path, rng, listed):
+    path = tmp_path / "many.zarr"
+    library.create_group(path, zarr_format=2).attrs.put({"bioformats2raw.layout": 3})
+    told = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}]}]}
+    for name, side in (("a", 16), ("b", 20)):
+        store(path / name, numbers(rng, (side, side)), told, "0.4")
+    if listed is not None:
+        group = library.create_group(path / "OME", zarr_format=2)
+        group.attrs.put({"series": listed})
+    there = [name for name in listed or () if name in "ab"]
+    assert [image for image, _ in files.images_in(path)] == [path / n for n in there]
+    if not there:
+        with pytest.raises(FileError, match=r"many\.zarr says that it holds images"):
+            files.read(path)
+        return
+    image = files.read(path)
+    assert image.data.shape == (20, 20)
+    assert bool(image.header.notes) == (len(there) > 1)

@@ -297,7 +297,7 @@ def test_advice_names_a_size_that_fits(ndim, side):
 
 def test_advice_names_no_size_where_none_fits():
     text = Estimate(2**30, 2**20).advice(256**2, 2)
-    assert text == "the fit needs about 1.0 GiB and 0.0 GiB are free"
+    assert text == "the fit needs about 1.0 GiB and 1.0 MiB are free"
 
 
 def test_advice_where_nothing_is_known_names_no_size():

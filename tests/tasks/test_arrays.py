@@ -1,12 +1,14 @@
 """Arrays of every layout, there and back."""
 
+from pathlib import Path
+
 import dask.array
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FileError, InputError
 from napari_dip.tasks.arrays import (
     Layout,
     as_array,
@@ -196,8 +198,8 @@ def test_integers_that_float64_cannot_hold_are_refused(dtype):
         as_array(masked, "image")
 
 
-@pytest.mark.parametrize("value", [np.zeros((0, 16)), [], 3.0], ids=repr)
-def test_empty_arrays_and_scalars_are_refused(value):
+@pytest.mark.parametrize("value", [np.zeros((0, 16)), []], ids=repr)
+def test_empty_arrays_are_refused(value):
     with pytest.raises(InputError, match="image must not be empty; got an array of"):
         as_array(value, "image")
 
@@ -271,3 +273,27 @@ def test_cast_to_bool_and_floats():
 def test_axes_of_one_element(shape, like, expected):
     assert without_single_axes(np.zeros(shape), like).shape == expected
     assert without_single_axes(dask.array.zeros(shape), like).shape == expected
+
+
+@pytest.mark.parametrize("path", ["a.tif", Path("a.tif")])
+def test_file_in_place_of_an_array(path):
+    says = r"image must be an array, not a file; read it first.*got 'a\.tif'"
+    with pytest.raises(InputError, match=says):
+        as_array(path, "image")
+
+
+@pytest.mark.parametrize("value", [5, 3.0])
+def test_number_in_place_of_an_array(value):
+    with pytest.raises(InputError, match=f"an array of two axes or more; got {value}"):
+        as_array(value, "image")
+
+
+def test_error_of_a_file_that_is_read_by_regions_is_its_own():
+    class Regions:
+        shape, ndim, dtype = (16, 16), 2, np.dtype("f4")
+
+        def __getitem__(self, index):
+            raise FileError("a.tif is damaged")
+
+    with pytest.raises(FileError, match=r"^a\.tif is damaged$"):
+        as_array(Regions(), "image")[...]

@@ -187,6 +187,10 @@ REFUSED = {
         (A, np.stack([A] * 16), M, {"spatial_dims": 3}),
         "background must be one image",
     ),
+    "gray in front of colours": (
+        (A, np.stack([A] * 3, -1), M, {"channel_axis": 2}),
+        r"foreground must .* as many channels as the background \(3\); got",
+    ),
     "other channels": ((np.stack([A] * 3, -1), A, M, {}), "as many channels"),
     "NaN in front": ((A + np.nan, A, M, {}), "foreground must be finite"),
     "outliers in front": (

@@ -358,6 +358,8 @@ def test_noise_chooses_the_term(plan, random):
     assert plan(counts, psf, noise="gaussian").details["gain"] == 0
     known = plan(counts, psf, noise="gaussian", sigma=4)
     assert known.details["sigma"] == pytest.approx(4)
+    (warning,) = plan(counts, psf, sigma=4000).warnings
+    assert "sigma is 4000, but the standard deviation of the image is only" in warning
 
 
 def test_total_variation_is_part_of_the_loss(plan, blurred, psf):

@@ -300,6 +300,18 @@ def test_sigma_is_reported_in_the_units_of_the_image(plan, random):
     assert plan(flat, sigma=31.0).details["sigma"] == pytest.approx(31)
 
 
+def test_sigma_beyond_the_image_is_taken_for_a_mistake_in_its_units(random, caplog):
+    flat = 0.5 + random.normal(0, 0.1, (32, 32))
+    image = denoise(flat, sigma=25, iterations=20)
+    assert "sigma is 25, but the standard deviation of the image is" in caplog.text
+    assert image.mean() == pytest.approx(flat.mean(), abs=0.02)
+    assert flat.min() < image.min() < image.max() < flat.max()
+
+
+def test_sigma_of_pure_noise_is_no_mistake(plan, random):
+    assert not plan(random.normal(0, 25, (64, 64)), sigma=31.0).warnings
+
+
 # -- does it denoise? -------------------------------------------------------------
 
 

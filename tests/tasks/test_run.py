@@ -508,7 +508,7 @@ def test_a_budget_of_iterations_refuses(stack, monkeypatch):
 
 def test_a_budget_of_memory_refuses(stack, monkeypatch):
     monkeypatch.setenv("NAPARI_DIP_MAX_MEMORY", "1M")
-    with pytest.raises(OutOfMemory, match=r"0\.0 GiB are free"):
+    with pytest.raises(OutOfMemory, match=r"1\.0 MiB are free"):
         denoise(np.tile(stack, (8, 8)), **SHORT)
 
 

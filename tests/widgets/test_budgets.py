@@ -80,7 +80,7 @@ def test_too_little_memory_is_told_before_and_at_run(
     _, widget = open_widget(noisy)
     assert "(1 MiB free). That is too much" in ask(widget)
     finish(widget)
-    assert "0.0 GiB are free" in widget.panel.progress.text()
+    assert "1.0 MiB are free" in widget.panel.progress.text()
 
 
 def test_a_stack_ends_when_the_time_is_up_as_if_it_was_stopped(

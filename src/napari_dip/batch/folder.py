@@ -85,8 +85,10 @@ def find(
             spread.add(parts)
             for item in _items(first, path, path.relative_to(base), others):
                 if item.name in items and items[item.name] != item:
+                    earlier = items[item.name].sources[first]
                     raise InputError(
-                        f"two inputs have a result of the same name, {item.name!r}"
+                        f"two inputs, {earlier} and {path}, have a result of the same "
+                        f"name, {item.name!r}; restore one of them into another folder"
                     )
                 items[item.name] = item
     return list(items.values())
@@ -105,8 +107,20 @@ def _files(given: Path, recursive: bool) -> tuple[Path, list[Path]]:
     if not glob.has_magic(str(given)):
         raise InputError(f"{given} is no file, folder or pattern of existing files")
     plain = itertools.takewhile(lambda part: not glob.has_magic(part), given.parts)
+    base, deep = Path(*plain), "**" in given.parts
     paths = map(Path, glob.glob(str(given), recursive=True))
-    return Path(*plain), sorted(path for path in paths if _is_image(path))
+    return base, sorted(
+        path
+        for path in paths
+        # Where ** follows links, those in a circle are followed 40 times.
+        if _is_image(path) and not (deep and _by_links(path, base))
+    )
+
+
+def _by_links(path: Path, base: Path) -> bool:
+    """Return whether a folder between a folder and a file in it is a link."""
+    folders = path.relative_to(base).parents
+    return any((base / folder).is_symlink() for folder in list(folders)[:-1])
 
 
 def _is_image(path: Path) -> bool:
@@ -173,11 +187,14 @@ def _other(
 def result_name(name: str, suffix: str = "") -> str:
     """Return the name of the result of a file, with a suffix before its ending.
 
-    A JPEG becomes a PNG, and the name of an OME-Zarr gets an ending if it has none.
+    A JPEG becomes a PNG, a TIFF of a microscope a .tif, and the name of an OME-Zarr
+    gets an ending if it has none.
     """
     stem, ending = _split(name)
     if ending.lower() in (".jpg", ".jpeg"):
         ending = ".png"
+    elif ending and ending.lower() not in files.OUTPUTS:
+        ending = ".tif"
     return stem + suffix + (ending or files.FOLDERS[0])
 
 

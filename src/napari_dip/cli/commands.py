@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +156,8 @@ def _runs(
     values = values_of(task.recipe, given)
     recipe = task.recipe(**values)
     targets, sets = [results.output], [paths]
+    for path in inputs:
+        _refuse_many(task, path)
     if task.files:
         targets = targets_of(inputs, results.output)
         sets = [{task.files[0]: path, **paths} for path in inputs]
@@ -194,6 +197,19 @@ def _runs(
         )
         for sources, target, place in zip(sets, targets, deviations, strict=True)
     ]
+
+
+def _refuse_many(task: Task, path: Path) -> None:
+    """Raise for what stands for many files, which are for the command batch."""
+    from napari_dip.io.atomic import is_zarr
+
+    pattern = "*" in path.name and not os.path.exists(path)
+    if pattern or (os.path.isdir(path) and not is_zarr(path)):
+        kind = "a pattern that no file is named like" if pattern else "a folder"
+        raise InputError(
+            f"an input must be a file or an OME-Zarr; got {path}, {kind}; the command "
+            f"'napari-dip batch {task.command}' takes folders and patterns"
+        )
 
 
 def replay(

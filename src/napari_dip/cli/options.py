@@ -64,6 +64,8 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
     """
     local = []
     for before, text in itertools.pairwise(["", *arguments]):
+        if not text.strip() and before and _takes_none(before):
+            raise InputError("an input must be a file; got an empty name")
         if home := _HOME.fullmatch(text):
             text = (home[1] or "") + os.path.expanduser(home[2])
         found = _ADDRESS.fullmatch(text)
@@ -81,21 +83,35 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
     return local
 
 
-def output_path(_: Any, tokens: Sequence[Token]) -> Path:
-    """Return the output, unless it is a mistake such as a variable that is not set."""
-    text, name = tokens[0].value, (tokens[0].keyword or "").lstrip("-")
-    if len(name) < 2:
-        name = "output"  # -o
+def _named(tokens: Sequence[Token]) -> str:
+    """Return the name of the option that was given."""
+    name = (tokens[0].keyword or "").lstrip("-")
+    return name if len(name) > 1 else "output"  # -o
+
+
+def _takes_none(argument: str) -> bool:
+    """Return whether the argument after this one is no value of an option."""
+    return not argument.startswith("-") or "=" in argument
+
+
+def input_path(_: Any, tokens: Sequence[Token]) -> Path:
+    """Return the path of an option, unless it is a variable that is not set, say."""
+    text, name = tokens[0].value, _named(tokens)
     if not text.strip():
         raise InputError(f"{name} must be a file or a folder; got an empty name")
-    path = Path(text)
+    return Path(text)
+
+
+def output_path(_: Any, tokens: Sequence[Token]) -> Path:
+    """Return the output, unless it is a mistake such as a name that is too long."""
+    path, name = input_path(_, tokens), _named(tokens)
     try:
         path.exists()
     except OSError as error:
         raise InputError(f"{name} cannot be written: {error.strerror}") from error
     place = os.path.realpath(path)
     if place == os.path.dirname(place):
-        raise InputError(f"{name} must not be the root folder; got {text}")
+        raise InputError(f"{name} must not be the root folder; got {path}")
     return path
 
 
@@ -155,10 +171,24 @@ class FolderResults(Results):
 
 
 MACHINES = Group("Processes and machines", sort_key=1)
+
+
+def _count(_: Any, tokens: Sequence[Token]) -> int:
+    """Return a number of processes, which a machine can have."""
+    most, value = max(8, 2 * (os.cpu_count() or 1)), _number(tokens[0].value)
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise InputError(
+            f"workers must be an integer from 1 to {most} on this machine; got "
+            f"{value!r}"
+        )
+    return value
+
+
 Workers = Annotated[
     int | None,
     Option(
         group=MACHINES,
+        converter=_count,
         show_default=False,
         help="Number of processes on this machine, each with one thread.",
     ),
@@ -178,6 +208,7 @@ Weights = Annotated[
     Path | None,
     Option(
         group=_KEPT,
+        converter=input_path,
         show_default=False,
         help="File of weights to begin from, as --save-weights writes it; or of "
         "networks to restore with, as batch --share writes it.",
@@ -307,7 +338,8 @@ def inputs_of(task: Task, folders: str = "") -> list[inspect.Parameter]:
     parameters = []
     for name, kind in kinds.items():
         text = task.arrays[name] + (folders if kind is Path else "")
-        option = Option(group=FILES, help=text)
+        converter = input_path if kind is Path else None
+        option = Option(group=FILES, help=text, converter=converter)
         parameters.append(keyword(name, Annotated[kind, option]))
     return parameters
 
@@ -379,11 +411,16 @@ def targets_of(
         if len(inputs) == 1:
             files.output_format(output)  # raises: a file without an ending
         raise InputError(f"{name} must be a folder for several inputs; got {output}")
-    targets = [output / result_name(source.name) for source in inputs]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise InputError(f"two inputs have a result of the same name, {target}")
-    return targets
+    targets: dict[Path, Path] = {}
+    for source in inputs:
+        target = output / result_name(source.name)
+        if target in targets:
+            raise InputError(
+                f"two inputs, {targets[target]} and {source}, have a result of the "
+                f"same name, {target}"
+            )
+        targets[target] = source
+    return list(targets)
 
 
 def check_uncertainty(task: Task, recipe: Recipe) -> None:

@@ -17,6 +17,7 @@ from napari_dip.cli.options import (
     Results,
     check_target,
     command_of,
+    input_path,
     values_of,
 )
 from napari_dip.cli.report import save_and_report
@@ -57,6 +58,7 @@ def microscope(
         Option(
             group=FILES,
             show_default=False,
+            converter=input_path,
             help="The image to deconvolve: its pixel size, z step and number of slices "
             "are taken where they are not given.",
         ),

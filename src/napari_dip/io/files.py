@@ -28,13 +28,23 @@ from napari_dip.io.provenance import dumps
 from napari_dip.io.regions import Box, Levels, Target
 from napari_dip.machine import free_memory
 
+_TIFFS = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff")
+"""Endings of TIFFs: what follows the first two are BigTIFFs, and microscopes' own."""
+
 _READERS = {
-    ".tif": tiff,
-    ".tiff": tiff,
-    ".png": raster,
-    ".jpg": raster,
-    ".jpeg": raster,
+    **dict.fromkeys(_TIFFS, tiff),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), raster),
 }
+
+_CONTENTS = {
+    b"II*\0": tiff,
+    b"MM\0*": tiff,
+    b"II+\0": tiff,
+    b"MM\0+": tiff,
+    b"\x89PNG": raster,
+    b"\xff\xd8\xff": raster,
+}
+"""What files begin with: many have the ending of another format, or none."""
 
 READABLE = tuple(_READERS)
 """Endings of files that can be read, besides the folders of OME-Zarr."""
@@ -190,19 +200,22 @@ def _module(path: Path) -> ModuleType:
         if path.exists() and not path.is_file():
             raise FileError(f"{path} is no regular file")  # a pipe may never end
         with open(path, "rb") as file:
-            empty = not file.read(1)
+            start = file.read(4)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-    if empty:
+    if not start:
         raise FileError(f"{path} is empty")
-    reader = _READERS.get(path.suffix.lower())
+    found = (module for begin, module in _CONTENTS.items() if start.startswith(begin))
+    content = next(found, None)
+    # Raw images of cameras are TIFFs of their own, so other endings are not looked at.
+    reader = _READERS.get(path.suffix.lower(), None if path.suffix else content)
     if reader is None:
         raise FileError(
             f"{path.name} has a format that is not read; accepted are "
             f"{', '.join(_READERS)} and the folders of OME-Zarr. Convert it, for "
             f"example with Fiji and Bio-Formats to .ome.tif"
         )
-    return reader
+    return content or reader
 
 
 def output_format(path: Path, name: str = "output") -> str:

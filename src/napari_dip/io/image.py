@@ -120,7 +120,7 @@ class Header:
     def of(self, data: NDArray[Any]) -> Header:
         """Return the header for a result: other pixels over the same field."""
         scale = tuple(
-            step * old / new
+            float(f"{step * old / new:.12g}")
             if step is not None and letter in _SPATIAL and new != old
             else step
             for step, letter, old, new in zip(

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import FileError
 from napari_dip.io import provenance, units
@@ -32,6 +33,9 @@ FORMAT = "OME-Zarr "
 
 _LEVELS = 32
 """Resolutions that are looked at: more than halvings of any image."""
+
+_SHOWN = 80
+"""Most characters of invalid metadata in a message."""
 
 _ORDER = "TCZYX"
 """Order of the axes, which both versions demand."""
@@ -54,7 +58,29 @@ def metadata_of(node: Any) -> Mapping[str, Any]:
     """Return the metadata, which version 0.5 keeps under a key of their own."""
     attributes = node.attrs.asdict()
     metadata: Mapping[str, Any] = attributes.get("ome", attributes)
+    _check(node, isinstance(metadata, Mapping), "ome must be a mapping", metadata)
     return metadata
+
+
+def _check(node: Any, valid: bool, rule: str, value: Any) -> None:
+    """Raise if metadata of a group are not as a rule of OME-Zarr says."""
+    if not valid:
+        place = node.store.root / node.path
+        text = json.dumps(value)
+        got = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise FileError(
+            f"{place.name} has metadata that are not those of OME-Zarr: {rule}; got "
+            f"{got}"
+        )
+
+
+def listed(node: Any, kind: str, key: str) -> list[str]:
+    """Return the paths that the metadata of a plate or a well list."""
+    about = metadata_of(node).get(kind) or {}
+    entries = about.get(key) or [] if isinstance(about, Mapping) else about
+    named = _of_mappings(entries) and all("path" in entry for entry in entries)
+    _check(node, named, f"the {key} of a {kind} must be a list with paths", entries)
+    return [str(entry["path"]) for entry in entries]
 
 
 def describe_array(array: Any, name: str) -> tuple[list[Any], Header]:
@@ -83,7 +109,7 @@ def describe_image(group: Any, name: str) -> tuple[list[Any], Header]:
     """Return the levels of the first image of a group, and describe it."""
     attributes = group.attrs.asdict()
     ome = metadata_of(group)
-    multiscale = ome["multiscales"][0]
+    multiscale = _first_multiscale(group, ome["multiscales"])
     paths = [dataset["path"] for dataset in multiscale["datasets"][:_LEVELS]]
     if not paths:
         raise FileError(f"{name} holds an image of no resolution")
@@ -91,7 +117,7 @@ def describe_image(group: Any, name: str) -> tuple[list[Any], Header]:
         if not hasattr(group.get(path), "shape"):
             raise FileError(f"{name} is damaged: it speaks of an array {path!r}")
     levels = [group[path] for path in paths]
-    dims = _dims(multiscale)
+    dims = _dims(group, multiscale)
     header = _header(levels[0], dims)
     if header is None:
         raise FileError(
@@ -108,7 +134,60 @@ def describe_image(group: Any, name: str) -> tuple[list[Any], Header]:
     return levels, header
 
 
-def _dims(multiscale: Mapping[str, Any]) -> list[DimSpec]:
+def _first_multiscale(group: Any, multiscales: Any) -> Mapping[str, Any]:
+    """Return the description of the first image if it can be understood."""
+    _check(group, _of_mappings(multiscales), "multiscales must be a list", multiscales)
+    first: Mapping[str, Any] = multiscales[0]
+    datasets, axes = first.get("datasets"), first.get("axes")
+    rule = "datasets must be a list of arrays with a path"
+    _check(group, _of_mappings(datasets), rule, datasets)
+    paths = [dataset.get("path") for dataset in datasets or ()]
+    usable = all(
+        isinstance(path, str) and not {"", ".", ".."} & set(path.split("/"))
+        for path in paths
+    )
+    _check(group, usable, rule, datasets)
+    rule = "axes must be a list of names, or of names with a type and a unit"
+    _check(group, not axes or all(map(_is_axis, axes)), rule, axes)
+    return first
+
+
+def _is_axis(axis: Any) -> bool:
+    """Return whether a value describes an axis."""
+    if not isinstance(axis, Mapping):
+        return isinstance(axis, str)
+    texts = [axis.get(key) for key in ("type", "unit") if axis.get(key) is not None]
+    return "name" in axis and all(isinstance(text, str) for text in texts)
+
+
+def _of_mappings(value: Any) -> bool:
+    """Return whether a value is a list of mappings."""
+    return isinstance(value, list) and all(isinstance(v, Mapping) for v in value)
+
+
+def _scale_of(group: Any, transformations: Any, count: int) -> NDArray[np.float64]:
+    """Return the scale in a list of transformations, of ones without any."""
+    total = np.ones(count)
+    _check(
+        group,
+        _of_mappings(transformations),
+        "coordinateTransformations must be a list",
+        transformations,
+    )
+    for transformation in transformations:
+        if transformation.get("type") != "scale" or "scale" not in transformation:
+            continue
+        try:
+            scale = np.asarray(transformation["scale"], float)
+        except (TypeError, ValueError):
+            scale = np.empty(0)
+        rule = f"a scale must be {count} numbers, one for each axis"
+        _check(group, scale.shape == (count,), rule, transformation["scale"])
+        total *= scale
+    return total
+
+
+def _dims(group: Any, multiscale: Mapping[str, Any]) -> list[DimSpec]:
     """Return the axes of an image with the scale of its full resolution.
 
     Other programs leave out types of axes, and the scale of a level.
@@ -120,9 +199,8 @@ def _dims(multiscale: Mapping[str, Any]) -> list[DimSpec]:
     axes = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
     scale = np.ones(len(axes))
     for holder in (multiscale["datasets"][0], multiscale):
-        for transformation in holder.get("coordinateTransformations") or []:
-            if transformation.get("type") == "scale" and "scale" in transformation:
-                scale = scale * np.asarray(transformation["scale"], float)
+        transformations = holder.get("coordinateTransformations") or []
+        scale *= _scale_of(group, transformations, len(axes))
     return [
         DimSpec(
             name=str(axis["name"]),

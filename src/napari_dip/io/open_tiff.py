@@ -34,6 +34,9 @@ _OME_TYPES = {
 }
 """Types of values in OME, and in NumPy."""
 
+_BESIDE = ("Thumbnail", "Label", "Macro")
+"""Names that tifffile gives pictures of a slide that are beside its image."""
+
 _UNFIT = "the description of {} does not fit its planes; they were read as they lie"
 
 
@@ -72,14 +75,18 @@ class OpenTiff:
     @property
     def images(self) -> list[int]:
         """Which series are images: not what is smaller, or the mask, of another one."""
-        pages = [series.keyframe for series in self.tif.series]
         known = self.tif.is_ome
         own = [
             n
-            for n, page in enumerate(pages)
-            if known or not (page.is_reduced or page.is_mask)
+            for n, series in enumerate(self.tif.series)
+            if known
+            or not (
+                series.keyframe.is_reduced
+                or series.keyframe.is_mask
+                or series.name in _BESIDE
+            )
         ]
-        return own or list(range(len(pages)))
+        return own or list(range(len(self.tif.series)))
 
     @property
     def damage(self) -> str | None:

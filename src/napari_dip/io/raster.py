@@ -267,8 +267,8 @@ def check_png(header: Header, dtype: np.dtype[Any]) -> None:
     if dtype not in (np.uint8, np.uint16, np.bool_):
         raise InputError(
             f"a PNG holds values of 8 or 16 bits; the result is {dtype}; write it to "
-            "a .tif, or ask for the input's type (--dtype input) where that is uint8 "
-            "or uint16"
+            "a .tif, or use --dtype input where the command has that option and the "
+            "input has 8 or 16 bits"
         )
 
 

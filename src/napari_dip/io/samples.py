@@ -279,6 +279,10 @@ def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, lis
         if tif.is_imagej or page.dtype.kind not in "bui":
             note = f"{name} is shown with 0 as white; its values were read"
             return PHOTOMETRIC.MINISBLACK, [note]
+    elif photometric == PHOTOMETRIC.RGB and _channels(page):
+        note = f"{name} says that its first three samples of {page.samplesperpixel} "
+        note += "are red, green and blue; all were read as channels"
+        return PHOTOMETRIC.MINISBLACK, [note]
     elif photometric == PHOTOMETRIC.CFA:
         return photometric, [f"{name} holds a mosaic of colours; its values were read"]
     elif photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof("InkSet", 1) != 1:
@@ -289,6 +293,15 @@ def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, lis
         if page.dtype != np.uint8:
             raise FileError(f"{name} holds Y, Cb and Cr of {page.dtype}; uint8 is read")
     return photometric, []
+
+
+def _channels(page: Any) -> bool:
+    """Return whether samples beyond a fourth are channels of no stated kind.
+
+    Programs that write any number of channels declare the first three as a colour.
+    """
+    extra = tuple(page.extrasamples)
+    return len(extra) > 1 and set(extra) == {EXTRASAMPLE.UNSPECIFIED}
 
 
 def _array_of_bits(tif: tifffile.TiffFile) -> bool:

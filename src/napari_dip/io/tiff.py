@@ -192,7 +192,8 @@ def _header(file: OpenTiff, path: Path) -> Header:
     elif tif.is_imagej:
         header = tiff_metadata.from_imagej(header, tif)
     else:
-        header = tiff_metadata.from_tags(header, series.keyframe)
+        own = tiff_metadata.from_microscope(header, tif)
+        header = own or tiff_metadata.from_tags(header, series.keyframe)
     return _without_missing(header, file)
 
 

@@ -122,6 +122,34 @@ def _table_colour(table: NDArray[Any]) -> str:
     return "#" + table[:, -1].astype(np.uint8).tobytes().hex() if rising else ""
 
 
+def from_microscope(header: Header, tif: tifffile.TiffFile) -> Header | None:
+    """Return a header with what tags of a microscope say; None without such tags.
+
+    They are those of Zeiss (.lsm), MetaMorph (.stk) and Aperio (.svs).
+    """
+    sizes: dict[str, tuple[Any, Any]] = {}
+    if (lsm := tif.lsm_metadata) is not None:
+        sizes = {axis: (lsm.get(f"VoxelSize{axis}"), "m") for axis in "XYZ"}
+        sizes["T"] = lsm.get("TimeIntervall"), "s"
+    elif (stk := tif.stk_metadata) is not None:
+        unit = stk.get("CalibrationUnits")
+        sizes = {axis: (stk.get(f"{axis}Calibration"), unit) for axis in "XY"}
+        depths = np.unique(stk.get("ZDistance", ()))
+        sizes["Z"] = depths[0] if len(depths) == 1 else None, unit
+    elif tif.is_svs:
+        found = re.search(r"\bMPP *= *([\d.]+)", tif.pages.first.description)
+        sizes = dict.fromkeys("XY", (found and found[1], "µm"))
+    else:
+        return None
+    steps = {}
+    for axis, (value, name) in sizes.items():
+        step, unit = _positive(value), units.symbol(name)
+        if unit == "m" and step is not None:
+            step, unit = units.converted(step, unit, "µm"), "µm"
+        steps[axis] = step, unit
+    return _scaled(header, steps, (), ())
+
+
 def from_tags(header: Header, page: Any) -> Header:
     """Return a header with the size of a pixel that the tags of a page give."""
     # Per inch it is the size for printing; per centimetre it is taken as measured.

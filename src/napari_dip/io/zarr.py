@@ -125,7 +125,7 @@ def _images(node: Any) -> Iterator[str]:
     """Yield the paths of the images in a group, "" for the group itself."""
     ome = {} if _is_array(node) else ngff.metadata_of(node)
     if "bioformats2raw.layout" in ome:
-        yield from itertools.takewhile(lambda n: n in node, map(str, itertools.count()))
+        yield from _numbered(node)
     elif "plate" in ome or "well" in ome:
         yield from _fields(node)
     else:
@@ -207,9 +207,11 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         note = f"{path.name} holds {count} images; the first was read"
         return node, (note,) if count > 1 else ()
     if "bioformats2raw.layout" in ome:
-        # Images are in groups that are numbered.
+        names = list(itertools.islice(_numbered(node), 2))
+        if not names:
+            raise FileError(f"{path.name} says that it holds images, and holds none")
         note = f"{path.name} holds more images; the first was read"
-        return node["0"], (note,) if "1" in node else ()
+        return node[names[0]], (note,) if len(names) > 1 else ()
     if "plate" in ome or "well" in ome:
         kind = "wells of a plate" if "plate" in ome else "fields of a well"
         first = next(_fields(node), "")
@@ -219,6 +221,16 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         label = path / str(ome["labels"][0])
         raise FileError(f"{path} holds labels; name one in it, such as {label}")
     raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
+
+
+def _numbered(node: Any) -> Iterator[str]:
+    """Yield the paths of images side by side: as they are listed, or else numbered."""
+    names = ngff.metadata_of(node["OME"]).get("series") if "OME" in node else None
+    if not isinstance(names, list):
+        names = map(str, itertools.count())
+        yield from itertools.takewhile(lambda name: name in node, names)
+        return
+    yield from (name for name in map(str, names[:_LISTED]) if name in node)
 
 
 def _fields(node: Any) -> Iterator[str]:
@@ -231,14 +243,14 @@ def _fields(node: Any) -> Iterator[str]:
 
 def _listed(node: Any, kind: str, key: str) -> Iterator[str]:
     """Yield the paths that the metadata of a plate or well list and that are there."""
-    entries = (ngff.metadata_of(node).get(kind) or {}).get(key) or []
+    entries = ngff.listed(node, kind, key)
     if len(entries) > _LISTED:
         raise FileError(
             f"{node.store.root.name} lists {len(entries)} {key} of a {kind}; at most "
             f"{_LISTED} are looked for"
         )
     # Each once, however often it is listed.
-    for path in dict.fromkeys(str(entry["path"]) for entry in entries):
+    for path in dict.fromkeys(entries):
         if path in node:
             yield path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
 
 Float = NDArray[np.float32]
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
@@ -61,6 +62,8 @@ def _read(get: Callable[[], Any], name: str) -> NDArray[Any]:
     """Return what a function gives as an array of NumPy."""
     try:
         return np.asarray(get())
+    except DipError:
+        raise  # of a file that is read by regions
     except Exception as error:  # whatever another library raises
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
@@ -81,6 +84,11 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must be a dense array; got a sparse one, {type(value).__name__}: "
             f"its toarray() makes it dense"
         )
+    if isinstance(value, str | os.PathLike):
+        raise InputError(
+            f"{name} must be an array, not a file; read it first, for example by "
+            f"napari_dip.io.files.read(path).data; got {os.fspath(value)!r}"
+        )
     if _is_lazy(value):
         array: Any = LazyArray(value, name)
     else:
@@ -96,7 +104,9 @@ def as_array(value: Any, name: str) -> Any:
         raise InputError(
             f"{name} must have a shape that is known; got {tuple(array.shape)}"
         )
-    if 0 in array.shape or array.ndim == 0:
+    if array.ndim == 0:
+        raise InputError(f"{name} must be an array of two axes or more; got {array}")
+    if 0 in array.shape:
         raise InputError(
             f"{name} must not be empty; got an array of shape {tuple(array.shape)}"
         )

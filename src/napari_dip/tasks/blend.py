@@ -108,12 +108,15 @@ def place(
         )
     behind = _finite(layout.take(back, next(layout.indices())), "background")
     front = as_array(foreground, "foreground")
+    unlike = InputError(
+        f"foreground must be one image with as many channels as the background "
+        f"({layout.channels}); got shape {front.shape}"
+    )
+    if layout.channel_axis is not None and front.ndim != back.ndim:
+        raise unlike
     front_layout = Layout.of(front, recipe.channel_axis, 2, "foreground")
     if (front_layout.planes, front_layout.channels) != (1, layout.channels):
-        raise InputError(
-            f"foreground must be one image with as many channels as the background "
-            f"({layout.channels}); got shape {front.shape}"
-        )
+        raise unlike
     above = front_layout.take(front, next(front_layout.indices()))
     wanted = np.asarray(without_single_axes(as_array(mask, "mask"))) != 0
     if wanted.shape != front_layout.sides:

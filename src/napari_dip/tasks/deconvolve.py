@@ -15,7 +15,12 @@ from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array, without_single_axes
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import NoiseModel, plane_model, single_or_list
+from napari_dip.tasks.noise import (
+    NoiseModel,
+    excess_warnings,
+    plane_model,
+    single_or_list,
+)
 from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -394,7 +399,8 @@ def _analyse(
         variance = float(np.mean(analysis.levels)) / len(above.values)
         mean, periodic = above.values.mean(axis=0), recipe.boundary == "periodic"
         turned = psf_check.turn_warning(mean, above.known, kernel, variance, periodic)
-    warnings = () if turned is None else (turned,)
+    warnings = excess_warnings(above, recipe.sigma)
+    warnings += () if turned is None else (turned,)
     return replace(analysis, sharp_span=span, warnings=warnings)
 
 

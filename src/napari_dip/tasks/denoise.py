@@ -30,6 +30,7 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import (
     LIKE_VARIANCES,
     NoiseModel,
+    excess_warnings,
     plane_model,
     single_or_list,
 )
@@ -118,6 +119,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         block.channels,
         noise=noise,
         correlated=_correlated(recipe, plane),
+        warnings=excess_warnings(plane, recipe.sigma),
         **facts,
     )
 
@@ -221,6 +223,7 @@ def plan_of(
         keeping(plane, plane.to_units, plane.constant),
         in_turn([*quick, *slow]),
         details,
+        list(analysis.warnings),
         preview=in_turn(quick),
         deviation=posterior_deviation(plane, noise) if certain else None,
     )

@@ -24,6 +24,10 @@ LIKE_SPANS = 3.0
 LIKE_VARIANCES = 4.0
 """The same of the variances of their noise."""
 
+_MOST = 2.0
+"""Most noise that is taken for possible, in standard deviations of the values, which
+differ by the signal as well."""
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -111,8 +115,9 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     """
     values, usable = plane.values, plane.noisy
     if sigma is not None:
-        # More noise than that leaves nothing either, and squares stay finite.
-        return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, 1e5) ** 2)
+        # The fit would end far from the image.
+        most = np.maximum(_MOST * _spreads(plane), 1e-5)
+        return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, most) ** 2)
     count = len(values)
     # A single hot pixel in a patch would count as noise of all its pixels.
     even = usable & ~plane.peaks
@@ -133,6 +138,23 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
         for c in range(count)
     ]
     return NoiseModel(*(tuple(map(float, row)) for row in zip(*models, strict=True)))
+
+
+def _spreads(plane: Plane) -> NDArray[np.float64]:
+    """Return the standard deviation of the values of every channel."""
+    pairs = zip(plane.values, plane.noisy, strict=True)
+    return np.array([v[u].std(dtype=float) if u.any() else 1e5 for v, u in pairs])
+
+
+def excess_warnings(plane: Plane, sigma: float | None) -> tuple[str, ...]:
+    """Return a warning if a given noise is more than the values of an image differ."""
+    spreads = _spreads(plane) * plane.span
+    if sigma is None or (sigma <= _MOST * spreads).any():
+        return ()
+    return (
+        f"sigma is {sigma:g}, but the standard deviation of the image is only "
+        f"{spreads.max():.3g}; sigma must be in the units of the image",
+    )
 
 
 def _dependence(
