@@ -390,7 +390,7 @@ class TaskWidget(ParameterPanel):
             return self.work()  # says what is missing
         recipe = self.recipe()
         leading = layout_of(recipe, source).leading_axes
-        return self.work(shown_part(source, leading, self.viewer.dims))
+        return self.work(shown_part(source, leading, self.viewer))
 
     def _start(self, wanted: Callable[[], Work]) -> None:
         try:
