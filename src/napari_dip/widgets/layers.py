@@ -266,7 +266,11 @@ def placement(
     """
     sides = array_of(source).shape
     n = source.ndim
-    part = [range(*c.indices(side)) for c, side in zip(crop, sides, strict=True)][:n]
+    part = [
+        # The layer may have got other data since.
+        range(*c.indices(side if c.stop is None else c.stop))
+        for c, side in zip(crop, sides, strict=True)
+    ][:n]
     step = np.array([len(p) / side for p, side in zip(part, shape, strict=False)])
     start = np.array([p.start for p in part]) + (step - 1) / 2
     scale, translate = np.asarray(source.scale), np.asarray(source.translate)

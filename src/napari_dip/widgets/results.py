@@ -13,8 +13,9 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_dip.io.provenance import origin
+from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.layers import KEY, Crop, appearance, array_of
+from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot, position
 
 SEEN_THROUGH = ("additive", "minimum", "multiplicative")
@@ -107,7 +108,9 @@ class ResultLayer:
 
     def __init__(self, layers: Any, work: Work) -> None:
         self.layers = layers
-        self.source, self.recipe, self.crop = work.source, work.recipe, work.crop
+        self.source, self.recipe = work.source, work.recipe
+        self.array = array_of(work.source)
+        """What is restored, also when the layer gets other data."""
         self.part = work.part
         self.below = list(work.layers.values())
         self.layer: Image | None = None
@@ -122,8 +125,9 @@ class ResultLayer:
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.pattern: Index | None = None
         """The index of some plane, which shows at which axes the planes are counted."""
-        sides = array_of(work.source).shape
-        ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
+        sides = self.array.shape
+        ranges = [s.indices(n) for s, n in zip(work.crop, sides, strict=True)]
+        self.crop = tuple(slice(start, stop) for start, stop, _ in ranges)
         self.shape = tuple(len(range(*r)) for r in ranges)
         self.planes = 1
         """Number of planes."""
@@ -149,6 +153,14 @@ class ResultLayer:
     def shown(self) -> bool:
         """Whether the layer is in the viewer."""
         return any(layer is self.layer for layer in self.layers)
+
+    @property
+    def plane_axes(self) -> tuple[int, int]:
+        """The last two axes of a plane or volume."""
+        axis, dims = self.recipe.channel_axis, self.recipe.spatial_dims
+        layout = Layout.of(self.array, axis, dims, self.source.name, fewest_slices=1)
+        first, last = layout.spatial_axes[-2:]
+        return first, last
 
     def plane_of(self, index: Index) -> tuple[int, int]:
         """Return the number of a plane, from 0, and the number of planes."""
@@ -296,6 +308,8 @@ class ResultLayer:
         copy = self._new_layer(
             self.layer.data.copy(),
             f"{self.name}, {which}" if steps else f"{self.name}, kept",
+            self.layer,
+            whole(self.layer),
         )
         copy.metadata = {**self.layer.metadata}
         insert(self.layers, [self.layer], copy)
@@ -331,14 +345,14 @@ class ResultLayer:
             black = float(self.source.contrast_limits[0])
         return np.full(shape, black, image.dtype)
 
-    def _new_layer(self, data: Any, name: str) -> Image:
-        keywords = appearance(self.source, data.shape, self.crop)
+    def _new_layer(self, data: Any, name: str, like: Image, crop: Crop) -> Image:
+        keywords = appearance(like, data.shape, crop)
         layer = Image(data, name=name, multiscale=False, **keywords)
-        if not self.source.rgb:
-            layer.contrast_limits_range = tuple(self.source.contrast_limits_range)
+        if not like.rgb:
+            layer.contrast_limits_range = tuple(like.contrast_limits_range)
         return layer
 
     def _insert(self, data: Any) -> None:
-        self.layer = self._new_layer(data, self.name)
+        self.layer = self._new_layer(data, self.name, self.source, self.crop)
         self.layer.metadata = {KEY: self.provenance}
         self.hidden = insert(self.layers, self.below, self.layer)
