@@ -1,11 +1,15 @@
 """Stacks that were stopped, and what the panel says while a fit prepares."""
 
+import importlib
 import math
+import time
 
 import numpy as np
 import pytest
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.stopping import HeldOut
+from napari_dip.tasks.block import NOT_FINISHED
 from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.residual import tolerance
 
@@ -179,6 +183,32 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     until(lambda: widget.controller.state == "idle")
     assert np.isfinite(viewer.layers[RESULT].data).all()
     assert "Finished after 12 iterations" in widget.panel.progress.text()
+
+
+def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
+    open_widget, until, noisy, slow, every_image, monkeypatch
+):
+    def endless(image):
+        while True:
+            interrupt.check()
+            time.sleep(0.01)
+
+    module = importlib.import_module("napari_dip.tasks.denoise")
+    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
+    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
+    viewer, widget = open_widget(stack, iterations=100_000)
+    widget.fields.fields["share"].value = "yes"
+    widget.panel.run_button.click()
+    until(lambda: RESULT in viewer.layers)
+    widget.panel.stop_button.click()
+    until(lambda: "finishing the image" in widget.panel.progress.text())
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    made = viewer.layers[RESULT].metadata["napari-dip"]
+    assert made["stopped_by"] == "stopped by the user"
+    assert NOT_FINISHED in made["warnings"]
+    assert np.isfinite(viewer.layers[RESULT].data).any()
 
 
 def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):
