@@ -17,6 +17,7 @@ from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot, position
+from napari_dip.widgets.worker import Outcome
 
 SEEN_THROUGH = ("additive", "minimum", "multiplicative")
 """Ways of blending that show an image together with those below it."""
@@ -187,35 +188,32 @@ class ResultLayer:
 
     def finish(
         self,
-        fit: Any,
+        outcome: Outcome,
         ended_at: tuple[int, int] | None = None,
         ended_in: Index | None = None,
     ) -> None:
         """Show the result and store its provenance.
 
-        Planes that were not begun are empty: what came in must not be taken for a
-        result.
-
         Parameters
         ----------
-        fit : Fit
-            The result of the fit.
+        outcome : Outcome
+            The fit, and a copy of its image.
         ended_at : tuple of int, optional
             Fit and iteration at which the user stopped it; see `Control.ended_at`.
         ended_in : tuple, optional
             Index of the plane that was fitted then.
         """
+        fit = outcome.fit
         self.image, self.resume = fit.image, fit.resume
         self.deviation = fit.uncertainty
         self.not_begun = fit.not_begun
         if ended_in is not None:
             self.pattern = ended_in
             self.planes = self.plane_of(ended_in)[1]
-            self._empty_rest(ended_in)
         if self.layer is None:
-            self._insert(self.image.copy())
+            self._insert(outcome.shown)
         else:
-            self.layer.data = self.image.copy()
+            self.layer.data = outcome.shown
         self.provenance |= {
             "recipe": fit.settings["recipe"],
             "iterations": fit.iterations,
@@ -229,17 +227,6 @@ class ResultLayer:
         }
         self.iterations = fit.iterations
         self._note({})
-
-    def _empty_rest(self, index: Index) -> None:
-        """Empty the planes that were not begun, which have indices like this one."""
-        counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
-        nothing = np.nan if self.image.dtype.kind == "f" else 0
-        sides = [self.shape[axis] for axis in counted]
-        for place in self.not_begun:
-            rest: list[Any] = list(index)
-            for axis, i in zip(counted, np.unravel_index(place, sides), strict=True):
-                rest[axis] = int(i)
-            self.image[tuple(rest)] = nothing
 
     def show_begun(self, dims: Any) -> None:
         """Show the last plane that was begun, unless one of them is in view."""
@@ -257,7 +244,9 @@ class ResultLayer:
     def put_back(self) -> None:
         """Show the result in place of any earlier image."""
         if self.layer is not None and self.image is not None:
-            self.layer.data = self.image.copy()
+            # In place: a copy of a large stack takes many times as long.
+            self.layer.data[...] = self.image
+            self.layer.refresh()
             self._note({})
 
     def look(self, index: Index, snapshot: Snapshot | None) -> None:
@@ -340,9 +329,9 @@ class ResultLayer:
         for axis, i in enumerate(index):
             if isinstance(i, slice):
                 shape[axis] = next(sides)
-        black = 0.0
-        if not self.source.rgb:
-            black = float(self.source.contrast_limits[0])
+        black = 0.0 if self.source.rgb else float(self.source.contrast_limits[0])
+        if black >= 0:
+            return np.zeros(shape, image.dtype)  # at once, however large
         return np.full(shape, black, image.dtype)
 
     def _new_layer(self, data: Any, name: str, like: Image, crop: Crop) -> Image:
