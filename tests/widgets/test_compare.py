@@ -50,7 +50,7 @@ def test_the_original_is_shown_without_what_was_made_of_it(
     comparison.classic_button.click()
     until(lambda: len(viewer.layers) == 4)
     empty_viewer.add_image(noisy, name="another")
-    viewer.layers[f"raw - {RESULT}"].visible = False
+    viewer.layers[f"{RESULT}, residual"].visible = False
     before = {layer.name: layer.visible for layer in viewer.layers}
     comparison.before_button.click()
     shown = [layer.name for layer in viewer.layers if layer.visible]
@@ -86,7 +86,7 @@ def test_a_result_belongs_to_the_data_that_was_restored(
     viewer.layers["raw"].data = np.zeros((8, 8), np.float32)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    residual = viewer.layers[f"raw - {RESULT}"]
+    residual = viewer.layers[f"{RESULT}, residual"]
     np.testing.assert_allclose(residual.data + result.data, noisy, atol=1e-3)
     widget.scrubber.keep_button.click()
     assert len(viewer.layers) == 4
@@ -145,7 +145,7 @@ def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy
     finish(widget)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    rest, result = viewer.layers[f"raw - {RESULT}"], viewer.layers[RESULT]
+    rest, result = viewer.layers[f"{RESULT}, residual"], viewer.layers[RESULT]
     assert np.allclose(rest.data, noisy - result.data)
     assert tuple(rest.scale) == (0.5, 0.5)
     assert rest.blending == "translucent"
@@ -165,7 +165,7 @@ def test_the_residual_of_colours_is_grey_where_nothing_changed(
     finish(widget)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    rest = viewer.layers[f"raw - {RESULT}"]
+    rest = viewer.layers[f"{RESULT}, residual"]
     assert rest.rgb
     assert 0 <= rest.data.min() < 0.5 < rest.data.max() <= 1
     change = colours.astype(float) - viewer.layers[RESULT].data

@@ -179,7 +179,7 @@ class Comparison(QWidget):
             keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
         layer = Image(
             difference,
-            name=f"{result.source.name} - {result.name}",
+            name=f"{result.name}, residual",
             metadata={KEY: result.provenance | {"shows": "input minus result"}},
             multiscale=False,
             **keywords,
