@@ -43,8 +43,8 @@ class Work:
         calls it.
     layers : dict of str to Layer
         The layer of each array of the task.
-    part : bool
-        Whether it is no more than a part of the layer, to try the task on.
+    part : str
+        What part of the layer it is, in words; "" for all of it.
     """
 
     recipe: Recipe
@@ -52,7 +52,7 @@ class Work:
     crop: Crop
     arrays: dict[str, Callable[[], Any]]
     layers: dict[str, Layer]
-    part: bool = False
+    part: str = ""
 
     def with_parameters(self, values: dict[str, Any]) -> Work:
         """Return the same run with other values of some parameters."""
@@ -147,7 +147,7 @@ class ResultLayer:
         """Name of the layer, as it is now or will be."""
         if self.layer is not None:
             return str(self.layer.name)
-        part = ", visible region" if self.part else ""
+        part = f", {self.part}" if self.part else ""
         return f"{self.source.name} [DIP {self.recipe.task.replace('_', ' ')}{part}]"
 
     @property
