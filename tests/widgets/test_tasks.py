@@ -375,6 +375,17 @@ def test_it_looks_again_at_a_layer_that_changes(
     assert widget.panel.progress.isHidden()
 
 
+def test_no_plane_is_shown_in_three_dimensions(open_widget, noisy):
+    viewer, widget = open_widget(np.stack([noisy, noisy]))
+    viewer.dims.ndisplay = 3
+    widget.planes.value = SHOWN
+    for button in (widget.panel.run_button, widget.panel.try_button):
+        button.click()
+        assert "The viewer shows raw in 3-D" in widget.panel.progress.text()
+        assert "show it in 2-D" in widget.panel.progress.text()
+    viewer.dims.ndisplay = 2
+
+
 def test_a_base_class_is_no_widget_of_a_task():
     assert not hasattr(TaskWidget, "task")
 

@@ -132,6 +132,11 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     """
     first = dims.ndim - layer.ndim
     if any(axis + first in dims.displayed for axis in leading):
+        if dims.ndisplay == 3:
+            raise InputError(
+                f"The viewer shows {layer.name} in 3-D, and so no single plane: show "
+                f"it in 2-D, or restore all planes."
+            )
         raise InputError(
             f"the viewer does not show a plane of {layer.name}, but axes "
             f"{tuple(axis - first for axis in dims.displayed)} of it: show the last "
