@@ -361,7 +361,8 @@ def test_an_image_with_axes_of_one_element_is_taken(
     empty_viewer.add_labels(mask, name="mask")
     widget.planes.value = SHOWN
     finish(widget)
-    assert empty_viewer.layers["raw [DIP inpaint]"].data.shape == (1, 1, 1, 32, 32)
+    result = empty_viewer.layers["raw [DIP inpaint, plane 1]"]
+    assert result.data.shape == (1, 1, 1, 32, 32)
 
 
 def test_which_labels_count_is_asked_of_a_labels_layer_only(

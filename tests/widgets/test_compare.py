@@ -50,13 +50,49 @@ def test_the_original_is_shown_without_what_was_made_of_it(
     comparison.classic_button.click()
     until(lambda: len(viewer.layers) == 4)
     empty_viewer.add_image(noisy, name="another")
-    viewer.layers[f"raw - {RESULT}"].visible = False
+    viewer.layers[f"{RESULT}, residual"].visible = False
     before = {layer.name: layer.visible for layer in viewer.layers}
     comparison.before_button.click()
     shown = [layer.name for layer in viewer.layers if layer.visible]
     assert shown == ["raw", "another"]
     comparison.before_button.click()
     assert {layer.name: layer.visible for layer in viewer.layers} == before
+
+
+def test_without_its_layer_the_original_is_not_shown(open_widget, finish, noisy):
+    viewer, widget = open_widget(noisy, iterations=1)
+    viewer.add_image(noisy, name="other", visible=False)
+    widget.inputs["image"].choose("raw")
+    finish(widget)
+    widget.comparison.before_button.click()
+    viewer.layers.remove("raw")
+    assert not widget.comparison.before_button.isEnabled()
+    assert not widget.comparison.before_button.isChecked()
+    assert viewer.layers[RESULT].visible
+    assert not viewer.layers["other"].visible
+
+
+@pytest.mark.parametrize("sides", [(48, 64), (32, 32)])
+def test_a_result_belongs_to_the_data_that_was_restored(
+    open_widget, finish, until, noisy, slow, sides
+):
+    viewer, widget = open_widget(noisy, iterations=3, scale=(0.5, 0.25))
+    widget.panel.run_button.click()
+    viewer.layers["raw"].data = np.zeros(sides, np.float32)
+    slow.quicken()
+    until(lambda: widget.controller.state == "idle")
+    result = viewer.layers[RESULT]
+    assert result.data.shape == noisy.shape
+    viewer.layers["raw"].data = np.zeros((8, 8), np.float32)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    residual = viewer.layers[f"{RESULT}, residual"]
+    np.testing.assert_allclose(residual.data + result.data, noisy, atol=1e-3)
+    widget.scrubber.keep_button.click()
+    assert len(viewer.layers) == 4
+    for layer in viewer.layers:
+        assert tuple(layer.scale) == (0.5, 0.25)
+        assert tuple(layer.translate) == (0, 0)
 
 
 def test_the_original_is_shown_without_the_psf(open_widget, finish, noisy):
@@ -109,7 +145,7 @@ def test_the_residual_is_a_layer_and_a_reading(open_widget, finish, until, noisy
     finish(widget)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    rest, result = viewer.layers[f"raw - {RESULT}"], viewer.layers[RESULT]
+    rest, result = viewer.layers[f"{RESULT}, residual"], viewer.layers[RESULT]
     assert np.allclose(rest.data, noisy - result.data)
     assert tuple(rest.scale) == (0.5, 0.5)
     assert rest.blending == "translucent"
@@ -129,7 +165,7 @@ def test_the_residual_of_colours_is_grey_where_nothing_changed(
     finish(widget)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    rest = viewer.layers[f"raw - {RESULT}"]
+    rest = viewer.layers[f"{RESULT}, residual"]
     assert rest.rgb
     assert 0 <= rest.data.min() < 0.5 < rest.data.max() <= 1
     change = colours.astype(float) - viewer.layers[RESULT].data

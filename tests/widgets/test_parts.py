@@ -1,7 +1,7 @@
 """Small pieces of Qt show all that they hold."""
 
 import pytest
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
 from napari_dip.widgets.parts import VerticalArea, folded, wrapped
 
@@ -38,3 +38,31 @@ def test_text_of_a_section_is_shown_in_full(qtbot, width, when):
         qtbot.waitUntil(lambda: 0 <= spare(label) < 30, timeout=1000)
     section.collapse(animate=False)
     qtbot.waitUntil(lambda: not label.visibleRegion().boundingRect().height())
+
+
+def test_the_tab_key_leaves_out_what_is_folded_away(qtbot):
+    line, last, middle, inside = QLineEdit(), QLineEdit(), QWidget(), QWidget()
+    inner = folded("Inner", line)
+    QVBoxLayout(middle).addWidget(inner)
+    outer = folded("Outer", middle)
+    layout = QVBoxLayout(inside)
+    layout.addWidget(outer)
+    layout.addWidget(last)
+    area = VerticalArea(inside)
+    qtbot.addWidget(area)
+    area.show()
+    qtbot.waitExposed(area)
+
+    def reached():
+        parts = (outer.toggleButton(), inner.toggleButton(), line, last)
+        return [part.isVisible() for part in parts]
+
+    width = area.minimumSizeHint().width()
+    assert reached() == [True, False, False, True]
+    outer.toggleButton().click()
+    assert reached() == [True, True, False, True]
+    inner.toggleButton().click()
+    assert reached() == [True, True, True, True]
+    assert area.minimumSizeHint().width() == width
+    outer.toggleButton().click()
+    assert reached() == [True, False, False, True]

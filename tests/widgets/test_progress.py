@@ -138,7 +138,7 @@ def test_the_residual_of_unrelated_channels_is_the_input_less_the_result(
     finish(widget)
     widget.comparison.residual_button.click()
     until(lambda: len(viewer.layers) == 3)
-    residual = viewer.layers[f"raw - {RESULT}"].data
+    residual = viewer.layers[f"{RESULT}, residual"].data
     np.testing.assert_allclose(residual, unrelated - viewer.layers[RESULT].data)
     assert "noise" in widget.comparison.reading.text()
 

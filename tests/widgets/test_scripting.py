@@ -117,7 +117,7 @@ def test_python_takes_the_shown_plane_of_a_multiscale_layer(
     viewer.dims.set_current_step(0, 1)
     widget.planes.value = SHOWN
     finish(widget)
-    result = viewer.layers[RESULT]
+    result = viewer.layers["raw [DIP denoise, plane 2]"]
     assert result.data.shape == (1, 32, 32)
     assert result.translate[0] == 1
     widget.python_button.click()

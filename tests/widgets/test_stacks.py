@@ -1,11 +1,18 @@
 """Stacks that were stopped, and what the panel says while a fit prepares."""
 
+import importlib
 import math
+import time
 
 import numpy as np
 import pytest
 
+from napari_dip.prior import interrupt
+from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import HeldOut
+from napari_dip.tasks.block import NOT_FINISHED
+from napari_dip.tasks.denoise import DenoiseRecipe
+from napari_dip.widgets import worker
 from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.residual import tolerance
 
@@ -181,6 +188,32 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
+def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
+    open_widget, until, noisy, slow, every_image, monkeypatch
+):
+    def endless(image):
+        while True:
+            interrupt.check()
+            time.sleep(0.01)
+
+    module = importlib.import_module("napari_dip.tasks.denoise")
+    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
+    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
+    viewer, widget = open_widget(stack, iterations=100_000)
+    widget.fields.fields["share"].value = "yes"
+    widget.panel.run_button.click()
+    until(lambda: RESULT in viewer.layers)
+    widget.panel.stop_button.click()
+    until(lambda: "finishing the image" in widget.panel.progress.text())
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    made = viewer.layers[RESULT].metadata["napari-dip"]
+    assert made["stopped_by"] == "stopped by the user"
+    assert NOT_FINISHED in made["warnings"]
+    assert np.isfinite(viewer.layers[RESULT].data).any()
+
+
 def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noisy):
     _, widget = open_widget(noisy, iterations=40)
     finish(widget)
@@ -241,3 +274,24 @@ def test_an_error_below_nothing_is_as_small_as_can_be_told():
     assert rule.error(0.0004) == pytest.approx(0.02)
     assert rule.error(0.0) < 0.2 * math.sqrt(0.01)
     assert HeldOut(100).error(0.04) == pytest.approx(0.2)
+
+
+def test_planes_to_come_are_black_without_being_filled(open_widget, until, noisy, slow):
+    """To fill a large stack takes seconds, in which the viewer would not answer."""
+    stack = np.stack([noisy, noisy])
+    viewer, widget = open_widget(stack, iterations=8, contrast_limits=(50, 120))
+    widget.panel.run_button.click()
+    until(lambda: RESULT in viewer.layers)
+    first, _ = widget.controller.result.plane_of(widget.controller.result.pattern)
+    assert (viewer.layers[RESULT].data[1 - first] == 0).all()
+    widget.controller.cancel()
+
+
+def test_the_copy_for_the_layer_is_made_in_the_thread_of_the_fit(noisy):
+    recipe = DenoiseRecipe(iterations=2, precision="float32")
+    fitting = worker.restoring(
+        worker.Control(), lambda: worker.begin(recipe, [lambda: noisy])
+    )
+    outcome = run_to_end(fitting)
+    np.testing.assert_array_equal(outcome.shown, outcome.fit.image)
+    assert not np.shares_memory(outcome.shown, outcome.fit.image)

@@ -167,7 +167,7 @@ def test_one_mask_serves_a_stack_and_only_the_shown_plane_is_done(
     viewer.dims.set_current_step(0, 2)
     widget.planes.value = SHOWN
     finish(widget)
-    one = viewer.layers["raw [DIP inpaint] [1]"]
+    one = viewer.layers["raw [DIP inpaint, plane 3]"]
     assert one.data.shape == (1, 32, 32)
     assert one.extent.data[0][0] + one.translate[0] == 2
 
@@ -351,6 +351,39 @@ def test_it_says_what_a_fit_needs(open_widget, until, noisy, monkeypatch):
     until(lambda: "of memory" in widget.panel.estimate.text())
     assert "free" in widget.panel.estimate.text()
     until(lambda: all("\n" in t.text() for t in widget.quality.labels.values()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": np.ones((48, 48), np.float32)},
+        {"scale": (2, 2)},
+        {"axis_labels": ("c", "y", "x")},
+    ],
+)
+def test_it_looks_again_at_a_layer_that_changes(
+    open_widget, noisy, change, monkeypatch
+):
+    stack = np.stack([noisy, noisy]) if "axis_labels" in change else noisy
+    viewer, widget = open_widget(stack)
+    asked = []
+    monkeypatch.setattr(widget, "_ask", lambda: asked.append(change))
+    widget.panel.show_failure("Failed: for another reason")
+    (name, value), (layer,) = *change.items(), viewer.layers
+    setattr(layer, name, value)
+    assert asked
+    assert widget.panel.progress.isHidden()
+
+
+def test_no_plane_is_shown_in_three_dimensions(open_widget, noisy):
+    viewer, widget = open_widget(np.stack([noisy, noisy]))
+    viewer.dims.ndisplay = 3
+    widget.planes.value = SHOWN
+    for button in (widget.panel.run_button, widget.panel.try_button):
+        button.click()
+        assert "The viewer shows raw in 3-D" in widget.panel.progress.text()
+        assert "show it in 2-D" in widget.panel.progress.text()
+    viewer.dims.ndisplay = 2
 
 
 def test_a_base_class_is_no_widget_of_a_task():

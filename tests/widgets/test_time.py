@@ -322,7 +322,7 @@ def test_the_visible_region_is_restored_in_its_place(
     )
     layer = viewer.layers["raw"]
     viewer.dims.set_current_step(0, 1)
-    layer.corner_pixels = np.array([[1, 40, 100], [1, 180, 230]])
+    layer.corner_pixels = np.array([[1, 40, 100], [1, 179, 229]])
     widget.panel.try_button.click()
     until(lambda: widget.controller.state == "idle")
     result = viewer.layers["raw [DIP denoise, visible region]"]
@@ -346,9 +346,44 @@ def test_a_region_that_is_too_small_is_made_larger(open_widget, until, noisy):
 
 def test_an_image_out_of_view_is_said_to_be(open_widget, noisy):
     viewer, widget = open_widget(noisy, iterations=2)
-    viewer.layers["raw"].corner_pixels = np.array([[32, 32], [32, 32]])
+    viewer.layers["raw"].corner_pixels = np.array([[31, 31], [31, 31]])
     widget.panel.try_button.click()
     assert "raw is not in view" in widget.panel.progress.text()
+
+
+def test_the_region_is_what_the_canvas_shows(make_napari_viewer, dock, until):
+    """napari's corners are the last pixels in view; a pyramid's are what it loads."""
+    viewer = make_napari_viewer(show=True)
+    image = np.zeros((256, 256), np.float32)
+    place = {"scale": (0.5, 0.25), "translate": (3, 5)}
+    pyramid = [image, image[::2, ::2]]
+    viewer.add_image(pyramid, multiscale=True, name="pyramid", **place)
+    _, widget = dock(viewer, image, **place)
+    plain = viewer.layers["raw"]
+    until(lambda: plain.corner_pixels[1].tolist() == [255, 255])
+
+    def region(name):
+        widget.inputs["image"].choose(name)
+        return widget._visible().crop
+
+    for name in ("raw", "pyramid"):
+        assert region(name) == (slice(0, 256), slice(0, 256))
+    viewer.scene.camera.zoom *= 3
+    viewer.scene.camera.center = (0, 50, 40)
+    until(lambda: plain.corner_pixels[0].min() > 0)
+    expected = region("raw")
+    assert all(side.stop - side.start < 200 for side in expected)
+    for one, other in zip(region("pyramid"), expected, strict=True):
+        assert abs(one.start - other.start) <= 1
+        assert abs(one.stop - other.stop) <= 1
+
+
+def test_axes_that_a_layer_lacks_leave_its_region_whole(open_widget, noisy):
+    viewer, widget = open_widget(np.tile(noisy, (4, 4)))
+    viewer.add_image(np.zeros((3, 8, 8)))
+    viewer.dims.order = (1, 0, 2)
+    viewer.layers["raw"].corner_pixels = np.array([[0, 20], [127, 99]])
+    assert widget._visible().crop == (slice(None), slice(20, 100))
 
 
 # -- the end --------------------------------------------------------------------------

@@ -85,8 +85,9 @@ def restore_tile(
     number: int,
     index: Index,
     tile: Tile,
+    preview: bool = False,
 ) -> Restored:
-    """Restore a tile of a plane by the networks of one kind."""
+    """Restore a tile of a plane by the networks of one kind; see `restore`."""
     layout = job.layout
     seen = layout.within(index, tile.seen)
     given = job.take(seen)
@@ -102,7 +103,9 @@ def restore_tile(
     for shared in kinds[number]:
         if not pixels.known(shared.channels)[core[1:]].any():
             continue
-        image, errors, more = restore(job, recipe, shared, index, tile, pixels)
+        image, errors, more = restore(
+            job, recipe, shared, index, tile, pixels, preview=preview
+        )
         warnings += more
         block = Block.whole(0, index, shared.channels, sides)
         canvas.put(block, image)
@@ -162,7 +165,14 @@ def error_on(
 
 
 def restore(
-    job: Job, recipe: Recipe, shared: Shared, index: Index, tile: Tile, pixels: Pixels
+    job: Job,
+    recipe: Recipe,
+    shared: Shared,
+    index: Index,
+    tile: Tile,
+    pixels: Pixels,
+    *,
+    preview: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
     """Restore a tile by a shared network.
 
@@ -178,6 +188,8 @@ def restore(
         Its part.
     pixels : Pixels
         All channels of what the tile sees.
+    preview : bool
+        Whether the filters that take long are left out.
 
     Returns
     -------
@@ -198,7 +210,8 @@ def restore(
     average = _predict(job, shared, index, plane)
     part = within(tile.filtered, tile.seen)
     plan = _plan(job, shared, index, plane.cut(part))
-    image, deviation = restored(plan, [average[:, :, *part]], dtype)
+    averages = [average[:, :, *part]]
+    image, deviation = restored(plan, averages, dtype, preview=preview)
     if not np.isfinite(image).all():
         raise FitError("the network that planes share gave an image that is not finite")
     core = (slice(None), *within(tile.core, tile.filtered))

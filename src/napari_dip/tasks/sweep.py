@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import relay
+from napari_dip.tasks.block import NOT_FINISHED, relay
 from napari_dip.tasks.kinds import Choice, Kinds
 from napari_dip.tasks.pool import Call, Later, no_fit
 from napari_dip.tasks.restoring import Restored, restore_tile
@@ -104,6 +104,8 @@ class Sweep(Running):
 
         It goes on with the fit and then restores all planes.
         """
+        from napari_dip.prior import interrupt
+
         result, shared = self.result, self.kinds.networks[-1]
         missing = set(range(self.job.layout.channels)).difference(
             *(one.channels for one in shared)
@@ -126,7 +128,15 @@ class Sweep(Running):
             calls = [self.restored(choice, index, tile) for tile in self.cut]
             try:
                 for tile, call in zip(self.cut, calls, strict=True):
-                    self.put(index, tile, call.result())
+                    try:
+                        # A stop has ended the fit, another one ends the filters.
+                        with interrupt.allowed(1):
+                            restored = call.result()
+                    except interrupt.Interrupted:
+                        result.warn(NOT_FINISHED)
+                        call = self.restored(choice, index, tile, preview=True)
+                        restored = call.result()
+                    self.put(index, tile, restored)
                     self.done += 1
                     yield self.iterate(index)
             except (InputError, FitError) as error:
@@ -211,11 +221,12 @@ class Sweep(Running):
         self.result.failed(number, error)
         self.leave(self.planes[number])
 
-    def restored(self, choice: Choice, index: Index, tile: Tile) -> Call:
-        """Begin to restore a tile of a plane."""
-        return self.pool.submit(
-            restore_tile, self.recipe, choice.kinds, choice.number, index, tile
-        )
+    def restored(
+        self, choice: Choice, index: Index, tile: Tile, preview: bool = False
+    ) -> Call:
+        """Begin to restore a tile of a plane, without long filters for a preview."""
+        given = self.recipe, choice.kinds, choice.number, index, tile, preview
+        return self.pool.submit(restore_tile, *given)
 
     def collect(self, ahead: int) -> Sweeping:
         """Put tiles into the result, in turn, until only so many are waited for.

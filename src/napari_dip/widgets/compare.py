@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.io import provenance
 from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
-from napari_dip.widgets.controller import RunController
+from napari_dip.widgets.controller import RunController, connect
 from napari_dip.widgets.inputs import read
-from napari_dip.widgets.layers import KEY, appearance, array_of, layout_of
+from napari_dip.widgets.layers import KEY, appearance, array_of, whole
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
 from napari_dip.widgets.results import Index, ResultLayer, Work, insert, related
 
@@ -101,17 +102,19 @@ class Comparison(QWidget):
         self.uncertainty_button.clicked.connect(self._uncertainty)
         self.classic_button.clicked.connect(self._classic)
         controller.result_changed.connect(self.refresh)
+        connect(self, controller.viewer.layers.events.removed, self.refresh)
         self.methods.native.setVisible(len(methods) > 1)
         if len(methods) == 1:
             self.classic_button.setText(f"Run {methods[0].replace('_', ' ')}")
         self.refresh()
 
-    def refresh(self) -> None:
+    def refresh(self, event: Any = None) -> None:
         """Enable the buttons that make sense for the result."""
         last = self.controller.last
-        if self.before is not None and self.before[0] is not last:
+        original = last is not None and last.source in self.controller.viewer.layers
+        if self.before is not None and (self.before[0] is not last or not original):
             self.before_button.setChecked(False)  # shows the same layers as before
-        self.before_button.setEnabled(last is not None)
+        self.before_button.setEnabled(original)
         self.residual_button.setEnabled(last is not None)
         known = last is not None and last.deviation is not None
         self.uncertainty_button.setEnabled(known)
@@ -141,23 +144,26 @@ class Comparison(QWidget):
         last = self.controller.last
         if last is None or last.layer is None:
             return
-        source = array_of(last.source)
         if tuple(last.layer.data.shape) != last.shape:
             self._read("The result has another size than its input: no residual.")
             return
-        image = last.layer.data.copy()
+        image = last.layer.data
         index = last.shown_index(self.controller.viewer.dims) or (slice(None),)
-        axes = layout_of(last.recipe, last.source).spatial_axes[-2:]
         self._in_thread(
-            lambda: _residual_of(source, last.crop, image, index, axes),
+            lambda: _residual_of(last.array, last.crop, image, index, last.plane_axes),
             lambda values: self._show_residual(last, index, *values),
         )
 
     def _show_residual(
-        self, result: ResultLayer, index: Index, difference: Any, structure: float
+        self,
+        result: ResultLayer,
+        index: Index,
+        difference: Any,
+        structure: float,
+        limit: float,
     ) -> None:
-        axes = layout_of(result.recipe, result.source).spatial_axes[-2:]
-        pixels = int(np.prod([difference.shape[axis] for axis in axes]))
+        assert result.layer is not None
+        pixels = math.prod(difference.shape[axis] for axis in result.plane_axes)
         plane, planes = result.plane_of(index)
         # Planes may be of unlike noise: the reading is of the one in view.
         which = f"Plane {plane + 1} of {planes}. " if planes > 1 else ""
@@ -165,16 +171,15 @@ class Comparison(QWidget):
             self._read(f"{which}It was not fitted: there is no residual.")
         else:
             self._read(which + residual.verdict(structure, pixels))
-        limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
-        keywords = appearance(result.source, difference.shape, result.crop) | PLAIN
-        if result.source.rgb:
+        keywords = _like(result.layer, difference.shape) | PLAIN
+        if result.layer.rgb:
             # Colours have no negative values: gray stands for no difference.
             difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
         else:
             keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
         layer = Image(
-            difference.astype(np.float32),
-            name=f"{result.source.name} - {result.name}",
+            difference,
+            name=f"{result.name}, residual",
             metadata={KEY: result.provenance | {"shows": "input minus result"}},
             multiscale=False,
             **keywords,
@@ -185,7 +190,7 @@ class Comparison(QWidget):
         last = self.controller.last
         if last is None or last.layer is None or last.deviation is None:
             return
-        deviation, rgb = last.deviation, last.source.rgb
+        deviation, rgb = last.deviation, last.layer.rgb
         self._in_thread(
             lambda: _map_of(deviation, rgb),
             lambda values: self._show_uncertainty(last, *values),
@@ -194,7 +199,8 @@ class Comparison(QWidget):
     def _show_uncertainty(
         self, result: ResultLayer, deviation: Any, limits: tuple[float, float]
     ) -> None:
-        keywords = appearance(result.source, deviation.shape, result.crop)
+        assert result.layer is not None
+        keywords = _like(result.layer, deviation.shape)
         keywords |= PLAIN | {"rgb": False}
         keywords |= {"colormap": "magma", "contrast_limits": None}
         layer = Image(
@@ -273,14 +279,20 @@ class Comparison(QWidget):
 
 
 def _residual_of(
-    source: Any, crop: Any, result: Any, index: Index, axes: list[int]
-) -> tuple[Any, float]:
-    """Return input minus result, and the structure in one plane of it."""
+    source: Any, crop: Any, result: Any, index: Index, axes: tuple[int, int]
+) -> tuple[Any, float, float]:
+    """Return input minus result, the structure in one plane of it, and its limit."""
     before = np.asarray(read(source, crop)).astype(np.float32)
     difference = before - result.astype(np.float32)
     part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
     plane = difference[tuple(part)]
-    return difference, residual.structure(plane, (axes[0], axes[1]))
+    limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
+    return difference, residual.structure(plane, axes), limit
+
+
+def _like(layer: Image, shape: Sequence[int]) -> dict[str, Any]:
+    """Return the keywords of a layer that looks and lies like one of a result."""
+    return appearance(layer, shape, whole(layer))
 
 
 def _map_of(deviation: Any, rgb: bool) -> tuple[Any, tuple[float, float]]:

@@ -193,17 +193,18 @@ class RunController(QObject):
                 self.control.drawn.set()
         self.reported.emit(report)
 
-    def show_result(self, fit: Fit | None) -> None:
+    def show_result(self, outcome: worker.Outcome | None) -> None:
         """Show the result of the fit, which napari may have ended without one."""
         control, result = self.control, self.result
         assert control is not None
         assert result is not None
         self._finish()
-        if fit is None:
+        if outcome is None:
             self._undo(result)
             self.ended.emit("Cancelled: nothing was kept.")
             return
-        result.finish(fit, control.ended_at, control.ended_in)
+        fit = outcome.fit
+        result.finish(outcome, control.ended_at, control.ended_in)
         self.best_step = fit.best_iteration
         self.last = result
         # The text says it, as it does of planes that were not begun.
@@ -292,11 +293,11 @@ class _Listener(QObject):
         if self.heard:
             self.controller.show_report(report)
 
-    def returned(self, fit: Fit | None) -> None:
+    def returned(self, outcome: worker.Outcome | None) -> None:
         """Pass the result on."""
         try:
             if self.heard:
-                self.controller.show_result(fit)
+                self.controller.show_result(outcome)
         finally:
             self.end()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,6 +132,11 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     """
     first = dims.ndim - layer.ndim
     if any(axis + first in dims.displayed for axis in leading):
+        if dims.ndisplay == 3:
+            raise InputError(
+                f"The viewer shows {layer.name} in 3-D, and so no single plane: show "
+                f"it in 2-D, or restore all planes."
+            )
         raise InputError(
             f"the viewer does not show a plane of {layer.name}, but axes "
             f"{tuple(axis - first for axis in dims.displayed)} of it: show the last "
@@ -145,35 +151,59 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     return tuple(crop)
 
 
-def shown_part(layer: Image, leading: Sequence[int], dims: Any) -> Crop:
+def shown_part(layer: Image, leading: Sequence[int], viewer: Any) -> Crop:
     """Return the crop to what the canvas shows, of one plane or volume.
 
     It has `FEWEST` pixels along each axis, or as many as there are.
 
     Parameters
     ----------
-    layer, leading, dims
+    layer, leading
         As for `shown_plane`.
+    viewer : napari.Viewer
+        The viewer.
 
     Raises
     ------
     InputError
         As `shown_plane`, or if the canvas does not show the layer.
     """
+    dims = viewer.dims
     crop = list(shown_plane(layer, leading, dims))
     if dims.ndisplay == 3:
         return tuple(crop)  # in 3-D the canvas shows all of it
-    corners = np.asarray(layer.corner_pixels, float)
-    if layer.multiscale:
-        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])
+    low, high = seen_pixels(layer, viewer)
     first = dims.ndim - layer.ndim
-    for axis in (axis - first for axis in dims.displayed):
+    for axis in (axis - first for axis in dims.displayed if axis >= first):
         side = array_of(layer).shape[axis]
-        start, stop = (int(np.clip(x, 0, side)) for x in corners[:, axis])
-        if stop <= start:
+        start, last = (int(np.clip(x, 0, side - 1)) for x in (low[axis], high[axis]))
+        if start >= last and side > 1:
             raise InputError(f"{layer.name} is not in view: move the viewer to it")
-        crop[axis] = around(start, stop, side, FEWEST)
+        crop[axis] = around(start, last + 1, side, FEWEST)
     return tuple(crop)
+
+
+def seen_pixels(layer: Image, viewer: Any) -> tuple[Any, Any]:
+    """Return the first and the last pixel, along each axis, that the canvas shows.
+
+    They may lie outside the layer.
+    """
+    if not layer.multiscale:
+        return tuple(layer.corner_pixels)
+    canvas = getattr(viewer, "canvas", None)
+    if canvas is None:  # before napari 0.9
+        factors = layer.downsample_factors[layer.data_level]
+        low, high = layer.corner_pixels
+        return low * factors, (high + 1) * factors - 1
+    # The corners of such a layer are those of what is loaded, which may be more.
+    dims, camera = viewer.dims, viewer.scene.camera
+    half = np.asarray(canvas.viewbox_size(viewer.layers)) / (2 * camera.zoom)
+    corners = []
+    for signs in itertools.product((-1, 1), repeat=2):
+        world = np.array(dims.point, float)
+        world[list(dims.displayed)] = camera.center[-2:] + half * signs
+        corners.append(layer.world_to_data(world))
+    return np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
 
 
 def piece_of(
@@ -241,7 +271,11 @@ def placement(
     """
     sides = array_of(source).shape
     n = source.ndim
-    part = [range(*c.indices(side)) for c, side in zip(crop, sides, strict=True)][:n]
+    part = [
+        # The layer may have got other data since.
+        range(*c.indices(side if c.stop is None else c.stop))
+        for c, side in zip(crop, sides, strict=True)
+    ][:n]
     step = np.array([len(p) / side for p, side in zip(part, shape, strict=False)])
     start = np.array([p.start for p in part]) + (step - 1) / 2
     scale, translate = np.asarray(source.scale), np.asarray(source.translate)

@@ -63,13 +63,20 @@ class Section(QCollapsible):
     """A section that gives its contents the height that they need when expanded.
 
     QCollapsible gives them the height that they would have in another width, in which
-    text breaks at other places.
+    text breaks at other places.  It does not hide them either, so that the Tab key
+    would go through fields that nobody sees.
     """
 
     def expand(self, animate: bool = True) -> None:
         """Show the contents."""
         super().expand(animate=False)
         self.content().setMaximumHeight(UNLIMITED)
+        self.content().show()
+
+    def collapse(self, animate: bool = True) -> None:
+        """Hide the contents."""
+        super().collapse(animate=False)
+        self.content().hide()
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
         """Leave the height of the contents to the layout when they are resized."""
@@ -81,6 +88,11 @@ def folded(title: str, content: QWidget) -> QCollapsible:
     section = Section(title, collapsedIcon="▶", expandedIcon="▼")
     section.setDuration(0)
     section.addWidget(content)
+    # The dock is as wide as all sections need, and stays so when one is expanded.
+    policy = section.content().sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    section.content().setSizePolicy(policy)
+    section.collapse()
     layout = section.layout()
     assert layout is not None
     layout.setContentsMargins(0, 0, 0, 0)

@@ -13,9 +13,11 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_dip.io.provenance import origin
+from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.layers import KEY, Crop, appearance, array_of
+from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot, position
+from napari_dip.widgets.worker import Outcome
 
 SEEN_THROUGH = ("additive", "minimum", "multiplicative")
 """Ways of blending that show an image together with those below it."""
@@ -41,8 +43,8 @@ class Work:
         calls it.
     layers : dict of str to Layer
         The layer of each array of the task.
-    part : bool
-        Whether it is no more than a part of the layer, to try the task on.
+    part : str
+        What part of the layer it is, in words; "" for all of it.
     """
 
     recipe: Recipe
@@ -50,7 +52,7 @@ class Work:
     crop: Crop
     arrays: dict[str, Callable[[], Any]]
     layers: dict[str, Layer]
-    part: bool = False
+    part: str = ""
 
     def with_parameters(self, values: dict[str, Any]) -> Work:
         """Return the same run with other values of some parameters."""
@@ -107,7 +109,9 @@ class ResultLayer:
 
     def __init__(self, layers: Any, work: Work) -> None:
         self.layers = layers
-        self.source, self.recipe, self.crop = work.source, work.recipe, work.crop
+        self.source, self.recipe = work.source, work.recipe
+        self.array = array_of(work.source)
+        """What is restored, also when the layer gets other data."""
         self.part = work.part
         self.below = list(work.layers.values())
         self.layer: Image | None = None
@@ -122,8 +126,9 @@ class ResultLayer:
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.pattern: Index | None = None
         """The index of some plane, which shows at which axes the planes are counted."""
-        sides = array_of(work.source).shape
-        ranges = [s.indices(n) for s, n in zip(self.crop, sides, strict=True)]
+        sides = self.array.shape
+        ranges = [s.indices(n) for s, n in zip(work.crop, sides, strict=True)]
+        self.crop = tuple(slice(start, stop) for start, stop, _ in ranges)
         self.shape = tuple(len(range(*r)) for r in ranges)
         self.planes = 1
         """Number of planes."""
@@ -142,13 +147,21 @@ class ResultLayer:
         """Name of the layer, as it is now or will be."""
         if self.layer is not None:
             return str(self.layer.name)
-        part = ", visible region" if self.part else ""
+        part = f", {self.part}" if self.part else ""
         return f"{self.source.name} [DIP {self.recipe.task.replace('_', ' ')}{part}]"
 
     @property
     def shown(self) -> bool:
         """Whether the layer is in the viewer."""
         return any(layer is self.layer for layer in self.layers)
+
+    @property
+    def plane_axes(self) -> tuple[int, int]:
+        """The last two axes of a plane or volume."""
+        axis, dims = self.recipe.channel_axis, self.recipe.spatial_dims
+        layout = Layout.of(self.array, axis, dims, self.source.name, fewest_slices=1)
+        first, last = layout.spatial_axes[-2:]
+        return first, last
 
     def plane_of(self, index: Index) -> tuple[int, int]:
         """Return the number of a plane, from 0, and the number of planes."""
@@ -175,35 +188,32 @@ class ResultLayer:
 
     def finish(
         self,
-        fit: Any,
+        outcome: Outcome,
         ended_at: tuple[int, int] | None = None,
         ended_in: Index | None = None,
     ) -> None:
         """Show the result and store its provenance.
 
-        Planes that were not begun are empty: what came in must not be taken for a
-        result.
-
         Parameters
         ----------
-        fit : Fit
-            The result of the fit.
+        outcome : Outcome
+            The fit, and a copy of its image.
         ended_at : tuple of int, optional
             Fit and iteration at which the user stopped it; see `Control.ended_at`.
         ended_in : tuple, optional
             Index of the plane that was fitted then.
         """
+        fit = outcome.fit
         self.image, self.resume = fit.image, fit.resume
         self.deviation = fit.uncertainty
         self.not_begun = fit.not_begun
         if ended_in is not None:
             self.pattern = ended_in
             self.planes = self.plane_of(ended_in)[1]
-            self._empty_rest(ended_in)
         if self.layer is None:
-            self._insert(self.image.copy())
+            self._insert(outcome.shown)
         else:
-            self.layer.data = self.image.copy()
+            self.layer.data = outcome.shown
         self.provenance |= {
             "recipe": fit.settings["recipe"],
             "iterations": fit.iterations,
@@ -217,17 +227,6 @@ class ResultLayer:
         }
         self.iterations = fit.iterations
         self._note({})
-
-    def _empty_rest(self, index: Index) -> None:
-        """Empty the planes that were not begun, which have indices like this one."""
-        counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
-        nothing = np.nan if self.image.dtype.kind == "f" else 0
-        sides = [self.shape[axis] for axis in counted]
-        for place in self.not_begun:
-            rest: list[Any] = list(index)
-            for axis, i in zip(counted, np.unravel_index(place, sides), strict=True):
-                rest[axis] = int(i)
-            self.image[tuple(rest)] = nothing
 
     def show_begun(self, dims: Any) -> None:
         """Show the last plane that was begun, unless one of them is in view."""
@@ -245,7 +244,9 @@ class ResultLayer:
     def put_back(self) -> None:
         """Show the result in place of any earlier image."""
         if self.layer is not None and self.image is not None:
-            self.layer.data = self.image.copy()
+            # In place: a copy of a large stack takes many times as long.
+            self.layer.data[...] = self.image
+            self.layer.refresh()
             self._note({})
 
     def look(self, index: Index, snapshot: Snapshot | None) -> None:
@@ -296,6 +297,8 @@ class ResultLayer:
         copy = self._new_layer(
             self.layer.data.copy(),
             f"{self.name}, {which}" if steps else f"{self.name}, kept",
+            self.layer,
+            whole(self.layer),
         )
         copy.metadata = {**self.layer.metadata}
         insert(self.layers, [self.layer], copy)
@@ -326,19 +329,19 @@ class ResultLayer:
         for axis, i in enumerate(index):
             if isinstance(i, slice):
                 shape[axis] = next(sides)
-        black = 0.0
-        if not self.source.rgb:
-            black = float(self.source.contrast_limits[0])
+        black = 0.0 if self.source.rgb else float(self.source.contrast_limits[0])
+        if black >= 0:
+            return np.zeros(shape, image.dtype)  # at once, however large
         return np.full(shape, black, image.dtype)
 
-    def _new_layer(self, data: Any, name: str) -> Image:
-        keywords = appearance(self.source, data.shape, self.crop)
+    def _new_layer(self, data: Any, name: str, like: Image, crop: Crop) -> Image:
+        keywords = appearance(like, data.shape, crop)
         layer = Image(data, name=name, multiscale=False, **keywords)
-        if not self.source.rgb:
-            layer.contrast_limits_range = tuple(self.source.contrast_limits_range)
+        if not like.rgb:
+            layer.contrast_limits_range = tuple(like.contrast_limits_range)
         return layer
 
     def _insert(self, data: Any) -> None:
-        self.layer = self._new_layer(data, self.name)
+        self.layer = self._new_layer(data, self.name, self.source, self.crop)
         self.layer.metadata = {KEY: self.provenance}
         self.hidden = insert(self.layers, self.below, self.layer)

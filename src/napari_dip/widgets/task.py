@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent
@@ -57,6 +58,22 @@ CUSTOM = "Settings"
 
 ALL, SHOWN = "all of them", "the one shown"
 
+TRIED = "visible region"
+"""What the part of an image is on which a task is tried."""
+
+WATCHED = (
+    "data",
+    "paint",
+    "scale",
+    "translate",
+    "rotate",
+    "shear",
+    "affine",
+    "units",
+    "axis_labels",
+)
+"""Events of layers after which a panel looks at them again."""
+
 
 class TaskWidget(ParameterPanel):
     """The dock widget of one task.
@@ -99,7 +116,7 @@ class TaskWidget(ParameterPanel):
             for name, kind in self.arrays.items()
         }
         self.watched: list[Any] = []
-        """Emitters of what the user draws in masks."""
+        """Emitters of what the user changes in the layers."""
         self.destroyed.connect(partial(TaskWidget._look_away, self))
         self.planes = ComboBox(choices=(ALL, SHOWN))
         self.quality = Quality(self.task)
@@ -181,18 +198,18 @@ class TaskWidget(ParameterPanel):
         self._changed()
 
     def _layer_chosen(self, _: Any = None) -> None:
-        """Look again at a mask whenever the user draws in it."""
+        """Look again at a layer whenever the user changes it, or draws in a mask."""
         self._look_away()
-        for mask in self.masks:
-            events = None if mask.layer is None else mask.layer.events
-            names = [name for name in ("paint", "data") if hasattr(events, name)]
+        for given in self.inputs.values():
+            events = None if given.layer is None else given.layer.events
+            names = [name for name in WATCHED if hasattr(events, name)]
             self.watched += [getattr(events, name) for name in names]
         for emitter in self.watched:
             emitter.connect(self._changed)
         self._changed()
 
     def _look_away(self) -> None:
-        """Look no longer at masks."""
+        """Look no longer at layers."""
         for emitter in self.watched:
             emitter.disconnect(self._changed)
         self.watched = []
@@ -310,14 +327,17 @@ class TaskWidget(ParameterPanel):
         recipe = self.fields.recipe()
         return recipe if source is None else adapted(recipe, source)
 
-    def crop(self, recipe: Recipe) -> Crop:
-        """Return the part of the layer that is to be restored."""
+    def crop(self, recipe: Recipe) -> tuple[Crop, str]:
+        """Return the part of the layer that is to be restored, and what it is."""
         source = self.source
         assert source is not None
-        if self.planes.value == SHOWN:
-            leading = layout_of(recipe, source).leading_axes
-            return shown_plane(source, leading, self.viewer.dims)
-        return whole(source)
+        if self.planes.value != SHOWN or layout_of(recipe, source).planes == 1:
+            return whole(source), ""
+        axes = layout_of(recipe, source).leading_axes
+        crop = shown_plane(source, axes, self.viewer.dims)
+        place = [crop[axis].start for axis in axes]
+        sides = [array_of(source).shape[axis] for axis in axes]
+        return crop, f"plane {np.ravel_multi_index(place, sides) + 1}"
 
     def work(self, crop: Crop | None = None) -> Work:
         """Return what Run would do now, or what it would do with a part of the layer.
@@ -338,13 +358,13 @@ class TaskWidget(ParameterPanel):
         source = self.source
         assert source is not None
         recipe = self.recipe()
-        part = crop is not None
-        crop = self.crop(recipe) if crop is None else crop
+        tried = crop is not None
+        crop, part = (crop, TRIED) if crop is not None else self.crop(recipe)
         arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
         # A panel offers none of the functions that a task can be given.
         arrays |= dict.fromkeys(get(self.task).functions, lambda: None)
         return Work(
-            recipe=self.for_part(recipe) if part else recipe,
+            recipe=self.for_part(recipe) if tried else recipe,
             source=source,
             crop=crop,
             arrays=arrays,
@@ -390,7 +410,7 @@ class TaskWidget(ParameterPanel):
             return self.work()  # says what is missing
         recipe = self.recipe()
         leading = layout_of(recipe, source).leading_axes
-        return self.work(shown_part(source, leading, self.viewer.dims))
+        return self.work(shown_part(source, leading, self.viewer))
 
     def _start(self, wanted: Callable[[], Work]) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, create_worker
+from numpy.typing import NDArray
 
 from napari_dip.errors import DipError, FitError, OutOfMemory
 from napari_dip.tasks.arrays import cast
@@ -151,6 +152,23 @@ class Report:
         return (self.part + done) / self.parts
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a fit.
+
+    Attributes
+    ----------
+    fit : Fit
+        The fit.
+    shown : ndarray
+        A copy of its image, for the layer: of a large stack that takes seconds, which
+        the main thread does not have.
+    """
+
+    fit: Fit
+    shown: Any
+
+
 class FitWorker(GeneratorWorker):
     """A worker whose `quit` ends the fit at its next iteration and frees it.
 
@@ -197,8 +215,11 @@ def start(
 
 def restoring(
     control: Control, begin: Begin, interval: float = 0.3
-) -> Generator[Report, None, Fit | None]:
+) -> Generator[Report, None, Outcome | None]:
     """Run a fit and report its progress.
+
+    Planes that were not begun before a stop are emptied: what came in must not be taken
+    for a result.
 
     Parameters
     ----------
@@ -216,7 +237,7 @@ def restoring(
 
     Returns
     -------
-    Fit or None
+    Outcome or None
         None if the fit was cancelled.
 
     Raises
@@ -233,7 +254,10 @@ def restoring(
         # The copied Python code sets as many, so that it gives the same bits.
         with threads_here.set(threads()), asking(control.wanted):
             fitting, kind = begin()
-            return (yield from _reports(control, fitting, kind, interval))
+            fit = yield from _reports(control, fitting, kind, interval)
+            if control.ended_in is not None:
+                empty(fit.image, control.ended_in, fit.not_begun)
+            return Outcome(fit, fit.image.copy())
     except Cancelled:
         return None
     except Exception as error:
@@ -284,6 +308,19 @@ def _reports(
             yield log.report(it, image)
             if image is not None:
                 images.wait()
+
+
+def empty(
+    image: NDArray[Any], index: tuple[int | slice, ...], planes: Sequence[int]
+) -> None:
+    """Empty planes, by their numbers, whose indices are like this one."""
+    counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
+    sides = [image.shape[axis] for axis in counted]
+    for plane in planes:
+        place: list[Any] = list(index)
+        for axis, i in zip(counted, np.unravel_index(plane, sides), strict=True):
+            place[axis] = int(i)
+        image[tuple(place)] = np.nan if image.dtype.kind == "f" else 0
 
 
 class _Images:
