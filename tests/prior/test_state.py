@@ -71,6 +71,7 @@ GUIDE = torch.rand((1, 1, 23, 18), generator=torch.Generator().manual_seed(5))
         (Noise(8), {"stop": HeldOut(40, patience=25, relative_patience=0)}),
         (BlindSpot(), {"stop": HeldOut(24), "schedule": "halving"}),
         (BlindSpot(per_channel=True, guide=GUIDE), {"stop": HeldOut(24)}),
+        (BlindSpot(per_channel=True), {}),
         (Guide(GUIDE, 0.1), {"stop": MovingVariance(24, warmup=5)}),
         (Noise(8), {"stop": Plateau(24), "extra_iterations": 7}),
         (Noise(8), {"precision": "bfloat16"}),

@@ -54,7 +54,7 @@ class Objective:
         known = known.to(self.measurement.device, torch.float32, copy=True)
         if not bool((known > 0).any()):
             raise InputError("weight: no pixel of the measurement is known")
-        return known.expand_as(self.measurement) if per_channel else known
+        return known.expand_as(self.measurement).clone() if per_channel else known
 
     def loss(self, image: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
         """Return the loss of an image; the measurement may be one of its windows."""
