@@ -12,8 +12,6 @@ PRECISION ?= auto
 JOBS ?= 2
 # mkdocs-material announces its successor otherwise.
 export NO_MKDOCS_2_WARNING := 1
-# To compile the tests anew takes each process five seconds.
-unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
 
 export PYTHON
