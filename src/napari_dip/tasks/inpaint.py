@@ -242,7 +242,7 @@ def _plan(
     if analysis.noisy and recipe.keep_known:
         warnings.append(
             f"the known pixels are noisy (sigma about {sigma.max():.3g}) and were kept "
-            f"as they are; keep_known=False takes their noise away too"
+            f"as they are; turn keep_known off to take their noise away too"
         )
     details = {
         "kind": analysis.mask,
