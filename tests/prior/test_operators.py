@@ -11,6 +11,7 @@ from napari_dip.prior.operators import (
     convolve_axis,
     cosines,
     gaussian_blur,
+    gaussian_mean,
     luma,
     per_channel,
 )
@@ -29,6 +30,20 @@ def test_blur_is_scipys(shape, sigma):
         )
     found = gaussian_blur(torch.from_numpy(image), sigma)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_mean_leaves_out_what_has_no_weight():
+    values, weight = torch.rand(1, 2, 20, 24), torch.ones(1, 1, 20, 24)
+    mean, near = gaussian_mean(values, weight, 1.5)
+    torch.testing.assert_close(mean, gaussian_blur(values, 1.5))
+    torch.testing.assert_close(near, weight)
+    weight[..., 5:9, 4:20] = 0
+    means = [
+        gaussian_mean(torch.where(weight > 0, values, x), weight, 1.5)[0]
+        for x in (0.0, 100.0)
+    ]
+    torch.testing.assert_close(means[0], means[1])
+    assert 0 <= means[0].min() <= means[0].max() <= 1
 
 
 def test_constants_stay_and_short_axes_are_borne():

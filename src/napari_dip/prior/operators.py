@@ -133,3 +133,13 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
         mode = "reflect" if radius else "constant"
         image = convolve_axis(image, axis, taps / taps.sum(), margin=radius, mode=mode)
     return image
+
+
+def gaussian_mean(
+    values: Tensor, weight: Tensor, sigma: float
+) -> tuple[Tensor, Tensor]:
+    """Return Gaussian means of values by their weights, and the blurred weights."""
+    if bool((weight == 1).all()):
+        return gaussian_blur(values, sigma), weight
+    near = gaussian_blur(weight, sigma).clamp(min=1e-6)
+    return gaussian_blur(values * weight, sigma) / near, near

@@ -116,7 +116,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
     """
     import torch
 
-    from napari_dip.prior.operators import gaussian_blur
+    from napari_dip.prior.operators import gaussian_mean
 
     measurement, known = without_constant(plane).tensors()
 
@@ -127,8 +127,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
         level = (variance * weight).sum(spatial, keepdim=True) / total
         least, best = torch.full_like(level, float("inf")), average
         for sigma in BLURS:
-            near = gaussian_blur(weight, sigma).clamp(min=1e-6)
-            blurred = gaussian_blur(y * weight, sigma) / near
+            blurred, near = gaussian_mean(y, weight, sigma)
             own = _centre(sigma, len(spatial)) / near
             error = (blurred - y).square() + (2 * own - 1) * variance
             error = (error * weight).sum(spatial, keepdim=True) / total
@@ -174,7 +173,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
     """
     import torch
 
-    from napari_dip.prior.operators import gaussian_blur
+    from napari_dip.prior.operators import gaussian_mean
 
     measurement, known = without_constant(plane).tensors()
     flat_variance = noise_as_bright(plane) if noise is None else None
@@ -183,8 +182,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
         y, weight = measurement.to(average.device), known.to(average.device)
 
         def pooled(values: Tensor) -> Tensor:
-            near = gaussian_blur(weight, POOLING).clamp(min=1e-6)
-            return gaussian_blur(values * weight, POOLING) / near
+            return gaussian_mean(values, weight, POOLING)[0]
 
         excess = (y - average).square()
         level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
@@ -241,16 +239,14 @@ def posterior_deviation(
     input: 0 where the image is constant, which is left as it is, and NaN where it was
     missing, so that nothing tells the error.
     """
-    from napari_dip.prior.operators import gaussian_blur
+    from napari_dip.prior.operators import gaussian_mean
 
     _, known = without_constant(plane).tensors()
 
     def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
         weight = known.to(average.device)
         variance = noise.at(average)
-        squared = (restored - average).square() * weight
-        local = gaussian_blur(squared, NEAR)
-        local = local / gaussian_blur(weight, NEAR).clamp(min=1e-6)
+        local, _ = gaussian_mean((restored - average).square(), weight, NEAR)
         error = moved * local + unseen * variance
         posterior = error * variance / (error + variance).clamp(min=1e-20)
         span = per_channel(plane.span, plane.values).astype(plane.dtype)
