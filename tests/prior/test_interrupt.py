@@ -153,7 +153,7 @@ def blur(image, *_):
 
 @pytest.mark.parametrize(
     ("step", "questions"),
-    [(wiener, 1), (collaborative_filter, 30), (filling, 20), (blur, 2)],
+    [(wiener, 1), (collaborative_filter, 3), (filling, 8), (blur, 2)],
 )
 def test_filters_ask_too(step, questions):
     image = torch.rand(1, 1, 32, 32)

@@ -72,7 +72,7 @@ def test_gray_noise_is_taken_from_colours(plan, random):
     assert made.details["shared by channels"]
     assert made.deviation is None
     image = restored(made, truth)
-    assert np.square(image - truth).mean() < 40  # of 400
+    assert np.square(image - truth).mean() < 60  # of 400
     # Differences of channels have no noise.
     away = np.diff(image, axis=-1) - np.diff(truth, axis=-1)
     assert np.square(away).mean() < 2

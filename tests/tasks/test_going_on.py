@@ -131,9 +131,9 @@ def test_the_tiles_that_are_left_are_restored_when_it_goes_on(stack, monkeypatch
     assert stopped.not_begun == (2, 3)
     restored, restore = [], sweep.restore_tile
 
-    def counted(job, recipe, kinds, number, index, tile):
+    def counted(job, recipe, kinds, number, index, *others):
         restored.append(index[0])
-        return restore(job, recipe, kinds, number, index, tile)
+        return restore(job, recipe, kinds, number, index, *others)
 
     monkeypatch.setattr(sweep, "restore_tile", counted)
     further = run_to_end(stopped.resume(0))

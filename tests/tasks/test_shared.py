@@ -201,10 +201,10 @@ def test_a_network_whose_device_failed_restores_nothing(stack, failing_device):
 def test_planes_are_kept_that_were_restored_before_the_device_failed(
     stack, monkeypatch
 ):
-    def restore(job, recipe, kinds, number, index, tile):
+    def restore(job, recipe, kinds, number, index, *others):
         if index[0] == 2:
             raise RuntimeError("CUDA error: the device is lost")
-        return restore_tile(job, recipe, kinds, number, index, tile)
+        return restore_tile(job, recipe, kinds, number, index, *others)
 
     restore_tile = sweep.restore_tile
     monkeypatch.setattr(sweep, "restore_tile", restore)
