@@ -212,10 +212,10 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
 ):
     restore = restoring.restore
 
-    def fail(job, recipe, shared, index, tile, pixels):
+    def fail(job, recipe, shared, index, *others, **how):
         if index[0] == 1:
             raise ZeroDivisionError("a fault of ours")
-        return restore(job, recipe, shared, index, tile, pixels)
+        return restore(job, recipe, shared, index, *others, **how)
 
     monkeypatch.setattr(restoring, "restore", fail)
     output = tmp_path / "out.tif"
