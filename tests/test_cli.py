@@ -1049,6 +1049,8 @@ def test_names_that_are_too_long_for_an_input(call, noisy, tmp_path):
 def test_signal_while_modules_are_imported():
     program = (
         "import os, signal, sys\n"
+        # Processes in the background may have been told to ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'cyclopts':\n"
