@@ -1,6 +1,7 @@
 """A viewer with the denoising widget docked, and no thread left behind."""
 
 import gc
+import importlib
 import time
 from functools import partial
 from types import FunctionType
@@ -17,6 +18,7 @@ from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
+from napari_dip.prior import interrupt
 from napari_dip.tasks import presets
 from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.denoise import DenoiseWidget
@@ -240,3 +242,16 @@ def every_image(own_settings, monkeypatch):
     """Report every iteration; show, and so remember, an image at every report."""
     monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     settings.put("preview_interval", 0.0)
+
+
+@pytest.fixture
+def endless_filters(monkeypatch):
+    """Let the filters at the end of a denoising go on until they are stopped."""
+
+    def endless(image):
+        while True:
+            interrupt.check()
+            time.sleep(0.01)
+
+    module = importlib.import_module("napari_dip.tasks.denoise")
+    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))

@@ -1,7 +1,6 @@
 """The widget in a real viewer, from layer to result and every way out."""
 
 import gc
-import importlib
 import json
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import torch
 from qtpy.QtCore import QThreadPool
 from superqt.utils import WorkerBase
 
-from napari_dip.prior import interrupt
 from napari_dip.prior.loop import Run
 from napari_dip.tasks.block import NOT_FINISHED
 
@@ -139,15 +137,8 @@ def test_stop_keeps_the_best_so_far_and_the_panel_runs_again(
 
 
 def test_a_second_stop_leaves_out_the_filters_at_the_end(
-    open_widget, until, noisy, slow, monkeypatch
+    open_widget, until, noisy, slow, endless_filters
 ):
-    def endless(image):
-        while True:
-            interrupt.check()
-            time.sleep(0.01)
-
-    module = importlib.import_module("napari_dip.tasks.denoise")
-    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
     viewer, widget = open_widget(noisy, iterations=100_000)
     widget.panel.run_button.click()
     until(lambda: RESULT in names(viewer))

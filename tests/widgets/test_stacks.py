@@ -1,13 +1,10 @@
 """Stacks that were stopped, and what the panel says while a fit prepares."""
 
-import importlib
 import math
-import time
 
 import numpy as np
 import pytest
 
-from napari_dip.prior import interrupt
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import HeldOut
 from napari_dip.tasks.block import NOT_FINISHED
@@ -189,15 +186,8 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
 
 
 def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
-    open_widget, until, noisy, slow, every_image, monkeypatch
+    open_widget, until, noisy, slow, every_image, endless_filters, monkeypatch
 ):
-    def endless(image):
-        while True:
-            interrupt.check()
-            time.sleep(0.01)
-
-    module = importlib.import_module("napari_dip.tasks.denoise")
-    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=100_000)

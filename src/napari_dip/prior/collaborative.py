@@ -153,11 +153,11 @@ def _estimates(
     count = x.shape[1]
     mean = x.mean(dim=1, keepdim=True)
     rest = x - mean
-    level = count * smoothed * noise
+    power, level = rest.mT @ rest, count * smoothed * noise
     if covariance is not None:
-        gain, certainty = patch_gain(rest.mT @ rest, level, covariance)
+        gain, certainty = patch_gain(power, level, covariance)
     else:
-        inverse, level = regularised_inverse(rest.mT @ rest, level)
+        inverse, level = regularised_inverse(power, level)
         # C = X (X^T X + level I)^-1, so that A^T Y = C X^T Y, by the formula of Sherman
         # and Morrison: X^T X has the mean patch beside Z^T Z.  Rounding errors would be
         # large where the mean is.

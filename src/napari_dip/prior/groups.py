@@ -166,12 +166,6 @@ def spread(weights: Tensor, taper: Tensor, axis: int) -> Tensor:
     return result
 
 
-def patches_of(planes: Tensor, side: int) -> Tensor:
-    """Return all patches of planes (Z, C, Y, X), one a row, channel by channel."""
-    windows = planes.unfold(2, side, 1).unfold(3, side, 1)
-    return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
-
-
 def in_chunks(
     compute: Callable[[Tensor], R],
     corners: Tensor,
@@ -250,12 +244,14 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
         """Return patches that begin in some rows, each with its squared norm."""
         low, high = max(first, 0), min(last, down) + 1
         strip = pilot[:, :, low : high + side - 1].transpose(0, 1)
-        patches = patches_of(strip, side).reshape(depth, high - low, right + 1, -1)
+        windows = strip.unfold(2, side, 1).unfold(3, side, 1)
         table = pilot.new_zeros(depth, last - first + 1, wide, values + 1)
         # What is beyond the borders is far from everything.
         table[..., values] = torch.inf
         inside = table[:, low - first : high - first, reach : reach + right + 1]
-        inside[..., :values] = patches
+        patches = inside[..., :values]
+        windows = windows.permute(0, 2, 3, 1, 4, 5)
+        patches.unflatten(-1, (channels, side, side)).copy_(windows)
         inside[..., values] = patches.square().sum(dim=-1)
         return table
 
@@ -284,14 +280,14 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
         return (first * width + at_x + columns[:, None]).flatten(0, 1)
 
     distances = depth * blocks * ABREAST * around**2
+    # On a CPU that is one row, which needs no copy of the patches.
+    at_once = max(chunk_size(pilot.device) // 8 // distances, 1)
     numbers = depth * wide * (values + 1)
     lines = max((PATCHES // numbers - around) // step, 1) * step
     for top in range(0, down + 1, lines):
         rows = range(top, min(top + lines, down + 1), step)
         table = candidates(top - reach, rows[-1] + reach)
         groups: list[Tensor] = []
-        # On a CPU that is one row, which needs no copy of the patches.
-        at_once = max(chunk_size(pilot.device) // 8 // distances, 1)
         parts = [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
         in_threads(partial(nearest, table, top), parts, groups.append, pilot.device)
         yield torch.cat(groups)

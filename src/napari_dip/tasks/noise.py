@@ -148,8 +148,10 @@ def _spreads(plane: Plane) -> NDArray[np.float64]:
 
 def excess_warnings(plane: Plane, sigma: float | None) -> tuple[str, ...]:
     """Return a warning if a given noise is more than the values of an image differ."""
+    if sigma is None:
+        return ()
     spreads = _spreads(plane) * plane.span
-    if sigma is None or (sigma <= _MOST * spreads).any():
+    if (sigma <= _MOST * spreads).any():
         return ()
     return (
         f"sigma is {sigma:g}, but the standard deviation of the image is only "

@@ -29,7 +29,7 @@ Crop = tuple[slice, ...]
 CHANNEL_LABELS = ("c", "ch", "channel", "channels")
 """Labels of an axis that holds channels."""
 
-_KEPT = (
+PLACED = (
     "scale",
     "translate",
     "rotate",
@@ -37,6 +37,11 @@ _KEPT = (
     "affine",
     "units",
     "axis_labels",
+)
+"""What says where a layer lies."""
+
+_KEPT = (
+    *PLACED,
     "blending",
     "opacity",
     "gamma",

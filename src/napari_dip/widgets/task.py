@@ -26,6 +26,7 @@ from napari_dip.widgets.foresee import Foresight, in_words, load_torch
 from napari_dip.widgets.inputs import ImageInput, file_name, to_save
 from napari_dip.widgets.layers import (
     KEY,
+    PLACED,
     Crop,
     adapted,
     array_of,
@@ -61,17 +62,7 @@ ALL, SHOWN = "all of them", "the one shown"
 TRIED = "visible region"
 """What the part of an image is on which a task is tried."""
 
-WATCHED = (
-    "data",
-    "paint",
-    "scale",
-    "translate",
-    "rotate",
-    "shear",
-    "affine",
-    "units",
-    "axis_labels",
-)
+WATCHED = ("data", "paint", *PLACED)
 """Events of layers after which a panel looks at them again."""
 
 
