@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from napari_dip.prior.averaging import Average, WeightAverage
+from napari_dip.prior import codes
+from napari_dip.prior.averaging import Average, WeightAverage, predict
 from napari_dip.prior.codes import BlindSpot, Noise
 from napari_dip.prior.local import Local
 from napari_dip.prior.runtime import Place
@@ -158,6 +159,23 @@ def test_every_pixel_is_predicted_where_it_was_hidden(per_channel):
         for code, hidden, _ in drawing.cover(torch.Generator().manual_seed(0)):
             expected += network(code)[..., :13, :16] * hidden
     torch.testing.assert_close(image, expected)
+
+
+def test_several_views_are_predicted_at_once(monkeypatch):
+    """A GPU takes them so."""
+    windows = torch.rand((3, 1, *SIDES), generator=torch.Generator().manual_seed(1))
+    code = BlindSpot(0.25)
+    drawing = code.drawing((16, 16), windows, torch.ones_like(windows), None)
+    random = torch.Generator().manual_seed(0)
+    network = Local((4,)).build(2, 1, (16, 16), random)
+    weights = dict(network.named_parameters())
+    place = Place(CPU, torch.float32)
+    one_by_one = predict(network, weights, drawing, windows.shape, place)
+    monkeypatch.setattr(codes, "views_at_once", lambda sides, device: 5)
+    seen = [len(view) for view, *_ in drawing.cover(torch.Generator())]
+    assert seen == [5, 5, 2]
+    at_once = predict(network, weights, drawing, windows.shape, place)
+    torch.testing.assert_close(at_once, one_by_one)
 
 
 def test_without_hidden_pixels_the_code_is_seen_once():

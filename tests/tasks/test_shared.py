@@ -191,7 +191,10 @@ def test_a_stop_keeps_what_is_done(stack):
 
 
 @pytest.mark.usefixtures("small_fits")
-def test_a_network_whose_device_failed_restores_nothing(stack, failing_device):
+def test_a_network_whose_device_failed_restores_nothing(
+    stack, failing_device, monkeypatch
+):
+    monkeypatch.setattr(sharing, "CHECK_EVERY", 2)
     failing_device(5)
     with pytest.raises(FitError, match="the shared fit was ended by a failure of the"):
         denoise(stack, **QUICK)

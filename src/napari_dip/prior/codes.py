@@ -28,6 +28,9 @@ Sides = tuple[int, ...]
 PERIOD = 64
 """Pixels after which the division of pixels into classes to hide repeats itself."""
 
+PIXELS_ON_GPU = 1 << 19
+"""Pixels that a GPU predicts at once, so that it does not wait for small steps."""
+
 
 class Draw(NamedTuple):
     """Input of one iteration, (1, channels, ...), and its hidden pixels.
@@ -36,7 +39,7 @@ class Draw(NamedTuple):
     pixels, with 1 where the network could not see it; or None.  Where it is given,
     only predictions of hidden pixels are compared with the measurement and averaged
     into the result.  `window` is the number, (1,), of the window of the measurement
-    that this is about; None where all are.
+    that this is about; None where all are.  A cover may draw several at once.
     """
 
     code: Tensor
@@ -105,6 +108,11 @@ class Drawing:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the fixed tensors."""
         overwrite(self.tensors, state, "state: code")
+
+
+def views_at_once(sides: Sides, device: torch.device) -> int:
+    """Return how many views of such sides a device predicts at once."""
+    return 1 if device.type == "cpu" else max(PIXELS_ON_GPU // math.prod(sides), 1)
 
 
 def extend(image: Tensor, canvas: Sides) -> Tensor:
@@ -304,17 +312,18 @@ class BlindSpot(Code):
         division repeats itself every `PERIOD` pixels, so that two parts of an image
         which are that far apart, or a multiple, are looked at alike where they overlap.
         """
+        image = drawing.tensors["image"]
         count = max(round(1 / self.fraction), 2)
         period = (PERIOD,) * len(drawing.sides)
         uniform = self._uniform(drawing, period, generator)
         repeats = [-(-side // PERIOD) for side in drawing.sides]
         uniform = uniform.repeat(1, 1, *repeats)[corner(drawing.sides)]
-        for number in range(len(drawing.tensors["image"])):
-            window = torch.tensor([number], device=uniform.device)
-            for lowest in range(count):
-                above = uniform >= lowest / count
-                chosen = above & (uniform < (lowest + 1) / count)
-                yield self._hide(drawing, chosen, window)
+        views = torch.arange(len(image) * count, device=image.device)
+        for some in views.split(views_at_once(drawing.sides, image.device)):
+            lowest = (some % count).reshape(-1, 1, *[1] * len(period))
+            above = uniform >= lowest / count
+            chosen = above & (uniform < (lowest + 1) / count)
+            yield self._hide(drawing, chosen, some // count)
 
     def _uniform(self, drawing: Drawing, sides: Sides, generator: Random) -> Tensor:
         """Draw a random number in [0, 1) for everything that can be hidden."""

@@ -214,7 +214,9 @@ class Run:
         if progress.step <= 0:
             return None
         last = progress.step >= state.ending.limit
-        due = progress.step in (1, state.ending.maximum)
+        # Many windows take long to predict: the first iteration is not worth it.
+        first = progress.step == 1 and self.objective.problem.batch_shape[0] == 1
+        due = first or progress.step == state.ending.maximum
         reason = None
         if last or due or progress.step % self.settings.check_every == 0:
             reason = self.check()

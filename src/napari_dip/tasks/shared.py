@@ -32,8 +32,10 @@ COARSE = 60
 DECAY = 0.98
 """EMA decay of the weights: a window alone says less than a whole image."""
 
-CHECK_EVERY = 120
-"""Iterations between looks at the loss, which predict all windows."""
+CHECK_EVERY = 240
+"""Iterations between looks at the loss, which predict all windows.
+
+A look costs as much as 40 iterations."""
 
 ENOUGH = 16
 """Windows as large as which a data set is at least, where its planes share a network
