@@ -35,6 +35,9 @@ COLLAPSED = 1.2
 """Squared error of the predictions of a network over the variance of the values from
 which on it has learnt nothing: pure noise has 1."""
 
+ANALYSED = 16
+"""Windows whose noise is analysed, where there are as many."""
+
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
 
 
@@ -291,7 +294,7 @@ def _group(
     plane = job.scaled(pool, block, None if known is None else known.scale)
     if plane.levels is not None:
         return None
-    analysis = known or job.analyse(plane, block)
+    analysis = known or job.analyse(_sample(plane), block)
     whole = job.preset(analysis)
     network = overrides.architecture or whole.architecture
     preset = for_windows(dataclasses.replace(whole, architecture=network), neighbours)
@@ -303,6 +306,16 @@ def _group(
     code = code_at(job, preset, analysis, windows, neighbours)
     plan = dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code)
     return _Group(recipe, overrides, pool, plane, neighbours, analysis, preset, plan)
+
+
+def _sample(plane: Plane) -> Plane:
+    """Return the windows whose noise is analysed.
+
+    They are spread over all, so that windows full of structure are among them.
+    """
+    step = max(plane.values.shape[1] // ANALYSED, 1)
+    sample = plane.cut((slice(None, None, step),))
+    return sample if sample.noisy.any(axis=(1, 2, 3)).all() else plane
 
 
 def _as_windows(problem: Problem) -> Problem:

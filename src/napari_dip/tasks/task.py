@@ -278,17 +278,22 @@ class Job:
             return [tuple(seen)] if seen else []
         if not known[seen].all(axis=0).any():
             return [(c,) for c in seen]
-        related = groups(prepare(pixels.of_channels(seen), "image"))
-        together = [tuple(seen[c] for c in group) for group in related]
-        return [part for group in together for part in self._of_kinds(pixels, group)]
+        plane = prepare(pixels.of_channels(seen), "image")
+        related = groups(plane)
+        if len(related) == 1:
+            return self._of_kinds(plane, tuple(seen))
+        parts = []
+        for group in related:
+            chosen = tuple(seen[c] for c in group)
+            plane = prepare(pixels.of_channels(chosen), "image")
+            parts += self._of_kinds(plane, chosen)
+        return parts
 
-    def _of_kinds(
-        self, pixels: Pixels, group: tuple[int, ...]
-    ) -> list[tuple[int, ...]]:
+    def _of_kinds(self, plane: Plane, group: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the parts of a group of channels that are of one kind."""
         if self.kinds is None or len(group) == 1:
             return [group]
-        kinds = self.kinds(prepare(pixels.of_channels(group), "image"))
+        kinds = self.kinds(plane)
         parts: dict[Any, tuple[int, ...]] = {}
         for channel, kind in zip(group, kinds, strict=True):
             parts[kind] = (*parts.get(kind, ()), channel)
