@@ -225,69 +225,90 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     own : int
         Number of the plane that has the references.
     """
-    side, step = grouping.side, grouping.step
-    channels, depth, height, width = pilot.shape
-    down, right = height - side, width - side
-    reach = min(grouping.window, max(down, right))
-    around = 2 * reach + 1
-    alike = min(grouping.alike, depth * (down + 1) * (right + 1))
-    columns = torch.arange(0, right + 1, step, device=pilot.device)
-    blocks = -(-len(columns) // ABREAST)
-    # Candidates of a block of references along x, and of all blocks.
-    span = (ABREAST - 1) * step + around
-    wide = (blocks - 1) * ABREAST * step + span
-    values = channels * side**2
-    # Without the mean, rounding errors are smaller.
-    pilot = pilot - pilot.mean()
+    return _Search(pilot, grouping, own).groups()
 
-    def candidates(first: int, last: int) -> Tensor:
+
+class _Search:
+    """The search of `similar`."""
+
+    def __init__(self, pilot: Tensor, grouping: Grouping, own: int) -> None:
+        # Without the mean, rounding errors are smaller.
+        self.pilot, self.own = pilot - pilot.mean(), own
+        self.side, self.step = grouping.side, grouping.step
+        channels, self.depth, height, self.width = pilot.shape
+        self.values = channels * self.side**2
+        self.height = height
+        self.down, self.right = height - self.side, self.width - self.side
+        self.reach = min(grouping.window, max(self.down, self.right))
+        self.around = 2 * self.reach + 1
+        patches = self.depth * (self.down + 1) * (self.right + 1)
+        self.alike = min(grouping.alike, patches)
+        self.columns = torch.arange(0, self.right + 1, self.step, device=pilot.device)
+        self.blocks = -(-len(self.columns) // ABREAST)
+        # Candidates of a block of references along x, and of all blocks.
+        self.span = (ABREAST - 1) * self.step + self.around
+        self.wide = (self.blocks - 1) * ABREAST * self.step + self.span
+
+    def groups(self) -> Iterator[Tensor]:
+        """Yield the groups of the references in some rows, from the top."""
+        device = self.pilot.device
+        distances = self.depth * self.blocks * ABREAST * self.around**2
+        # On a CPU that is one row, which needs no copy of the patches.
+        at_once = max(chunk_size(device) // 8 // distances, 1)
+        numbers = self.depth * self.wide * (self.values + 1)
+        lines = max((PATCHES // numbers - self.around) // self.step, 1) * self.step
+        for top in range(0, self.down + 1, lines):
+            rows = range(top, min(top + lines, self.down + 1), self.step)
+            table = self.candidates(top - self.reach, rows[-1] + self.reach)
+            groups: list[Tensor] = []
+            parts = [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
+            in_threads(partial(self.nearest, table, top), parts, groups.append, device)
+            yield torch.cat(groups)
+
+    def candidates(self, first: int, last: int) -> Tensor:
         """Return patches that begin in some rows, each with its squared norm."""
-        low, high = max(first, 0), min(last, down) + 1
+        side, pilot, right = self.side, self.pilot, self.right
+        low, high = max(first, 0), min(last, self.down) + 1
         strip = pilot[:, :, low : high + side - 1].transpose(0, 1)
         windows = strip.unfold(2, side, 1).unfold(3, side, 1)
-        table = pilot.new_zeros(depth, last - first + 1, wide, values + 1)
+        shape = (self.depth, last - first + 1, self.wide, self.values + 1)
+        table = pilot.new_zeros(shape)
         # What is beyond the borders is far from everything.
-        table[..., values] = torch.inf
-        inside = table[:, low - first : high - first, reach : reach + right + 1]
-        patches = inside[..., :values]
-        windows = windows.permute(0, 2, 3, 1, 4, 5)
-        patches.unflatten(-1, (channels, side, side)).copy_(windows)
-        inside[..., values] = patches.square().sum(dim=-1)
+        table[..., -1] = torch.inf
+        columns = slice(self.reach, self.reach + right + 1)
+        inside = table[:, low - first : high - first, columns]
+        patches = inside[..., :-1]
+        patches.unflatten(-1, (-1, side, side)).copy_(windows.permute(0, 2, 3, 1, 4, 5))
+        inside[..., -1] = patches.square().sum(dim=-1)
         return table
 
-    def nearest(table: Tensor, top: int, rows: range) -> Tensor:
-        """Return the groups of the references in some rows of the image."""
+    def nearest(self, table: Tensor, top: int, rows: range) -> Tensor:
+        """Return the groups of the references in some rows of the image.
+
+        The windows of the references in row `top` begin with the table.
+        """
+        own, reach, around, step = self.own, self.reach, self.around, self.step
         # Of the table: the first rows of their windows.
         lines = slice(rows[0] - top, rows[-1] - top + 1, step)
         # |a - b|^2 without |a|^2, which all candidates of a reference have in common.
-        references = -2 * table[own, reach:, reach : wide - reach : step][lines]
-        references[..., values] = 1
-        references = references.unflatten(1, (blocks, ABREAST))
-        shape = (len(rows), blocks, ABREAST, depth, around, around)
+        references = -2 * table[own, reach:, reach : self.wide - reach : step][lines]
+        references[..., -1] = 1
+        references = references.unflatten(1, (self.blocks, ABREAST))
+        shape = (len(rows), self.blocks, ABREAST, self.depth, around, around)
         distance = table.new_empty(shape)
-        for plane in range(depth):
+        for plane in range(self.depth):
             for y in range(around):
-                block = table[plane, y:][lines].unfold(1, span, ABREAST * step)
+                row = table[plane, y:][lines]
+                block = row.unfold(1, self.span, ABREAST * step)
                 products = (references @ block).flatten(2)
-                distance[..., plane, y, :] = products.unfold(2, around, span + step)
+                products = products.unfold(2, around, self.span + step)
+                distance[..., plane, y, :] = products
         # The reference itself is always in its group.
         distance[..., own, reach, reach] = -torch.inf
-        distance = distance.reshape(len(rows), blocks * ABREAST, -1)[:, : len(columns)]
-        index = distance.topk(alike, largest=False, sorted=False).indices
-        at_y, at_x = index // around, index % around - reach
-        first = torch.tensor(rows, device=pilot.device)[:, None, None]
-        first = first + at_y // around * height + at_y % around - reach
-        return (first * width + at_x + columns[:, None]).flatten(0, 1)
-
-    distances = depth * blocks * ABREAST * around**2
-    # On a CPU that is one row, which needs no copy of the patches.
-    at_once = max(chunk_size(pilot.device) // 8 // distances, 1)
-    numbers = depth * wide * (values + 1)
-    lines = max((PATCHES // numbers - around) // step, 1) * step
-    for top in range(0, down + 1, lines):
-        rows = range(top, min(top + lines, down + 1), step)
-        table = candidates(top - reach, rows[-1] + reach)
-        groups: list[Tensor] = []
-        parts = [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
-        in_threads(partial(nearest, table, top), parts, groups.append, pilot.device)
-        yield torch.cat(groups)
+        distance = distance.reshape(len(rows), self.blocks * ABREAST, -1)
+        distance = distance[:, : len(self.columns)]
+        index = distance.topk(self.alike, largest=False, sorted=False).indices
+        y, x = index // around, index % around - reach
+        first = torch.tensor(rows, device=table.device)[:, None, None]
+        first = first + y // around * self.height + y % around - reach
+        return (first * self.width + x + self.columns[:, None]).flatten(0, 1)
