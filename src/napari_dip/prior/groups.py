@@ -308,7 +308,7 @@ class _Search:
         distance = distance.reshape(len(rows), self.blocks * ABREAST, -1)
         distance = distance[:, : len(self.columns)]
         index = distance.topk(self.alike, largest=False, sorted=False).indices
-        y, x = index // around, index % around - reach
+        at_y, at_x = index // around, index % around - reach
         first = torch.tensor(rows, device=table.device)[:, None, None]
-        first = first + y // around * self.height + y % around - reach
-        return (first * self.width + x + self.columns[:, None]).flatten(0, 1)
+        first = first + at_y // around * self.height + at_y % around - reach
+        return (first * self.width + at_x + self.columns[:, None]).flatten(0, 1)
