@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from napari_dip.tasks.run import get
 from napari_dip.widgets import scripting
 from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController
+from napari_dip.widgets.deletion import when_deleted
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
 from napari_dip.widgets.inputs import ImageInput, file_name, to_save
@@ -108,7 +110,7 @@ class TaskWidget(ParameterPanel):
         }
         self.watched: list[Any] = []
         """Emitters of what the user changes in the layers."""
-        self.destroyed.connect(partial(TaskWidget._look_away, self))
+        when_deleted(self, _look_away, weakref.ref(self))
         self.planes = ComboBox(choices=(ALL, SHOWN))
         self.quality = Quality(self.task)
         self.panel = RunPanel(self.controller)
@@ -466,3 +468,9 @@ class TaskWidget(ParameterPanel):
         output = f"{file_name(work.source.name)}-{self.task}.tif"
         copy(scripting.command(recipe, files, output))
         self._show_message(f"Copied.{to_save(self.inputs, files)}")
+
+
+def _look_away(panel: Callable[[], TaskWidget | None]) -> None:
+    """Let a panel that Qt has deleted look no longer at layers."""
+    if (existing := panel()) is not None:
+        existing._look_away()
