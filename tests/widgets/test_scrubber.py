@@ -1,5 +1,8 @@
 """Looking back at a fit, in a real viewer."""
 
+import threading
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
@@ -38,13 +41,53 @@ def test_the_slider_ends_at_the_result_and_goes_back_through_the_fit(done):
     assert "kept" not in made(layer)
 
 
-def test_keeping_one_makes_a_layer_and_leaves_the_result(done):
+class Watched(np.ndarray):
+    """An array that notes which threads copy it, and which parts are read."""
+
+    threads: ClassVar[list[Any]] = []
+    parts: ClassVar[list[Any]] = []
+
+    def copy(self, *arguments):
+        self.threads.append(threading.current_thread())
+        return np.asarray(self).copy(*arguments)
+
+    def __getitem__(self, index):
+        self.parts.append(index)
+        return super().__getitem__(index)
+
+
+def test_keeping_one_plane_of_a_stack_does_not_hold_up_the_viewer(
+    open_widget, finish, until, noisy, slow, every_image
+):
+    viewer, widget = open_widget(np.stack([noisy, noisy + 500]), iterations=8)
+    finish(widget)
+    scrubber, last = widget.scrubber, widget.controller.last
+    viewer.dims.set_current_step(0, 1)
+    scrubber.slider.setValue(0)
+    early = scrubber.moments[0]
+    last.image = last.image.view(Watched)
+    Watched.threads.clear()
+    Watched.parts.clear()
+    scrubber.keep_button.click()
+    assert not scrubber.keep_button.isEnabled()
+    until(scrubber.keep_button.isEnabled)
+    (kept,) = (each for each in viewer.layers if "iteration" in each.name)
+    assert np.array_equal(kept.data[0], last.image[0])
+    assert np.array_equal(kept.data[1], early.image)
+    assert np.array_equal(last.layer.data, last.image)
+    (thread,) = Watched.threads
+    assert thread is not threading.main_thread()
+    assert Watched.parts[0] == last.shown_index(viewer.dims)
+
+
+def test_keeping_one_makes_a_layer_and_leaves_the_result(done, until):
     viewer, widget = done
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]
     result, early = layer.data.copy(), scrubber.moments[1]
     scrubber.slider.setValue(1)
     scrubber.keep_button.click()
     assert np.array_equal(layer.data, result)
+    until(scrubber.keep_button.isEnabled)
     kept = viewer.layers[f"{RESULT}, iteration {early.step}"]
     assert np.array_equal(kept.data, early.image)
     assert made(kept)["kept"][0]["step"] == early.step

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari.layers import Image
+from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QLabel,
@@ -13,8 +15,10 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_dip.widgets.controller import IDLE, RunController, connect
+from napari_dip.widgets.controller import IDLE, RunController
+from napari_dip.widgets.deletion import connect
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
+from napari_dip.widgets.results import insert
 from napari_dip.widgets.trajectory import Snapshot
 
 GO_ON = (
@@ -60,6 +64,8 @@ class Scrubber(QWidget):
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
         self.index: Any = None
+        self.copied: Image | None = None
+        """The layer that is being copied."""
         self._make_slider(ends)
         self._make_buttons()
         early, late = (QLabel(text) for text in ends)
@@ -179,9 +185,21 @@ class Scrubber(QWidget):
 
     def _keep(self) -> None:
         last = self.controller.last
-        if last is not None:
-            last.keep()
-            self.refresh()
+        if last is None:
+            return
+        self.copied = last.layer
+        create_worker(
+            last.keep(), _connect={"returned": self._kept, "finished": self._copy_ended}
+        )
+        self.refresh()
+
+    def _kept(self, layer: Image) -> None:
+        assert self.copied is not None
+        insert(self.controller.viewer.layers, [self.copied], layer)
+
+    def _copy_ended(self) -> None:
+        self.copied = None
+        self._offer()
 
     def _go_on(self) -> None:
         self.controller.go_on(self.more.value())
@@ -196,7 +214,7 @@ class Scrubber(QWidget):
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
         idle = self.controller.state == IDLE and self.controller.last is not None
-        self.keep_button.setEnabled(idle)
+        self.keep_button.setEnabled(idle and self.copied is None)
         can = self.controller.can_go_on
         self.setVisible(len(self.moments) > 1 or (idle and can))
         self.slider.setEnabled(len(self.moments) > 1)
