@@ -161,6 +161,41 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     assert "odd numbers" in panel.progress.text()
 
 
+@pytest.mark.parametrize(
+    ("shape", "place"),
+    [
+        ((64, 48), {"scale": (65, 65), "units": ("nm",) * 2, "translate": (0, 650)}),
+        ((9, 64, 48), {"scale": (400, 65, 65), "units": ("nm",) * 3}),
+        ((64, 48), {}),
+    ],
+)
+def test_a_new_psf_lies_beside_the_image(open_widget, compute, shape, place):
+    viewer, panel = open_widget(np.zeros(shape), kind=MicroscopePanel, **place)
+    seen = viewer.dims.point
+    compute(panel)
+    raw, psf = viewer.layers
+    micrometres = 1e-3 if place else 1.0
+    (low, high), (first, last) = (layer.extent.world for layer in (raw, psf))
+    assert first[-1] > high[-1] * micrometres
+    assert first[-1] < high[-1] * micrometres + 10 * psf.scale[-1]
+    middle = (first + last)[:-1] / 2
+    np.testing.assert_allclose(
+        middle, (low + high)[:-1] / 2 * micrometres, atol=psf.scale[0]
+    )
+    assert viewer.dims.point[:-2] == pytest.approx(seen[:-2])
+    assert psf.name in panel.progress.text()
+    assert "to the right of the image" in panel.progress.text()
+
+
+def test_deconvolve_takes_the_image_where_the_psf_was_opened_last(open_widget, beads):
+    viewer, _ = open_widget(beads)
+    viewer.add_image(np.ones((5, 5)), name="PSF.tif")
+    assert viewer.layers.selection.active.name == "PSF.tif"
+    widget = DeconvolveWidget(viewer)
+    chosen = [given.layer.name for given in widget.inputs.values()]
+    assert chosen == ["raw", "PSF.tif"]
+
+
 def test_deconvolve_opens_the_panel_where_there_is_no_psf(open_widget, beads):
     viewer, widget = open_widget(beads, kind=DeconvolveWidget)
     widget.run()
