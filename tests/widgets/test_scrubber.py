@@ -119,6 +119,34 @@ def test_looking_back_holds_the_layer_while_the_fit_goes_on(
     assert scrubber.keep_button.isEnabled()
 
 
+@pytest.mark.usefixtures("own_presets")
+def test_images_of_the_preparation_are_called_so(
+    open_widget, finish, until, slow, every_image
+):
+    image = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
+    image[20:40, 20:40] += 100
+    viewer, widget = open_widget(image, iterations=10)
+    texts = []
+    widget.controller.reported.connect(
+        lambda report: texts.append(
+            (widget.panel.progress.text(), widget.scrubber.label.text())
+            if report.image is not None
+            else ("", "")
+        )
+    )
+    finish(widget)
+    scrubber = widget.scrubber
+    for progress, shown in texts:
+        if progress.startswith("Preparing"):
+            number = progress.partition(" of ")[0].removeprefix("Preparing: ")
+            assert shown == f"Shown: preparing, {number}"
+    scrubber.slider.setValue(0)
+    assert scrubber.label.text().startswith("Shown: preparing, iteration ")
+    scrubber.keep_button.click()
+    until(scrubber.keep_button.isEnabled)
+    assert f"{RESULT}, preparing" in viewer.layers
+
+
 def test_every_plane_has_moments_of_its_own(
     open_widget, finish, noisy, slow, every_image
 ):

@@ -54,7 +54,8 @@ class Forecast:
     seconds : float
         Wall time of the whole run.
     finishing : float
-        The part of it that finishes the image of one plane.
+        The part of it that finishes the image of one plane, or restores one with a
+        network that all planes share.
     fixed : bool
         Whether it takes so long; otherwise it may end earlier.
     planes : int
@@ -115,8 +116,8 @@ def forecast(
     )
     if shared:
         # One fit for all planes, which are then no more than looked at.
-        looking = sum(fit.looking(larger * wider) for fit in fits)
-        seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
+        finishing += sum(fit.looking(larger * wider) for fit in fits)
+        seconds = sum(fit.shared_seconds() for fit in fits) / planes
     else:
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)

@@ -187,8 +187,12 @@ class RunController(QObject):
                 self.trajectory.add(
                     report.index, Snapshot(report.part, report.moment, report.image)
                 )
-                if self.following or self.result.layer is None:
+                new = self.result.layer is None
+                if self.following or new:
                     self.result.show(report.image, report.index)
+                if new and self.result.shown_index(self.viewer.dims) != report.index:
+                    # The other planes are black until their turn comes.
+                    self.result.bring_into_view(self.viewer.dims)
         finally:
             if report.image is not None:
                 self.control.drawn.set()
@@ -215,7 +219,9 @@ class RunController(QObject):
             # The text says so, and that the layer is empty there.
             warnings = [w for w in warnings if NOT_BEGUN not in w]
             text += f" {in_words(result.not_begun, result.planes)}"
-            result.show_begun(self.viewer.dims)
+            seen = result.shown_index(self.viewer.dims)
+            if seen is not None and result.plane_of(seen)[0] in result.not_begun:
+                result.bring_into_view(self.viewer.dims)
         if warnings:
             show_warning("\n".join(warnings))
         self.ended.emit(text)

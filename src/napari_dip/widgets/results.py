@@ -233,13 +233,10 @@ class ResultLayer:
         self.iterations = fit.iterations
         self._note()
 
-    def show_begun(self, dims: Any) -> None:
-        """Show the last plane that was begun, unless one of them is in view."""
-        index = self.shown_index(dims)
-        if index is None or self.plane_of(index)[0] not in self.not_begun:
+    def bring_into_view(self, dims: Any) -> None:
+        """Show the plane that was fitted last."""
+        if self.layer is None or self.pattern is None:
             return
-        assert self.layer is not None
-        assert self.pattern is not None
         point = [0 if isinstance(i, slice) else i for i in self.pattern]
         world = self.layer.data_to_world(point[: self.layer.ndim])
         for axis, place in enumerate(self.pattern):
@@ -296,7 +293,9 @@ class ResultLayer:
         assert self.layer is not None
         looked_at = [(i, s) for i, s in self.others.values() if s is not None]
         steps = sorted({snapshot.step for _, snapshot in looked_at})
-        which = f"iteration {steps[0]}" if len(steps) == 1 else "chosen iterations"
+        which = "chosen iterations"
+        if len(steps) == 1:
+            which = f"iteration {steps[0]}" if steps[0] > 0 else "preparing"
         name = f"{self.name}, {which if steps else 'kept'}"
         like, result, metadata = self.layer, self.image, {**self.layer.metadata}
         self.put_back()

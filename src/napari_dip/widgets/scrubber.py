@@ -64,6 +64,8 @@ class Scrubber(QWidget):
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
         self.index: Any = None
+        self.before = 0
+        """Iterations before the first, while the fit is prepared."""
         self.copied: Image | None = None
         """The layer that is being copied."""
         self._make_slider(ends)
@@ -155,6 +157,7 @@ class Scrubber(QWidget):
         following = self.controller.following
         looked_at = self._looked_at()
         self.index = report.index
+        self.before = report.before
         self.moments = list(self.controller.trajectory.of(report.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
@@ -236,7 +239,7 @@ class Scrubber(QWidget):
             which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
             when = f"iteration {moment.step}"
             if moment.step <= 0:
-                when = f"{-moment.step + 1} iterations before the first"
+                when = f"preparing, iteration {self.before + moment.step}"
             self.label.setText(f"Shown: {which}{when}")
         elif idle:
             self.label.setText("Shown: the result")

@@ -106,15 +106,19 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead
+    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead, \
+    shared, fitted
         As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
         `part` and `parts` count fits, of which a plane may need several.
     score : float
         The score as a user can read it; see `Iterate.readable`.
     before : int
         Iterations before the first in all; `ahead` of them are still to go.
+    seconds : float
+        Since the fit began, without pauses.
     rate : float
-        Iterations per second, over the last 50; 0 where unknown.
+        Iterations per second, over the last 50, or planes or tiles per second where a
+        shared network is `fitted`; 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, score) of every check since the last report.
     image : ndarray or None
@@ -135,6 +139,9 @@ class Report:
     score_name: str
     ahead: int
     before: int
+    shared: bool
+    fitted: bool
+    seconds: float
     rate: float
     checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
@@ -295,8 +302,7 @@ def _reports(
         if not control.going.is_set():
             # During a pause the user sees the newest image.
             yield log.report(it, _image(it, kind))
-            control.going.wait()
-            log.times.clear()
+            log.pause(control.going.wait)
         stop = control.wanted() > 0
         if stop:
             control.note_end(it)
@@ -371,6 +377,15 @@ class _Log:
         self.checks: list[tuple[int, int, float, float]] = []
         self.before = 0
         self.next_report = 0.0
+        self.began = time.perf_counter()
+        self.fitted = False
+
+    def pause(self, wait: Callable[[], Any]) -> None:
+        """Wait, and count none of that time."""
+        since = time.perf_counter()
+        wait()
+        self.began += time.perf_counter() - since
+        self.times.clear()
 
     def is_due(self) -> bool:
         """Return whether it is time for another report."""
@@ -379,8 +394,9 @@ class _Log:
     def note(self, it: Any) -> None:
         """Note an iteration."""
         self.before = max(self.before, it.ahead + 1 if it.step == 0 else 0)
-        if it.step == 1:
-            self.times.clear()  # those before the first take another time
+        if it.step == 1 or it.fitted != self.fitted:
+            self.times.clear()  # what comes takes another time
+        self.fitted = it.fitted
         self.times.append(time.perf_counter())
         check = (it.part, it.step, it.loss, it.readable)
         if not self.checks or self.checks[-1][2:] != check[2:]:
@@ -405,6 +421,9 @@ class _Log:
             score_name=it.score_name,
             ahead=it.ahead,
             before=self.before,
+            shared=it.shared,
+            fitted=it.fitted,
+            seconds=time.perf_counter() - self.began,
             rate=(len(times) - 1) / span if span > 0 else 0.0,
             checks=checks,
             image=image,
