@@ -92,6 +92,9 @@ def test_keeping_one_makes_a_layer_and_leaves_the_result(done, until):
     assert np.array_equal(kept.data, early.image)
     assert made(kept)["kept"][0]["step"] == early.step
     assert made(kept)["run_id"] == made(layer)["run_id"]
+    # The slider goes on to show images in the layer of the result.
+    assert layer.visible
+    assert not kept.visible
     assert scrubber.moments[scrubber.slider.value()] is None
     kept.data[:] = 0
     assert np.array_equal(layer.data, result)

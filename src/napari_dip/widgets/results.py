@@ -73,7 +73,7 @@ def insert(layers: Any, below: Sequence[Layer], layer: Image) -> list[Layer]:
         place += 1
     hidden: list[Layer] = []
     source = layer.metadata.get(KEY, {}).get("source")
-    if source is not None and layer.blending in SEEN_THROUGH:
+    if source is not None and layer.visible and layer.blending in SEEN_THROUGH:
         hidden = [a for a in related(layers, source) if a.visible]
     before = set(layers.selection)
     layers.insert(place, layer)
@@ -306,6 +306,8 @@ class ResultLayer:
                 data[index] = snapshot.image
             copy = _new_layer(data, name, like, whole(like))
             copy.metadata = metadata
+            # It would cover the result, in which the slider shows other images.
+            copy.visible = False
             return copy
 
         return copied

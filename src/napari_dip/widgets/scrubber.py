@@ -100,8 +100,8 @@ class Scrubber(QWidget):
     def _make_buttons(self) -> None:
         self.keep_button = button(
             "Keep this one",
-            "Copy the image that is shown to a layer of its own; the result that the "
-            "fit chose stays.",
+            "Copy the image that is shown to a hidden layer of its own, and show the "
+            "result that the fit chose.",
         )
         self.more = QSpinBox()
         self.more.setRange(10, 100_000)
