@@ -110,6 +110,24 @@ def test_an_iteration_is_of_what_is_fitted(monkeypatch):
     assert side(share="no", tile=None) == 2304
 
 
+def test_a_forecast_of_a_shared_network_counts_the_iterations_of_the_recipe(
+    monkeypatch,
+):
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (1.0, 0.0))
+    monkeypatch.setattr(forecast._Fit, "finishing", 0.0)
+    piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+
+    def told(iterations):
+        recipe = get("denoise").recipe(share="yes", device="cpu", iterations=iterations)
+        return forecast.forecast(recipe, [blank(12, 160, 160)], [piece])
+
+    few, many, auto = told(20), told(100), told("auto")
+    assert many.seconds - few.seconds == pytest.approx(80 * 1.1, rel=0.1)
+    assert auto.seconds - few.seconds == pytest.approx(460 * 1.1, rel=0.1)
+    assert few.fixed
+    assert auto.fixed
+
+
 def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
     monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1.0))
     piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)

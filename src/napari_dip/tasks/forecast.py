@@ -13,7 +13,7 @@ from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
-from napari_dip.tasks.shared import ITERATIONS, for_windows, wants_sharing
+from napari_dip.tasks.shared import COARSE, ITERATIONS, for_windows, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
 from napari_dip.tasks.windows import SIDE, window_sides
@@ -129,7 +129,7 @@ def forecast(
         available=needed.available,
         seconds=planes * (prepared + seconds + finishing),
         finishing=finishing,
-        fixed=all(fit.settings.stop.fixed for fit in fits),
+        fixed=shared or all(fit.settings.stop.fixed for fit in fits),
         planes=planes,
     )
 
@@ -236,7 +236,10 @@ class _Fit:
     def shared_seconds(self) -> float:
         """Return seconds of the fit to windows that all planes share."""
         least, each = _pace(self.problem, self.prior, self.settings)
-        return self.restarts * ITERATIONS * (least + each * SIDE**2) * SHOWING
+        stop, count = self.settings.stop, SIDE ** len(self.problem.image_shape[1:])
+        whole = stop.maximum if stop.fixed else ITERATIONS
+        steps = whole * (least + each * count) + COARSE * (least + each * count / 4)
+        return self.restarts * steps * SHOWING
 
     def looking(self, larger: float) -> float:
         """Return seconds that a network takes to restore so many times the pixels."""

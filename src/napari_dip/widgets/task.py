@@ -261,8 +261,7 @@ class TaskWidget(ParameterPanel):
 
     def _ask(self, _: Any = None) -> None:
         """Estimate what the fit takes, unless one is running or nobody looks."""
-        idle = self.controller.state == IDLE
-        if idle and self.isVisible() and self.source is not None:
+        if self.controller.state == IDLE and self.isVisible():
             self.foresight.ask()
 
     def _offer_axes(self, source: Image | None) -> None:
@@ -344,10 +343,8 @@ class TaskWidget(ParameterPanel):
             if not given.ready:
                 label = label_of(name)
                 what = label if label.isupper() else label.lower()
-                raise InputError(
-                    f"There is no {given.kinds} to take the {what} from: "
-                    f"{given.remedy}."
-                )
+                use = "" if what == "image" else f" to take the {what} from"
+                raise InputError(f"There is no {given.kinds}{use}: {given.remedy}.")
         source = self.source
         assert source is not None
         recipe = self.recipe()
