@@ -294,10 +294,10 @@ class TaskWidget(ParameterPanel):
         self.panel.show_estimate("Timing a few steps on a small piece")
 
     def _show_refusal(self, text: str) -> None:
-        """Say why nothing can run."""
+        """Say why nothing can run, unless a failed run has just said so."""
         for name in self.quality.names:
             self.quality.show_seconds(name, None)
-        self.panel.show_estimate(text)
+        self.panel.show_estimate("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
         """Show what a quality takes."""
