@@ -253,3 +253,20 @@ def test_every_way_to_run_warns_of_other_pixels(open_widget, messages, until, bu
     getattr(widget.panel, button).click()
     until(lambda: widget.controller.state == "idle")
     assert any("0.3" in text for kind, text in messages if kind == "warning")
+
+
+def test_only_what_counts_is_asked(open_widget):
+    _, panel = open_widget(kind=MicroscopePanel)
+    fields, form = panel.fields.fields, panel.fields.form
+
+    def shown():
+        names = ("pinhole", "excitation_wavelength", "z_step")
+        return {n for n in names if form.isRowVisible(fields[n].widget.native)}
+
+    assert shown() == set()
+    fields["kind"].value = "confocal"
+    assert shown() == {"pinhole", "excitation_wavelength"}
+    fields["shape"].value = (9, 33, 33)
+    assert shown() == {"pinhole", "excitation_wavelength", "z_step"}
+    fields["shape"].widget.value = "none"
+    assert "z_step" not in shown()

@@ -146,6 +146,21 @@ class MicroscopePanel(PsfPanel):
         "beads is better where there is one."
     )
 
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self.fields.changed.connect(self._offer_what_counts)
+        self._offer_what_counts()
+
+    def _offer_what_counts(self) -> None:
+        """Show what belongs to volumes and to confocal microscopes only with them."""
+        fields = self.fields.fields
+        confocal = fields["kind"].value == "confocal"
+        shape = fields["shape"].value
+        volume = isinstance(shape, tuple) and len(shape) == 3
+        counts = {"pinhole": confocal, "excitation_wavelength": confocal}
+        for name, shown in {**counts, "z_step": volume}.items():
+            self.fields.form.setRowVisible(fields[name].widget.native, shown)
+
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, and slices for a volume."""
         super().take_sizes()
