@@ -223,6 +223,21 @@ def test_deconvolve_warns_of_other_pixels(open_widget, until, messages, beads):
     assert any("another size" in text for _, text in messages)
 
 
+def test_a_deconvolved_image_is_not_all_white(open_widget, finish):
+    image = np.random.default_rng(0).poisson(50, (48, 48)).astype("f4")
+    viewer, widget = open_widget(
+        image, kind=DeconvolveWidget, iterations=2, contrast_limits=(0, 10)
+    )
+    viewer.add_image(np.ones((3, 3)), name="PSF")
+    finish(widget)
+    layer = widget.controller.last.layer
+    low, high = layer.contrast_limits
+    assert low == 0
+    assert high == pytest.approx(np.percentile(layer.data, 99.9), rel=1e-4)
+    assert layer.contrast_limits_range[1] == pytest.approx(layer.data.max(), rel=1e-4)
+    assert tuple(viewer.layers["raw"].contrast_limits) == (0, 10)
+
+
 @pytest.mark.parametrize("slices", [3, 9])
 def test_a_psf_of_volumes_restores_a_stack_as_one(
     open_widget, finish, slices, changed_presets

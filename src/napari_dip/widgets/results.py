@@ -22,6 +22,9 @@ from napari_dip.widgets.worker import Outcome
 SEEN_THROUGH = ("additive", "minimum", "multiplicative")
 """Ways of blending that show an image together with those below it."""
 
+BRIGHTER = ("deconvolve",)
+"""Tasks whose results have much brighter pixels than the image."""
+
 Index = tuple[int | slice, ...]
 """The index of a plane in a result."""
 
@@ -218,6 +221,8 @@ class ResultLayer:
             self._insert(outcome.shown)
         else:
             self.layer.data = outcome.shown
+        if self.recipe.task in BRIGHTER:
+            self._fit_contrast(outcome)
         self.others = {}
         self.provenance |= {
             "recipe": fit.settings["recipe"],
@@ -232,6 +237,16 @@ class ResultLayer:
         }
         self.iterations = fit.iterations
         self._note()
+
+    def _fit_contrast(self, outcome: Outcome) -> None:
+        """Let the contrast limits reach the light that was gathered in few pixels."""
+        assert self.layer is not None
+        if self.layer.rgb:
+            return
+        low, high = self.layer.contrast_limits
+        bottom, top = self.layer.contrast_limits_range
+        self.layer.contrast_limits_range = bottom, max(top, outcome.brightest)
+        self.layer.contrast_limits = low, max(high, outcome.bright)
 
     def bring_into_view(self, dims: Any) -> None:
         """Show the plane that was fitted last."""

@@ -170,10 +170,14 @@ class Outcome:
     shown : ndarray
         A copy of its image, for the layer: of a large stack that takes seconds, which
         the main thread does not have.
+    bright, brightest : float
+        The value above which a thousandth of the pixels lies, and the highest one.
     """
 
     fit: Fit
     shown: Any
+    bright: float
+    brightest: float
 
 
 class FitWorker(GeneratorWorker):
@@ -264,7 +268,7 @@ def restoring(
             fit = yield from _reports(control, fitting, kind, interval)
             if control.ended_in is not None:
                 empty(fit.image, control.ended_in, fit.not_begun)
-            return Outcome(fit, fit.image.copy())
+            return Outcome(fit, fit.image.copy(), *_heights(fit.image))
     except Cancelled:
         return None
     except Exception as error:
@@ -327,6 +331,16 @@ def empty(
         for axis, i in zip(counted, np.unravel_index(plane, sides), strict=True):
             place[axis] = int(i)
         image[tuple(place)] = np.nan if image.dtype.kind == "f" else 0
+
+
+def _heights(image: NDArray[Any]) -> tuple[float, float]:
+    """Return a value above which few pixels lie, and the highest one."""
+    few = image.ravel()[:: max(image.size // 10**6, 1)]
+    few = few[np.isfinite(few)]
+    if few.size == 0:
+        return 0.0, 0.0
+    # Planes that were not begun are NaN.
+    return float(np.percentile(few, 99.9)), float(np.fmax.reduce(image, axis=None))
 
 
 class _Images:
