@@ -141,13 +141,10 @@ def take(task: str, options) -> None:
         viewer.open_sample("napari-dip", SAMPLES[task])
     elif task in OPENED:
         OPENED[task](viewer, options.side)
-    image = viewer.layers.selection.active
     _, widget = viewer.window.add_plugin_dock_widget("napari-dip", TITLES[task])
     for name, layer in OTHERS.items():
         if name in widget.inputs:
             widget.inputs[name].choose(layer)
-    if "image" in widget.inputs:
-        widget.inputs["image"].choose(image.name)
     widget.defaults_button.click()  # instead of the parameters of the last run
     if options.iterations and "iterations" in widget.fields.fields:
         widget.fields.fields["iterations"].value = options.iterations

@@ -1,10 +1,13 @@
 """What a forecast counts."""
 
+import time
+
 import numpy as np
 import pytest
 
 from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
+from napari_dip.prior.loop import Run
 from napari_dip.tasks import block, forecast
 from napari_dip.tasks.run import get, run
 from napari_dip.tasks.tiles import SIDE
@@ -110,6 +113,24 @@ def test_an_iteration_is_of_what_is_fitted(monkeypatch):
     assert side(share="no", tile=None) == 2304
 
 
+def test_a_forecast_of_a_shared_network_counts_the_iterations_of_the_recipe(
+    monkeypatch,
+):
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (1.0, 0.0))
+    monkeypatch.setattr(forecast._Fit, "finishing", 0.0)
+    piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+
+    def told(iterations):
+        recipe = get("denoise").recipe(share="yes", device="cpu", iterations=iterations)
+        return forecast.forecast(recipe, [blank(12, 160, 160)], [piece])
+
+    few, many, auto = told(20), told(100), told("auto")
+    assert many.seconds - few.seconds == pytest.approx(80 * forecast.SHOWING, rel=0.1)
+    assert auto.seconds - few.seconds == pytest.approx(460 * forecast.SHOWING, rel=0.1)
+    assert few.fixed
+    assert auto.fixed
+
+
 def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
     monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1.0))
     piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
@@ -122,3 +143,33 @@ def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
     seen = (2 * (192 + 32) + 10 * (192 + 64)) / 2304
     whole = seconds(None)
     assert 0.8 * seen**2 < seconds(192) / whole < 1.2 * seen**2
+
+
+@pytest.mark.usefixtures("narrow", "few_passes")
+def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
+    """Other programs slow a fit, and come and go."""
+    slow = iter([0, 0, 0.2, 0.2, 0.2] * 4)
+    advance = Run.advance
+
+    def advanced(run):
+        time.sleep(next(slow))
+        return advance(run)
+
+    monkeypatch.setattr(Run, "advance", advanced)
+    forecast._paces.clear()
+    image = np.random.default_rng(0).normal(50, 5, (32, 34)).astype(np.float32)
+    task = get("enhance")
+    recipe = task.recipe(iterations=10, device="cpu", precision="float32")
+
+    def seconds():
+        return forecast.forecast(recipe, [image], [image]).seconds
+
+    first = seconds()
+    assert first > 10 * 0.2
+    times = list(forecast._paces.values())
+    seconds()
+    assert list(forecast._paces.values()) == times
+    monkeypatch.setattr(forecast, "FRESH", 0.0)
+    seconds()
+    assert list(forecast._paces.values()) != times
+    forecast._paces.clear()

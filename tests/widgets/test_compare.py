@@ -89,7 +89,7 @@ def test_a_result_belongs_to_the_data_that_was_restored(
     residual = viewer.layers[f"{RESULT}, residual"]
     np.testing.assert_allclose(residual.data + result.data, noisy, atol=1e-3)
     widget.scrubber.keep_button.click()
-    assert len(viewer.layers) == 4
+    until(lambda: len(viewer.layers) == 4)
     for layer in viewer.layers:
         assert tuple(layer.scale) == (0.5, 0.25)
         assert tuple(layer.translate) == (0, 0)

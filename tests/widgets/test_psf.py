@@ -161,6 +161,41 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     assert "odd numbers" in panel.progress.text()
 
 
+@pytest.mark.parametrize(
+    ("shape", "place"),
+    [
+        ((64, 48), {"scale": (65, 65), "units": ("nm",) * 2, "translate": (0, 650)}),
+        ((9, 64, 48), {"scale": (400, 65, 65), "units": ("nm",) * 3}),
+        ((64, 48), {}),
+    ],
+)
+def test_a_new_psf_lies_beside_the_image(open_widget, compute, shape, place):
+    viewer, panel = open_widget(np.zeros(shape), kind=MicroscopePanel, **place)
+    seen = viewer.dims.point
+    compute(panel)
+    raw, psf = viewer.layers
+    micrometres = 1e-3 if place else 1.0
+    (low, high), (first, last) = (layer.extent.world for layer in (raw, psf))
+    assert first[-1] > high[-1] * micrometres
+    assert first[-1] < high[-1] * micrometres + 10 * psf.scale[-1]
+    middle = (first + last)[:-1] / 2
+    np.testing.assert_allclose(
+        middle, (low + high)[:-1] / 2 * micrometres, atol=psf.scale[0]
+    )
+    assert viewer.dims.point[:-2] == pytest.approx(seen[:-2])
+    assert psf.name in panel.progress.text()
+    assert "to the right of the image" in panel.progress.text()
+
+
+def test_deconvolve_takes_the_image_where_the_psf_was_opened_last(open_widget, beads):
+    viewer, _ = open_widget(beads)
+    viewer.add_image(np.ones((5, 5)), name="PSF.tif")
+    assert viewer.layers.selection.active.name == "PSF.tif"
+    widget = DeconvolveWidget(viewer)
+    chosen = [given.layer.name for given in widget.inputs.values()]
+    assert chosen == ["raw", "PSF.tif"]
+
+
 def test_deconvolve_opens_the_panel_where_there_is_no_psf(open_widget, beads):
     viewer, widget = open_widget(beads, kind=DeconvolveWidget)
     widget.run()
@@ -186,6 +221,21 @@ def test_deconvolve_warns_of_other_pixels(open_widget, until, messages, beads):
     widget.run()
     until(lambda: widget.controller.state == "idle")
     assert any("another size" in text for _, text in messages)
+
+
+def test_a_deconvolved_image_is_not_all_white(open_widget, finish):
+    image = np.random.default_rng(0).poisson(50, (48, 48)).astype("f4")
+    viewer, widget = open_widget(
+        image, kind=DeconvolveWidget, iterations=2, contrast_limits=(0, 10)
+    )
+    viewer.add_image(np.ones((3, 3)), name="PSF")
+    finish(widget)
+    layer = widget.controller.last.layer
+    low, high = layer.contrast_limits
+    assert low == 0
+    assert high == pytest.approx(np.percentile(layer.data, 99.9), rel=1e-4)
+    assert layer.contrast_limits_range[1] == pytest.approx(layer.data.max(), rel=1e-4)
+    assert tuple(viewer.layers["raw"].contrast_limits) == (0, 10)
 
 
 @pytest.mark.parametrize("slices", [3, 9])
@@ -218,3 +268,20 @@ def test_every_way_to_run_warns_of_other_pixels(open_widget, messages, until, bu
     getattr(widget.panel, button).click()
     until(lambda: widget.controller.state == "idle")
     assert any("0.3" in text for kind, text in messages if kind == "warning")
+
+
+def test_only_what_counts_is_asked(open_widget):
+    _, panel = open_widget(kind=MicroscopePanel)
+    fields, form = panel.fields.fields, panel.fields.form
+
+    def shown():
+        names = ("pinhole", "excitation_wavelength", "z_step")
+        return {n for n in names if form.isRowVisible(fields[n].widget.native)}
+
+    assert shown() == set()
+    fields["kind"].value = "confocal"
+    assert shown() == {"pinhole", "excitation_wavelength"}
+    fields["shape"].value = (9, 33, 33)
+    assert shown() == {"pinhole", "excitation_wavelength", "z_step"}
+    fields["shape"].widget.value = "none"
+    assert "z_step" not in shown()

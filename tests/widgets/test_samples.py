@@ -96,7 +96,7 @@ def test_flash_is_bright_and_calm():
 
 
 def test_beads_are_blurred_by_the_psf():
-    psf, beads = layers("blurred_beads")
+    beads, psf = layers("blurred_beads")
     assert psf.data.sum() == pytest.approx(1)
     assert np.unravel_index(psf.data.argmax(), psf.data.shape) == (15, 15)
     np.testing.assert_allclose(psf.data, psf.data[::-1, ::-1])

@@ -1,5 +1,8 @@
 """Looking back at a fit, in a real viewer."""
 
+import threading
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
@@ -38,17 +41,60 @@ def test_the_slider_ends_at_the_result_and_goes_back_through_the_fit(done):
     assert "kept" not in made(layer)
 
 
-def test_keeping_one_makes_a_layer_and_leaves_the_result(done):
+class Watched(np.ndarray):
+    """An array that notes which threads copy it, and which parts are read."""
+
+    threads: ClassVar[list[Any]] = []
+    parts: ClassVar[list[Any]] = []
+
+    def copy(self, *arguments):
+        self.threads.append(threading.current_thread())
+        return np.asarray(self).copy(*arguments)
+
+    def __getitem__(self, index):
+        self.parts.append(index)
+        return super().__getitem__(index)
+
+
+def test_keeping_one_plane_of_a_stack_does_not_hold_up_the_viewer(
+    open_widget, finish, until, noisy, slow, every_image
+):
+    viewer, widget = open_widget(np.stack([noisy, noisy + 500]), iterations=8)
+    finish(widget)
+    scrubber, last = widget.scrubber, widget.controller.last
+    viewer.dims.set_current_step(0, 1)
+    scrubber.slider.setValue(0)
+    early = scrubber.moments[0]
+    last.image = last.image.view(Watched)
+    Watched.threads.clear()
+    Watched.parts.clear()
+    scrubber.keep_button.click()
+    assert not scrubber.keep_button.isEnabled()
+    until(scrubber.keep_button.isEnabled)
+    (kept,) = (each for each in viewer.layers if "iteration" in each.name)
+    assert np.array_equal(kept.data[0], last.image[0])
+    assert np.array_equal(kept.data[1], early.image)
+    assert np.array_equal(last.layer.data, last.image)
+    (thread,) = Watched.threads
+    assert thread is not threading.main_thread()
+    assert Watched.parts[0] == last.shown_index(viewer.dims)
+
+
+def test_keeping_one_makes_a_layer_and_leaves_the_result(done, until):
     viewer, widget = done
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]
     result, early = layer.data.copy(), scrubber.moments[1]
     scrubber.slider.setValue(1)
     scrubber.keep_button.click()
     assert np.array_equal(layer.data, result)
+    until(scrubber.keep_button.isEnabled)
     kept = viewer.layers[f"{RESULT}, iteration {early.step}"]
     assert np.array_equal(kept.data, early.image)
     assert made(kept)["kept"][0]["step"] == early.step
     assert made(kept)["run_id"] == made(layer)["run_id"]
+    # The slider goes on to show images in the layer of the result.
+    assert layer.visible
+    assert not kept.visible
     assert scrubber.moments[scrubber.slider.value()] is None
     kept.data[:] = 0
     assert np.array_equal(layer.data, result)
@@ -74,6 +120,34 @@ def test_looking_back_holds_the_layer_while_the_fit_goes_on(
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     assert scrubber.keep_button.isEnabled()
+
+
+@pytest.mark.usefixtures("own_presets")
+def test_images_of_the_preparation_are_called_so(
+    open_widget, finish, until, slow, every_image
+):
+    image = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
+    image[20:40, 20:40] += 100
+    viewer, widget = open_widget(image, iterations=10)
+    texts = []
+    widget.controller.reported.connect(
+        lambda report: texts.append(
+            (widget.panel.progress.text(), widget.scrubber.label.text())
+            if report.image is not None
+            else ("", "")
+        )
+    )
+    finish(widget)
+    scrubber = widget.scrubber
+    for progress, shown in texts:
+        if progress.startswith("Preparing"):
+            number = progress.partition(" of ")[0].removeprefix("Preparing: ")
+            assert shown == f"Shown: preparing, {number}"
+    scrubber.slider.setValue(0)
+    assert scrubber.label.text().startswith("Shown: preparing, iteration ")
+    scrubber.keep_button.click()
+    until(scrubber.keep_button.isEnabled)
+    assert f"{RESULT}, preparing" in viewer.layers
 
 
 def test_every_plane_has_moments_of_its_own(

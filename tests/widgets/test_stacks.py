@@ -185,6 +185,56 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
+def test_one_network_for_all_planes_tells_the_time_for_all(
+    open_widget, finish, noisy, slow, monkeypatch
+):
+    """Its fit takes most of the time, and the planes little, one like the other."""
+    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
+    stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
+    _, widget = open_widget(stack, iterations=40, contrast_limits=(0, 120))
+    widget.fields.fields["share"].value = "yes"
+    widget.panel.finishing = 0.1
+    said = []
+
+    def note(report):
+        panel = widget.panel
+        left = panel._left(report) if report.rate > 0 else None
+        said.append((report, panel.progress.text(), panel.bar.value(), left))
+
+    widget.controller.reported.connect(note)
+    finish(widget)
+    fitting = [one for one in said if 20 < one[0].step < 40]
+    for report, text, _, left in fitting:
+        assert "One network for all 4 planes\nIteration " in text
+        assert "Plane" not in text
+        assert left == pytest.approx((40 - report.step) / report.rate + 0.4)
+    assert fitting[0][2] > 300
+    for report, text, *_ in (one for one in said if one[0].fitted):
+        plane = report.index[0] + 1
+        assert text.startswith(f"Plane {plane} of 4\nThe network restores")
+        assert "per second" not in text
+    assert any(one[0].fitted for one in said)
+
+
+def test_a_run_begins_in_view(open_widget, until, noisy, slow):
+    stack = np.stack([noisy] * 4)
+    viewer, widget = open_widget(stack, iterations=100_000, contrast_limits=(0, 120))
+    viewer.dims.set_current_step(0, 3)
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: RESULT in viewer.layers)
+    shown = reports[-1].index[0]
+    assert shown != 3
+    assert viewer.dims.current_step[0] == shown
+    viewer.dims.set_current_step(0, 2)  # the user may look elsewhere
+    count = len(reports)
+    until(lambda: len(reports) > count + 3)
+    assert viewer.dims.current_step[0] == 2
+    widget.panel.cancel_button.click()
+
+
 def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
     open_widget, until, noisy, slow, every_image, endless_filters, monkeypatch
 ):

@@ -375,6 +375,32 @@ def test_it_looks_again_at_a_layer_that_changes(
     assert widget.panel.progress.isHidden()
 
 
+def test_what_is_wrong_is_said_once(open_widget, until, noisy):
+    _, widget = open_widget(noisy[:8, :8])
+    widget.foresight.debouncer.setTimeout(10)
+    widget.foresight.ask()
+    until(lambda: "at least 16 pixels" in widget.panel.estimate.text())
+    widget.panel.run_button.click()
+    until(lambda: "Failed: " in widget.panel.progress.text())
+    refused = []
+    widget.foresight.refused.connect(refused.append)
+    widget.foresight.ask()
+    until(lambda: len(refused) > 0)
+    assert "at least 16 pixels" in widget.panel.progress.text()
+    assert widget.panel.estimate.text() == ""
+
+
+def test_the_time_of_a_layer_goes_with_it(open_widget, until, noisy, monkeypatch):
+    monkeypatch.setattr(DenoiseWidget, "isVisible", lambda self: True)
+    viewer, widget = open_widget(noisy)
+    widget.foresight.debouncer.setTimeout(10)
+    widget.foresight.ask()
+    until(lambda: "of memory" in widget.panel.estimate.text())
+    viewer.layers.clear()
+    until(lambda: "There is no image layer: open" in widget.panel.estimate.text())
+    assert not any("\n" in label.text() for label in widget.quality.labels.values())
+
+
 def test_no_plane_is_shown_in_three_dimensions(open_widget, noisy):
     viewer, widget = open_widget(np.stack([noisy, noisy]))
     viewer.dims.ndisplay = 3

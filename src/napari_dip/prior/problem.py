@@ -239,6 +239,8 @@ class Iterate:
         Whether the fit has ended with it, and its image will be finished next.
     shared : bool
         Whether the planes of the job share the networks that are fitted.
+    fitted : bool
+        Whether such a network is fitted, and restores plane after plane.
     error : float
         Root mean square error that the score tells, in the units of `image`; NaN where
         it tells none.
@@ -263,6 +265,7 @@ class Iterate:
     ahead: int = 0
     last: bool = False
     shared: bool = False
+    fitted: bool = False
     error: float = math.nan
     checkpoint: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)
 

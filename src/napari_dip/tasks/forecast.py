@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
-from napari_dip.tasks.shared import ITERATIONS, for_windows, wants_sharing
+from napari_dip.tasks.shared import COARSE, ITERATIONS, for_windows, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
 from napari_dip.tasks.windows import SIDE, window_sides
@@ -34,11 +35,15 @@ LOOK = 1.5
 """Time of the passes that restore an image, in steps of a fit: they hide four times
 and go forward only."""
 
-SHOWING = 1.1
-"""Time of a fit whose images are looked at, relative to one that runs by itself."""
+SHOWING = 1.2
+"""Time of a fit whose images are looked at, relative to one that runs by itself: 1.15
+to 1.25 in napari, where a processor draws."""
 
-_paces: dict[Any, tuple[float, float]] = {}
-"""Seconds of every step, and of every pixel in it, of what was timed before."""
+FRESH = 60.0
+"""Seconds for which steps are not timed again: other programs come and go."""
+
+_paces: dict[Any, tuple[float, float, float]] = {}
+"""When something was timed, the seconds of every step, and of every pixel in it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Forecast:
     seconds : float
         Wall time of the whole run.
     finishing : float
-        The part of it that finishes the image of one plane.
+        The part of it that finishes the image of one plane, or restores one with a
+        network that all planes share.
     fixed : bool
         Whether it takes so long; otherwise it may end earlier.
     planes : int
@@ -115,8 +121,8 @@ def forecast(
     )
     if shared:
         # One fit for all planes, which are then no more than looked at.
-        looking = sum(fit.looking(larger * wider) for fit in fits)
-        seconds = looking + sum(fit.shared_seconds() for fit in fits) / planes
+        finishing += sum(fit.looking(larger * wider) for fit in fits)
+        seconds = sum(fit.shared_seconds() for fit in fits) / planes
     else:
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
@@ -128,7 +134,7 @@ def forecast(
         available=needed.available,
         seconds=planes * (prepared + seconds + finishing),
         finishing=finishing,
-        fixed=all(fit.settings.stop.fixed for fit in fits),
+        fixed=shared or all(fit.settings.stop.fixed for fit in fits),
         planes=planes,
     )
 
@@ -235,7 +241,11 @@ class _Fit:
     def shared_seconds(self) -> float:
         """Return seconds of the fit to windows that all planes share."""
         least, each = _pace(self.problem, self.prior, self.settings)
-        return self.restarts * ITERATIONS * (least + each * SIDE**2) * SHOWING
+        stop = self.settings.stop
+        count: int = SIDE**self.problem.ndim
+        whole = stop.maximum if stop.fixed else ITERATIONS
+        steps = whole * (least + each * count) + COARSE * (least + each * count / 4)
+        return self.restarts * steps * SHOWING
 
     def looking(self, larger: float) -> float:
         """Return seconds that a network takes to restore so many times the pixels."""
@@ -314,7 +324,8 @@ def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, fl
         device,
         torch.get_num_threads(),
     )
-    if key not in _paces:
+    now = time.monotonic()
+    if key not in _paces or now - _paces[key][0] > FRESH:
         whole = math.prod(prior.canvas(problem.image_shape[1:]))
         seconds = _timed(problem, prior, settings)
         sides = (SMALL[ndim],) * ndim
@@ -323,10 +334,11 @@ def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, fl
             bare = Problem(torch.rand(1, channels, *sides), term=problem.term)
             smaller = min(_timed(bare, prior, settings), seconds)
             each = (seconds - smaller) / (whole - few)
-            _paces[key] = max(smaller - each * few, 0.0), each
+            _paces[key] = now, max(smaller - each * few, 0.0), each
         else:
-            _paces[key] = 0.0, seconds / whole
-    return _paces[key]
+            _paces[key] = now, 0.0, seconds / whole
+    _, least, each = _paces[key]
+    return least, each
 
 
 def _timed(problem: Problem, prior: Prior, settings: Settings) -> float:
@@ -347,4 +359,5 @@ def _timed(problem: Problem, prior: Prior, settings: Settings) -> float:
         before = time.perf_counter()
         run.state.average.value()
         look = time.perf_counter() - before
-    return min(times) + look / settings.check_every
+    # Not the shortest: other programs that run will do so during the fit, too.
+    return statistics.median(times) + look / settings.check_every

@@ -281,6 +281,7 @@ class Sweep(Running):
             seconds=time.perf_counter() - self.began,
             checkpoint=None,
             last=False,
+            fitted=True,
         )
 
     def shown(self, index: Index, finished: bool) -> NDArray[Any]:

@@ -19,7 +19,8 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.io import provenance
 from napari_dip.tasks.arrays import cast
 from napari_dip.widgets import residual
-from napari_dip.widgets.controller import RunController, connect
+from napari_dip.widgets.controller import RunController
+from napari_dip.widgets.deletion import connect
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, appearance, array_of, whole
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
@@ -149,8 +150,9 @@ class Comparison(QWidget):
             return
         image = last.layer.data
         index = last.shown_index(self.controller.viewer.dims) or (slice(None),)
+        axes, rgb = last.plane_axes, last.layer.rgb
         self._in_thread(
-            lambda: _residual_of(last.array, last.crop, image, index, last.plane_axes),
+            lambda: _residual_of(last.array, last.crop, image, index, axes, rgb),
             lambda values: self._show_residual(last, index, *values),
         )
 
@@ -172,10 +174,7 @@ class Comparison(QWidget):
         else:
             self._read(which + residual.verdict(structure, pixels))
         keywords = _like(result.layer, difference.shape) | PLAIN
-        if result.layer.rgb:
-            # Colours have no negative values: gray stands for no difference.
-            difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
-        else:
+        if not result.layer.rgb:
             keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
         layer = Image(
             difference,
@@ -224,17 +223,22 @@ class Comparison(QWidget):
         values = work.recipe.to_dict()
         values.pop("task")
         self.classic_button.setEnabled(False)
+        kind = None
+        if work.recipe.dtype == "input":
+            kind = np.dtype(array_of(work.source).dtype)
+
+        def restored() -> Any:
+            arrays = [array() for array in work.arrays.values()]
+            image = baselines.run(task, name, values, *arrays)
+            return image if kind is None else cast(image, kind)
+
         self._in_thread(
-            lambda: baselines.run(
-                task, name, values, *(array() for array in work.arrays.values())
-            ),
+            restored,
             lambda image: self._show_classic(work, name, image),
             self._offer_classic,
         )
 
     def _show_classic(self, work: Work, name: str, image: Any) -> None:
-        if work.recipe.dtype == "input":
-            image = cast(image, np.dtype(array_of(work.source).dtype))
         keywords = appearance(work.source, image.shape, work.crop)
         origin = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
         layer = Image(
@@ -279,15 +283,21 @@ class Comparison(QWidget):
 
 
 def _residual_of(
-    source: Any, crop: Any, result: Any, index: Index, axes: tuple[int, int]
+    source: Any, crop: Any, result: Any, index: Index, axes: tuple[int, int], rgb: bool
 ) -> tuple[Any, float, float]:
-    """Return input minus result, the structure in one plane of it, and its limit."""
+    """Return input minus result, the structure in one plane of it, and its limit.
+
+    Colours have no negative values: gray stands for no difference.
+    """
     before = np.asarray(read(source, crop)).astype(np.float32)
     difference = before - result.astype(np.float32)
     part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
     plane = difference[tuple(part)]
+    found = residual.structure(plane, axes)
     limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
-    return difference, residual.structure(plane, axes), limit
+    if rgb:
+        difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
+    return difference, found, limit
 
 
 def _like(layer: Image, shape: Sequence[int]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_warning
@@ -14,6 +14,7 @@ from napari_dip.errors import DipError, InputError
 from napari_dip.machine import MAX_SECONDS
 from napari_dip.tasks.result import CONSTANT, ranges
 from napari_dip.widgets import settings, turns, worker
+from napari_dip.widgets.deletion import connect, never_mind, when_deleted
 from napari_dip.widgets.results import ResultLayer, Work
 from napari_dip.widgets.trajectory import Snapshot, Trajectory
 
@@ -186,8 +187,12 @@ class RunController(QObject):
                 self.trajectory.add(
                     report.index, Snapshot(report.part, report.moment, report.image)
                 )
-                if self.following or self.result.layer is None:
+                new = self.result.layer is None
+                if self.following or new:
                     self.result.show(report.image, report.index)
+                if new and self.result.shown_index(self.viewer.dims) != report.index:
+                    # The other planes are black until their turn comes.
+                    self.result.bring_into_view(self.viewer.dims)
         finally:
             if report.image is not None:
                 self.control.drawn.set()
@@ -214,7 +219,9 @@ class RunController(QObject):
             # The text says so, and that the layer is empty there.
             warnings = [w for w in warnings if NOT_BEGUN not in w]
             text += f" {in_words(result.not_begun, result.planes)}"
-            result.show_begun(self.viewer.dims)
+            seen = result.shown_index(self.viewer.dims)
+            if seen is not None and result.plane_of(seen)[0] in result.not_begun:
+                result.bring_into_view(self.viewer.dims)
         if warnings:
             show_warning("\n".join(warnings))
         self.ended.emit(text)
@@ -280,8 +287,7 @@ class _Listener(QObject):
         super().__init__(controller)
         self.controller, self.control = controller, control
         # Without the panel there is no button that ends the fit.
-        self.gone = functools.partial(_abandon, control)
-        controller.destroyed.connect(self.gone)
+        self.abandoning = when_deleted(controller, _abandon, control)
 
     @property
     def heard(self) -> bool:
@@ -311,18 +317,9 @@ class _Listener(QObject):
 
     def end(self) -> None:
         """Let the next fit begin: the thread of this one has ended."""
-        self.controller.destroyed.disconnect(self.gone)
+        never_mind(self.controller, self.abandoning)
         self.deleteLater()
         turns.leave(self.control)
-
-
-def connect(owner: QObject, emitter: Any, slot: Callable[..., Any]) -> None:
-    """Connect a slot to an event of napari for as long as a Qt object exists.
-
-    Otherwise napari would call a method of a deleted object, which raises.
-    """
-    emitter.connect(slot)
-    owner.destroyed.connect(lambda: emitter.disconnect(slot))
 
 
 def _abandon(control: worker.Control) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.inputs import ImageInput, PSFInput
+from napari_dip.widgets.inputs import BlurredInput, ImageInput, PSFInput
 from napari_dip.widgets.layers import sides_of
 from napari_dip.widgets.psf import warn_of_other_pixels
 from napari_dip.widgets.results import Work
@@ -21,7 +21,7 @@ class DeconvolveWidget(TaskWidget):
 
     task = "deconvolve"
     arrays: ClassVar[dict[str, type[ImageInput]]] = {
-        "image": ImageInput,
+        "image": BlurredInput,
         "psf": PSFInput,
     }
     takes_away = False

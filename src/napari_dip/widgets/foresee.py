@@ -16,6 +16,7 @@ from napari_dip import machine
 from napari_dip.errors import DipError, InputError
 from napari_dip.widgets import turns
 from napari_dip.widgets.controller import duration
+from napari_dip.widgets.deletion import when_deleted
 from napari_dip.widgets.layers import array_of
 from napari_dip.widgets.results import Work
 from napari_dip.widgets.worker import threads
@@ -77,12 +78,11 @@ class Foresight(QObject):
         """Whether something may have changed since the last estimate began."""
         self.waits = False
         """Whether an answer is still to come."""
-        self.stale = threading.Event()
-        """Set when what is being estimated is no longer wanted."""
+        self.wish = _Wish()
         self.debouncer = QSignalDebouncer(parent=self)
         self.debouncer.setTimeout(QUIET)
         self.debouncer.triggered.connect(self._begin)
-        parent.destroyed.connect(lambda: self.stale.set())
+        when_deleted(parent, self.wish.drop)
 
     def ask(self) -> None:
         """Estimate as soon as nothing has changed for `QUIET` milliseconds."""
@@ -99,7 +99,7 @@ class Foresight(QObject):
 
     def _drop(self) -> None:
         """Want the answer no longer."""
-        self.stale.set()
+        self.wish.drop()
         self.waits = False
         self.last = None
 
@@ -125,26 +125,45 @@ class Foresight(QObject):
         if wanted == self.last:
             return  # other layers came or went
         self.last = wanted
-        self.stale.set()
-        self.stale = threading.Event()
         self.waits = True
         self.began.emit()
         slots = {"yielded": self._show, "returned": self._done}
-        create_worker(_forecasts, pieces, self.stale, _connect=slots)
+        create_worker(_forecasts, pieces, self.wish.renew(), _connect=slots)
 
     def _show(self, answer: tuple[threading.Event, str, Forecast]) -> None:
         asked, name, forecast = answer
-        if asked is self.stale and not asked.is_set():
+        if self.wish.is_for(asked):
             self.estimated.emit(name, forecast)
 
     def _done(self, answer: tuple[threading.Event, Exception | None]) -> None:
         asked, error = answer
-        if asked is not self.stale or asked.is_set():
+        if not self.wish.is_for(asked):
             return
         self.waits = False
         if error is not None:
             # Run meets the same error and shows it.
             self.refused.emit(str(error) if isinstance(error, DipError) else "")
+
+
+class _Wish:
+    """What is being estimated, as long as that is wanted."""
+
+    def __init__(self) -> None:
+        self.stale = threading.Event()
+
+    def renew(self) -> threading.Event:
+        """Wish for something else; return an event that is set when that is stale."""
+        self.drop()
+        self.stale = threading.Event()
+        return self.stale
+
+    def drop(self) -> None:
+        """Wish for nothing."""
+        self.stale.set()
+
+    def is_for(self, asked: threading.Event) -> bool:
+        """Return whether what began with this event is still wanted."""
+        return asked is self.stale and not asked.is_set()
 
 
 class _Stale(Exception):

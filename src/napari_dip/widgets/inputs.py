@@ -104,9 +104,14 @@ class ImageInput:
         selected = self.viewer.layers.selection
 
         def rank(layer: Layer) -> tuple[bool, ...]:
-            return layer in selected, KEY not in layer.metadata, layer.visible
+            likely = self.is_likely(layer)
+            return likely, layer in selected, KEY not in layer.metadata, layer.visible
 
         self._choose_best(rank)
+
+    def is_likely(self, layer: Layer) -> bool:
+        """Return whether a layer may be meant, if others could be, too."""
+        return True
 
     def choose_other(self, first: Layer) -> None:
         """Choose a layer that goes with the first one, unless the user has chosen."""
@@ -201,6 +206,14 @@ class AnyImageInput(ImageInput):
         return KEY not in layer.metadata, layer.visible
 
 
+class BlurredInput(ImageInput):
+    """An image layer that is to be deconvolved."""
+
+    def is_likely(self, layer: Layer) -> bool:
+        """Return whether a layer is no PSF, by its name; napari selects the newest."""
+        return not named_psf(layer)
+
+
 class PSFInput(AnyImageInput):
     """An image layer that is a point spread function: a small one."""
 
@@ -223,11 +236,16 @@ class PSFInput(AnyImageInput):
         own, sides = (without_ones(sides_of(each)) for each in (layer, first))
         if len(own) > len(sides):
             return None
-        named = "psf" in layer.name.lower()
+        named = named_psf(layer)
         small = all(k <= n for k, n in zip(own[-2:], sides[-2:], strict=True))
         if own[-2:] == sides[-2:] or not (named or small):
             return None
         return named, -math.prod(own)
+
+
+def named_psf(layer: Layer) -> bool:
+    """Return whether the name of a layer says that it is a PSF."""
+    return "psf" in layer.name.lower()
 
 
 def saved_as(layer: Layer) -> str | None:

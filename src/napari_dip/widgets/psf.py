@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
 from napari_dip.io.psf import differ, size_warning
+from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
 from napari_dip.tasks.microscope_psf import (
     MicroscopeParameters,
@@ -29,6 +30,9 @@ from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.parts import fill
 from napari_dip.widgets.results import insert
+
+APART = 5
+"""Pixels from the image to a PSF that is placed beside it."""
 
 
 class PsfWidget(QWidget):
@@ -102,8 +106,10 @@ class PsfPanel(MakingPanel):
 
     def _show(self, shown: tuple[Image, str]) -> None:
         layer, text = shown
+        place_beside(layer, self.viewer.layers)
         insert(self.viewer.layers, [], layer)
-        self._end(text)
+        where = ", to the right of the image" if len(self.viewer.layers) > 1 else ""
+        self._end(f"{text} {layer.name} is a new layer{where}.")
 
     def copy_python(self) -> None:
         """Copy Python code that makes this PSF."""
@@ -139,6 +145,21 @@ class MicroscopePanel(PsfPanel):
         "filters. A real objective is a little worse than its model, so a PSF from "
         "beads is better where there is one."
     )
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self.fields.changed.connect(self._offer_what_counts)
+        self._offer_what_counts()
+
+    def _offer_what_counts(self) -> None:
+        """Show what belongs to volumes and to confocal microscopes only with them."""
+        fields = self.fields.fields
+        confocal = fields["kind"].value == "confocal"
+        shape = fields["shape"].value
+        volume = isinstance(shape, tuple) and len(shape) == 3
+        counts = {"pinhole": confocal, "excitation_wavelength": confocal}
+        for name, shown in {**counts, "z_step": volume}.items():
+            self.fields.form.setRowVisible(fields[name].widget.native, shown)
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, and slices for a volume."""
@@ -223,3 +244,20 @@ def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
 def _grid(source: Layer, n: int) -> dict[str, Any]:
     """Return scale and units of a layer with the pixels of another."""
     return {"scale": np.abs(source.scale[-n:]), "units": source.units[-n:]}
+
+
+def place_beside(layer: Image, layers: Any) -> None:
+    """Move a layer to the right of all others, and to their middle along other axes."""
+    if not layers:
+        return
+    extent = layers.extent
+    lengths = np.ones(layer.ndim)
+    if extent.units is not None:
+        pairs = zip(extent.units[-layer.ndim :], layer.units, strict=True)
+        known = [converted(1.0, symbol(a), symbol(b)) for a, b in pairs]
+        lengths = np.array([length or 1.0 for length in known])
+    low, high = extent.world[:, -layer.ndim :] * lengths
+    sides = np.array(layer.data.shape)
+    place = (low + high) / 2 - sides // 2 * layer.scale
+    place[-1] = high[-1] + APART * layer.scale[-1]
+    layer.translate = place

@@ -22,6 +22,9 @@ from napari_dip.widgets.worker import Outcome
 SEEN_THROUGH = ("additive", "minimum", "multiplicative")
 """Ways of blending that show an image together with those below it."""
 
+BRIGHTER = ("deconvolve",)
+"""Tasks whose results have much brighter pixels than the image."""
+
 Index = tuple[int | slice, ...]
 """The index of a plane in a result."""
 
@@ -73,7 +76,7 @@ def insert(layers: Any, below: Sequence[Layer], layer: Image) -> list[Layer]:
         place += 1
     hidden: list[Layer] = []
     source = layer.metadata.get(KEY, {}).get("source")
-    if source is not None and layer.blending in SEEN_THROUGH:
+    if source is not None and layer.visible and layer.blending in SEEN_THROUGH:
         hidden = [a for a in related(layers, source) if a.visible]
     before = set(layers.selection)
     layers.insert(place, layer)
@@ -124,6 +127,9 @@ class ResultLayer:
         self.iterations = 0
         self.resume: Callable[[int], Any] | None = None
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
+        self.others: dict[tuple[int, ...], tuple[Index, Snapshot | None]] = {}
+        """Planes that do not show the result, by position: their index, and the earlier
+        image that the user looks at, None for one of a fit that goes on."""
         self.pattern: Index | None = None
         """The index of some plane, which shows at which axes the planes are counted."""
         sides = self.array.shape
@@ -184,6 +190,7 @@ class ResultLayer:
         assert self.layer is not None
         # In place, because an assignment to `data` also computes the histogram.
         self.layer.data[index] = image
+        self.others[position(index)] = index, None
         self.layer.refresh()
 
     def finish(
@@ -214,6 +221,9 @@ class ResultLayer:
             self._insert(outcome.shown)
         else:
             self.layer.data = outcome.shown
+        if self.recipe.task in BRIGHTER:
+            self._fit_contrast(outcome)
+        self.others = {}
         self.provenance |= {
             "recipe": fit.settings["recipe"],
             "iterations": fit.iterations,
@@ -226,15 +236,22 @@ class ResultLayer:
             "planes_not_begun": list(self.not_begun),
         }
         self.iterations = fit.iterations
-        self._note({})
+        self._note()
 
-    def show_begun(self, dims: Any) -> None:
-        """Show the last plane that was begun, unless one of them is in view."""
-        index = self.shown_index(dims)
-        if index is None or self.plane_of(index)[0] not in self.not_begun:
-            return
+    def _fit_contrast(self, outcome: Outcome) -> None:
+        """Let the contrast limits reach the light that was gathered in few pixels."""
         assert self.layer is not None
-        assert self.pattern is not None
+        if self.layer.rgb:
+            return
+        low, high = self.layer.contrast_limits
+        bottom, top = self.layer.contrast_limits_range
+        self.layer.contrast_limits_range = bottom, max(top, outcome.brightest)
+        self.layer.contrast_limits = low, max(high, outcome.bright)
+
+    def bring_into_view(self, dims: Any) -> None:
+        """Show the plane that was fitted last."""
+        if self.layer is None or self.pattern is None:
+            return
         point = [0 if isinstance(i, slice) else i for i in self.pattern]
         world = self.layer.data_to_world(point[: self.layer.ndim])
         for axis, place in enumerate(self.pattern):
@@ -244,37 +261,30 @@ class ResultLayer:
     def put_back(self) -> None:
         """Show the result in place of any earlier image."""
         if self.layer is not None and self.image is not None:
-            # In place: a copy of a large stack takes many times as long.
-            self.layer.data[...] = self.image
+            # Not all planes: a large stack takes seconds.
+            for index, _ in self.others.values():
+                self.layer.data[index] = self.image[index]
+            self.others = {}
             self.layer.refresh()
-            self._note({})
+            self._note()
 
     def look(self, index: Index, snapshot: Snapshot | None) -> None:
         """Show a snapshot of the fit in one plane; None stands for the result."""
         if self.layer is None or self.image is None:
             return
-        place = list(position(index))
-        kept = [
-            k for k in self.layer.metadata[KEY].get("kept", []) if k["plane"] != place
-        ]
+        self.others.pop(position(index), None)
         if snapshot is None:
             self.layer.data[index] = self.image[index]
         else:
             self.layer.data[index] = snapshot.image
-            moment = {"part": snapshot.part, "step": snapshot.step}
-            kept.append({"plane": place, **moment})
+            self.others[position(index)] = index, snapshot
         self.layer.refresh()
-        self._note({"kept": kept} if kept else {})
+        self._note()
 
     def moment_of(self, index: Index) -> tuple[int, int] | None:
         """Return fit and iteration of the snapshot in a plane, None for the result."""
-        if self.layer is None:
-            return None
-        place = list(position(index))
-        for kept in self.layer.metadata[KEY].get("kept", []):
-            if kept["plane"] == place:
-                return kept["part"], kept["step"]
-        return None
+        _, snapshot = self.others.get(position(index), (index, None))
+        return None if snapshot is None else (snapshot.part, snapshot.step)
 
     def shown_index(self, dims: Any) -> Index | None:
         """Return the index of the plane in view, None while there is no layer."""
@@ -289,21 +299,33 @@ class ResultLayer:
             for i, x, side in zip(self.pattern, [*point, 0], sides, strict=False)
         )
 
-    def keep(self) -> Image:
-        """Return a copy of the layer as it is now, and show the result again."""
+    def keep(self) -> Callable[[], Image]:
+        """Show the result again, and return a function that copies what was shown.
+
+        The function makes a layer.  A thread calls it: a copy of a large stack takes
+        seconds.
+        """
         assert self.layer is not None
-        steps = sorted({k["step"] for k in self.layer.metadata[KEY].get("kept", [])})
-        which = f"iteration {steps[0]}" if len(steps) == 1 else "chosen iterations"
-        copy = self._new_layer(
-            self.layer.data.copy(),
-            f"{self.name}, {which}" if steps else f"{self.name}, kept",
-            self.layer,
-            whole(self.layer),
-        )
-        copy.metadata = {**self.layer.metadata}
-        insert(self.layers, [self.layer], copy)
+        looked_at = [(i, s) for i, s in self.others.values() if s is not None]
+        steps = sorted({snapshot.step for _, snapshot in looked_at})
+        which = "chosen iterations"
+        if len(steps) == 1:
+            which = f"iteration {steps[0]}" if steps[0] > 0 else "preparing"
+        name = f"{self.name}, {which if steps else 'kept'}"
+        like, result, metadata = self.layer, self.image, {**self.layer.metadata}
         self.put_back()
-        return copy
+
+        def copied() -> Image:
+            data = result.copy()
+            for index, snapshot in looked_at:
+                data[index] = snapshot.image
+            copy = _new_layer(data, name, like, whole(like))
+            copy.metadata = metadata
+            # It would cover the result, in which the slider shows other images.
+            copy.visible = False
+            return copy
+
+        return copied
 
     def remove(self) -> None:
         """Remove the layer, if it is in the viewer, and show what it has hidden."""
@@ -317,10 +339,16 @@ class ResultLayer:
             layer.visible = True
         self.hidden = []
 
-    def _note(self, more: dict[str, Any]) -> None:
+    def _note(self) -> None:
         """Store the provenance of what the layer shows in its metadata."""
         assert self.layer is not None
-        self.layer.metadata = {**self.layer.metadata, KEY: self.provenance | more}
+        kept = [
+            {"plane": list(place), "part": snapshot.part, "step": snapshot.step}
+            for place, (_, snapshot) in self.others.items()
+            if snapshot is not None
+        ]
+        shown = self.provenance | ({"kept": kept} if kept else {})
+        self.layer.metadata = {**self.layer.metadata, KEY: shown}
 
     def _empty(self, image: Any, index: Index) -> Any:
         """Return an array for the result in which every plane looks black."""
@@ -334,14 +362,16 @@ class ResultLayer:
             return np.zeros(shape, image.dtype)  # at once, however large
         return np.full(shape, black, image.dtype)
 
-    def _new_layer(self, data: Any, name: str, like: Image, crop: Crop) -> Image:
-        keywords = appearance(like, data.shape, crop)
-        layer = Image(data, name=name, multiscale=False, **keywords)
-        if not like.rgb:
-            layer.contrast_limits_range = tuple(like.contrast_limits_range)
-        return layer
-
     def _insert(self, data: Any) -> None:
-        self.layer = self._new_layer(data, self.name, self.source, self.crop)
+        self.layer = _new_layer(data, self.name, self.source, self.crop)
         self.layer.metadata = {KEY: self.provenance}
         self.hidden = insert(self.layers, self.below, self.layer)
+
+
+def _new_layer(data: Any, name: str, like: Image, crop: Crop) -> Image:
+    """Return a layer that looks like another, of which it is a part."""
+    keywords = appearance(like, data.shape, crop)
+    layer = Image(data, name=name, multiscale=False, **keywords)
+    if not like.rgb:
+        layer.contrast_limits_range = tuple(like.contrast_limits_range)
+    return layer

@@ -159,10 +159,12 @@ class RunPanel(QWidget):
             self.setUpdatesEnabled(True)
 
     def _show_report(self, report: Report) -> None:
-        self.bar.setValue(round(1000 * report.done))
+        self.bar.setValue(round(1000 * self._done(report)))
         lines = [self._place(report)] if report.parts > 1 else []
         limit = "" if report.fixed else "at most "
-        if report.finishing:
+        if report.fitted:
+            lines.append("The network restores plane after plane")
+        elif report.finishing:
             lines.append(self._finishing(report))
         elif report.step == 0:
             now = report.before - report.ahead
@@ -170,11 +172,11 @@ class RunPanel(QWidget):
         else:
             lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
         if report.rate > 0 and not report.finishing:
-            text = f"{report.rate:.3g} per second"
+            times = [] if report.fitted else [f"{report.rate:.3g} per second"]
             if report.step > 0:
-                text += f", {'about' if report.fixed else 'at most'} "
-                text += f"{duration(self._left(report))} left"
-            lines.append(text)
+                limit = "about" if report.fixed or report.fitted else "at most"
+                times.append(f"{limit} {duration(self._left(report))} left")
+            lines.append(", ".join(times))
         self.progress.setText("\n".join(lines))
         self.progress.show()
         self.curve.add(report.checks, report.best_step, report.score_name)
@@ -188,11 +190,28 @@ class RunPanel(QWidget):
 
     def _left(self, report: Report) -> float:
         """Return how many seconds are left, at most."""
+        if report.fitted:
+            return (report.parts - report.part - 1) / report.rate
         of_this = report.maximum - report.step
+        if report.shared:
+            return of_this / report.rate + self._plane(report)[1] * self.finishing
         later = (report.parts - report.part - 1) * report.maximum
-        result = self.controller.result
-        plane, planes = (0, 1) if result is None else result.plane_of(report.index)
+        plane, planes = self._plane(report)
         return (of_this + later) / report.rate + (planes - plane) * self.finishing
+
+    def _done(self, report: Report) -> float:
+        """Return the share of all that is done, from 0 to 1."""
+        if not report.shared:
+            return report.done
+        # The fit takes most of the time, and then there are as many parts as planes.
+        if report.rate <= 0 or report.step == 0:
+            return 0.0
+        return report.seconds / (report.seconds + self._left(report))
+
+    def _plane(self, report: Report) -> tuple[int, int]:
+        """Return the number of the plane that a report is of, and that of planes."""
+        result = self.controller.result
+        return (0, 1) if result is None else result.plane_of(report.index)
 
     def _finishing(self, report: Report) -> str:
         """Return in words that the fit has ended and its image is being finished."""
@@ -209,10 +228,11 @@ class RunPanel(QWidget):
         A plane may need several fits: restarts, or channels without anything in
         common.
         """
-        result = self.controller.result
-        plane, planes = (0, 1) if result is None else result.plane_of(report.index)
+        plane, planes = self._plane(report)
+        if report.shared and not report.fitted:
+            return f"One network for all {planes} planes"
         names = [f"plane {plane + 1} of {planes}"] if planes > 1 else []
-        if report.parts != planes:
+        if report.parts != planes and not report.fitted:
             names.append(f"fit {report.part + 1} of {report.parts}")
         text = ", ".join(names)
         return text[0].upper() + text[1:]

@@ -16,6 +16,7 @@ from napari_dip.io.provenance import origin
 from napari_dip.machine import load_torch
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
 from napari_dip.widgets import scripting, turns
+from napari_dip.widgets.deletion import when_deleted
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.results import insert
@@ -39,7 +40,7 @@ class SamplePriorWidget(MakingPanel):
         self._fill_with_run("Draw a sample; it is a new layer.")
         self.turn = object()
         """The owner of this panel's place in the queue of fits; see `turns`."""
-        self.destroyed.connect(partial(turns.leave, self.turn))
+        when_deleted(self, turns.leave, self.turn)
 
     def run(self) -> None:
         """Draw a sample as soon as no fit runs, or say what is wrong."""

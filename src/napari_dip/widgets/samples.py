@@ -2,7 +2,7 @@
 
 Photographs come with scikit-image; all other images are drawn here.  Nothing is
 downloaded, and the noise is the same every time.  The image to restore is the last
-layer, which napari selects.
+layer, which napari selects; the first is the one that the view is fitted to.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def dim_and_bright() -> list[LayerData]:
 
 
 def blurred_beads() -> list[LayerData]:
-    """Return the PSF of a microscope, and beads that are closer than it resolves."""
+    """Return beads that are closer than a microscope resolves, and its PSF beside."""
     rng = np.random.default_rng(0)
     beads = np.zeros((256, 256))
     centres = rng.integers(12, 244, (70, 2))
@@ -118,8 +118,9 @@ def blurred_beads() -> list[LayerData]:
     grid = {**_MICROSCOPE, "scale": (PIXEL / 2, PIXEL / 2)}
     beside = {"name": "PSF", "translate": (0, 260 * PIXEL / 2)}
     return [
-        (psf.astype(np.float32), beside | grid, "image"),
         (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | grid, "image"),
+        # The last one, or the view would be fitted to it.
+        (psf.astype(np.float32), beside | grid, "image"),
     ]
 
 

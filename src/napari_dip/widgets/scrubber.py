@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari.layers import Image
+from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QLabel,
@@ -13,8 +15,10 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_dip.widgets.controller import IDLE, RunController, connect
+from napari_dip.widgets.controller import IDLE, RunController
+from napari_dip.widgets.deletion import connect
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
+from napari_dip.widgets.results import insert
 from napari_dip.widgets.trajectory import Snapshot
 
 GO_ON = (
@@ -60,6 +64,10 @@ class Scrubber(QWidget):
         self.moments: list[Snapshot | None] = []
         """The snapshots of the plane in view; None stands for the result."""
         self.index: Any = None
+        self.before = 0
+        """Iterations before the first, while the fit is prepared."""
+        self.copied: Image | None = None
+        """The layer that is being copied."""
         self._make_slider(ends)
         self._make_buttons()
         early, late = (QLabel(text) for text in ends)
@@ -92,8 +100,8 @@ class Scrubber(QWidget):
     def _make_buttons(self) -> None:
         self.keep_button = button(
             "Keep this one",
-            "Copy the image that is shown to a layer of its own; the result that the "
-            "fit chose stays.",
+            "Copy the image that is shown to a hidden layer of its own, and show the "
+            "result that the fit chose.",
         )
         self.more = QSpinBox()
         self.more.setRange(10, 100_000)
@@ -149,6 +157,7 @@ class Scrubber(QWidget):
         following = self.controller.following
         looked_at = self._looked_at()
         self.index = report.index
+        self.before = report.before
         self.moments = list(self.controller.trajectory.of(report.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
@@ -179,9 +188,21 @@ class Scrubber(QWidget):
 
     def _keep(self) -> None:
         last = self.controller.last
-        if last is not None:
-            last.keep()
-            self.refresh()
+        if last is None:
+            return
+        self.copied = last.layer
+        create_worker(
+            last.keep(), _connect={"returned": self._kept, "finished": self._copy_ended}
+        )
+        self.refresh()
+
+    def _kept(self, layer: Image) -> None:
+        assert self.copied is not None
+        insert(self.controller.viewer.layers, [self.copied], layer)
+
+    def _copy_ended(self) -> None:
+        self.copied = None
+        self._offer()
 
     def _go_on(self) -> None:
         self.controller.go_on(self.more.value())
@@ -196,7 +217,7 @@ class Scrubber(QWidget):
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
         idle = self.controller.state == IDLE and self.controller.last is not None
-        self.keep_button.setEnabled(idle)
+        self.keep_button.setEnabled(idle and self.copied is None)
         can = self.controller.can_go_on
         self.setVisible(len(self.moments) > 1 or (idle and can))
         self.slider.setEnabled(len(self.moments) > 1)
@@ -218,7 +239,7 @@ class Scrubber(QWidget):
             which = f"fit {moment.part + 1}, " if len(fits) > 1 else ""
             when = f"iteration {moment.step}"
             if moment.step <= 0:
-                when = f"{-moment.step + 1} iterations before the first"
+                when = f"preparing, iteration {self.before + moment.step}"
             self.label.setText(f"Shown: {which}{when}")
         elif idle:
             self.label.setText("Shown: the result")

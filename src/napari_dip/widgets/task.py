@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from napari_dip.tasks.run import get
 from napari_dip.widgets import scripting
 from napari_dip.widgets.compare import Comparison
 from napari_dip.widgets.controller import IDLE, RunController
+from napari_dip.widgets.deletion import when_deleted
 from napari_dip.widgets.fields import label_of, make_form, row
 from napari_dip.widgets.foresee import Foresight, in_words, load_torch
 from napari_dip.widgets.inputs import ImageInput, file_name, to_save
@@ -108,7 +110,7 @@ class TaskWidget(ParameterPanel):
         }
         self.watched: list[Any] = []
         """Emitters of what the user changes in the layers."""
-        self.destroyed.connect(partial(TaskWidget._look_away, self))
+        when_deleted(self, _look_away, weakref.ref(self))
         self.planes = ComboBox(choices=(ALL, SHOWN))
         self.quality = Quality(self.task)
         self.panel = RunPanel(self.controller)
@@ -259,8 +261,7 @@ class TaskWidget(ParameterPanel):
 
     def _ask(self, _: Any = None) -> None:
         """Estimate what the fit takes, unless one is running or nobody looks."""
-        idle = self.controller.state == IDLE
-        if idle and self.isVisible() and self.source is not None:
+        if self.controller.state == IDLE and self.isVisible():
             self.foresight.ask()
 
     def _offer_axes(self, source: Image | None) -> None:
@@ -293,10 +294,10 @@ class TaskWidget(ParameterPanel):
         self.panel.show_estimate("Timing a few steps on a small piece")
 
     def _show_refusal(self, text: str) -> None:
-        """Say why nothing can run."""
+        """Say why nothing can run, unless a failed run has just said so."""
         for name in self.quality.names:
             self.quality.show_seconds(name, None)
-        self.panel.show_estimate(text)
+        self.panel.show_estimate("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
         """Show what a quality takes."""
@@ -342,10 +343,8 @@ class TaskWidget(ParameterPanel):
             if not given.ready:
                 label = label_of(name)
                 what = label if label.isupper() else label.lower()
-                raise InputError(
-                    f"There is no {given.kinds} to take the {what} from: "
-                    f"{given.remedy}."
-                )
+                use = "" if what == "image" else f" to take the {what} from"
+                raise InputError(f"There is no {given.kinds}{use}: {given.remedy}.")
         source = self.source
         assert source is not None
         recipe = self.recipe()
@@ -466,3 +465,9 @@ class TaskWidget(ParameterPanel):
         output = f"{file_name(work.source.name)}-{self.task}.tif"
         copy(scripting.command(recipe, files, output))
         self._show_message(f"Copied.{to_save(self.inputs, files)}")
+
+
+def _look_away(panel: Callable[[], TaskWidget | None]) -> None:
+    """Let a panel that Qt has deleted look no longer at layers."""
+    if (existing := panel()) is not None:
+        existing._look_away()

@@ -106,15 +106,19 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead
+    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead, \
+    shared, fitted
         As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
         `part` and `parts` count fits, of which a plane may need several.
     score : float
         The score as a user can read it; see `Iterate.readable`.
     before : int
         Iterations before the first in all; `ahead` of them are still to go.
+    seconds : float
+        Since the fit began, without pauses.
     rate : float
-        Iterations per second, over the last 50; 0 where unknown.
+        Iterations per second, over the last 50, or planes or tiles per second where a
+        shared network is `fitted`; 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, score) of every check since the last report.
     image : ndarray or None
@@ -135,6 +139,9 @@ class Report:
     score_name: str
     ahead: int
     before: int
+    shared: bool
+    fitted: bool
+    seconds: float
     rate: float
     checks: tuple[tuple[int, int, float, float], ...] = ()
     image: Any = None
@@ -163,10 +170,14 @@ class Outcome:
     shown : ndarray
         A copy of its image, for the layer: of a large stack that takes seconds, which
         the main thread does not have.
+    bright, brightest : float
+        The value above which a thousandth of the pixels lies, and the highest one.
     """
 
     fit: Fit
     shown: Any
+    bright: float
+    brightest: float
 
 
 class FitWorker(GeneratorWorker):
@@ -257,7 +268,7 @@ def restoring(
             fit = yield from _reports(control, fitting, kind, interval)
             if control.ended_in is not None:
                 empty(fit.image, control.ended_in, fit.not_begun)
-            return Outcome(fit, fit.image.copy())
+            return Outcome(fit, fit.image.copy(), *_heights(fit.image))
     except Cancelled:
         return None
     except Exception as error:
@@ -295,8 +306,7 @@ def _reports(
         if not control.going.is_set():
             # During a pause the user sees the newest image.
             yield log.report(it, _image(it, kind))
-            control.going.wait()
-            log.times.clear()
+            log.pause(control.going.wait)
         stop = control.wanted() > 0
         if stop:
             control.note_end(it)
@@ -321,6 +331,16 @@ def empty(
         for axis, i in zip(counted, np.unravel_index(plane, sides), strict=True):
             place[axis] = int(i)
         image[tuple(place)] = np.nan if image.dtype.kind == "f" else 0
+
+
+def _heights(image: NDArray[Any]) -> tuple[float, float]:
+    """Return a value above which few pixels lie, and the highest one."""
+    few = image.ravel()[:: max(image.size // 10**6, 1)]
+    few = few[np.isfinite(few)]
+    if few.size == 0:
+        return 0.0, 0.0
+    # Planes that were not begun are NaN.
+    return float(np.percentile(few, 99.9)), float(np.fmax.reduce(image, axis=None))
 
 
 class _Images:
@@ -371,6 +391,15 @@ class _Log:
         self.checks: list[tuple[int, int, float, float]] = []
         self.before = 0
         self.next_report = 0.0
+        self.began = time.perf_counter()
+        self.fitted = False
+
+    def pause(self, wait: Callable[[], Any]) -> None:
+        """Wait, and count none of that time."""
+        since = time.perf_counter()
+        wait()
+        self.began += time.perf_counter() - since
+        self.times.clear()
 
     def is_due(self) -> bool:
         """Return whether it is time for another report."""
@@ -379,8 +408,9 @@ class _Log:
     def note(self, it: Any) -> None:
         """Note an iteration."""
         self.before = max(self.before, it.ahead + 1 if it.step == 0 else 0)
-        if it.step == 1:
-            self.times.clear()  # those before the first take another time
+        if it.step == 1 or it.fitted != self.fitted:
+            self.times.clear()  # what comes takes another time
+        self.fitted = it.fitted
         self.times.append(time.perf_counter())
         check = (it.part, it.step, it.loss, it.readable)
         if not self.checks or self.checks[-1][2:] != check[2:]:
@@ -405,6 +435,9 @@ class _Log:
             score_name=it.score_name,
             ahead=it.ahead,
             before=self.before,
+            shared=it.shared,
+            fitted=it.fitted,
+            seconds=time.perf_counter() - self.began,
             rate=(len(times) - 1) / span if span > 0 else 0.0,
             checks=checks,
             image=image,
