@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import is_of_kind
 from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
@@ -22,6 +22,9 @@ STRONGEST = 1e10
 
 WORST_CONDITION = 1e6
 """Largest condition number of `Analysis.mixing`: float32 has seven digits."""
+
+FORMER = ("constant",)
+"""Fields in files of older versions that are no longer used."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,6 @@ class Analysis:
         Whether a task that asks takes the image for noisy.
     clean : tuple of bool
         The same the other way round for every channel, where that is asked.
-    constant : bool
-        Whether nothing varies, so that there is nothing to fit.
     mask : str
         Kind of the mask, "text", "hole" or "random"; empty without one.
     missing : float
@@ -81,7 +82,6 @@ class Analysis:
     components: NoiseModel = NOTHING
     noisy: bool = False
     clean: tuple[bool, ...] = ()
-    constant: bool = False
     mask: str = ""
     missing: float = 0.0
     detail: float = 0.0
@@ -115,7 +115,6 @@ class Analysis:
             channels=channels,
             offset=tuple(plane.offset.tolist()),
             span=tuple(plane.span.tolist()),
-            constant=not np.ptp(plane.values[:, plane.known > 0], axis=1).any(),
             **facts,
         )
 
@@ -142,6 +141,7 @@ class Analysis:
                 if isinstance(value, Mapping)
                 else frozen(value)
                 for name, value in values.items()
+                if name not in FORMER
             }
             analysis = cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
@@ -156,7 +156,8 @@ class Analysis:
         for part in (self, self.noise, self.components):
             for name, kind in get_type_hints(type(part)).items():
                 value = getattr(part, name)
-                if not _is_of_kind(value, kind):
+                numeric = kind in (float, tuple[float, ...])
+                if not is_of_kind(value, kind) or (numeric and not _within(value)):
                     raise InputError(
                         f"analysis: {name} must be of type {part.__annotations__[name]}"
                         f", numbers from {-LARGEST} to {LARGEST}; got {value!r:.50}"
@@ -194,15 +195,9 @@ def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
     return bool(np.linalg.cond(matrix) < WORST_CONDITION)
 
 
-def _is_of_kind(value: Any, kind: Any) -> bool:
-    """Return whether a value is of the type of a field, and finite if a number."""
-    if get_origin(kind) is tuple:
-        one = get_args(kind)[0]
-        return isinstance(value, tuple) and all(_is_of_kind(v, one) for v in value)
-    if kind in (int, float) and not isinstance(value, bool):
-        number: Any = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, number) and bool(-LARGEST <= value <= LARGEST)
-    return isinstance(value, (bool, np.bool_) if kind is bool else kind)
+def _within(value: Any) -> bool:
+    """Return whether a number, or all of a tuple, are finite and not too large."""
+    return bool((np.abs(np.asarray(value, np.float64)) <= LARGEST).all())
 
 
 def read(given: Any) -> tuple[Analysis, ...]:
