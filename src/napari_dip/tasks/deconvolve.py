@@ -176,19 +176,7 @@ def kernel_for(
         If the PSF has another number of axes than 2 or 3, is larger than the image,
         is not finite or does not sum to more than zero.
     """
-    given = np.asarray(as_array(psf, "psf"), np.float64)
-    kernel = without_single_axes(given)
-    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
-        kernel = kernel[np.newaxis]
-    if kernel.ndim not in (2, 3):
-        raise InputError(
-            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
-            f"{kernel.shape}"
-        )
-    if spatial_dims == 3 and kernel.ndim == 2:
-        raise InputError(
-            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
-        )
+    kernel = _with_spatial_axes(psf, spatial_dims)
     try:
         layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
     except InputError as error:
@@ -211,6 +199,24 @@ def kernel_for(
             f"{kernel.shape} for an image of {layout.sides}"
         )
     return layout, kernel, warnings
+
+
+def _with_spatial_axes(psf: Any, spatial_dims: int) -> np.ndarray[Any, Any]:
+    """Return a PSF as float64 with the axes of planes or of volumes, or raise."""
+    given = np.asarray(as_array(psf, "psf"), np.float64)
+    kernel: np.ndarray[Any, Any] = without_single_axes(given)
+    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
+        kernel = kernel[np.newaxis]
+    if kernel.ndim not in (2, 3):
+        raise InputError(
+            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
+            f"{kernel.shape}"
+        )
+    if spatial_dims == 3 and kernel.ndim == 2:
+        raise InputError(
+            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
+        )
+    return kernel
 
 
 def _clean(psf: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
