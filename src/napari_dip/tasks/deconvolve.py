@@ -21,7 +21,7 @@ from napari_dip.tasks.noise import (
     plane_model,
     single_or_list,
 )
-from napari_dip.tasks.noise_level import gaussian_variance
+from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -516,10 +516,8 @@ def _polishing(
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
     values = plane.to_units(plane.values)
-    noise = [
-        span * gaussian_variance(v[None], u) ** 0.5
-        for v, u, span in zip(plane.values, plane.noisy, plane.span, strict=True)
-    ]
+    variances = channel_variances(plane.values, plane.noisy).tolist()
+    noise = [s * v**0.5 for s, v in zip(plane.span, variances, strict=True)]
     return np.array(
         [
             _floor(background, v[plane.known > 0], n)
