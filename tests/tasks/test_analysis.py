@@ -65,7 +65,16 @@ def test_what_no_fit_can_have_found_out_is_refused(facts, name, value, words):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("variance", 0.0), ("gain", -0.1), ("offset", "a")]
+    ("name", "value"),
+    [
+        ("variance", 0.0),
+        ("variance", 1e11),
+        ("gain", -0.1),
+        ("gain", 1e11),
+        ("offset", "a"),
+        ("offset", 1e300),
+        ("offset", -1e38),
+    ],
 )
 def test_noise_that_no_fit_can_have_found_out_is_refused(facts, name, value):
     facts["noise"][name] = [value]

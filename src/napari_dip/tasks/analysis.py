@@ -17,8 +17,8 @@ from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import LARGEST, Plane
 
 STRONGEST = 1e10
-"""Largest variance of noise in scaled units: nothing is left of the image long before.
-"""
+"""Largest number of a model of noise, in scaled units: nothing is left of the image
+long before."""
 
 WORST_CONDITION = 1e6
 """Largest condition number of `Analysis.mixing`: float32 has seven digits."""
@@ -153,14 +153,21 @@ class Analysis:
 
     def _check(self) -> None:
         """Raise unless every field is what a fit can have found out."""
-        for part in (self, self.noise, self.components):
+        for part, largest in (
+            (self, LARGEST),
+            (self.noise, STRONGEST),
+            (self.components, STRONGEST),
+        ):
             for name, kind in get_type_hints(type(part)).items():
                 value = getattr(part, name)
-                numeric = kind in (float, tuple[float, ...])
-                if not is_of_kind(value, kind) or (numeric and not _within(value)):
+                known = is_of_kind(value, kind)
+                if known and kind in (float, tuple[float, ...]):
+                    numbers = np.abs(np.asarray(value, np.float64))
+                    known = bool((numbers <= largest).all())
+                if not known:
                     raise InputError(
                         f"analysis: {name} must be of type {part.__annotations__[name]}"
-                        f", numbers from {-LARGEST} to {LARGEST}; got {value!r:.50}"
+                        f", numbers from {-largest:g} to {largest:g}; got {value!r:.50}"
                     )
         optional = ("clean", "background", "sharp_span")
         each = [(name, getattr(self, name)) for name in ("offset", "span", "levels")]
@@ -193,11 +200,6 @@ def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
     """Return whether a matrix can be inverted in float32."""
     matrix = np.reshape(mixing, (count, count))
     return bool(np.linalg.cond(matrix) < WORST_CONDITION)
-
-
-def _within(value: Any) -> bool:
-    """Return whether a number, or all of a tuple, are finite and not too large."""
-    return bool((np.abs(np.asarray(value, np.float64)) <= LARGEST).all())
 
 
 def read(given: Any) -> tuple[Analysis, ...]:
