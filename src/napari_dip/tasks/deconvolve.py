@@ -191,9 +191,9 @@ def kernel_for(
     deep = boundary == "extend" and kernel.ndim == 3
     if boundary == "extend":
         kernel = _trim(kernel)
-    pairs = list(zip(kernel.shape, layout.sides, strict=True))
-    if any(k > n for k, n in pairs[deep:]):
-        which = "y and x" if deep else "any axis"
+    sides = list(zip(kernel.shape, layout.sides, strict=True))
+    which, compared = ("y and x", sides[1:]) if deep else ("any axis", sides)
+    if any(k > n for k, n in compared):
         raise InputError(
             f"psf must not be larger than the image along {which}; got shape "
             f"{kernel.shape} for an image of {layout.sides}"
