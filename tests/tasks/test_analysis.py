@@ -26,6 +26,22 @@ def test_json_of_an_analysis_is_the_analysis(facts):
     assert Analysis.from_dict(facts).noise.variance == (0.01,)
 
 
+def test_an_analysis_of_an_older_version_is_read(facts):
+    assert "constant" not in facts
+    old = Analysis.from_dict(facts | {"constant": False})
+    assert old == Analysis.from_dict(facts)
+    with pytest.raises(InputError, match="must be one of a fit"):
+        Analysis.from_dict(facts | {"something": False})
+
+
+def test_an_analysis_takes_the_same_kinds_as_networks_and_states(facts):
+    for name, value in (("missing", True), ("channels", [0.0]), ("noisy", 1)):
+        with pytest.raises(InputError, match=f"analysis: {name} must be of type"):
+            Analysis.from_dict(facts | {name: value})
+    numpy = facts | {"missing": np.float32(0.5), "channels": [np.int64(0)]}
+    assert Analysis.from_dict(numpy).missing == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -49,7 +65,16 @@ def test_what_no_fit_can_have_found_out_is_refused(facts, name, value, words):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("variance", 0.0), ("gain", -0.1), ("offset", "a")]
+    ("name", "value"),
+    [
+        ("variance", 0.0),
+        ("variance", 1e11),
+        ("gain", -0.1),
+        ("gain", 1e11),
+        ("offset", "a"),
+        ("offset", 1e300),
+        ("offset", -1e38),
+    ],
 )
 def test_noise_that_no_fit_can_have_found_out_is_refused(facts, name, value):
     facts["noise"][name] = [value]

@@ -1,8 +1,5 @@
 """The PSF from beads: what it is like, which beads it takes, what is refused."""
 
-import dataclasses
-import inspect
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -218,17 +215,3 @@ def test_a_bead_larger_than_the_psf(round_psf):
     image = picture(round_psf, lattice((200, 200), 40), 1000, shape=(200, 200))
     with pytest.raises(InputError, match="bead_diameter must be smaller than the PSF"):
         bead_psf(image, bead_diameter=5, pixel_size=0.1)
-
-
-def test_what_is_written_out_is_what_is_checked():
-    """The signature and the docstring say what `BeadParameters` does."""
-    written = dict(inspect.signature(bead_psf).parameters)
-    del written["image"]
-    fields = {f.name: f for f in dataclasses.fields(BeadParameters)}
-    assert list(written) == list(fields)
-    text = " ".join(inspect.getdoc(bead_psf).split())
-    for p in BeadParameters.parameters():
-        assert written[p.name].default == p.default
-        assert p.help in text
-        kind = written[p.name].annotation.replace("Sequence[int]", "tuple[int, ...]")
-        assert kind == fields[p.name].type

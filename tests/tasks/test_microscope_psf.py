@@ -1,14 +1,10 @@
 """The PSF from the optics: its widths, its energy, and what is refused."""
 
-import dataclasses
-import inspect
-
 import numpy as np
 import pytest
 
 from napari_dip import microscope_psf
 from napari_dip.errors import InputError
-from napari_dip.tasks.microscope_psf import MicroscopeParameters
 
 OBJECTIVES = [(0.3, 1.0), (0.8, 1.0), (1.2, 1.33), (1.4, 1.515)]
 """Numerical aperture and refractive index of the immersion."""
@@ -167,18 +163,3 @@ NEEDED = {"numerical_aperture": 1.4, "wavelength": 520, "pixel_size": 0.1}
 def test_refused(options, message):
     with pytest.raises(InputError, match=message):
         microscope_psf(**{**NEEDED, **options})
-
-
-def test_what_is_written_out_is_what_is_checked():
-    """The signature and the docstring say what `MicroscopeParameters` does."""
-    written = inspect.signature(microscope_psf).parameters
-    fields = {f.name: f for f in dataclasses.fields(MicroscopeParameters)}
-    assert list(written) == list(fields)
-    text = " ".join(inspect.getdoc(microscope_psf).split())
-    for p in MicroscopeParameters.parameters():
-        needed = p.name in MicroscopeParameters.required
-        default = inspect.Parameter.empty if needed else p.default
-        assert written[p.name].default == default
-        assert p.help in text
-        kind = written[p.name].annotation.replace("Sequence[int]", "tuple[int, ...]")
-        assert kind == fields[p.name].type

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from napari_dip.tasks import patches
-from napari_dip.tasks.noise import NoiseModel, plane_model
+from napari_dip.tasks.noise import NoiseModel, excess_warnings, plane_model
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
     channel_correlations,
@@ -140,6 +140,20 @@ def test_model_follows_what_it_is_told(clean, random):
     assert plane_model(plane_of(counted), "gaussian", None).kind == "gaussian"
     given = plane_model(plane_of(counted), "auto", 0.3)
     assert (given.kind, given.variance) == ("gaussian", pytest.approx((0.09,)))
+
+
+def test_the_spread_of_an_image_is_measured_once(clean, monkeypatch):
+    measured = []
+    noisy = Plane.noisy.fget
+    watched = property(lambda plane: measured.append(plane) or noisy(plane))
+    monkeypatch.setattr(Plane, "noisy", watched)
+    plane = plane_of(single(clean))
+    sigma = 9 * float(clean.std())
+    before = len(measured)
+    plane_model(plane, "auto", sigma)
+    looked = len(measured) - before
+    assert "sigma is" in excess_warnings(plane, sigma)[0]
+    assert len(measured) == before + looked
 
 
 def test_model_of_poisson_noise_gives_its_variance(clean, random):

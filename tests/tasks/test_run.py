@@ -327,7 +327,7 @@ def test_a_constant_image_comes_back_exactly_and_at_no_cost(dtype, value):
         assert fit.image.dtype == dtype
         assert (fit.image == image[0, 0, 0]).all()
         assert (fit.iterations, fit.stopped_by) == (0, CONSTANT)
-        assert fit.settings["planes"][0]["analysis"]["constant"]
+        assert fit.settings["planes"][0]["analysis"]["channels"] == (0,)
         plain = run_to_end(iterate(name, image, *more)).image
         np.testing.assert_allclose(plain, float(value), rtol=1e-7)
 

@@ -1,7 +1,5 @@
 """Samples of the prior: what they hold, what they depend on, files from nothing."""
 
-import dataclasses
-import inspect
 import json
 
 import numpy as np
@@ -11,7 +9,6 @@ import tifffile
 
 from napari_dip import cli, sample_prior
 from napari_dip.errors import InputError
-from napari_dip.tasks.sample_prior import SampleParameters
 
 SMALL = {"shape": (33, 40), "width": 6, "scales": 3, "device": "cpu"}
 
@@ -99,20 +96,6 @@ def test_without_spreading_the_contrast_is_the_networks():
 def test_refused(options, message):
     with pytest.raises(InputError, match=message):
         sample_prior(**options)
-
-
-def test_what_is_written_out_is_what_is_checked():
-    """The signature and the docstring say what `SampleParameters` does."""
-    written = inspect.signature(sample_prior).parameters
-    fields = {f.name: f for f in dataclasses.fields(SampleParameters)}
-    assert list(written) == list(fields)
-    text = " ".join(inspect.getdoc(sample_prior).split())
-    for p in SampleParameters.parameters():
-        assert written[p.name].default == p.default
-        assert p.help in text
-        # Any sequence becomes a tuple.
-        kind = written[p.name].annotation.replace("Sequence[int]", "tuple[int, ...]")
-        assert kind == fields[p.name].type
 
 
 def test_command_and_replay(tmp_path, capsys):

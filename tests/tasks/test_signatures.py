@@ -1,14 +1,20 @@
 """What type checkers and editors see of the task functions."""
 
 import ast
+import dataclasses
 import importlib.util
+import inspect
 import re
 
 import pytest
 from mypy import api
 
 import napari_dip
+from napari_dip import bead_psf, microscope_psf, sample_prior
+from napari_dip.tasks.bead_psf import BeadParameters
+from napari_dip.tasks.microscope_psf import MicroscopeParameters
 from napari_dip.tasks.run import TASKS
+from napari_dip.tasks.sample_prior import SampleParameters
 
 # Lines that end in a comment are wrong; the comment is what mypy calls the mistake.
 USER = """
@@ -106,3 +112,28 @@ def test_mypy_refuses_wrong_calls_and_no_others(tmp_path, root):
         if "  # " in line
     }
     assert set(refused) == wrong, out
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (sample_prior, SampleParameters),
+        (bead_psf, BeadParameters),
+        (microscope_psf, MicroscopeParameters),
+    ],
+)
+def test_what_is_written_out_is_what_is_checked(function, parameters):
+    """Signature and docstring of a function without a recipe say the same."""
+    written = dict(inspect.signature(function).parameters)
+    written.pop("image", None)
+    fields = {f.name: f for f in dataclasses.fields(parameters)}
+    assert list(written) == list(fields)
+    text = " ".join(inspect.getdoc(function).split())
+    for p in parameters.parameters():
+        needed = p.name in parameters.required
+        default = inspect.Parameter.empty if needed else p.default
+        assert written[p.name].default == default
+        assert p.help in text
+        # Any sequence becomes a tuple.
+        kind = written[p.name].annotation.replace("Sequence[int]", "tuple[int, ...]")
+        assert kind == fields[p.name].type

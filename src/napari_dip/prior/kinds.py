@@ -26,7 +26,7 @@ def check_kind(value: Any, kind: Any, what: str) -> None:
     what : str
         Name of the value, for the message.
     """
-    if not _is_of_kind(value, kind):
+    if not is_of_kind(value, kind):
         name = kind.__name__ if isinstance(kind, type) else kind
         raise InputError(f"{what} must be of type {name}; got {value!r:.50}")
 
@@ -73,16 +73,17 @@ def _hints(owner: type) -> dict[str, Any]:
     return get_type_hints(owner)
 
 
-def _is_of_kind(value: Any, kind: Any) -> bool:
+def is_of_kind(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a kind; see `check_kind`."""
     inside = get_args(kind)
     if get_origin(kind) in (list, tuple):
         known = isinstance(value, get_origin(kind))
-        return known and all(_is_of_kind(v, inside[0]) for v in value)
+        return known and all(is_of_kind(v, inside[0]) for v in value)
     if get_origin(kind) is dict:
         known = isinstance(value, dict)
-        return known and all(_is_of_kind(v, inside[1]) for v in value.values())
+        return known and all(is_of_kind(v, inside[1]) for v in value.values())
     if inside:
-        return any(_is_of_kind(value, choice) for choice in inside)
+        return any(is_of_kind(value, choice) for choice in inside)
     if kind in (int, float):
         if isinstance(value, bool):
             return False

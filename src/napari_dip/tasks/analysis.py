@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from napari_dip.errors import InputError
+from napari_dip.prior.kinds import is_of_kind
 from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import LARGEST, Plane
 
 STRONGEST = 1e10
-"""Largest variance of noise in scaled units: nothing is left of the image long before.
-"""
+"""Largest number of a model of noise, in scaled units: nothing is left of the image
+long before."""
 
 WORST_CONDITION = 1e6
 """Largest condition number of `Analysis.mixing`: float32 has seven digits."""
+
+FORMER = ("constant",)
+"""Fields in files of older versions that are no longer used."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,6 @@ class Analysis:
         Whether a task that asks takes the image for noisy.
     clean : tuple of bool
         The same the other way round for every channel, where that is asked.
-    constant : bool
-        Whether nothing varies, so that there is nothing to fit.
     mask : str
         Kind of the mask, "text", "hole" or "random"; empty without one.
     missing : float
@@ -81,7 +82,6 @@ class Analysis:
     components: NoiseModel = NOTHING
     noisy: bool = False
     clean: tuple[bool, ...] = ()
-    constant: bool = False
     mask: str = ""
     missing: float = 0.0
     detail: float = 0.0
@@ -115,7 +115,6 @@ class Analysis:
             channels=channels,
             offset=tuple(plane.offset.tolist()),
             span=tuple(plane.span.tolist()),
-            constant=not np.ptp(plane.values[:, plane.known > 0], axis=1).any(),
             **facts,
         )
 
@@ -142,6 +141,7 @@ class Analysis:
                 if isinstance(value, Mapping)
                 else frozen(value)
                 for name, value in values.items()
+                if name not in FORMER
             }
             analysis = cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
@@ -153,13 +153,21 @@ class Analysis:
 
     def _check(self) -> None:
         """Raise unless every field is what a fit can have found out."""
-        for part in (self, self.noise, self.components):
+        for part, largest in (
+            (self, LARGEST),
+            (self.noise, STRONGEST),
+            (self.components, STRONGEST),
+        ):
             for name, kind in get_type_hints(type(part)).items():
                 value = getattr(part, name)
-                if not _is_of_kind(value, kind):
+                known = is_of_kind(value, kind)
+                if known and kind in (float, tuple[float, ...]):
+                    numbers = np.abs(np.asarray(value, np.float64))
+                    known = bool((numbers <= largest).all())
+                if not known:
                     raise InputError(
                         f"analysis: {name} must be of type {part.__annotations__[name]}"
-                        f", numbers from {-LARGEST} to {LARGEST}; got {value!r:.50}"
+                        f", numbers from {-largest:g} to {largest:g}; got {value!r:.50}"
                     )
         optional = ("clean", "background", "sharp_span")
         each = [(name, getattr(self, name)) for name in ("offset", "span", "levels")]
@@ -192,17 +200,6 @@ def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
     """Return whether a matrix can be inverted in float32."""
     matrix = np.reshape(mixing, (count, count))
     return bool(np.linalg.cond(matrix) < WORST_CONDITION)
-
-
-def _is_of_kind(value: Any, kind: Any) -> bool:
-    """Return whether a value is of the type of a field, and finite if a number."""
-    if get_origin(kind) is tuple:
-        one = get_args(kind)[0]
-        return isinstance(value, tuple) and all(_is_of_kind(v, one) for v in value)
-    if kind in (int, float) and not isinstance(value, bool):
-        number: Any = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, number) and bool(-LARGEST <= value <= LARGEST)
-    return isinstance(value, (bool, np.bool_) if kind is bool else kind)
 
 
 def read(given: Any) -> tuple[Analysis, ...]:

@@ -188,9 +188,8 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
         average = _average(boxes)
         boxes = [box.aligned(average) for box in boxes]
     likeness = np.array([box.likeness(average) for box in boxes])
-    usual = np.median(likeness)
-    spread = 1.4826 * np.median(np.abs(likeness - usual)) + 1e-3
-    alike = likeness > usual - UNLIKE * spread
+    spread = _deviation(likeness) + 1e-3
+    alike = likeness > np.median(likeness) - UNLIKE * spread
     boxes = [box for box, like in zip(boxes, alike, strict=True) if like]
     left_out["unlike the others"] = int((~alike).sum())
     _check_enough(len(boxes), left_out, parameters)
@@ -251,11 +250,15 @@ def _check_enough(
 
 def _spots(smooth: Array) -> Array:
     """Return the places of the local maxima that are no noise, brightest first."""
-    deviation = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
     peaks = smooth == scipy.ndimage.maximum_filter(smooth, 3)
-    peaks &= (smooth > SPOT * deviation) & (smooth > FAINTEST * smooth.max())
+    peaks &= (smooth > SPOT * _deviation(smooth)) & (smooth > FAINTEST * smooth.max())
     places = np.argwhere(peaks)
     return places[np.argsort(-smooth[peaks], kind="stable")]
+
+
+def _deviation(values: Array) -> float:
+    """Return the standard deviation of normal values among which others may be."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _sides(smooth: Array, spots: Array) -> tuple[int, ...]:

@@ -125,22 +125,8 @@ def place(
             f"{wanted.shape}"
         )
     above = _finite(above, "foreground")
-    if len(recipe.offset) != 2:
-        raise InputError(f"offset must be a row and a column; got {recipe.offset}")
-
     placed, inside = behind.copy(), np.zeros(layout.sides, bool)
-    target, part = [], []
-    for first, length, side in zip(
-        recipe.offset, front_layout.sides, layout.sides, strict=True
-    ):
-        start, stop = max(first, 0), min(first + length, side)
-        if start >= stop:
-            raise InputError(
-                f"offset must place the foreground on the background; got "
-                f"{recipe.offset}"
-            )
-        target.append(slice(start, stop))
-        part.append(slice(start - first, stop - first))
+    target, part = _overlap(recipe.offset, front_layout.sides, layout.sides)
     placed[:, *target] = above[:, *part]
     inside[*target] = wanted[*part]
     if inside.all() or not inside.any():
@@ -149,6 +135,24 @@ def place(
             + ("all of them" if inside.any() else "none")
         )
     return layout, placed, behind, inside
+
+
+def _overlap(
+    offset: tuple[int, ...], sides: tuple[int, ...], behind: tuple[int, ...]
+) -> tuple[list[slice], list[slice]]:
+    """Return where a foreground at an offset lies on a background, and which part."""
+    if len(offset) != 2:
+        raise InputError(f"offset must be a row and a column; got {offset}")
+    target, part = [], []
+    for first, length, side in zip(offset, sides, behind, strict=True):
+        start, stop = max(first, 0), min(first + length, side)
+        if start >= stop:
+            raise InputError(
+                f"offset must place the foreground on the background; got {offset}"
+            )
+        target.append(slice(start, stop))
+        part.append(slice(start - first, stop - first))
+    return target, part
 
 
 def _finite(image: NDArray[Any], name: str) -> NDArray[np.float64]:

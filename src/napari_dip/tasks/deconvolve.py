@@ -21,7 +21,7 @@ from napari_dip.tasks.noise import (
     plane_model,
     single_or_list,
 )
-from napari_dip.tasks.noise_level import gaussian_variance
+from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -176,19 +176,7 @@ def kernel_for(
         If the PSF has another number of axes than 2 or 3, is larger than the image,
         is not finite or does not sum to more than zero.
     """
-    given = np.asarray(as_array(psf, "psf"), np.float64)
-    kernel = without_single_axes(given)
-    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
-        kernel = kernel[np.newaxis]
-    if kernel.ndim not in (2, 3):
-        raise InputError(
-            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
-            f"{kernel.shape}"
-        )
-    if spatial_dims == 3 and kernel.ndim == 2:
-        raise InputError(
-            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
-        )
+    kernel = _with_spatial_axes(psf, spatial_dims)
     try:
         layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
     except InputError as error:
@@ -203,14 +191,32 @@ def kernel_for(
     deep = boundary == "extend" and kernel.ndim == 3
     if boundary == "extend":
         kernel = _trim(kernel)
-    pairs = list(zip(kernel.shape, layout.sides, strict=True))
-    if any(k > n for k, n in pairs[deep:]):
-        which = "y and x" if deep else "any axis"
+    sides = list(zip(kernel.shape, layout.sides, strict=True))
+    which, compared = ("y and x", sides[1:]) if deep else ("any axis", sides)
+    if any(k > n for k, n in compared):
         raise InputError(
             f"psf must not be larger than the image along {which}; got shape "
             f"{kernel.shape} for an image of {layout.sides}"
         )
     return layout, kernel, warnings
+
+
+def _with_spatial_axes(psf: Any, spatial_dims: int) -> np.ndarray[Any, Any]:
+    """Return a PSF as float64 with the axes of planes or of volumes, or raise."""
+    given = np.asarray(as_array(psf, "psf"), np.float64)
+    kernel: np.ndarray[Any, Any] = without_single_axes(given)
+    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
+        kernel = kernel[np.newaxis]
+    if kernel.ndim not in (2, 3):
+        raise InputError(
+            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
+            f"{kernel.shape}"
+        )
+    if spatial_dims == 3 and kernel.ndim == 2:
+        raise InputError(
+            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
+        )
+    return kernel
 
 
 def _clean(psf: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
@@ -510,10 +516,8 @@ def _polishing(
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
     """Return the value of every channel that zero stands for: no light, or no limit."""
     values = plane.to_units(plane.values)
-    noise = [
-        span * gaussian_variance(v[None], u) ** 0.5
-        for v, u, span in zip(plane.values, plane.noisy, plane.span, strict=True)
-    ]
+    variances = channel_variances(plane.values, plane.noisy).tolist()
+    noise = [s * v**0.5 for s, v in zip(plane.span, variances, strict=True)]
     return np.array(
         [
             _floor(background, v[plane.known > 0], n)

@@ -42,7 +42,7 @@ from napari_dip.tasks.noise_correlation import (
     correlation,
     falling,
 )
-from napari_dip.tasks.noise_level import gaussian_variance
+from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -151,10 +151,7 @@ def _correlated(
     alike = alike and falling(values, usable) > FALLING
     if alike and recipe.sigma is not None:
         known = (recipe.sigma / plane.span[channels]) ** 2
-        finest = [
-            gaussian_variance(v[None], u) for v, u in zip(values, usable, strict=True)
-        ]
-        alike = not (np.array(finest) > WHITE * known).all()
+        alike = not (channel_variances(values, usable) > WHITE * known).all()
     return alike and not has_white_floor(values, usable)
 
 

@@ -116,7 +116,7 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     values, usable = plane.values, plane.noisy
     if sigma is not None:
         # The fit would end far from the image.
-        most = np.maximum(_MOST * _spreads(plane), 1e-5)
+        most = np.maximum(_MOST * plane.spreads, 1e-5)
         return NoiseModel.gaussian(np.clip(sigma / plane.span, 1e-5, most) ** 2)
     count = len(values)
     # A single hot pixel in a patch would count as noise of all its pixels.
@@ -140,17 +140,11 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     return NoiseModel(*(tuple(map(float, row)) for row in zip(*models, strict=True)))
 
 
-def _spreads(plane: Plane) -> NDArray[np.float64]:
-    """Return the standard deviation of the values of every channel."""
-    pairs = zip(plane.values, plane.noisy, strict=True)
-    return np.array([v[u].std(dtype=float) if u.any() else 1e5 for v, u in pairs])
-
-
 def excess_warnings(plane: Plane, sigma: float | None) -> tuple[str, ...]:
     """Return a warning if a given noise is more than the values of an image differ."""
     if sigma is None:
         return ()
-    spreads = _spreads(plane) * plane.span
+    spreads = plane.spreads * plane.span
     if (sigma <= _MOST * spreads).any():
         return ()
     return (

@@ -91,6 +91,12 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     return white if white < TEXTURED**2 * variance else variance
 
 
+def channel_variances(values: Float, usable: Mask) -> NDArray[np.float64]:
+    """Return the `gaussian_variance` of every channel, all arrays of one shape."""
+    channels = zip(values, usable, strict=True)
+    return np.array([gaussian_variance(v[None], u) for v, u in channels])
+
+
 def patch_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of noise from all patches.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,6 +123,12 @@ class Plane:
     def noisy(self) -> NDArray[np.bool_]:
         """Values that can tell something about the noise, of the shape of `values`."""
         return (self.known > 0) & ~self.constant
+
+    @cached_property
+    def spreads(self) -> NDArray[np.float64]:
+        """Standard deviation of the noisy values of every channel, 1e5 without any."""
+        pairs = zip(self.values, self.noisy, strict=True)
+        return np.array([v[u].std(dtype=float) if u.any() else 1e5 for v, u in pairs])
 
     @property
     def levels(self) -> NDArray[Any] | None:

@@ -103,11 +103,22 @@ def fit_shared(
             assert resume is not None
             fitting = resume(extra)
         else:
-            group = _group(job, recipe, places, pool, channels, neighbours, overrides)
+            group = _group(
+                job,
+                recipe,
+                places,
+                pool,
+                channels,
+                neighbours,
+                overrides,
+                seed=seed,
+                options={"threads": threads, "resumable": resumable},
+                record=record or Record(),
+                name=f"{name}, group {len(shared)}",
+            )
             if group is None:
                 return None
-            known = (record or Record(), f"{name}, group {len(shared)}")
-            fitting = group.fit(threads, seed, resumable, *known)
+            fitting = group.fit()
         shared.append((yield from fitting))
         if shared[-1].stopped:
             break
@@ -142,6 +153,12 @@ class _Group:
         Planes on either side that the network sees.
     analysis, preset, plan
         What belongs to the windows, as if they were planes of a volume.
+    seed : int
+        Seed of the first fit.
+    options : dict
+        What the settings of every fit have beside those of the preset.
+    record, name
+        As for `fit_shared`.
     """
 
     recipe: Recipe
@@ -152,68 +169,79 @@ class _Group:
     analysis: Analysis
     preset: Preset
     plan: Plan
+    seed: int
+    options: dict[str, Any]
+    record: Record
+    name: str
+
+    @property
+    def restarts(self) -> int:
+        """How many networks are fitted, from different seeds."""
+        return restarts_of(self.recipe, self.preset)
 
     def fit(
-        self,
-        threads: int | None,
-        seed: int,
-        resumable: bool,
-        record: Record,
-        name: str,
-        earlier: Sequence[Fit] = (),
-        resumed: Fitting | None = None,
+        self, earlier: Sequence[Fit] = (), resumed: Fitting | None = None
     ) -> GroupFitting:
         """Fit one network, or several from different seeds.
 
         After those that are done, `resumed` goes on with one that was stopped.
         """
-        from napari_dip.prior.fit import DEVICE_FAILED, STOPPED, fit
+        from napari_dip.prior.fit import STOPPED
 
-        recipe, preset, overrides = self.recipe, self.preset, self.overrides
-        restarts = restarts_of(recipe, preset)
-        fits = list(earlier)
-        resume = None
-        while len(fits) < restarts:
-            one = f"{name}, restart {len(fits)}"
-            state = record.running(one)
-            warnings = [] if state is None else list(state.pop(GIVEN_UP))
-            adapt = partial(self.shown, len(fits), restarts, record, one, warnings)
-            for attempt in range(len(warnings), ATTEMPTS):
-                another = seed_for(seed, len(fits), attempt)
-                problem, prior, settings = set_up(
-                    self.plan, preset, recipe, overrides, another
-                )
-                settings = dataclasses.replace(
-                    settings, threads=threads, keep_weights=True, resumable=resumable
-                )
-                known = record.fit(one, recipe.device)
-                if known is not None:
-                    done = known
-                    break
-                fitting = resumed or fit(
-                    problem, prior, settings, weights=overrides.weights, state=state
-                )
-                resumed = state = None
-                failed = self.collapsed if attempt < ATTEMPTS - 1 else None
-                done, reason = yield from relay(fitting, adapt, failed)
-                if done.stopped_by.startswith(DEVICE_FAILED):
-                    # Half a network restores nothing well.
-                    raise DeviceFailed(f"the shared fit was ended by {done.stopped_by}")
-                if reason is None:
-                    break
-                warnings.append(f"{reason}: begun again from another seed")
-            if known is None:
-                done = dataclasses.replace(done, warnings=[*warnings, *done.warnings])
-                record.put_fit(one, done)
+        fits, resume = list(earlier), None
+        while len(fits) < self.restarts:
+            done = yield from self.one(len(fits), resumed)
+            resumed = None
             fits.append(dataclasses.replace(done, resume=None))
             if done.stopped_by == STOPPED:
                 resume = done.resume
                 break
-        shared = self.gathered(fits, prior, settings)
+        shared = self.gathered(fits)
         if resume is None:
             return shared
-        again = partial(self.fit, threads, seed, resumable, record, name, fits[:-1])
-        return dataclasses.replace(shared, resume=lambda extra: again(resume(extra)))
+        before = fits[:-1]
+        return dataclasses.replace(
+            shared, resume=lambda extra: self.fit(before, resume(extra))
+        )
+
+    def one(self, restart: int, resumed: Fitting | None) -> Fitting:
+        """Fit from one seed, or go on with that; a network that collapses is no fit."""
+        from napari_dip.prior.fit import DEVICE_FAILED, fit
+
+        name, weights = f"{self.name}, restart {restart}", self.overrides.weights
+        known = self.record.fit(name, self.recipe.device)
+        if known is not None:
+            return known
+        done: Fit
+        state = self.record.running(name)
+        warnings = [] if state is None else list(state.pop(GIVEN_UP))
+        adapt = partial(self.shown, restart, name, warnings)
+        for attempt in range(len(warnings), ATTEMPTS):
+            begun = self.set_up(restart, attempt)
+            fitting = resumed or fit(*begun, weights=weights, state=state)
+            resumed = state = None
+            failed = self.collapsed if attempt < ATTEMPTS - 1 else None
+            done, reason = yield from relay(fitting, adapt, failed)
+            if done.stopped_by.startswith(DEVICE_FAILED):
+                # Half a network restores nothing well.
+                raise DeviceFailed(f"the shared fit was ended by {done.stopped_by}")
+            if reason is None:
+                break
+            warnings.append(f"{reason}: begun again from another seed")
+        done = dataclasses.replace(done, warnings=[*warnings, *done.warnings])
+        self.record.put_fit(name, done)
+        return done
+
+    def set_up(
+        self, restart: int = 0, attempt: int = 0
+    ) -> tuple[Problem, Prior, Settings]:
+        """Return what a fit takes."""
+        seed = seed_for(self.seed, restart, attempt)
+        problem, prior, settings = set_up(
+            self.plan, self.preset, self.recipe, self.overrides, seed
+        )
+        settings = dataclasses.replace(settings, keep_weights=True, **self.options)
+        return problem, prior, settings
 
     def collapsed(self, it: Iterate) -> str | None:
         """Return why a fit is given up whose network says less than a constant does.
@@ -230,7 +258,7 @@ class _Group:
         known = self.plane.known > 0
         return COLLAPSED * float(self.plane.values[:, known].var(axis=1).mean())
 
-    def gathered(self, fits: list[Fit], prior: Prior, settings: Settings) -> Shared:
+    def gathered(self, fits: list[Fit]) -> Shared:
         """Return the networks of all seeds as one."""
         analysis, preset, count = self.analysis, self.preset, self.neighbours
         weights = [f.weights for f in fits if f.weights is not None]
@@ -247,19 +275,14 @@ class _Group:
             "neighbours": count,
             "analysis": analysis.to_dict(),
         }
+        _, prior, settings = self.set_up()
         network = prior.architecture
         predictor = predictor_of(network, preset, analysis, count, weights, settings)
         ends = (min(errors), max(errors))
         return Shared(analysis, preset, predictor, count, fits, ends, details)
 
     def shown(
-        self,
-        restart: int,
-        restarts: int,
-        record: Record,
-        name: str,
-        given_up: Sequence[str],
-        it: Iterate,
+        self, restart: int, name: str, given_up: Sequence[str], it: Iterate
     ) -> Iterate:
         """Return an iterate of the fit with an image of the windows."""
 
@@ -274,9 +297,9 @@ class _Group:
             return image.swapaxes(0, 1)
 
         shown = dataclasses.replace(
-            it, render=render, part=restart, parts=restarts, checkpoint=checkpoint
+            it, render=render, part=restart, parts=self.restarts, checkpoint=checkpoint
         )
-        return record.noting(name, shown)
+        return self.record.noting(name, shown)
 
 
 def _group(
@@ -287,8 +310,12 @@ def _group(
     channels: tuple[int, ...],
     neighbours: int,
     overrides: Overrides,
+    **fitting: Any,
 ) -> _Group | None:
-    """Return channels of windows, None where no network can be fitted to them."""
+    """Return channels of windows, None where no network can be fitted to them.
+
+    `fitting` is what a group has beside what is found out here.
+    """
     block = Block.whole(0, (), channels, pool.values.shape[1:])
     known = overrides.known(channels)
     plane = job.scaled(pool, block, None if known is None else known.scale)
@@ -305,7 +332,9 @@ def _group(
         return None
     code = code_at(job, preset, analysis, windows, neighbours)
     plan = dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code)
-    return _Group(recipe, overrides, pool, plane, neighbours, analysis, preset, plan)
+    return _Group(
+        recipe, overrides, pool, plane, neighbours, analysis, preset, plan, **fitting
+    )
 
 
 def _sample(plane: Plane) -> Plane:
