@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 from napari_dip.errors import InputError
 from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.neighbours import wanted
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
-from napari_dip.tasks.shared import COARSE, ITERATIONS, for_windows, wants_sharing
+from napari_dip.tasks.shared import (
+    COARSE,
+    for_windows,
+    iterations_for,
+    wants_sharing,
+)
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, side_of, tiles
 from napari_dip.tasks.windows import SIDE, window_sides
@@ -122,7 +128,8 @@ def forecast(
     if shared:
         # One fit for all planes, which are then no more than looked at.
         finishing += sum(fit.looking(larger * wider) for fit in fits)
-        seconds = sum(fit.shared_seconds() for fit in fits) / planes
+        neighbours = wanted(job.layout, recipe.neighbours)
+        seconds = sum(fit.shared_seconds(neighbours) for fit in fits) / planes
     else:
         for fit in fits:
             check_iterations(fit.settings.stop.maximum + fit.settings.extra_iterations)
@@ -238,12 +245,12 @@ class _Fit:
     finishing: float = 0.0
     finishes: int = 1
 
-    def shared_seconds(self) -> float:
+    def shared_seconds(self, neighbours: int) -> float:
         """Return seconds of the fit to windows that all planes share."""
         least, each = _pace(self.problem, self.prior, self.settings)
         stop = self.settings.stop
         count: int = SIDE**self.problem.ndim
-        whole = stop.maximum if stop.fixed else ITERATIONS
+        whole = stop.maximum if stop.fixed else iterations_for(neighbours)
         steps = whole * (least + each * count) + COARSE * (least + each * count / 4)
         return self.restarts * steps * SHOWING
 

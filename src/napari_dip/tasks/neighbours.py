@@ -49,6 +49,11 @@ def most(layout: Layout) -> int:
     return max(layout.shape[axes[-1]] - 1, 0) if axes else 0
 
 
+def wanted(layout: Layout, asked: int | str) -> int:
+    """Return how many a network sees, if they help where `asked` is "auto"."""
+    return min(AUTOMATIC if asked == "auto" else int(asked), most(layout))
+
+
 def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
     """Return whether neighbouring planes help to predict a plane, in every channel."""
     try:

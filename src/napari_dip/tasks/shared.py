@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate, Settings
     from napari_dip.tasks.presets import Preset
 
-ITERATIONS = 480
-"""Iterations of a shared fit, each of one window; half as many are 0.1 dB worse."""
+ITERATIONS = 240
+"""Iterations of a shared fit, each of one window (docs/development/experiments.md)."""
+
+WITH_NEIGHBOURS = 480
+"""The same of a network that sees neighbouring planes, which learns for longer."""
+
+LEARNING_RATE = 0.02
+"""Of the kernels: with the 0.03 of single images, fits to windows are unstable."""
 
 COARSE = 60
 """Iterations before them at half the resolution."""
@@ -265,13 +271,18 @@ def _network_of(
     return Shared(analysis, preset, predictor, neighbours, [], errors, details)
 
 
+def iterations_for(neighbours: int) -> int:
+    """Return the iterations of a shared fit that sees so many planes on either side."""
+    return WITH_NEIGHBOURS if neighbours else ITERATIONS
+
+
 def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
     """Return a preset for windows, None where it is none for parts of an image.
 
     There are too many windows to learn their noise, so that the fit ends after a number
-    of iterations.  The third round of the filters takes a tenth of the time of a data
-    set.  A network that sees neighbouring planes knows better than what a single plane
-    shows.
+    of iterations, with a lower learning rate.  The third round of the filters takes a
+    tenth of the time of a data set.  A network that sees neighbouring planes knows
+    better than what a single plane shows.
     """
     from napari_dip.prior.architecture import is_local
     from napari_dip.prior.codes import BlindSpot
@@ -283,7 +294,7 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
         return None
     stop = preset.stop
     if not stop.fixed:
-        stop = Iterations(ITERATIONS)
+        stop = Iterations(iterations_for(neighbours))
     rename = {"three rounds": "two rounds"}
     finish = tuple(rename.get(name, name) for name in preset.finish)
     if neighbours:
@@ -292,6 +303,7 @@ def for_windows(preset: Preset, neighbours: int = 0) -> Preset | None:
         preset,
         stop=stop,
         coarse_iterations=COARSE,
+        learning_rate=LEARNING_RATE,
         schedule="cosine",
         ema_decay=DECAY,
         check_every=CHECK_EVERY,

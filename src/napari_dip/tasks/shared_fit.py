@@ -15,7 +15,7 @@ from napari_dip.errors import DeviceFailed
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import ATTEMPTS, GIVEN_UP, mean_of, relay
-from napari_dip.tasks.neighbours import AUTOMATIC, most, related
+from napari_dip.tasks.neighbours import related, wanted
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
@@ -129,12 +129,10 @@ def _neighbours(
     job: Job, recipe: Recipe, pool: Pixels, windows: Sequence[Index]
 ) -> int:
     """Return how many planes on either side a network sees beside its own."""
-    possible = most(job.layout)
-    if recipe.neighbours != "auto":
-        return min(int(recipe.neighbours), possible)
-    if possible and related(job, pool, windows):
-        return min(AUTOMATIC, possible)
-    return 0
+    count = wanted(job.layout, recipe.neighbours)
+    if count and recipe.neighbours == "auto" and not related(job, pool, windows):
+        return 0
+    return count
 
 
 @dataclass(frozen=True, eq=False)
