@@ -350,7 +350,7 @@ def in_words(not_begun: Sequence[int], planes: int) -> str:
     were, are = ("were", "are") if len(rest) > 1 else ("was", "is")
     return (
         f"{named(done)} {are_done} as far as it was; {named(rest).lower()} {were} not "
-        f"begun and {are} empty."
+        f"begun and {are} empty. Sliders in napari count from 0."
     )
 
 

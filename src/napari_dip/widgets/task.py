@@ -165,11 +165,14 @@ class TaskWidget(ParameterPanel):
 
     def _fill_form(self) -> None:
         """Put what everybody needs above the button that runs the fit."""
-        rows = [entry for given in self.inputs.values() for entry in given.rows]
-        tip = "A stack is restored plane by plane: all planes, or the one shown."
+        rows = [each for given in self.inputs.values() for each in given.rows]
+        tip = (
+            "A stack is restored plane by plane: all planes, or the one shown. Panels "
+            "count planes from 1, napari's sliders from 0."
+        )
         rows.append(("Planes", self.planes, tip))
-        for label, widget, tip in rows:
-            self.form.addRow(*row(label, widget, tip))
+        for entry in rows:
+            self.form.addRow(*row(*entry))
         for name in self.simple:
             taken = self.fields.form.takeRow(self.fields.fields[name].widget.native)
             self.form.addRow(taken.labelItem.widget(), taken.fieldItem.widget())
