@@ -46,6 +46,11 @@ def test_losses_that_may_be_negative_are_drawn_on_a_plain_one(curve):
     assert LOSS.name() in colours(curve)
 
 
+def test_a_score_that_stays_the_same_is_drawn_in_the_middle(curve):
+    curve.add([(0, 1, 1.0, 0.3), (0, 10, 0.5, 0.3)], 10)
+    assert [p.y() for p in curve.points(3, AREA)] == [25, 25]
+
+
 def test_the_same_check_counts_once_and_another_part_begins_anew(curve):
     curve.add([(0, 1, 1.0, 1.0), (0, 10, 0.5, 0.5)], 10)
     curve.add([(0, 10, 0.5, 0.5), (0, 20, 0.4, 0.5)], 20)

@@ -56,6 +56,7 @@ def test_a_result_has_only_planes_that_were_fitted(stopped_stack, dtype, message
     text = widget.panel.progress.text()
     assert "Planes 1 to 2 are done, the last as far as it was" in text
     assert "planes 3 to 4 were not begun and are empty" in text
+    assert "Sliders in napari count from 0." in text
     assert messages == []
 
 

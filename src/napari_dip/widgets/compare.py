@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,16 @@ from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.deletion import connect
 from napari_dip.widgets.inputs import read
-from napari_dip.widgets.layers import KEY, appearance, array_of, whole
+from napari_dip.widgets.layers import KEY, array_of, whole
 from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
-from napari_dip.widgets.results import Index, ResultLayer, Work, insert, related
+from napari_dip.widgets.results import (
+    Index,
+    ResultLayer,
+    Work,
+    insert,
+    new_layer,
+    related,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +47,7 @@ NO_UNCERTAINTY = (
     "then shown."
 )
 
-
-PLAIN = {"blending": "translucent", "opacity": 1, "gamma": 1}
+PLAIN: dict[str, Any] = {"blending": "translucent", "opacity": 1, "gamma": 1}
 """Keywords of a layer that is shown as it is, however the image is shown."""
 
 
@@ -173,17 +179,11 @@ class Comparison(QWidget):
             self._read(f"{which}It was not fitted: there is no residual.")
         else:
             self._read(which + residual.verdict(structure, pixels))
-        keywords = _like(result.layer, difference.shape) | PLAIN
+        changes = dict(PLAIN)
         if not result.layer.rgb:
-            keywords |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
-        layer = Image(
-            difference,
-            name=f"{result.name}, residual",
-            metadata={KEY: result.provenance | {"shows": "input minus result"}},
-            multiscale=False,
-            **keywords,
-        )
-        insert(self.controller.viewer.layers, [result.layer], layer)
+            changes |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
+        about = result.provenance | {"shows": "input minus result"}
+        self._insert(result, "residual", difference, about, changes)
 
     def _uncertainty(self) -> None:
         last = self.controller.last
@@ -198,20 +198,27 @@ class Comparison(QWidget):
     def _show_uncertainty(
         self, result: ResultLayer, deviation: Any, limits: tuple[float, float]
     ) -> None:
-        assert result.layer is not None
-        keywords = _like(result.layer, deviation.shape)
-        keywords |= PLAIN | {"rgb": False}
-        keywords |= {"colormap": "magma", "contrast_limits": None}
-        layer = Image(
-            deviation,
-            name=f"{result.name}, uncertainty",
-            metadata={KEY: provenance.of_uncertainty(result.provenance)},
-            multiscale=False,
-            **keywords,
-        )
+        changes = PLAIN | {"rgb": False, "colormap": "magma", "contrast_limits": None}
+        about = provenance.of_uncertainty(result.provenance)
+        layer = self._insert(result, "uncertainty", deviation, about, changes)
         # Set later, so that the slider offers all values.
         layer.contrast_limits = limits
-        insert(self.controller.viewer.layers, [result.layer], layer)
+
+    def _insert(
+        self,
+        result: ResultLayer,
+        what: str,
+        data: Any,
+        about: dict[str, Any],
+        changes: dict[str, Any],
+    ) -> Image:
+        """Add a layer above that of a result, which it looks like but for changes."""
+        like = result.layer
+        assert like is not None
+        name, metadata = f"{result.name}, {what}", {KEY: about}
+        layer = new_layer(data, name, like, whole(like), metadata, **changes)
+        insert(self.controller.viewer.layers, [like], layer)
+        return layer
 
     def _classic(self) -> None:
         try:
@@ -239,15 +246,14 @@ class Comparison(QWidget):
         )
 
     def _show_classic(self, work: Work, name: str, image: Any) -> None:
-        keywords = appearance(work.source, image.shape, work.crop)
-        origin = {"software": "napari-dip", "baseline": name, "task": work.recipe.task}
-        layer = Image(
-            image,
-            name=f"{work.source.name} [{name.replace('_', ' ')}]",
-            metadata={KEY: {**origin, "source": work.source.name}},
-            multiscale=False,
-            **keywords,
-        )
+        about = {
+            "software": "napari-dip",
+            "baseline": name,
+            "task": work.recipe.task,
+            "source": work.source.name,
+        }
+        title = f"{work.source.name} [{name.replace('_', ' ')}]"
+        layer = new_layer(image, title, work.source, work.crop, {KEY: about})
         insert(self.controller.viewer.layers, list(work.layers.values()), layer)
 
     def _read(self, text: str) -> None:
@@ -298,11 +304,6 @@ def _residual_of(
     if rgb:
         difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
     return difference, found, limit
-
-
-def _like(layer: Image, shape: Sequence[int]) -> dict[str, Any]:
-    """Return the keywords of a layer that looks and lies like one of a result."""
-    return appearance(layer, shape, whole(layer))
 
 
 def _map_of(deviation: Any, rgb: bool) -> tuple[Any, tuple[float, float]]:

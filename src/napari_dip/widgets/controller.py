@@ -21,13 +21,8 @@ from napari_dip.widgets.trajectory import Snapshot, Trajectory
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit
 
-IDLE, WAITING, RUNNING, PAUSED, ENDING = (
-    "idle",
-    "waiting",
-    "running",
-    "paused",
-    "ending",
-)
+IDLE, WAITING, RUNNING = "idle", "waiting", "running"
+PAUSED, ENDING = "paused", "ending"
 """States of a `RunController`."""
 
 NOT_BEGUN = "not restored before the stop"
@@ -113,14 +108,16 @@ class RunController(QObject):
         self.result_changed.emit()
 
     def _begin(self, begin: worker.Begin) -> None:
+        listener = self.listener
         slots = {
-            "yielded": self.listener.yielded,
-            "returned": self.listener.returned,
-            "errored": self.listener.errored,
+            "yielded": listener.yielded,
+            "returned": listener.returned,
+            "errored": listener.errored,
+            "finished": listener.end,
         }
         self._enter(RUNNING)
         interval = settings.get("preview_interval")
-        worker.start(self.listener.control, begin, interval, slots)
+        worker.start(listener.control, begin, interval, slots)
 
     def stop(self) -> None:
         """End the fit and keep its best image, if there is one yet.
@@ -301,19 +298,13 @@ class _Listener(QObject):
 
     def returned(self, outcome: worker.Outcome | None) -> None:
         """Pass the result on."""
-        try:
-            if self.heard:
-                self.controller.show_result(outcome)
-        finally:
-            self.end()
+        if self.heard:
+            self.controller.show_result(outcome)
 
     def errored(self, error: Exception) -> None:
         """Pass the error on."""
-        try:
-            if self.heard:
-                self.controller.show_error(error)
-        finally:
-            self.end()
+        if self.heard:
+            self.controller.show_error(error)
 
     def end(self) -> None:
         """Let the next fit begin: the thread of this one has ended."""
@@ -350,7 +341,7 @@ def in_words(not_begun: Sequence[int], planes: int) -> str:
     were, are = ("were", "are") if len(rest) > 1 else ("was", "is")
     return (
         f"{named(done)} {are_done} as far as it was; {named(rest).lower()} {were} not "
-        f"begun and {are} empty."
+        f"begun and {are} empty. Sliders in napari count from 0."
     )
 
 

@@ -81,11 +81,14 @@ class Curve(QWidget):
         scale = math.log if min(values) > 0 else float
         low, high = scale(min(values)), scale(max(values))
         last = max(self.checks[-1][1], 1)
+
+        def height(value: float) -> float:
+            return (scale(value) - low) / (high - low) if high > low else 0.5
+
         return [
             QPointF(
                 area.left() + area.width() * check[1] / last,
-                area.bottom()
-                - area.height() * (scale(check[which]) - low) / (high - low or 1),
+                area.bottom() - area.height() * height(check[which]),
             )
             for check in self.checks
             if math.isfinite(check[which]) and (scale is float or check[which] > 0)

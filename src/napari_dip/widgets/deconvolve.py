@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from napari.utils.notifications import show_warning
+
+from napari_dip.io.psf import size_warning
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import BlurredInput, ImageInput, PSFInput
-from napari_dip.widgets.layers import sides_of
-from napari_dip.widgets.psf import warn_of_other_pixels
+from napari_dip.widgets.layers import sides_of, sizes
 from napari_dip.widgets.results import Work
 from napari_dip.widgets.settings import PLUGIN
 from napari_dip.widgets.task import TaskWidget
@@ -54,5 +56,9 @@ class DeconvolveWidget(TaskWidget):
 
     def _start(self, wanted: Callable[[], Work]) -> None:
         """Start a fit, after a warning if the PSF has other pixels than the image."""
-        warn_of_other_pixels(*(given.layer for given in self.inputs.values()))
+        image, psf = (given.layer for given in self.inputs.values())
+        if image is not None and psf is not None:
+            warning = size_warning(sizes(image), sizes(psf))
+            if warning is not None:
+                show_warning(warning)
         super()._start(wanted)

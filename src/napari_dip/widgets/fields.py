@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    LineEdit,
-    SpinBox,
-    Widget,
-)
+from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox, Widget
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QLabel,
-    QSizePolicy,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
 from napari_dip.tasks.recipe import Parameter, Parameters, Recipe
 from napari_dip.widgets.parts import fill, folded
@@ -74,47 +62,52 @@ class Plain:
         self.widget.value = value
 
 
-class Real:
-    """A field for any real number: images have units from 1e-9 to 1e9."""
+class Written:
+    """A field for text that stands for a value.
 
-    def __init__(self, value: float) -> None:
+    Parameters
+    ----------
+    value : any
+        The first value.
+    read : callable
+        Returns the value of a text, or raises ValueError.
+    write : callable
+        Returns the text of a value.
+    """
+
+    def __init__(
+        self, value: Any, read: Callable[[str], Any], write: Callable[[Any], str]
+    ) -> None:
         self.widget = LineEdit()
+        self.read, self.write = read, write
         self.value = value
 
     @property
     def value(self) -> Any:
-        """The number, or the text if it is none: the recipe then refuses it."""
+        """The value, or the text if it stands for none: the recipe then refuses it."""
         text = self.widget.value.strip()
         try:
-            return float(text)
+            return self.read(text)
         except ValueError:
             return text
 
     @value.setter
-    def value(self, value: float) -> None:
-        self.widget.value = repr(float(value)).removesuffix(".0")
+    def value(self, value: Any) -> None:
+        self.widget.value = self.write(value)
 
 
-class Numbers:
-    """A field for a few numbers, with commas between them."""
+def real(value: float) -> Written:
+    """Return a field for any real number: images have units from 1e-9 to 1e9."""
+    return Written(value, float, lambda x: repr(float(x)).removesuffix(".0"))
 
-    def __init__(self, value: tuple[float, ...], member: type) -> None:
-        self.widget = LineEdit()
-        self.member = member
-        self.value = value
 
-    @property
-    def value(self) -> Any:
-        """The numbers, or the text if it has others: the recipe then refuses it."""
-        text = self.widget.value
-        try:
-            return tuple(self.member(part) for part in text.strip("() ,").split(","))
-        except ValueError:
-            return text
-
-    @value.setter
-    def value(self, value: tuple[float, ...]) -> None:
-        self.widget.value = ", ".join(repr(number) for number in value)
+def numbers(value: tuple[float, ...], member: type) -> Written:
+    """Return a field for a few numbers, with commas between them."""
+    return Written(
+        value,
+        lambda text: tuple(member(part) for part in text.strip("() ,").split(",")),
+        lambda values: ", ".join(repr(number) for number in values),
+    )
 
 
 class NumberOr:
@@ -124,7 +117,7 @@ class NumberOr:
     """
 
     def __init__(
-        self, number: Plain | Real | Numbers, words: dict[str, str | None], value: Any
+        self, number: Plain | Written, words: dict[str, str | None], value: Any
     ) -> None:
         self.number = number
         self.words = words
@@ -164,7 +157,7 @@ class NumberOr:
         self.number.widget.enabled = self.choice.value in (False, "number")
 
 
-Field = Plain | Real | Numbers | NumberOr
+Field = Plain | Written | NumberOr
 
 
 def make_field(p: Parameter) -> Field:
@@ -173,8 +166,8 @@ def make_field(p: Parameter) -> Field:
         return Plain(ComboBox(choices=_devices()), p.default)
     if p.member is not None:
         if type(None) in p.types:
-            return NumberOr(Numbers((), p.member), {"none": None}, p.default)
-        return Numbers(p.default, p.member)
+            return NumberOr(numbers((), p.member), {"none": None}, p.default)
+        return numbers(p.default, p.member)
     if int in p.types or float in p.types:
         words: dict[str, str | None] = {c: c for c in p.choices}
         if type(None) in p.types:
@@ -194,9 +187,9 @@ def make_field(p: Parameter) -> Field:
     return Plain(LineEdit(), p.default)
 
 
-def _number(p: Parameter, value: float) -> Plain | Real:
+def _number(p: Parameter, value: float) -> Plain | Written:
     if float in p.types:
-        return Real(value)
+        return real(value)
     low = -(2**31) if p.low is None else int(p.low)
     high = 2**31 - 1 if p.high is None else int(p.high)
     value = min(max(int(value), low), high)

@@ -131,13 +131,13 @@ class Foresight(QObject):
         create_worker(_forecasts, pieces, self.wish.renew(), _connect=slots)
 
     def _show(self, answer: tuple[threading.Event, str, Forecast]) -> None:
-        asked, name, forecast = answer
-        if self.wish.is_for(asked):
+        stale, name, forecast = answer
+        if not stale.is_set():
             self.estimated.emit(name, forecast)
 
     def _done(self, answer: tuple[threading.Event, Exception | None]) -> None:
-        asked, error = answer
-        if not self.wish.is_for(asked):
+        stale, error = answer
+        if stale.is_set():
             return
         self.waits = False
         if error is not None:
@@ -160,10 +160,6 @@ class _Wish:
     def drop(self) -> None:
         """Wish for nothing."""
         self.stale.set()
-
-    def is_for(self, asked: threading.Event) -> bool:
-        """Return whether what began with this event is still wanted."""
-        return asked is self.stale and not asked.is_set()
 
 
 class _Stale(Exception):

@@ -29,15 +29,7 @@ Crop = tuple[slice, ...]
 CHANNEL_LABELS = ("c", "ch", "channel", "channels")
 """Labels of an axis that holds channels."""
 
-PLACED = (
-    "scale",
-    "translate",
-    "rotate",
-    "shear",
-    "affine",
-    "units",
-    "axis_labels",
-)
+PLACED = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """What says where a layer lies."""
 
 _KEPT = (
@@ -184,7 +176,7 @@ def shown_part(layer: Image, leading: Sequence[int], viewer: Any) -> Crop:
         start, last = (int(np.clip(x, 0, side - 1)) for x in (low[axis], high[axis]))
         if start >= last and side > 1:
             raise InputError(f"{layer.name} is not in view: move the viewer to it")
-        crop[axis] = around(start, last + 1, side, FEWEST)
+        crop[axis] = around(start, last + 1, side)
     return tuple(crop)
 
 
@@ -249,11 +241,12 @@ def piece_of(
     return tuple(piece)
 
 
-def around(start: int, stop: int, side: int, fewest: int) -> slice:
+def around(start: int, stop: int, side: int) -> slice:
     """Return a part of an axis, made larger on both sides if it has too few pixels."""
-    more = max(fewest - (stop - start), 0)
-    start = max(min(start - more // 2, side - max(fewest, stop - start)), 0)
-    return slice(start, min(max(stop, start + fewest), side))
+    length = max(stop - start, FEWEST)
+    begin = start - (length - (stop - start)) // 2
+    begin = max(min(begin, side - length), 0)
+    return slice(begin, min(begin + length, side))
 
 
 def placement(

@@ -72,15 +72,18 @@ class MaskInput(ImageInput):
             return None
         return fits(layer, first), layer.visible
 
-    def add_layer(self, source: Image, spatial_dims: int) -> Labels:
+    def add_layer(self, source: Image, spatial_dims: int) -> None:
         """Add an empty mask over an image and choose the paint brush."""
         layer = empty_mask(source, spatial_dims)
-        self.viewer.add_layer(layer)
+        self._add(layer)
         self.viewer.layers.selection = {layer}
         layer.mode = "paint"
+
+    def _add(self, layer: Labels) -> None:
+        """Add a mask to the viewer and choose it."""
+        self.viewer.add_layer(layer)
         self.combo.reset_choices()
         self.choose(layer.name)
-        return layer
 
     def can_mend(self, source: Layer | None) -> bool:
         """Return whether the mask is a labels layer that does not lie on the image."""
@@ -106,9 +109,7 @@ class MaskInput(ImageInput):
             copy.data = np.asarray(array_of(layer)).reshape(copy.data.shape)
         else:
             copy.data = _resampled(layer, copy)
-        self.viewer.add_layer(copy)
-        self.combo.reset_choices()
-        self.choose(copy.name)
+        self._add(copy)
 
     def centre(self, source: Image) -> tuple[int, ...] | None:
         """Return a pixel of the image, in its last axes, that is likely in the mask.

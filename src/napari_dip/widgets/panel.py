@@ -40,12 +40,12 @@ class ParameterPanel(QWidget):
         self.inputs: dict[str, ImageInput] = {}
         self.fields = Fields(kind)
 
-    def copy_python(self) -> None:
-        """Copy Python code that repeats this run."""
+    def _python(self) -> tuple[str, str]:
+        """Return Python code that repeats this run, and a note for the user."""
         raise NotImplementedError
 
-    def copy_command(self) -> None:
-        """Copy the command line that repeats this run on files."""
+    def _command(self) -> tuple[str, str]:
+        """Return the command line that repeats this run on files, and a note."""
         raise NotImplementedError
 
     def _fill_dock(self, *parts: QWidget) -> None:
@@ -97,11 +97,29 @@ class ParameterPanel(QWidget):
         grid.addWidget(self.message, 2, 0, 1, 2)
         return widget
 
+    def copy_python(self) -> None:
+        """Copy Python code that repeats this run."""
+        self._copy(self._python)
+
+    def copy_command(self) -> None:
+        """Copy the command line that repeats this run on files."""
+        self._copy(self._command)
+
+    def _copy(self, write: Callable[[], tuple[str, str]]) -> None:
+        """Put a text on the clipboard, and show the note on it."""
+        try:
+            text, note = write()
+        except InputError as error:
+            self._show_message(str(error))
+            return
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
+        self._show_message(f"Copied.{note}")
+
     def _restore(self) -> None:
         """Fill in what was used last; show the text where nothing was."""
         used = settings.last_used(self.fields.kind.task)
-        for name in OF_THE_LAYER:
-            used.pop(name, None)  # remembered by an older version
         if not used:
             self.about_section.expand(animate=False)
             return
@@ -111,11 +129,14 @@ class ParameterPanel(QWidget):
             settings.remember(self.fields.kind.task, {})
 
     def remember(self) -> None:
-        """Remember what is filled in, for the next time."""
-        values = changed(self.fields.recipe())
-        for name in OF_THE_LAYER:
-            values.pop(name, None)
-        settings.remember(self.fields.kind.task, values)
+        """Remember what is filled in and is no default, for the next time."""
+        default = self.fields.kind().to_dict()
+        changed = {
+            name: value
+            for name, value in self.fields.recipe().to_dict().items()
+            if name == "task" or (value != default[name] and name not in OF_THE_LAYER)
+        }
+        settings.remember(self.fields.kind.task, changed)
 
     def load_recipe(self) -> None:
         """Fill in the recipe of the selected layer."""
@@ -167,29 +188,3 @@ class MakingPanel(ParameterPanel):
     def _say(self, text: str) -> None:
         self.progress.setText(text)
         self.progress.show()
-
-    def _copy(
-        self, write: Callable[[Any], str], note: Callable[[], str] = lambda: ""
-    ) -> None:
-        """Copy a text that is written of the parameters, and add a note on it."""
-        try:
-            text, more = write(self.fields.recipe()), note()
-        except InputError as error:
-            self._show_message(str(error))
-            return
-        copy(text)
-        self._show_message(f"Copied.{more}")
-
-
-def changed(parameters: Parameters) -> dict[str, Any]:
-    """Return the parameters that are not at their defaults, as a dict."""
-    default = type(parameters)().to_dict()
-    values = parameters.to_dict()
-    return {k: v for k, v in values.items() if k == "task" or v != default[k]}
-
-
-def copy(text: str) -> None:
-    """Put a text on the clipboard."""
-    clipboard = QApplication.clipboard()
-    assert clipboard is not None
-    clipboard.setText(text)

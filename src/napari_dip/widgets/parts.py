@@ -111,6 +111,7 @@ class VerticalArea(QScrollArea):
 
     def __init__(self, inside: QWidget) -> None:
         super().__init__()
+        self.inside = inside
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -122,12 +123,10 @@ class VerticalArea(QScrollArea):
 
     def sizeHint(self) -> QSize:
         """Be as high as the contents, if the screen is."""
-        inside = self.widget()
-        return QSize(self._width(), 200 if inside is None else inside.height())
+        return QSize(self._width(), self.inside.height())
 
     def _width(self) -> int:
-        inside, style = self.widget(), self.style()
-        if inside is None or style is None:
-            return 200
+        style = self.style()
+        assert style is not None
         bar = style.pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
-        return inside.minimumSizeHint().width() + bar
+        return self.inside.minimumSizeHint().width() + bar

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
-from napari_dip.io.psf import differ, size_warning
+from napari_dip.io.psf import differ
 from napari_dip.io.units import converted, symbol
 from napari_dip.tasks.bead_psf import BeadParameters, Beads, measure
 from napari_dip.tasks.microscope_psf import (
@@ -111,16 +110,14 @@ class PsfPanel(MakingPanel):
         where = ", to the right of the image" if len(self.viewer.layers) > 1 else ""
         self._end(f"{text} {layer.name} is a new layer{where}.")
 
-    def copy_python(self) -> None:
-        """Copy Python code that makes this PSF."""
-        self._copy(lambda p: scripting.python(p, self._code(), scripting.Ending()))
+    def _python(self) -> tuple[str, str]:
+        parameters = self.fields.recipe()
+        return scripting.python(parameters, self._code(), scripting.Ending()), ""
 
-    def copy_command(self) -> None:
-        """Copy the command line that writes this PSF to a file."""
-        self._copy(
-            lambda p: scripting.command(p, self._files(), "psf.tif"),
-            lambda: to_save(self.inputs, self._files()),
-        )
+    def _command(self) -> tuple[str, str]:
+        parameters, files = self.fields.recipe(), self._files()
+        text = scripting.command(parameters, files, "psf.tif")
+        return text, to_save(self.inputs, files)
 
     def _code(self) -> dict[str, str]:
         """Return the Python expressions of the arrays that the PSF is made of."""
@@ -231,14 +228,6 @@ class BeadPanel(PsfPanel):
         if layer is None:
             raise InputError("There is no image layer with beads: open one first.")
         return layer
-
-
-def warn_of_other_pixels(image: Layer | None, psf: Layer | None) -> None:
-    """Show a warning if the layer of a PSF has other pixels than that of the image."""
-    if image is not None and psf is not None:
-        text = size_warning(sizes(image), sizes(psf))
-        if text is not None:
-            show_warning(text)
 
 
 def _grid(source: Layer, n: int) -> dict[str, Any]:

@@ -124,7 +124,6 @@ class ResultLayer:
         """The result, as the fit returned it."""
         self.deviation: Any = None
         """Its standard deviation, of the same shape, where that is known."""
-        self.iterations = 0
         self.resume: Callable[[int], Any] | None = None
         """Goes on with the fit, if that is possible; see `Fit.resume`."""
         self.others: dict[tuple[int, ...], tuple[Index, Snapshot | None]] = {}
@@ -136,8 +135,6 @@ class ResultLayer:
         ranges = [s.indices(n) for s, n in zip(work.crop, sides, strict=True)]
         self.crop = tuple(slice(start, stop) for start, stop, _ in ranges)
         self.shape = tuple(len(range(*r)) for r in ranges)
-        self.planes = 1
-        """Number of planes."""
         self.not_begun: tuple[int, ...] = ()
         """Numbers of those that were not begun before the fit was stopped."""
         self.provenance: dict[str, Any] = {
@@ -162,6 +159,11 @@ class ResultLayer:
         return any(layer is self.layer for layer in self.layers)
 
     @property
+    def planes(self) -> int:
+        """Number of planes."""
+        return 1 if self.pattern is None else self.plane_of(self.pattern)[1]
+
+    @property
     def plane_axes(self) -> tuple[int, int]:
         """The last two axes of a plane or volume."""
         axis, dims = self.recipe.channel_axis, self.recipe.spatial_dims
@@ -184,7 +186,7 @@ class ResultLayer:
     def show(self, image: Any, index: Index) -> None:
         """Show one plane of the result as it is now."""
         self.pattern = index
-        self.planes, self.not_begun = self.plane_of(index)[1], ()
+        self.not_begun = ()
         if self.layer is None:
             self._insert(self._empty(image, index))
         assert self.layer is not None
@@ -216,7 +218,6 @@ class ResultLayer:
         self.not_begun = fit.not_begun
         if ended_in is not None:
             self.pattern = ended_in
-            self.planes = self.plane_of(ended_in)[1]
         if self.layer is None:
             self._insert(outcome.shown)
         else:
@@ -235,7 +236,6 @@ class ResultLayer:
             "ended_at": None if ended_at is None else list(ended_at),
             "planes_not_begun": list(self.not_begun),
         }
-        self.iterations = fit.iterations
         self._note()
 
     def _fit_contrast(self, outcome: Outcome) -> None:
@@ -290,8 +290,6 @@ class ResultLayer:
         """Return the index of the plane in view, None while there is no layer."""
         if self.layer is None or self.pattern is None:
             return None
-        if all(isinstance(i, slice) for i in self.pattern):
-            return self.pattern
         point = self.layer.world_to_data(dims.point)
         sides = self.layer.data.shape
         return tuple(
@@ -319,8 +317,7 @@ class ResultLayer:
             data = result.copy()
             for index, snapshot in looked_at:
                 data[index] = snapshot.image
-            copy = _new_layer(data, name, like, whole(like))
-            copy.metadata = metadata
+            copy = new_layer(data, name, like, whole(like), metadata)
             # It would cover the result, in which the slider shows other images.
             copy.visible = False
             return copy
@@ -363,15 +360,25 @@ class ResultLayer:
         return np.full(shape, black, image.dtype)
 
     def _insert(self, data: Any) -> None:
-        self.layer = _new_layer(data, self.name, self.source, self.crop)
-        self.layer.metadata = {KEY: self.provenance}
+        metadata = {KEY: self.provenance}
+        self.layer = new_layer(data, self.name, self.source, self.crop, metadata)
         self.hidden = insert(self.layers, self.below, self.layer)
 
 
-def _new_layer(data: Any, name: str, like: Image, crop: Crop) -> Image:
-    """Return a layer that looks like another, of which it is a part."""
-    keywords = appearance(like, data.shape, crop)
-    layer = Image(data, name=name, multiscale=False, **keywords)
-    if not like.rgb:
+def new_layer(
+    data: Any,
+    name: str,
+    like: Image,
+    crop: Crop,
+    metadata: dict[str, Any],
+    **changes: Any,
+) -> Image:
+    """Return a layer that looks like another, of which it is a part.
+
+    `changes` are keywords of `Image` in which it differs.
+    """
+    keywords = appearance(like, data.shape, crop) | changes
+    layer = Image(data, name=name, metadata=metadata, multiscale=False, **keywords)
+    if not like.rgb and "contrast_limits" not in changes:
         layer.contrast_limits_range = tuple(like.contrast_limits_range)
     return layer

@@ -78,13 +78,13 @@ class SamplePriorWidget(MakingPanel):
         super()._end(text)
         turns.leave(self.turn)
 
-    def copy_python(self) -> None:
-        """Copy Python code that repeats this sample."""
-        self._copy(lambda p: scripting.python(p, {}, scripting.Ending()))
+    def _python(self) -> tuple[str, str]:
+        return scripting.python(self.fields.recipe(), {}, scripting.Ending()), ""
 
-    def copy_command(self) -> None:
-        """Copy the command line that writes this sample to a file."""
-        self._copy(lambda p: scripting.command(p, {}, f"{_title(p)}-{p.task}.tif"))
+    def _command(self) -> tuple[str, str]:
+        parameters = self.fields.recipe()
+        output = f"{_title(parameters)}-{parameters.task}.tif"
+        return scripting.command(parameters, {}, output), ""
 
 
 def _title(parameters: SampleParameters) -> str:

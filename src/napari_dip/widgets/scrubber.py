@@ -7,12 +7,7 @@ from typing import Any
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QLabel,
-    QSlider,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QSlider, QSpinBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController
@@ -54,11 +49,7 @@ class Scrubber(QWidget):
         The words at the ends of the slider.
     """
 
-    def __init__(
-        self,
-        controller: RunController,
-        ends: tuple[str, str] = ("less detail", "more"),
-    ) -> None:
+    def __init__(self, controller: RunController, ends: tuple[str, str]) -> None:
         super().__init__()
         self.controller = controller
         self.moments: list[Snapshot | None] = []
@@ -86,11 +77,10 @@ class Scrubber(QWidget):
 
     def _make_slider(self, ends: tuple[str, str]) -> None:
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        tip = (
+        self.slider.setToolTip(
             f"<qt>Moves through the fit: left to earlier images ({ends[0]}), right to "
             f"later ones ({ends[1]}). The layer shows that image.</qt>"
         )
-        self.slider.setToolTip(tip)
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.slider.setTickInterval(1)
         self.slider.setPageStep(1)
@@ -116,18 +106,17 @@ class Scrubber(QWidget):
 
     def refresh(self) -> None:
         """Offer the snapshots of the plane in view, and point at the one it shows."""
-        result = self.controller.result or self.controller.last
-        self.index = None
         last = self.controller.last
-        if last is not None and last.iterations:
-            self.more.setValue(10 * round(LONGER * last.iterations / 10))
+        result = self.controller.result or last
+        self.index, self.moments = None, []
         if result is not None:
             self.index = result.shown_index(self.controller.viewer.dims)
-        self.moments = []
         if self.index is not None:
             self.moments = list(self.controller.trajectory.of(self.index))
-            if self.controller.last is not None and self.moments:
-                self.moments.insert(self._place_of_result(), None)
+        if last is not None and last.provenance["iterations"]:
+            self.more.setValue(10 * round(LONGER * last.provenance["iterations"] / 10))
+        if last is not None and self.moments:
+            self.moments.insert(self._place_of_result(), None)
         self._point_at(self._now())
 
     def _place_of_result(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,7 +40,7 @@ from napari_dip.widgets.layers import (
     whole,
 )
 from napari_dip.widgets.masks import MaskInput
-from napari_dip.widgets.panel import ParameterPanel, copy
+from napari_dip.widgets.panel import ParameterPanel
 from napari_dip.widgets.parts import folded
 from napari_dip.widgets.quality import Quality
 from napari_dip.widgets.results import Work
@@ -108,6 +109,7 @@ class TaskWidget(ParameterPanel):
             name: kind(name, napari_viewer, task.arrays[name])
             for name, kind in self.arrays.items()
         }
+        self.first = next(iter(self.inputs.values()))
         self.watched: list[Any] = []
         """Emitters of what the user changes in the layers."""
         when_deleted(self, _look_away, weakref.ref(self))
@@ -143,8 +145,7 @@ class TaskWidget(ParameterPanel):
         self.fields.changed.connect(self._changed)
         self.quality.chosen.connect(self._take_quality)
         self.planes.changed.connect(self._changed)
-        first = next(iter(self.inputs.values()))
-        first.combo.changed.connect(self._choose_others)
+        self.first.combo.changed.connect(self._choose_others)
         for given in self.inputs.values():
             given.combo.changed.connect(self._layer_chosen)
         for mask in self.masks:
@@ -165,11 +166,14 @@ class TaskWidget(ParameterPanel):
 
     def _fill_form(self) -> None:
         """Put what everybody needs above the button that runs the fit."""
-        rows = [entry for given in self.inputs.values() for entry in given.rows]
-        tip = "A stack is restored plane by plane: all planes, or the one shown."
+        rows = [each for given in self.inputs.values() for each in given.rows]
+        tip = (
+            "A stack is restored plane by plane: all planes, or the one shown. Panels "
+            "count planes from 1, napari's sliders from 0."
+        )
         rows.append(("Planes", self.planes, tip))
-        for label, widget, tip in rows:
-            self.form.addRow(*row(label, widget, tip))
+        for entry in rows:
+            self.form.addRow(*row(*entry))
         for name in self.simple:
             taken = self.fields.form.takeRow(self.fields.fields[name].widget.native)
             self.form.addRow(taken.labelItem.widget(), taken.fieldItem.widget())
@@ -179,15 +183,15 @@ class TaskWidget(ParameterPanel):
         """Offer the layers that exist now; napari calls this when they change."""
         for given in self.inputs.values():
             given.reset_choices(event)
-        next(iter(self.inputs.values())).choose_first()
+        self.first.choose_first()
         self._choose_others()
 
     def _choose_others(self, _: Any = None) -> None:
         """Choose layers that go with the first, where the user has not chosen."""
-        first, *others = self.inputs.values()
+        _, *others = self.inputs.values()
         for given in others:
-            if first.layer is not None:
-                given.choose_other(first.layer)
+            if self.first.layer is not None:
+                given.choose_other(self.first.layer)
         self._changed()
 
     def _layer_chosen(self, _: Any = None) -> None:
@@ -209,11 +213,11 @@ class TaskWidget(ParameterPanel):
 
     def _new_mask(self, mask: MaskInput, _: Any = None) -> None:
         """Add an empty mask over the first layer and choose the paint brush."""
-        name, first = next(iter(self.inputs.items()))
-        if first.layer is None:
+        layer, name = self.first.layer, self.first.name
+        if layer is None:
             self.panel.show_end(f"Choose the {name} first: the mask lies over it.")
             return
-        mask.add_layer(first.layer, self.fields.fields["spatial_dims"].value)
+        mask.add_layer(layer, self.fields.fields["spatial_dims"].value)
 
     def _mend(self, mask: MaskInput, _: Any = None) -> None:
         """Put a mask on the pixels of the image."""
@@ -247,11 +251,8 @@ class TaskWidget(ParameterPanel):
         self.quality.show_choice(self.fields.values())
         stack = False
         if source is not None:
-            try:
-                layout = layout_of(self.recipe(), source)
-                stack = layout.planes > 1
-            except InputError:
-                pass  # shown by the estimate below, and by Run
+            with suppress(InputError):  # shown by the estimate below, and by Run
+                stack = layout_of(self.recipe(), source).planes > 1
         self.form.setRowVisible(self.planes.native, stack)
         for mask in self.masks:
             self.form.setRowVisible(mask.mend.native, mask.can_mend(source))
@@ -273,14 +274,12 @@ class TaskWidget(ParameterPanel):
         if isinstance(axis.value, int) and not -ndim <= axis.value < ndim:
             axis.value = "auto"
         choices = [2]
-        try:
+        with suppress(InputError):
             recipe: Any = self.fields.kind()
             recipe = dataclasses.replace(recipe, channel_axis=axis.value)
             given, slices = adapted(recipe, source).channel_axis, self.fewest_slices
             Layout.of(array_of(source), given, 3, "", fewest_slices=slices)
             choices.append(3)
-        except InputError:
-            pass
         combo: Any = dims.widget
         if list(combo.choices) != choices:
             combo.choices = choices
@@ -311,7 +310,7 @@ class TaskWidget(ParameterPanel):
     @property
     def source(self) -> Image | None:
         """The layer to restore."""
-        return next(iter(self.inputs.values())).layer
+        return self.first.layer
 
     def recipe(self) -> Recipe:
         """Return what is filled in, completed by the layer; see `adapted`."""
@@ -348,13 +347,15 @@ class TaskWidget(ParameterPanel):
         source = self.source
         assert source is not None
         recipe = self.recipe()
-        tried = crop is not None
-        crop, part = (crop, TRIED) if crop is not None else self.crop(recipe)
+        if crop is None:
+            crop, part = self.crop(recipe)
+        else:
+            recipe, part = self.for_part(recipe), TRIED
         arrays = {n: g.array(source, crop) for n, g in self.inputs.items()}
         # A panel offers none of the functions that a task can be given.
         arrays |= dict.fromkeys(get(self.task).functions, lambda: None)
         return Work(
-            recipe=self.for_part(recipe) if tried else recipe,
+            recipe=recipe,
             source=source,
             crop=crop,
             arrays=arrays,
@@ -436,35 +437,25 @@ class TaskWidget(ParameterPanel):
         recipe = type(work.recipe).from_dict(stored["recipe"])
         return recipe, scripting.Ending.of(stored)
 
-    def copy_python(self) -> None:
-        """Copy Python code that repeats this run."""
-        try:
-            work = self.work()
-        except InputError as error:
-            self._show_message(str(error))
-            return
+    def _python(self) -> tuple[str, str]:
+        work = self.work()
         code = {n: g.code(work.source, work.crop) for n, g in self.inputs.items()}
         recipe, ending = self.repeated(work)
-        copy(scripting.python(recipe, code, ending))
-        self._show_message("Copied. Paste it into napari's console.")
+        text = scripting.python(recipe, code, ending)
+        return text, " Paste it into napari's console."
 
-    def copy_command(self) -> None:
-        """Copy the command line that repeats this run on files."""
-        try:
-            work = self.work()
-            files = {n: g.file(work.crop) for n, g in self.inputs.items()}
-            recipe, ending = self.repeated(work)
-            if ending.kept or ending.stopped:
-                raise InputError(
-                    "You stopped this run or kept another image, which a command "
-                    "cannot repeat. Copy Python instead."
-                )
-        except InputError as error:
-            self._show_message(str(error))
-            return
+    def _command(self) -> tuple[str, str]:
+        work = self.work()
+        files = {n: g.file(work.crop) for n, g in self.inputs.items()}
+        recipe, ending = self.repeated(work)
+        if ending.kept or ending.stopped:
+            raise InputError(
+                "You stopped this run or kept another image, which a command cannot "
+                "repeat. Copy Python instead."
+            )
         output = f"{file_name(work.source.name)}-{self.task}.tif"
-        copy(scripting.command(recipe, files, output))
-        self._show_message(f"Copied.{to_save(self.inputs, files)}")
+        text = scripting.command(recipe, files, output)
+        return text, to_save(self.inputs, files)
 
 
 def _look_away(panel: Callable[[], TaskWidget | None]) -> None:
