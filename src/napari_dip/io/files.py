@@ -83,7 +83,7 @@ def parts_of(path: Path) -> list[Path]:
         return [path]  # reading it will say why
 
 
-def read(path: str | Path, series: int | None = None) -> Image:
+def read(path: str | Path, series: int | None = None, *, colours: bool = True) -> Image:
     """Read an image.
 
     Parameters
@@ -93,6 +93,9 @@ def read(path: str | Path, series: int | None = None) -> Image:
     series : int, optional
         Number of an image in a TIFF, from 0.  Without it the first image of a file is
         read, and a note says so where there are others.
+    colours : bool, default True
+        Whether 3 or 4 planes of a TIFF that may be colours are; a note says where it
+        is not known.
 
     Raises
     ------
@@ -100,30 +103,34 @@ def read(path: str | Path, series: int | None = None) -> Image:
         If the file is not there, not whole, not an image, or larger than the free
         memory; the header is looked at before any pixel.
     """
-    image: Image = _by_format("read", Path(path), series)
+    image: Image = _by_format("read", Path(path), series, colours)
     return image
 
 
-def read_header(path: str | Path, series: int | None = None) -> Header:
+def read_header(
+    path: str | Path, series: int | None = None, *, colours: bool = True
+) -> Header:
     """Read what a file says about its image, as `read`, without the pixels."""
-    header: Header = _by_format("read_header", Path(path), series)
+    header: Header = _by_format("read_header", Path(path), series, colours)
     return header
 
 
-def load(path: str | Path, series: int | None = None) -> Image:
+def load(path: str | Path, series: int | None = None, *, colours: bool = True) -> Image:
     """Read an image as `read`, or open a large one as `open_image`."""
     free = free_memory()
-    size = limits.nbytes(read_header(path, series))
+    size = limits.nbytes(read_header(path, series, colours=colours))
     large = free is not None and size > _LARGE * free
-    return open_image(path, series) if large else read(path, series)
+    return (open_image if large else read)(path, series, colours=colours)
 
 
-def open_image(path: str | Path, series: int | None = None) -> Image:
+def open_image(
+    path: str | Path, series: int | None = None, *, colours: bool = True
+) -> Image:
     """Open an image whose pixels are read region by region, where the format allows it.
 
     Parameters
     ----------
-    path, series
+    path, series, colours
         As for `read`.
 
     Returns
@@ -141,14 +148,15 @@ def open_image(path: str | Path, series: int | None = None) -> Image:
         memory, but no region of it.
     """
     path = Path(path)
-    levels: Levels | None = _by_format("open_levels", path, series)
+    levels: Levels | None = _by_format("open_levels", path, series, colours)
     if levels is not None and not levels.opacity:
         pixels: Any = levels.pixels[0]
         return Image(pixels, levels.header)
     limits.check_size(
-        read_header(path, series), f"{path.name}, which can only be read as a whole,"
+        read_header(path, series, colours=colours),
+        f"{path.name}, which can only be read as a whole,",
     )
-    return read(path, series)
+    return read(path, series, colours=colours)
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
@@ -180,14 +188,16 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
     ]
 
 
-def _by_format(function: str, path: Path, series: int | None = None) -> Any:
+def _by_format(
+    function: str, path: Path, series: int | None = None, colours: bool = True
+) -> Any:
     """Return what a function of the module for the format of a file says of it."""
     module = _module(path)
-    if series is None:
-        return getattr(module, function)(path)
-    if module is not tiff:
+    if module is tiff:
+        return getattr(tiff, function)(path, series, colours=colours)
+    if series is not None:
         raise InputError(f"series is of a TIFF; got {series} for {path.name}")
-    return getattr(tiff, function)(path, series)
+    return getattr(module, function)(path)
 
 
 def _module(path: Path) -> ModuleType:
