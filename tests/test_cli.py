@@ -919,6 +919,14 @@ def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
     assert out.startswith(str(tmp_path / "result" / "noisy.tif"))
 
 
+def test_result_of_a_tiff_without_an_ending(call, noisy, tmp_path):
+    noisy = noisy.rename(tmp_path / "noisy")
+    (tmp_path / "out").mkdir()
+    assert call("denoise", noisy, "-o", tmp_path / "out", *SHORT)[0] == 0
+    assert os.listdir(tmp_path / "out") == ["noisy.tif"]
+    assert files.read(tmp_path / "out" / "noisy.tif").data.shape == (32, 32)
+
+
 def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("one\ntwo")

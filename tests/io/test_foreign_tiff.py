@@ -756,7 +756,7 @@ def test_a_first_page_that_belongs_to_another_one(tmp_path, kind):
     image = check_header(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, GRAY)
     assert "2 images" in image.header.notes[0]
-    places = files.images_in(tmp_path / "a.tif")
+    places, _ = files.images_in(tmp_path / "a.tif")
     assert [n for _, n in places] == [0, 1]
     np.testing.assert_array_equal(files.read(*places[1]).data, STACK[0])
     with pytest.raises(FileError, match="holds 2 images; got series 2"):
@@ -775,7 +775,7 @@ def test_tiff_by_another_name(tmp_path, ending):
     tifffile.imwrite(tmp_path / "a.tif", GRAY, bigtiff=True)
     (tmp_path / "a.tif").rename(path)
     np.testing.assert_array_equal(check_header(path).data, GRAY)
-    assert files.images_in(path) == [(path, None)]
+    assert files.images_in(path) == ([(path, None)], [path])
 
 
 @pytest.mark.parametrize("kind", ["tif", "png", "jpg"])
@@ -839,4 +839,4 @@ def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
     np.testing.assert_array_equal(image.data, COLOURS)
     assert image.header.scale == (0.25, 0.25, None)
     assert image.header.units == ("µm", "µm", None)
-    assert files.images_in(tmp_path / "a.svs") == [(tmp_path / "a.svs", None)]
+    assert files.images_in(tmp_path / "a.svs")[0] == [(tmp_path / "a.svs", None)]

@@ -63,22 +63,28 @@ FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
 
 
-def images_in(path: Path) -> list[tuple[Path, int | None]]:
-    """Return where the images of a file are, as `read` takes them.
+def images_in(path: Path) -> tuple[list[tuple[Path, int | None]], list[Path]]:
+    """Return where the images of a file are, and the files that these are in.
 
-    Those in an OME-Zarr have paths of their own; those in a TIFF have numbers.
+    Returns
+    -------
+    images : list of tuple
+        Path and series, as `read` takes them: images in an OME-Zarr have paths of
+        their own, those in a TIFF have numbers.
+    parts : list of Path
+        The file itself, and the others of an OME-TIFF that is in several.
     """
     reader = _module(path)
     if reader is zarr:
-        return [(image, None) for image in zarr.image_paths(path)]
-    count = tiff.count(path) if reader is tiff else 1
-    return [(path, n if count > 1 else None) for n in range(count)]
+        return [(image, None) for image in zarr.image_paths(path)], [path]
+    count, others = tiff.contents(path) if reader is tiff else (1, [])
+    return [(path, n if count > 1 else None) for n in range(count)], [path, *others]
 
 
 def parts_of(path: Path) -> list[Path]:
     """Return the files that an image is in: one, or several of an OME-TIFF."""
     try:
-        return [path, *(tiff.others(path) if _module(path) is tiff else [])]
+        return images_in(path)[1] if path.is_file() else [path]
     except FileError:
         return [path]  # reading it will say why
 
@@ -226,6 +232,15 @@ def _module(path: Path) -> ModuleType:
             f"example with Fiji and Bio-Formats to .ome.tif"
         )
     return content or reader
+
+
+def output_ending(path: Path) -> str:
+    """Return which of `OUTPUTS` is for an image as that in a file or store."""
+    try:
+        reader = _module(path)
+    except FileError:
+        return ".tif"  # reading it will say what is wrong
+    return {zarr: FOLDERS[0], raster: ".png"}.get(reader, ".tif")
 
 
 def output_format(path: Path, name: str = "output") -> str:

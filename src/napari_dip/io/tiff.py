@@ -43,16 +43,10 @@ def read_header(
         return samples.header(stored)
 
 
-def count(path: Path) -> int:
-    """Return how many images a TIFF holds."""
+def contents(path: Path) -> tuple[int, list[Path]]:
+    """Return how many images a TIFF holds, and the other files that they are in."""
     with opened(path) as file:
-        return len(file.images)
-
-
-def others(path: Path) -> list[Path]:
-    """Return the other files that an OME-TIFF is spread over."""
-    with opened(path) as file:
-        return [path.parent / name for name in file.others]
+        return len(file.images), [path.parent / name for name in file.others]
 
 
 def read(path: Path, series: int | None = None, *, colours: bool = True) -> Image:
