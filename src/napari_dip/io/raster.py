@@ -250,7 +250,7 @@ def _content(path: Path, header: Header) -> bytes:
             for chunk in _chunks(file, path)
             if (chunk[0][:1].isupper() or chunk[0] == b"tRNS") and chunk[0] != left_out
         ]
-        total = sum(length for _, _, length in found)
+        total = len(_SIGNATURE) + sum(length + 12 for _, _, length in found)
         # Noise becomes a little larger by compression.
         if total > 8 * limits.nbytes(header) + _BESIDE:
             raise FileError(f"{path.name} is damaged: its pixels take {total} bytes")
