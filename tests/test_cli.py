@@ -76,6 +76,22 @@ def test_denoise_is_the_function_on_a_file(call, noisy, tmp_path):
     assert made["stopped_by"] == "the maximum of 3 iterations"
 
 
+def test_planes_that_are_no_colours(call, tmp_path):
+    stack = np.random.default_rng(0).integers(0, 255, (4, 32, 32), dtype="u1")
+    with pytest.warns(DeprecationWarning, match="stored as RGB"):
+        tifffile.imwrite(tmp_path / "a.tif", stack)
+    for output, options, axes in (
+        ("colours.tif", (), "YXS"),
+        ("planes.tif", ("--channel-axis", "none"), "ZYX"),
+    ):
+        command = "denoise", tmp_path / "a.tif", "-o", tmp_path / output
+        code, _, err = call(*command, *SHORT, *options)
+        assert code == 0
+        assert "calls its 4 planes colours and opacity" in err
+        assert files.read_header(tmp_path / output).axes == axes
+    assert files.read_header(tmp_path / "planes.tif").shape == stack.shape
+
+
 def test_one_line_on_stdout(call, noisy, tmp_path):
     code, out, err = call("denoise", noisy, "-o", tmp_path / "clean.tif", *SHORT)
     assert (code, err) == (0, "")
@@ -508,7 +524,7 @@ def test_failure_while_writing_leaves_no_file(call, noisy, tmp_path, monkeypatch
 
 
 def test_error_without_a_text(call, noisy, tmp_path, monkeypatch):
-    def fail(path, series=None):
+    def fail(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr(files, "read_header", fail)
@@ -631,7 +647,9 @@ def test_signal_saves_the_best_image_so_far(noisy, tmp_path, number):
 def test_signal_before_the_fit_says_that_nothing_is_saved(
     call, noisy, tmp_path, monkeypatch, number
 ):
-    interrupted = lambda path, series: signal.raise_signal(number)  # noqa: E731
+    def interrupted(*arguments, **options):
+        signal.raise_signal(number)
+
     monkeypatch.setattr(files, "read", interrupted)
     before = signal.getsignal(number)
     code, out, err = call("denoise", noisy, "-o", tmp_path / "out.tif", "--quiet")
@@ -901,8 +919,16 @@ def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
     assert out.startswith(str(tmp_path / "result" / "noisy.tif"))
 
 
+def test_result_of_a_tiff_without_an_ending(call, noisy, tmp_path):
+    noisy = noisy.rename(tmp_path / "noisy")
+    (tmp_path / "out").mkdir()
+    assert call("denoise", noisy, "-o", tmp_path / "out", *SHORT)[0] == 0
+    assert os.listdir(tmp_path / "out") == ["noisy.tif"]
+    assert files.read(tmp_path / "out" / "noisy.tif").data.shape == (32, 32)
+
+
 def test_fault_of_ours_is_one_line(call, noisy, tmp_path, monkeypatch):
-    def fail(path, series):
+    def fail(*arguments, **options):
         raise ZeroDivisionError("one\ntwo")
 
     monkeypatch.setattr(files, "read", fail)

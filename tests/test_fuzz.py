@@ -41,8 +41,8 @@ def test_every_kind_of_input_has_a_seed(fuzz, seeds):
 def test_seeds_are_read(fuzz, seeds, monkeypatch):
     read, images = files.read, []
 
-    def read_and_count(*arguments):
-        images.append(read(*arguments))
+    def read_and_count(*arguments, **options):
+        images.append(read(*arguments, **options))
         return images[-1]
 
     monkeypatch.setattr(files, "read", read_and_count)

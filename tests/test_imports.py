@@ -13,17 +13,20 @@ from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import napari_dip
+from napari_dip.io import files
 
 # Run in a fresh interpreter; prints what `import napari_dip` added to sys.modules.
 LIST_NEW_MODULES = """
 import json, sys
 before = set(sys.modules)
 import napari_dip
+from napari_dip.io import files
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
@@ -44,6 +47,7 @@ import importlib, json, pkgutil, sys
 for name in ("napari", "magicgui", "npe2", "qtpy", "superqt", "PyQt6", "vispy"):
     sys.modules[name] = None
 import napari_dip
+from napari_dip.io import files
 def walk(package):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if module.name.rpartition(".")[2] in ("__main__", "widgets"):
@@ -149,12 +153,21 @@ def test_help_and_version_do_without_what_takes_long_to_load():
     assert not slow & loaded
 
 
+def test_rich_is_for_help_and_version_alone(tmp_path):
+    files.write(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    said = [(["info", str(tmp_path / "a.png")], "shape: 8, 8")]
+    loaded = set(run_fresh(LIST_MODULES_OF_HELP.format(said=said)))
+    assert "napari_dip.io.raster" in loaded
+    assert "rich" not in loaded
+
+
 # Prints what is left of the variable; GNU OpenMP itself says what it has read.
 SPINNING = """
 import os
 import numpy as np
 {first}
 import napari_dip
+from napari_dip.io import files
 {call}
 print("left:", os.environ.get("GOMP_SPINCOUNT"))
 """

@@ -270,7 +270,7 @@ def test_a_stop_saves_the_best_image_and_the_file_is_done_again(
 
 
 def test_a_signal_before_a_fit_ends_the_batch(call, folder, tmp_path, monkeypatch):
-    def interrupted(path, series):
+    def interrupted(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(files, "read", interrupted)

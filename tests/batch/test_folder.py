@@ -1,6 +1,7 @@
 """Which images a batch is of, and the names of their results."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tifffile
 
 from napari_dip.batch.folder import find, result_name
 from napari_dip.errors import InputError
-from napari_dip.io import files
+from napari_dip.io import files, open_tiff, tiff
 from napari_dip.io.image import Header, Image
 
 
@@ -78,12 +79,36 @@ def test_what_holds_no_image_is_refused(tmp_path, write):
         ("a.tif", "", "a.tif"),
         ("a.b.OME.TIF", "_series2", "a.b_series2.OME.TIF"),
         ("a.JPG", "", "a.png"),
-        ("cells", "_series1", "cells_series1.ome.zarr"),
         ("cells.zarr", "", "cells.zarr"),
     ],
 )
 def test_names_of_results(name, suffix, expected):
-    assert result_name(name, suffix) == expected
+    assert result_name(Path(name), suffix) == expected
+
+
+def test_names_of_results_of_names_without_an_ending(tmp_path, write):
+    for name, ending in ("a", ".tif"), ("b", ".png"):
+        write(tmp_path / f"{name}{ending}", dtype=np.uint8)
+        path = (tmp_path / f"{name}{ending}").rename(tmp_path / name)
+        assert result_name(path, "_series2") == f"{name}_series2{ending}"
+    found = names(tmp_path, tmp_path / "a", tmp_path / "b")
+    assert list(found) == ["a.tif", "b.png"]
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / ".zgroup").write_text("{}")
+    assert result_name(tmp_path / "cells", "_series1") == "cells_series1.ome.zarr"
+
+
+def test_files_are_opened_once(tmp_path, write, monkeypatch):
+    write(tmp_path / "in" / "a.tif")
+    opened = []
+
+    def counted(path, *arguments):
+        opened.append(path)
+        return open_tiff.opened(path, *arguments)
+
+    monkeypatch.setattr(tiff, "opened", counted)
+    names(tmp_path, tmp_path / "in")
+    assert len(opened) == 1
 
 
 def test_images_of_a_tiff(tmp_path):
@@ -202,7 +227,7 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
     ("name", "result"), [("a.svs", "a.tif"), ("a.ome.btf", "a.ome.tif")]
 )
 def test_results_of_tiffs_of_microscopes(name, result):
-    assert result_name(name) == result
+    assert result_name(Path(name)) == result
 
 
 def test_pattern_does_not_follow_links_in_a_circle(tmp_path, write):

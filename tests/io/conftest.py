@@ -11,11 +11,11 @@ def same_when_opened(monkeypatch):
     """Compare what `files.read` returns with what `files.open_image` does."""
     read = files.read
 
-    def read_and_open(path, series=None):
-        image = read(path, series)
+    def read_and_open(path, series=None, **options):
+        image = read(path, series, **options)
         with monkeypatch.context() as patch:
             patch.setattr(files, "read", read)
-            check_opened(files.open_image(path, series), image)
+            check_opened(files.open_image(path, series, **options), image)
         return image
 
     monkeypatch.setattr(files, "read", read_and_open)

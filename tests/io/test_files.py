@@ -3,10 +3,12 @@
 import dataclasses
 import gc
 import json
+import struct
 import sys
 import zlib
 
 import dask.array
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -861,3 +863,41 @@ def test_axes_that_an_ome_tiff_cannot_hold_are_refused_before_the_fit(
 def test_step_of_finer_pixels_has_no_more_digits():
     header = Header("", (20, 24), np.dtype("f4"), "YX", (0.3, 0.2), ("µm", "µm"))
     assert header.of(np.zeros((40, 48))).scale == (0.15, 0.1)
+
+
+def png_with(path, *chunks):
+    """Write a PNG of zeros with chunks after its header."""
+    encoded = imagecodecs.png_encode(np.zeros((8, 9, 3), "u1"))
+    parts = [
+        struct.pack(">I", len(body))
+        + name
+        + body
+        + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    ]
+    path.write_bytes(encoded[:33] + b"".join(parts) + encoded[33:])
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (b"iCCP", b"ICC profile\0\0" + zlib.compress(b"x" * 200)),
+        (b"iCCP", b"ICC profile\0\0broken"),
+        (b"sRGB", b"\t"),
+        (b"gAMA", b"\0\0\0\5\0\0\0\5"),
+        (b"sBIT", b"1"),
+        (b"hIST", b"1"),
+        (b"bKGD", b"1"),
+        (b"tIME", b"1"),
+        (b"zTXt", b"a\0\0broken"),
+        (b"iTXt", b"a\0\1\0\0\0broken"),
+        (b"cICP", b"1"),
+        (b"eXIf", b"broken"),
+        (b"PLTE", bytes(6)),
+    ],
+)
+def test_chunks_beside_the_pixels_of_a_png_write_nothing(tmp_path, capfd, name, body):
+    png_with(tmp_path / "a.png", (name, body))
+    image = files.read(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.data, np.zeros((8, 9, 3)))
+    assert capfd.readouterr() == ("", "")

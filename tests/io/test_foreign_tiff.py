@@ -271,6 +271,52 @@ def test_five_samples_are_channels_and_no_colour(tmp_path, planar):
     assert "all were read as channels" in image.header.notes[0]
 
 
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "u4"])
+def test_planes_that_tifffile_calls_colours(tmp_path, count, dtype):
+    stack = np.stack([GRAY + i for i in range(count)]).astype(dtype)
+    for name, data in ("a.tif", stack), ("b.tif", np.stack([stack, stack])):
+        with pytest.warns(DeprecationWarning, match="stored as RGB"):
+            tifffile.imwrite(tmp_path / name, data)
+        image = check_header(tmp_path / name)
+        np.testing.assert_array_equal(image.data, data)
+        assert image.header.axes == "QQYX"[-data.ndim :]
+        assert image.alpha is None
+        assert "read as gray (--channel-axis 0" in image.header.notes[0]
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_planes_that_may_be_colours(tmp_path, count, compression, dtype):
+    stack = np.stack([GRAY + i for i in range(count)]).astype(dtype)
+    path = tmp_path / "a.tif"
+    with pytest.warns(DeprecationWarning, match="stored as RGB"):
+        tifffile.imwrite(path, stack, compression=compression)
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, np.moveaxis(stack[:3], 0, 2))
+    assert "read as such (--channel-axis none" in image.header.notes[0]
+    image = files.read(path, colours=False)
+    assert image.header == files.read_header(path, colours=False)
+    np.testing.assert_array_equal(image.data, stack)
+    assert (image.header.axes, image.alpha) == ("QYX", None)
+
+
+def test_planes_that_are_known(tmp_path):
+    stack = np.stack([GRAY] * 3)
+    path, rgb = tmp_path / "a.tif", {"photometric": "rgb", "planarconfig": "separate"}
+    for axes, wanted in ("ZYX", "ZYX"), ("CYX", "CYX"), ("SYX", "YXS"):
+        tifffile.imwrite(path, stack, metadata={"axes": axes}, **rgb)
+        for colours in True, False:
+            header = files.read_header(path, colours=colours)
+            assert (header.axes, header.notes) == (wanted, ())
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for options in {"iccprofile": profile}, {"software": "a scanner"}:
+        tifffile.imwrite(path, stack, **rgb, **options)
+        header = files.read_header(path, colours=False)
+        assert (header.axes, header.notes) == ("YXS", ())
+
+
 def upright(data, orientation):
     """Turn pixels by the definition of the tag: where row 0 and column 0 are."""
     flips = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}.get(orientation, "")
@@ -710,7 +756,7 @@ def test_a_first_page_that_belongs_to_another_one(tmp_path, kind):
     image = check_header(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, GRAY)
     assert "2 images" in image.header.notes[0]
-    places = files.images_in(tmp_path / "a.tif")
+    places, _ = files.images_in(tmp_path / "a.tif")
     assert [n for _, n in places] == [0, 1]
     np.testing.assert_array_equal(files.read(*places[1]).data, STACK[0])
     with pytest.raises(FileError, match="holds 2 images; got series 2"):
@@ -729,7 +775,7 @@ def test_tiff_by_another_name(tmp_path, ending):
     tifffile.imwrite(tmp_path / "a.tif", GRAY, bigtiff=True)
     (tmp_path / "a.tif").rename(path)
     np.testing.assert_array_equal(check_header(path).data, GRAY)
-    assert files.images_in(path) == [(path, None)]
+    assert files.images_in(path) == ([(path, None)], [path])
 
 
 @pytest.mark.parametrize("kind", ["tif", "png", "jpg"])
@@ -793,4 +839,4 @@ def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
     np.testing.assert_array_equal(image.data, COLOURS)
     assert image.header.scale == (0.25, 0.25, None)
     assert image.header.units == ("µm", "µm", None)
-    assert files.images_in(tmp_path / "a.svs") == [(tmp_path / "a.svs", None)]
+    assert files.images_in(tmp_path / "a.svs")[0] == [(tmp_path / "a.svs", None)]

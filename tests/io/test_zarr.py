@@ -776,7 +776,7 @@ def test_images_side_by_side_are_those_that_are_listed(tmp_path, rng, listed):
         group = library.create_group(path / "OME", zarr_format=2)
         group.attrs.put({"series": listed})
     there = [name for name in listed or () if name in "ab"]
-    assert [image for image, _ in files.images_in(path)] == [path / n for n in there]
+    assert [image for image, _ in files.images_in(path)[0]] == [path / n for n in there]
     if not there:
         with pytest.raises(FileError, match=r"many\.zarr says that it holds images"):
             files.read(path)

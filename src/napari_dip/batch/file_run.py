@@ -194,8 +194,9 @@ class FileRun:
 
         The recipe is completed from the file that the result is like.
         """
+        colours = self.values.get("channel_axis", "auto") is not None
         images = {
-            name: load(path, self.series.get(name))
+            name: load(path, self.series.get(name), colours=colours)
             for name, path in self.sources.items()
         }
         like = images.get(self.task.subject)

@@ -78,12 +78,12 @@ def find(
                 f"none but in {output}"
             )
         for path in outside:
+            found, parts = _items(first, path, path.relative_to(base), others)
             # Each file of an OME-TIFF in several stands for all of it.
-            parts = frozenset(map(atomic.without_links, files.parts_of(path)))
             if len(parts) > 1 and parts in spread:
                 continue
             spread.add(parts)
-            for item in _items(first, path, path.relative_to(base), others):
+            for item in found:
                 if item.name in items and items[item.name] != item:
                     earlier = items[item.name].sources[first]
                     raise InputError(
@@ -142,25 +142,26 @@ def _images_within(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _items(
     first: str, path: Path, relative: Path, others: Mapping[str, Path]
-) -> Iterator[Item]:
-    """Yield the images of a file."""
+) -> tuple[list[Item], frozenset[Path]]:
+    """Return the images of a file, and the files that these are in."""
     try:
-        images = files.images_in(path)
+        images, parts = files.images_in(path)
     except DipError as error:
-        name = relative.with_name(result_name(path.name)).as_posix()
-        yield Item(name, {first: path}, error=str(error))
-        return
+        name = relative.with_name(result_name(path)).as_posix()
+        return [Item(name, {first: path}, error=str(error))], frozenset()
+    items = []
     for number, (place, series) in enumerate(images):
         suffix = f"_series{number + 1}" if len(images) > 1 else ""
-        name = relative.with_name(result_name(path.name, suffix)).as_posix()
+        name = relative.with_name(result_name(path, suffix)).as_posix()
         sources, numbers = {first: place}, {first: series}
         try:
             for other, given in others.items():
                 sources[other], numbers[other] = _other(other, given, relative, number)
         except DipError as error:
-            yield Item(name, {first: place}, error=str(error))
+            items.append(Item(name, {first: place}, error=str(error)))
         else:
-            yield Item(name, sources, numbers)
+            items.append(Item(name, sources, numbers))
+    return items, frozenset(map(atomic.without_links, parts))
 
 
 def _other(
@@ -176,7 +177,7 @@ def _other(
         if len(alike) != 1:
             raise InputError(f"{given} has no {what} for {relative}")
         (path,) = alike
-    images = files.images_in(path)
+    images, _ = files.images_in(path)
     if len(images) == 1:
         return images[0]
     if number >= len(images):
@@ -184,18 +185,20 @@ def _other(
     return images[number]
 
 
-def result_name(name: str, suffix: str = "") -> str:
+def result_name(path: Path, suffix: str = "") -> str:
     """Return the name of the result of a file, with a suffix before its ending.
 
-    A JPEG becomes a PNG, a TIFF of a microscope a .tif, and the name of an OME-Zarr
-    gets an ending if it has none.
+    A JPEG becomes a PNG, a TIFF of a microscope a .tif, and a name without an ending
+    gets one, by what is in the file.
     """
-    stem, ending = _split(name)
-    if ending.lower() in (".jpg", ".jpeg"):
+    stem, ending = _split(path.name)
+    if not ending:
+        ending = files.output_ending(path)
+    elif ending.lower() in (".jpg", ".jpeg"):
         ending = ".png"
-    elif ending and ending.lower() not in files.OUTPUTS:
+    elif ending.lower() not in files.OUTPUTS:
         ending = ".tif"
-    return stem + suffix + (ending or files.FOLDERS[0])
+    return stem + suffix + ending
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group
 from cyclopts import Parameter as Option
-from rich.console import Console
 
 from napari_dip import __version__
 from napari_dip.batch.keep import Keep
@@ -39,7 +38,7 @@ from napari_dip.cli.options import (
     targets_of,
     values_of,
 )
-from napari_dip.cli.output import NAME, Unread, discard, put, put_json, say
+from napari_dip.cli.output import NAME, put, put_json, say
 from napari_dip.cli.report import run_all, run_and_report
 from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.bead_psf import BeadParameters
@@ -70,7 +69,6 @@ def app() -> App:
         group_parameters=PARAMETERS,
         # Names of files may begin with a bracket.
         default_parameter=Option(json_list=False),
-        console=_Console(),
     )
     tasks = Group("Tasks", sort_key=0)
     from_files = [task for task in map(get, TASKS) if task.from_files]
@@ -84,15 +82,6 @@ def app() -> App:
     application.command(replay)
     application.command(open_viewer, name="open")
     return application
-
-
-class _Console(Console):
-    """Where help and version are written."""
-
-    def on_broken_pipe(self) -> None:
-        """End as all other output does; the method of the class exits by itself."""
-        discard(sys.stdout)
-        raise Unread
 
 
 def _command(task: Task) -> Callable[..., int]:

@@ -33,6 +33,10 @@ def _run(arguments: list[str]) -> int:
             exit_on_error=False,
             print_error=False,
         )
+        if "console" in bound.arguments:  # for help or the version
+            from napari_dip.cli.console import Console
+
+            bound.arguments["console"] = Console()
         return int(command(*bound.args, **bound.kwargs) or 0)
     except (CycloptsError, DipError, MemoryError) as error:
         say(f"error: {str(error) or 'not enough memory'}")

@@ -413,7 +413,7 @@ def targets_of(
         raise InputError(f"{name} must be a folder for several inputs; got {output}")
     targets: dict[Path, Path] = {}
     for source in inputs:
-        target = output / result_name(source.name)
+        target = output / result_name(source)
         if target in targets:
             raise InputError(
                 f"two inputs, {targets[target]} and {source}, have a result of the "

@@ -1,4 +1,4 @@
-"""How large compressed bytes become, asked before all of them are decompressed.
+"""Compressed bytes that are not decompressed beyond the size that they should have.
 
 A few bytes can stand for gigabytes.  Decoders allocate what their input says.
 """
@@ -11,99 +11,76 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import imagecodecs
 
-_DEFLATE_RATIO = 1032
-"""How many times larger than its input the output of deflate can be."""
 
-HARMLESS = 2**26
-"""Bytes that may be allocated without a closer look."""
-
-_PIECE = 2**20
-"""Bytes that are decompressed at once to count them."""
-
-
-def expands_beyond(
-    content: bytes,
-    codec: str,
-    limit: int,
-    options: Mapping[str, Any] | None = None,
-    harmless: int = HARMLESS,
-) -> bool:
+def expands_beyond(content: bytes, codec: str, limit: int) -> bool:
     """Return whether compressed bytes stand for more than `limit` bytes.
 
-    At most `limit` bytes are decompressed.  The decoders are those that numcodecs
-    uses, so that what is broken for them is broken here; it does not expand.
+    At most `limit` bytes are decompressed.  What is broken does not expand.
 
     Parameters
     ----------
     content : bytes
         What is compressed.
     codec : str
-        One of `CODECS`, as numcodecs and Zarr name them.
+        One of `SIZED`, as numcodecs and Zarr name them.
     limit : int
         Bytes that are expected.
-    options : mapping, optional
-        The configuration of the codec.
-    harmless : int
-        Bytes that may be allocated without a closer look.
     """
-    largest = len(content) * _DEFLATE_RATIO
-    if codec in ("gzip", "zlib") and largest <= max(limit, harmless):
-        return False
-    try:
-        return CODECS[codec](content, limit, options or {})
-    except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError, TypeError):
-        return False
+    return SIZED[codec](content, limit)
 
 
-def _gzip(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
-    total = 0
+def decompressed(
+    content: bytes, codec: str, limit: int, options: Mapping[str, Any]
+) -> bytes:
+    """Return what compressed bytes stand for, but no more than `limit` + 1 bytes.
+
+    The decoders are those that numcodecs uses, and what is broken for them is broken
+    here.
+
+    Parameters
+    ----------
+    content : bytes
+        What is compressed.
+    codec : str
+        One of `BOUNDED`, as numcodecs and Zarr name them.
+    limit : int
+        Bytes that are expected.
+    options : mapping
+        The configuration of the codec.
+    """
+    return BOUNDED[codec](content, limit + 1, options)
+
+
+def _gzip(content: bytes, most: int, _: Mapping[str, Any]) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        while total <= limit and (count := len(file.read(_PIECE))):
-            total += count
-    return total > limit
+        return file.read(most)
 
 
-def _zlib(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
-    total, decoder = 0, zlib.decompressobj()
-    for start in range(0, len(content), _PIECE):
-        rest = content[start : start + _PIECE]
-        while rest and total <= limit:
-            total += len(decoder.decompress(rest, _PIECE))
-            rest = decoder.unconsumed_tail
-        if decoder.eof:
-            break  # what follows is not read
-    return total > limit
+def _zlib(content: bytes, most: int, _: Mapping[str, Any]) -> bytes:
+    decoder = zlib.decompressobj()
+    decoded = decoder.decompress(content, most)
+    if len(decoded) < most and not decoder.eof:
+        raise EOFError("compressed bytes end before their end is marked")
+    return decoded
 
 
-def _bz2(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
-    return _streams_beyond(bz2.BZ2Decompressor, content, limit)
+def _bz2(content: bytes, most: int, _: Mapping[str, Any]) -> bytes:
+    with bz2.BZ2File(io.BytesIO(content)) as file:
+        return file.read(most)
 
 
-def _lzma(content: bytes, limit: int, options: Mapping[str, Any]) -> bool:
-    kind, filters = options.get("format", lzma.FORMAT_XZ), options.get("filters")
-    new = partial(lzma.LZMADecompressor, kind, None, filters)
-    return _streams_beyond(new, content, limit)
+def _lzma(content: bytes, most: int, options: Mapping[str, Any]) -> bytes:
+    kind = options.get("format", lzma.FORMAT_XZ)
+    filters = options.get("filters")
+    with lzma.LZMAFile(io.BytesIO(content), format=kind, filters=filters) as file:
+        return file.read(most)
 
 
-def _streams_beyond(new: Callable[[], Any], content: bytes, limit: int) -> bool:
-    """Return whether streams that follow each other stand for too many bytes."""
-    total, rest, decoder = 0, content, new()
-    while total <= limit:
-        total += len(decoder.decompress(rest, _PIECE))
-        rest = b""
-        if decoder.eof:
-            rest, decoder = decoder.unused_data, new()
-        if not rest and decoder.needs_input:
-            break
-    return total > limit
-
-
-def _zstd(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
+def _zstd(content: bytes, limit: int) -> bool:
     size = _zstd_size(content)
     if size is not None:
         return size > limit
@@ -150,21 +127,25 @@ def _zstd_size(content: bytes) -> int | None:
     return total
 
 
-def _blosc(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
+def _blosc(content: bytes, limit: int) -> bool:
     return int.from_bytes(content[4:8], "little") > limit
 
 
-def _lz4(content: bytes, limit: int, _: Mapping[str, Any]) -> bool:
+def _lz4(content: bytes, limit: int) -> bool:
     return int.from_bytes(content[:4], "little") > limit
 
 
-CODECS: dict[str, Callable[[bytes, int, Mapping[str, Any]], bool]] = {
+SIZED: dict[str, Callable[[bytes, int], bool]] = {
     "blosc": _blosc,
-    "bz2": _bz2,
-    "gzip": _gzip,
     "lz4": _lz4,
-    "lzma": _lzma,
-    "zlib": _zlib,
     "zstd": _zstd,
 }
-"""For each compression whether bytes stand for more than a number of bytes."""
+"""For compressions that say how large they become whether that is more than a limit."""
+
+BOUNDED: dict[str, Callable[[bytes, int, Mapping[str, Any]], bytes]] = {
+    "bz2": _bz2,
+    "gzip": _gzip,
+    "lzma": _lzma,
+    "zlib": _zlib,
+}
+"""For compressions that do not say it what returns the first bytes they stand for."""

@@ -63,27 +63,33 @@ FOLDERS = (".ome.zarr", ".zarr")
 """Endings of folders; an OME-Zarr that is read can have any name."""
 
 
-def images_in(path: Path) -> list[tuple[Path, int | None]]:
-    """Return where the images of a file are, as `read` takes them.
+def images_in(path: Path) -> tuple[list[tuple[Path, int | None]], list[Path]]:
+    """Return where the images of a file are, and the files that these are in.
 
-    Those in an OME-Zarr have paths of their own; those in a TIFF have numbers.
+    Returns
+    -------
+    images : list of tuple
+        Path and series, as `read` takes them: images in an OME-Zarr have paths of
+        their own, those in a TIFF have numbers.
+    parts : list of Path
+        The file itself, and the others of an OME-TIFF that is in several.
     """
     reader = _module(path)
     if reader is zarr:
-        return [(image, None) for image in zarr.image_paths(path)]
-    count = tiff.count(path) if reader is tiff else 1
-    return [(path, n if count > 1 else None) for n in range(count)]
+        return [(image, None) for image in zarr.image_paths(path)], [path]
+    count, others = tiff.contents(path) if reader is tiff else (1, [])
+    return [(path, n if count > 1 else None) for n in range(count)], [path, *others]
 
 
 def parts_of(path: Path) -> list[Path]:
     """Return the files that an image is in: one, or several of an OME-TIFF."""
     try:
-        return [path, *(tiff.others(path) if _module(path) is tiff else [])]
+        return images_in(path)[1] if path.is_file() else [path]
     except FileError:
         return [path]  # reading it will say why
 
 
-def read(path: str | Path, series: int | None = None) -> Image:
+def read(path: str | Path, series: int | None = None, *, colours: bool = True) -> Image:
     """Read an image.
 
     Parameters
@@ -93,6 +99,9 @@ def read(path: str | Path, series: int | None = None) -> Image:
     series : int, optional
         Number of an image in a TIFF, from 0.  Without it the first image of a file is
         read, and a note says so where there are others.
+    colours : bool, default True
+        Whether 3 or 4 planes of a TIFF that may be colours are; a note says where it
+        is not known.
 
     Raises
     ------
@@ -100,30 +109,34 @@ def read(path: str | Path, series: int | None = None) -> Image:
         If the file is not there, not whole, not an image, or larger than the free
         memory; the header is looked at before any pixel.
     """
-    image: Image = _by_format("read", Path(path), series)
+    image: Image = _by_format("read", Path(path), series, colours)
     return image
 
 
-def read_header(path: str | Path, series: int | None = None) -> Header:
+def read_header(
+    path: str | Path, series: int | None = None, *, colours: bool = True
+) -> Header:
     """Read what a file says about its image, as `read`, without the pixels."""
-    header: Header = _by_format("read_header", Path(path), series)
+    header: Header = _by_format("read_header", Path(path), series, colours)
     return header
 
 
-def load(path: str | Path, series: int | None = None) -> Image:
+def load(path: str | Path, series: int | None = None, *, colours: bool = True) -> Image:
     """Read an image as `read`, or open a large one as `open_image`."""
     free = free_memory()
-    size = limits.nbytes(read_header(path, series))
+    size = limits.nbytes(read_header(path, series, colours=colours))
     large = free is not None and size > _LARGE * free
-    return open_image(path, series) if large else read(path, series)
+    return (open_image if large else read)(path, series, colours=colours)
 
 
-def open_image(path: str | Path, series: int | None = None) -> Image:
+def open_image(
+    path: str | Path, series: int | None = None, *, colours: bool = True
+) -> Image:
     """Open an image whose pixels are read region by region, where the format allows it.
 
     Parameters
     ----------
-    path, series
+    path, series, colours
         As for `read`.
 
     Returns
@@ -141,14 +154,15 @@ def open_image(path: str | Path, series: int | None = None) -> Image:
         memory, but no region of it.
     """
     path = Path(path)
-    levels: Levels | None = _by_format("open_levels", path, series)
+    levels: Levels | None = _by_format("open_levels", path, series, colours)
     if levels is not None and not levels.opacity:
         pixels: Any = levels.pixels[0]
         return Image(pixels, levels.header)
     limits.check_size(
-        read_header(path, series), f"{path.name}, which can only be read as a whole,"
+        read_header(path, series, colours=colours),
+        f"{path.name}, which can only be read as a whole,",
     )
-    return read(path, series)
+    return read(path, series, colours=colours)
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
@@ -180,14 +194,16 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
     ]
 
 
-def _by_format(function: str, path: Path, series: int | None = None) -> Any:
+def _by_format(
+    function: str, path: Path, series: int | None = None, colours: bool = True
+) -> Any:
     """Return what a function of the module for the format of a file says of it."""
     module = _module(path)
-    if series is None:
-        return getattr(module, function)(path)
-    if module is not tiff:
+    if module is tiff:
+        return getattr(tiff, function)(path, series, colours=colours)
+    if series is not None:
         raise InputError(f"series is of a TIFF; got {series} for {path.name}")
-    return getattr(tiff, function)(path, series)
+    return getattr(module, function)(path)
 
 
 def _module(path: Path) -> ModuleType:
@@ -216,6 +232,15 @@ def _module(path: Path) -> ModuleType:
             f"example with Fiji and Bio-Formats to .ome.tif"
         )
     return content or reader
+
+
+def output_ending(path: Path) -> str:
+    """Return which of `OUTPUTS` is for an image as that in a file or store."""
+    try:
+        reader = _module(path)
+    except FileError:
+        return ".tif"  # reading it will say what is wrong
+    return {zarr: FOLDERS[0], raster: ".png"}.get(reader, ".tif")
 
 
 def output_format(path: Path, name: str = "output") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -193,8 +192,11 @@ def _orientation(image: Pillow.Image, path: Path | None = None) -> int | None:
         content = _chunk(path, b"eXIf")
         if content is not None:
             image.info["exif"] = content
-    # The method of a PNG would read its pixels first.
-    orientation: int | None = Pillow.Image.getexif(image).get(_ORIENTATION)
+    try:
+        # The method of a PNG would read its pixels first.
+        orientation: int | None = Pillow.Image.getexif(image).get(_ORIENTATION)
+    except SyntaxError:
+        return None  # what should be Exif is none
     return orientation
 
 
@@ -236,15 +238,27 @@ def _check_chunks(path: Path) -> None:
 
 
 def _content(path: Path, header: Header) -> bytes:
-    """Return a PNG up to its end, which more can follow."""
+    """Return a PNG of those chunks only that pixels are made from.
+
+    Of faults in the others libpng writes to standard error.
+    """
     with open(path, "rb") as file:
-        end = max((p + n + 4 for _, p, n in _chunks(file, path)), default=0)
-        end = min(end, os.fstat(file.fileno()).st_size)
+        # A palette without indices is a proposal for screens with few colours.
+        left_out = b"" if file.read(_HEADER_END)[25] == 3 else b"PLTE"
+        found = [
+            chunk
+            for chunk in _chunks(file, path)
+            if (chunk[0][:1].isupper() or chunk[0] == b"tRNS") and chunk[0] != left_out
+        ]
+        total = len(_SIGNATURE) + sum(length + 12 for _, _, length in found)
         # Noise becomes a little larger by compression.
-        if end > 8 * limits.nbytes(header) + _BESIDE:
-            raise FileError(f"{path.name} is damaged: its pixels take {end} bytes")
-        file.seek(0)
-        return file.read(end)
+        if total > 8 * limits.nbytes(header) + _BESIDE:
+            raise FileError(f"{path.name} is damaged: its pixels take {total} bytes")
+        parts = [_SIGNATURE]
+        for _, place, length in found:
+            file.seek(place - 8)
+            parts.append(file.read(length + 12))
+    return b"".join(parts)
 
 
 def _pixels(image: ImageFile, path: Path, header: Header) -> NDArray[Any]:

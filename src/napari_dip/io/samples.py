@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from napari_dip.errors import FileError
 from napari_dip.io.image import (
@@ -41,6 +41,9 @@ _COLOURS = {
 """Samples of a colour; those that follow are opacity and others."""
 
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+
+_COLOUR_TYPES = (np.uint8, np.uint16)
+"""Types of the samples of colours, where they may as well be gray planes."""
 
 _VALUES = (PHOTOMETRIC.MASK, PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
 """Interpretations whose samples are taken for values."""
@@ -103,6 +106,8 @@ class Samples:
         Whether the compression loses anything.
     signed : bool
         Whether they are signed integers of 16 bits, stored with 2**15 added.
+    are_planes : bool
+        Whether they are gray planes, though the file calls them colours.
     """
 
     photometric: int
@@ -115,6 +120,7 @@ class Samples:
     notes: tuple[str, ...]
     lossy: bool
     signed: bool
+    are_planes: bool
 
     @property
     def pointwise(self) -> bool:
@@ -220,15 +226,31 @@ class Samples:
         return cast(rgb * self.white, data.dtype)
 
 
-def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
+def samples_of(
+    tif: tifffile.TiffFile, name: str, number: int = 0, colours: bool = True
+) -> Samples:
     """Return what the samples of an image of a TIFF stand for.
 
     OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
     do not turn images; ImageJ also keeps values where 0 is shown as white.
+
+    Parameters
+    ----------
+    tif, name, number
+        The file, its name for messages, and the number of one of its series.
+    colours : bool
+        Whether planes are colours that the file calls so, where tifffile may have
+        called gray planes so.
     """
     series = tif.series[number]
     page: Any = series.keyframe
     photometric, notes = _photometric(tif, page, name)
+    are_planes = False
+    if _may_be_planes(tif, series):
+        are_planes = not colours or page.dtype not in _COLOUR_TYPES
+        notes.append(_planes_note(page, name, are_planes))
+        if are_planes:
+            photometric = PHOTOMETRIC.MINISBLACK
     signed = _is_signed(tif)
     if tif.is_imagej and "cf" in (tif.imagej_metadata or {}) and not signed:
         notes.append(f"{name} has a calibration of its values, which is not applied")
@@ -237,13 +259,14 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
     if orientation != 1 and (tif.is_ome or tif.is_imagej):
         orientation = 1
         notes.append(f"{name} is not turned as its tag of orientation says")
-    count = page.samplesperpixel if "S" in series.axes else 1
-    colours, opacity = _opacity(photometric, count, tuple(page.extrasamples))
-    if photometric in _COLOURS and count - colours > (opacity is not None):
+    has_samples = "S" in series.axes and not are_planes
+    count = page.samplesperpixel if has_samples else 1
+    kept, opacity = _opacity(photometric, count, tuple(page.extrasamples))
+    if photometric in _COLOURS and count - kept > (opacity is not None):
         notes.append(f"{name} has more samples than colours and opacity; left out")
     return Samples(
         photometric=photometric,
-        colours=colours,
+        colours=kept,
         opacity=opacity,
         associated=opacity is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
         white=2**page.bitspersample - 1 if page.dtype.kind in "bui" else 1,
@@ -252,7 +275,38 @@ def samples_of(tif: tifffile.TiffFile, name: str, number: int = 0) -> Samples:
         notes=tuple(notes),
         lossy=page.compression in _LOSSY,
         signed=signed,
+        are_planes=are_planes,
     )
+
+
+def _may_be_planes(tif: tifffile.TiffFile, series: Any) -> bool:
+    """Return whether colours can be gray planes.
+
+    Of 3 or 4 planes tifffile says that they are colours, the fourth an opacity, where
+    it is not told what they are; its own description then names no axes.
+    """
+    page = series.keyframe
+    extra = tuple(page.extrasamples)
+    return (
+        str(page.software).startswith("tifffile")
+        and page.photometric == PHOTOMETRIC.RGB
+        and page.planarconfig == PLANARCONFIG.SEPARATE
+        and extra == (EXTRASAMPLE.UNASSALPHA,) * (page.samplesperpixel - 3)
+        and "S" in series.axes
+        and "InterColorProfile" not in page.tags
+        and not (tif.is_ome or tif.is_imagej)
+        and not any("axes" in written for written in tif.shaped_metadata or ())
+    )
+
+
+def _planes_note(page: Any, name: str, are_planes: bool) -> str:
+    """Return how planes were read that may be colours, and what changes that."""
+    count = page.samplesperpixel
+    colours = "colours" if count == 3 else "colours and opacity"
+    note = f"{name} calls its {count} planes {colours}, as tifffile calls any {count}; "
+    if are_planes:
+        return note + "they were read as gray (--channel-axis 0 if they are channels)"
+    return note + "they were read as such (--channel-axis none if they are gray)"
 
 
 def _is_signed(tif: tifffile.TiffFile) -> bool:

@@ -34,30 +34,28 @@ from napari_dip.io.samples import Samples, samples_of
 from napari_dip.io.segments import Segments, check_segments, segments_of
 
 
-def read_header(path: Path, series: int | None = None) -> Header:
+def read_header(
+    path: Path, series: int | None = None, *, colours: bool = True
+) -> Header:
     """Read what a TIFF says about an image, as `read` takes it."""
     with opened(path, series) as file:
-        header, _ = sort_axes(_header(file, path))
-        return samples_of(file.tif, path.name, file.number).header(header)
+        stored, _, samples = _described(file, path, colours)
+        return samples.header(stored)
 
 
-def count(path: Path) -> int:
-    """Return how many images a TIFF holds."""
+def contents(path: Path) -> tuple[int, list[Path]]:
+    """Return how many images a TIFF holds, and the other files that they are in."""
     with opened(path) as file:
-        return len(file.images)
+        return len(file.images), [path.parent / name for name in file.others]
 
 
-def others(path: Path) -> list[Path]:
-    """Return the other files that an OME-TIFF is spread over."""
-    with opened(path) as file:
-        return [path.parent / name for name in file.others]
+def read(path: Path, series: int | None = None, *, colours: bool = True) -> Image:
+    """Read the first image of a TIFF, or that of a number.
 
-
-def read(path: Path, series: int | None = None) -> Image:
-    """Read the first image of a TIFF, or that of a number."""
+    With `colours` false planes are gray that may be so; see `napari_dip.io.samples`.
+    """
     with opened(path, series) as file:
-        header, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name, file.number)
+        header, order, samples = _described(file, path, colours)
         limits.check_size(samples.header(header), path.name)
         _check_whole(file.series, path)
         check_segments(file.series, path)
@@ -72,7 +70,9 @@ def read(path: Path, series: int | None = None) -> Image:
         return samples.image(data, header)
 
 
-def open_levels(path: Path, series: int | None = None) -> Levels | None:
+def open_levels(
+    path: Path, series: int | None = None, *, colours: bool = True
+) -> Levels | None:
     """Open an image of a TIFF, as `read` takes it, without its pixels.
 
     Returns
@@ -81,8 +81,7 @@ def open_levels(path: Path, series: int | None = None) -> Levels | None:
         None where pixels can only be read at once.
     """
     with opened(path, series) as file:
-        stored, order = sort_axes(_header(file, path))
-        samples = samples_of(file.tif, path.name, file.number)
+        stored, order, samples = _described(file, path, colours)
         if not samples.pointwise:
             return None
         header = samples.header(stored)
@@ -92,7 +91,7 @@ def open_levels(path: Path, series: int | None = None) -> Levels | None:
             raise FileError(f"{path.name} is damaged: {file.damage}")
         present, levels = file.present(), file.series.levels
         readable = [segments_of(level, present) for level in levels]
-    pixels, reopen = [], partial(open_levels, series=series)
+    pixels, reopen = [], partial(open_levels, series=series, colours=colours)
     for number, (segments, level) in enumerate(zip(readable, levels, strict=True)):
         if segments is None:
             break
@@ -158,6 +157,27 @@ class _Turned:
         colours: Any = (..., *box[leading + 2 :])
         pixels: NDArray[Any] = samples.image(data, header).data[colours]
         return pixels
+
+
+def _described(
+    file: OpenTiff, path: Path, colours: bool
+) -> tuple[Header, tuple[int, ...], Samples]:
+    """Describe what a file holds, and say what its samples mean.
+
+    Returns
+    -------
+    header : Header
+        Header of what is stored, with Y, X and the samples last.
+    order : tuple of int
+        How to transpose what is stored to have these axes.
+    samples : Samples
+        What the samples stand for.
+    """
+    samples = samples_of(file.tif, path.name, file.number, colours)
+    header = _header(file, path)
+    if samples.are_planes:
+        header = dataclasses.replace(header, axes=header.axes.replace("S", "Q"))
+    return *sort_axes(header), samples
 
 
 def _header(file: OpenTiff, path: Path) -> Header:

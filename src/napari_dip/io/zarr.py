@@ -31,7 +31,7 @@ from napari_dip.io.image import (
 )
 from napari_dip.io.reading import one_line_errors
 from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
-from napari_dip.io.zarr_chunks import Chunks, chunks_of
+from napari_dip.io.zarr_chunks import Chunks, bounded, chunks_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
 
@@ -172,8 +172,9 @@ def _opened(path: Path) -> Iterator[_Stored]:
         node, notes = _first_image(zarr.open(opened, mode="r"), path)
         describe = ngff.describe_array if _is_array(node) else ngff.describe_image
         levels, header = describe(node, path.name)
-        for level in levels:
-            opened.chunks[level.path] = _checked_chunks(level, path)
+        for number, level in enumerate(levels):
+            chunks = opened.chunks[level.path] = _checked_chunks(level, path)
+            levels[number] = bounded(level, chunks)
         notes = (*header.notes, *notes)
         header = dataclasses.replace(header, notes=notes, levels=len(levels))
         header, order = sort_axes(header)
@@ -288,7 +289,7 @@ def _check_chunks(
             f"{_chunks_of(array, path)}, and {count} of them would be read; at most "
             f"{most} are; store it in larger ones"
         )
-    limits.check_memory(chunks_of(array).nbytes, _chunks_of(array, path))
+    limits.check_memory(array.store.chunks[array.path].nbytes, _chunks_of(array, path))
 
 
 def _chunks_of(array: Any, path: Path) -> str:
