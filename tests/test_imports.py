@@ -26,7 +26,6 @@ LIST_NEW_MODULES = """
 import json, sys
 before = set(sys.modules)
 import napari_dip
-from napari_dip.io import files
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
@@ -47,7 +46,6 @@ import importlib, json, pkgutil, sys
 for name in ("napari", "magicgui", "npe2", "qtpy", "superqt", "PyQt6", "vispy"):
     sys.modules[name] = None
 import napari_dip
-from napari_dip.io import files
 def walk(package):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if module.name.rpartition(".")[2] in ("__main__", "widgets"):
@@ -167,7 +165,6 @@ import os
 import numpy as np
 {first}
 import napari_dip
-from napari_dip.io import files
 {call}
 print("left:", os.environ.get("GOMP_SPINCOUNT"))
 """
