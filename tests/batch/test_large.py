@@ -52,8 +52,8 @@ def test_the_result_is_that_of_the_whole(
     monkeypatch.setattr(
         files,
         "open_image",
-        lambda path, series=None, _open=files.open_image: (
-            opened.append(path) or _open(path, series)
+        lambda path, series=None, _open=files.open_image, **more: (
+            opened.append(path) or _open(path, series, **more)
         ),
     )
     parts, result = restored(tmp_path, f"parts{ending}", values, source=source)

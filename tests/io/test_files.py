@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import struct
+import subprocess
 import sys
 import zlib
 
@@ -878,26 +879,32 @@ def png_with(path, *chunks):
     path.write_bytes(encoded[:33] + b"".join(parts) + encoded[33:])
 
 
-@pytest.mark.parametrize(
-    ("name", "body"),
-    [
-        (b"iCCP", b"ICC profile\0\0" + zlib.compress(b"x" * 200)),
-        (b"iCCP", b"ICC profile\0\0broken"),
-        (b"sRGB", b"\t"),
-        (b"gAMA", b"\0\0\0\5\0\0\0\5"),
-        (b"sBIT", b"1"),
-        (b"hIST", b"1"),
-        (b"bKGD", b"1"),
-        (b"tIME", b"1"),
-        (b"zTXt", b"a\0\0broken"),
-        (b"iTXt", b"a\0\1\0\0\0broken"),
-        (b"cICP", b"1"),
-        (b"eXIf", b"broken"),
-        (b"PLTE", bytes(6)),
-    ],
-)
-def test_chunks_beside_the_pixels_of_a_png_write_nothing(tmp_path, capfd, name, body):
-    png_with(tmp_path / "a.png", (name, body))
-    image = files.read(tmp_path / "a.png")
-    np.testing.assert_array_equal(image.data, np.zeros((8, 9, 3)))
-    assert capfd.readouterr() == ("", "")
+BESIDE_PIXELS = [
+    (b"iCCP", b"ICC profile\0\0" + zlib.compress(b"x" * 200)),
+    (b"iCCP", b"ICC profile\0\0broken"),
+    (b"sRGB", b"\t"),
+    (b"gAMA", b"\0\0\0\5\0\0\0\5"),
+    (b"sBIT", b"1"),
+    (b"hIST", b"1"),
+    (b"bKGD", b"1"),
+    (b"tIME", b"1"),
+    (b"zTXt", b"a\0\0broken"),
+    (b"iTXt", b"a\0\1\0\0\0broken"),
+    (b"cICP", b"1"),
+    (b"eXIf", b"broken"),
+    (b"PLTE", bytes(6)),
+]
+
+
+def test_chunks_beside_the_pixels_of_a_png_write_nothing(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(len(BESIDE_PIXELS))]
+    for path, chunk in zip(paths, BESIDE_PIXELS, strict=True):
+        png_with(path, chunk)
+        image = files.read(path)
+        np.testing.assert_array_equal(image.data, np.zeros((8, 9, 3)))
+    # libpng writes when its process ends.
+    read = "import sys; from napari_dip.io.files import read; "
+    read += "[read(path) for path in sys.argv[1:]]"
+    command = [sys.executable, "-c", read, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
