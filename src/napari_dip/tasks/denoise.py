@@ -46,6 +46,7 @@ from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
+from napari_dip.tasks.texture import has_shared_texture, without_texture
 from napari_dip.tasks.tiles import AROUND, Block
 from napari_dip.tasks.white_floor import has_white_floor
 
@@ -110,7 +111,10 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     noise = plane_model(plane, recipe.noise, recipe.sigma)
     facts: dict[str, Any] = {}
     between = channel_correlations(plane.values, np.all(usable, axis=0))
-    if np.abs(np.triu(between, 1)).max() > SHARED:
+    textured = has_shared_texture(plane, noise, between)
+    if textured and recipe.sigma is None:
+        noise = without_texture(plane, noise)
+    if not textured and np.abs(np.triu(between, 1)).max() > SHARED:
         matrix = mixing(between, noise.level(plane.values, usable))
         parts = component_noise(plane, matrix, recipe.noise, recipe.sigma)
         facts = {"mixing": tuple(matrix.flatten().tolist()), "components": parts}
@@ -118,7 +122,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         plane,
         block.channels,
         noise=noise,
-        correlated=_correlated(recipe, plane),
+        correlated=not textured and _correlated(recipe, plane),
         warnings=excess_warnings(plane, recipe.sigma),
         **facts,
     )

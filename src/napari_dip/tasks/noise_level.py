@@ -111,8 +111,30 @@ def patch_variance(values: Float, usable: Mask | None = None) -> float:
     values, usable : ndarray
         As for `gaussian_variance`.
     """
+    return _least_of_patches(spread_patches(values, usable).reshape(-1, SIDE**2))
+
+
+def colour_variance(values: Float, usable: Mask | None = None) -> float:
+    """Estimate the variance of noise from patches of all channels together.
+
+    Texture is alike in all channels, and independent noise is not: the least variation
+    of patches through all channels is that of differences between channels, in which
+    little texture is left.
+
+    Parameters
+    ----------
+    values : ndarray
+        (C, Y, X) or (C, Z, Y, X), in units in which all channels have the same noise.
+    usable : ndarray, optional
+        As for `gaussian_variance`.
+    """
+    samples = spread_patches(values, usable)
+    return _least_of_patches(samples.reshape(len(samples), -1))
+
+
+def _least_of_patches(samples: NDArray[np.float64]) -> float:
+    """Return the variance that patches, one a row, have in all directions."""
     interrupt.check()
-    samples = spread_patches(values, usable).reshape(-1, SIDE**2)
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):
         smallest = eigenvalues[:count]
