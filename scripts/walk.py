@@ -15,14 +15,17 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
+from qtpy.QtWidgets import QWidget
 from screenshots import close, spin
 from skimage import data
 from superqt import QCollapsible
 
 from napari_dip.widgets.psf import PsfWidget
+from napari_dip.widgets.task import TaskWidget
 
 
 class Walk:
@@ -36,7 +39,9 @@ class Walk:
         Folder of the pictures.
     """
 
-    def __init__(self, name: str, output: Path, size=(1400, 950)) -> None:
+    def __init__(
+        self, name: str, output: Path, size: tuple[int, int] = (1400, 950)
+    ) -> None:
         self.name, self.output = name, output
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*size)
@@ -45,7 +50,7 @@ class Walk:
         """Open one of the samples."""
         self.viewer.open_sample("napari-dip", key)
 
-    def panel(self, title: str):
+    def panel(self, title: str) -> Any:
         """Open a panel with its defaults instead of the parameters of the last run."""
         _, widget = self.viewer.window.add_plugin_dock_widget("napari-dip", title)
         if hasattr(widget, "defaults_button"):
@@ -60,21 +65,21 @@ class Walk:
         path = self.output / f"{self.name}-{name}.png"
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
-    def tell(self, widget) -> None:
+    def tell(self, widget: TaskWidget | PsfWidget) -> None:
         """Print what a panel says."""
-        panel = getattr(widget, "panel", widget)
+        panel: Any = getattr(widget, "panel", widget)
         said = [panel.progress.text()]
         if hasattr(panel, "estimate"):
             said.insert(0, panel.estimate.text())
         print(f"{self.name}: {' | '.join(said)}", flush=True)
 
-    def foresee(self, widget) -> None:
+    def foresee(self, widget: TaskWidget) -> None:
         """Wait until the time of every quality is told."""
         foresight = widget.foresight
         spin(0.5, until=lambda: not (foresight.asked or foresight.waits), limit=120)
         self.tell(widget)
 
-    def run(self, widget, part: float = 1.0) -> None:
+    def run(self, widget: TaskWidget, part: float = 1.0) -> None:
         """Run until the end, or until a part of the iterations is done."""
         controller, start = widget.controller, time.perf_counter()
         widget.panel.run_button.click()
@@ -86,13 +91,13 @@ class Walk:
         self.wait(widget)
         print(f"{self.name}: {time.perf_counter() - start:.1f} s")
 
-    def wait(self, widget) -> None:
+    def wait(self, widget: TaskWidget) -> None:
         """Wait for the end of the fit."""
         spin(until=lambda: widget.controller.state == "idle")
         self.tell(widget)
 
 
-def expand(widget, title: str) -> None:
+def expand(widget: QWidget, title: str) -> None:
     """Unfold a section of a panel."""
     for section in widget.findChildren(QCollapsible):
         if section.text() == title:

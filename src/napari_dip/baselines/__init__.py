@@ -31,6 +31,27 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.recipe import Recipe
 
+__all__ = [
+    "ARTIFACTS",
+    "FOR_TASK",
+    "METHODS",
+    "bicubic",
+    "biharmonic",
+    "cut_and_paste",
+    "guided_filter",
+    "lanczos",
+    "laplacian_blend",
+    "nlm",
+    "onion_peel",
+    "poisson_blend",
+    "richardson_lucy",
+    "run",
+    "tv",
+    "unsharp_mask",
+    "wavelet",
+    "wiener",
+]
+
 _FUNCTIONS: dict[str, tuple[Callable[..., Float], ...]] = {
     "denoise": (nlm, tv, wavelet),
     "super_resolve": (bicubic, lanczos),
