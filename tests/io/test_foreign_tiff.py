@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_tables_of_a_palette(tmp_path, bits):
     )
     expected = stored["all"].T if bits == "all" else table.T
     np.testing.assert_array_equal(check_header(tmp_path / "a.tif").data, expected[GRAY])
+
+
+def test_palette_of_two_colours(tmp_path):
+    table = np.array([[255, 0, 30], [200, 100, 5]], "u1")
+    indices = GRAY.mean() < GRAY
+    tags = [(320, 3, 6, (table.T.astype(int) * 257).ravel().tolist(), True)]
+    tifffile.imwrite(tmp_path / "a.tif", indices, extratags=tags, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages.first.tags["PhotometricInterpretation"].overwrite(3)
+    back = check_header(tmp_path / "a.tif").data
+    np.testing.assert_array_equal(back, table[indices.astype(int)])
 
 
 def test_each_page_has_its_palette(tmp_path):
@@ -491,6 +503,19 @@ def test_one_plane_of_many(tmp_path):
     assert "10 planes" in image.header.notes[0]
 
 
+def test_one_plane_of_many_before_its_tags(tmp_path):
+    path = tmp_path / "a.tif"
+    old_description(path, STACK[:1], "images=10\nframes=10")
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    struct.pack_into("<I", content, 4, len(content))
+    path.write_bytes(content + content[start : start + 6 + 12 * count])
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert "10 planes" in image.header.notes[0]
+
+
 def test_imagej_stack_that_ends_early_is_truncated(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX"})
     content = (tmp_path / "a.tif").read_bytes()
@@ -625,6 +650,13 @@ def test_ome_tiff_with_all_its_files(tmp_path):
     tifffile.imwrite(tmp_path / "b.ome.tif", STACK[1])
     image = check_header(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(image.data, STACK[:2])
+    assert image.header.notes == ()
+
+
+def test_ome_tiff_that_was_renamed(tmp_path):
+    ome_file(tmp_path / "b.ome.tif", planes_in("a.ome.tif"))
+    image = check_header(tmp_path / "b.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
     assert image.header.notes == ()
 
 
