@@ -910,6 +910,18 @@ BESIDE_PIXELS = [
 ]
 
 
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize("shape", [(5, 11, 13), (2, 5, 11, 13)])
+def test_axes_without_a_name_keep_their_order(tmp_path, rng, shape, ending):
+    pixels = numbers(rng, shape, "u2")
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    image = files.read(tmp_path / "a.tif")
+    files.write(tmp_path / f"b{ending}", image.data, image)
+    back = files.read(tmp_path / f"b{ending}")
+    np.testing.assert_array_equal(back.data, pixels)
+    assert back.header.axes == "TZYX"[-len(shape) :]
+
+
 def check_silence(paths):
     """Check that nothing is written."""
     read = "import sys; from napari_dip.io.files import read; "
