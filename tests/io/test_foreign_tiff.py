@@ -670,7 +670,8 @@ def test_ome_tiff_without_its_companion(tmp_path):
     binary_only(tmp_path / "a.ome.tif")
     image = check_header(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(image.data, STACK[0])
-    assert "set.companion.ome" in image.header.notes[0]
+    (note,) = image.header.notes
+    assert "set.companion.ome" in note
 
 
 def test_ome_tiff_with_its_companion(tmp_path):

@@ -61,7 +61,7 @@ class OpenTiff:
     """
 
     tif: tifffile.TiffFile
-    log: list[str] = field(default_factory=list)
+    log: list[str]
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -136,14 +136,13 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
     with ExitStack() as stack:
         log = stack.enter_context(logged("tifffile", logging.ERROR))
         stack.enter_context(one_line_errors(path))
-        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)), log)
         _check_pages(file.tif, path)
         if file.tif.is_ome:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
             _arrange_imagej(file, path)
         _arrange(file, path)
-        file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
         count, number = len(file.images), series or 0
@@ -192,6 +191,7 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             name = companion.get("MetadataFile", "")
             text = _companion(path, name)
             if text is None:
+                file.missing.append(name)
                 file.notes.append(
                     f"{path.name} belongs to {name}, which does not exist; its own "
                     "planes were read"
