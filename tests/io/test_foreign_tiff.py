@@ -88,6 +88,14 @@ def test_colours_are_those_that_pillow_shows(tmp_path, mode, compression):
     assert np.abs(pixels - expected).max() <= 1
 
 
+def test_colours_that_pixels_share_without_jpeg(tmp_path):
+    Pillow.fromarray(COLOURS).convert("YCbCr").save(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages.first.tags["YCbCrSubSampling"].overwrite((2, 1))
+    with pytest.raises(FileError, match=r"every \(2, 1\) pixels.*convert it to RGB"):
+        files.read(tmp_path / "a.tif")
+
+
 def test_lab_becomes_rgb(tmp_path):
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     to_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
