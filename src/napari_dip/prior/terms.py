@@ -7,6 +7,7 @@ pixels and hidden pixels alike.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,13 @@ class Term(ABC):
         """Return the loss, a scalar."""
         return weighted_mean(self(prediction, measurement), weight)
 
+    def difference(self, error: float) -> float:
+        """Return the difference of two values of this error, NaN if it is unknown.
+
+        Most terms square the difference.
+        """
+        return math.sqrt(error)
+
 
 @dataclass(frozen=True)
 class Pointwise(Term):
@@ -53,6 +61,10 @@ class Pointwise(Term):
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
         return self.function(prediction, measurement)
+
+    def difference(self, error: float) -> float:
+        """Return NaN: nothing is known of the function."""
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,10 @@ class Absolute(Term):
         """Return the error per value."""
         return (prediction - measurement).abs()
 
+    def difference(self, error: float) -> float:
+        """Return the error itself."""
+        return error
+
 
 @dataclass(frozen=True)
 class Huber(Term):
@@ -99,6 +115,11 @@ class Huber(Term):
         difference = (prediction - measurement).abs()
         inside = difference.clamp(max=self.delta)
         return inside * (difference - 0.5 * inside)
+
+    def difference(self, error: float) -> float:
+        """Return the difference of this error."""
+        squared = math.sqrt(2 * error)
+        return squared if squared < self.delta else error / self.delta + self.delta / 2
 
 
 @dataclass(frozen=True)
@@ -170,6 +191,10 @@ class Poisson(Term):
         expected = self._photons(prediction)
         counted = self._photons(measurement)
         return expected - counted + counted * torch.log(counted / expected)
+
+    def difference(self, error: float) -> float:
+        """Return NaN: the difference depends on the number of photons."""
+        return math.nan
 
     def _photons(self, value: Tensor) -> Tensor:
         return ((value - self.offset) / self.gain).clamp(min=0) + self.background

@@ -92,17 +92,15 @@ class Comparison(QWidget):
         self.uncertainty_button = button("Uncertainty", UNCERTAINTY)
         self.reading = wrapped()
         self.reading.hide()
-        self.methods = ComboBox(choices=methods)
+        self.methods = ComboBox(choices=[(m.replace("_", " "), m) for m in methods])
         self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
         self.classic_button = button(
             "Run classical method",
             "Run a well-known method without a network on the same layer.",
         )
-        own = side_by_side(
-            self.before_button, self.residual_button, self.uncertainty_button
-        )
-        classic = side_by_side(self.methods.native, self.classic_button)
-        fill(self, own, self.reading, classic)
+        added = side_by_side(self.residual_button, self.uncertainty_button)
+        classic = self.methods.native, self.classic_button
+        fill(self, self.before_button, added, self.reading, *classic)
 
         self.before_button.toggled.connect(self._toggle)
         self.residual_button.clicked.connect(self._residual)

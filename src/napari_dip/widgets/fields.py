@@ -29,7 +29,7 @@ LABELS = {
     "sigma": "Noise sigma",
     "tv": "Total variation",
     "wavelength": "Wavelength (nm)",
-    "excitation_wavelength": "Excitation wavelength (nm)",
+    "excitation_wavelength": "Excitation (nm)",
     "pixel_size": "Pixel size (µm)",
     "z_step": "Z step (µm)",
     "pinhole": "Pinhole (Airy units)",
@@ -113,7 +113,8 @@ def numbers(value: tuple[float, ...], member: type) -> Written:
 class NumberOr:
     """A field for a number, or one of the words that are accepted in its place.
 
-    One word, such as "auto", is a check box; several are a list.
+    One word, such as "auto", is a check box; several are a list.  The number is below
+    that, as a dock is narrow, and only shown where it counts.
     """
 
     def __init__(
@@ -127,10 +128,8 @@ class NumberOr:
             self.choice = CheckBox(text=text, value=True)
         else:
             self.choice = ComboBox(choices=[*words, "number"])
-        self.choice.changed.connect(self._enable)
-        self.widget = Container(
-            widgets=[self.choice, number.widget], layout="horizontal", labels=False
-        )
+        self.choice.changed.connect(self._show_number)
+        self.widget = Container(widgets=[self.choice, number.widget], labels=False)
         self.widget.margins = (0, 0, 0, 0)
         self.value = value
 
@@ -151,10 +150,10 @@ class NumberOr:
             self.choice.value = word != "number"
         else:
             self.choice.value = word
-        self._enable()
+        self._show_number()
 
-    def _enable(self, _: Any = None) -> None:
-        self.number.widget.enabled = self.choice.value in (False, "number")
+    def _show_number(self, _: Any = None) -> None:
+        self.number.widget.visible = self.choice.value in (False, "number")
 
 
 Field = Plain | Written | NumberOr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_dip.widgets.controller import (
@@ -181,12 +179,11 @@ class RunPanel(QWidget):
         self.progress.show()
         self.curve.add(report.checks, report.best_step, report.score_name)
         self.curve.setVisible(len(self.curve.checks) > 1)
-        if math.isfinite(report.score):
-            name = report.score_name[0].upper() + report.score_name[1:]
-            self.quality.setText(
-                f"{name} {report.score:.3g}, best at iteration {report.best_step}"
-            )
-            self.quality.show()
+        self.quality.setText(
+            f"{report.reading[:1].upper()}{report.reading[1:]} in the units of the "
+            f"image, best at iteration {report.best_step}"
+        )
+        self.quality.setVisible(bool(report.reading))
 
     def _left(self, report: Report) -> float:
         """Return how many seconds are left, at most."""

@@ -106,12 +106,10 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead, \
-    shared, fitted
+    step, maximum, loss, best_step, index, part, parts, fixed, score_name, reading, \
+    ahead, shared, fitted
         As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
         `part` and `parts` count fits, of which a plane may need several.
-    score : float
-        The score as a user can read it; see `Iterate.readable`.
     before : int
         Iterations before the first in all; `ahead` of them are still to go.
     seconds : float
@@ -120,7 +118,7 @@ class Report:
         Iterations per second, over the last 50, or planes or tiles per second where a
         shared network is `fitted`; 0 where unknown.
     checks : tuple of tuple
-        (part, step, loss, score) of every check since the last report.
+        (part, step, loss, error) of every check since the last report.
     image : ndarray or None
         The image of this iteration, in some of the reports.
     finishing : bool
@@ -130,13 +128,13 @@ class Report:
     step: int
     maximum: int
     loss: float
-    score: float
     best_step: int
     index: tuple[int | slice, ...]
     part: int
     parts: int
     fixed: bool
     score_name: str
+    reading: str
     ahead: int
     before: int
     shared: bool
@@ -412,7 +410,7 @@ class _Log:
             self.times.clear()  # what comes takes another time
         self.fitted = it.fitted
         self.times.append(time.perf_counter())
-        check = (it.part, it.step, it.loss, it.readable)
+        check = (it.part, it.step, it.loss, it.error)
         if not self.checks or self.checks[-1][2:] != check[2:]:
             self.checks.append(check)
 
@@ -426,13 +424,13 @@ class _Log:
             step=it.step,
             maximum=it.maximum,
             loss=it.loss,
-            score=it.readable,
             best_step=it.best_step,
             index=it.index,
             part=it.part,
             parts=it.parts,
             fixed=it.fixed,
             score_name=it.score_name,
+            reading=it.reading,
             ahead=it.ahead,
             before=self.before,
             shared=it.shared,
