@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Parameters
-from napari_dip.widgets import settings
+from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import Fields
-from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.inputs import ImageInput, to_save
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.parts import VerticalArea, button, fill, folded, wrapped
 
@@ -163,9 +164,50 @@ class ParameterPanel(QWidget):
 class MakingPanel(ParameterPanel):
     """A panel that makes a layer of parameters, without a fit to look at."""
 
+    output: ClassVar[str]
+    """The file that a copied command writes, by the parameters."""
+
     def run(self) -> None:
         """Make the layer, or say what is wrong."""
+        try:
+            make = self._maker(self.fields.recipe())
+        except InputError as error:
+            self._say(str(error))
+            return
+        self.remember()
+        self.run_button.setEnabled(False)
+        self._begin(make)
+
+    def _maker(self, parameters: Any) -> Callable[[], Any]:
+        """Return a function that computes what `_show` shows, or raise."""
         raise NotImplementedError
+
+    def _begin(self, make: Callable[[], Any]) -> None:
+        """Compute in a thread, then show what came of it."""
+        self._say("Computing")
+        slots = {"returned": self._show, "errored": self._failed}
+        create_worker(make, _connect=slots)
+
+    def _show(self, made: Any) -> None:
+        raise NotImplementedError
+
+    def _python(self) -> tuple[str, str]:
+        parameters = self.fields.recipe()
+        return scripting.python(parameters, self._code(), scripting.Ending()), ""
+
+    def _command(self) -> tuple[str, str]:
+        parameters, files = self.fields.recipe(), self._files()
+        output = self.output.format(**vars(parameters))
+        text = scripting.command(parameters, files, output)
+        return text, to_save(self.inputs, files)
+
+    def _code(self) -> dict[str, str]:
+        """Return the Python expressions of the arrays that the layer is made of."""
+        return {}
+
+    def _files(self) -> dict[str, str]:
+        """Return the files of the arrays that the layer is made of."""
+        return {}
 
     def _fill_with_run(self, tip: str) -> None:
         """Put the parameters, a button to run and a line of text below each other."""
