@@ -83,7 +83,7 @@ def test_a_score_far_from_the_loss_is_drawn_as_high(curve):
 @pytest.mark.parametrize(
     ("errors", "numbers"),
     [
-        ((5.0, 1.25, 2.0), ["5", "1.25"]),
+        ((5.0, 1.25, 2.0), ["1.25", "5"]),
         ((3.0, 3.0, 3.0), ["3"]),
         ((math.nan, math.nan, math.nan), []),
     ],

@@ -242,8 +242,8 @@ class Iterate:
     fitted : bool
         Whether such a network is fitted, and restores plane after plane.
     error : float
-        What the score tells, in the units of `image`: the root mean square error for
-        most data fidelities; NaN where it tells none.
+        Root mean square error that the score tells, in the units of `image`; NaN where
+        it tells none.
     at_most : bool
         Whether the error may be any smaller one, too.
     checkpoint : callable, optional

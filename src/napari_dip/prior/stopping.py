@@ -368,10 +368,7 @@ class MovingVariance(Rule):
     patience: int = 1000
     warmup: int = 100
 
-    @property
-    def score_name(self) -> str:
-        """What the score is; see `Rule.score_name`."""
-        return "spread of the outputs"
+    score_name = "spread of the outputs"
 
     def error(self, score: float, term: Term) -> float:
         """Return the standard deviation of the outputs."""

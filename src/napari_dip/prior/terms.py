@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,9 @@ def channel_means(error: Tensor, weight: Tensor) -> Tensor:
 class Term(ABC):
     """What every data fidelity can do."""
 
+    power: ClassVar[float | None] = 2
+    """Power of the difference that the error is; None if it is something else."""
+
     @abstractmethod
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value; stopping rules judge by it."""
@@ -45,26 +49,20 @@ class Term(ABC):
         return weighted_mean(self(prediction, measurement), weight)
 
     def difference(self, error: float) -> float:
-        """Return the difference of two values of this error, NaN if it is unknown.
-
-        Most terms square the difference.
-        """
-        return math.sqrt(error)
+        """Return the difference of two values of this error, NaN if it is unknown."""
+        return math.nan if self.power is None else error ** (1 / self.power)
 
 
 @dataclass(frozen=True)
 class Pointwise(Term):
     """A function of prediction and measurement as a term."""
 
+    power = None
     function: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
         return self.function(prediction, measurement)
-
-    def difference(self, error: float) -> float:
-        """Return NaN: nothing is known of the function."""
-        return math.nan
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,11 @@ class Squared(Term):
 class Absolute(Term):
     """Absolute error, for outliers and impulse noise."""
 
+    power = 1
+
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
         return (prediction - measurement).abs()
-
-    def difference(self, error: float) -> float:
-        """Return the error itself."""
-        return error
 
 
 @dataclass(frozen=True)
@@ -182,6 +178,7 @@ class Poisson(Term):
         Photons added to both sides: the term is not smooth at zero.
     """
 
+    power = None
     gain: float
     offset: float = 0.0
     background: float = 0.1
@@ -191,10 +188,6 @@ class Poisson(Term):
         expected = self._photons(prediction)
         counted = self._photons(measurement)
         return expected - counted + counted * torch.log(counted / expected)
-
-    def difference(self, error: float) -> float:
-        """Return NaN: the difference depends on the number of photons."""
-        return math.nan
 
     def _photons(self, value: Tensor) -> Tensor:
         return ((value - self.offset) / self.gain).clamp(min=0) + self.background

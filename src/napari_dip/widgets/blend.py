@@ -96,8 +96,7 @@ class BlendWidget(TaskWidget):
         assert isinstance(mask, CutInput)
         mask.foreground = self.inputs["foreground"]
         # The positions of the layers give the offset.
-        offset = self.fields.fields["offset"].widget.native
-        self.fields.form.setRowVisible(offset, False)
+        self.fields.show_row("offset", False)
 
     @property
     def source(self) -> Image | None:

@@ -25,12 +25,10 @@ class Curve(QWidget):
         self.score_name = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "<qt>How the fit goes. The loss is what the fit makes small; it has no "
-            "unit. The other curve is the error by which an image is chosen, in the "
-            "units of the image: the numbers at the right. Its name says what it is: "
-            "a held-out error is that of pixels that are not fitted, and rises when "
-            "the network learns the noise. The green line marks the image that is "
-            "kept. Each curve has its own scale.</qt>"
+            "<qt>How the fit goes. The loss is what the fit makes small, and has no "
+            "unit. By the error an image is chosen; the numbers are in the units of "
+            "the image. The green line marks the image that is kept. Each curve has "
+            "its own scale.</qt>"
         )
 
     def sizeHint(self) -> QSize:
@@ -125,11 +123,9 @@ class Curve(QWidget):
         if not self.checks:
             return
         last = max(self.checks[-1][1], 1)
-        marked = 0 < self.chosen <= last
-        curves = ((LOSS, "loss", True), (SCORE, self.score_name, bool(numbers)))
-        named = (*curves, (CHOSEN, "kept image", marked))
-        self._legend(painter, text, [(c, n) for c, n, drawn in named if drawn])
-        if marked:
+        named = [(LOSS, "loss")] + [(SCORE, self.score_name)] * bool(numbers)
+        if 0 < self.chosen <= last:
+            named.append((CHOSEN, "kept image"))
             x = area.left() + area.width() * self.chosen / last
             painter.setPen(QPen(CHOSEN, 1.5, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
@@ -143,6 +139,7 @@ class Curve(QWidget):
         painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "1")
         painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "iteration")
         painter.drawText(below, Qt.AlignmentFlag.AlignRight, str(last))
+        self._legend(painter, text, named)
         painter.setPen(SCORE)
         beside = QRectF(area.right() + 4, area.top(), right, area.height())
         for number, place in numbers.items():
@@ -150,13 +147,11 @@ class Curve(QWidget):
 
     def _numbers(self) -> dict[str, Qt.AlignmentFlag]:
         """Return the ends of the scale of the error, and where they stand."""
-        limits, align = self.limits(3), Qt.AlignmentFlag
-        if limits is None:
-            return {}
-        low, high = (f"{limit:.3g}" for limit in limits)
-        if low == high:
-            return {low: align.AlignVCenter}
-        return {high: align.AlignTop, low: align.AlignBottom}
+        align = Qt.AlignmentFlag
+        ends = [f"{limit:.3g}" for limit in self.limits(3) or ()]
+        if len(set(ends)) == 1:
+            return {ends[0]: align.AlignVCenter}
+        return dict(zip(ends, (align.AlignBottom, align.AlignTop), strict=False))
 
     def _legend(
         self, painter: QPainter, text: QColor, named: list[tuple[QColor, str]]

@@ -173,9 +173,9 @@ def make_field(p: Parameter) -> Field:
             words["none"] = None
         if words:
             return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
-        if float in p.types:
+        if float in p.types or p.low is None or p.high is None:
             return _number(p, p.default)
-        if p.low is not None and p.high is not None and p.high - p.low < FEW:
+        if p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
             return Plain(ComboBox(choices=list(choices)), p.default)
         return _number(p, p.default)
@@ -227,6 +227,11 @@ class Fields(QWidget):
         self.advanced = folded("Advanced", inside)
         fill(self, basic, self.advanced)
         self.advanced.setVisible(any(p.advanced for p in kind.parameters()))
+
+    def show_row(self, name: str, shown: bool) -> None:
+        """Show or hide a field and its label."""
+        native = self.fields[name].widget.native
+        native.parentWidget().layout().setRowVisible(native, shown)
 
     def values(self) -> dict[str, Any]:
         """Return the values of the fields, as keywords of `kind`."""

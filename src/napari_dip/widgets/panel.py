@@ -15,7 +15,7 @@ from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import Fields
 from napari_dip.widgets.inputs import ImageInput, to_save
 from napari_dip.widgets.layers import KEY
-from napari_dip.widgets.parts import VerticalArea, button, fill, folded, wrapped
+from napari_dip.widgets.parts import Text, VerticalArea, button, fill, folded
 
 OF_THE_LAYER = ("channel_axis", "spatial_dims")
 """Parameters that suit one layer and not the next, and are not remembered."""
@@ -54,9 +54,7 @@ class ParameterPanel(QWidget):
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
-        self.about_section = folded(
-            "What will this do to my image?", wrapped(self.about)
-        )
+        self.about_section = folded("What will this do to my image?", Text(self.about))
         scripts = folded("Script and recipe", self._scripts())
         for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
@@ -79,8 +77,7 @@ class ParameterPanel(QWidget):
             "first.",
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
-        self.message = wrapped()
-        self.message.hide()
+        self.message = Text()
         self.python_button.clicked.connect(self.copy_python)
         self.command_button.clicked.connect(self.copy_command)
         self.fields.changed.connect(self.message.hide)
@@ -111,12 +108,12 @@ class ParameterPanel(QWidget):
         try:
             text, note = write()
         except InputError as error:
-            self._show_message(str(error))
+            self.message.say(str(error))
             return
         clipboard = QApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)
-        self._show_message(f"Copied.{note}")
+        self.message.say(f"Copied.{note}")
 
     def _restore(self) -> None:
         """Fill in what was used last; show the text where nothing was."""
@@ -148,17 +145,13 @@ class ParameterPanel(QWidget):
                 raise InputError("Select a result first: this layer has no recipe.")
             recipe = self.fields.kind.from_dict(stored["recipe"])
         except InputError as error:
-            self._show_message(str(error))
+            self.message.say(str(error))
             return
         for name, layer_name in stored.get("layers", {}).items():
             if name in self.inputs:
                 self.inputs[name].choose(layer_name)
         self.fields.load(recipe)
-        self._show_message(f"The parameters of {layer.name} are filled in.")
-
-    def _show_message(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.show()
+        self.message.say(f"The parameters of {layer.name} are filled in.")
 
 
 class MakingPanel(ParameterPanel):
@@ -172,7 +165,7 @@ class MakingPanel(ParameterPanel):
         try:
             make = self._maker(self.fields.recipe())
         except InputError as error:
-            self._say(str(error))
+            self.progress.say(str(error))
             return
         self.remember()
         self.run_button.setEnabled(False)
@@ -184,7 +177,7 @@ class MakingPanel(ParameterPanel):
 
     def _begin(self, make: Callable[[], Any]) -> None:
         """Compute in a thread, then show what came of it."""
-        self._say("Computing")
+        self.progress.say("Computing")
         slots = {"returned": self._show, "errored": self._failed}
         create_worker(make, _connect=slots)
 
@@ -212,8 +205,7 @@ class MakingPanel(ParameterPanel):
     def _fill_with_run(self, tip: str) -> None:
         """Put the parameters, a button to run and a line of text below each other."""
         self.run_button = button("Run", tip)
-        self.progress = wrapped()
-        self.progress.hide()
+        self.progress = Text()
         self._fill_dock(self.fields, self.run_button, self.progress)
         self._restore()
         self.run_button.clicked.connect(self.run)
@@ -225,8 +217,4 @@ class MakingPanel(ParameterPanel):
 
     def _end(self, text: str) -> None:
         self.run_button.setEnabled(True)
-        self._say(text)
-
-    def _say(self, text: str) -> None:
-        self.progress.setText(text)
-        self.progress.show()
+        self.progress.say(text)

@@ -122,7 +122,7 @@ class MicroscopePanel(PsfPanel):
         volume = isinstance(shape, tuple) and len(shape) == 3
         counts = {"pinhole": confocal, "excitation_wavelength": confocal}
         for name, shown in {**counts, "z_step": volume}.items():
-            self.fields.form.setRowVisible(fields[name].widget.native, shown)
+            self.fields.show_row(name, shown)
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, and slices for a volume."""

@@ -47,7 +47,7 @@ class SamplePriorWidget(MakingPanel):
 
     def _begin(self, make: Callable[[], Any]) -> None:
         """Draw a sample as soon as no fit runs."""
-        self._say("Waiting for a fit to end")
+        self.progress.say("Waiting for a fit to end")
         turns.take(self.turn, partial(super()._begin, make))
 
     def _show(self, made: tuple[SampleParameters, NDArray[np.float32]]) -> None:

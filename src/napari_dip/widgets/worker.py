@@ -16,7 +16,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_dip.errors import DipError, FitError, OutOfMemory
-from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.arrays import Index, cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
@@ -66,7 +66,7 @@ class Control:
         self.drawn = Event()
         self.drawn.set()
         self.ended_at: tuple[int, int] | None = None
-        self.ended_in: tuple[int | slice, ...] | None = None
+        self.ended_in: Index | None = None
 
     def wanted(self) -> int:
         """Return how often to stop; raise if the fit is to end without a result."""
@@ -129,7 +129,7 @@ class Report:
     maximum: int
     loss: float
     best_step: int
-    index: tuple[int | slice, ...]
+    index: Index
     part: int
     parts: int
     fixed: bool
@@ -318,9 +318,7 @@ def _reports(
                 images.wait()
 
 
-def empty(
-    image: NDArray[Any], index: tuple[int | slice, ...], planes: Sequence[int]
-) -> None:
+def empty(image: NDArray[Any], index: Index, planes: Sequence[int]) -> None:
     """Empty planes, by their numbers, whose indices are like this one."""
     counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
     sides = [image.shape[axis] for axis in counted]
