@@ -1,4 +1,4 @@
-"""Walk through ten tasks of a microscopist in a real viewer, and take pictures.
+"""Walk through eleven tasks of a microscopist in a real viewer, and take pictures.
 
 On a machine without a display::
 
@@ -185,11 +185,16 @@ def microscope_psf(walk: Walk) -> None:
     walk.picture("done")
 
 
+def spoilt_plate(walk: Walk, rows: slice, columns: slice) -> None:
+    """Open a photograph, a part of which is white, with pixels of 0.1 µm."""
+    photo = data.camera()[100:260, 100:260].copy()
+    photo[rows, columns] = 255
+    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+
+
 def painted_mask(walk: Walk) -> None:
     """Fill what is painted over in a new mask."""
-    photo = data.camera()[100:260, 100:260].copy()
-    photo[60:66, 20:120] = 255
-    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+    spoilt_plate(walk, slice(60, 66), slice(20, 120))
     inpaint = walk.panel("Inpaint")
     spin(2)
     walk.picture("opened")
@@ -208,11 +213,11 @@ def painted_mask(walk: Walk) -> None:
 
 def drawn_shapes(walk: Walk) -> None:
     """Fill the inside of shapes that are drawn in world coordinates."""
-    photo = data.camera()[100:260, 100:260].copy()
-    photo[60:75, 80:100] = 255
-    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+    spoilt_plate(walk, slice(60, 75), slice(80, 100))
     corners = np.array([[5.8, 7.8], [5.8, 10.2], [7.7, 10.2], [7.7, 7.8]])
-    walk.viewer.add_shapes([corners], name="dirt", units=("um", "um"))
+    walk.viewer.add_shapes(
+        [corners], name="dirt", units=("um", "um"), edge_width=0.1, face_color="orange"
+    )
     inpaint = walk.panel("Inpaint")
     walk.foresee(inpaint)
     walk.picture("foreseen")

@@ -56,6 +56,13 @@ def restored(stack):
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
+def test_the_error_of_a_shared_fit_is_in_the_units_of_the_stack(stack):
+    dim, bright = [], []
+    denoise(stack, callback=lambda it: dim.append(it.error), **QUICK)
+    denoise(1000 * stack, callback=lambda it: bright.append(it.error), **QUICK)
+    np.testing.assert_allclose(bright, np.multiply(dim, 1000), rtol=0.01)
+
+
 def test_one_fit_restores_all_planes(clean, stack, restored):
     fit = restored
     assert fit.iterations == 30

@@ -223,7 +223,6 @@ class _Fits:
         self.count = restarts_of(self.recipe, self.preset)
         if self.count > 1:
             self.options = {**self.options, "keep_weights": False}
-        self.unit = 1.0 if plane is None else root_mean_square(plane.span)
         known = () if plane is None else plane.warnings
         self.warnings = [*known, *self.plan.warnings]
         self.state: dict[str, Any] | None = None
@@ -336,7 +335,7 @@ class _Fits:
             part=len(earlier),
             parts=self.count,
             checkpoint=checkpoint,
-            error=it.error * self.unit,
+            error=it.error * (self.plane or self.plan).unit,
         )
         return self.record.noting(self.named(earlier), shown)
 
@@ -374,12 +373,6 @@ class _Fits:
             "analysis": self.analysis.to_dict(),
         }
         return BlockFit(image, deviation, list(fits), details, warnings)
-
-
-def root_mean_square(values: NDArray[np.float64]) -> float:
-    """Return the root of the mean of the squares of positive values of any size."""
-    largest = values.max()
-    return float(largest * np.sqrt(np.square(values / largest).mean()))
 
 
 def result_type(job: Job, recipe: Recipe, plane: Plane) -> np.dtype[Any]:

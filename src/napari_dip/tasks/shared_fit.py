@@ -295,7 +295,12 @@ class _Group:
             return image.swapaxes(0, 1)
 
         shown = dataclasses.replace(
-            it, render=render, part=restart, parts=self.restarts, checkpoint=checkpoint
+            it,
+            render=render,
+            part=restart,
+            parts=self.restarts,
+            checkpoint=checkpoint,
+            error=it.error * self.plane.unit,
         )
         return self.record.noting(name, shown)
 
