@@ -27,7 +27,7 @@ from napari_dip.prior.local import Local
 from napari_dip.tasks import presets, windows
 
 KILLS = 25
-"""Kills of every scenario; there are five."""
+"""Kills of every scenario; there are seven."""
 
 FITTED = ("--iterations", "25", "--precision", "float32", "--quiet")
 
@@ -140,8 +140,25 @@ class DataSet(Regions):
                 assert checkpoint.read(path, "parts")[1]["parts"] == part["names"]
 
 
+class OneWorker(DataSet):
+    """The same with a worker, which restores the tiles."""
+
+    workers = ("--workers", "1")
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.command += self.workers
+
+
+class TwoWorkers(OneWorker):
+    """Planes in tiles that two workers fit."""
+
+    workers = ("--workers", "2", "--share", "no", "--iterations", "3")
+
+
 SCENARIOS = {
-    one.__name__: one for one in (Single, Batch, Regions, ZarrRegions, DataSet)
+    one.__name__: one
+    for one in (Single, Batch, Regions, ZarrRegions, DataSet, OneWorker, TwoWorkers)
 }
 
 
@@ -242,6 +259,8 @@ def program(name, folder, kills):
 def test_what_is_killed_leaves_nothing_broken(tmp_path, name, record_property):
     if name == "ZarrRegions":
         pytest.importorskip("zarr")
+    if "Worker" in name:
+        pytest.importorskip("distributed")
     done = subprocess.run(
         [sys.executable, __file__, name, tmp_path, str(KILLS)],
         check=False,

@@ -74,8 +74,15 @@ class BlockFit:
     warnings: list[str] = field(default_factory=list)
     resume: Callable[[int], BlockFitting] | None = None
 
-    def to_record(self) -> dict[str, Any]:
-        """Return what a record keeps of it: all but the tensors of its fits."""
+    def to_record(self) -> dict[str, Any] | None:
+        """Return what a record keeps of it: all but the tensors of its fits.
+
+        That is nothing where a fit was ended early: by the user, a limit or its device.
+        """
+        from napari_dip.prior.fit import is_unfinished
+
+        if self.fits and is_unfinished(self.fits[-1].stopped_by):
+            return None
         return {
             **tensors(image=self.image, deviation=self.deviation),
             "fits": [facts_of(fit) for fit in self.fits],
@@ -91,13 +98,6 @@ class BlockFit:
         fits = [fit_of(facts) for facts in part["fits"]]
         details, warnings = dict(part["details"]), list(part["warnings"])
         return cls(image, array(part, "deviation"), fits, details, warnings)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether it was ended early: by the user, a limit or its device."""
-        from napari_dip.prior.fit import is_unfinished
-
-        return bool(self.fits) and is_unfinished(self.fits[-1].stopped_by)
 
 
 BlockFitting = Generator["Iterate", "bool | None", BlockFit]
