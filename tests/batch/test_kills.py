@@ -94,14 +94,14 @@ class Regions:
     """A stack that is read and written region by region, over an earlier result."""
 
     ending = ".tif"
+    options = ("--share", "yes", "--tile", "192", *FITTED)
 
     def __init__(self, folder):
         self.folder, self.output = folder, folder / "out"
         source = folder / f"in{self.ending}"
         files.write(source, noisy(0, 3, 64, 420), overwrite=True)
         target = self.output / f"out{self.ending}"
-        options = ("--share", "yes", "--tile", "192", "--overwrite")
-        self.command = ("denoise", source, "-o", target, *options, *FITTED)
+        self.command = ("denoise", source, "-o", target, "--overwrite", *self.options)
         self.results = (target.name,)
 
     def check(self):
@@ -143,17 +143,14 @@ class DataSet(Regions):
 class OneWorker(DataSet):
     """The same with a worker, which restores the tiles."""
 
-    workers = ("--workers", "1")
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.command += self.workers
+    options = (*DataSet.options, "--workers", "1")
 
 
 class TwoWorkers(OneWorker):
     """Planes in tiles that two workers fit."""
 
-    workers = ("--workers", "2", "--share", "no", "--iterations", "3")
+    options = ("--share", "no", "--tile", "192", "--workers", "2")
+    options += ("--iterations", "3", *FITTED[2:])
 
 
 SCENARIOS = {

@@ -111,6 +111,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         stored = json.loads(path.read_text("utf-8"))
         entries: dict[str, dict[str, Any]] = stored["results"]
+        for entry in entries.values():
+            if not all(
+                isinstance(entry.get(n) or "", str) for n in ("sha256", "weights")
+            ):
+                raise TypeError
         whole = stored["schema"] == SCHEMA and all(
             entry["state"] in STATES for entry in entries.values()
         )

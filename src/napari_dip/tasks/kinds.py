@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import relay
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.pool import Call
 from napari_dip.tasks.restoring import errors_on_plane
 from napari_dip.tasks.result import Result, untouched

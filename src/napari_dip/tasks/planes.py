@@ -19,8 +19,8 @@ from napari_dip.tasks.block import (
     BlockFitting,
     fit_block,
     fit_to_end,
-    relay,
 )
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import no_fit
 from napari_dip.tasks.result import Canvas, Left, Result, untouched

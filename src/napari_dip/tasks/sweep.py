@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import NOT_FINISHED, relay
+from napari_dip.tasks.block import NOT_FINISHED
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.kinds import Choice, Kinds
 from napari_dip.tasks.pool import no_fit
 from napari_dip.tasks.restoring import Restored, restore_tile
