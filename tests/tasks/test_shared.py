@@ -110,17 +110,6 @@ def test_networks_that_were_changed_are_refused(stack, restored, change, says):
 
 
 @pytest.mark.usefixtures("small_fits")
-def test_the_error_of_a_shared_fit_is_in_the_units_of_the_image(stack):
-    errors = []
-    for scale in (1, 1000):
-        for it in iterate("denoise", scale * stack, **QUICK):
-            if not it.fitted:
-                error = it.readable
-        errors.append(error)
-    assert errors[1] == pytest.approx(1000 * errors[0], rel=0.01)
-
-
-@pytest.mark.usefixtures("small_fits")
 def test_networks_that_see_neighbours_need_a_stack(stack):
     fit = denoise(stack, neighbours=2, full_output=True, **QUICK)
     says = "see 2 planes on either side, .* a stack of 3 planes or more; got {}"

@@ -112,9 +112,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         stored = json.loads(path.read_text("utf-8"))
         entries: dict[str, dict[str, Any]] = stored["results"]
         for entry in entries.values():
-            if not all(
-                isinstance(entry.get(n) or "", str) for n in ("sha256", "weights")
-            ):
+            hashes = entry.get("sha256"), entry.get("weights")
+            if not all(isinstance(one or "", str) for one in hashes):
                 raise TypeError
         whole = stored["schema"] == SCHEMA and all(
             entry["state"] in STATES for entry in entries.values()
