@@ -94,6 +94,28 @@ def test_networks_that_do_not_suit_a_plane_are_told(stack, restored):
     assert not fit.warnings
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"networks": [{"neighbours": 0}]}, "weights: networks: .* analysis"),
+        ({"networks": 3}, "weights: networks must be of type list"),
+        ({"networks": {"restarts": "2"}}, "networks: restarts must be of type int"),
+        ({"tensor": float("nan")}, r"weights: \S+ must be finite; got NaN"),
+    ],
+)
+def test_networks_that_were_changed_are_refused(stack, restored, change, says):
+    weights = dict(restored.weights)
+    if "tensor" in change:
+        name = next(n for n in weights if n != "networks")
+        weights[name] = weights[name] * change["tensor"]
+    elif isinstance(change["networks"], dict):
+        weights["networks"] = [one | change["networks"] for one in weights["networks"]]
+    else:
+        weights |= change
+    with pytest.raises(InputError, match=says):
+        denoise(stack, weights=weights, **FIXED)
+
+
 @pytest.mark.usefixtures("small_fits")
 def test_networks_that_see_neighbours_need_a_stack(stack):
     fit = denoise(stack, neighbours=2, full_output=True, **QUICK)
