@@ -90,12 +90,12 @@ def run(arguments: argparse.Namespace) -> None:
         drawn.append(np.where(case.missing[..., None], image, case.truth))
         if (case.name, network) in done:
             continue
-        known = ~case.missing
+        kept = ~case.missing
         row = {
             "image": case.name,
             "side": side or max(case.missing.shape),
             "network": network,
-            "psnr known": metrics.psnr(image[known], case.truth[known], data_range=255),
+            "psnr known": metrics.psnr(image[kept], case.truth[kept], data_range=255),
             "seconds": found.seconds,
             "iterations": found.iterations,
         }

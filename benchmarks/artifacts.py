@@ -40,8 +40,6 @@ SETS = {
 }
 QUICK = {"classic5": ("baboon", "boats", "lena"), "live1": ("building2", "cemetry")}
 
-NAMES = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -150,15 +148,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(summary(rows))
 
 
-def ours(preset: str, *, tables: bool) -> Callable[[Case, str], tuple[Any, Found]]:
+def ours(
+    preset: common.Preset, *, tables: bool
+) -> Callable[[Case, str], tuple[Any, Found]]:
     def method(case: Case, device: str) -> tuple[Any, Found]:
         from napari_dip import remove_artifacts
 
         more: Found = {}
         if tables:
             steps = tuple(step for table in case.tables.tables for step in table)
-            subsampling = NAMES[case.tables.subsampling]
-            more = {"quantization": steps, "subsampling": subsampling}
+            more = {"quantization": steps, "subsampling": case.tables.subsampling}
         fit = remove_artifacts(
             case.decoded, preset=preset, device=device, full_output=True, **more
         )
@@ -173,12 +172,12 @@ def jpeg(case: Case, device: str) -> tuple[Any, Found]:
 
 def shifts(case: Case, device: str) -> tuple[Any, Found]:
     """The mean over the image compressed again at all shifts of the grid."""
-    total = np.zeros(case.decoded.shape)
-    more = {"qtables": [list(table) for table in case.tables.tables]}
+    total: NDArray[np.float64] = np.zeros(case.decoded.shape)
+    more: Found = {"qtables": [list(table) for table in case.tables.tables]}
     if case.decoded.ndim == 3:
-        more["subsampling"] = NAMES[case.tables.subsampling]
+        more["subsampling"] = case.tables.subsampling
     margin = [(8, 8), (8, 8), (0, 0)][: case.decoded.ndim]
-    padded = np.pad(case.decoded, margin, mode="symmetric")
+    padded: NDArray[np.uint8] = np.pad(case.decoded, margin, mode="symmetric")
     for y in range(8):
         for x in range(8):
             again, _ = decode(compress(padded[y:, x:], **more))

@@ -129,7 +129,7 @@ def classical(method: Callable[..., NDArray[Any]], **options: Any) -> Method:
     return blended
 
 
-def ours(preset: str) -> Method:
+def ours(preset: common.Preset) -> Method:
     def blended(pair: Pair, device: str) -> tuple[NDArray[Any], Found]:
         from napari_dip import blend
 

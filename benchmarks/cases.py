@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,17 @@ from skimage.metrics import structural_similarity
 from benchmarks.common import DATA
 from napari_dip import metrics
 
-SET9 = ("F16", "baboon", "house", "kodim01", "kodim02", "kodim03", "kodim12")
-SET9 += ("lena", "peppers")
+SET9 = (
+    "F16",
+    "baboon",
+    "house",
+    "kodim01",
+    "kodim02",
+    "kodim03",
+    "kodim12",
+    "lena",
+    "peppers",
+)
 GRAY = ("house", "barbara", "boat", "man")
 
 CHOSEN_ON = ("F16", "house", "kodim01")
@@ -66,7 +76,7 @@ class Case:
         return {"psnr": psnr, "ssim": float(ssim)}
 
 
-def centre(image: NDArray, side: int | None) -> NDArray:
+def centre(image: NDArray[Any], side: int | None) -> NDArray[Any]:
     """Return the central crop."""
     if side is None:
         return image
@@ -75,7 +85,7 @@ def centre(image: NDArray, side: int | None) -> NDArray:
 
 
 def read(path: Path) -> NDArray[np.float32]:
-    image = io.imread(path).astype(np.float32)
+    image = np.asarray(io.imread(path), np.float32)
     return image[..., :3] if image.ndim == 3 and image.shape[-1] == 4 else image
 
 

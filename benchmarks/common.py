@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 DATA = ROOT.parent / "shared" / "data"
 
 Image = NDArray[np.float32]
+Precision = Literal["auto", "float32", "bfloat16"]
+Preset = Literal["fast", "best", "paper"]
 
 
 def machine() -> dict[str, Any]:
@@ -121,7 +123,7 @@ def luma(image: NDArray[Any]) -> NDArray[np.float64]:
     if image.ndim == 2:
         return np.asarray(image, np.float64)
     red, green, blue = np.moveaxis(np.asarray(image, np.float64), -1, 0)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.asarray(0.299 * red + 0.587 * green + 0.114 * blue)
 
 
 def photograph(side: int) -> Image:

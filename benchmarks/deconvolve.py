@@ -23,7 +23,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Case:
     psf: Array
     truth: Array
     peak: float
-    boundary: str = "extend"
+    boundary: Literal["extend", "periodic"] = "extend"
     shifted: bool = False
 
     def psnr(self, image: Array) -> float:
@@ -231,7 +231,7 @@ def _best(
     return images[best], {"chosen by the truth": float(values[best])}
 
 
-def ours(preset: str) -> Callable[[Case, int, str], tuple[Array, Found]]:
+def ours(preset: common.Preset) -> Callable[[Case, int, str], tuple[Array, Found]]:
     def method(case: Case, seed: int, device: str) -> tuple[Array, Found]:
         from napari_dip import deconvolve
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +78,7 @@ def _one(case: Case, method: str, seed: int, device: str) -> Found:
     return row
 
 
-def ours(preset: str) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:
+def ours(preset: common.Preset) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:
     def method(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
         from napari_dip import denoise
 
@@ -196,7 +197,7 @@ def _level(case: Case) -> float:
     if case.sigma is not None:
         return case.sigma / case.peak
     scaled = np.moveaxis(np.atleast_3d(case.noisy / case.peak), -1, 0)
-    return gaussian_variance(scaled) ** 0.5
+    return math.sqrt(gaussian_variance(scaled))
 
 
 METHODS: dict[str, Callable[[Case, int, str], tuple[np.ndarray, Found]]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -63,16 +63,14 @@ def _fit(image: np.ndarray, **changes: Any) -> Any:
     from napari_dip.prior.problem import Prior, Problem, Settings
     from napari_dip.prior.stopping import Iterations
 
-    settings = Settings(
-        **{
-            "stop": Iterations(30),
-            "optimizer": "adam",
-            "learning_rate": 0.01,
-            "device": "cuda",
-            "precision": "float32",
-        }
-        | changes
-    )
+    values: dict[str, Any] = {
+        "stop": Iterations(30),
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "device": "cuda",
+        "precision": "float32",
+    }
+    settings = Settings(**(values | changes))
     measurement = torch.from_numpy(image).permute(2, 0, 1)[None]
     prior = Prior(Architecture(), Noise())
     return run_to_end(fit(Problem(measurement), prior, settings))
@@ -232,7 +230,7 @@ def _speed(size: int) -> dict[str, Any]:
 
     image, _ = _noisy(size)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].cuda()
-    kinds = {
+    kinds: dict[str, Callable[[], Generator[Any, None, Any]]] = {
         "plain": lambda: loop(tensor),
         "paper": lambda: iterate("denoise", image, preset="paper", device="cuda"),
     }

@@ -81,7 +81,7 @@ def flash(truth: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     )
     light = np.exp(-0.8 * (x**2 + y**2))[..., None] * [0.9, 1.0, 1.1]
     lit = 255 * (truth / 255) ** 0.6 * light + rng.normal(0, 3, truth.shape)
-    return np.clip(lit, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(lit, 0, 255), np.float32)
 
 
 def load(side: int | None, names: list[str] | None) -> Iterator[Case]:
@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(summary(rows))
 
 
-def ours(preset: str) -> Callable[[Case, str], tuple[Any, Found]]:
+def ours(preset: common.Preset) -> Callable[[Case, str], tuple[Any, Found]]:
     def method(case: Case, device: str) -> tuple[Any, Found]:
         from napari_dip import denoise_guided
 

@@ -37,8 +37,16 @@ from napari_dip import metrics
 
 Found = dict[str, Any]
 
-RANDOM = ("house", "peppers256", "barbara", "boat", "lena512", "man", "fingerprint")
-RANDOM = ("cameraman256", *RANDOM)
+RANDOM = (
+    "cameraman256",
+    "house",
+    "peppers256",
+    "barbara",
+    "boat",
+    "lena512",
+    "man",
+    "fingerprint",
+)
 CHOSEN_ON = ("cameraman256",)
 """Images that settings for random pixels were chosen on; the others only report.  Those
 for text were chosen on boat and lena512 under kate's mask."""
@@ -218,7 +226,7 @@ def _write(folder: str, case: Case, method: str, raw: NDArray[Any]) -> None:
 Method = Callable[[Case, str], tuple[NDArray[Any], Found]]
 
 
-def ours(preset: str, scales: tuple[int, ...] = (1,)) -> Method:
+def ours(preset: common.Preset, scales: tuple[int, ...] = (1,)) -> Method:
     def method(case: Case, device: str) -> tuple[NDArray[Any], Found]:
         from napari_dip import inpaint
         from napari_dip.tasks.plane import prepare

@@ -84,7 +84,6 @@ def run(arguments: argparse.Namespace) -> None:
         shared: Found = {
             "prior": prior,
             "device": arguments.device,
-            "full_output": True,
             **squeezenet.PREPROCESS,
         }
         if arguments.iterations or not arguments.full:
@@ -93,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
             shared["tv"] = arguments.tv
         if what == "inversion":
             original = load(image, None if arguments.full else SIDE)
-            fit = invert_features(original, model, layer, **shared)
+            fit = invert_features(original, model, layer, full_output=True, **shared)
             row |= compare(fit.image, original, model, layer, names)
         else:
             side = (224, 224) if arguments.full else (SIDE, SIDE)
@@ -103,6 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
                 int(image),
                 objective=arguments.objective,
                 shape=side,
+                full_output=True,
                 **shared,
             )
             row["objective"] = arguments.objective
@@ -125,7 +125,7 @@ def load(name: str, side: int | None) -> NDArray[np.float32]:
         picture = image.convert("RGB")
     if side is not None:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def compare(

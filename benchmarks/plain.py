@@ -9,7 +9,7 @@ squared error, float32 and nothing done for speed.  It shares no code with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,8 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         deep = self.up(self.below(self.down(x)))
-        return self.merge(torch.cat([self.skip(x), deep], dim=1))
+        merged: Tensor = self.merge(torch.cat([self.skip(x), deep], dim=1))
+        return merged
 
 
 def network(channels: int = 3, width: int = 128, scales: int = 5) -> nn.Module:
@@ -62,7 +63,9 @@ def network(channels: int = 3, width: int = 128, scales: int = 5) -> nn.Module:
     return nn.Sequential(below, _conv(width, channels, 1), nn.Sigmoid())
 
 
-def loop(noisy: Tensor, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def loop(
+    noisy: Tensor, *, seed: int = 0
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yield (output, exponential average of the outputs) after every iteration.
 
     Parameters

@@ -15,8 +15,16 @@ import numpy as np
 from benchmarks import common
 
 SIDE = 256
-TASKS = ("denoise", "super_resolve", "inpaint", "remove_artifacts", "enhance")
-TASKS += ("denoise_guided", "deconvolve", "blend")
+TASKS = (
+    "denoise",
+    "super_resolve",
+    "inpaint",
+    "remove_artifacts",
+    "enhance",
+    "denoise_guided",
+    "deconvolve",
+    "blend",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -123,12 +123,13 @@ def _workers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "noisy.tif"
             files.write(source, (truth + noise).astype(np.float32))
-            alone, first = 0.0, None
+            alone, first = 0.0, truth
             for share in ("yes", "no"):
                 for workers in (None, 1, 2):
                     target = Path(folder) / f"{share}-{workers}.tif"
-                    command = [sys.executable, "-m", "napari_dip", "denoise", source]
-                    command += ["-o", target, "--quiet", "--share", share, *fitted]
+                    command = [sys.executable, "-m", "napari_dip", "denoise"]
+                    command += [str(source), "-o", str(target), "--quiet"]
+                    command += ["--share", share, *fitted]
                     if workers is not None:
                         command += ["--workers", str(workers)]
                     before = time.perf_counter()
@@ -161,7 +162,7 @@ def photographs() -> list[NDArray[np.float32]]:
     """Return gray crops of 512 x 512 of all photographs that are large enough."""
     crops = []
     for folder in ("set9", "bernoulli50"):
-        for path in sorted((cases.DATA / folder).glob("*.png")):
+        for path in sorted((common.DATA / folder).glob("*.png")):
             image = common.luma(cases.read(path)).astype(np.float32)
             if min(image.shape) >= CROP:
                 crops.append(cases.centre(image, CROP))
@@ -187,25 +188,25 @@ def truth_of(data: str) -> NDArray[np.float32]:
 
 # -- the methods --------------------------------------------------------------------
 
-Method = Callable[[NDArray[np.float32], str], NDArray[Any]]
+Method = Callable[[NDArray[np.float32], common.Precision], NDArray[Any]]
 
 
-def _fast(noisy: NDArray[np.float32], precision: str) -> NDArray[Any]:
+def _fast(noisy: NDArray[np.float32], precision: common.Precision) -> NDArray[Any]:
     return denoise(noisy, precision=precision)
 
 
-def _single(noisy: NDArray[np.float32], precision: str) -> NDArray[Any]:
+def _single(noisy: NDArray[np.float32], precision: common.Precision) -> NDArray[Any]:
     return denoise(noisy, precision=precision, share="no")
 
 
-def _bm3d(noisy: NDArray[np.float32], precision: str) -> NDArray[Any]:
+def _bm3d(noisy: NDArray[np.float32], precision: common.Precision) -> NDArray[Any]:
     from bm3d import bm3d
 
     planes = noisy.reshape(-1, *noisy.shape[-2:])
     return np.stack([bm3d(p, SIGMA) for p in planes]).reshape(noisy.shape)
 
 
-def _nlm(noisy: NDArray[np.float32], precision: str) -> NDArray[Any]:
+def _nlm(noisy: NDArray[np.float32], precision: common.Precision) -> NDArray[Any]:
     from napari_dip.baselines import nlm
 
     planes = noisy.reshape(-1, *noisy.shape[-2:])

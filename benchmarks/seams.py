@@ -84,7 +84,7 @@ def measure(name: str, truth: Array, tile: int, **more: Any) -> dict[str, Any]:
         images.append(function(*arrays, tile=chosen, **parameters, **more))
         seconds.append(time.perf_counter() - before)
     factor = parameters.get("factor", 1)
-    both = seams(*images, arrays[0].shape, tile, factor)
+    both = seams(images[0], images[1], arrays[0].shape, tile, factor)
     return {
         "task": name,
         "megapixels": images[0].size / 1e6,

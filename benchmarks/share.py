@@ -63,7 +63,7 @@ def whole(data: str) -> cases.Case:
     for case in cases.pairs("fmd", None):
         if case.name == data:
             return case
-    path = cases.DATA / "set9" / f"{data}.png"
+    path = common.DATA / "set9" / f"{data}.png"
     truth = common.luma(cases.read(path)).astype(np.float32)
     noisy, sigma = cases.damaged(truth, "gaussian-25", data)
     return cases.Case("set9", data, "gaussian-25", noisy, truth, 255, sigma)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -61,10 +62,11 @@ def _compare(
     if smaller is not None:
         # Where it would not fit, the system ends whatever it likes.
         grown = (size / smaller["size"]) ** 2
-        free = runtime.free_memory(torch.device(arguments.device)) / 2**20
+        free = runtime.free_memory(torch.device(arguments.device))
+        limit = math.inf if free is None else 0.85 * free / 2**20
         for kind, column in MEMORY.items():
             before = smaller[column]
-            if before is None or before * grown > 0.85 * free:
+            if before is None or before * grown > limit:
                 kinds.remove(kind)
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     # Large images take long and vary little.

@@ -59,7 +59,8 @@ class SqueezeNet(nn.Module):
                 x = F.max_pool2d(x, 3, 2)
             x = getattr(self, f"fire{n}")(x)
         x = F.relu(self.conv10(x))
-        return self.logits(x.mean((2, 3)))
+        logits: Tensor = self.logits(x.mean((2, 3)))
+        return logits
 
 
 def load(folder: Path) -> SqueezeNet:

@@ -256,7 +256,7 @@ def figure_only(case: Case, seed: int, device: str) -> tuple[NDArray[Any], Found
     raise FileNotFoundError
 
 
-def ours(preset: str) -> Method:
+def ours(preset: common.Preset) -> Method:
     def method(case: Case, seed: int, device: str) -> tuple[NDArray[Any], Found]:
         from napari_dip import super_resolve
 

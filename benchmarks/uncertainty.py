@@ -10,6 +10,7 @@ truth of the other images is likeliest.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
     job = TASK.make_job(recipe, case.noisy)
     (index,) = job.layout.indices()
     pixels = job.pixels(index, job.take(index))
+    assert pixels is not None
     truth = np.moveaxis(np.atleast_3d(case.truth), -1, 0)
     for block in job.blocks(0, index, pixels):
         done = run_to_end(fit_block(job, recipe, block, pixels=pixels))
@@ -152,12 +154,12 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
         plan = job.plan(plane, block, analysis, job.preset(analysis))
         if plan.deviation is None:
             continue  # its noise was taken for correlated
+        assert plan.finish is not None
         average = done.fits[0].average
         finished = plan.finish(average)
         error = done.image - truth[list(block.channels)]
 
-        def make(moved: float, unseen: float, plane=plane, noise=analysis.noise) -> Any:
-            return posterior_deviation(plane, noise, moved, unseen)
+        make = functools.partial(posterior_deviation, plane, analysis.noise)
 
         yield make, average, finished, error
 

@@ -210,7 +210,7 @@ def seeds() -> Iterator[tuple[Callable[[Path, bytes], None], bytes]]:
 
     made = provenance.origin(DenoiseRecipe()) | {"planes": [{}], "inputs": {}}
     gray = np.random.default_rng(0).integers(0, 99, (3, 24, 20), np.uint16)
-    scale = {"scale": (0.5,) * 3, "units": ("µm",) * 3}
+    scale: dict[str, Any] = {"scale": (0.5,) * 3, "units": ("µm",) * 3}
     like = Image(gray, Header("array", gray.shape, gray.dtype, "ZYX", **scale))
     colours = gray.transpose(1, 2, 0).astype(np.uint8)
     with tempfile.TemporaryDirectory() as name:
@@ -243,7 +243,12 @@ def seeds() -> Iterator[tuple[Callable[[Path, bytes], None], bytes]]:
             yield check_zarr, SEPARATOR.join((store / n).read_bytes() for n in names)
         yield check_provenance, provenance.dumps(made).encode()
         states: list[Any] = []
-        fit(callback=lambda iterate: states.append(iterate.checkpoint()) or True)
+
+        def keep(iterate: Any) -> bool:
+            states.append(iterate.checkpoint())
+            return True
+
+        fit(callback=keep)
         path = folder / "a.safetensors"
         checkpoint.write(path, "checkpoint", states[0], {})
         yield check_checkpoint, path.read_bytes()
@@ -301,7 +306,7 @@ def prepare() -> None:
     from napari_dip.io import limits
     from napari_dip.prior import snapshot
 
-    limits.free_memory = lambda: FREE
+    vars(limits)["free_memory"] = lambda: FREE
     snapshot.digest = lambda state: "any"
 
 
@@ -325,7 +330,8 @@ def main() -> None:
         rng = random.Random(seed)
         if rng.random() < 0.5:
             return with_odd_value(data, rng)[:max_size]
-        return atheris.Mutate(data, max_size)
+        mutated: bytes = atheris.Mutate(data, max_size)
+        return mutated
 
     options = [a for a in sys.argv[1:] if a.startswith("-")]
     given = [a for a in sys.argv[1:] if not a.startswith("-")]

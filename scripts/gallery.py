@@ -57,7 +57,8 @@ def pair(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     white = np.full((len(after), GAP, *after.shape[2:]), high)
     row = np.concatenate([before, white, after], axis=1)
     scaled = (row.astype(float) - low) / (high - low) * 255
-    return np.rint(np.nan_to_num(scaled).clip(0, 255)).astype(np.uint8)
+    rounded = np.rint(np.nan_to_num(scaled).clip(0, 255))
+    return np.asarray(rounded, np.uint8)
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ def notebook(markdown: str) -> str:
     for number, part in enumerate(CODE.split(text)):
         if not part.strip():
             continue
-        cell = {"id": f"cell-{number}", "metadata": {}, "source": part.strip()}
+        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}}
+        cell["source"] = part.strip()
         if number % 2:
             cell |= {"cell_type": "code", "execution_count": None, "outputs": []}
         else:

@@ -11,6 +11,7 @@ long the window did not answer.
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import napari
@@ -65,7 +66,11 @@ class Heartbeat:
         )
 
 
-def spin(seconds: float = 0.0, until=None, limit: float = 900.0) -> None:
+def spin(
+    seconds: float = 0.0,
+    until: Callable[[], bool] | None = None,
+    limit: float = 900.0,
+) -> None:
     """Run the event loop for some seconds, or until a condition holds."""
     end = time.monotonic() + (limit if until else seconds)
     while time.monotonic() < end and not (until and until()):
@@ -78,7 +83,7 @@ def spin(seconds: float = 0.0, until=None, limit: float = 900.0) -> None:
 
 def tissue(side: int) -> np.ndarray:
     """Return a part of a stained section, (Y, X, 3), as 8-bit integers."""
-    return data.immunohistochemistry()[150 : 150 + side, :side]
+    return np.asarray(data.immunohistochemistry()[150 : 150 + side, :side])
 
 
 def with_noise(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -87,12 +92,12 @@ def with_noise(image: np.ndarray, sigma: float) -> np.ndarray:
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def open_denoise(viewer, side):
+def open_denoise(viewer: napari.Viewer, side: int) -> None:
     """Show a noisy section."""
     viewer.add_image(with_noise(tissue(side), NOISE), name="tissue", rgb=True)
 
 
-def open_enhance(viewer, side):
+def open_enhance(viewer: napari.Viewer, side: int) -> None:
     """Show the moon, which has little contrast."""
     viewer.add_image(data.moon()[100 : 100 + side, 100 : 100 + side], name="moon")
 
@@ -133,7 +138,7 @@ OTHERS = {
 # -- the pictures -------------------------------------------------------------------
 
 
-def take(task: str, options) -> None:
+def take(task: str, options: argparse.Namespace) -> None:
     """Run one task in a new viewer and take its pictures."""
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1400, 900)
@@ -204,10 +209,12 @@ def take(task: str, options) -> None:
     close(viewer)
 
 
-def close(viewer) -> None:
+def close(viewer: napari.Viewer) -> None:
     """Close a viewer and wait for its threads."""
     viewer.close()
-    QThreadPool.globalInstance().waitForDone()
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    pool.waitForDone()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Walk through ten tasks of a microscopist in a real viewer, and take pictures.
+"""Walk through eleven tasks of a microscopist in a real viewer, and take pictures.
 
 On a machine without a display::
 
@@ -15,14 +15,17 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
+from qtpy.QtWidgets import QWidget
 from screenshots import close, spin
 from skimage import data
 from superqt import QCollapsible
 
 from napari_dip.widgets.psf import PsfWidget
+from napari_dip.widgets.task import TaskWidget
 
 
 class Walk:
@@ -36,7 +39,9 @@ class Walk:
         Folder of the pictures.
     """
 
-    def __init__(self, name: str, output: Path, size=(1400, 950)) -> None:
+    def __init__(
+        self, name: str, output: Path, size: tuple[int, int] = (1400, 950)
+    ) -> None:
         self.name, self.output = name, output
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*size)
@@ -45,7 +50,7 @@ class Walk:
         """Open one of the samples."""
         self.viewer.open_sample("napari-dip", key)
 
-    def panel(self, title: str):
+    def panel(self, title: str) -> Any:
         """Open a panel with its defaults instead of the parameters of the last run."""
         _, widget = self.viewer.window.add_plugin_dock_widget("napari-dip", title)
         if hasattr(widget, "defaults_button"):
@@ -60,21 +65,21 @@ class Walk:
         path = self.output / f"{self.name}-{name}.png"
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
-    def tell(self, widget) -> None:
+    def tell(self, widget: TaskWidget | PsfWidget) -> None:
         """Print what a panel says."""
-        panel = getattr(widget, "panel", widget)
+        panel: Any = getattr(widget, "panel", widget)
         said = [panel.progress.text()]
         if hasattr(panel, "estimate"):
             said.insert(0, panel.estimate.text())
         print(f"{self.name}: {' | '.join(said)}", flush=True)
 
-    def foresee(self, widget) -> None:
+    def foresee(self, widget: TaskWidget) -> None:
         """Wait until the time of every quality is told."""
         foresight = widget.foresight
         spin(0.5, until=lambda: not (foresight.asked or foresight.waits), limit=120)
         self.tell(widget)
 
-    def run(self, widget, part: float = 1.0) -> None:
+    def run(self, widget: TaskWidget, part: float = 1.0) -> None:
         """Run until the end, or until a part of the iterations is done."""
         controller, start = widget.controller, time.perf_counter()
         widget.panel.run_button.click()
@@ -86,13 +91,13 @@ class Walk:
         self.wait(widget)
         print(f"{self.name}: {time.perf_counter() - start:.1f} s")
 
-    def wait(self, widget) -> None:
+    def wait(self, widget: TaskWidget) -> None:
         """Wait for the end of the fit."""
         spin(until=lambda: widget.controller.state == "idle")
         self.tell(widget)
 
 
-def expand(widget, title: str) -> None:
+def expand(widget: QWidget, title: str) -> None:
     """Unfold a section of a panel."""
     for section in widget.findChildren(QCollapsible):
         if section.text() == title:
@@ -180,11 +185,16 @@ def microscope_psf(walk: Walk) -> None:
     walk.picture("done")
 
 
+def spoilt_plate(walk: Walk, rows: slice, columns: slice) -> None:
+    """Open a photograph, a part of which is white, with pixels of 0.1 µm."""
+    photo = data.camera()[100:260, 100:260].copy()
+    photo[rows, columns] = 255
+    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+
+
 def painted_mask(walk: Walk) -> None:
     """Fill what is painted over in a new mask."""
-    photo = data.camera()[100:260, 100:260].copy()
-    photo[60:66, 20:120] = 255
-    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+    spoilt_plate(walk, slice(60, 66), slice(20, 120))
     inpaint = walk.panel("Inpaint")
     spin(2)
     walk.picture("opened")
@@ -203,11 +213,11 @@ def painted_mask(walk: Walk) -> None:
 
 def drawn_shapes(walk: Walk) -> None:
     """Fill the inside of shapes that are drawn in world coordinates."""
-    photo = data.camera()[100:260, 100:260].copy()
-    photo[60:75, 80:100] = 255
-    walk.viewer.add_image(photo, name="plate", scale=(0.1, 0.1), units=("um", "um"))
+    spoilt_plate(walk, slice(60, 75), slice(80, 100))
     corners = np.array([[5.8, 7.8], [5.8, 10.2], [7.7, 10.2], [7.7, 7.8]])
-    walk.viewer.add_shapes([corners], name="dirt", units=("um", "um"))
+    walk.viewer.add_shapes(
+        [corners], name="dirt", units=("um", "um"), edge_width=0.1, face_color="orange"
+    )
     inpaint = walk.panel("Inpaint")
     walk.foresee(inpaint)
     walk.picture("foreseen")

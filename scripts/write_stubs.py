@@ -9,8 +9,10 @@ import inspect
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from napari_dip.tasks.run import TASKS
 
@@ -50,10 +52,10 @@ def stub() -> str:
     return "\n".join([HEAD, f"TaskName = Literal[{names}]", *map(overloads, functions)])
 
 
-def overloads(function) -> str:
+def overloads(function: Callable[..., Any]) -> str:
     """Return the definitions of a function, the first with its documentation."""
     signature = inspect.signature(function)
-    text = textwrap.indent(function.__doc__.strip(), "    ").strip()
+    text = textwrap.indent((function.__doc__ or "").strip(), "    ").strip()
     body = f'r"""{text}\n    """'
     definitions = []
     for full_output, returned in OVERLOADS:
@@ -66,7 +68,7 @@ def overloads(function) -> str:
     return "\n".join(definitions)
 
 
-def arguments_of(signature: inspect.Signature, full_output: str):
+def arguments_of(signature: inspect.Signature, full_output: str) -> Iterator[str]:
     """Yield the arguments of a function as they are written."""
     star = False
     for p in signature.parameters.values():

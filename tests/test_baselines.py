@@ -209,8 +209,8 @@ def test_bad_arguments_are_refused(truth):
             lambda: baselines.richardson_lucy(truth[:20, :20], np.ones((21, 3))),
             "psf must not be larger",
         ),
-        (lambda: baselines.run("paint", "nlm", {}, truth), "task must be one of denoi"),
-        (lambda: baselines.run("denoise", "median", {}, truth), "name must be one of"),
+        (lambda: baselines.run("paint", "nlm", {}, truth), "task must be denoise"),
+        (lambda: baselines.run("denoise", "median", {}, truth), "name must be nlm, tv"),
         (lambda: baselines.run("denoise", "nlm", None, truth), "values must be a dict"),
     ):
         with pytest.raises(InputError, match=message):

@@ -48,6 +48,20 @@ def test_tables_are_what_the_results_say(bench):
     bench("tables", "--check")
 
 
+def test_jpegs_are_compressed_again_as_they_were(root, monkeypatch):
+    monkeypatch.syspath_prepend(root)
+    from benchmarks import artifacts
+
+    image = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    decoded, tables = artifacts.decode(
+        artifacts.compress(image, quality=50, subsampling="4:2:2")
+    )
+    case = artifacts.Case("", "", 50, decoded, tables, image)
+    found, _ = artifacts.shifts(case, "cpu")
+    # The grid of the file itself is among the shifts, and gives the file again.
+    assert np.abs(found - decoded).mean() < np.abs(found - image).mean()
+
+
 # -- the scale ----------------------------------------------------------------------
 
 

@@ -311,6 +311,16 @@ def test_several_files_into_a_new_folder(call, noisy, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["noisy.tif", "other.tif"]
 
 
+@pytest.mark.parametrize("name", ["one.png", "one.ome.tif"])
+def test_several_files_into_one(call, noisy, tmp_path, name):
+    output = tmp_path / name
+    refused(call("denoise", noisy, noisy, "-o", output), 2, "must be a folder")
+    assert not output.exists()
+    output.mkdir()
+    assert call("denoise", noisy, "-o", output, *SHORT)[0] == 0
+    assert (output / noisy.name).is_file()
+
+
 def test_every_parameter_is_an_option(call):
     code, out, _ = call("denoise", "--help")
     assert code == 0

@@ -292,17 +292,25 @@ def test_sigterm_keeps_a_data_set(call, noisy, tmp_path, monkeypatch, write, at)
 
 
 @pytest.mark.usefixtures("small_set")
-def test_what_waits_is_written_when_it_is_much(
-    call, noisy, tmp_path, break_at, monkeypatch, write
+@pytest.mark.parametrize("at", [24, 25])
+def test_parts_are_written_soon_after_they_are_done(
+    call, noisy, tmp_path, break_at, monkeypatch, write, at
 ):
     write(noisy, shape=(4, 40, 48))
-    monkeypatch.setattr(batch_checkpoint, "MOST_WAITING", 4 * 40 * 48 + 1)
+    monkeypatch.setattr(batch_checkpoint, "PAUSE", 0.0)
     kept = tmp_path / "kept.safetensors"
     command = ("denoise", noisy, "-o", tmp_path / "out.tif", *FEW[:-2])
-    with break_at(24):
-        assert call(*command, "--checkpoint", kept)[0] == 1
+    command += ("--checkpoint", kept)
+    if at == 24:  # the last iterate
+        with break_at(at):
+            assert call(*command)[0] == 1
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "write", MemoryError)
+            assert call(*command)[0] == 1
     state, _ = checkpoint.read(kept, "checkpoint")
-    assert [len(part["names"]) for part in state["parts"]] == [2]
+    names = [name for part in state["parts"] for name in part["names"]]
+    assert names == [f"plane {n}, block 0" for n in range(at - 21)]
 
 
 @pytest.mark.usefixtures("small_set")

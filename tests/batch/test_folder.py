@@ -195,7 +195,7 @@ def test_a_broken_file_is_an_image_that_cannot_be_done(tmp_path, write):
     assert "b.tif cannot be read" in found["b.tif"].error
 
 
-def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
+def test_an_ome_tiff_in_several_files_is_one_image(tmp_path, monkeypatch):
     def planes(part):
         return (
             f'<TiffData FirstC="{part}" IFD="0"><UUID FileName="c{part}.ome.tif">'
@@ -215,7 +215,15 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path):
         tifffile.imwrite(tmp_path / f"c{part}.ome.tif", data, **options)
     tifffile.imwrite(tmp_path / "d.tif", data)
     out = tmp_path / "out"
+    looked_at = []
+
+    def images_in(path, find_images=files.images_in):
+        looked_at.append(path.name)
+        return find_images(path)
+
+    monkeypatch.setattr(files, "images_in", images_in)
     items = find("image", [tmp_path], {}, out)
+    assert looked_at == ["c0.ome.tif", "d.tif"]
     assert [item.name for item in items] == ["c0.ome.tif", "d.tif"]
     assert files.read(items[0].sources["image"]).data.shape == (2, 32, 32)
     twice = [tmp_path / "d.tif", tmp_path / "c1.ome.tif", tmp_path / "c0.ome.tif"]

@@ -27,7 +27,7 @@ from napari_dip.prior.local import Local
 from napari_dip.tasks import presets, windows
 
 KILLS = 25
-"""Kills of every scenario; there are five."""
+"""Kills of every scenario; there are seven."""
 
 FITTED = ("--iterations", "25", "--precision", "float32", "--quiet")
 
@@ -94,14 +94,14 @@ class Regions:
     """A stack that is read and written region by region, over an earlier result."""
 
     ending = ".tif"
+    options = ("--share", "yes", "--tile", "192", *FITTED)
 
     def __init__(self, folder):
         self.folder, self.output = folder, folder / "out"
         source = folder / f"in{self.ending}"
         files.write(source, noisy(0, 3, 64, 420), overwrite=True)
         target = self.output / f"out{self.ending}"
-        options = ("--share", "yes", "--tile", "192", "--overwrite")
-        self.command = ("denoise", source, "-o", target, *options, *FITTED)
+        self.command = ("denoise", source, "-o", target, "--overwrite", *self.options)
         self.results = (target.name,)
 
     def check(self):
@@ -140,8 +140,22 @@ class DataSet(Regions):
                 assert checkpoint.read(path, "parts")[1]["parts"] == part["names"]
 
 
+class OneWorker(DataSet):
+    """The same with a worker, which restores the tiles."""
+
+    options = (*DataSet.options, "--workers", "1")
+
+
+class TwoWorkers(OneWorker):
+    """Planes in tiles that two workers fit."""
+
+    options = ("--share", "no", "--tile", "192", "--workers", "2")
+    options += ("--iterations", "3", *FITTED[2:])
+
+
 SCENARIOS = {
-    one.__name__: one for one in (Single, Batch, Regions, ZarrRegions, DataSet)
+    one.__name__: one
+    for one in (Single, Batch, Regions, ZarrRegions, DataSet, OneWorker, TwoWorkers)
 }
 
 
@@ -242,6 +256,8 @@ def program(name, folder, kills):
 def test_what_is_killed_leaves_nothing_broken(tmp_path, name, record_property):
     if name == "ZarrRegions":
         pytest.importorskip("zarr")
+    if "Worker" in name:
+        pytest.importorskip("distributed")
     done = subprocess.run(
         [sys.executable, __file__, name, tmp_path, str(KILLS)],
         check=False,

@@ -70,6 +70,7 @@ def test_digest_of_a_folder_is_that_of_its_names_and_files(tmp_path):
         '{"schema": 1, "results": []}',
         '{"schema": 1, "results": {"a": 1}}',
         '{"schema": 1, "results": {"a": {"state": "odd"}}}',
+        '{"schema": 1, "results": {"a": {"state": "done", "weights": [1]}}}',
         '{"schema": 2, "results": {}}',
         '{"schema": 1, "results": {"a": {"state": "done"',
         "[" * 100_000,

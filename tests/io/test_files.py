@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 from PIL import ImageOps
+from PIL.PngImagePlugin import putchunk
 from scipy.fft import dctn
 
 from napari_dip.errors import FileError, InputError
@@ -677,6 +678,19 @@ def test_pages_lost_from_a_plain_tiff(tmp_path, rng):
         files.read(path)
 
 
+def test_strips_lost_from_a_tiff(tmp_path, rng):
+    path = tmp_path / "image.tif"
+    pixels = numbers(rng, (64, 64), "u2")
+    tifffile.imwrite(path, pixels, compression="zlib", rowsperstrip=16)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        for name in ("StripOffsets", "StripByteCounts"):
+            tag = tif.pages.first.tags[name]
+            tag.overwrite(tag.value[:3])
+    for read in (files.read, files.open_image):
+        with pytest.raises(FileError, match="3 of 4 strips"):
+            read(path)
+
+
 def test_damaged_compressed_tiff(tmp_path, rng):
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, numbers(rng, (64, 64), "u2"), compression="zlib")
@@ -896,15 +910,80 @@ BESIDE_PIXELS = [
 ]
 
 
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+@pytest.mark.parametrize("shape", [(5, 11, 13), (2, 5, 11, 13)])
+def test_axes_without_a_name_keep_their_order(tmp_path, rng, shape, ending):
+    pixels = numbers(rng, shape, "u2")
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    image = files.read(tmp_path / "a.tif")
+    files.write(tmp_path / f"b{ending}", image.data, image)
+    back = files.read(tmp_path / f"b{ending}")
+    np.testing.assert_array_equal(back.data, pixels)
+    assert back.header.axes == "TZYX"[-len(shape) :]
+
+
+def check_silence(paths):
+    """Check that nothing is written."""
+    read = "import sys; from napari_dip.io.files import read; "
+    read += "[read(path) for path in sys.argv[1:]]"
+    command = [sys.executable, "-c", read, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
 def test_chunks_beside_the_pixels_of_a_png_write_nothing(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(len(BESIDE_PIXELS))]
     for path, chunk in zip(paths, BESIDE_PIXELS, strict=True):
         png_with(path, chunk)
         image = files.read(path)
         np.testing.assert_array_equal(image.data, np.zeros((8, 9, 3)))
-    # libpng writes when its process ends.
-    read = "import sys; from napari_dip.io.files import read; "
-    read += "[read(path) for path in sys.argv[1:]]"
-    command = [sys.executable, "-c", read, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout + done.stderr == ""
+    check_silence(paths)
+
+
+def png_of(path, lines, layout, *chunks):
+    """Write a PNG of chunks, after its header, and of what is compressed."""
+    chunks = [(b"IHDR", struct.pack(">IIBBxxB", *layout)), *chunks]
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, body in (*chunks, (b"IDAT", lines), (b"IEND", b"")):
+            putchunk(file, name, body)
+    return path
+
+
+PASSES = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2)]
+PASSES += [(0, 1, 2, 2), (1, 0, 2, 1)]
+
+
+@pytest.mark.parametrize("shape", [(11, 13), (11, 13, 3), (1, 1), (3, 2, 4)])
+@pytest.mark.parametrize("dtype", [">u1", ">u2"])
+def test_interlaced_png(tmp_path, rng, dtype, shape):
+    pixels = numbers(rng, shape, dtype[1:]).astype(dtype)
+    parts = (pixels[y::dy, x::dx] for y, x, dy, dx in PASSES)
+    lines = b"".join(
+        b"\0" + row.tobytes() for part in parts if part.size for row in part
+    )
+    colour_type = {(): 0, (3,): 2, (4,): 6}[shape[2:]]
+    layout = (shape[1], shape[0], 8 * pixels.itemsize, colour_type, 1)
+    path = png_of(tmp_path / "a.png", zlib.compress(lines), layout)
+    colours = pixels[..., :3] if pixels.ndim == 3 else pixels
+    np.testing.assert_array_equal(files.read(path).data, colours)
+    check_silence([path])
+
+
+def test_bytes_that_follow_the_pixels_or_the_transparency_of_a_png(tmp_path, rng):
+    gray = numbers(rng, (11, 13), "u1")
+    lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in gray))
+    longer = zlib.compress(b"".join(b"\0" + row.tobytes() for row in gray) + bytes(99))
+    table = numbers(rng, (256, 3), "u1")
+    layout, colours = (13, 11, 8, 0, 0), (13, 11, 8, 3, 0)
+    palette = (b"PLTE", table.tobytes())
+    paths = [
+        png_of(tmp_path / "a.png", lines + b"more", layout),
+        png_of(tmp_path / "b.png", longer, layout),
+        png_of(tmp_path / "c.png", lines, layout, (b"tRNS", b"\1\0more")),
+        png_of(tmp_path / "d.png", lines, colours, palette, (b"tRNS", bytes(300))),
+    ]
+    for path in paths[:3]:
+        np.testing.assert_array_equal(files.read(path).data, gray)
+    np.testing.assert_array_equal(files.read(paths[3]).data, table[gray])
+    check_silence(paths)

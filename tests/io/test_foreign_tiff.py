@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,6 +88,14 @@ def test_colours_are_those_that_pillow_shows(tmp_path, mode, compression):
     assert np.abs(pixels - expected).max() <= 1
 
 
+def test_colours_that_pixels_share_without_jpeg(tmp_path):
+    Pillow.fromarray(COLOURS).convert("YCbCr").save(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages.first.tags["YCbCrSubSampling"].overwrite((2, 1))
+    with pytest.raises(FileError, match=r"every \(2, 1\) pixels.*convert it to RGB"):
+        files.read(tmp_path / "a.tif")
+
+
 def test_lab_becomes_rgb(tmp_path):
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     to_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
@@ -107,6 +116,17 @@ def test_tables_of_a_palette(tmp_path, bits):
     )
     expected = stored["all"].T if bits == "all" else table.T
     np.testing.assert_array_equal(check_header(tmp_path / "a.tif").data, expected[GRAY])
+
+
+def test_palette_of_two_colours(tmp_path):
+    table = np.array([[255, 0, 30], [200, 100, 5]], "u1")
+    indices = GRAY.mean() < GRAY
+    tags = [(320, 3, 6, (table.T.astype(int) * 257).ravel().tolist(), True)]
+    tifffile.imwrite(tmp_path / "a.tif", indices, extratags=tags, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages.first.tags["PhotometricInterpretation"].overwrite(3)
+    back = check_header(tmp_path / "a.tif").data
+    np.testing.assert_array_equal(back, table[indices.astype(int)])
 
 
 def test_each_page_has_its_palette(tmp_path):
@@ -491,6 +511,19 @@ def test_one_plane_of_many(tmp_path):
     assert "10 planes" in image.header.notes[0]
 
 
+def test_one_plane_of_many_before_its_tags(tmp_path):
+    path = tmp_path / "a.tif"
+    old_description(path, STACK[:1], "images=10\nframes=10")
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    struct.pack_into("<I", content, 4, len(content))
+    path.write_bytes(content + content[start : start + 6 + 12 * count])
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert "10 planes" in image.header.notes[0]
+
+
 def test_imagej_stack_that_ends_early_is_truncated(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX"})
     content = (tmp_path / "a.tif").read_bytes()
@@ -628,6 +661,13 @@ def test_ome_tiff_with_all_its_files(tmp_path):
     assert image.header.notes == ()
 
 
+def test_ome_tiff_that_was_renamed(tmp_path):
+    ome_file(tmp_path / "b.ome.tif", planes_in("a.ome.tif"))
+    image = check_header(tmp_path / "b.ome.tif")
+    np.testing.assert_array_equal(image.data, STACK[0])
+    assert image.header.notes == ()
+
+
 def binary_only(path):
     uuid = "urn:uuid:00000009-0000-0000-0000-000000000000"
     name = "set.companion.ome"
@@ -638,7 +678,8 @@ def test_ome_tiff_without_its_companion(tmp_path):
     binary_only(tmp_path / "a.ome.tif")
     image = check_header(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(image.data, STACK[0])
-    assert "set.companion.ome" in image.header.notes[0]
+    (note,) = image.header.notes
+    assert "set.companion.ome" in note
 
 
 def test_ome_tiff_with_its_companion(tmp_path):

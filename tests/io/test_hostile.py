@@ -16,9 +16,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_dip.errors import FileError
-from napari_dip.io import coded_size, files, limits, zarr_chunks
+from napari_dip.io import coded_size, files, limits
 from napari_dip.io import zarr as stores
-from napari_dip.io.expansion import BOUNDED, decompressed, expands_beyond
+from napari_dip.io.expansion import BOUNDED, SIZED
 
 library = pytest.importorskip("zarr")
 numcodecs = pytest.importorskip("numcodecs")
@@ -41,8 +41,8 @@ BOMB = np.random.default_rng(0).bytes(2**17) + bytes(2**22)
 def is_more(content, name, limit, options=None):
     """Return whether bytes stand for more than a limit; check that no more is read."""
     if name not in BOUNDED:
-        return expands_beyond(content, name, limit)
-    decoded = decompressed(content, name, limit, options or {})
+        return SIZED[name](content, limit)
+    decoded = BOUNDED[name](content, limit + 1, options or {})
     assert len(decoded) <= limit + 1
     return len(decoded) > limit
 
@@ -83,7 +83,7 @@ def test_broken_bytes_are_those_of_numcodecs(name, size):
         except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError):
             wanted = None
         try:
-            decoded = decompressed(one, name, 2 * size, {})
+            decoded = BOUNDED[name](one, 2 * size + 1, {})
         except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError):
             decoded = None
         assert decoded == wanted
@@ -372,11 +372,11 @@ def test_chunks_are_decompressed_once(tmp_path, monkeypatch, codec, zarr_format)
     array(tmp_path / "a.zarr", codec, zarr_format=zarr_format)
     calls = []
 
-    def counted(*arguments):
+    def counted(*arguments, decode=BOUNDED[codec]):
         calls.append(arguments)
-        return decompressed(*arguments)
+        return decode(*arguments)
 
-    monkeypatch.setattr(zarr_chunks, "decompressed", counted)
+    monkeypatch.setitem(BOUNDED, codec, counted)
     for kind in (numcodecs.Zlib, numcodecs.BZ2, numcodecs.GZip):
         monkeypatch.setattr(kind, "decode", lambda *_: 1 / 0)
     assert stores.read(tmp_path / "a.zarr").data.all()

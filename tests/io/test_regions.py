@@ -386,7 +386,7 @@ def written(path, data, like=None, **options):
     [
         ("QQQYX", (1, 1, 1), ""),
         ("QQQYX", (1, 1, 5), "Z"),
-        ("QWVYX", (2, 1, 5), "ZT"),
+        ("QWVYX", (2, 1, 5), "TZ"),
         ("ATCZYX", (1, 2, 1, 3), "TZ"),
     ],
 )

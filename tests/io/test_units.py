@@ -18,6 +18,7 @@ STACK = np.random.default_rng(0).integers(0, 4000, (3, 32, 40)).astype("u2")
         ("um", "µm"),
         ("μm", "µm"),
         ("\\u00B5m", "µm"),
+        ("\\u00C5", "Å"),
         ("micrometer", "µm"),
         ("nanometers", "nm"),
         ("angstrom", "Å"),

@@ -923,7 +923,7 @@ def test_only_who_asks_keeps_a_fit(problem):
     [
         (Iterations(4), True, "error"),
         (HeldOut(4), False, "held-out error"),
-        (MovingVariance(4), False, "variance of the outputs"),
+        (MovingVariance(4), False, "spread of the outputs"),
     ],
 )
 def test_iterates_say_what_their_score_is_and_how_long_it_takes(

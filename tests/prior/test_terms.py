@@ -1,5 +1,7 @@
 """Data terms against their formulas, and masks."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from napari_dip.prior.terms import (
     Absolute,
     Huber,
     MultiScale,
+    Pointwise,
     Poisson,
     PoissonGaussian,
     Squared,
@@ -120,6 +123,20 @@ def test_poisson_gaussian_does_not_differentiate_its_weight():
     (slope,) = torch.autograd.grad(term(x, y).sum(), x)
     weight = 0.35 / (0.5 * x.detach() + 0.1)
     torch.testing.assert_close(slope, weight * 2 * (x.detach() - y))
+
+
+@pytest.mark.parametrize("difference", [0.03, 0.5])
+@pytest.mark.parametrize(
+    "term", [Squared(), Absolute(), Huber(0.1), MultiScale()], ids=named
+)
+def test_an_error_says_how_large_the_difference_is(term, difference):
+    error = term(torch.tensor(1 + difference), torch.tensor(1.0))
+    assert term.difference(float(error)) == pytest.approx(difference, rel=1e-5)
+
+
+@pytest.mark.parametrize("term", [Poisson(gain=0.02), Pointwise(torch.sub)], ids=named)
+def test_an_error_that_says_no_difference_is_not_shown_as_one(term):
+    assert math.isnan(term.difference(0.1))
 
 
 @pytest.mark.parametrize("term", TERMS, ids=named)

@@ -100,7 +100,7 @@ def test_a_lopsided_psf_and_a_given_shape(lopsided_psf):
 
 def test_a_volume():
     psf = microscope_psf((31, 31, 31), z_step=0.3, **OPTICS).astype(float)
-    shape = (41, 129, 129)
+    shape = (41, 93, 129)
     places = lattice(shape[1:], 36)
     depth = 20 + np.random.default_rng(2).uniform(-1, 1, len(places))
     places = np.column_stack([depth, places])

@@ -1,5 +1,7 @@
 """The progress bar."""
 
+import math
+
 import pytest
 
 from napari_dip.prior.problem import Iterate
@@ -13,7 +15,8 @@ def iterate():
             step=step,
             maximum=100,
             loss=0.5,
-            score=0.01234,
+            score=math.nan,
+            error=0.01234,
             best_step=7,
             seconds=2.0,
             measure=lambda: None,
@@ -41,6 +44,8 @@ def test_bar_counts_over_all_fits(iterate, monkeypatch):
         assert task.fields["step"] == "11/100"
         assert task.fields["score"] == "held-out error 0.0123 (best at 7)"
         assert task.fields["limit"] == "about"
+        bar(iterate(11, 0, 1, at_most=True))
+        assert task.fields["score"] == "error below 0.0123 (best at 7)"
 
 
 def test_bar_ends_with_an_error(iterate, capsys):

@@ -56,6 +56,13 @@ def restored(stack):
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
+def test_the_error_of_a_shared_fit_is_in_the_units_of_the_stack(stack):
+    dim, bright = [], []
+    denoise(stack, callback=lambda it: dim.append(it.error), **QUICK)
+    denoise(1000 * stack, callback=lambda it: bright.append(it.error), **QUICK)
+    np.testing.assert_allclose(bright, np.multiply(dim, 1000), rtol=0.01)
+
+
 def test_one_fit_restores_all_planes(clean, stack, restored):
     fit = restored
     assert fit.iterations == 30
@@ -85,6 +92,28 @@ def test_networks_that_do_not_suit_a_plane_are_told(stack, restored):
     assert fit.iterations == 12
     fit = denoise(stack[0], weights=restored.weights, **more)
     assert not fit.warnings
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"networks": [{"neighbours": 0}]}, "weights: networks: .* analysis"),
+        ({"networks": 3}, "weights: networks must be of type list"),
+        ({"networks": {"restarts": "2"}}, "networks: restarts must be of type int"),
+        ({"tensor": float("nan")}, r"weights: \S+ must be finite; got NaN"),
+    ],
+)
+def test_networks_that_were_changed_are_refused(stack, restored, change, says):
+    weights = dict(restored.weights)
+    if "tensor" in change:
+        name = next(n for n in weights if n != "networks")
+        weights[name] = weights[name] * change["tensor"]
+    elif isinstance(change["networks"], dict):
+        weights["networks"] = [one | change["networks"] for one in weights["networks"]]
+    else:
+        weights |= change
+    with pytest.raises(InputError, match=says):
+        denoise(stack, weights=weights, **FIXED)
 
 
 @pytest.mark.usefixtures("small_fits")

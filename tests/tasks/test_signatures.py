@@ -99,7 +99,12 @@ def test_every_task_is_in_the_stub(script):
 
 def test_mypy_refuses_wrong_calls_and_no_others(tmp_path, root):
     user, config = tmp_path / "user.py", tmp_path / "mypy.ini"
-    user.write_text(USER)
+    # What the site documents can be imported from where it says.
+    pages = "".join(page.read_text() for page in (root / "docs" / "api").glob("*.md"))
+    documented = re.findall(r"^::: ([\w.]+)\.(\w+)$", pages, re.M)
+    imports = [f"from {module} import {name}\n" for module, name in documented]
+    assert "from napari_dip.baselines import nlm\n" in imports
+    user.write_text(USER + "".join(imports))
     config.write_text(CONFIG.format(source=root / "src"))
     cache = tmp_path / "cache"
     options = ["--config-file", str(config), "--cache-dir", str(cache), "--no-pretty"]

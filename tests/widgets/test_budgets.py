@@ -17,7 +17,7 @@ def ask(until):
 
     def estimate(widget):
         text = widget.panel.estimate.text
-        widget.panel.show_estimate("")
+        widget.panel.estimate.say("")
         widget.foresight.debouncer.setTimeout(10)
         widget.foresight.ask()
         until(lambda: text() != "" and not widget.foresight.waits)

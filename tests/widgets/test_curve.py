@@ -80,6 +80,21 @@ def test_a_score_far_from_the_loss_is_drawn_as_high(curve):
     assert heights[3] < 47
 
 
+@pytest.mark.parametrize(
+    ("errors", "numbers"),
+    [
+        ((5.0, 1.25, 2.0), ["1.25", "5"]),
+        ((3.0, 3.0, 3.0), ["3"]),
+        ((math.nan, math.nan, math.nan), []),
+    ],
+)
+def test_the_scale_of_the_error_has_numbers(curve, errors, numbers):
+    curve.add([(0, i, 1.0 / i, error) for i, error in enumerate(errors, 1)], 0)
+    assert list(curve._numbers()) == numbers
+    assert (SCORE.name() in colours(curve)) is bool(numbers)
+    assert CHOSEN.name() not in colours(curve)  # nor is it in the legend
+
+
 def test_constant_losses_and_a_single_check_can_be_drawn(curve):
     curve.add([(0, 1, 0.5, 0.5)], 1)
     blank = colours(curve)

@@ -3,7 +3,7 @@
 import pytest
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
-from napari_dip.widgets.parts import VerticalArea, folded, wrapped
+from napari_dip.widgets.parts import Text, VerticalArea, folded
 
 TEXT = "What is filled in is invented, so never measure inside of the mask. " * 8
 
@@ -18,7 +18,7 @@ def spare(label):
 @pytest.mark.parametrize("width", [180, 250, 330, 700])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_text_of_a_section_is_shown_in_full(qtbot, width, when):
-    label = wrapped(TEXT)
+    label = Text(TEXT)
     section = folded("About", label)
     inside = QWidget()
     layout = QVBoxLayout(inside)

@@ -63,6 +63,21 @@ def test_a_fit_says_itself_what_its_score_is_and_how_long_it_takes(
     assert widget.panel.curve.score_name == name.lower()
 
 
+@pytest.mark.usefixtures("own_presets", "every_image")
+def test_what_was_said_of_the_plane_before_is_not_said_of_the_next(open_widget, until):
+    large = np.random.default_rng(0).normal(100, 10, (2, 64, 64)).astype(np.float32)
+    large[:, 20:40, 20:40] += 100
+    _, widget = open_widget(large, iterations=4)
+    panel, said = widget.panel, []
+    widget.controller.reported.connect(
+        lambda report: said.append((report.reading, panel.quality.isHidden()))
+    )
+    panel.run_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert {hidden for reading, hidden in said if not reading} == {True}
+    assert {hidden for reading, hidden in said if reading} == {False}
+
+
 def test_blending_takes_a_fixed_number_of_iterations(
     open_widget, first_report, noisy, slow
 ):

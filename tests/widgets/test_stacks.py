@@ -7,6 +7,7 @@ import pytest
 
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import HeldOut
+from napari_dip.prior.terms import Squared
 from napari_dip.tasks.block import NOT_FINISHED
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.widgets import worker
@@ -305,16 +306,17 @@ def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noi
     (last,) = [report for report in reports if report.finishing]
     assert last.score_name == "estimated error"
     # The noise is 10,000, and the image is better than that but not perfect.
-    assert 500 < last.score < 10_000
+    assert 500 < last.checks[-1][3] < 10_000
+    assert last.reading.startswith("estimated error ")
     assert all(check[3] > 0 for report in reports for check in report.checks[1:])
 
 
 def test_an_error_below_nothing_is_as_small_as_can_be_told():
-    rule = HeldOut(100, variance=(0.01,))
-    assert rule.error(-0.000852) == rule.error(0.0) > 0
-    assert rule.error(0.0004) == pytest.approx(0.02)
-    assert rule.error(0.0) < 0.2 * math.sqrt(0.01)
-    assert HeldOut(100).error(0.04) == pytest.approx(0.2)
+    rule, term = HeldOut(100, variance=(0.01,)), Squared()
+    assert rule.error(-0.000852, term) == rule.error(0.0, term) > 0
+    assert rule.error(0.0004, term) == pytest.approx(0.02)
+    assert rule.error(0.0, term) < 0.2 * math.sqrt(0.01)
+    assert HeldOut(100).error(0.04, term) == pytest.approx(0.2)
 
 
 def test_planes_to_come_are_black_without_being_filled(open_widget, until, noisy, slow):

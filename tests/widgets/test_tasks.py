@@ -9,7 +9,13 @@ from napari.layers._source import layer_source
 from npe2 import PluginManifest
 from PIL import Image as Pillow
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_dip.io import files
@@ -20,7 +26,10 @@ from napari_dip.widgets.denoise import DenoiseWidget
 from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
 from napari_dip.widgets.enhance import EnhanceWidget
 from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.parts import VerticalArea
 from napari_dip.widgets.remove_artifacts import RemoveArtifactsWidget
+from napari_dip.widgets.run_panel import RunPanel
+from napari_dip.widgets.scrubber import Scrubber
 from napari_dip.widgets.super_resolve import SuperResolveWidget
 from napari_dip.widgets.task import SHOWN, TaskWidget
 
@@ -109,6 +118,21 @@ def test_every_control_has_a_tip(open_widget, noisy, kind):
         if not told(part, widget)
     ]
     assert bare == []
+
+
+def test_they_fit_into_a_dock_of_300_pixels(make_napari_viewer, root):
+    """The style sheet of napari is in place here, and what a fit shows is shown."""
+    viewer = make_napari_viewer()
+    manifest = PluginManifest.from_file(root / "napari.yaml")
+    for offered in manifest.contributions.widgets:
+        widget = offered.get_callable()(viewer)
+        viewer.window.add_dock_widget(widget, name=offered.display_name)
+        for part in widget.findChildren(RunPanel) + widget.findChildren(Scrubber):
+            for inner in part.findChildren(QWidget):
+                inner.setVisible(True)
+        for part in widget.findChildren(VerticalArea):
+            assert part.minimumSizeHint().width() <= 300, offered.display_name
+        viewer.window.remove_dock_widget(widget)
 
 
 def told(part, widget):

@@ -16,20 +16,24 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from napari_dip.baselines.blending import (
-    cut_and_paste,
-    laplacian_blend,
-    poisson_blend,
-)
-from napari_dip.baselines.deconvolution import richardson_lucy, wiener
-from napari_dip.baselines.denoising import nlm, tv, wavelet
-from napari_dip.baselines.enlarging import bicubic, lanczos
-from napari_dip.baselines.guided import guided_filter
-from napari_dip.baselines.inpainting import biharmonic, onion_peel
-from napari_dip.baselines.sharpening import unsharp_mask
+# An alias of the same name says to type checkers that the function is public.
+from napari_dip.baselines.blending import cut_and_paste as cut_and_paste
+from napari_dip.baselines.blending import laplacian_blend as laplacian_blend
+from napari_dip.baselines.blending import poisson_blend as poisson_blend
+from napari_dip.baselines.deconvolution import richardson_lucy as richardson_lucy
+from napari_dip.baselines.deconvolution import wiener as wiener
+from napari_dip.baselines.denoising import nlm as nlm
+from napari_dip.baselines.denoising import tv as tv
+from napari_dip.baselines.denoising import wavelet as wavelet
+from napari_dip.baselines.enlarging import bicubic as bicubic
+from napari_dip.baselines.enlarging import lanczos as lanczos
+from napari_dip.baselines.guided import guided_filter as guided_filter
+from napari_dip.baselines.inpainting import biharmonic as biharmonic
+from napari_dip.baselines.inpainting import onion_peel as onion_peel
+from napari_dip.baselines.sharpening import unsharp_mask as unsharp_mask
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.recipe import Recipe, check
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Float], ...]] = {
     "denoise": (nlm, tv, wavelet),
@@ -82,18 +86,14 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
     InputError
         If there is no such baseline for the task, or an argument is not acceptable.
     """
-    names = FOR_TASK.get(task) if isinstance(task, str) else None
-    if names is None:
-        raise InputError(f"task must be one of {', '.join(FOR_TASK)}; got {task!r}")
-    if not (isinstance(name, str) and name in names):
-        raise InputError(f"name must be one of {', '.join(names)}; got {name!r}")
+    task = check("task", task, choices=tuple(FOR_TASK))
+    name = check("name", name, choices=FOR_TASK[task])
     if not isinstance(values, Mapping):
         raise InputError(f"values must be a dict of parameters; got {values!r}")
-    baseline = METHODS[name]
     # "iterations" and others are the fit's, though a baseline may have some too.
     of_fits = {p.name for p in Recipe.parameters()} - {"channel_axis", "spatial_dims"}
-    taken = inspect.signature(baseline).parameters.keys() - of_fits
+    taken = inspect.signature(METHODS[name]).parameters.keys() - of_fits
     keywords = {key: value for key, value in values.items() if key in taken}
     if task == "remove_artifacts":
         keywords["weight"] = ARTIFACTS
-    return baseline(*arrays, **keywords)
+    return METHODS[name](*arrays, **keywords)

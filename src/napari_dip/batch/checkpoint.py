@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
@@ -19,8 +18,8 @@ from napari_dip.tasks.task import Overrides
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate
 
-MOST_WAITING = 1 << 28
-"""Bytes of parts from which on they are written, however little time has passed."""
+PAUSE = 1.0
+"""Seconds between two writings of parts, which end one after the other for a while."""
 
 _KEPT = "parts"
 """Name in the checkpoint for which parts are in the files beside it."""
@@ -120,9 +119,9 @@ class Parts(MutableMapping[str, State]):
         return any(name in held for held in (self.running, self.waiting, self.places))
 
     def is_due(self, minutes: float) -> bool:
-        """Return whether it is time to write, or much is waiting."""
-        late = time.monotonic() - self.since >= 60 * minutes
-        return late or sum(map(_size, self.waiting.values())) > MOST_WAITING
+        """Return whether it is time to write: soon, where parts are waiting."""
+        passed = time.monotonic() - self.since
+        return passed >= 60 * minutes or (bool(self.waiting) and passed >= PAUSE)
 
     def write(self) -> None:
         """Write what is new."""
@@ -149,15 +148,6 @@ class Parts(MutableMapping[str, State]):
         """Remove the files."""
         self.path.unlink(missing_ok=True)
         self._remove(0)
-
-
-def _size(part: State) -> int:
-    """Return the bytes of the tensors of a part."""
-    return sum(
-        math.prod(value.shape) * value.element_size()
-        for value in part.values()
-        if hasattr(value, "element_size")
-    )
 
 
 class Kept:
@@ -220,6 +210,11 @@ class Kept:
         if due:
             self.parts.write()
         return stopping
+
+    def ended(self) -> None:
+        """Write what is done and not written: the result has still to be."""
+        if self.parts is not None and self.parts.waiting:
+            self.parts.write()
 
     def finish(self, fit: Fit, unfinished: bool, overwrite: bool) -> None:
         """Save the weights and remove the checkpoint, when the result is written.

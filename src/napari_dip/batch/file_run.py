@@ -128,6 +128,7 @@ class FileRun:
                 self._check_uncertainty(opened)
             with device_errors():  # what is made of its iterates can fail, too
                 fit = self.followed(fitting, watch, progress)
+            kept.ended()
             for warning in fit.warnings:
                 warn(warning)
             fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])

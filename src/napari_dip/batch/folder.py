@@ -64,25 +64,26 @@ def find(
         if not path.exists():
             raise InputError(f"{other} must be a file or a folder; got {path}")
     items: dict[str, Item] = {}
-    spread: set[frozenset[Path]] = set()
+    spread: set[Path] = set()
     for given in inputs:
         base, paths = _files(given, recursive)
         if not paths:
             raise InputError(f"{given} holds no image; accepted are {_accepted()}")
         place = atomic.without_links(output)
         ends = [(path, atomic.without_links(path)) for path in paths]
-        outside = [path for path, end in ends if place not in (end, *end.parents)]
+        outside = [pair for pair in ends if place not in (pair[1], *pair[1].parents)]
         if not outside:
             raise InputError(
                 f"output must be another folder than that of the images; {given} holds "
                 f"none but in {output}"
             )
-        for path in outside:
-            found, parts = _items(first, path, path.relative_to(base), others)
+        for path, end in outside:
             # Each file of an OME-TIFF in several stands for all of it.
-            if len(parts) > 1 and parts in spread:
+            if end in spread:
                 continue
-            spread.add(parts)
+            found, parts = _items(first, path, path.relative_to(base), others)
+            if len(parts) > 1:
+                spread |= parts
             for item in found:
                 if item.name in items and items[item.name] != item:
                     earlier = items[item.name].sources[first]

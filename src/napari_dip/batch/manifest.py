@@ -111,6 +111,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         stored = json.loads(path.read_text("utf-8"))
         entries: dict[str, dict[str, Any]] = stored["results"]
+        for entry in entries.values():
+            hashes = entry.get("sha256"), entry.get("weights")
+            if not all(isinstance(one or "", str) for one in hashes):
+                raise TypeError
         whole = stored["schema"] == SCHEMA and all(
             entry["state"] in STATES for entry in entries.values()
         )

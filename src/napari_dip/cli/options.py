@@ -407,7 +407,9 @@ def targets_of(
         return [output]
     if output.exists() and not (output.is_dir() or output.is_file()):
         raise InputError(f"{name} must be a file or a folder; got {output}")
-    if store or (output.exists() and not output.is_dir()):
+    one = files.FOLDERS if output.is_dir() else files.OUTPUTS
+    named = len(inputs) > 1 and output.name.lower().endswith(one)
+    if store or named or (output.exists() and not output.is_dir()):
         if len(inputs) == 1:
             files.output_format(output)  # raises: a file without an ending
         raise InputError(f"{name} must be a folder for several inputs; got {output}")

@@ -16,45 +16,6 @@ from typing import Any
 import imagecodecs
 
 
-def expands_beyond(content: bytes, codec: str, limit: int) -> bool:
-    """Return whether compressed bytes stand for more than `limit` bytes.
-
-    At most `limit` bytes are decompressed.  What is broken does not expand.
-
-    Parameters
-    ----------
-    content : bytes
-        What is compressed.
-    codec : str
-        One of `SIZED`, as numcodecs and Zarr name them.
-    limit : int
-        Bytes that are expected.
-    """
-    return SIZED[codec](content, limit)
-
-
-def decompressed(
-    content: bytes, codec: str, limit: int, options: Mapping[str, Any]
-) -> bytes:
-    """Return what compressed bytes stand for, but no more than `limit` + 1 bytes.
-
-    The decoders are those that numcodecs uses, and what is broken for them is broken
-    here.
-
-    Parameters
-    ----------
-    content : bytes
-        What is compressed.
-    codec : str
-        One of `BOUNDED`, as numcodecs and Zarr name them.
-    limit : int
-        Bytes that are expected.
-    options : mapping
-        The configuration of the codec.
-    """
-    return BOUNDED[codec](content, limit + 1, options)
-
-
 def _gzip(content: bytes, most: int, _: Mapping[str, Any]) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         return file.read(most)
@@ -140,7 +101,9 @@ SIZED: dict[str, Callable[[bytes, int], bool]] = {
     "lz4": _lz4,
     "zstd": _zstd,
 }
-"""For compressions that say how large they become whether that is more than a limit."""
+"""For compressions that say how large they become, as numcodecs and Zarr name them,
+whether compressed bytes stand for more than a number of bytes.  At most so many are
+decompressed.  What is broken does not expand."""
 
 BOUNDED: dict[str, Callable[[bytes, int, Mapping[str, Any]], bytes]] = {
     "bz2": _bz2,
@@ -148,4 +111,6 @@ BOUNDED: dict[str, Callable[[bytes, int, Mapping[str, Any]], bytes]] = {
     "lzma": _lzma,
     "zlib": _zlib,
 }
-"""For compressions that do not say it what returns the first bytes they stand for."""
+"""For compressions that do not say it, what returns the first bytes of what compressed
+bytes stand for, up to a number.  It also takes the configuration of the codec.  The
+decoders are those that numcodecs uses: what is broken for them is broken here."""

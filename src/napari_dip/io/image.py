@@ -302,10 +302,10 @@ def reorder(header: Header, order: Sequence[int]) -> Header:
 
 
 def name_axes(header: Header) -> Header:
-    """Name axes of unknown meaning as ImageJ does: slices, or else times."""
-    axes = header.axes
-    for letter in header.axes:
-        free = [a for a in "ZT" if a not in axes]
-        if letter not in "TZCYXS" and free:
-            axes = axes.replace(letter, free[0], 1)
-    return dataclasses.replace(header, axes=axes)
+    """Name axes of unknown meaning as ImageJ does: slices, and times before them."""
+    axes = list(header.axes)
+    unknown = [i for i, letter in enumerate(axes) if letter not in "TZCYXS"]
+    free = [letter for letter in "TZ" if letter not in axes]
+    for i, letter in zip(unknown, free[-len(unknown) :], strict=False):
+        axes[i] = letter
+    return dataclasses.replace(header, axes="".join(axes))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FileError
 from napari_dip.io import limits
-from napari_dip.io.reading import one_line, one_line_errors
+from napari_dip.io.reading import logged, one_line, one_line_errors
 
 _COMPANION = 2**26
 """Largest size in bytes of a companion file, which holds nothing but XML."""
@@ -61,7 +61,7 @@ class OpenTiff:
     """
 
     tif: tifffile.TiffFile
-    log: list[str] = field(default_factory=list)
+    log: list[str]
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -90,8 +90,10 @@ class OpenTiff:
 
     @property
     def damage(self) -> str | None:
-        """The first error about pixels; what is about series is in the description."""
-        return next((text for text in self.log if " series " not in text), None)
+        """The first error about pixels, not about series or what tags hold."""
+        others = (" series ", "TiffTag.fromfile")
+        about = (text for text in self.log if not any(o in text for o in others))
+        return next(about, None)
 
     def present(self) -> tuple[NDArray[Any], ...] | None:
         """Return which indices along the leading axes have planes, None for all.
@@ -132,16 +134,15 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         so where there are others.
     """
     with ExitStack() as stack:
-        log = stack.enter_context(_logged_errors())
+        log = stack.enter_context(logged("tifffile", logging.ERROR))
         stack.enter_context(one_line_errors(path))
-        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)))
+        file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)), log)
         _check_pages(file.tif, path)
         if file.tif.is_ome:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
             _arrange_imagej(file, path)
         _arrange(file, path)
-        file.log = log
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
         count, number = len(file.images), series or 0
@@ -181,33 +182,6 @@ def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
         (offset,) = struct.unpack(layout.offsetformat, following)
 
 
-@contextmanager
-def _logged_errors() -> Iterator[list[str]]:
-    """Collect the errors that tifffile logs."""
-    logger = logging.getLogger("tifffile")
-    handler = _ErrorLog()
-    propagate = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield handler.messages
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(handler)
-
-
-class _ErrorLog(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().split())
-        # A private tag that cannot be read does not affect the pixels.
-        if "TiffTag.fromfile" not in text:
-            self.messages.append(text)
-
-
 def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
     """Find the files that an OME-TIFF refers to, before tifffile opens them."""
     try:
@@ -217,6 +191,7 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             name = companion.get("MetadataFile", "")
             text = _companion(path, name)
             if text is None:
+                file.missing.append(name)
                 file.notes.append(
                     f"{path.name} belongs to {name}, which does not exist; its own "
                     "planes were read"
@@ -231,7 +206,9 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
     _check_planes(root, path)
     damaged = {}
     for pixels in root.iterfind(".//{*}Pixels"):
-        names = {uuid.get("FileName") for uuid in pixels.iterfind(".//{*}UUID")}
+        uuids = pixels.iterfind(".//{*}UUID")
+        # A file that was renamed is known by its identifier.
+        names = {u.get("FileName") for u in uuids if u.text != root.get("UUID")}
         for name in sorted(name for name in names if name and name != path.name):
             if not _exists(path, name):
                 file.missing.append(name)
@@ -373,8 +350,12 @@ def _holds(tif: tifffile.TiffFile, planes: int, path: Path) -> bool:
     if not page.is_final:
         return False
     end = page.dataoffsets[0] + page.nbytes * planes
-    tags = [tag.valueoffset + tag.valuebytecount for tag in page.tags]
-    if end > size > max([page.dataoffsets[0] + page.nbytes, *tags]):
+    # The place of the next page follows the last tag.
+    tag_size = tif.tiff.tagsize + tif.tiff.offsetsize
+    own = [page.dataoffsets[0] + page.nbytes]
+    for tag in page.tags:
+        own += [tag.offset + tag_size, tag.valueoffset + tag.valuebytecount]
+    if end > size > max(own):
         raise FileError(
             f"{path.name} is truncated: its {planes} planes end at byte {end}, the "
             f"file at {size}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from napari_dip.io.image import (
     split_opacity,
     turned,
 )
-from napari_dip.io.reading import one_line_errors
+from napari_dip.io.reading import logged, one_line_errors
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -238,17 +239,12 @@ def _check_chunks(path: Path) -> None:
 
 
 def _content(path: Path, header: Header) -> bytes:
-    """Return a PNG of those chunks only that pixels are made from.
-
-    Of faults in the others libpng writes to standard error.
-    """
+    """Return a PNG of those chunks only that pixels are made from."""
     with open(path, "rb") as file:
-        # A palette without indices is a proposal for screens with few colours.
-        left_out = b"" if file.read(_HEADER_END)[25] == 3 else b"PLTE"
         found = [
             chunk
             for chunk in _chunks(file, path)
-            if (chunk[0][:1].isupper() or chunk[0] == b"tRNS") and chunk[0] != left_out
+            if chunk[0][:1].isupper() or chunk[0] == b"tRNS"
         ]
         total = len(_SIGNATURE) + sum(length + 12 for _, _, length in found)
         # Noise becomes a little larger by compression.
@@ -266,7 +262,8 @@ def _pixels(image: ImageFile, path: Path, header: Header) -> NDArray[Any]:
     if isinstance(image, JpegImageFile):
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("L" if image.mode == "L" else "RGB"))
-    pixels: NDArray[Any] = imagecodecs.png_decode(_content(path, header))
+    with logged("imagecodecs", logging.WARNING):
+        pixels: NDArray[Any] = imagecodecs.png_decode(_content(path, header))
     return turned(pixels, "YXS", _orientation(image, path) or 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,3 +34,26 @@ def one_line(error: Exception) -> str:
     """Return the message of an error without line breaks and pydantic's link."""
     text = " ".join(str(error).split())
     return text.partition(" For further information visit")[0]
+
+
+@contextmanager
+def logged(name: str, level: int) -> Iterator[list[str]]:
+    """Collect what a library logs from a level on, instead of showing it."""
+    logger, handler = logging.getLogger(name), _Messages(level)
+    propagate = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield handler.messages
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+class _Messages(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(" ".join(record.getMessage().split()))

@@ -183,9 +183,8 @@ class Samples:
         if self.tables is not None:
             planes = data.reshape(-1, *data.shape[-2:])
             tables = np.broadcast_to(self.tables, (len(planes), *self.tables.shape[1:]))
-            coloured = [
-                table[plane] for table, plane in zip(tables, planes, strict=True)
-            ]
+            pairs = zip(tables, planes, strict=True)
+            coloured = [np.take(table, plane, axis=0) for table, plane in pairs]
             return np.stack(coloured).reshape(*data.shape, 3)
         if self.photometric == PHOTOMETRIC.YCBCR:
             return self._from_ycbcr(data)
@@ -344,8 +343,12 @@ def _photometric(tif: tifffile.TiffFile, page: Any, name: str) -> tuple[int, lis
     elif photometric == PHOTOMETRIC.YCBCR:
         if page.compression not in _YCBCR_KEPT:
             return PHOTOMETRIC.RGB, []
-        if page.dtype != np.uint8:
-            raise FileError(f"{name} holds Y, Cb and Cr of {page.dtype}; uint8 is read")
+        if page.dtype != np.uint8 or page.is_subsampled:
+            raise FileError(
+                f"{name} holds Y, Cb and Cr of {page.dtype}, with Cb and Cr for every "
+                f"{page.subsampling or (2, 2)} pixels; without JPEG, uint8 and (1, 1) "
+                "are read; convert it to RGB"
+            )
     return photometric, []
 
 

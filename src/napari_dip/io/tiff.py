@@ -254,6 +254,11 @@ def _check_whole(series: Any, path: Path) -> None:
             continue  # an OME-TIFF can spread over several files
         offsets = zip(page.dataoffsets, page.databytecounts, strict=False)
         ends.extend(offset + count for offset, count in offsets)
+        stored, parts = len(page.dataoffsets), math.prod(page.chunked)
+        if stored < parts and not page.is_contiguous:
+            raise FileError(
+                f"{path.name} is damaged: it has {stored} of {parts} strips or tiles"
+            )
     if max(ends, default=0) > size:
         raise FileError(
             f"{path.name} is truncated: its pixels end at byte {max(ends)}, the file "

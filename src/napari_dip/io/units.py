@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
-_ALIASES = {"micron": "µm", "microns": "µm", "\\u00b5m": "µm"}
-"""Names that ImageJ gives the micrometre, and its escape for the sign µ."""
+_ALIASES = {"micron": "µm", "microns": "µm", "\\u00b5m": "µm", "\\u00c5": "Å"}
+"""Names that ImageJ gives the micrometre, and its escapes for the signs µ and Å."""
 
 _PIXELS = ("", "pixel", "pixels", "px")
 

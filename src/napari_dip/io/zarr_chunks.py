@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from napari_dip.errors import FileError
-from napari_dip.io.expansion import BOUNDED, SIZED, decompressed, expands_beyond
+from napari_dip.io.expansion import BOUNDED, SIZED
 
 _CHECKSUMS = {
     "adler32": "start",
@@ -121,7 +121,7 @@ def _decoder(codec: Codec, chunks: Chunks, name: str) -> Callable[[Any], bytes]:
     kind, options = codec
 
     def decode(content: Any) -> bytes:
-        decoded = decompressed(bytes(content), kind, chunks.unpacked, options)
+        decoded = BOUNDED[kind](bytes(content), chunks.unpacked + 1, options)
         if len(decoded) > chunks.unpacked:
             raise FileError(
                 f"{name} cannot be read: a chunk stands for more than the "
@@ -282,7 +282,7 @@ class Chunks:
             if kind in BOUNDED:
                 return False
             if kind in SIZED:
-                return expands_beyond(content, kind, size)
+                return SIZED[kind](content, size)
             if self.inner is not None and kind == _SHARDS:
                 return any(map(self.inner.expand, self._pieces(content)))
             start = options.get("location", _CHECKSUMS[kind]) == "start"

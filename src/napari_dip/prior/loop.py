@@ -20,7 +20,6 @@ from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Fit, Iterate, Prior, Problem, Settings
 from napari_dip.prior.state import FITTED, Coarse, Progress, State, begin
 from napari_dip.prior.stopping import at_maximum
-from napari_dip.prior.terms import Squared
 
 GRAPH_AFTER = 3
 """Steps before a CUDA graph is captured: optimisers make their state in them."""
@@ -299,7 +298,8 @@ class Run:
             maximum=state.ending.limit,
             fixed=stop.fixed or state.ending.stop_step is not None,
             score_name=stop.score_name,
-            error=self._error(),
+            error=stop.error(progress.score, self.objective.problem.term),
+            at_most=progress.score < stop.least,
             loss=progress.loss,
             score=progress.score,
             best_step=state.best.step,
@@ -308,12 +308,6 @@ class Run:
             render=lambda finished: state.average.value(),
             checkpoint=state.state_dict,
         )
-
-    def _error(self) -> float:
-        """Return the error that the score last read tells; see `Rule.error`."""
-        if not isinstance(self.objective.problem.term, Squared):
-            return math.nan
-        return self.settings.stop.error(self.state.progress.score)
 
     def result(self, reason: str) -> Fit:
         """Return the fit as it stands."""

@@ -46,7 +46,7 @@ class Predictor:
         ]
         own = dict(self.network.named_parameters())
         for one in self.weights:
-            snapshot.check(own, one, "weights")
+            snapshot.check_weights(own, one)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process may have another device.

@@ -244,6 +244,8 @@ class Iterate:
     error : float
         Root mean square error that the score tells, in the units of `image`; NaN where
         it tells none.
+    at_most : bool
+        Whether the error may be any smaller one, too.
     checkpoint : callable, optional
         Makes the state of the fit now, a flat dict of tensors and of values that JSON
         can hold; `napari_dip.prior.fit.fit` goes on from it.
@@ -267,15 +269,15 @@ class Iterate:
     shared: bool = False
     fitted: bool = False
     error: float = math.nan
+    at_most: bool = False
     checkpoint: Callable[[], dict[str, Any]] | None = field(default=None, repr=False)
 
     @property
-    def readable(self) -> float:
-        """The score as a user can read it: in the units of the image where it can be.
-
-        `score_name` is its name.
-        """
-        return self.score if math.isnan(self.error) else self.error
+    def reading(self) -> str:
+        """The error in words, with its name; "" where it is not known."""
+        if not math.isfinite(self.error):
+            return ""
+        return f"{self.score_name} {'below ' if self.at_most else ''}{self.error:.3g}"
 
     @property
     def average(self) -> Tensor:

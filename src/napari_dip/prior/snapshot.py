@@ -68,6 +68,14 @@ def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> Non
             )
 
 
+def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Raise InputError unless weights are finite and those of such a network."""
+    check(own, given, "weights")
+    for name in own:
+        if not given[name].isfinite().all():
+            raise InputError(f"weights: {name} must be finite; got NaN or infinity")
+
+
 def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
     """Copy tensors into tensors of the same names and shapes.
 

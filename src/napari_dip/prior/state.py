@@ -23,6 +23,7 @@ from napari_dip.prior.snapshot import (
     Values,
     check,
     check_names,
+    check_weights,
     copied,
     overwrite,
 )
@@ -255,7 +256,9 @@ class State:
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Begin from the weights of another fit's network."""
-        overwrite(self.network.state_dict(), weights, "weights")
+        own = self.network.state_dict()
+        check_weights(own, weights)
+        overwrite(own, weights, "weights")
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the network on the CPU, averaged where those count."""

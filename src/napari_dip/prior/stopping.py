@@ -20,7 +20,7 @@ from napari_dip.errors import InputError
 from napari_dip.prior import registry
 from napari_dip.prior.kinds import check_fields, check_kind, check_range
 from napari_dip.prior.snapshot import Values, check, copied, overwrite
-from napari_dip.prior.terms import channel_means, weighted_mean
+from napari_dip.prior.terms import Term, channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
 """Maps an image x to the pointwise error of A(x), (1, C, ...)."""
@@ -71,12 +71,17 @@ class Rule:
         """What the score is, in words for the user."""
         return "error"
 
-    def error(self, score: float) -> float:
-        """Return the root mean square error that a score of squared errors tells.
+    @property
+    def least(self) -> float:
+        """The lowest score that tells an error; a lower one means no less error."""
+        return 0.0
 
-        NaN stands for a score that tells none.
+    def error(self, score: float, term: Term) -> float:
+        """Return how far values are from what a score of a data fidelity judges by.
+
+        It is in the units of the values; NaN if it is unknown.
         """
-        return math.nan
+        return term.difference(max(score, self.least))
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
@@ -258,17 +263,13 @@ class HeldOut(Rule):
         """What the score is; see `Rule.score_name`."""
         return "held-out error" if self.variance is None else "estimated error"
 
-    def error(self, score: float) -> float:
-        """Return the error at held-out pixels, with their noise unless it is known.
-
-        Not less than what so few pixels can tell, since their own noise is random: an
-        estimate below zero means no more than that the error is small.
-        """
-        least = 0.0
-        if self.variance is not None:
-            mean = sum(self.variance) / len(self.variance)
-            least = mean * math.sqrt(2 / max(self.fewest, 1))
-        return math.sqrt(max(score, least))
+    @property
+    def least(self) -> float:
+        """What so few pixels can tell, since their own noise is random."""
+        if self.variance is None:
+            return 0.0
+        mean = sum(self.variance) / len(self.variance)
+        return mean * math.sqrt(2 / max(self.fewest, 1))
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Draw the held-out pixels; see `Rule.watch`."""
@@ -367,10 +368,11 @@ class MovingVariance(Rule):
     patience: int = 1000
     warmup: int = 100
 
-    @property
-    def score_name(self) -> str:
-        """What the score is; see `Rule.score_name`."""
-        return "variance of the outputs"
+    score_name = "spread of the outputs"
+
+    def error(self, score: float, term: Term) -> float:
+        """Return the standard deviation of the outputs."""
+        return math.sqrt(score)
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit; see `Rule.watch`."""

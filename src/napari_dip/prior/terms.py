@@ -7,9 +7,11 @@ pixels and hidden pixels alike.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +37,9 @@ def channel_means(error: Tensor, weight: Tensor) -> Tensor:
 class Term(ABC):
     """What every data fidelity can do."""
 
+    power: ClassVar[float | None] = 2
+    """Power of the difference that the error is; None if it is something else."""
+
     @abstractmethod
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value; stopping rules judge by it."""
@@ -43,11 +48,16 @@ class Term(ABC):
         """Return the loss, a scalar."""
         return weighted_mean(self(prediction, measurement), weight)
 
+    def difference(self, error: float) -> float:
+        """Return the difference of two values of this error, NaN if it is unknown."""
+        return math.nan if self.power is None else error ** (1 / self.power)
+
 
 @dataclass(frozen=True)
 class Pointwise(Term):
     """A function of prediction and measurement as a term."""
 
+    power = None
     function: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
@@ -83,6 +93,8 @@ class Squared(Term):
 class Absolute(Term):
     """Absolute error, for outliers and impulse noise."""
 
+    power = 1
+
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
         return (prediction - measurement).abs()
@@ -99,6 +111,11 @@ class Huber(Term):
         difference = (prediction - measurement).abs()
         inside = difference.clamp(max=self.delta)
         return inside * (difference - 0.5 * inside)
+
+    def difference(self, error: float) -> float:
+        """Return the difference of this error."""
+        squared = math.sqrt(2 * error)
+        return squared if squared < self.delta else error / self.delta + self.delta / 2
 
 
 @dataclass(frozen=True)
@@ -161,6 +178,7 @@ class Poisson(Term):
         Photons added to both sides: the term is not smooth at zero.
     """
 
+    power = None
     gain: float
     offset: float = 0.0
     background: float = 0.1

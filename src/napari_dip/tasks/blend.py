@@ -203,7 +203,8 @@ def _plan(
         anneal=term.anneal,
     )
     warnings = list(background.warnings)
-    return Plan(problem, background.to_units, fused, warnings=warnings)
+    unit = background.unit
+    return Plan(problem, background.to_units, fused, warnings=warnings, unit=unit)
 
 
 TASK = Task(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import relay
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.pool import Call
 from napari_dip.tasks.restoring import errors_on_plane
 from napari_dip.tasks.result import Result, untouched
@@ -211,7 +211,7 @@ class Kinds(Running):
         if kept is not None:
             return [(error, unlike) for error, unlike in kept["errors"]]
         for n in range(number, min(number + 1 + self.pool.ahead, len(self.planes))):
-            if n not in self.tests and self.record.get(_test(n)) is None:
+            if n not in self.tests and _test(n) not in self.record:
                 call = self.pool.submit(errors_on_plane, self.common, self.planes[n])
                 self.tests[n] = call
         errors: list[tuple[float, bool]] = self.tests.pop(number).result()

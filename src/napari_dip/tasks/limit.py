@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_dip.machine import MAX_SECONDS, deadline
-from napari_dip.tasks.block import relay
+from napari_dip.tasks.fits import relay
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fitting, Iterate

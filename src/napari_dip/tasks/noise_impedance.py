@@ -84,8 +84,7 @@ class Impedance:
         kind : {"csv", "png", "svg", "pdf"}
             What to write.
         """
-        if kind not in FORMATS:
-            raise InputError(f"kind must be one of {', '.join(FORMATS)}; got {kind!r}")
+        check("kind", kind, choices=FORMATS)
         if kind != "csv":
             self.plot().figure.savefig(path, format=kind, dpi=150)
             return

@@ -131,6 +131,15 @@ class Plane:
         return np.array([v[u].std(dtype=float) if u.any() else 1e5 for v, u in pairs])
 
     @property
+    def unit(self) -> float:
+        """An error of one in scaled values, in the units of the input.
+
+        It is the root mean square of the spans, which may have any size.
+        """
+        largest = self.span.max()
+        return float(largest * np.sqrt(np.square(self.span / largest).mean()))
+
+    @property
     def levels(self) -> NDArray[Any] | None:
         """The value of every channel, where each has but one; else None."""
         pixels = self.pixels[:, self.known > 0]

@@ -19,10 +19,10 @@ from napari_dip.tasks.block import (
     BlockFitting,
     fit_block,
     fit_to_end,
-    relay,
 )
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.plane import Pixels
-from napari_dip.tasks.pool import Call, no_fit
+from napari_dip.tasks.pool import no_fit
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import Overrides
@@ -48,9 +48,6 @@ class Begun:
         What is known of it.
     parts : list of tuple
         What is fitted: its blocks, or tiles of them, and what the user sets for each.
-    calls : dict of int to Call
-        The fits of the parts by other processes, by the numbers of the parts; empty
-        where this one fits them.
     error : Exception, optional
         Why it cannot be fitted.
     done : dict of int to BlockFit
@@ -64,7 +61,6 @@ class Begun:
     given: NDArray[Any] | None
     pixels: Pixels | None = None
     parts: list[tuple[Block, Overrides]] = field(default_factory=list)
-    calls: dict[int, Call] = field(default_factory=dict)
     error: Exception | None = None
     done: dict[int, BlockFit] = field(default_factory=dict)
     resumed: BlockFitting | None = None
@@ -108,22 +104,21 @@ class Planes(Running):
         except (InputError, FitError) as error:
             begun.error = error
         else:
-            begun.calls = self.calls(begun)
+            self.submit(begun)
         return begun
 
     def is_single(self, begun: Begun) -> bool:
         """Return whether the job has no other blocks than one of a plane."""
         return self.job.layout.planes == len(begun.parts) == 1
 
-    def calls(self, begun: Begun) -> dict[int, Call]:
-        """Have the parts of a plane fitted that are left, by other processes."""
+    def submit(self, begun: Begun) -> None:
+        """Have the parts of a plane fitted that are left, if other processes can."""
         if not self.pool.ahead or self.is_single(begun):
-            return {}
-        return {
-            count: self.pool.submit(fit_to_end, self.recipe, block, overrides)
-            for count, (block, overrides) in enumerate(begun.parts)
-            if count not in begun.done and self.record.get(_named(begun, count)) is None
-        }
+            return
+        for count, part in enumerate(begun.parts):
+            if count not in begun.done:
+                name = _named(begun, count)
+                self.calls.begin(name, fit_to_end, self.recipe, *part)
 
     def end(
         self, begun: Begun, result: Result
@@ -144,8 +139,8 @@ class Planes(Running):
                 raise  # nothing would be lost
             result.failed(number, error)
         finally:
-            for call in begun.calls.values():
-                call.cancel()
+            for count in range(len(begun.parts)):
+                self.calls.cancel(_named(begun, count))
         plane.fill(unchanged, exact=self.recipe.dtype == "input")
         result.put(begun.index, job.layout.arrange(plane.image))
 
@@ -190,27 +185,36 @@ class Planes(Running):
         before, layout = result.before(), self.job.layout
         adapt = partial(self.shown, begun, count, plane, before)
         done: BlockFit | None
-        kept = self.record.get(_named(begun, count))
-        if kept is not None:
-            done = BlockFit.from_record(kept)
-        elif count in begun.calls:
+        name = _named(begun, count)
+        if name in self.calls.begun:
             shown = dataclasses.replace(
                 adapt(no_fit()),
                 render=lambda finished: layout.arrange(plane.image.copy()),
             )
-            done = yield from awaited(begun.calls[count], shown)
+            done = yield from self.awaited(name, shown)
+        elif name in self.record:
+            done = self.calls.result(name, BlockFit)
         else:
             done, _ = yield from relay(self.fitting(begun, count), adapt, None)
+            if not self.is_single(begun):  # or nothing else is left to do
+                self.record.put(name, done.to_record())
         if done is None:
             result.stopped = True
         else:
             result.add(done)
-            single = self.is_single(begun)  # nothing else is left to do
-            if kept is None and not (single or done.unfinished):
-                self.record.put(_named(begun, count), done.to_record())
         if self.resumable:
             self.keep(begun, count, done, before, result)
         return done
+
+    def awaited(
+        self, name: str, shown: Iterate
+    ) -> Generator[Iterate, bool | None, BlockFit | None]:
+        """Wait for a part that another process fits; return None after a stop."""
+        while not self.calls.wait(name):
+            if (yield shown):
+                return None
+        done: BlockFit = self.calls.result(name, BlockFit)
+        return None if (yield shown) else done
 
     def fitting(self, begun: Begun, count: int) -> BlockFitting:
         """Begin to fit a part of a plane, or go on with it."""
@@ -270,7 +274,7 @@ class Planes(Running):
         def go_on(again: Result, extra: int) -> Any:
             resumed = None if resume is None else resume(extra)
             rest = dataclasses.replace(begun, done=known, resumed=resumed)
-            rest.calls = self.calls(rest)
+            self.submit(rest)
             return self.fit(again, rest)
 
         result.left = Left(before, go_on)
@@ -303,14 +307,3 @@ class Planes(Running):
 def _named(begun: Begun, count: int) -> str:
     """Return the name of a part of a plane in the record."""
     return f"plane {begun.number}, block {count}"
-
-
-def awaited(
-    call: Call, shown: Iterate
-) -> Generator[Iterate, bool | None, BlockFit | None]:
-    """Wait for a block that another process fits; return None after a stop."""
-    while not call.wait(0.5):
-        if (yield shown):
-            return None
-    done: BlockFit = call.result()
-    return None if (yield shown) else done

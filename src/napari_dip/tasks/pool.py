@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_dip.errors import InputError
+from napari_dip.errors import DipError, InputError
+from napari_dip.tasks.record import Record
 from napari_dip.tasks.task import Job
 
 if TYPE_CHECKING:
@@ -75,6 +76,67 @@ class Later:
 
     def cancel(self) -> None:
         """Do nothing: nothing has begun."""
+
+
+@dataclass(eq=False)
+class Calls:
+    """Calls by name whose results a record keeps as soon as they are there.
+
+    Attributes
+    ----------
+    pool : Pool
+        Calls the functions.
+    record : Record
+        Keeps what they return, which has the methods `to_record` and `from_record`.
+    begun : dict of str to Call
+        Those whose results have not been asked for.
+    """
+
+    pool: Pool
+    record: Record
+    begun: dict[str, Call] = field(default_factory=dict)
+
+    def begin(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call ``function(job, *arguments)``, unless the record has its result."""
+        if name not in self.record:
+            self.begun[name] = self.pool.submit(function, *arguments)
+
+    def wait(self, name: str) -> bool:
+        """Wait a little for a result; return whether it can be asked for.
+
+        Whatever else is there by then is kept, and does not get lost with its worker.
+        """
+        call = self.begun.get(name)
+        if call is None or call.wait(0.5):
+            return True
+        for other, call in self.begun.items():
+            if not isinstance(call, Later) and call.wait(0):
+                self._bring(other)
+        return False
+
+    def _bring(self, name: str) -> None:
+        """Have a result here and keep it; what has failed waits for its turn."""
+        try:
+            result = self.begun[name].result()
+        except DipError:
+            return
+        self.begun[name] = Later(lambda: result)
+        self.record.put(name, result.to_record())
+
+    def result(self, name: str, kind: Any) -> Any:
+        """Return a result, which is a `kind`, and keep it."""
+        call = self.begun.pop(name, None)
+        if call is None:
+            return kind.from_record(self.record.get(name))
+        result = call.result()
+        if name not in self.record:
+            self.record.put(name, result.to_record())
+        return result
+
+    def cancel(self, name: str) -> None:
+        """Forget a call, if there is one."""
+        if name in self.begun:
+            self.begun.pop(name).cancel()
 
 
 def no_fit() -> Iterate:

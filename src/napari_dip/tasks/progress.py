@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -80,9 +79,7 @@ class Bar:
             total=it.parts * it.maximum,
             step=f"{it.step}/{it.maximum}{which}",
             rate=f"{done / max(it.seconds, 1e-9):.1f} it/s",
-            # Where networks are given there is no fit that could have a score.
-            score=""
-            if math.isnan(it.readable)
-            else f"{it.score_name} {it.readable:.3g} (best at {it.best_step})",
+            # Where networks are given there is no fit that could have an error.
+            score=it.reading and f"{it.reading} (best at {it.best_step})",
             limit="about" if it.fixed else "at most",
         )

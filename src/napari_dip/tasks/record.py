@@ -59,13 +59,17 @@ class Record:
 
     kept: MutableMapping[str, State] | None = None
 
+    def __contains__(self, name: str) -> bool:
+        """Return whether a part is done."""
+        return self.kept is not None and name in self.kept
+
     def get(self, name: str) -> State | None:
         """Return a part, None where it is not done."""
         return None if self.kept is None else self.kept.get(name)
 
-    def put(self, name: str, part: State) -> None:
-        """Keep a part that is done."""
-        if self.kept is not None:
+    def put(self, name: str, part: State | None) -> None:
+        """Keep a part that is done; None is none."""
+        if self.kept is not None and part is not None:
             self.kept[name] = part
 
     def check(

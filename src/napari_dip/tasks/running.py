@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
-from napari_dip.tasks.pool import Pool
+from napari_dip.tasks.pool import Calls, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
 from napari_dip.tasks.task import Job, Overrides
@@ -44,3 +45,8 @@ class Running:
             for field in dataclasses.fields(Running)
         }
         return cls(**common, **more)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """Calls whose results are kept."""
+        return Calls(self.pool, self.record)

@@ -54,6 +54,16 @@ UNLIKE = 1.5
 """How far outside the range of the windows' errors, by a factor, the error of a plane
 is when the plane is of another kind."""
 
+FACTS = {
+    "analysis": dict,
+    "architecture": dict,
+    "neighbours": int,
+    "restarts": int,
+    "errors": list[float] | tuple[float, ...],
+    "details": dict,
+}
+"""What weights say of every network, and the types."""
+
 ONE_PLANE = ("thresholds", "half resolution", "two rounds")
 """Parts of the collaborative filter that follow what a single plane shows."""
 
@@ -199,9 +209,15 @@ def networks_of(
         If it has other channels, no planes that can share networks, or no neighbours
         where the networks see some.
     """
-    from napari_dip.prior.snapshot import digest
+    from napari_dip.prior.kinds import check_kind
+    from napari_dip.prior.snapshot import check_names, digest
 
     layout = job.layout
+    check_kind(state[NETWORKS], list[dict[str, object]], f"weights: {NETWORKS}")
+    for facts in state[NETWORKS]:
+        check_names(FACTS, facts, f"weights: {NETWORKS}")
+        for name, kind in FACTS.items():
+            check_kind(facts[name], kind, f"weights: {NETWORKS}: {name}")
     analyses = [Analysis.from_dict(facts["analysis"]) for facts in state[NETWORKS]]
     channels = sorted(c for analysis in analyses for c in analysis.channels)
     if channels != list(range(layout.channels)):

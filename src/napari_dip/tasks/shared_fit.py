@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from napari_dip.errors import DeviceFailed
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
-from napari_dip.tasks.block import ATTEMPTS, GIVEN_UP, mean_of, relay
+from napari_dip.tasks.block import mean_of
+from napari_dip.tasks.fits import Fits
 from napari_dip.tasks.neighbours import related, wanted
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import code_at, error_of
-from napari_dip.tasks.setup import restarts_of, seed_for, set_up
-from napari_dip.tasks.shared import GroupFitting, Shared, for_windows, predictor_of
+from napari_dip.tasks.shared import Shared, for_windows, predictor_of
 from napari_dip.tasks.task import Job, Overrides
 from napari_dip.tasks.tiles import Block
 from napari_dip.tasks.windows import Window
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
+    from napari_dip.prior.problem import Fit, Iterate, Problem
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.task import Plan
 
@@ -103,22 +103,29 @@ def fit_shared(
             assert resume is not None
             fitting = resume(extra)
         else:
-            group = _group(
-                job,
-                recipe,
-                places,
-                pool,
-                channels,
-                neighbours,
-                overrides,
+            case = _case(job, recipe, places, pool, channels, neighbours, overrides)
+            if case is None:
+                return None
+            plane, analysis, preset, plan = case
+            group = _Group(
+                recipe=recipe,
+                overrides=overrides,
+                plane=plane,
+                analysis=analysis,
+                preset=preset,
+                plan=plan,
                 seed=seed,
-                options={"threads": threads, "resumable": resumable},
+                options={
+                    "threads": threads,
+                    "resumable": resumable,
+                    "keep_weights": True,
+                },
                 record=record or Record(),
                 name=f"{name}, group {len(shared)}",
+                shape=pool.values.shape,
+                neighbours=neighbours,
             )
-            if group is None:
-                return None
-            fitting = group.fit()
+            fitting = group.all()
         shared.append((yield from fitting))
         if shared[-1].stopped:
             break
@@ -135,113 +142,28 @@ def _neighbours(
     return count
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Channels that are fitted together.
+@dataclass(eq=False, kw_only=True)
+class _Group(Fits):
+    """The fits of channels of windows, as if these were planes of a volume.
 
     Attributes
     ----------
-    recipe, overrides
-        As for `fit_shared`.
-    pool : Pixels
-        The windows, with all channels.
     plane : Plane
-        Those of the group, scaled.
+        The windows.
+    shape : tuple of int
+        That of the windows with all channels.
     neighbours : int
         Planes on either side that the network sees.
-    analysis, preset, plan
-        What belongs to the windows, as if they were planes of a volume.
-    seed : int
-        Seed of the first fit.
-    options : dict
-        What the settings of every fit have beside those of the preset.
-    record, name
-        As for `fit_shared`.
     """
 
-    recipe: Recipe
-    overrides: Overrides
-    pool: Pixels
     plane: Plane
+    shape: tuple[int, ...]
     neighbours: int
-    analysis: Analysis
-    preset: Preset
-    plan: Plan
-    seed: int
-    options: dict[str, Any]
-    record: Record
-    name: str
 
-    @property
-    def restarts(self) -> int:
-        """How many networks are fitted, from different seeds."""
-        return restarts_of(self.recipe, self.preset)
+    alone = False
+    """Each fit is kept, for its network serves many planes."""
 
-    def fit(
-        self, earlier: Sequence[Fit] = (), resumed: Fitting | None = None
-    ) -> GroupFitting:
-        """Fit one network, or several from different seeds.
-
-        After those that are done, `resumed` goes on with one that was stopped.
-        """
-        from napari_dip.prior.fit import STOPPED
-
-        fits, resume = list(earlier), None
-        while len(fits) < self.restarts:
-            done = yield from self.one(len(fits), resumed)
-            resumed = None
-            fits.append(dataclasses.replace(done, resume=None))
-            if done.stopped_by == STOPPED:
-                resume = done.resume
-                break
-        shared = self.gathered(fits)
-        if resume is None:
-            return shared
-        before = fits[:-1]
-        return dataclasses.replace(
-            shared, resume=lambda extra: self.fit(before, resume(extra))
-        )
-
-    def one(self, restart: int, resumed: Fitting | None) -> Fitting:
-        """Fit from one seed, or go on with that; a network that collapses is no fit."""
-        from napari_dip.prior.fit import DEVICE_FAILED, fit
-
-        name, weights = f"{self.name}, restart {restart}", self.overrides.weights
-        known = self.record.fit(name, self.recipe.device)
-        if known is not None:
-            return known
-        done: Fit
-        state = self.record.running(name)
-        warnings = [] if state is None else list(state.pop(GIVEN_UP))
-        adapt = partial(self.shown, restart, name, warnings)
-        for attempt in range(len(warnings), ATTEMPTS):
-            begun = self.set_up(restart, attempt)
-            fitting = resumed or fit(*begun, weights=weights, state=state)
-            resumed = state = None
-            failed = self.collapsed if attempt < ATTEMPTS - 1 else None
-            done, reason = yield from relay(fitting, adapt, failed)
-            if done.stopped_by.startswith(DEVICE_FAILED):
-                # Half a network restores nothing well.
-                raise DeviceFailed(f"the shared fit was ended by {done.stopped_by}")
-            if reason is None:
-                break
-            warnings.append(f"{reason}: begun again from another seed")
-        done = dataclasses.replace(done, warnings=[*warnings, *done.warnings])
-        self.record.put_fit(name, done)
-        return done
-
-    def set_up(
-        self, restart: int = 0, attempt: int = 0
-    ) -> tuple[Problem, Prior, Settings]:
-        """Return what a fit takes."""
-        seed = seed_for(self.seed, restart, attempt)
-        problem, prior, settings = set_up(
-            self.plan, self.preset, self.recipe, self.overrides, seed
-        )
-        settings = dataclasses.replace(settings, keep_weights=True, **self.options)
-        return problem, prior, settings
-
-    def collapsed(self, it: Iterate) -> str | None:
+    def failed(self, it: Iterate) -> str | None:
         """Return why a fit is given up whose network says less than a constant does.
 
         The large steps of a fit to single windows lead there now and then.
@@ -256,8 +178,14 @@ class _Group:
         known = self.plane.known > 0
         return COLLAPSED * float(self.plane.values[:, known].var(axis=1).mean())
 
-    def gathered(self, fits: list[Fit]) -> Shared:
+    def gathered(self, fits: tuple[Fit, ...]) -> Shared:
         """Return the networks of all seeds as one."""
+        from napari_dip.prior.fit import DEVICE_FAILED
+
+        ended = fits[-1].stopped_by
+        if ended.startswith(DEVICE_FAILED):
+            # Half a network restores nothing well.
+            raise DeviceFailed(f"the shared fit was ended by {ended}")
         analysis, preset, count = self.analysis, self.preset, self.neighbours
         weights = [f.weights for f in fits if f.weights is not None]
         mean = mean_of([f.average for f in fits])
@@ -265,42 +193,24 @@ class _Group:
             error_of(mean[n : n + 1], self.plane.cut((n,)), analysis)
             for n in range(len(mean))
         ]
-        details = {
-            **self.plan.details,
-            **fits[-1].settings,
-            **self.overrides.to_dict(),
-            "windows": len(mean),
-            "neighbours": count,
-            "analysis": analysis.to_dict(),
-        }
+        details = {**self.details(fits), "windows": len(mean), "neighbours": count}
         _, prior, settings = self.set_up()
         network = prior.architecture
         predictor = predictor_of(network, preset, analysis, count, weights, settings)
         ends = (min(errors), max(errors))
-        return Shared(analysis, preset, predictor, count, fits, ends, details)
+        return Shared(analysis, preset, predictor, count, list(fits), ends, details)
 
-    def shown(
-        self, restart: int, name: str, given_up: Sequence[str], it: Iterate
-    ) -> Iterate:
-        """Return an iterate of the fit with an image of the windows."""
-
-        def checkpoint() -> dict[str, Any]:
-            assert it.checkpoint is not None  # every fit has one
-            return {**it.checkpoint(), GIVEN_UP: [*given_up]}
-
-        def render(finished: bool) -> NDArray[Any]:
-            image = np.full(self.pool.values.shape, np.nan, np.float32)
-            values = it.average.transpose(0, 1).cpu().numpy()
-            image[list(self.analysis.channels)] = self.plane.to_units(values)
-            return image.swapaxes(0, 1)
-
-        shown = dataclasses.replace(
-            it, render=render, part=restart, parts=self.restarts, checkpoint=checkpoint
-        )
-        return self.record.noting(name, shown)
+    def rendered(
+        self, earlier: tuple[Fit, ...], it: Iterate, finished: bool
+    ) -> NDArray[Any]:
+        """Return the image of the windows by the fit that runs."""
+        image = np.full(self.shape, np.nan, np.float32)
+        values = it.average.transpose(0, 1).cpu().numpy()
+        image[list(self.analysis.channels)] = self.plane.to_units(values)
+        return image.swapaxes(0, 1)
 
 
-def _group(
+def _case(
     job: Job,
     recipe: Recipe,
     windows: Sequence[Index],
@@ -308,11 +218,10 @@ def _group(
     channels: tuple[int, ...],
     neighbours: int,
     overrides: Overrides,
-    **fitting: Any,
-) -> _Group | None:
-    """Return channels of windows, None where no network can be fitted to them.
+) -> tuple[Plane, Analysis, Preset, Plan] | None:
+    """Return channels of windows, scaled, and what belongs to them.
 
-    `fitting` is what a group has beside what is found out here.
+    None where no network can be fitted to them.
     """
     block = Block.whole(0, (), channels, pool.values.shape[1:])
     known = overrides.known(channels)
@@ -330,9 +239,7 @@ def _group(
         return None
     code = code_at(job, preset, analysis, windows, neighbours)
     plan = dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code)
-    return _Group(
-        recipe, overrides, pool, plane, neighbours, analysis, preset, plan, **fitting
-    )
+    return plane, analysis, preset, plan
 
 
 def _sample(plane: Plane) -> Plane:

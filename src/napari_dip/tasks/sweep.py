@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import NOT_FINISHED, relay
+from napari_dip.tasks.block import NOT_FINISHED
+from napari_dip.tasks.fits import relay
 from napari_dip.tasks.kinds import Choice, Kinds
-from napari_dip.tasks.pool import Call, Later, no_fit
+from napari_dip.tasks.pool import no_fit
 from napari_dip.tasks.restoring import Restored, restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.running import Running
@@ -28,28 +29,6 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
 
 Sweeping = Generator["Iterate", "bool | None", Any]
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A tile that is being restored.
-
-    Attributes
-    ----------
-    place : int
-        Its number among the tiles of all planes.
-    index : tuple
-        Index of its plane.
-    tile : Tile
-        Its part of that.
-    call : Call
-        Returns it.
-    """
-
-    place: int
-    index: Index
-    tile: Tile
-    call: Call
 
 
 @dataclass(eq=False)
@@ -69,8 +48,8 @@ class Sweep(Running):
     """Planes that have failed."""
     chosen: dict[int, Choice] = field(default_factory=dict, init=False)
     """Networks for the planes that are being restored, by their numbers."""
-    waiting: deque[Waiting] = field(default_factory=deque, init=False)
-    """Tiles that are being restored, the first first."""
+    waiting: deque[int] = field(default_factory=deque, init=False)
+    """Numbers, among the tiles of all planes, of those that are being restored."""
 
     def __post_init__(self) -> None:
         layout = self.job.layout
@@ -125,7 +104,8 @@ class Sweep(Running):
                 self.not_begun(number)
                 continue
             choice = self.kinds.newest()
-            calls = [self.restored(choice, index, tile) for tile in self.cut]
+            given = self.recipe, choice.kinds, choice.number, index
+            calls = [self.pool.submit(restore_tile, *given, tile) for tile in self.cut]
             try:
                 for tile, call in zip(self.cut, calls, strict=True):
                     try:
@@ -134,7 +114,7 @@ class Sweep(Running):
                             restored = call.result()
                     except interrupt.Interrupted:
                         result.warn(NOT_FINISHED)
-                        call = self.restored(choice, index, tile, preview=True)
+                        call = self.pool.submit(restore_tile, *given, tile, True)
                         restored = call.result()
                     self.put(index, tile, restored)
                     self.done += 1
@@ -177,12 +157,9 @@ class Sweep(Running):
                 self.leave(index, tile)
                 continue
             place = number * len(self.cut) + count
-            kept = self.record.get(_named(place))
-            if kept is None:
-                call = self.restored(choice, index, tile)
-            else:
-                call = Later(partial(Restored.from_record, kept))
-            self.waiting.append(Waiting(place, index, tile, call))
+            given = self.recipe, choice.kinds, choice.number, index, tile
+            self.calls.begin(_named(place), restore_tile, *given)
+            self.waiting.append(place)
             yield from self.collect(self.pool.ahead)
 
     def fitted(self, it: Iterate) -> Iterate:
@@ -200,7 +177,7 @@ class Sweep(Running):
         self.result.stopped = True
         if not self.resumable:
             return
-        first = min([place, *(one.place for one in self.waiting)])
+        first = min([place, *self.waiting])
 
         def go_on(again: Result, extra: int) -> Sweeping:
             self.result = again
@@ -221,13 +198,6 @@ class Sweep(Running):
         self.result.failed(number, error)
         self.leave(self.planes[number])
 
-    def restored(
-        self, choice: Choice, index: Index, tile: Tile, preview: bool = False
-    ) -> Call:
-        """Begin to restore a tile of a plane, without long filters for a preview."""
-        given = self.recipe, choice.kinds, choice.number, index, tile, preview
-        return self.pool.submit(restore_tile, *given)
-
     def collect(self, ahead: int) -> Sweeping:
         """Put tiles into the result, in turn, until only so many are waited for.
 
@@ -237,37 +207,42 @@ class Sweep(Running):
 
         result = self.result
         while len(self.waiting) > (0 if result.stopped else ahead):
-            one = self.waiting.popleft()
-            number = one.place // len(self.cut)
+            place = self.waiting[0]
+            number, count = divmod(place, len(self.cut))
+            index, tile, name = self.planes[number], self.cut[count], _named(place)
+            needed = not (result.stopped or number in self.broken)
+            if needed and not self.calls.wait(name):
+                if (yield self.iterate(index)):
+                    self.stop_at(place)
+                continue
+            self.waiting.popleft()
+            if not needed:
+                self.calls.cancel(name)
             if number in self.broken:
-                one.call.cancel()
                 continue
             if result.stopped:
-                one.call.cancel()
-                if one.tile is self.cut[0]:
+                if count == 0:
                     result.not_begun.append(number)
-                self.leave(one.index, one.tile)
+                self.leave(index, tile)
                 continue
             try:
                 with interrupt.allowed():
-                    restored: Restored = one.call.result()
+                    restored: Restored = self.calls.result(name, Restored)
             except interrupt.Interrupted:
-                self.leave(one.index, one.tile)
-                self.stop_at(one.place)
+                self.leave(index, tile)
+                self.stop_at(place)
                 continue
             except (InputError, FitError) as error:
                 self.fail(number, error)
                 continue
-            self.put(one.index, one.tile, restored)
-            if self.record.get(_named(one.place)) is None:
-                self.record.put(_named(one.place), restored.to_record())
+            self.put(index, tile, restored)
             self.done += 1
-            if one.tile is self.cut[-1]:
+            if tile is self.cut[-1]:
                 del self.chosen[number]
-            stop = yield self.iterate(one.index)
+            stop = yield self.iterate(index)
             # After the last tile there is nothing left to stop.
-            if stop and one.place < self.total - 1:
-                self.stop_at(one.place + 1)
+            if stop and place < self.total - 1:
+                self.stop_at(place + 1)
 
     def iterate(self, index: Index) -> Iterate:
         """Return an iterate that shows a plane as far as it is done."""
@@ -276,7 +251,7 @@ class Sweep(Running):
             self.latest,
             render=partial(self.shown, index),
             index=index,
-            part=fits + self.done - 1,
+            part=fits + max(self.done - 1, 0),
             parts=fits + self.total,
             seconds=time.perf_counter() - self.began,
             checkpoint=None,

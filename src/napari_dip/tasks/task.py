@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ class Plan:
         Maps the averaged output of the network, and what `finish` makes of it, to the
         standard deviation of the result, (C, ...), in the units of the input; NaN where
         it is not known.
+    unit : float
+        An error of one in scaled units, in those of the input, where no plane says it.
     """
 
     problem: Problem
@@ -81,6 +84,7 @@ class Plan:
     seeded: Callable[[int], Problem] | None = None
     preview: Callable[[Any], Any] | None = None
     deviation: Callable[[Any, Any], NDArray[Any]] | None = None
+    unit: float = math.nan
 
 
 @dataclass(frozen=True)

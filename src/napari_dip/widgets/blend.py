@@ -13,7 +13,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.blend import BlendRecipe
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
-from napari_dip.widgets.layers import KEY, Crop, shift, sides_of
+from napari_dip.widgets.layers import Crop, shift, sides_of
 from napari_dip.widgets.masks import MaskInput, check_painted, chosen_labels, mask_of
 from napari_dip.widgets.task import TaskWidget
 
@@ -63,12 +63,10 @@ class CutInput(MaskInput):
         return super().file(crop)
 
 
-class BackgroundInput(ImageInput):
+class BackgroundInput(AnyImageInput):
     """The image layer that the foreground is set into, of any size."""
 
-    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
-        """Return how well a layer goes with the foreground; see `ImageInput.suits`."""
-        return KEY not in layer.metadata, layer.visible
+    aligned = True
 
 
 class BlendWidget(TaskWidget):
@@ -98,8 +96,7 @@ class BlendWidget(TaskWidget):
         assert isinstance(mask, CutInput)
         mask.foreground = self.inputs["foreground"]
         # The positions of the layers give the offset.
-        offset = self.fields.fields["offset"].widget.native
-        self.fields.form.setRowVisible(offset, False)
+        self.fields.show_row("offset", False)
 
     @property
     def source(self) -> Image | None:

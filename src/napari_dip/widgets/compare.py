@@ -17,21 +17,14 @@ from qtpy.QtWidgets import QWidget
 from napari_dip import baselines
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import provenance
-from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.arrays import Index, cast
 from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.deletion import connect
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, array_of, whole
-from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
-from napari_dip.widgets.results import (
-    Index,
-    ResultLayer,
-    Work,
-    insert,
-    new_layer,
-    related,
-)
+from napari_dip.widgets.parts import Text, button, fill, side_by_side
+from napari_dip.widgets.results import ResultLayer, Work, insert, new_layer, related
 
 _log = logging.getLogger(__name__)
 
@@ -90,19 +83,16 @@ class Comparison(QWidget):
         )
         self.residual_button.setVisible(residual_makes_sense)
         self.uncertainty_button = button("Uncertainty", UNCERTAINTY)
-        self.reading = wrapped()
-        self.reading.hide()
-        self.methods = ComboBox(choices=methods)
+        self.reading = Text()
+        self.methods = ComboBox(choices=[(m.replace("_", " "), m) for m in methods])
         self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
         self.classic_button = button(
             "Run classical method",
             "Run a well-known method without a network on the same layer.",
         )
-        own = side_by_side(
-            self.before_button, self.residual_button, self.uncertainty_button
-        )
-        classic = side_by_side(self.methods.native, self.classic_button)
-        fill(self, own, self.reading, classic)
+        added = side_by_side(self.residual_button, self.uncertainty_button)
+        classic = self.methods.native, self.classic_button
+        fill(self, self.before_button, added, self.reading, *classic)
 
         self.before_button.toggled.connect(self._toggle)
         self.residual_button.clicked.connect(self._residual)
@@ -152,7 +142,7 @@ class Comparison(QWidget):
         if last is None or last.layer is None:
             return
         if tuple(last.layer.data.shape) != last.shape:
-            self._read("The result has another size than its input: no residual.")
+            self.reading.say("The result has another size than its input: no residual.")
             return
         image = last.layer.data
         index = last.shown_index(self.controller.viewer.dims) or (slice(None),)
@@ -176,9 +166,9 @@ class Comparison(QWidget):
         # Planes may be of unlike noise: the reading is of the one in view.
         which = f"Plane {plane + 1} of {planes}. " if planes > 1 else ""
         if plane in result.not_begun:
-            self._read(f"{which}It was not fitted: there is no residual.")
+            self.reading.say(f"{which}It was not fitted: there is no residual.")
         else:
-            self._read(which + residual.verdict(structure, pixels))
+            self.reading.say(which + residual.verdict(structure, pixels))
         changes = dict(PLAIN)
         if not result.layer.rgb:
             changes |= {"contrast_limits": (-limit, limit), "colormap": "gray"}
@@ -224,7 +214,7 @@ class Comparison(QWidget):
         try:
             work = self.work()
         except InputError as error:
-            self._read(str(error))
+            self.reading.say(str(error))
             return
         name, task = self.methods.value, work.recipe.task
         values = work.recipe.to_dict()
@@ -255,10 +245,6 @@ class Comparison(QWidget):
         title = f"{work.source.name} [{name.replace('_', ' ')}]"
         layer = new_layer(image, title, work.source, work.crop, {KEY: about})
         insert(self.controller.viewer.layers, list(work.layers.values()), layer)
-
-    def _read(self, text: str) -> None:
-        self.reading.setText(text)
-        self.reading.show()
 
     def _in_thread(
         self,

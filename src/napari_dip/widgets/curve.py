@@ -1,4 +1,4 @@
-"""A small plot of a fit: its loss, its score, and the image that it would keep."""
+"""A small plot of a fit: its loss, its error, and the image that it would keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 LOSS, SCORE, CHOSEN = QColor("#4c9be8"), QColor("#f2a33a"), QColor("#5fc27e")
 
 Check = tuple[int, int, float, float]
-"""Fit, iteration, loss and score; see `napari_dip.widgets.worker.Report`."""
+"""Fit, iteration, loss and error; see `napari_dip.widgets.worker.Report`."""
 
 
 class Curve(QWidget):
@@ -25,11 +25,10 @@ class Curve(QWidget):
         self.score_name = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "<qt>How the fit goes. The loss is the error of the newest image at the "
-            "pixels that are fitted. The other curve tells which image to keep, and "
-            "its name says what it is: a held-out error is that of pixels that are "
-            "not fitted, and rises when the network learns the noise. The green line "
-            "marks the image that is kept. Each curve has its own scale.</qt>"
+            "<qt>How the fit goes. The loss is what the fit makes small, and has no "
+            "unit. By the error an image is chosen; the numbers are in the units of "
+            "the image. The green line marks the image that is kept. Each curve has "
+            "its own scale.</qt>"
         )
 
     def sizeHint(self) -> QSize:
@@ -53,7 +52,7 @@ class Curve(QWidget):
         chosen : int
             Iteration of the image that would be kept.
         score_name : str
-            The score in words, for the legend.
+            The error in words, for the legend.
         """
         for check in checks:
             if not math.isfinite(check[2]):
@@ -71,15 +70,22 @@ class Curve(QWidget):
         self.chosen = step
         self.update()
 
-    def points(self, which: int, area: QRectF) -> list[QPointF]:
-        """Return loss (2) or score (3) as points in an area."""
-        # The first values are far above the others: left out, the rest gets the whole
-        # height.  Loss and score differ much, too, so each has its own scale.
+    def limits(self, which: int) -> tuple[float, float] | None:
+        """Return the values at the lower and at the upper end of a scale, if any.
+
+        The first values are far above the others: left out, the rest gets the whole
+        height.  Loss and error differ much, too, so each has its own scale.
+        """
         shown = self.checks[len(self.checks) // 6 :]
-        values = [c[which] for c in shown if math.isfinite(c[which])] or [1.0]
+        values = [c[which] for c in shown if math.isfinite(c[which])]
+        return (min(values), max(values)) if values else None
+
+    def points(self, which: int, area: QRectF) -> list[QPointF]:
+        """Return loss (2) or error (3) as points in an area."""
+        limits = self.limits(which) or (1.0, 1.0)
         # Negative losses have no logarithm.
-        scale = math.log if min(values) > 0 else float
-        low, high = scale(min(values)), scale(max(values))
+        scale = math.log if limits[0] > 0 else float
+        low, high = map(scale, limits)
         last = max(self.checks[-1][1], 1)
 
         def height(value: float) -> float:
@@ -106,16 +112,20 @@ class Curve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().color(QPalette.ColorRole.WindowText)
         line = painter.fontMetrics().height()
-        area = QRectF(self.rect()).adjusted(2, line + 4, -3, -line - 2)
+        numbers = self._numbers()
+        widths = [painter.fontMetrics().horizontalAdvance(n) + 4 for n in numbers]
+        right = max(widths, default=0) + 3
+        area = QRectF(self.rect()).adjusted(2, line + 4, -right, -line - 2)
         frame = QColor(text)
         frame.setAlpha(60)
         painter.setPen(frame)
         painter.drawRect(area)
         if not self.checks:
             return
-        self._legend(painter, text)
         last = max(self.checks[-1][1], 1)
+        named = [(LOSS, "loss")] + [(SCORE, self.score_name)] * bool(numbers)
         if 0 < self.chosen <= last:
+            named.append((CHOSEN, "kept image"))
             x = area.left() + area.width() * self.chosen / last
             painter.setPen(QPen(CHOSEN, 1.5, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
@@ -129,14 +139,25 @@ class Curve(QWidget):
         painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "1")
         painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "iteration")
         painter.drawText(below, Qt.AlignmentFlag.AlignRight, str(last))
+        self._legend(painter, text, named)
+        painter.setPen(SCORE)
+        beside = QRectF(area.right() + 4, area.top(), right, area.height())
+        for number, place in numbers.items():
+            painter.drawText(beside, place, number)
 
-    def _legend(self, painter: QPainter, text: QColor) -> None:
+    def _numbers(self) -> dict[str, Qt.AlignmentFlag]:
+        """Return the ends of the scale of the error, and where they stand."""
+        align = Qt.AlignmentFlag
+        ends = [f"{limit:.3g}" for limit in self.limits(3) or ()]
+        if len(set(ends)) == 1:
+            return {ends[0]: align.AlignVCenter}
+        return dict(zip(ends, (align.AlignBottom, align.AlignTop), strict=False))
+
+    def _legend(
+        self, painter: QPainter, text: QColor, named: list[tuple[QColor, str]]
+    ) -> None:
         x, metrics = 2.0, painter.fontMetrics()
-        for colour, name in (
-            (LOSS, "loss"),
-            (SCORE, self.score_name),
-            (CHOSEN, "kept image"),
-        ):
+        for colour, name in named:
             painter.setPen(QPen(colour, 2))
             middle = metrics.height() / 2
             painter.drawLine(QPointF(x, middle), QPointF(x + 12, middle))

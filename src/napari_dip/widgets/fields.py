@@ -29,7 +29,7 @@ LABELS = {
     "sigma": "Noise sigma",
     "tv": "Total variation",
     "wavelength": "Wavelength (nm)",
-    "excitation_wavelength": "Excitation wavelength (nm)",
+    "excitation_wavelength": "Excitation (nm)",
     "pixel_size": "Pixel size (µm)",
     "z_step": "Z step (µm)",
     "pinhole": "Pinhole (Airy units)",
@@ -113,7 +113,8 @@ def numbers(value: tuple[float, ...], member: type) -> Written:
 class NumberOr:
     """A field for a number, or one of the words that are accepted in its place.
 
-    One word, such as "auto", is a check box; several are a list.
+    One word, such as "auto", is a check box; several are a list.  The number is below
+    that, as a dock is narrow, and only shown where it counts.
     """
 
     def __init__(
@@ -127,10 +128,8 @@ class NumberOr:
             self.choice = CheckBox(text=text, value=True)
         else:
             self.choice = ComboBox(choices=[*words, "number"])
-        self.choice.changed.connect(self._enable)
-        self.widget = Container(
-            widgets=[self.choice, number.widget], layout="horizontal", labels=False
-        )
+        self.choice.changed.connect(self._show_number)
+        self.widget = Container(widgets=[self.choice, number.widget], labels=False)
         self.widget.margins = (0, 0, 0, 0)
         self.value = value
 
@@ -151,10 +150,10 @@ class NumberOr:
             self.choice.value = word != "number"
         else:
             self.choice.value = word
-        self._enable()
+        self._show_number()
 
-    def _enable(self, _: Any = None) -> None:
-        self.number.widget.enabled = self.choice.value in (False, "number")
+    def _show_number(self, _: Any = None) -> None:
+        self.number.widget.visible = self.choice.value in (False, "number")
 
 
 Field = Plain | Written | NumberOr
@@ -174,9 +173,9 @@ def make_field(p: Parameter) -> Field:
             words["none"] = None
         if words:
             return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
-        if float in p.types:
+        if float in p.types or p.low is None or p.high is None:
             return _number(p, p.default)
-        if p.low is not None and p.high is not None and p.high - p.low < FEW:
+        if p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
             return Plain(ComboBox(choices=list(choices)), p.default)
         return _number(p, p.default)
@@ -228,6 +227,11 @@ class Fields(QWidget):
         self.advanced = folded("Advanced", inside)
         fill(self, basic, self.advanced)
         self.advanced.setVisible(any(p.advanced for p in kind.parameters()))
+
+    def show_row(self, name: str, shown: bool) -> None:
+        """Show or hide a field and its label."""
+        native = self.fields[name].widget.native
+        native.parentWidget().layout().setRowVisible(native, shown)
 
     def values(self) -> dict[str, Any]:
         """Return the values of the fields, as keywords of `kind`."""

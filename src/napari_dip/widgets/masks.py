@@ -141,8 +141,7 @@ class MaskInput(ImageInput):
                 f"{layer.name} does not lie on {source.name}, pixel on pixel. Press "
                 f"{self.mend.text}."
             )
-        check_same_place(source, layer)
-        _check_sides(layer, source)
+        _check_pixels(layer, source)
         part = matching(crop[: source.ndim], sides_of(layer))
         return partial(_selected, array_of(layer), part, chosen)
 
@@ -210,8 +209,7 @@ def mask_of(
     if isinstance(layer, Labels) and moved:
         mask = _laid(_selected(array_of(layer), (), labels), layer, source, sides)
     elif isinstance(layer, Labels):
-        check_same_place(source, layer)
-        _check_sides(layer, source)
+        _check_pixels(layer, source)
         mask = _selected(array_of(layer), (), labels)
     elif isinstance(layer, Shapes):
         mask = _drawn(_on_pixels(layer, source), sides)
@@ -259,7 +257,9 @@ def _axes(layer: Layer) -> tuple[int, ...]:
     return (0,) * layer.ndim
 
 
-def _check_sides(layer: Layer, source: Image) -> None:
+def _check_pixels(layer: Layer, source: Image) -> None:
+    """Raise if a labels layer has not the pixels of an image, in its place."""
+    check_same_place(source, layer)
     if not covers(layer, source):
         sides = sides_of(source)
         raise InputError(
@@ -331,14 +331,11 @@ def _selected(labels: Any, crop: Crop, chosen: tuple[int, ...]) -> Mask:
 def _laid(mask: Mask, layer: Labels, source: Image, sides: tuple[int, ...]) -> Mask:
     """Return a mask at the position of its layer on an image, cut at the border."""
     laid = np.zeros(sides, bool)
-    inside, taken = [], []
-    for first, length, side in zip(
-        shift(layer, source), mask.shape, sides, strict=True
-    ):
-        start, stop = max(first, 0), max(min(first + length, side), 0)
-        inside.append(slice(start, stop))
-        taken.append(slice(start - first, max(stop - first, start - first)))
-    laid[tuple(inside)] = mask[tuple(taken)]
+    first = np.array(shift(layer, source))
+    start = np.maximum(first, 0)
+    stop = np.maximum(np.minimum(first + mask.shape, sides), start)
+    inside = tuple(map(slice, start, stop))
+    laid[inside] = mask[tuple(map(slice, start - first, stop - first))]
     return laid
 
 

@@ -39,8 +39,7 @@ class MaximizeActivationWidget(TaskWidget):
         super().__init__(napari_viewer)
         self.compare_section.hide()
         for name in MEANINGLESS:
-            field = self.fields.fields[name].widget.native
-            field.parentWidget().layout().setRowVisible(field, False)
+            self.fields.show_row(name, False)
 
     @property
     def source(self) -> Image:

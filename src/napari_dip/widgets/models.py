@@ -42,6 +42,15 @@ def offer(**models: Any) -> None:
     OFFERED.update(models)
 
 
+class _Line(LineEdit):
+    """A line in place of a choice of layers: none is offered."""
+
+    choices = ()
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Do nothing."""
+
+
 class ModelInput(ImageInput):
     """An input of a task that is a model."""
 
@@ -49,7 +58,7 @@ class ModelInput(ImageInput):
     aligned = False
 
     def _combo(self) -> Any:
-        return LineEdit(name=self.name)
+        return _Line(name=self.name)
 
     @property
     def layer(self) -> Layer | None:
@@ -61,16 +70,7 @@ class ModelInput(ImageInput):
         """True: `array` says what is wrong with the text."""
         return True
 
-    def reset_choices(self, event: Any = None) -> None:
-        """Do nothing: there is no choice of layers."""
-
-    def choose_first(self) -> None:
-        """Do nothing: there is no choice of layers."""
-
     def choose_other(self, first: Layer) -> None:
-        """Do nothing: there is no choice of layers."""
-
-    def choose(self, name: str) -> None:
         """Do nothing: there is no choice of layers."""
 
     @property

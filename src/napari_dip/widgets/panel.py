@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication, QGridLayout, QVBoxLayout, QWidget
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Parameters
-from napari_dip.widgets import settings
+from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import Fields
-from napari_dip.widgets.inputs import ImageInput
+from napari_dip.widgets.inputs import ImageInput, to_save
 from napari_dip.widgets.layers import KEY
-from napari_dip.widgets.parts import VerticalArea, button, fill, folded, wrapped
+from napari_dip.widgets.parts import Text, VerticalArea, button, fill, folded
 
 OF_THE_LAYER = ("channel_axis", "spatial_dims")
 """Parameters that suit one layer and not the next, and are not remembered."""
@@ -53,9 +54,7 @@ class ParameterPanel(QWidget):
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
-        self.about_section = folded(
-            "What will this do to my image?", wrapped(self.about)
-        )
+        self.about_section = folded("What will this do to my image?", Text(self.about))
         scripts = folded("Script and recipe", self._scripts())
         for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
@@ -78,8 +77,7 @@ class ParameterPanel(QWidget):
             "first.",
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
-        self.message = wrapped()
-        self.message.hide()
+        self.message = Text()
         self.python_button.clicked.connect(self.copy_python)
         self.command_button.clicked.connect(self.copy_command)
         self.fields.changed.connect(self.message.hide)
@@ -110,12 +108,12 @@ class ParameterPanel(QWidget):
         try:
             text, note = write()
         except InputError as error:
-            self._show_message(str(error))
+            self.message.say(str(error))
             return
         clipboard = QApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)
-        self._show_message(f"Copied.{note}")
+        self.message.say(f"Copied.{note}")
 
     def _restore(self) -> None:
         """Fill in what was used last; show the text where nothing was."""
@@ -147,31 +145,67 @@ class ParameterPanel(QWidget):
                 raise InputError("Select a result first: this layer has no recipe.")
             recipe = self.fields.kind.from_dict(stored["recipe"])
         except InputError as error:
-            self._show_message(str(error))
+            self.message.say(str(error))
             return
         for name, layer_name in stored.get("layers", {}).items():
             if name in self.inputs:
                 self.inputs[name].choose(layer_name)
         self.fields.load(recipe)
-        self._show_message(f"The parameters of {layer.name} are filled in.")
-
-    def _show_message(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.show()
+        self.message.say(f"The parameters of {layer.name} are filled in.")
 
 
 class MakingPanel(ParameterPanel):
     """A panel that makes a layer of parameters, without a fit to look at."""
 
+    output: ClassVar[str]
+    """The file that a copied command writes, by the parameters."""
+
     def run(self) -> None:
         """Make the layer, or say what is wrong."""
+        try:
+            make = self._maker(self.fields.recipe())
+        except InputError as error:
+            self.progress.say(str(error))
+            return
+        self.remember()
+        self.run_button.setEnabled(False)
+        self._begin(make)
+
+    def _maker(self, parameters: Any) -> Callable[[], Any]:
+        """Return a function that computes what `_show` shows, or raise."""
         raise NotImplementedError
+
+    def _begin(self, make: Callable[[], Any]) -> None:
+        """Compute in a thread, then show what came of it."""
+        self.progress.say("Computing")
+        slots = {"returned": self._show, "errored": self._failed}
+        create_worker(make, _connect=slots)
+
+    def _show(self, made: Any) -> None:
+        raise NotImplementedError
+
+    def _python(self) -> tuple[str, str]:
+        parameters = self.fields.recipe()
+        return scripting.python(parameters, self._code(), scripting.Ending()), ""
+
+    def _command(self) -> tuple[str, str]:
+        parameters, files = self.fields.recipe(), self._files()
+        output = self.output.format(**vars(parameters))
+        text = scripting.command(parameters, files, output)
+        return text, to_save(self.inputs, files)
+
+    def _code(self) -> dict[str, str]:
+        """Return the Python expressions of the arrays that the layer is made of."""
+        return {}
+
+    def _files(self) -> dict[str, str]:
+        """Return the files of the arrays that the layer is made of."""
+        return {}
 
     def _fill_with_run(self, tip: str) -> None:
         """Put the parameters, a button to run and a line of text below each other."""
         self.run_button = button("Run", tip)
-        self.progress = wrapped()
-        self.progress.hide()
+        self.progress = Text()
         self._fill_dock(self.fields, self.run_button, self.progress)
         self._restore()
         self.run_button.clicked.connect(self.run)
@@ -183,8 +217,4 @@ class MakingPanel(ParameterPanel):
 
     def _end(self, text: str) -> None:
         self.run_button.setEnabled(True)
-        self._say(text)
-
-    def _say(self, text: str) -> None:
-        self.progress.setText(text)
-        self.progress.show()
+        self.progress.say(text)

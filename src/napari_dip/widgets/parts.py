@@ -29,15 +29,23 @@ def button(text: str, tip: str) -> QPushButton:
     return push_button
 
 
-def wrapped(text: str = "") -> QLabel:
-    """Return a label whose text can be selected and never makes the dock wider."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    policy.setHeightForWidth(True)
-    label.setSizePolicy(policy)
-    return label
+class Text(QLabel):
+    """A text that can be selected and never makes the dock wider; none is hidden."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        if not text:
+            self.hide()
+
+    def say(self, text: str) -> None:
+        """Show another text, or none."""
+        self.setText(text)
+        self.setVisible(bool(text))
 
 
 def fill(widget: QWidget, *parts: QWidget | QLayout) -> None:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from napari.layers import Image, Layer
-from napari.qt.threading import create_worker
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_dip.errors import InputError
@@ -22,9 +21,8 @@ from napari_dip.tasks.microscope_psf import (
     slices_for,
 )
 from napari_dip.tasks.recipe import Parameters
-from napari_dip.widgets import scripting
 from napari_dip.widgets.fields import row
-from napari_dip.widgets.inputs import ImageInput, to_save
+from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
 from napari_dip.widgets.parts import fill
@@ -54,6 +52,8 @@ class PsfWidget(QWidget):
 
 class PsfPanel(MakingPanel):
     """One of the ways: parameters, a layer, and a new layer with the PSF."""
+
+    output = "psf.tif"
 
     kind: ClassVar[type[Parameters]]
     """The parameters."""
@@ -85,47 +85,13 @@ class PsfPanel(MakingPanel):
             if "z" in known:
                 self.fields.fields["z_step"].value = known["z"]
 
-    def run(self) -> None:
-        """Make the PSF, or say what is wrong."""
-        try:
-            parameters = self.fields.recipe()
-            make = self._maker(parameters)
-        except InputError as error:
-            self._say(str(error))
-            return
-        self.remember()
-        self.run_button.setEnabled(False)
-        self._say("Computing")
-        slots = {"returned": self._show, "errored": self._failed}
-        create_worker(make, _connect=slots)
-
-    def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
-        """Return a function that makes the layer of the PSF and a text about it."""
-        raise NotImplementedError
-
-    def _show(self, shown: tuple[Image, str]) -> None:
-        layer, text = shown
+    def _show(self, made: tuple[Image, str]) -> None:
+        """Add the layer, with a text about it."""
+        layer, text = made
         place_beside(layer, self.viewer.layers)
         insert(self.viewer.layers, [], layer)
         where = ", to the right of the image" if len(self.viewer.layers) > 1 else ""
         self._end(f"{text} {layer.name} is a new layer{where}.")
-
-    def _python(self) -> tuple[str, str]:
-        parameters = self.fields.recipe()
-        return scripting.python(parameters, self._code(), scripting.Ending()), ""
-
-    def _command(self) -> tuple[str, str]:
-        parameters, files = self.fields.recipe(), self._files()
-        text = scripting.command(parameters, files, "psf.tif")
-        return text, to_save(self.inputs, files)
-
-    def _code(self) -> dict[str, str]:
-        """Return the Python expressions of the arrays that the PSF is made of."""
-        return {}
-
-    def _files(self) -> dict[str, str]:
-        """Return the files of the arrays that the PSF is made of."""
-        return {}
 
 
 class MicroscopePanel(PsfPanel):
@@ -156,7 +122,7 @@ class MicroscopePanel(PsfPanel):
         volume = isinstance(shape, tuple) and len(shape) == 3
         counts = {"pinhole": confocal, "excitation_wavelength": confocal}
         for name, shown in {**counts, "z_step": volume}.items():
-            self.fields.form.setRowVisible(fields[name].widget.native, shown)
+            self.fields.show_row(name, shown)
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, and slices for a volume."""

@@ -100,8 +100,12 @@ class Quality(QWidget):
             label.setEnabled(bool(same))
         return same[0] if same else None
 
-    def show_seconds(self, name: str, seconds: float | None) -> None:
-        """Show below a name how long that takes; None where it is not known."""
+    def show_seconds(self, name: str, seconds: float) -> None:
+        """Show below a name how long that takes."""
         if name in self.labels:
-            time = "" if seconds is None else f"\n{duration(seconds)}"
-            self.labels[name].setText(name + time)
+            self.labels[name].setText(f"{name}\n{duration(seconds)}")
+
+    def forget_seconds(self) -> None:
+        """Show names alone: it is not known how long anything takes."""
+        for name, label in self.labels.items():
+            label.setText(name)

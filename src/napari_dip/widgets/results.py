@@ -13,7 +13,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_dip.io.provenance import origin
-from napari_dip.tasks.arrays import Layout
+from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
 from napari_dip.widgets.trajectory import Snapshot, position
@@ -24,9 +24,6 @@ SEEN_THROUGH = ("additive", "minimum", "multiplicative")
 
 BRIGHTER = ("deconvolve",)
 """Tasks whose results have much brighter pixels than the image."""
-
-Index = tuple[int | slice, ...]
-"""The index of a plane in a result."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +281,7 @@ class ResultLayer:
     def moment_of(self, index: Index) -> tuple[int, int] | None:
         """Return fit and iteration of the snapshot in a plane, None for the result."""
         _, snapshot = self.others.get(position(index), (index, None))
-        return None if snapshot is None else (snapshot.part, snapshot.step)
+        return None if snapshot is None else snapshot.moment
 
     def shown_index(self, dims: Any) -> Index | None:
         """Return the index of the plane in view, None while there is no layer."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_dip.widgets.controller import (
@@ -16,7 +14,7 @@ from napari_dip.widgets.controller import (
     duration,
 )
 from napari_dip.widgets.curve import Curve
-from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
+from napari_dip.widgets.parts import Text, button, fill, side_by_side
 from napari_dip.widgets.worker import Report
 
 STOP, LEAVE_OUT = "Stop and keep best", "Leave filters out"
@@ -61,8 +59,7 @@ class RunPanel(QWidget):
         controller.ended.connect(self.show_end)
         controller.failed.connect(self.show_failure)
         self.show_state(IDLE)
-        for hidden in (self.estimate, self.progress, self.quality, self.curve):
-            hidden.hide()
+        self.curve.hide()
 
     def _make_buttons(self) -> None:
         self.run_button = button("Run", "Start; the result is a new layer.")
@@ -84,20 +81,19 @@ class RunPanel(QWidget):
         self.cancel_button.clicked.connect(self.controller.cancel)
 
     def _make_texts(self) -> None:
-        self.estimate = wrapped()
+        self.estimate = Text()
         self.estimate.setToolTip(
             "<qt>Time and memory that the fit will need. A few steps on a small piece "
             "were timed on this computer. A fit that stops by itself may take "
             "less.</qt>"
         )
-        self.progress = wrapped()
-        self.quality = wrapped()
+        self.progress = Text()
+        self.quality = Text()
         self.quality.setToolTip(
             "<qt>By this the fit chooses its image; lower is better. The estimated "
-            "error is how far the image is from one without noise, on average (root "
-            "mean square), in the units of the image. The held-out error is that at "
-            "pixels that are not fitted, with their noise. Both rise when the network "
-            "learns the noise.</qt>"
+            "error is how far the image is from one without noise (root mean square). "
+            "The held-out error is that at pixels that are not fitted, with their "
+            "noise. Both rise when the network learns the noise.</qt>"
         )
 
     def show_state(self, state: str) -> None:
@@ -131,14 +127,9 @@ class RunPanel(QWidget):
         self.curve.hide()
         self._say("Starting")
 
-    def show_estimate(self, text: str) -> None:
-        """Show what the fit will take, or why nothing can run."""
-        self.estimate.setText(text)
-        self.estimate.setVisible(bool(text))
-
     def show_failure(self, text: str) -> None:
         """Say why a fit did not start or has failed, and nothing else."""
-        self.show_estimate("")
+        self.estimate.say("")
         self.show_end(text)
         self.has_failed = True
 
@@ -177,16 +168,12 @@ class RunPanel(QWidget):
                 limit = "about" if report.fixed or report.fitted else "at most"
                 times.append(f"{limit} {duration(self._left(report))} left")
             lines.append(", ".join(times))
-        self.progress.setText("\n".join(lines))
-        self.progress.show()
+        self.progress.say("\n".join(lines))
         self.curve.add(report.checks, report.best_step, report.score_name)
         self.curve.setVisible(len(self.curve.checks) > 1)
-        if math.isfinite(report.score):
-            name = report.score_name[0].upper() + report.score_name[1:]
-            self.quality.setText(
-                f"{name} {report.score:.3g}, best at iteration {report.best_step}"
-            )
-            self.quality.show()
+        reading = f"{report.reading[:1].upper()}{report.reading[1:]}"
+        best = f" in the units of the image, best at iteration {report.best_step}"
+        self.quality.say(reading and reading + best)
 
     def _left(self, report: Report) -> float:
         """Return how many seconds are left, at most."""
@@ -245,6 +232,5 @@ class RunPanel(QWidget):
             self.curve.choose(self.controller.best_step)
 
     def _say(self, text: str) -> None:
-        self.progress.setText(text)
-        self.progress.show()
+        self.progress.say(text)
         self.quality.hide()

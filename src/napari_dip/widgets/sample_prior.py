@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.layers import Image
-from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
 from napari_dip.machine import load_torch
 from napari_dip.tasks.sample_prior import SampleParameters, sample_prior
-from napari_dip.widgets import scripting, turns
+from napari_dip.widgets import turns
 from napari_dip.widgets.deletion import when_deleted
 from napari_dip.widgets.layers import KEY
 from napari_dip.widgets.panel import MakingPanel
@@ -26,6 +25,7 @@ from napari_dip.widgets.worker import threads
 class SamplePriorWidget(MakingPanel):
     """Draw the output of an untrained network for a random input."""
 
+    output = "seed {seed}-sample_prior.tif"
     about = (
         "This panel restores nothing. A network with random weights gets random "
         "numbers, and its output is a new layer. It shows which structures such "
@@ -42,31 +42,22 @@ class SamplePriorWidget(MakingPanel):
         """The owner of this panel's place in the queue of fits; see `turns`."""
         when_deleted(self, turns.leave, self.turn)
 
-    def run(self) -> None:
-        """Draw a sample as soon as no fit runs, or say what is wrong."""
-        try:
-            parameters = self.fields.recipe()
-        except InputError as error:
-            self._say(str(error))
-            return
-        self.remember()
-        self.run_button.setEnabled(False)
-        self._say("Waiting for a fit to end")
-        turns.take(self.turn, partial(self._begin, parameters))
+    def _maker(self, parameters: SampleParameters) -> Callable[[], Any]:
+        return partial(_draw, parameters)
 
-    def _begin(self, parameters: SampleParameters) -> None:
-        self._say("Drawing")
-        slots = {"returned": self._show, "errored": self._failed}
-        create_worker(_draw, parameters, _connect=slots)
+    def _begin(self, make: Callable[[], Any]) -> None:
+        """Draw a sample as soon as no fit runs."""
+        self.progress.say("Waiting for a fit to end")
+        turns.take(self.turn, partial(super()._begin, make))
 
-    def _show(self, drawn: tuple[SampleParameters, NDArray[np.float32]]) -> None:
-        parameters, image = drawn
+    def _show(self, made: tuple[SampleParameters, NDArray[np.float32]]) -> None:
+        parameters, image = made
         rgb = parameters.channels == 3
         if image.ndim == 3 and not rgb:
             image = np.moveaxis(image, -1, 0)  # no colours: one image for each channel
         layer = Image(
             image,
-            name=f"{_title(parameters)} [DIP sample prior]",
+            name=f"seed {parameters.seed} [DIP sample prior]",
             rgb=rgb,
             contrast_limits=None if rgb else (0, 1),
             metadata={KEY: origin(parameters)},
@@ -77,19 +68,6 @@ class SamplePriorWidget(MakingPanel):
     def _end(self, text: str) -> None:
         super()._end(text)
         turns.leave(self.turn)
-
-    def _python(self) -> tuple[str, str]:
-        return scripting.python(self.fields.recipe(), {}, scripting.Ending()), ""
-
-    def _command(self) -> tuple[str, str]:
-        parameters = self.fields.recipe()
-        output = f"{_title(parameters)}-{parameters.task}.tif"
-        return scripting.command(parameters, {}, output), ""
-
-
-def _title(parameters: SampleParameters) -> str:
-    """Return the name of a sample."""
-    return f"seed {parameters.seed}"
 
 
 def _draw(

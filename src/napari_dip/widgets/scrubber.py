@@ -12,7 +12,7 @@ from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController
 from napari_dip.widgets.deletion import connect
-from napari_dip.widgets.parts import button, fill, side_by_side, wrapped
+from napari_dip.widgets.parts import Text, button, fill, side_by_side
 from napari_dip.widgets.results import insert
 from napari_dip.widgets.trajectory import Snapshot
 
@@ -85,7 +85,7 @@ class Scrubber(QWidget):
         self.slider.setTickInterval(1)
         self.slider.setPageStep(1)
         self.slider.valueChanged.connect(self._look)
-        self.label = wrapped()
+        self.label = Text()
 
     def _make_buttons(self) -> None:
         self.keep_button = button(
@@ -100,7 +100,7 @@ class Scrubber(QWidget):
         self.more.setSuffix(" iterations")
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
-        self.reason = wrapped()
+        self.reason = Text()
         self.keep_button.clicked.connect(self._keep)
         self.go_on_button.clicked.connect(self._go_on)
 
@@ -134,8 +134,7 @@ class Scrubber(QWidget):
             return len(self.moments) - 1
         moment = last.moment_of(self.index) if self.index is not None else None
         for i, snapshot in enumerate(self.moments):
-            now = None if snapshot is None else (snapshot.part, snapshot.step)
-            if now == moment:
+            if (snapshot and snapshot.moment) == moment:
                 return i
         return 0
 
@@ -229,6 +228,6 @@ class Scrubber(QWidget):
             when = f"iteration {moment.step}"
             if moment.step <= 0:
                 when = f"preparing, iteration {self.before + moment.step}"
-            self.label.setText(f"Shown: {which}{when}")
+            self.label.say(f"Shown: {which}{when}")
         elif idle:
-            self.label.setText("Shown: the result")
+            self.label.say("Shown: the result")

@@ -283,27 +283,24 @@ class TaskWidget(ParameterPanel):
         combo: Any = dims.widget
         if list(combo.choices) != choices:
             combo.choices = choices
-        form = combo.native.parentWidget().layout()
-        form.setRowVisible(combo.native, len(choices) > 1)
+        self.fields.show_row("spatial_dims", len(choices) > 1)
 
     def _show_timing(self) -> None:
         """Say that the time is being measured, and show no other time meanwhile."""
-        for name in self.quality.names:
-            self.quality.show_seconds(name, None)
-        self.panel.show_estimate("Timing a few steps on a small piece")
+        self.quality.forget_seconds()
+        self.panel.estimate.say("Timing a few steps on a small piece")
 
     def _show_refusal(self, text: str) -> None:
         """Say why nothing can run, unless a failed run has just said so."""
-        for name in self.quality.names:
-            self.quality.show_seconds(name, None)
-        self.panel.show_estimate("" if self.panel.has_failed else text)
+        self.quality.forget_seconds()
+        self.panel.estimate.say("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
         """Show what a quality takes."""
         self.quality.show_seconds(name, forecast.seconds)
         if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
             self.panel.finishing = forecast.finishing
-            self.panel.show_estimate(in_words(forecast))
+            self.panel.estimate.say(in_words(forecast))
 
     # -- what Run would do --------------------------------------------------------
 

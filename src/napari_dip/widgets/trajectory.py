@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from napari_dip.tasks.arrays import Index
+
 MOST = 24
 """Most snapshots of one plane."""
 
@@ -27,6 +29,11 @@ class Snapshot:
     step: int
     image: Any
 
+    @property
+    def moment(self) -> tuple[int, int]:
+        """Fit and iteration."""
+        return self.part, self.step
+
 
 class Trajectory:
     """Snapshots of every plane of a result.
@@ -47,13 +54,13 @@ class Trajectory:
         self.held = 0
         self.planes: dict[tuple[int, ...], list[Snapshot]] = {}
 
-    def add(self, index: tuple[int | slice, ...], snapshot: Snapshot) -> None:
+    def add(self, index: Index, snapshot: Snapshot) -> None:
         """Keep a snapshot; those of a plane must come in order."""
         if snapshot.image.nbytes > self.memory:
             return
         plane = self.planes.setdefault(position(index), [])
         # A fit that starts again from another seed replaces its first attempt.
-        while plane and _moment(plane[-1]) >= _moment(snapshot):
+        while plane and plane[-1].moment >= snapshot.moment:
             self._drop(plane, len(plane) - 1)
         plane.append(snapshot)
         self.held += snapshot.image.nbytes
@@ -62,7 +69,7 @@ class Trajectory:
         while self.held > self.memory:
             self._thin(max(self.planes.values(), key=len))
 
-    def of(self, index: tuple[int | slice, ...]) -> list[Snapshot]:
+    def of(self, index: Index) -> list[Snapshot]:
         """Return the snapshots of a plane, oldest first."""
         return list(self.planes.get(position(index), ()))
 
@@ -76,13 +83,9 @@ class Trajectory:
         self.held -= plane.pop(i).image.nbytes
 
 
-def position(index: tuple[int | slice, ...]) -> tuple[int, ...]:
+def position(index: Index) -> tuple[int, ...]:
     """Return the position of a plane from its index."""
     return tuple(i for i in index if not isinstance(i, slice))
-
-
-def _moment(snapshot: Snapshot) -> tuple[int, int]:
-    return snapshot.part, snapshot.step
 
 
 def _gap(before: Snapshot, after: Snapshot) -> float:

@@ -16,7 +16,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_dip.errors import DipError, FitError, OutOfMemory
-from napari_dip.tasks.arrays import cast
+from napari_dip.tasks.arrays import Index, cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
@@ -66,7 +66,7 @@ class Control:
         self.drawn = Event()
         self.drawn.set()
         self.ended_at: tuple[int, int] | None = None
-        self.ended_in: tuple[int | slice, ...] | None = None
+        self.ended_in: Index | None = None
 
     def wanted(self) -> int:
         """Return how often to stop; raise if the fit is to end without a result."""
@@ -106,12 +106,10 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, best_step, index, part, parts, fixed, score_name, ahead, \
-    shared, fitted
+    step, maximum, loss, best_step, index, part, parts, fixed, score_name, reading, \
+    ahead, shared, fitted
         As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
         `part` and `parts` count fits, of which a plane may need several.
-    score : float
-        The score as a user can read it; see `Iterate.readable`.
     before : int
         Iterations before the first in all; `ahead` of them are still to go.
     seconds : float
@@ -120,7 +118,7 @@ class Report:
         Iterations per second, over the last 50, or planes or tiles per second where a
         shared network is `fitted`; 0 where unknown.
     checks : tuple of tuple
-        (part, step, loss, score) of every check since the last report.
+        (part, step, loss, error) of every check since the last report.
     image : ndarray or None
         The image of this iteration, in some of the reports.
     finishing : bool
@@ -130,13 +128,13 @@ class Report:
     step: int
     maximum: int
     loss: float
-    score: float
     best_step: int
-    index: tuple[int | slice, ...]
+    index: Index
     part: int
     parts: int
     fixed: bool
     score_name: str
+    reading: str
     ahead: int
     before: int
     shared: bool
@@ -320,9 +318,7 @@ def _reports(
                 images.wait()
 
 
-def empty(
-    image: NDArray[Any], index: tuple[int | slice, ...], planes: Sequence[int]
-) -> None:
+def empty(image: NDArray[Any], index: Index, planes: Sequence[int]) -> None:
     """Empty planes, by their numbers, whose indices are like this one."""
     counted = [i for i, place in enumerate(index) if not isinstance(place, slice)]
     sides = [image.shape[axis] for axis in counted]
@@ -412,7 +408,7 @@ class _Log:
             self.times.clear()  # what comes takes another time
         self.fitted = it.fitted
         self.times.append(time.perf_counter())
-        check = (it.part, it.step, it.loss, it.readable)
+        check = (it.part, it.step, it.loss, it.error)
         if not self.checks or self.checks[-1][2:] != check[2:]:
             self.checks.append(check)
 
@@ -426,13 +422,13 @@ class _Log:
             step=it.step,
             maximum=it.maximum,
             loss=it.loss,
-            score=it.readable,
             best_step=it.best_step,
             index=it.index,
             part=it.part,
             parts=it.parts,
             fixed=it.fixed,
             score_name=it.score_name,
+            reading=it.reading,
             ahead=it.ahead,
             before=self.before,
             shared=it.shared,
