@@ -23,9 +23,11 @@ def test_a_forecast_counts_the_images_that_are_finished(
     name, restarts, count, monkeypatch
 ):
     done = []
-    finished = block._finished
+    restored = block.restored
     monkeypatch.setattr(
-        block, "_finished", lambda *given: done.append(1) or finished(*given)
+        block,
+        "restored",
+        lambda *given, **how: done.append(1) or restored(*given, **how),
     )
     image = np.random.default_rng(0).normal(50, 5, (32, 34)).astype(np.float32)
     task = get(name)
