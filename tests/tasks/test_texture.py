@@ -68,6 +68,8 @@ def test_texture_brighter_than_the_rest_is_no_photon_noise(random):
     found, deviation = analysed(noisy)
     assert found.noise.kind == "gaussian"
     assert deviation == pytest.approx(2, rel=0.1)
+    asked, _ = analysed(noisy, noise="poisson-gaussian")
+    assert asked.noise.kind == "poisson-gaussian"
 
 
 def test_noise_that_neighbours_share_stays_so(fur, random):

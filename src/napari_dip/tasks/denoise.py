@@ -113,7 +113,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     between = channel_correlations(plane.values, np.all(usable, axis=0))
     textured = has_shared_texture(plane, noise, between)
     if textured and recipe.sigma is None:
-        noise = without_texture(plane, noise)
+        noise = without_texture(plane, noise, recipe.noise)
     if not textured and np.abs(np.triu(between, 1)).max() > SHARED:
         matrix = mixing(between, noise.level(plane.values, usable))
         parts = component_noise(plane, matrix, recipe.noise, recipe.sigma)

@@ -36,8 +36,8 @@ STRONG = 0.118
 """Standard deviation of Gaussian noise, in scaled units, from which on that holds."""
 
 WEAKER = 0.22
-"""Power of the noise by which the part grows below it, up to 1: a pilot of an image with
-weak noise misses little.  Chosen on images with a standard deviation of 2 to 50."""
+"""Power of the noise by which the part grows below it, up to 1: a pilot of an image
+with weak noise misses little."""
 
 ROUNDS = {"two rounds": 2, "three rounds": 3}
 """Rounds of the collaborative filter, of which a fourth gains nothing."""
@@ -327,8 +327,8 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
 
 def _smoothed(variance: Tensor) -> float:
     """Return noise over signal as a part of what a pilot tells, for Gaussian noise."""
-    strength = float(variance.mean().sqrt()) / STRONG
-    return min(max(SMOOTHED, SMOOTHED * strength**-WEAKER), 1.0)
+    weakness = STRONG / max(float(variance.mean().sqrt()), 1e-12)
+    return SMOOTHED * float(np.clip(weakness**WEAKER, 1, 1 / SMOOTHED))
 
 
 def collaborative_shared(plane: Plane) -> Step:

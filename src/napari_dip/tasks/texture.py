@@ -53,24 +53,26 @@ def has_shared_texture(
         return False
     levels = noise.level(plane.values, plane.noisy)
     parts = components_of(plane, mixing(correlations, levels)).values
-    usable = plane.noisy.all(axis=0, keepdims=True)
+    usable = np.all(plane.noisy, axis=0, keepdims=True)
     white = falling(parts[:-1], usable) < WHITE
     return white and not has_white_floor(parts[-1:], usable)
 
 
-def without_texture(plane: Plane, noise: NoiseModel) -> NoiseModel:
+def without_texture(plane: Plane, noise: NoiseModel, kind: str) -> NoiseModel:
     """Return the noise model of an image without the texture that its channels share.
 
     Parameters
     ----------
     plane, noise
         As for `has_shared_texture`.
+    kind : str
+        "auto", or the kind of noise to assume.
     """
-    even = (plane.noisy & ~plane.peaks).all(axis=0)
+    even = np.all(plane.noisy & ~plane.peaks, axis=0)
     levels = noise.level(plane.values, plane.noisy)
     alike = plane.values / per_channel(levels**0.5, plane.values)
     share = min(colour_variance(np.asarray(alike, np.float32), even), 1.0)
-    if noise.kind != "gaussian" and share < GROWN:
+    if kind == "auto" and noise.kind != "gaussian" and share < GROWN:
         return NoiseModel.gaussian(share * levels)
     return NoiseModel(
         tuple(share * v for v in noise.variance),
