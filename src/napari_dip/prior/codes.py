@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator as Random
@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from napari_dip.prior.kinds import check_fields
 from napari_dip.prior.layers import corner, memory_format
-from napari_dip.prior.snapshot import overwrite
 
 Sides = tuple[int, ...]
 
@@ -104,10 +103,6 @@ class Drawing:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fixed tensors."""
         return self.tensors
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the fixed tensors."""
-        overwrite(self.tensors, state, "state: code")
 
 
 def views_at_once(sides: Sides, device: torch.device) -> int:
