@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Generator as Random
@@ -124,7 +124,13 @@ def extend(image: Tensor, canvas: Sides) -> Tensor:
 class Perturbed(Code):
     """Base of codes that are fixed but for normal noise added in every iteration."""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"perturbation": (0, math.inf)}
+    """Lowest and highest values of the parameters."""
+
     perturbation: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__, **self.ranges)
 
     @abstractmethod
     def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
@@ -169,19 +175,11 @@ class Noise(Perturbed):
         Standard deviation sigma_p of the normal noise added anew each iteration.
     """
 
+    ranges = Perturbed.ranges | {"features": (1, math.inf), "scale": (0, math.inf)}
+
     features: int = 32
     scale: float = 0.1
     perturbation: float = 1 / 30
-
-    def __post_init__(self) -> None:
-        any_size = (0, math.inf)
-        check_fields(
-            self,
-            "Noise",
-            features=(1, math.inf),
-            scale=any_size,
-            perturbation=any_size,
-        )
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels."""
@@ -201,9 +199,6 @@ class Meshgrid(Perturbed):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "Meshgrid", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return one channel per spatial dimension."""
@@ -232,9 +227,6 @@ class Guide(Perturbed):
 
     image: Tensor
     perturbation: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "Guide", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of the guide."""

@@ -28,19 +28,13 @@ if TYPE_CHECKING:
     from napari_dip.tasks.task import Plan
 
 
-def pixels_of(job: Job, index: Index) -> Pixels | None:
-    """Return the pixels of a part of a plane, None where nothing is known."""
-    pixels = job.pixels(index, job.take(index))
-    return None if pixels is None or np.isnan(pixels.values).all() else pixels
-
-
 def errors_on_plane(
     job: Job, kinds: Sequence[Sequence[Shared]], index: Index
 ) -> list[tuple[float, bool]]:
     """Return the error of the networks of every kind on a plane; see `error_on`."""
     # One region after the other, for arrays that are read piece by piece.
     regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
-    parts = [(r, p) for r in regions if (p := pixels_of(job, r)) is not None]
+    parts = [(r, job.pixels(r, job.take(r))) for r in regions]
     return [error_on(job, networks, parts) for networks in kinds]
 
 
@@ -99,7 +93,7 @@ def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
 
 
 def error_on(
-    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels]]
+    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels | None]]
 ) -> tuple[float, bool]:
     """Try networks on parts of a plane.
 
@@ -116,7 +110,7 @@ def error_on(
     for shared in networks:
         ratios = []
         for index, pixels in parts:
-            if not pixels.known(shared.channels).any():
+            if pixels is None or not pixels.known(shared.channels).any():
                 continue
             plane = _scaled(job, shared, index, pixels)
             if plane.levels is not None:

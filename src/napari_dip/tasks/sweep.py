@@ -53,11 +53,11 @@ class Sweep(Running):
 
     def __post_init__(self) -> None:
         layout = self.job.layout
-        self.planes = list(layout.indices())
         self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
         self.kinds = Kinds.of(self)
+        self.planes = self.kinds.planes
         # Of the newest fit, if there is one.
         self.latest = dataclasses.replace(no_fit(), shared=True)
 
