@@ -140,6 +140,7 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
     from napari_dip.tasks.block import fit_block
     from napari_dip.tasks.denoise import TASK, DenoiseRecipe
     from napari_dip.tasks.finishing import posterior_deviation
+    from napari_dip.tasks.running import Running
 
     recipe = DenoiseRecipe()
     job = TASK.make_job(recipe, case.noisy)
@@ -148,7 +149,7 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
     assert pixels is not None
     truth = np.moveaxis(np.atleast_3d(case.truth), -1, 0)
     for block in job.blocks(0, index, pixels):
-        done = run_to_end(fit_block(job, recipe, block, pixels=pixels))
+        done = run_to_end(fit_block(Running(job, recipe), block, pixels=pixels))
         plane = job.scaled(pixels, block)
         analysis = job.analyse(plane, block)
         plan = job.plan(plane, block, analysis, job.preset(analysis))

@@ -264,12 +264,12 @@ def test_a_stop_ends_the_wait_for_a_worker(
         add(self, done)
         first.set()
 
-    def interrupting(job, recipe, one, **options):
+    def interrupting(running, one, **options):
         if one.plane == 1:
             assert first.wait(30)
             signal.raise_signal(signal.SIGINT)
             time.sleep(1.5)
-        return fit(job, recipe, one, **options)
+        return fit(running, one, **options)
 
     monkeypatch.setattr(Result, "add", noted)
     monkeypatch.setattr(block, "fit_block", interrupting)

@@ -17,7 +17,8 @@ from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks import windows
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
-from napari_dip.tasks.task import SHARED_WEIGHTS, Overrides
+from napari_dip.tasks.running import Running
+from napari_dip.tasks.task import SHARED_WEIGHTS
 
 SHORT = ("--iterations", "6", "--precision", "float32")
 NETWORKS = "napari-dip-shared-1.safetensors"
@@ -49,9 +50,9 @@ def fitted(monkeypatch):
     """Return what is fitted for all files of a kind: the names of the files."""
     fits, fit = [], share.fit_shared
 
-    def noted(job, recipe, windows, **options):
+    def noted(running, windows, **options):
         fits.append(len(windows))
-        return fit(job, recipe, windows, **options)
+        return fit(running, windows, **options)
 
     monkeypatch.setattr(share, "fit_shared", noted)
     monkeypatch.setattr("napari_dip.tasks.kinds.fit_shared", noted)
@@ -272,7 +273,7 @@ def networks():
     recipe = DenoiseRecipe(precision="float32", neighbours=0, share="yes", iterations=3)
     job = TASK.make_job(recipe, np.stack([scene(n) for n in range(4)]))
     drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
-    fitting = share.fit_shared(job, recipe, drawn, overrides=Overrides(), seed=0)
+    fitting = share.fit_shared(Running(job, recipe), drawn, seed=0)
     return sharing.state_of(run_to_end(fitting))
 
 

@@ -8,6 +8,7 @@ from napari_dip.prior.averaging import Average, WeightAverage, predict
 from napari_dip.prior.codes import BlindSpot, Noise
 from napari_dip.prior.local import Local
 from napari_dip.prior.runtime import Place
+from napari_dip.prior.snapshot import overwrite
 
 CPU = torch.device("cpu")
 
@@ -87,7 +88,7 @@ def test_the_state_is_whole_and_put_back_in_place(outputs):
     saved = {name: t.clone() for name, t in average.state_dict().items()}
     expected, place = average.value(), average.sum.data_ptr()
     average.update(outputs[1] * torch.nan)
-    average.load_state_dict(saved)
+    overwrite(average.state_dict(), saved, "average")
     assert torch.equal(average.value(), expected)
     assert average.sum.data_ptr() == place
 
@@ -214,7 +215,7 @@ def test_the_state_of_averaged_weights_is_put_back_in_place():
     expected, places = average.value(), [t.data_ptr() for t in average.sums.values()]
     walk(average, network, 3)
     assert not torch.equal(average.value(), expected)
-    average.load_state_dict(saved)
+    overwrite(average.state_dict(), saved, "average")
     assert torch.equal(average.value(), expected)
     assert [t.data_ptr() for t in average.sums.values()] == places
     average.reset()

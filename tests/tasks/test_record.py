@@ -15,6 +15,7 @@ from napari_dip.tasks import kinds, restoring
 from napari_dip.tasks.block import fit_block
 from napari_dip.tasks.pool import Here
 from napari_dip.tasks.run import get, run
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import Overrides
 
 FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
@@ -222,6 +223,7 @@ def test_without_a_record_nothing_is_kept(stack):
     index = next(job.layout.indices())
     (block,) = job.blocks(0, index, job.pixels(index, job.take(index)))
     states = []
-    run_to_end(fit_block(job, recipe, block), lambda it: states.append(it.checkpoint()))
+    fitting = fit_block(Running(job, recipe), block)
+    run_to_end(fitting, lambda it: states.append(it.checkpoint()))
     assert all("job" not in state for state in states)
     assert all(a["progress.step"] < b["progress.step"] for a, b in pairwise(states))

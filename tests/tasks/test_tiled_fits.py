@@ -18,10 +18,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import psf_check, task, tiles
 from napari_dip.tasks.deconvolve import TASK
 from napari_dip.tasks.planes import Planes
-from napari_dip.tasks.pool import Here
-from napari_dip.tasks.record import Record
 from napari_dip.tasks.result import Result
-from napari_dip.tasks.task import Overrides
 
 FIXED = {"device": "cpu", "precision": "float32", "iterations": 2}
 PSF = np.outer(*[np.hanning(11)] * 2)
@@ -160,7 +157,7 @@ def test_tiles_of_a_blurred_image_have_its_scale():
     image[:, 200:] = 100 + 0.1 * (image[:, 200:] - 100)  # what is bright is elsewhere
     recipe = TASK.recipe(tile=192, device="cpu")
     job = TASK.make_job(recipe, image, PSF)
-    planes = Planes(job, recipe, Overrides(), None, Here(job), Record(), False)
+    planes = Planes(job, recipe)
     begun = planes.begin(0, next(job.layout.indices()), Result(np.empty_like(image)))
     measured = []
     for block, overrides in begun.parts:

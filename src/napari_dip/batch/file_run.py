@@ -104,8 +104,7 @@ class FileRun:
         recipe, like = opened.recipe, opened.like
         if like is not None:
             self._check_outputs(recipe, like.header)
-        notes = opened.notes
-        for note in notes:
+        for note in opened.notes:
             warn(note)
         kept = Kept(self.keep, lambda: self._about(opened))
         pool = None if workers is None else workers(self)
@@ -131,7 +130,7 @@ class FileRun:
             kept.ended()
             for warning in fit.warnings:
                 warn(warning)
-            fit = dataclasses.replace(fit, warnings=[*notes, *fit.warnings])
+            fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
             about = (opened.inputs, opened.from_file, self.objects)
             return fit, provenance.describe(recipe, fit, *about)
 
@@ -239,12 +238,8 @@ class FileRun:
     def _about(self, opened: Opened) -> dict[str, Any]:
         """Return what decides on the fit, to know a checkpoint by."""
         inputs = {name: facts["sha256"] for name, facts in opened.inputs.items()}
-        objects = dict(self.objects)
-        return {
-            **provenance.origin(opened.recipe),
-            "inputs": inputs,
-            "objects": objects,
-        }
+        more = {"inputs": inputs, "objects": dict(self.objects)}
+        return provenance.origin(opened.recipe) | more
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None

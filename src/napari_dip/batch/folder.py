@@ -68,7 +68,10 @@ def find(
     for given in inputs:
         base, paths = _files(given, recursive)
         if not paths:
-            raise InputError(f"{given} holds no image; accepted are {_accepted()}")
+            raise InputError(
+                f"{given} holds no image; accepted are {', '.join(files.READABLE)} and "
+                "the folders of OME-Zarr"
+            )
         place = atomic.without_links(output)
         ends = [(path, atomic.without_links(path)) for path in paths]
         outside = [pair for pair in ends if place not in (pair[1], *pair[1].parents)]
@@ -93,10 +96,6 @@ def find(
                     )
                 items[item.name] = item
     return list(items.values())
-
-
-def _accepted() -> str:
-    return f"{', '.join(files.READABLE)} and the folders of OME-Zarr"
 
 
 def _files(given: Path, recursive: bool) -> tuple[Path, list[Path]]:

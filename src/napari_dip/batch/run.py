@@ -92,7 +92,9 @@ class Batch:
 
     def _run(self, work: Work) -> Iterator[tuple[str, Entry]]:
         known = Manifest(self.output)
-        fitted = self._networks() if self.share and self.items else None
+        fitted = None
+        if self.share and self.items:
+            fitted = Networks(self.output, origin_of(self._run_of(self.items[0])))
         runs: list[FileRun] = []
         for item in self.items:
             run = self._run_of(item, known, fitted)
@@ -111,11 +113,6 @@ class Batch:
             if isinstance(entry, DipError):
                 entry = failure(str(entry))
             yield self._name(run), known.put(self._name(run), entry)
-
-    def _networks(self) -> Networks:
-        """Return the networks that earlier calls have fitted."""
-        run = self._run_of(self.items[0])
-        return Networks(self.output, origin_of(run))
 
     def _name(self, run: FileRun) -> str:
         return run.target.relative_to(self.output).as_posix()

@@ -22,10 +22,11 @@ from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.limit import until_late
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.setup import seed_for
 from napari_dip.tasks.shared import for_windows, state_of
 from napari_dip.tasks.shared_fit import fit_shared
-from napari_dip.tasks.task import STOPPED_BY, Job, Overrides
+from napari_dip.tasks.task import STOPPED_BY, Job
 from napari_dip.tasks.tiles import Block
 from napari_dip.tasks.windows import (
     CANDIDATES,
@@ -200,9 +201,7 @@ def fit(
     """
     try:
         recipe, job, windows = _windows(shared)
-        fitting = fit_shared(
-            job, recipe, windows, overrides=Overrides(), seed=recipe.seed
-        )
+        fitting = fit_shared(Running(job, recipe), windows, seed=recipe.seed)
         networks, limit = shared.runs[0].followed(until_late(fitting), stop, progress)
         if networks is None:
             raise FitError("the preset sees more of an image than a window")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from napari_dip.prior import runtime
 from napari_dip.prior.codes import Drawing
 from napari_dip.prior.layers import corner
-from napari_dip.prior.snapshot import overwrite
 
 
 class Average:
@@ -78,10 +76,6 @@ class Average:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the two sums."""
         return {"sum": self.sum, "weight": self.weight}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the two sums."""
-        overwrite(self.state_dict(), state, "state: average")
 
 
 def predict(
@@ -184,7 +178,3 @@ class WeightAverage:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums of the weights and of their factors."""
         return {**self.sums, "weight": self.weight}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the sums."""
-        overwrite(self.state_dict(), state, "state: average")

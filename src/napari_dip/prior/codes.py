@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Generator as Random
@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from napari_dip.prior.kinds import check_fields
 from napari_dip.prior.layers import corner, memory_format
-from napari_dip.prior.snapshot import overwrite
 
 Sides = tuple[int, ...]
 
@@ -105,10 +104,6 @@ class Drawing:
         """Return the fixed tensors."""
         return self.tensors
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the fixed tensors."""
-        overwrite(self.tensors, state, "state: code")
-
 
 def views_at_once(sides: Sides, device: torch.device) -> int:
     """Return how many views of such sides a device predicts at once."""
@@ -129,7 +124,13 @@ def extend(image: Tensor, canvas: Sides) -> Tensor:
 class Perturbed(Code):
     """Base of codes that are fixed but for normal noise added in every iteration."""
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"perturbation": (0, math.inf)}
+    """Lowest and highest values of the parameters."""
+
     perturbation: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__, **self.ranges)
 
     @abstractmethod
     def fixed(self, canvas: Sides, measurement: Tensor, random: Random) -> Tensor:
@@ -174,19 +175,11 @@ class Noise(Perturbed):
         Standard deviation sigma_p of the normal noise added anew each iteration.
     """
 
+    ranges = Perturbed.ranges | {"features": (1, math.inf), "scale": (0, math.inf)}
+
     features: int = 32
     scale: float = 0.1
     perturbation: float = 1 / 30
-
-    def __post_init__(self) -> None:
-        any_size = (0, math.inf)
-        check_fields(
-            self,
-            "Noise",
-            features=(1, math.inf),
-            scale=any_size,
-            perturbation=any_size,
-        )
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels."""
@@ -206,9 +199,6 @@ class Meshgrid(Perturbed):
     """The coordinates of every pixel in [0, 1] (first paper, Fig. 21)."""
 
     perturbation: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "Meshgrid", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return one channel per spatial dimension."""
@@ -237,9 +227,6 @@ class Guide(Perturbed):
 
     image: Tensor
     perturbation: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "Guide", perturbation=(0, math.inf))
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of the guide."""

@@ -200,10 +200,6 @@ class Coarse:
         own = {"measurement": self.measurement, "weight": self.weight}
         return own | {f"code.{n}": v for n, v in self.code.state_dict().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set all of it."""
-        overwrite(self.state_dict(), state, "state: coarse")
-
 
 @dataclass(eq=False)
 class State:
@@ -284,12 +280,12 @@ def _write(part: Any, values: dict[str, Any], name: str) -> None:
             part.set_state(values["state"].cpu())
         except (AttributeError, RuntimeError, TypeError) as error:
             raise InputError(f"state: {name} is of no random generator") from error
-    elif isinstance(part, nn.Module):
-        overwrite(part.state_dict(), values, f"state: {name}")
     elif part is None:
         check_names((), values, f"state: {name}")
-    else:
+    elif isinstance(part, Optimizers | Watch | Values | Best):
         part.load_state_dict(values)
+    else:  # nothing but tensors, which stay where they are
+        overwrite(part.state_dict(), values, f"state: {name}")
 
 
 def begin(

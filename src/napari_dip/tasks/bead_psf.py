@@ -11,7 +11,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import SMALLEST, as_array
+from napari_dip.tasks.arrays import SMALLEST, as_array, without_single_axes
 from napari_dip.tasks.psf_check import check_finite, check_shape, middle
 from napari_dip.tasks.recipe import Parameters, parameter
 
@@ -205,10 +205,7 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
 
 def _checked(image: Any, parameters: BeadParameters) -> Array:
     """Return an image as float64, checked against the parameters."""
-    image = np.asarray(as_array(image, "image"))
-    if image.ndim > 2:  # files of five axes hold images of two or three
-        sides = [n for n in image.shape[:-2] if n > 1]
-        image = image.reshape(*sides, *image.shape[-2:])
+    image = without_single_axes(np.asarray(as_array(image, "image")))
     if image.ndim not in (2, 3):
         raise InputError(
             f"image must be a plane or a volume of beads, with 2 or 3 axes; got shape "

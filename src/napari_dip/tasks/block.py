@@ -16,14 +16,8 @@ from napari_dip.tasks.arrays import narrowed
 from napari_dip.tasks.fits import Fits
 from napari_dip.tasks.plane import Pixels, Plane, per_channel
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import (
-    Record,
-    State,
-    array,
-    facts_of,
-    fit_of,
-    tensors,
-)
+from napari_dip.tasks.record import State, array, facts_of, fit_of, tensors
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.setup import restarts_of
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import Block
@@ -39,7 +33,7 @@ NOT_FINISHED = "the slow filters at the end were left out: the user stopped them
 
 @dataclass(frozen=True, eq=False)
 class BlockFit:
-    """What came of the fits of a block.
+    """What came of the fits of a block, or of networks that planes share.
 
     Attributes
     ----------
@@ -50,7 +44,8 @@ class BlockFit:
         Standard deviation, of the same shape: the task's, or else that over the
         restarts where several were asked for.
     fits : list of Fit
-        The fit of every restart; none where the image is constant.
+        The fit of every restart; none where the image is constant, or was restored by
+        networks that planes share.
     details : dict
         For the provenance, JSON-able.
     warnings : list of str
@@ -97,44 +92,29 @@ BlockFitting = Generator["Iterate", "bool | None", BlockFit]
 
 
 def fit_block(
-    job: Job,
-    recipe: Recipe,
+    running: Running,
     block: Block,
     *,
-    overrides: Overrides | None = None,
     pixels: Pixels | None = None,
-    threads: int | None = None,
-    resumable: bool = False,
     keep_weights: bool = False,
-    record: Record | None = None,
     name: str = "",
 ) -> BlockFitting:
     """Fit one block, yielding every iteration.
 
     Parameters
     ----------
-    job : Job
-        The task with its arrays.
-    recipe : Recipe
-        Its parameters.
+    running : Running
+        The job.  What is needed to go on later is kept if there is only one fit or the
+        user stops it.
     block : Block
         What is fitted.
-    overrides : Overrides, optional
-        What the user sets in place of the preset.
     pixels : Pixels, optional
         The block's plane, where it has been read already.
-    threads : int, optional
-        CPU threads during a step.
-    resumable : bool
-        Whether to keep what is needed to go on later, if there is only one fit or the
-        user stops it.
     keep_weights : bool
         Whether to keep the weights of the network, and the operator where one was
         fitted along, if there is only one fit.
-    record : Record, optional
-        Keeps its fits.
     name : str
-        Name of the block there.
+        Name of the block in the record.
 
     Yields
     ------
@@ -148,10 +128,10 @@ def fit_block(
     """
     from napari_dip.prior import interrupt
 
-    overrides = overrides or Overrides()
+    job, recipe = running.job, running.recipe
     if pixels is None:
         pixels = job.pixels(block.index, job.take(block.index))
-    known = overrides.known(block.channels)
+    known = running.overrides.known(block.channels)
     scale = None if known is None else known.scale
     plane = None if pixels is None else job.scaled(pixels, block, scale)
     levels = None if plane is None else plane.levels
@@ -165,20 +145,14 @@ def fit_block(
     interrupt.check()
     count = restarts_of(recipe, preset)
     fits = _Fits(
-        recipe=recipe,
-        overrides=overrides,
+        running=running,
         plane=plane,
         analysis=analysis,
         preset=preset,
         plan=plan,
         seed=recipe.seed,
         number=block.plane * count,
-        options={
-            "threads": threads,
-            "resumable": resumable,
-            "keep_weights": keep_weights and count == 1,
-        },
-        record=record or Record(),
+        keep_weights=keep_weights and count == 1,
         name=name,
         dtype=None if plane is None else result_type(job, recipe, plane),
     )
@@ -290,7 +264,8 @@ def fit_to_end(
     """
     from napari_dip.prior.fit import run_to_end
 
-    return run_to_end(fit_block(job, recipe, block, overrides=overrides))
+    running = Running(job, recipe, overrides or Overrides())
+    return run_to_end(fit_block(running, block))
 
 
 def restored(

@@ -442,30 +442,23 @@ def _plan(
         "psf": list(scaled.psf.shape),
     }
     polish = POLISH if "richardson-lucy" in preset.finish else 0
+    blind = partial(_blind, KERNEL_RATE[recipe.preset], problem, scaled)
     return Plan(
         problem,
         plane.to_units,
-        _polishing(scaled, levels, polish),
+        partial(_polished, scaled, levels, polish),
         details,
         [*warnings, *analysis.warnings],
-        seeded=_blind(recipe, problem, scaled) if recipe.blind else None,
+        seeded=blind if recipe.blind else None,
     )
 
 
-def _blind(
-    recipe: DeconvolveRecipe, problem: Problem, scaled: _Blurred
-) -> Callable[[int], Problem]:
-    """Return the function that gives the problem of a seed, whose PSF is fitted too."""
+def _blind(rate: float, problem: Problem, scaled: _Blurred, seed: int) -> Problem:
+    """Return the problem of a seed, in which the PSF is fitted too, at that rate."""
     from napari_dip.prior.convolution import KernelNet, UnknownConvolution
 
-    def seeded(seed: int) -> Problem:
-        return replace(
-            problem,
-            operator=UnknownConvolution(scaled.blur, KernelNet(scaled.psf, seed)),
-            operator_learning_rate=KERNEL_RATE[recipe.preset],
-        )
-
-    return seeded
+    operator = UnknownConvolution(scaled.blur, KernelNet(scaled.psf, seed))
+    return replace(problem, operator=operator, operator_learning_rate=rate)
 
 
 def _term(
@@ -488,29 +481,26 @@ def _term(
     return Sharpened(blur, FLOOR, weighted)
 
 
-def _polishing(
-    scaled: _Blurred, levels: NDArray[np.float64], iterations: int
-) -> Callable[[Tensor], Tensor]:
-    """Return the step from an average on the canvas to the image.
+def _polished(
+    scaled: _Blurred, levels: NDArray[np.float64], iterations: int, average: Tensor
+) -> Tensor:
+    """Return the image of an average on the canvas.
 
     What the network has not got to yet comes back by Richardson-Lucy, as far as more
     than noise is left of the measurement.
     """
     from napari_dip.prior.convolution import richardson_lucy
 
-    def finish(average: Tensor) -> Tensor:
-        if iterations:
-            average = richardson_lucy(
-                scaled.blur.to(average.device),
-                scaled.measurement.to(average.device),
-                scaled.weight.to(average.device),
-                iterations,
-                levels.tolist(),
-                average,
-            )
-        return average[scaled.blur.crop]
-
-    return finish
+    if iterations:
+        average = richardson_lucy(
+            scaled.blur.to(average.device),
+            scaled.measurement.to(average.device),
+            scaled.weight.to(average.device),
+            iterations,
+            levels.tolist(),
+            average,
+        )
+    return average[scaled.blur.crop]
 
 
 def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -78,7 +78,13 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         return chosen
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, analysis, together)
+        from napari_dip.prior.problem import Problem
+
+        measurement, known = plane.tensors()
+        details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
+        boost = partial(_boosted, recipe.amount, plane, together)
+        problem = Problem(measurement, weight=known)
+        return Plan(problem, plane.to_units, boost, details)
 
     return Job(
         layout,
@@ -94,19 +100,6 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     )
 
 
-def _plan(
-    recipe: EnhanceRecipe, plane: Plane, analysis: Analysis, together: bool
-) -> Plan:
-    from napari_dip.prior.problem import Problem
-
-    measurement, known = plane.tensors()
-    details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-    problem = Problem(measurement, weight=known)
-    return Plan(
-        problem, plane.to_units, _boost(recipe.amount, plane, together), details
-    )
-
-
 def fine_energy(plane: Plane) -> float:
     """Return the mean square of what a blur takes out of the known pixels."""
     weight = scipy.ndimage.gaussian_filter(plane.known, FINE)
@@ -118,25 +111,19 @@ def fine_energy(plane: Plane) -> float:
     return energy / len(plane.values)
 
 
-def _boost(amount: float, plane: Plane, together: bool) -> Callable[[Tensor], Tensor]:
-    """Return the step from the coarse image to the enhanced one."""
+def _boosted(amount: float, plane: Plane, together: bool, coarse: Tensor) -> Tensor:
+    """Return the enhanced image of a coarse one."""
     import torch
 
     from napari_dip.prior.operators import luma
 
-    measurement, known = plane.tensors()
-
-    def finish(coarse: Tensor) -> Tensor:
-        image = measurement.to(coarse.device)
-        seen = known.to(coarse.device)
-        # What is missing is filled with the coarse image, which has no detail.
-        image = torch.lerp(coarse, image, seen)
-        fine = image - coarse
-        if together:
-            fine = luma(fine)
-        return image + amount * fine
-
-    return finish
+    image, known = (tensor.to(coarse.device) for tensor in plane.tensors())
+    # What is missing is filled with the coarse image, which has no detail.
+    image = torch.lerp(coarse, image, known)
+    fine = image - coarse
+    if together:
+        fine = luma(fine)
+    return image + amount * fine
 
 
 TASK = Task(

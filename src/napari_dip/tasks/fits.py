@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.plane import Plane
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import Record
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.setup import restarts_of, seed_for, set_up
-from napari_dip.tasks.task import Overrides, Plan
+from napari_dip.tasks.task import Plan
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting, Iterate, Prior, Problem, Settings
@@ -36,8 +35,8 @@ class Fits(ABC):
 
     Attributes
     ----------
-    recipe, overrides
-        The parameters, and what the user sets in place of the preset.
+    running : Running
+        The job they belong to, whose record keeps them.
     plane : Plane or None
         What is fitted, scaled.
     analysis, preset, plan
@@ -46,28 +45,25 @@ class Fits(ABC):
         Seed of the job.
     number : int
         Number of the first fit, of which its seed is made.
-    options : dict
-        What the settings of every fit have beside those of the preset.
-    record : Record
-        Keeps the fits.
+    keep_weights : bool
+        Whether every fit gives the weights of its network.
     name : str
-        Their name there.
+        Their name in the record.
     """
 
-    recipe: Recipe
-    overrides: Overrides
+    running: Running
     plane: Plane | None
     analysis: Analysis
     preset: Preset
     plan: Plan
     seed: int
     number: int = 0
-    options: dict[str, Any]
-    record: Record
+    keep_weights: bool
     name: str
 
     def __post_init__(self) -> None:
-        self.count = restarts_of(self.recipe, self.preset)
+        self.record, self.overrides = self.running.record, self.running.overrides
+        self.count = restarts_of(self.running.recipe, self.preset)
         self.state: dict[str, Any] | None = None
         # Why earlier attempts were given up, which decides on the seed of this one.
         self.given_up: list[str] = []
@@ -124,7 +120,7 @@ class Fits(ABC):
             done = yield from self.one(fits, resumed)
             resume, resumed = done.resume, None
             # What it would take to go on is large.
-            operator = done.operator if self.options["keep_weights"] else None
+            operator = done.operator if self.keep_weights else None
             fits += (dataclasses.replace(done, resume=None, operator=operator),)
             if done.stopped_by.startswith((STOPPED, DEVICE_FAILED)):
                 break
@@ -141,7 +137,7 @@ class Fits(ABC):
         """Fit from one seed, or go on with that, after those that are done."""
         done: Fit
         name = self.named(earlier)
-        known = self.record.fit(name, self.recipe.device)
+        known = self.record.fit(name, self.running.recipe.device)
         if known is not None:
             return known
         running = self.record.running(name)
@@ -178,11 +174,18 @@ class Fits(ABC):
         self, restart: int = 0, attempt: int = 0
     ) -> tuple[Problem, Prior, Settings]:
         """Return what a fit takes."""
+        running = self.running
         seed = seed_for(self.seed, self.number + restart, attempt)
         problem, prior, settings = set_up(
-            self.plan, self.preset, self.recipe, self.overrides, seed
+            self.plan, self.preset, running.recipe, running.overrides, seed
         )
-        return problem, prior, dataclasses.replace(settings, **self.options)
+        own = dataclasses.replace(
+            settings,
+            threads=running.threads,
+            resumable=running.resumable,
+            keep_weights=self.keep_weights,
+        )
+        return problem, prior, own
 
     def shown(self, earlier: tuple[Fit, ...], it: Iterate) -> Iterate:
         """Return an iterate of a fit as one of all, after earlier fits."""

@@ -245,31 +245,35 @@ class _Fit:
     finishing: float = 0.0
     finishes: int = 1
 
+    @property
+    def pixels(self) -> int:
+        """Pixels that the network computes for the piece."""
+        return math.prod(self.prior.canvas(self.problem.image_shape[1:]))
+
     def shared_seconds(self, neighbours: int) -> float:
         """Return seconds of the fit to windows that all planes share."""
-        least, each = _pace(self.problem, self.prior, self.settings)
         stop = self.settings.stop
-        count: int = SIDE**self.problem.ndim
         whole = stop.maximum if stop.fixed else iterations_for(neighbours)
-        steps = whole * (least + each * count) + COARSE * (least + each * count / 4)
-        return self.restarts * steps * SHOWING
+        return self._iterations(whole, COARSE, SIDE**self.problem.ndim)
 
     def looking(self, larger: float) -> float:
         """Return seconds that a network takes to restore so many times the pixels."""
         _, each = _pace(self.problem, self.prior, self.settings)
-        count = math.prod(self.prior.canvas(self.problem.image_shape[1:])) * larger
-        return self.restarts * LOOK * each * count
+        return self.restarts * LOOK * each * self.pixels * larger
 
     def seconds(self, larger: float) -> float:
         """Return seconds of the iterations with so many times the pixels."""
-        least, each = _pace(self.problem, self.prior, self.settings)
-        count = math.prod(self.prior.canvas(self.problem.image_shape[1:])) * larger
         settings = self.settings
         whole = settings.stop.maximum + settings.extra_iterations
         if self.problem.first_estimate is not None:
             whole += settings.start_iterations
-        half = settings.coarse_iterations
-        steps = whole * (least + each * count) + half * (least + each * count / 4)
+        coarse = settings.coarse_iterations
+        return self._iterations(whole, coarse, self.pixels * larger)
+
+    def _iterations(self, whole: int, coarse: int, pixels: float) -> float:
+        """Return seconds of iterations with so many pixels, or a quarter of them."""
+        least, each = _pace(self.problem, self.prior, self.settings)
+        steps = whole * (least + each * pixels) + coarse * (least + each * pixels / 4)
         return self.restarts * steps * SHOWING
 
 

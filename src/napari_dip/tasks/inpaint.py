@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -90,22 +91,17 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
             f"scales must not be larger than the image's sides {layout.sides}; got "
             f"{recipe.scales}"
         )
-    missing = missing_in(image, mask, layout)
-
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, analysis, preset)
-
     return Job(
         layout,
-        lambda analysis: _preset(recipe, analysis),
-        plan,
+        partial(_preset, recipe),
+        partial(_plan, recipe),
         image,
-        lambda plane, block: _analyse(recipe, plane, block),
+        partial(_analyse, recipe),
         unit=recipe.preset == "paper",
         reach=AROUND,
         # A hole may be wider than what a tile sees around it.
         cuttable=lambda analysis: analysis.mask != "hole",
-        missing=missing,
+        missing=missing_in(image, mask, layout),
     )
 
 
@@ -219,6 +215,7 @@ def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
 def _plan(
     recipe: InpaintRecipe,
     plane: Plane,
+    block: Block,
     analysis: Analysis,
     preset: Preset,
 ) -> Plan:

@@ -19,8 +19,6 @@ from napari_dip.tasks.tiles import Block
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.features import Features
-    from napari_dip.prior.problem import Problem
     from napari_dip.tasks.presets import Preset
 
 
@@ -63,12 +61,22 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
         return preset_for(recipe, "" if recipe.prior == "deep" else "pixels")
 
     def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        from napari_dip.prior.problem import Problem
+
         shape = (channels, *layout.sides)
         looked_at = np.full(shape, 0.5) if image is None else image
         target = models.seen(recipe, features, looked_at).cpu().reshape(1, 1, -1)
         if image is None:
             target = _activations(recipe, array, target.shape[2])
-        problem = _problem(recipe, features, target, shape)
+        # Over the power of the target: the penalty's weight then means the same in
+        # every layer; the steps of Adam do not depend on the scale of the loss.
+        power = float(target.square().mean().clamp(min=1e-12).sqrt())
+        problem = Problem(
+            target / power,
+            operator=lambda x: features.flat(x) / power,
+            shape=shape,
+            penalty=models.penalty(recipe),
+        )
         return Plan(problem, lambda values: values * np.float32(white))
 
     return Job(layout, preset, plan)
@@ -87,23 +95,6 @@ def _activations(recipe: InvertRecipe, array: Any, expected: int) -> Tensor:
     if not np.isfinite(values).all():
         raise InputError("image must be finite; got NaN or infinite values")
     return torch.from_numpy(values).reshape(1, 1, -1)
-
-
-def _problem(
-    recipe: InvertRecipe, features: Features, target: Tensor, shape: tuple[int, ...]
-) -> Problem:
-    """Return the problem of an image with the activations of the target."""
-    from napari_dip.prior.problem import Problem
-
-    # Over the power of the target: the penalty's weight then means the same in every
-    # layer; the steps of Adam do not depend on the scale of the loss.
-    power = float(target.square().mean().clamp(min=1e-12).sqrt())
-    return Problem(
-        target / power,
-        operator=lambda x: features.flat(x) / power,
-        shape=shape,
-        penalty=models.penalty(recipe),
-    )
 
 
 def _white(image: np.ndarray[Any, Any]) -> float:

@@ -77,7 +77,7 @@ class Kinds(Running):
                 result, "networks", self.planes, self.overrides, begun, extra
             )
             return (yield from fitting)
-        self.take([networks_of(self.job, self.recipe, given, self.threads)])
+        self.take([networks_of(self, given)])
         result.networks = dict(given)
         return True
 
@@ -111,18 +111,9 @@ class Kinds(Running):
         if not windows:
             return False
         shown = next(p for p in planes if job.layout.is_part(windows[0].index, p))
+        running = Running.of(self, overrides=overrides)
         fitting = fit_shared(
-            job,
-            self.recipe,
-            windows,
-            overrides=overrides,
-            threads=self.threads,
-            seed=seed,
-            resumable=self.resumable,
-            begun=begun,
-            extra=extra,
-            record=self.record,
-            name=name,
+            running, windows, seed=seed, begun=begun, extra=extra, name=name
         )
         adapt = partial(self.fitted, windows, shown, len(result.fits))
         shared, _ = yield from relay(fitting, adapt, None)

@@ -19,8 +19,6 @@ from napari_dip.tasks.tiles import Block
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.prior.features import Features
-    from napari_dip.prior.problem import Problem
     from napari_dip.tasks.presets import Preset
 
 PAPER_GOAL = 300.0
@@ -76,24 +74,9 @@ def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
             case = "map"
         return preset_for(recipe, case)
 
-    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        goal = recipe.goal
-        if goal is None and recipe.preset == "paper" and not is_map:
-            goal = PAPER_GOAL
-        return Plan(_problem(recipe, features, goal), lambda values: values)
-
-    return Job(layout, preset, plan)
-
-
-def _problem(recipe: MaximizeRecipe, features: Features, goal: float | None) -> Problem:
-    """Return the problem of an image that makes the activation large."""
-    import torch
-
-    from napari_dip.prior.features import centre_unit
-    from napari_dip.prior.problem import Problem
-    from napari_dip.prior.terms import Pointwise
-
     def activation(x: Tensor) -> Tensor:
+        from napari_dip.prior.features import centre_unit
+
         return centre_unit(
             features(x),
             recipe.unit,
@@ -101,16 +84,29 @@ def _problem(recipe: MaximizeRecipe, features: Features, goal: float | None) -> 
             probability=recipe.objective == "probability",
         )
 
-    def lacking(reached: Tensor, target: Tensor) -> Tensor:
-        return -reached if goal is None else (target - reached).abs()
+    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
+        import torch
 
-    return Problem(
-        torch.full((1, 1, 1), goal or 0.0),
-        term=Pointwise(lacking),
-        operator=activation,
-        shape=(recipe.channels, *recipe.shape),
-        penalty=models.penalty(recipe),
-    )
+        from napari_dip.prior.problem import Problem
+        from napari_dip.prior.terms import Pointwise
+
+        goal = recipe.goal
+        if goal is None and recipe.preset == "paper" and not is_map:
+            goal = PAPER_GOAL
+
+        def lacking(reached: Tensor, target: Tensor) -> Tensor:
+            return -reached if goal is None else (target - reached).abs()
+
+        problem = Problem(
+            torch.full((1, 1, 1), goal or 0.0),
+            term=Pointwise(lacking),
+            operator=activation,
+            shape=(recipe.channels, *recipe.shape),
+            penalty=models.penalty(recipe),
+        )
+        return Plan(problem, lambda values: values)
+
+    return Job(layout, preset, plan)
 
 
 TASK = Task(

@@ -96,26 +96,14 @@ def patches_at(
     return chosen.reshape(len(places), -1, side * side).astype(np.float64)
 
 
-def cut_blocks(plane: NDArray[Any], side: int) -> NDArray[Any]:
-    """Cut an image into (n, side, side) blocks, leaving incomplete ones out."""
-    height, width = (n // side * side for n in plane.shape)
-    cut: NDArray[Any] = plane[:height, :width].reshape(
-        height // side, side, width // side, side
-    )
-    return cut.swapaxes(1, 2).reshape(-1, side, side)
+def cut_blocks(image: NDArray[Any], side: int, step: int | None = None) -> NDArray[Any]:
+    """Cut the planes of a channel into (n, side, side) blocks, the incomplete left out.
 
-
-def blocks_of_planes(image: NDArray[Any], side: int) -> NDArray[Any]:
-    """Return the blocks of the planes of a channel, (n, side, side)."""
-    planes = image.reshape(-1, *image.shape[-2:])
-    return np.concatenate([cut_blocks(plane, side) for plane in planes])
-
-
-def overlapping_blocks(image: NDArray[Any], side: int, step: int) -> NDArray[Any]:
-    """Return the same, blocks being `step` pixels apart."""
+    They are `step` pixels apart, or side by side.
+    """
     planes = image.reshape(-1, *image.shape[-2:])
     views = sliding_window_view(planes, (side, side), axis=(1, 2))
-    return views[:, ::step, ::step].reshape(-1, side, side)
+    return views[:, :: step or side, :: step or side].reshape(-1, side, side)
 
 
 def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
@@ -138,8 +126,8 @@ def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     step = max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
     powers = []
     for plane, mask in planes_of(values, usable):
-        whole = overlapping_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
-        blocks = overlapping_blocks(plane, SPECTRUM, step)[whole]
+        whole = cut_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
+        blocks = cut_blocks(plane, SPECTRUM, step)[whole]
         powers.append(scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho") ** 2)
     power = np.concatenate(powers)
     if len(power) < FEWEST_SPECTRA:

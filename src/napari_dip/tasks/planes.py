@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import (
-    BlockFit,
-    BlockFitting,
-    fit_block,
-    fit_to_end,
-)
+from napari_dip.tasks.block import BlockFit, BlockFitting, fit_block, fit_to_end
 from napari_dip.tasks.fits import relay
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.pool import no_fit
@@ -221,15 +216,10 @@ class Planes(Running):
         resumed, begun.resumed = begun.resumed, None
         block, overrides = begun.parts[count]
         return resumed or fit_block(
-            self.job,
-            self.recipe,
+            Running.of(self, overrides=overrides),
             block,
-            overrides=overrides,
             pixels=begun.pixels,
-            threads=self.threads,
-            resumable=self.resumable,
             keep_weights=self.is_single(begun),
-            record=self.record,
             name=_named(begun, count),
         )
 

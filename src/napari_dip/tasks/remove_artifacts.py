@@ -140,7 +140,7 @@ def _plan(
         estimate = jpeg.reapplied(image, tables, FACTORS[sharing])
         measurement = (estimate - offset) / span
         term = jpeg.Constraints(cells, offset, span, NARROW)
-        finish = _projection(cells, offset, span)
+        finish = partial(_projected, cells, offset, span)
         details = {"subsampling": sharing, "coefficients that fit": cells.share}
     problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
@@ -189,14 +189,10 @@ def _subsampling(
     return name
 
 
-def _projection(cells: Cells, offset: float, span: float) -> Callable[[Tensor], Tensor]:
-    """Return the step that moves a result into the set of possible images."""
-
-    def finish(average: Tensor) -> Tensor:
-        image = average * span + offset
-        return (cells.to(average.device).project(image) - offset) / span
-
-    return finish
+def _projected(cells: Cells, offset: float, span: float, average: Tensor) -> Tensor:
+    """Move a result into the set of possible images."""
+    image = average * span + offset
+    return (cells.to(average.device).project(image) - offset) / span
 
 
 TASK = Task(

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_dip.errors import FitError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import constant_image, restored, result_type
+from napari_dip.tasks.block import BlockFit, constant_image, restored, result_type
 from napari_dip.tasks.neighbours import guide
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import State, array, tensors
 from napari_dip.tasks.result import Canvas
 from napari_dip.tasks.shared import Shared
 from napari_dip.tasks.task import Job
@@ -31,50 +28,13 @@ if TYPE_CHECKING:
     from napari_dip.tasks.task import Plan
 
 
-@dataclass(frozen=True, eq=False)
-class Restored:
-    """A restored tile, arranged as the input is.
-
-    Attributes
-    ----------
-    image : ndarray
-        The core of the tile.
-    deviation : ndarray, optional
-        Its standard deviation, where the task has one.
-    warnings : tuple of str
-        What the user should know.
-    """
-
-    image: NDArray[Any]
-    deviation: NDArray[Any] | None
-    warnings: tuple[str, ...]
-
-    def to_record(self) -> dict[str, Any]:
-        """Return what a record keeps of it."""
-        kept = tensors(image=self.image, deviation=self.deviation)
-        return {**kept, "warnings": list(self.warnings)}
-
-    @classmethod
-    def from_record(cls, part: State) -> Restored:
-        """Return what a record has kept."""
-        image = array(part, "image")
-        assert image is not None
-        return cls(image, array(part, "deviation"), tuple(part["warnings"]))
-
-
-def pixels_of(job: Job, index: Index) -> Pixels | None:
-    """Return the pixels of a part of a plane, None where nothing is known."""
-    pixels = job.pixels(index, job.take(index))
-    return None if pixels is None or np.isnan(pixels.values).all() else pixels
-
-
 def errors_on_plane(
     job: Job, kinds: Sequence[Sequence[Shared]], index: Index
 ) -> list[tuple[float, bool]]:
     """Return the error of the networks of every kind on a plane; see `error_on`."""
     # One region after the other, for arrays that are read piece by piece.
     regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
-    parts = [(r, p) for r in regions if (p := pixels_of(job, r)) is not None]
+    parts = [(r, job.pixels(r, job.take(r))) for r in regions]
     return [error_on(job, networks, parts) for networks in kinds]
 
 
@@ -86,8 +46,11 @@ def restore_tile(
     index: Index,
     tile: Tile,
     preview: bool = False,
-) -> Restored:
-    """Restore a tile of a plane by the networks of one kind; see `restore`."""
+) -> BlockFit:
+    """Restore a tile of a plane by the networks of one kind; see `restore`.
+
+    Its core is arranged as the input is.
+    """
     layout = job.layout
     seen = layout.within(index, tile.seen)
     given = job.take(seen)
@@ -103,17 +66,15 @@ def restore_tile(
     for shared in kinds[number]:
         if not pixels.known(shared.channels)[core[1:]].any():
             continue
-        image, errors, more = restore(
-            job, recipe, shared, index, tile, pixels, preview=preview
-        )
-        warnings += more
+        done = restore(job, recipe, shared, index, tile, pixels, preview=preview)
+        warnings += done.warnings
         block = Block.whole(0, index, shared.channels, sides)
-        canvas.put(block, image)
-        if errors is not None:
-            deviation.put(block, errors)
+        canvas.put(block, done.image)
+        if done.deviation is not None:
+            deviation.put(block, done.deviation)
     canvas.fill(unchanged, exact=recipe.dtype == "input")
     spread = layout.arrange(deviation.image) if deviation.fitted else None
-    return Restored(layout.arrange(canvas.image), spread, tuple(warnings))
+    return BlockFit(layout.arrange(canvas.image), spread, fits=[], warnings=warnings)
 
 
 def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
@@ -132,7 +93,7 @@ def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
 
 
 def error_on(
-    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels]]
+    job: Job, networks: Sequence[Shared], parts: Sequence[tuple[Index, Pixels | None]]
 ) -> tuple[float, bool]:
     """Try networks on parts of a plane.
 
@@ -149,7 +110,7 @@ def error_on(
     for shared in networks:
         ratios = []
         for index, pixels in parts:
-            if not pixels.known(shared.channels).any():
+            if pixels is None or not pixels.known(shared.channels).any():
                 continue
             plane = _scaled(job, shared, index, pixels)
             if plane.levels is not None:
@@ -173,7 +134,7 @@ def restore(
     pixels: Pixels,
     *,
     preview: bool = False,
-) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
+) -> BlockFit:
     """Restore a tile by a shared network.
 
     Parameters
@@ -193,31 +154,29 @@ def restore(
 
     Returns
     -------
-    ndarray
-        (C, Y, X), the core of the tile, in the units of the input.
-    ndarray or None
-        Its standard deviation, where the task has one.
-    tuple of str
-        What the user should know.
+    BlockFit
+        The core of the tile.
     """
     plane = _scaled(job, shared, index, pixels)
     dtype = result_type(job, recipe, plane)
-    core = (slice(None), *within(tile.core, tile.seen))
     if plane.levels is not None:
         image = constant_image(plane, plane.levels, plane.known.shape, dtype)
-        exact = np.zeros_like(image[core]) if job.uncertain else None
-        return image[core], exact, plane.warnings
-    average = _predict(job, shared, index, plane)
-    part = within(tile.filtered, tile.seen)
-    plan = _plan(job, shared, index, plane.cut(part))
-    averages = [average[:, :, *part]]
-    image, deviation = restored(plan, averages, dtype, preview=preview)
-    if not np.isfinite(image).all():
-        raise FitError("the network that planes share gave an image that is not finite")
-    core = (slice(None), *within(tile.core, tile.filtered))
+        deviation = np.zeros_like(image) if job.uncertain else None
+        core = within(tile.core, tile.seen)
+    else:
+        average = _predict(job, shared, index, plane)
+        part = within(tile.filtered, tile.seen)
+        plan = _plan(job, shared, index, plane.cut(part))
+        averages = [average[:, :, *part]]
+        image, deviation = restored(plan, averages, dtype, preview=preview)
+        if not np.isfinite(image).all():
+            raise FitError(
+                "the network that planes share gave an image that is not finite"
+            )
+        core = within(tile.core, tile.filtered)
     if deviation is not None:
-        deviation = deviation[core]
-    return image[core], deviation, plane.warnings
+        deviation = deviation[:, *core]
+    return BlockFit(image[:, *core], deviation, fits=[], warnings=list(plane.warnings))
 
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:

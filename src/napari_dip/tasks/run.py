@@ -16,7 +16,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import NUMBERS, Layout, LazyArray
 from napari_dip.tasks.limit import in_time
 from napari_dip.tasks.planes import Planes
-from napari_dip.tasks.pool import Here, Pool
+from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record, record_of
 from napari_dip.tasks.result import Result
@@ -133,7 +133,7 @@ def run(
     if record is not None:
         overrides = dataclasses.replace(overrides, state=None)
         record.check(recipe, job.layout, overrides, arrays)
-    pool, record = pool or Here(job), record or Record()
+    record = record or Record()
     running = Running(job, recipe, overrides, threads, pool, record, resumable)
     fitting = _restored(running, out)
     return fitting if budget(MAX_SECONDS) is None else in_time(fitting)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from napari_dip.tasks.pool import Calls, Pool
+from napari_dip.tasks.pool import Calls, Here, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
 from napari_dip.tasks.task import Job, Overrides
@@ -19,10 +19,12 @@ class Running:
 
     Attributes
     ----------
-    job, recipe, overrides, threads
+    job : Job
+        The task with its arrays.
+    recipe, overrides, threads
         As for `napari_dip.tasks.run.run`.
-    pool : Pool
-        Where planes and tiles are fitted, tested and restored.
+    processes : Pool, optional
+        Other processes, where planes and tiles are fitted, tested and restored.
     record : Record
         Keeps what is done.
     resumable : bool
@@ -31,20 +33,22 @@ class Running:
 
     job: Job
     recipe: Recipe
-    overrides: Overrides
-    threads: int | None
-    pool: Pool
-    record: Record
-    resumable: bool
+    overrides: Overrides = field(default_factory=Overrides)
+    threads: int | None = None
+    processes: Pool | None = None
+    record: Record = field(default_factory=Record)
+    resumable: bool = False
 
     @classmethod
     def of(cls, running: Running, **more: Any) -> Self:
-        """Return a part of a job that runs, with what it has beside that."""
-        common = {
-            field.name: getattr(running, field.name)
-            for field in dataclasses.fields(Running)
-        }
-        return cls(**common, **more)
+        """Return a part of a job that runs, with what it has beside that or instead."""
+        common = {f.name: getattr(running, f.name) for f in dataclasses.fields(Running)}
+        return cls(**common | more)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Where planes and tiles are fitted, tested and restored."""
+        return self.processes or Here(self.job)
 
     @cached_property
     def calls(self) -> Calls:

@@ -152,26 +152,20 @@ def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.f
 
     from napari_dip.prior import runtime
     from napari_dip.prior.codes import Noise
-    from napari_dip.prior.problem import Problem
+    from napari_dip.prior.layers import corner
+    from napari_dip.prior.problem import Prior
 
     device = runtime.pick_device(parameters.device)
-    multiples = architecture.multiple(2)
-    canvas = tuple(
-        max(2, -(-n // m)) * m for n, m in zip(parameters.shape, multiples, strict=True)
-    )
-    code = Noise(perturbation=0)
+    shape = (parameters.channels, *parameters.shape)
+    prior = Prior(architecture, Noise(perturbation=0))
     first = runtime.generator(parameters.seed, torch.device("cpu"))
-    network = architecture.build(code.features, parameters.channels, canvas, first)
-    network.to(device)
-    problem = Problem(
-        torch.zeros(1, parameters.channels, *parameters.shape, device=device)
-    )
+    network = prior.build(shape, first).to(device)
     random = runtime.generator(parameters.seed + 1, device)
-    known = torch.ones_like(problem.measurement[:, :1])
-    drawing = code.drawing(canvas, problem.measurement, known, random)
+    blank = torch.zeros(1, *shape, device=device)
+    canvas = prior.canvas(parameters.shape)
+    drawing = prior.code.drawing(canvas, blank, blank[:, :1], random)
     with runtime.step_context(None), torch.no_grad():
-        output = network(drawing.draw(random).code)[0]
-    output = output[:, : parameters.shape[0], : parameters.shape[1]]
+        output = network(drawing.draw(random).code)[0][corner(parameters.shape)]
     if parameters.spread:
         low, high = output.amin((1, 2), True), output.amax((1, 2), True)
         output = (output - low) / (high - low).clamp(min=1e-12)

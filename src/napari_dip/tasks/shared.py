@@ -12,6 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.neighbours import most
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job
 from napari_dip.tasks.windows import SIDE, window_sides
 
@@ -198,9 +199,7 @@ def state_of(networks: Sequence[Shared]) -> dict[str, Any]:
     return {**state, NETWORKS: facts}
 
 
-def networks_of(
-    job: Job, recipe: Recipe, state: Mapping[str, Any], threads: int | None = None
-) -> list[Shared]:
+def networks_of(running: Running, state: Mapping[str, Any]) -> list[Shared]:
     """Return the networks of `state_of` for another data set of the same kind.
 
     Raises
@@ -212,7 +211,7 @@ def networks_of(
     from napari_dip.prior.kinds import check_kind
     from napari_dip.prior.snapshot import check_names, digest
 
-    layout = job.layout
+    layout = running.job.layout
     check_kind(state[NETWORKS], list[dict[str, object]], f"weights: {NETWORKS}")
     for facts in state[NETWORKS]:
         check_names(FACTS, facts, f"weights: {NETWORKS}")
@@ -226,28 +225,27 @@ def networks_of(
             f"has {layout.channels}"
         )
     given = {SHARED_WEIGHTS: digest(state)}
-    networks = [
-        _network_of(job, recipe, state, group, analysis, threads)
-        for group, analysis in enumerate(analyses)
-    ]
     return [
-        dataclasses.replace(one, details={**one.details, **given}) for one in networks
+        _network_of(running, state, group, analysis, given)
+        for group, analysis in enumerate(analyses)
     ]
 
 
 def _network_of(
-    job: Job,
-    recipe: Recipe,
+    running: Running,
     state: Mapping[str, Any],
     group: int,
     analysis: Analysis,
-    threads: int | None,
+    also: Mapping[str, str],
 ) -> Shared:
-    """Return the network of `state_of` for one group of channels."""
+    """Return the network of `state_of` for one group of channels.
+
+    Its details say `also` what is given.
+    """
     from napari_dip.prior import architecture
     from napari_dip.prior.problem import Settings
 
-    facts = state[NETWORKS][group]
+    job, recipe, facts = running.job, running.recipe, state[NETWORKS][group]
     neighbours = facts["neighbours"]
     network = architecture.from_dict(facts["architecture"])
     preset = None
@@ -279,11 +277,11 @@ def _network_of(
         preset.stop,
         device=recipe.device,
         precision=recipe.precision,
-        threads=threads,
+        threads=running.threads,
         seed=recipe.seed,
     )
     predictor = predictor_of(network, preset, analysis, neighbours, weights, settings)
-    errors, details = tuple(facts["errors"]), facts["details"]
+    errors, details = tuple(facts["errors"]), {**facts["details"], **also}
     return Shared(analysis, preset, predictor, neighbours, [], errors, details)
 
 

@@ -12,24 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import DeviceFailed
-from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import mean_of
 from napari_dip.tasks.fits import Fits
 from napari_dip.tasks.neighbours import related, wanted
 from napari_dip.tasks.plane import Pixels, Plane
-from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.record import Record
 from napari_dip.tasks.restoring import code_at, error_of
+from napari_dip.tasks.running import Running
 from napari_dip.tasks.shared import Shared, for_windows, predictor_of
-from napari_dip.tasks.task import Job, Overrides
 from napari_dip.tasks.tiles import Block
 from napari_dip.tasks.windows import Window
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate, Problem
-    from napari_dip.tasks.presets import Preset
-    from napari_dip.tasks.task import Plan
 
 COLLAPSED = 1.2
 """Squared error of the predictions of a network over the variance of the values from
@@ -42,43 +37,30 @@ SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
 
 
 def fit_shared(
-    job: Job,
-    recipe: Recipe,
+    running: Running,
     windows: Sequence[Window],
     *,
-    overrides: Overrides,
-    threads: int | None = None,
     seed: int,
-    resumable: bool = False,
     begun: Sequence[Shared] = (),
     extra: int = 0,
-    record: Record | None = None,
     name: str = "",
 ) -> SharedFitting:
     """Fit networks to windows of some planes, one for each group of channels.
 
     Parameters
     ----------
-    job, recipe
-        The task.
+    running : Running
+        The job.
     windows : sequence of Window
         What the networks are fitted to.
-    overrides : Overrides
-        What the user sets in place of the preset.
-    threads : int, optional
-        CPU threads during a step.
     seed : int
         Seed of the fits.
-    resumable : bool
-        Whether to keep what is needed to go on after a stop.
     begun : sequence of Shared
         What came of the same fits until they were stopped in the last of these.
     extra : int
         Further iterations of that one, if it had ended by itself.
-    record : Record, optional
-        Keeps the fits.
     name : str
-        Name of the networks there.
+        Name of the networks in the record.
 
     Yields
     ------
@@ -93,9 +75,12 @@ def fit_shared(
         the network of the preset sees more than a window, or the task needs more of an
         image than its pixels.
     """
+    job, asked = running.job, running.recipe.neighbours
     pool = Pixels.stacked([w.pixels for w in windows])
     places = [w.index for w in windows]
-    neighbours = _neighbours(job, recipe, pool, places)
+    neighbours = wanted(job.layout, asked)
+    if neighbours and asked == "auto" and not related(job, pool, places):
+        neighbours = 0
     shared = list(begun[:-1])
     for channels in list(job.groups(pool))[len(shared) :]:
         if len(shared) < len(begun):
@@ -103,43 +88,15 @@ def fit_shared(
             assert resume is not None
             fitting = resume(extra)
         else:
-            case = _case(job, recipe, places, pool, channels, neighbours, overrides)
-            if case is None:
+            named = f"{name}, group {len(shared)}"
+            group = _fits_of(running, pool, places, channels, neighbours, seed, named)
+            if group is None:
                 return None
-            plane, analysis, preset, plan = case
-            group = _Group(
-                recipe=recipe,
-                overrides=overrides,
-                plane=plane,
-                analysis=analysis,
-                preset=preset,
-                plan=plan,
-                seed=seed,
-                options={
-                    "threads": threads,
-                    "resumable": resumable,
-                    "keep_weights": True,
-                },
-                record=record or Record(),
-                name=f"{name}, group {len(shared)}",
-                shape=pool.values.shape,
-                neighbours=neighbours,
-            )
             fitting = group.all()
         shared.append((yield from fitting))
         if shared[-1].stopped:
             break
     return shared
-
-
-def _neighbours(
-    job: Job, recipe: Recipe, pool: Pixels, windows: Sequence[Index]
-) -> int:
-    """Return how many planes on either side a network sees beside its own."""
-    count = wanted(job.layout, recipe.neighbours)
-    if count and recipe.neighbours == "auto" and not related(job, pool, windows):
-        return 0
-    return count
 
 
 @dataclass(eq=False, kw_only=True)
@@ -210,19 +167,17 @@ class _Group(Fits):
         return image.swapaxes(0, 1)
 
 
-def _case(
-    job: Job,
-    recipe: Recipe,
-    windows: Sequence[Index],
+def _fits_of(
+    running: Running,
     pool: Pixels,
+    windows: Sequence[Index],
     channels: tuple[int, ...],
     neighbours: int,
-    overrides: Overrides,
-) -> tuple[Plane, Analysis, Preset, Plan] | None:
-    """Return channels of windows, scaled, and what belongs to them.
-
-    None where no network can be fitted to them.
-    """
+    seed: int,
+    name: str,
+) -> _Group | None:
+    """Return the fits of channels of windows, None where there can be none."""
+    job, overrides = running.job, running.overrides
     block = Block.whole(0, (), channels, pool.values.shape[1:])
     known = overrides.known(channels)
     plane = job.scaled(pool, block, None if known is None else known.scale)
@@ -238,8 +193,18 @@ def _case(
     if plan.code is not None or plan.problem.operator is not None:
         return None
     code = code_at(job, preset, analysis, windows, neighbours)
-    plan = dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code)
-    return plane, analysis, preset, plan
+    return _Group(
+        running=running,
+        plane=plane,
+        analysis=analysis,
+        preset=preset,
+        plan=dataclasses.replace(plan, problem=_as_windows(plan.problem), code=code),
+        seed=seed,
+        keep_weights=True,
+        name=name,
+        shape=pool.values.shape,
+        neighbours=neighbours,
+    )
 
 
 def _sample(plane: Plane) -> Plane:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, without_slopes
 from napari_dip.tasks.noise_level import by_brightness
-from napari_dip.tasks.patches import Mask, blocks_of_planes
+from napari_dip.tasks.patches import Mask, cut_blocks
 
 SIDE = 16
 """Side of the blocks: three times as far as the noise of cameras reaches."""
@@ -100,7 +100,7 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the blocks of all planes, (n, C, SIDE, SIDE)."""
-    return np.stack([blocks_of_planes(channel, SIDE) for channel in image], axis=1)
+    return np.stack([cut_blocks(channel, SIDE) for channel in image], axis=1)
 
 
 def _rest(blocks: NDArray[np.float64]) -> NDArray[np.float64]:

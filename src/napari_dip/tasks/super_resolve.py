@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -97,15 +98,12 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
     def preset(analysis: Analysis) -> Preset:
         return preset_for(recipe, "4" if recipe.factor <= 4 else "8")
 
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, plane, analysis, preset)
-
     return Job(
         layout,
         preset,
-        plan,
+        partial(_plan, recipe),
         image,
-        lambda plane, block: _analyse(recipe, plane, block),
+        partial(_analyse, recipe),
         unit=recipe.preset == "paper",
         factor=recipe.factor,
         reach=AROUND,
@@ -134,7 +132,11 @@ def _analyse(recipe: SuperResolveRecipe, plane: Plane, block: Block) -> Analysis
 
 
 def _plan(
-    recipe: SuperResolveRecipe, plane: Plane, analysis: Analysis, preset: Preset
+    recipe: SuperResolveRecipe,
+    plane: Plane,
+    block: Block,
+    analysis: Analysis,
+    preset: Preset,
 ) -> Plan:
     from napari_dip.prior.problem import Problem
 
@@ -147,8 +149,8 @@ def _plan(
             denoised = without_noise(plane, analysis.noise)
             denoised[:, clean] = measurement[:, clean]
             measurement = denoised
-        preview = _back_projection(measurement, weight, operator)
-        finish = _similar_patches(preview)
+        preview = partial(_agreeing, measurement, weight, operator)
+        finish = partial(_like_similar_patches, preview)
     channels, *sides = plane.values.shape
     problem = Problem(
         measurement,
@@ -176,28 +178,25 @@ def noisy_above(plane: Plane) -> float:
     return NOISY * math.sqrt(max(1.0, ENOUGH / max(pixels, 1)))
 
 
-def _back_projection(
-    measurement: Tensor, weight: Tensor, operator: Downsampling
-) -> Step:
-    """Return the step that makes an image agree with a clean measurement.
+def _agreeing(
+    measurement: Tensor, weight: Tensor, operator: Downsampling, average: Tensor
+) -> Tensor:
+    """Make an image agree with a clean measurement.
 
     Iterated back-projection (Irani and Peleg, Improving resolution by image
     registration, 1991): what the reduced image lacks is interpolated and added.
     """
     from napari_dip.prior.resampling import upsample
 
-    def finish(average: Tensor) -> Tensor:
-        y, known = measurement.to(average.device), weight.to(average.device)
-        for _ in range(BACK_PROJECTIONS):
-            lacking = known * (y - operator(average))
-            average = average + upsample(lacking, operator.factor)
-        return average
-
-    return finish
+    y, known = measurement.to(average.device), weight.to(average.device)
+    for _ in range(BACK_PROJECTIONS):
+        lacking = known * (y - operator(average))
+        average = average + upsample(lacking, operator.factor)
+    return average
 
 
-def _similar_patches(agree: Step) -> Step:
-    """Return the step that makes detail agree with that of similar patches.
+def _like_similar_patches(agree: Step, average: Tensor) -> Tensor:
+    """Make detail agree with that of similar patches.
 
     A filter that takes what similar patches do not share for noise, and the step that
     makes the result agree with the measurement again, in turns, under falling noise
@@ -209,15 +208,12 @@ def _similar_patches(agree: Step) -> Step:
 
     from napari_dip.prior.collaborative import collaborative_filter
 
-    def finish(average: Tensor) -> Tensor:
-        image = agree(average)
-        for noise in np.geomspace(STRONGEST, WEAKEST, PASSES) * float(image.std()):
-            variance = torch.full_like(image, max(noise, 1e-6) ** 2)
-            similar = collaborative_filter(image, image, variance, window=WINDOW)
-            image = agree(similar)
-        return image
-
-    return finish
+    image = agree(average)
+    for noise in np.geomspace(STRONGEST, WEAKEST, PASSES) * float(image.std()):
+        variance = torch.full_like(image, max(noise, 1e-6) ** 2)
+        similar = collaborative_filter(image, image, variance, window=WINDOW)
+        image = agree(similar)
+    return image
 
 
 TASK = Task(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.arrays import FLOAT32, Index, cast
-from napari_dip.tasks.block import NOT_FINISHED
+from napari_dip.tasks.block import NOT_FINISHED, BlockFit
 from napari_dip.tasks.fits import relay
 from napari_dip.tasks.kinds import Choice, Kinds
 from napari_dip.tasks.pool import no_fit
-from napari_dip.tasks.restoring import Restored, restore_tile
+from napari_dip.tasks.restoring import restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.shared import Shared
@@ -41,7 +41,7 @@ class Sweep(Running):
         Takes what is restored.
     """
 
-    result: Result
+    result: Result = field(kw_only=True)
     done: int = field(default=0, init=False)
     """Tiles that are restored."""
     broken: set[int] = field(default_factory=set, init=False)
@@ -53,11 +53,11 @@ class Sweep(Running):
 
     def __post_init__(self) -> None:
         layout = self.job.layout
-        self.planes = list(layout.indices())
         self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
         self.kinds = Kinds.of(self)
+        self.planes = self.kinds.planes
         # Of the newest fit, if there is one.
         self.latest = dataclasses.replace(no_fit(), shared=True)
 
@@ -227,7 +227,7 @@ class Sweep(Running):
                 continue
             try:
                 with interrupt.allowed():
-                    restored: Restored = self.calls.result(name, Restored)
+                    restored: BlockFit = self.calls.result(name, BlockFit)
             except interrupt.Interrupted:
                 self.leave(index, tile)
                 self.stop_at(place)
@@ -266,7 +266,7 @@ class Sweep(Running):
         layout = self.job.layout
         return layout.arrange(untouched(layout, self.job.take(index), 1))
 
-    def put(self, index: Index, tile: Tile, restored: Restored) -> None:
+    def put(self, index: Index, tile: Tile, restored: BlockFit) -> None:
         """Put a tile into the result."""
         place = self.job.layout.within(index, tile.core)
         self.result.warn(*restored.warnings)

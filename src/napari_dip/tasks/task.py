@@ -143,14 +143,6 @@ def never(recipe: Recipe) -> bool:
     return False
 
 
-def _nothing_known(plane: Any, block: Block) -> Analysis:
-    return Analysis.unknown(len(block.channels))
-
-
-def _always(analysis: Analysis) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Job:
     """A task with its arrays checked.
@@ -200,14 +192,16 @@ class Job:
     preset: Callable[[Analysis], Preset]
     plan: Callable[[Any, Block, Analysis, Preset], Plan]
     image: Any = None
-    analyse: Callable[[Any, Block], Analysis] = _nothing_known
+    analyse: Callable[[Any, Block], Analysis] = lambda plane, block: Analysis.unknown(
+        len(block.channels)
+    )
     unit: bool = False
     skip_constant: bool = False
     together: bool = False
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
-    cuttable: Callable[[Analysis], bool] = _always
+    cuttable: Callable[[Analysis], bool] = lambda analysis: True
     shareable: bool = False
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
     check_others: Callable[[Index], Any] | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import patch_variance
-from napari_dip.tasks.patches import blocks_of_planes, overlapping_blocks
+from napari_dip.tasks.patches import cut_blocks
 
 SIDE = 16
 """Side of the blocks whose spectrum is looked at."""
@@ -100,6 +100,4 @@ def _is_white(values: Float, usable: NDArray[np.bool_]) -> bool:
 
 def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
     """Return the blocks of a channel, (n, SIDE, SIDE)."""
-    if channel.size < FEW_PIXELS:
-        return overlapping_blocks(channel, SIDE, STEP)
-    return blocks_of_planes(channel, SIDE)
+    return cut_blocks(channel, SIDE, STEP if channel.size < FEW_PIXELS else SIDE)
