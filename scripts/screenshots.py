@@ -195,6 +195,7 @@ def take(task: str, options: argparse.Namespace) -> None:
         picture(f"{task}-running")
         heart.go_on()
     spin(until=lambda: controller.state == "idle")
+    assert controller.state == "idle", f"{task} is still being fitted"
     heart.stop()
     print(f"{task}: {heart}\n  {widget.panel.progress.text()}")
     if task == "denoise":
