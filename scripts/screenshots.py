@@ -190,11 +190,12 @@ def take(task: str, options: argparse.Namespace) -> None:
         viewer.canvas.grid.enabled = True
         spin(0.5)
         heart.go_on()
-        spin(until=lambda: share[-1] > 0.6 or controller.state == "idle")
+        spin(until=lambda: share[-1] > 0.9 or controller.state == "idle")
         heart.stop()
         picture(f"{task}-running")
         heart.go_on()
     spin(until=lambda: controller.state == "idle")
+    assert controller.state == "idle", f"{task} is still being fitted"
     heart.stop()
     print(f"{task}: {heart}\n  {widget.panel.progress.text()}")
     if task == "denoise":
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", choices=[*TITLES, []], default=[])
     parser.add_argument("--output", type=Path, default=IMAGES)
     parser.add_argument("--iterations", type=int, help="default: stop by itself")
-    parser.add_argument("--side", type=int, default=256, help="of the images")
+    parser.add_argument("--side", type=int, default=160, help="of the images")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for task in options.tasks or TITLES:

@@ -311,6 +311,13 @@ def test_noise_that_needs_whole_planes_is_fitted_plane_by_plane(stack, changed_p
     assert any("share: no network can be shared" in w for w in fit.warnings)
 
 
+@pytest.mark.parametrize("more", [{"share": "yes"}, {"neighbours": 1}])
+def test_constant_planes_are_not_said_to_be_fitted(more):
+    fit = denoise(np.full((4, 64, 64), 7.0), full_output=True, **more)
+    assert fit.stopped_by == "nothing to fit, for the image is constant"
+    assert fit.warnings == []
+
+
 @pytest.mark.usefixtures("small_fits")
 def test_a_network_that_sees_more_than_a_window_is_not_shared(stack, monkeypatch):
     whole = Architecture.uniform(8, 2)

@@ -100,3 +100,13 @@ def test_constant_losses_and_a_single_check_can_be_drawn(curve):
     blank = colours(curve)
     curve.add([(0, 10, 0.5, 0.5)], 1)
     assert colours(curve) - blank
+
+
+@pytest.mark.parametrize("name", ["estimated error", "held-out error"])
+def test_the_legend_fits_beside_the_scroll_bar_of_a_narrow_panel(curve, name):
+    curve.add([(0, 1, 1.0, 1.0), (0, 10, 0.5, 0.3)], 10, name)
+    curve.resize(480, 110)
+    image = curve.grab().toImage()
+    legend = range(curve.fontMetrics().height())
+    beyond = {image.pixel(x, y) for x in range(240, 480) for y in legend}
+    assert len(beyond) == 1

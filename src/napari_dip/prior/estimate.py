@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import time
 from collections.abc import Callable, Hashable
 from functools import lru_cache
@@ -17,6 +18,9 @@ from napari_dip.prior.problem import Prior, Problem, Settings
 
 TRIAL_SIDE = 64
 """Longest side of the piece that is tried out."""
+
+STEPS, LONGEST = 4, 1.5
+"""Steps that are timed, after the first, and seconds after which no other is begun."""
 
 MOST_KEPT = 4
 """Tensors of the largest size, of which a module keeps at most so many."""
@@ -101,12 +105,24 @@ def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
     small = [min(n, TRIAL_SIDE) for n in sides]
     random = runtime.generator(settings.seed, torch.device("cpu"))
     noise = torch.rand(1, channels, *small, generator=random, dtype=torch.float32)
+    seconds = timed(Problem(noise), prior, settings)
+    return seconds * math.prod(prior.canvas(sides)) / math.prod(prior.canvas(small))
+
+
+def timed(problem: Problem, prior: Prior, settings: Settings) -> float:
+    """Return seconds of a step, with its share of the looks at the image."""
     settings = dataclasses.replace(settings, start_iterations=0, coarse_iterations=0)
-    run = Run(Problem(noise), prior, settings)
-    times = []
+    run = Run(problem, prior, settings)
+    times: list[float] = []
     with runtime.kept_pages():
-        for _ in range(4):
+        run.advance()
+        since = time.perf_counter()
+        while len(times) < STEPS and time.perf_counter() - since < LONGEST:
             before = time.perf_counter()
             run.advance()
             times.append(time.perf_counter() - before)
-    return min(times) * math.prod(prior.canvas(sides)) / math.prod(prior.canvas(small))
+        before = time.perf_counter()
+        run.state.average.value()
+        look = time.perf_counter() - before
+    # Not the shortest: other programs that run will do so during the fit, too.
+    return statistics.median(times) + look / settings.check_every

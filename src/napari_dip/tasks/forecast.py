@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.recipe import Recipe
 
-STEPS, LONGEST = 4, 1.5
-"""Steps that are timed, after the first, and seconds after which no other is begun."""
-
 SMALL = {2: 64, 3: 16}
 """Side of the image on which the time that each step takes at least is measured."""
 
@@ -48,8 +44,9 @@ to 1.25 in napari, where a processor draws."""
 FRESH = 60.0
 """Seconds for which steps are not timed again: other programs come and go."""
 
-_paces: dict[Any, tuple[float, float, float]] = {}
-"""When something was timed, the seconds of every step, and of every pixel in it."""
+_paces: dict[Any, tuple[float, float, float, float]] = {}
+"""When something was timed, the seconds of every step, and of every pixel in it, and
+the bytes of that network for every pixel."""
 
 
 @dataclass(frozen=True)
@@ -313,16 +310,21 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
 
 
 def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:
-    """Return seconds of every step, and of every pixel in it."""
+    """Return seconds of every step, and of every pixel in it.
+
+    Those of a wider network follow from its memory: other programs change the time of a
+    step by more, so that the qualities of a panel could be out of order.
+    """
     import torch
 
     from napari_dip.prior import runtime
+    from napari_dip.prior.estimate import estimate, timed
     from napari_dip.prior.problem import Problem
 
     ndim, channels = problem.ndim, problem.image_shape[0]
     device = runtime.pick_device(settings.device)
     key = (
-        prior.architecture,
+        type(prior.architecture),
         type(prior.code),
         prior.code.channels(problem.image_shape),
         channels,
@@ -336,39 +338,17 @@ def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, fl
         torch.get_num_threads(),
     )
     now = time.monotonic()
+    whole = math.prod(prior.canvas(problem.image_shape[1:]))
+    size = estimate(problem, prior, settings).memory / whole
     if key not in _paces or now - _paces[key][0] > FRESH:
-        whole = math.prod(prior.canvas(problem.image_shape[1:]))
-        seconds = _timed(problem, prior, settings)
+        least, each = 0.0, timed(problem, prior, settings) / whole
         sides = (SMALL[ndim],) * ndim
         few = math.prod(prior.canvas(sides))
         if few < whole / 2 and problem.shape is None:
             bare = Problem(torch.rand(1, channels, *sides), term=problem.term)
-            smaller = min(_timed(bare, prior, settings), seconds)
-            each = (seconds - smaller) / (whole - few)
-            _paces[key] = now, max(smaller - each * few, 0.0), each
-        else:
-            _paces[key] = now, 0.0, seconds / whole
-    _, least, each = _paces[key]
-    return least, each
-
-
-def _timed(problem: Problem, prior: Prior, settings: Settings) -> float:
-    """Return seconds of a step, with its share of the looks at the image."""
-    from napari_dip.prior import runtime
-    from napari_dip.prior.loop import Run
-
-    settings = replace(settings, start_iterations=0, coarse_iterations=0)
-    run = Run(problem, prior, settings)
-    times: list[float] = []
-    with runtime.kept_pages():
-        run.advance()
-        since = time.perf_counter()
-        while len(times) < STEPS and time.perf_counter() - since < LONGEST:
-            before = time.perf_counter()
-            run.advance()
-            times.append(time.perf_counter() - before)
-        before = time.perf_counter()
-        run.state.average.value()
-        look = time.perf_counter() - before
-    # Not the shortest: other programs that run will do so during the fit, too.
-    return statistics.median(times) + look / settings.check_every
+            smaller = min(timed(bare, prior, settings), each * whole)
+            each = (each * whole - smaller) / (whole - few)
+            least = max(smaller - each * few, 0.0)
+        _paces[key] = now, least, each, size
+    _, least, each, timed_size = _paces[key]
+    return least * size / timed_size, each * size / timed_size

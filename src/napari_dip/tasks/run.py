@@ -231,10 +231,6 @@ def _restored(running: Running, out: Any) -> Fitting:
     ):
         shared = yield from Sweep.of(running, result=result).run()
     if not shared:
-        if recipe.share == "yes":
-            result.warn(f"share: {NOT_SHARED}")
-        elif recipe.neighbours not in ("auto", 0):
-            result.warn(f"neighbours: {NO_NEIGHBOURS}")
         yield from Planes.of(running).fit(result)
     if not (result.details or result.stopped):
         raise InputError(f"{job.name} must have known pixels; got nothing but NaN")
@@ -260,6 +256,11 @@ def _check_out(out: Any, shape: tuple[int, ...]) -> None:
 
 def _finished(result: Result, recipe: Recipe, layout: Layout) -> Fit:
     """Return the result as a fit, with a way to go on if there is one."""
+    if result.fits and result.networks is None:
+        if recipe.share == "yes":
+            result.warn(f"share: {NOT_SHARED}")
+        elif recipe.neighbours not in ("auto", 0):
+            result.warn(f"neighbours: {NO_NEIGHBOURS}")
     summary, left = result.summary(recipe, layout), result.left
     if left is None:
         return summary

@@ -125,7 +125,7 @@ class Curve(QWidget):
         last = max(self.checks[-1][1], 1)
         named = [(LOSS, "loss")] + [(SCORE, self.score_name)] * bool(numbers)
         if 0 < self.chosen <= last:
-            named.append((CHOSEN, "kept image"))
+            named.append((CHOSEN, "kept"))
             x = area.left() + area.width() * self.chosen / last
             painter.setPen(QPen(CHOSEN, 1.5, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
