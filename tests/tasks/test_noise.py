@@ -7,13 +7,17 @@ import pytest
 from scipy import ndimage
 
 from napari_dip.tasks import patches
-from napari_dip.tasks.noise import NoiseModel, excess_warnings, plane_model
+from napari_dip.tasks.noise import (
+    NoiseModel,
+    excess_warnings,
+    gaussian_variance,
+    plane_model,
+)
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
     channel_correlations,
     correlation,
 )
-from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.signal_dependence import signal_dependence
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import NOISELESS, least_variance
+from napari_dip.tasks.noise_level import gaussian_variance as gaussian_variance
 from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
