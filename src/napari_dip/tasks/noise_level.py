@@ -117,6 +117,7 @@ def patch_variance(values: Float, usable: Mask | None = None) -> float:
 def colour_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of noise from patches of all channels together.
 
+    It is the estimate of `patch_variance`, whose authors take colours together as well.
     Texture is alike in all channels, and independent noise is not: the least variation
     of patches through all channels is that of differences between channels, in which
     little texture is left.
@@ -133,7 +134,10 @@ def colour_variance(values: Float, usable: Mask | None = None) -> float:
 
 
 def _least_of_patches(samples: NDArray[np.float64]) -> float:
-    """Return the variance that patches, one a row, have in all directions."""
+    """Return the variance that patches, one a row, have in all directions.
+
+    See `patch_variance`.
+    """
     interrupt.check()
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
     for count in range(len(eigenvalues), 0, -1):
