@@ -9,12 +9,13 @@ import inspect
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from napari_dip.tasks.run import TASKS
+import napari_dip
+from napari_dip.tasks.function import document
+from napari_dip.tasks.run import TASKS, get
+from napari_dip.tasks.task import Task
 
 STUB = Path(__file__).resolve().parents[1] / "src/napari_dip/tasks/signatures.pyi"
 
@@ -48,20 +49,20 @@ OVERLOADS = (
 def stub() -> str:
     """Return the text of the stub."""
     names = ", ".join(f'"{name}"' for name in TASKS)
-    functions = [getattr(import_module(home), name) for name, home in TASKS.items()]
-    return "\n".join([HEAD, f"TaskName = Literal[{names}]", *map(overloads, functions)])
+    functions = [overloads(get(name)) for name in TASKS]
+    return "\n".join([HEAD, f"TaskName = Literal[{names}]", *functions])
 
 
-def overloads(function: Callable[..., Any]) -> str:
-    """Return the definitions of a function, the first with its documentation."""
-    signature = inspect.signature(function)
-    text = textwrap.indent((function.__doc__ or "").strip(), "    ").strip()
+def overloads(task: Task) -> str:
+    """Return the definitions of a task function, the first with its documentation."""
+    signature = inspect.signature(getattr(napari_dip, task.name))
+    text = textwrap.indent(document(task, brief=True).strip(), "    ").strip()
     body = f'r"""{text}\n    """'
     definitions = []
     for full_output, returned in OVERLOADS:
         arguments = ",\n    ".join(arguments_of(signature, full_output))
         definitions.append(
-            f"@overload\ndef {function.__name__}(\n    {arguments},\n) -> {returned}:\n"
+            f"@overload\ndef {task.name}(\n    {arguments},\n) -> {returned}:\n"
             f"    {body}\n"
         )
         body = "..."

@@ -116,7 +116,7 @@ def function(task: Task) -> Callable[..., Any]:
     arguments += [p for p in own.parameters.values() if p.kind is p.KEYWORD_ONLY]
     call.__name__ = call.__qualname__ = task.name
     call.__module__ = TASKS[task.name]
-    call.__doc__ = _document(task)
+    call.__doc__ = document(task)
     call.__signature__ = own.replace(parameters=arguments)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in arguments}
     call.__annotations__["return"] = own.return_annotation
@@ -291,16 +291,25 @@ def _arguments(task: Task) -> list[inspect.Parameter]:
     return arguments
 
 
-def _document(task: Task) -> str:
-    """Write the numpydoc docstring of a task."""
+def document(task: Task, *, brief: bool = False) -> str:
+    """Write the numpydoc docstring of a task.
+
+    A `brief` one, for the stub, leaves out the notes and what all tasks have.
+    """
     lines = [task.summary.strip(), "", "Parameters", "----------"]
     for name, text in task.arrays.items():
         kind = "object" if name in task.objects else "array_like"
         lines += [f"{name} : {kind}", f"    {text}"]
+    common = Recipe.parameters() if brief else ()
     for p in task.recipe.parameters():
-        lines += [f"{p.name} : {p.accepted}, default {p.default!r}", f"    {p.help}"]
+        if p not in common:
+            lines += [f"{p.name} : {p.accepted}, default {p.default!r}"]
+            lines += [f"    {p.help}"]
     for name, text in task.functions.items():
         lines += [f"{name} : callable, optional", f"    {text}"]
+    if brief:
+        lines += ["", f"``help(napari_dip.{task.name})`` describes the others, too."]
+        return "\n".join(lines) + "\n"
     lines.append(_COMMON)
     if task.notes:
         lines += ["", "Notes", "-----", task.notes.strip()]
