@@ -11,8 +11,13 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import SMALLEST, as_array, without_single_axes
-from napari_dip.tasks.psf_check import check_finite, check_shape, middle
+from napari_dip.tasks.arrays import (
+    SMALLEST,
+    as_array,
+    check_finite,
+    without_single_axes,
+)
+from napari_dip.tasks.psf_check import check_shape, middle
 from napari_dip.tasks.recipe import Parameters, parameter
 
 Array = NDArray[Any]
@@ -43,52 +48,6 @@ ROUNDS = 3
 
 DECONVOLUTION = 50
 """Most iterations of Richardson-Lucy that take the extent of the beads away."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BeadParameters(Parameters):
-    """What `bead_psf` accepts, for the panel and the command line too."""
-
-    task: ClassVar[str] = "bead_psf"
-
-    shape: tuple[int, ...] | None = parameter(
-        None,
-        "Rows and columns of the PSF, or slices, rows and columns; odd numbers. None "
-        "is six times the width of a bead.",
-        low=3,
-        high=1025,
-    )
-    min_beads: int = parameter(
-        3, "Fewest beads that make a PSF.", low=1, high=1000, advanced=True
-    )
-    bead_diameter: float | None = parameter(
-        None,
-        "Diameter of the beads, in µm, whose extent is then taken out of the PSF. "
-        "Beads smaller than a third of the resolution need no correction.",
-        low=1e-3,
-        high=100,
-    )
-    pixel_size: float | None = parameter(
-        None,
-        "Distance of two pixels, in µm; only the diameter needs it.",
-        low=1e-3,
-        high=100,
-    )
-    z_step: float | None = parameter(
-        None,
-        "Distance of two slices, in µm; only the diameter in a volume needs it.",
-        low=1e-3,
-        high=100,
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.shape is not None:
-            check_shape(self.shape)
-        if self.bead_diameter is not None and self.pixel_size is None:
-            raise InputError(
-                "pixel_size must be given, in µm, with bead_diameter; got None"
-            )
 
 
 def bead_psf(
@@ -140,6 +99,29 @@ def bead_psf(
         z_step=z_step,
     )
     return measure(image, parameters).psf
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeadParameters(Parameters):
+    """What `bead_psf` accepts, for the panel and the command line too."""
+
+    task: ClassVar[str] = "bead_psf"
+    documentation: ClassVar[str | None] = bead_psf.__doc__
+
+    shape: tuple[int, ...] | None = parameter(None, low=3, high=1025)
+    min_beads: int = parameter(3, low=1, high=1000, advanced=True)
+    bead_diameter: float | None = parameter(None, low=1e-3, high=100)
+    pixel_size: float | None = parameter(None, low=1e-3, high=100)
+    z_step: float | None = parameter(None, low=1e-3, high=100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shape is not None:
+            check_shape(self.shape)
+        if self.bead_diameter is not None and self.pixel_size is None:
+            raise InputError(
+                "pixel_size must be given, in µm, with bead_diameter; got None"
+            )
 
 
 @dataclass(frozen=True, eq=False)

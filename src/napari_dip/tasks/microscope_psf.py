@@ -28,104 +28,6 @@ NODES = 16
 """Nodes of the quadrature for every period of the wave across the pupil."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MicroscopeParameters(Parameters):
-    """What `microscope_psf` accepts, for the panel and the command line too."""
-
-    task: ClassVar[str] = "microscope_psf"
-    required: ClassVar[tuple[str, ...]] = (
-        "numerical_aperture",
-        "wavelength",
-        "pixel_size",
-    )
-
-    shape: tuple[int, ...] = parameter(
-        (65, 65),
-        "Rows and columns of the PSF, or slices, rows and columns; odd numbers.",
-        low=1,
-        high=1025,
-    )
-    numerical_aperture: float = parameter(
-        1.4, "Numerical aperture of the objective.", low=0.01, high=1.7
-    )
-    wavelength: float = parameter(
-        520.0, "Wavelength of the emitted light, in nm.", low=150, high=3000
-    )
-    pixel_size: float = parameter(
-        0.1,
-        "Distance of two pixels in the specimen, in µm: that of the camera divided by "
-        "the magnification.",
-        low=1e-3,
-        high=100,
-    )
-    z_step: float | None = parameter(
-        None, "Distance of two slices, in µm; only volumes need it.", low=1e-3, high=100
-    )
-    kind: Literal["widefield", "confocal"] = parameter(
-        "widefield", "Kind of microscope; confocal needs the excitation wavelength."
-    )
-    excitation_wavelength: float | None = parameter(
-        None,
-        "Wavelength of a confocal microscope's laser, in nm.",
-        low=150,
-        high=3000,
-    )
-    pinhole: float = parameter(
-        1.0,
-        "Diameter of a confocal microscope's pinhole, in Airy units of the emission: "
-        "1.22 wavelengths over the numerical aperture.",
-        low=0,
-        high=20,
-    )
-    immersion_index: float = parameter(
-        1.515,
-        "Refractive index of what is between objective and cover glass: 1 for air, "
-        "1.33 for water, 1.515 for oil.",
-        low=1,
-        high=2,
-    )
-    sample_index: float | None = parameter(
-        None,
-        "Refractive index of the specimen; None is that of the immersion.",
-        low=1,
-        high=2,
-        advanced=True,
-    )
-    depth: float = parameter(
-        0.0,
-        "Distance of the focus from the cover glass, in µm, which matters where the "
-        "refractive indices differ.",
-        low=0,
-        high=200,
-        advanced=True,
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_shape(self.shape)
-        if len(self.shape) == 3 and self.z_step is None:
-            raise InputError(
-                "z_step must be given, in µm, where shape has slices; got None"
-            )
-        if self.kind == "confocal" and self.excitation_wavelength is None:
-            raise InputError(
-                "excitation_wavelength must be given, in nm, where kind is confocal; "
-                "got None"
-            )
-        if self.numerical_aperture > self.immersion_index:
-            raise InputError(
-                f"numerical_aperture must not be larger than immersion_index, "
-                f"{self.immersion_index:g}; got {self.numerical_aperture:g}"
-            )
-        coarsest = self.wavelength / MICROMETRE / self.numerical_aperture
-        if self.pixel_size > coarsest:
-            raise InputError(
-                f"pixel_size must be that of the camera divided by the magnification: "
-                f"no more than the wavelength over the numerical aperture, "
-                f"{coarsest:.3g} µm; got {self.pixel_size:g}"
-            )
-
-
 def slices_for(count: int) -> int:
     """Return the slices of a PSF, an odd number, for a volume of so many."""
     return min(count // 2 * 2 + 1, MOST_SLICES)
@@ -200,6 +102,56 @@ def microscope_psf(
     psf = _volume(parameters)
     psf /= psf.sum()
     return psf.reshape(parameters.shape).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroscopeParameters(Parameters):
+    """What `microscope_psf` accepts, for the panel and the command line too."""
+
+    task: ClassVar[str] = "microscope_psf"
+    documentation: ClassVar[str | None] = microscope_psf.__doc__
+    required: ClassVar[tuple[str, ...]] = (
+        "numerical_aperture",
+        "wavelength",
+        "pixel_size",
+    )
+
+    shape: tuple[int, ...] = parameter((65, 65), low=1, high=1025)
+    numerical_aperture: float = parameter(1.4, low=0.01, high=1.7)
+    wavelength: float = parameter(520.0, low=150, high=3000)
+    pixel_size: float = parameter(0.1, low=1e-3, high=100)
+    z_step: float | None = parameter(None, low=1e-3, high=100)
+    kind: Literal["widefield", "confocal"] = parameter("widefield")
+    excitation_wavelength: float | None = parameter(None, low=150, high=3000)
+    pinhole: float = parameter(1.0, low=0, high=20)
+    immersion_index: float = parameter(1.515, low=1, high=2)
+    sample_index: float | None = parameter(None, low=1, high=2, advanced=True)
+    depth: float = parameter(0.0, low=0, high=200, advanced=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_shape(self.shape)
+        if len(self.shape) == 3 and self.z_step is None:
+            raise InputError(
+                "z_step must be given, in µm, where shape has slices; got None"
+            )
+        if self.kind == "confocal" and self.excitation_wavelength is None:
+            raise InputError(
+                "excitation_wavelength must be given, in nm, where kind is confocal; "
+                "got None"
+            )
+        if self.numerical_aperture > self.immersion_index:
+            raise InputError(
+                f"numerical_aperture must not be larger than immersion_index, "
+                f"{self.immersion_index:g}; got {self.numerical_aperture:g}"
+            )
+        coarsest = self.wavelength / MICROMETRE / self.numerical_aperture
+        if self.pixel_size > coarsest:
+            raise InputError(
+                f"pixel_size must be that of the camera divided by the magnification: "
+                f"no more than the wavelength over the numerical aperture, "
+                f"{coarsest:.3g} µm; got {self.pixel_size:g}"
+            )
 
 
 def _volume(p: MicroscopeParameters) -> Array:

@@ -8,9 +8,12 @@ files; their types and `parameter` metadata say what is accepted.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
+import re
 import types
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -152,7 +155,7 @@ def _number(value: Any) -> float | None:
 
 def parameter(
     default: Any,
-    help: str,
+    help: str = "",
     *,
     low: float | None = None,
     high: float | None = None,
@@ -171,6 +174,9 @@ class Parameters:
 
     required: ClassVar[tuple[str, ...]] = ()
     """Parameters for which the function has no default, only the panel."""
+
+    documentation: ClassVar[str | None] = None
+    """Docstring that has the help of the parameters which have none of their own."""
 
     def __post_init__(self) -> None:
         for p in self.parameters():
@@ -305,7 +311,7 @@ class Recipe(Parameters):
 
 @cache
 def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
-    hints = get_type_hints(cls)
+    hints, documented = get_type_hints(cls), _documented(cls.documentation or "")
     parameters = []
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
@@ -325,7 +331,14 @@ def _parameters(cls: type[Parameters]) -> tuple[Parameter, ...]:
                 types=tuple(kinds),
                 member=inside[0] if inside else None,
                 choices=tuple(choices),
-                **f.metadata,
+                **{**f.metadata, "help": f.metadata["help"] or documented[f.name]},
             )
         )
     return tuple(parameters)
+
+
+def _documented(docstring: str) -> defaultdict[str, str]:
+    """Return what a docstring says of every parameter, nothing of others."""
+    _, _, section = inspect.cleandoc(docstring).partition("Parameters\n----------\n")
+    texts = re.findall(r"^(\w+) : .*\n((?:    .*\n)+)", section, re.MULTILINE)
+    return defaultdict(str, {name: " ".join(text.split()) for name, text in texts})

@@ -17,52 +17,6 @@ if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleParameters(Parameters):
-    """What `sample_prior` accepts, for the panel and the command line too."""
-
-    task: ClassVar[str] = "sample_prior"
-
-    shape: tuple[int, ...] = parameter(
-        (256, 256), "Rows and columns of the image.", low=16, high=4096
-    )
-    channels: int = parameter(3, "Channels of the image.", low=1, high=64)
-    architecture: Literal["hourglass", "unet", "resnet"] = parameter(
-        "hourglass", "Kind of network: that of the papers, or what they compare with."
-    )
-    scales: int = parameter(
-        5, "How often the network halves the resolution.", low=1, high=8
-    )
-    width: int = parameter(
-        128, "Channels at every scale of an hourglass.", low=1, high=512, advanced=True
-    )
-    skip: int = parameter(
-        0, "Channels of an hourglass's skip connections; 0 is none.", low=0, high=512
-    )
-    upsampling: Literal["bilinear", "nearest"] = parameter(
-        "bilinear", "How an hourglass doubles the resolution."
-    )
-    spread: bool = parameter(
-        True,
-        "Stretch every channel of the sample over the whole range: before a fit its "
-        "contrast is low.",
-    )
-    device: str = parameter("auto", "auto, cpu, cuda, cuda:N or mps.", advanced=True)
-    seed: int = parameter(
-        0,
-        "Start of the random numbers: the same seed on the same machine gives the "
-        "same image.",
-        low=0,
-        high=2**31 - 1,
-        advanced=True,
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.shape) != 2:
-            raise InputError(f"shape must be rows and columns; got {self.shape}")
-
-
 def sample_prior(
     shape: Sequence[int] = (256, 256),
     *,
@@ -126,6 +80,30 @@ def sample_prior(
     planes = _draw(parameters, _network(parameters))
     image = planes[0] if parameters.channels == 1 else np.moveaxis(planes, 0, -1)
     return np.ascontiguousarray(image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleParameters(Parameters):
+    """What `sample_prior` accepts, for the panel and the command line too."""
+
+    task: ClassVar[str] = "sample_prior"
+    documentation: ClassVar[str | None] = sample_prior.__doc__
+
+    shape: tuple[int, ...] = parameter((256, 256), low=16, high=4096)
+    channels: int = parameter(3, low=1, high=64)
+    architecture: Literal["hourglass", "unet", "resnet"] = parameter("hourglass")
+    scales: int = parameter(5, low=1, high=8)
+    width: int = parameter(128, low=1, high=512, advanced=True)
+    skip: int = parameter(0, low=0, high=512)
+    upsampling: Literal["bilinear", "nearest"] = parameter("bilinear")
+    spread: bool = parameter(True)
+    device: str = parameter("auto", advanced=True)
+    seed: int = parameter(0, low=0, high=2**31 - 1, advanced=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shape) != 2:
+            raise InputError(f"shape must be rows and columns; got {self.shape}")
 
 
 def _network(parameters: SampleParameters) -> Generates:
