@@ -22,7 +22,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import as_array
+from napari_dip.tasks.arrays import as_array, check_finite
 from napari_dip.tasks.recipe import check_channel_axis
 
 __all__ = [
@@ -329,8 +329,7 @@ def psnr_b(
 def _finite(value: ArrayLike, name: str) -> Array:
     """Return an image as finite float64."""
     array = np.asarray(as_array(value, name), np.float64)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite; got NaN or infinite values")
+    check_finite(array, name)
     return array
 
 

@@ -265,10 +265,7 @@ def _bounding_box(inside: Mask, *, grow: bool) -> tuple[slice, ...]:
 def _divergence(down: Image, across: Image) -> Image:
     """Return what flows out of each pixel; nothing does at the border.
 
-    Parameters
-    ----------
-    down, across : ndarray
-        (..., Y - 1, X) and (..., Y, X - 1), from each pixel to the next.
+    Both are from each pixel to the next, (..., Y - 1, X) and (..., Y, X - 1).
     """
     rows = np.diff(down, axis=-2, prepend=0, append=0)
     return rows + np.diff(across, axis=-1, prepend=0, append=0)
@@ -292,12 +289,7 @@ def _solve_box(divergence: Image) -> Image:
 def _solve(unknown: Mask, divergence: Image) -> Image:
     """Return u with that divergence of its gradient where unknown, 0 elsewhere.
 
-    Parameters
-    ----------
-    unknown : ndarray of bool
-        (Y, X), not all True.
-    divergence : ndarray of float
-        (C, Y, X).
+    The first is (Y, X), not all true, the second (C, Y, X).
     """
     # The cosine transform diagonalises the problem with no pixel known, whose
     # constants cost nothing; any positive number in place of that 0 will do.

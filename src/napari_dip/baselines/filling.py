@@ -15,19 +15,9 @@ RADIUS = 3
 
 
 def fill_inwards(values: Float, missing: NDArray[np.bool_]) -> NDArray[Any]:
-    """Fill the missing pixels of one plane as `onion_peel` does.
+    """Fill the missing pixels of one plane as `onion_peel` does, in float64.
 
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    missing : ndarray
-        (Y, X) or (Z, Y, X), true where to fill.
-
-    Returns
-    -------
-    ndarray
-        float64, of the shape of `values`.
+    The mask is true where to fill, in all channels.
     """
     dims = missing.ndim
     distance = ndimage.distance_transform_edt(missing)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from napari_dip.errors import DipError, InputError
 
 Float = NDArray[np.float32]
+"""An image, (C, Y, X) or (C, Z, Y, X), unless something else is said."""
+
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 
 Index = tuple[int | slice, ...]
@@ -139,21 +141,23 @@ def check_integers(array: NDArray[Any], name: str) -> NDArray[Any]:
     return array
 
 
+def check_finite(array: NDArray[Any], name: str) -> None:
+    """Raise if an array has values that are not finite."""
+    count = int(np.count_nonzero(~np.isfinite(array)))
+    if count:
+        raise InputError(
+            f"{name} must be finite; got NaN or infinite values ({count} of them)"
+        )
+
+
 def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     """Return an array without axes of one element, apart from the last two.
 
-    Files of five axes hold images of two or three.
-
-    Parameters
-    ----------
-    array : ndarray or LazyArray
-        The array.
-    like : tuple of int, optional
-        A shape that the array gets if it differs from its own in axes of one element
-        only, wherever they are.
+    Files of five axes hold images of two or three.  If the shape `like` differs from
+    its own in axes of one element only, wherever they are, the array gets that one.
     """
     shape = without_ones(array.shape)
-    if like is not None and _longer_axes(like) == _longer_axes(shape):
+    if like is not None and longer_axes(like) == longer_axes(shape):
         shape = like
     if shape == array.shape:
         return array
@@ -161,8 +165,9 @@ def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     return whole.reshape(shape)
 
 
-def _longer_axes(shape: Sequence[int]) -> list[int]:
-    return [n for n in shape if n != 1]
+def longer_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape without axes of one element."""
+    return tuple(n for n in shape if n != 1)
 
 
 def without_ones(shape: Sequence[int]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from napari_dip.tasks.arrays import (
     Float,
     Layout,
     as_array,
+    check_finite,
     check_integers,
     without_single_axes,
 )
@@ -158,8 +159,8 @@ def _overlap(
 def _finite(image: NDArray[Any], name: str) -> NDArray[np.float64]:
     """Return an image as float64; raise if it is not finite."""
     values = check_integers(image, name).astype(np.float64)
-    if np.isinf(values).any() or not known_pixels(values, name).all():
-        raise InputError(f"{name} must be finite; got NaN or infinite values")
+    check_finite(values, name)
+    known_pixels(values, name)  # raises if they are too large
     return values
 
 

@@ -181,7 +181,8 @@ class _Fits(Fits):
     ) -> NDArray[Any]:
         """Return the image of the block by all fits."""
         averages = [*(f.average for f in earlier), it.average]
-        return restored_image(self.plan, averages, self.dtype, preview=not finished)
+        preview = not finished
+        return restored(self.plan, averages, self.dtype, preview=preview, alone=True)[0]
 
     def gathered(self, fits: tuple[Fit, ...]) -> BlockFit:
         """Return the image of all fits together."""
@@ -210,7 +211,7 @@ class _Fits(Fits):
                 "that are far from their defaults may be the reason"
             )
         if deviation is None and self.count > 1:
-            images = [restored_image(plan, [a], self.dtype) for a in averages]
+            images = [restored(plan, [a], self.dtype)[0] for a in averages]
             deviation = np.std(images, axis=0)
         return BlockFit(image, deviation, list(fits), self.details(fits), warnings)
 
@@ -274,11 +275,12 @@ def restored(
     dtype: np.dtype[Any] | None,
     *,
     preview: bool = False,
+    alone: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return the image of several averaged outputs, and the task's deviation, if any.
 
     In the units of the input, of the type that is asked for, or one that can hold it.
-    A `preview` is finished in less time.
+    A `preview` is finished in less time; `alone` the image is without a deviation.
     """
     import torch
 
@@ -287,21 +289,11 @@ def restored(
     if step is not None:
         with torch.no_grad():
             finished = step(mean)
-    deviation = None if plan.deviation is None else plan.deviation(mean, finished)
+    deviation = None
+    if plan.deviation is not None and not alone:
+        deviation = plan.deviation(mean, finished)
     image = plan.to_units(finished[0].cpu().numpy())
     return image if dtype is None else narrowed(image, dtype), deviation
-
-
-def restored_image(
-    plan: Plan,
-    averages: Sequence[Tensor],
-    dtype: np.dtype[Any] | None,
-    *,
-    preview: bool = False,
-) -> NDArray[Any]:
-    """Return the image of `restored` alone."""
-    alone = dataclasses.replace(plan, deviation=None)
-    return restored(alone, averages, dtype, preview=preview)[0]
 
 
 def mean_of(averages: Sequence[Tensor]) -> Tensor:

@@ -46,18 +46,8 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     What the surroundings of a value in its own channel do not tell about it is noise
     and structure.  The noise of two channels is independent (or they are fitted as
     one anyway), so where these rests are correlated, one channel shows structure
-    that the other holds, too.
-
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-
-    Returns
-    -------
-    tuple of tuple of int
-        Channels of every group, in their order.  All in one where the image is too
-        small to tell; a channel without noise in most places is by itself.
+    that the other holds, too.  All channels are in one group where the image is too
+    small to tell; a channel without noise in most places is by itself.
     """
     known = plane.known > 0
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Matrix = NDArray[np.floating[Any]]
+"""Weights of the channels in components, (C, C), as from `mixing`."""
 
 LEAST = 1e-6
 """Least variance of a component, over the largest: nothing is divided by zero."""
@@ -29,14 +30,8 @@ def mixing(correlations: Matrix, levels: NDArray[np.float64]) -> Matrix:
     """Return the matrix that maps channels to components of independent noise.
 
     Channels are divided by their noise and then turned, so that white noise that only
-    seems to be shared stays white.
-
-    Parameters
-    ----------
-    correlations : ndarray
-        Of the noise between the channels, (C, C).
-    levels : ndarray
-        Variance of the noise of every channel.
+    seems to be shared stays white.  The correlations of the noise between channels,
+    (C, C), and its variance in every channel are given.
     """
     _, vectors = np.linalg.eigh(correlations)
     # Brighter channels make a brighter component: noise may grow with it.
@@ -58,17 +53,10 @@ def components_of(plane: Plane, matrix: Matrix) -> Plane:
 def component_noise(
     plane: Plane, matrix: Matrix, noise: str, sigma: float | None
 ) -> NoiseModel:
-    """Return the noise model of the components of an image.
+    """Return the noise model of the components of an image; see `plane_model`.
 
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    matrix : ndarray
-        From `mixing`.
-    noise, sigma
-        As for `plane_model`.  If the noise of the channels is given, that of the
-        components has the same sum; what is more is texture in the noisiest ones.
+    If the noise of the channels is given, that of the components has the same sum; what
+    is more is texture in the noisiest ones.
     """
     # A hot pixel of one channel is in all components.
     known = plane.known * ~plane.peaks.any(axis=0)
@@ -98,17 +86,9 @@ def on_components(
 ) -> list[Step]:
     """Return steps on the components of an image as steps on its channels.
 
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    matrix : ndarray
-        From `mixing`.
-    noise : NoiseModel
-        That of the components.
-    steps : callable
-        Returns the steps for a plane and its noise.  They get the components that
-        vary; others, as of a gray image with three channels, are known.
+    The noise is that of the components, and `steps` returns the steps for a plane and
+    its noise.  They get the components that vary; others, as of a gray image with three
+    channels, are known.
     """
     import torch
 

@@ -49,18 +49,8 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
 
     Thin borders are in no square: long rows of one value along the border of the image
     count too, and small squares in its corners.  Where a value is `RARE` elsewhere, so
-    does what is connected to all these, as the pixels along a round outline are.
-
-    Parameters
-    ----------
-    channel : ndarray
-        float, (Y, X) or (Z, Y, X), in which every plane is looked at by itself; NaN
-        is never constant.
-
-    Returns
-    -------
-    ndarray
-        bool, of the same shape.
+    does what is connected to all these, as the pixels along a round outline are.  Every
+    plane of a volume is looked at by itself; NaN is never constant.
     """
     channel = np.where(np.isfinite(channel), channel, np.nan)
     region = _squares(channel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array, without_single_axes
+from napari_dip.tasks.arrays import (
+    Layout,
+    as_array,
+    check_finite,
+    without_single_axes,
+)
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import (
     NoiseModel,
     excess_warnings,
+    known_sigma,
     plane_model,
     single_or_list,
 )
@@ -108,13 +114,7 @@ class DeconvolveRecipe(Recipe):
         "image, as many simulations do.",
         advanced=True,
     )
-    sigma: float | None = parameter(
-        None,
-        "Standard deviation of gaussian noise in the units of the image; None "
-        "estimates it.",
-        low=0,
-        advanced=True,
-    )
+    sigma: float | None = known_sigma()
 
 
 def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
@@ -221,7 +221,7 @@ def _with_spatial_axes(psf: Any, spatial_dims: int) -> np.ndarray[Any, Any]:
 
 def _clean(psf: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
     """Check the values of a PSF; scale it to sum to one."""
-    psf_check.check_finite(psf, "psf")
+    check_finite(psf, "psf")
     total = psf.sum()
     if not total > 1e-12 * np.abs(psf).sum() or not total > 0:
         raise InputError(f"psf must sum to more than zero; got a sum of {total:.3g}")
@@ -306,8 +306,12 @@ def _sharp_span(measured: _Blurred) -> tuple[float, ...]:
     """
     values = measured.plane.values[:, measured.plane.known > 0]
     pairs = zip(values, measured.estimate[0].numpy(), strict=True)
-    tops = [max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs]
-    return tuple(top / 0.9 if top > 0 else 1.0 for top in tops)
+    return _span([max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs])
+
+
+def _span(tops: Iterable[float]) -> tuple[float, ...]:
+    """Return the ranges of channels by the values that few pixels are above."""
+    return tuple(float(top) / 0.9 if top > 0 else 1.0 for top in tops)
 
 
 def _sampled_span(
@@ -349,7 +353,7 @@ def _sampled_span(
         few = sum(int(bright[channel, *core].sum()) for core in chosen)
         values = np.sort(np.concatenate([e[channel].ravel() for e in estimates]))
         tops[channel] = max(tops[channel], values[-max(few, 1)])
-    return tuple(float(top) / 0.9 if top > 0 else 1.0 for top in tops)
+    return _span(tops)
 
 
 def _blurred(
@@ -435,9 +439,7 @@ def _plan(
         first_estimate=scaled.estimate,
     )
     details = {
-        "noise": noise.kind,
-        "sigma": single_or_list(levels**0.5 * plane.span),
-        "gain": single_or_list(noise.gain * plane.span),
+        **noise.details(levels, plane.span),
         "background": single_or_list(plane.offset),
         "psf": list(scaled.psf.shape),
     }

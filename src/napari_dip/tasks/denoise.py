@@ -31,8 +31,8 @@ from napari_dip.tasks.noise import (
     LIKE_VARIANCES,
     NoiseModel,
     excess_warnings,
+    known_sigma,
     plane_model,
-    single_or_list,
 )
 from napari_dip.tasks.noise_correlation import (
     CORRELATED,
@@ -73,16 +73,11 @@ class DenoiseRecipe(Recipe):
             "chooses gaussian or poisson-gaussian.",
         )
     )
-    sigma: float | None = parameter(
-        None,
-        "Standard deviation of gaussian noise in the units of the image; None "
-        "estimates it.",
-        low=0,
-        advanced=True,
-    )
+    sigma: float | None = known_sigma()
 
 
-def _make_job(recipe: DenoiseRecipe, image: Any) -> Job:
+def make_job(recipe: DenoiseRecipe, image: Any) -> Job:
+    """Return the job of an image."""
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     return Job(
@@ -213,9 +208,7 @@ def plan_of(
     # Of noise that neighbours or channels share nothing is known of the error.
     certain = slow and not (analysis.correlated or analysis.shared)
     details = {
-        "noise": noise.kind,
-        "sigma": single_or_list(variance**0.5 * plane.span),
-        "gain": single_or_list(noise.gain * plane.span),
+        **noise.details(variance, plane.span),
         "correlated": analysis.correlated,
         "shared by channels": analysis.shared,
     }
@@ -280,7 +273,7 @@ TASK = Task(
         "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
         "real dtype, 16 pixels a side or more. NaN marks missing pixels."
     },
-    make_job=_make_job,
+    make_job=make_job,
     uncertain=uncertain,
     shareable=True,
     summary="""Remove the noise from an image, without training data.

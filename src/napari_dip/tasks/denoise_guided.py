@@ -20,7 +20,7 @@ from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.task import Job, Plan, Task
-from napari_dip.tasks.tiles import AROUND, Block
+from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,8 +50,8 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
 
 
 def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
-    image, guide = as_array(image, "image"), as_array(guide, "guide")
-    layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
+    alone, guide = denoise.make_job(recipe, image), as_array(guide, "guide")
+    layout = alone.layout
     guide_at = planes_of(without_single_axes(guide, layout.shape), layout)
 
     def over(index: Index) -> Plane:
@@ -63,17 +63,8 @@ def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
         plan = _plan(recipe, plane, analysis, preset, seen)
         return dataclasses.replace(plan, warnings=[*plan.warnings, *guide.warnings])
 
-    return Job(
-        layout,
-        preset=lambda analysis: denoise.preset_of(recipe, analysis),
-        plan=plan,
-        image=image,
-        analyse=lambda plane, block: denoise.analyse(recipe, plane, block),
-        unit=recipe.preset == "paper",
-        skip_constant=True,
-        reach=AROUND,
-        check_others=over,
-        kinds=lambda plane: denoise.noise_kinds(recipe, plane),
+    return dataclasses.replace(
+        alone, plan=plan, check_others=over, shareable=False, uncertain=False
     )
 
 
@@ -155,10 +146,10 @@ def missed_restored(plane: Plane) -> Step:
     variance = [variances.mean() for _, variances in groups]
     noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
-    measurement, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
 
     def step(average: Tensor) -> Tensor:
-        y, weight = measurement.to(average.device), known.to(average.device)
+        y, weight = varying.tensors(average.device)
         ratio = (y - average).square() / noise.at(average) * weight
         mean = float(ratio.sum() / weight.sum() / average.shape[1])
         return give_back(average) if mean > FAILED else average

@@ -117,7 +117,7 @@ def _boosted(amount: float, plane: Plane, together: bool, coarse: Tensor) -> Ten
 
     from napari_dip.prior.operators import luma
 
-    image, known = (tensor.to(coarse.device) for tensor in plane.tensors())
+    image, known = plane.tensors(coarse.device)
     # What is missing is filled with the coarse image, which has no detail.
     image = torch.lerp(coarse, image, known)
     fine = image - coarse

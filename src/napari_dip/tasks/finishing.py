@@ -125,10 +125,10 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    measurement, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
 
     def step(average: Tensor) -> Tensor:
-        y, weight = measurement.to(average.device), known.to(average.device)
+        y, weight = varying.tensors(average.device)
         spatial = tuple(range(2, y.ndim))
         variance, total = noise.at(y), weight.sum(spatial, keepdim=True).clamp(min=1)
         level = (variance * weight).sum(spatial, keepdim=True) / total
@@ -182,11 +182,11 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    measurement, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
     flat_variance = noise_as_bright(plane) if noise is None else None
 
     def step(average: Tensor) -> Tensor:
-        y, weight = measurement.to(average.device), known.to(average.device)
+        y, weight = varying.tensors(average.device)
 
         def pooled(values: Tensor) -> Tensor:
             return gaussian_mean(values, weight, POOLING)[0]
@@ -248,10 +248,10 @@ def posterior_deviation(
     """
     from napari_dip.prior.operators import gaussian_mean
 
-    _, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
 
     def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
-        weight = known.to(average.device)
+        _, weight = varying.tensors(average.device)
         variance = noise.at(average)
         local, _ = gaussian_mean((restored - average).square(), weight, NEAR)
         error = moved * local + unseen * variance
@@ -377,16 +377,7 @@ def beside_noisier(
 
     From channels with more than `LIKE_VARIANCES` times their noise these gain little,
     and lose texture.  The less noise they have, the more counts what becomes of them by
-    themselves.
-
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    noise : NoiseModel
-        Its noise.
-    make : callable
-        Returns the steps for some channels and their noise.
+    themselves.  `make` returns the steps for some channels and their noise.
     """
     level = noise.level(plane.values, plane.noisy)
     least = level.max() / LIKE_VARIANCES
@@ -441,10 +432,10 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     Filters lose some of it where it is all in single photons.
     """
-    measurement, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
 
     def step(image: Tensor) -> Tensor:
-        y, weight = measurement.to(image.device), known.to(image.device)
+        y, weight = varying.tensors(image.device)
         spatial = tuple(range(2, y.ndim))
         offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
         seen, kept = (
@@ -459,11 +450,9 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
 
 def known_restored(plane: Plane) -> Step:
     """Return the step that gives known pixels the values that they came with."""
-    measurement, known = plane.tensors()
 
     def step(restored: Tensor) -> Tensor:
-        weight = known.to(restored.device)
-        return restored.lerp(measurement.to(restored.device), weight)
+        return restored.lerp(*plane.tensors(restored.device))
 
     return step
 
@@ -476,12 +465,12 @@ def filled(plane: Plane, *, wide: bool = False) -> Step:
     from napari_dip.prior.collaborative import VALUES
     from napari_dip.prior.filling import fill_from_similar
 
-    _, known = plane.tensors()
     values = WIDE_PIXELS * min(len(plane.values), WIDE_CHANNELS)
     values = max(values, VALUES) if wide else VALUES
 
     def step(restored: Tensor) -> Tensor:
-        return fill_from_similar(restored, known.to(restored.device), values)
+        _, known = plane.tensors(restored.device)
+        return fill_from_similar(restored, known, values)
 
     return step
 
@@ -497,11 +486,11 @@ def _filtered(
     """
     import torch
 
-    measurement, known = without_constant(plane).tensors()
+    varying = without_constant(plane)
 
     def step(restored: Tensor) -> Tensor:
-        weight = known.to(restored.device)
-        y = torch.lerp(restored, measurement.to(restored.device), weight)
+        y, weight = varying.tensors(restored.device)
+        y = torch.lerp(restored, y, weight)
         filtered = filter_noisy(y, restored)
         return torch.lerp(restored, filtered, part * weight)
 

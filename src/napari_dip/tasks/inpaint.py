@@ -281,18 +281,11 @@ def _steps(
 
 
 def geometry(missing: NDArray[np.bool_]) -> str:
-    """Return the kind of a mask: "random", "hole" or "text".
+    """Return the kind of a mask, true where pixels are missing.
 
-    Parameters
-    ----------
-    missing : ndarray
-        bool, (Y, X) or (Z, Y, X), true where the image is missing.
-
-    Notes
-    -----
-    Random pixels say nothing about their neighbours: the lag-one autocorrelation of
-    the mask is below `SCATTERED` along every axis.  Of the others a hole has a place
-    more than `DEEP` pixels away from everything known.
+    It is "random", "hole" or "text".  Random pixels say nothing about their neighbours:
+    the lag-one autocorrelation of the mask is below `SCATTERED` along every axis.  Of
+    the others a hole has a place more than `DEEP` pixels away from everything known.
     """
     part = missing.mean()
     if part in (0, 1):

@@ -10,7 +10,7 @@ import numpy as np
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import Layout, as_array, check_finite
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -92,8 +92,7 @@ def _activations(recipe: InvertRecipe, array: Any, expected: int) -> Tensor:
             f"image must hold as many activations as layer {recipe.layer} gives "
             f"({expected}); got {values.size}"
         )
-    if not np.isfinite(values).all():
-        raise InputError("image must be finite; got NaN or infinite values")
+    check_finite(values, "image")
     return torch.from_numpy(values).reshape(1, 1, -1)
 
 
@@ -103,8 +102,7 @@ def _white(image: np.ndarray[Any, Any]) -> float:
         return 1.0
     if image.dtype.kind in "ui":
         return float(np.iinfo(image.dtype).max)
-    if not np.isfinite(image).all():
-        raise InputError("image must be finite; got NaN or infinite values")
+    check_finite(image, "image")
     if image.min() < 0 or image.max() > 1:
         raise InputError(
             "image must be of integers, or of floats from 0 to 1, as classifiers see "

@@ -91,19 +91,9 @@ def resolve(model: Any) -> nn.Module:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights from arrays by name; nothing is unpickled.
+    """Load weights of a model from a file, .npz or .safetensors, into it.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Changed in place.
-    path : Path
-        .npz or .safetensors with the names and shapes of its ``state_dict``.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or does not fit.
+    The arrays have the names and shapes of its ``state_dict``; nothing is unpickled.
     """
     import torch
     from safetensors import SafetensorError

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import NOISELESS, least_variance
-from napari_dip.tasks.noise_level import gaussian_variance as gaussian_variance
 from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
 
 if TYPE_CHECKING:
@@ -82,6 +82,16 @@ class NoiseModel:
         )
         return gain * (image - offset).clamp(min=0) + variance
 
+    def details(
+        self, variance: NDArray[np.float64], span: NDArray[np.float64]
+    ) -> dict[str, Any]:
+        """Return the noise of channels, of that variance, in the units of the input."""
+        return {
+            "noise": self.kind,
+            "sigma": single_or_list(variance**0.5 * span),
+            "gain": single_or_list(self.gain * span),
+        }
+
     def of_channels(self, channels: Sequence[int]) -> NoiseModel:
         """Return the model of some of the channels."""
         return NoiseModel(*(tuple(v[c] for c in channels) for v in vars(self).values()))
@@ -95,6 +105,17 @@ class NoiseModel:
         )
 
 
+def known_sigma() -> Any:
+    """Return the field of a recipe for the noise that the user knows."""
+    return parameter(
+        None,
+        "Standard deviation of gaussian noise in the units of the image; None "
+        "estimates it.",
+        low=0,
+        advanced=True,
+    )
+
+
 NOTHING = NoiseModel((), (), ())
 """The noise of no channels."""
 
@@ -103,16 +124,8 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     """Return the noise model to fit with, every channel with its own level.
 
     Channels of like span and noise share the estimate of how noise grows with the
-    signal.
-
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    noise : str
-        "auto", or the kind to assume.
-    sigma : float, optional
-        Standard deviation, if known, in the units of the image.
+    signal.  `noise` is the kind to assume, or "auto"; `sigma` the standard deviation in
+    the units of the image, if it is known.
     """
     values, usable = plane.values, plane.noisy
     if sigma is not None:

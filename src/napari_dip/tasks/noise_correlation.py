@@ -49,14 +49,7 @@ def channel_correlations(
     """Estimate the correlations of the noise between the channels, (C, C).
 
     Looks at the patterns that the image itself has least of: the directions of
-    smallest variance among all patches.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    usable : ndarray, optional
-        bool, of the same shape without the channels; pixels that hold noise.
+    smallest variance among all patches.  The mask is without the channels.
     """
     if values.shape[0] == 1:
         return np.ones((1, 1))
@@ -78,10 +71,7 @@ def without_slopes(
 ) -> NDArray[np.float64]:
     """Return blocks less the plane that fits their pixels best: shading is no noise.
 
-    Parameters
-    ----------
-    blocks, weight : ndarray
-        (n, side, side); pixels with weight 0 do not count, and come back as 0.
+    Both are (n, side, side); pixels of weight 0 do not count, and come back as 0.
     """
     side = blocks.shape[-1]
     axis = np.arange(side) - (side - 1) / 2
@@ -105,15 +95,7 @@ def flattest(spread: NDArray[np.float64]) -> NDArray[np.intp]:
 def lag_one(
     rest: NDArray[np.float64], weight: NDArray[np.float64], power: float
 ) -> float:
-    """Return the correlation of neighbours in blocks without slopes.
-
-    Parameters
-    ----------
-    rest, weight : ndarray
-        As `without_slopes` takes and returns them.
-    power : float
-        Variance of the pixels.
-    """
+    """Return the correlation of neighbours in blocks of a variance without slopes."""
     pairs = [
         ((rest[:, 1:] * rest[:, :-1]).sum(), (weight[:, 1:] * weight[:, :-1]).sum()),
         (
@@ -129,16 +111,8 @@ def lag_one(
 def falling(values: Float, usable: Mask | None = None) -> float:
     """Return by how much the power of the noise falls towards the finest detail.
 
-    Parameters
-    ----------
-    values, usable : ndarray
-        As for `correlation`.
-
-    Returns
-    -------
-    float
-        Power at middle frequencies over that at the finest ones, in the flattest
-        blocks; mean over the channels, and infinity where there are too few blocks.
+    It is the power at middle frequencies over that at the finest ones, in the flattest
+    blocks; mean over the channels, and infinity where there are too few blocks.
     """
     ratios = []
     usable = np.broadcast_to(True if usable is None else usable, values.shape)
@@ -155,17 +129,7 @@ def falling(values: Float, usable: Mask | None = None) -> float:
 def correlation(values: Float, usable: Mask | None = None) -> float:
     """Estimate the noise's lag-one autocorrelation from the flattest blocks.
 
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    usable : ndarray, optional
-        bool, of the same shape, with or without the channels; values that hold noise.
-
-    Returns
-    -------
-    float
-        Mean over both axes; about 0 for independent noise.
+    It is the mean over both axes, and about 0 for independent noise.
     """
     correlations = []
     for plane, mask in planes_of(values, usable):

@@ -163,8 +163,9 @@ def noise_impedance(
     sigma = check("sigma", sigma, float, low=0)
     learning_rate = check("learning_rate", learning_rate, float, low=0)
     seed = check("seed", seed, int, low=0, high=2**31 - 1)
-    network = overriding(architecture).architecture or _network()
+    given = overriding(architecture).architecture
     from napari_dip.prior import stopping
+    from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
     from napari_dip.prior.problem import Prior, Settings
 
@@ -174,7 +175,7 @@ def noise_impedance(
         raise InputError(f"image must be a single one; got shape {array.shape}")
     plane = prepare(layout.take(array, next(layout.indices())), "image", unit=True)
     # No perturbation: the curves are those of one objective that does not change.
-    prior = Prior(network, Noise(perturbation=0))
+    prior = Prior(given or Architecture(), Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
         optimizer="adam",
@@ -201,13 +202,6 @@ def noise_impedance(
         {kind: layout.arrange(target) for kind, target in targets.items()},
         images,
     )
-
-
-def _network() -> Generates:
-    """Return the network of the paper's figure."""
-    from napari_dip.prior.architecture import Architecture
-
-    return Architecture()
 
 
 def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:

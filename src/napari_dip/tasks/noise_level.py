@@ -64,14 +64,8 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
     """Estimate the variance of independent Gaussian noise.
 
     All patches tell strong noise best.  Weak noise among texture is told by the finest
-    detail of blocks without texture, or of those that have least detail.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), of one level of noise.
-    usable : ndarray, optional
-        bool, of the same shape without the channels; pixels that hold noise.
+    detail of blocks without texture, or of those that have least detail.  All channels
+    have one level of noise, and the mask is without them.
     """
     variance = patch_variance(values, usable)
     power = block_spectra(values, usable)
@@ -105,11 +99,6 @@ def patch_variance(values: Float, usable: Mask | None = None) -> float:
     of smallest eigenvalues whose mean equals its median (Chen, Zhu, Heng, An
     Efficient Statistical Method for Image Noise Level Estimation, ICCV 2015,
     Algorithm 1).
-
-    Parameters
-    ----------
-    values, usable : ndarray
-        As for `gaussian_variance`.
     """
     return _least_of_patches(spread_patches(values, usable).reshape(-1, SIDE**2))
 
@@ -120,14 +109,8 @@ def colour_variance(values: Float, usable: Mask | None = None) -> float:
     It is the estimate of `patch_variance`, whose authors take colours together as well.
     Texture is alike in all channels, and independent noise is not: the least variation
     of patches through all channels is that of differences between channels, in which
-    little texture is left.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), in units in which all channels have the same noise.
-    usable : ndarray, optional
-        As for `gaussian_variance`.
+    little texture is left.  The values are in units in which all channels have the same
+    noise, and the mask is without the channels.
     """
     samples = spread_patches(values, usable)
     return _least_of_patches(samples.reshape(len(samples), -1))
@@ -170,24 +153,14 @@ def least_variance(values: Float, usable: Mask) -> float:
 
 
 def known_noise(values: Float, known: Mask) -> tuple[float, float]:
-    """Estimate the noise of the known pixels, wherever the others are.
+    """Estimate the noise of the known pixels of a channel, wherever the others are.
 
     A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
     flattest tenth of the blocks are the noise.  Texture is told from noise by its
     correlation between neighbours.
 
-    Parameters
-    ----------
-    values : ndarray
-        One channel, (Y, X) or (Z, Y, X).
-    known : ndarray
-        bool, of the same shape; false where missing.
-
-    Returns
-    -------
-    tuple of float
-        Standard deviation in the units of `values`, and the lag-one autocorrelation.
-        Zeros where too little is known to tell.
+    Returns the standard deviation in the units of `values`, and the lag-one
+    autocorrelation; zeros where too little is known to tell.
     """
     blocks, weight = _known_blocks(values, known)
     return _flat_noise(blocks, weight) if len(blocks) else (0.0, 0.0)
@@ -196,23 +169,13 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
 def noise_by_brightness(
     values: Float, known: Mask
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Estimate the noise of the known pixels, which may grow with the signal.
+    """Estimate the noise of the known pixels of a channel, which may grow with them.
 
     Every group of blocks (see `by_brightness`) tells its noise as in `known_noise`: the
     flattest blocks of all are dark, and have less than most.
 
-    Parameters
-    ----------
-    values : ndarray
-        One channel, (Y, X) or (Z, Y, X).
-    known : ndarray
-        bool, of the same shape; false where missing.
-
-    Returns
-    -------
-    tuple of ndarray
-        Brightness of every group, rising, and the variance of its noise; one group
-        without noise where too little is known.
+    Returns the brightness of every group, rising, and the variance of its noise; one
+    group without noise where too little is known.
     """
     blocks, weight = _known_blocks(values, known)
     if not len(blocks):
@@ -233,21 +196,12 @@ def by_brightness(means: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 
 
 def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | None:
-    """Estimate noise whose variance grows with the signal, as photon noise does.
+    """Estimate noise of a channel that grows with the signal, as photon noise does.
 
-    Parameters
-    ----------
-    values : ndarray
-        One channel, (Y, X) or (Z, Y, X).
-    known : ndarray
-        bool, of the same shape; false where missing.
-
-    Returns
-    -------
-    tuple of float, optional
-        Variance at a brightness, variance per brightness above it, and that brightness,
-        in the units of `values`; None unless the variance rises from group to group of
-        `noise_by_brightness`, along a line, to `GROWING` times that of the darkest.
+    Returns the variance at a brightness, the variance per brightness above it, and that
+    brightness, in the units of `values`.  It is None unless the variance rises from
+    group to group of `noise_by_brightness`, along a line, to `GROWING` times that of
+    the darkest.
     """
     brightness, variance = noise_by_brightness(values, known)
     ends = [0, -1]
@@ -290,24 +244,12 @@ def _flat_noise(
 
 
 def sharp_noise(values: Float, usable: Mask) -> float:
-    """Return the standard deviation of the noise as the smoothest places show it.
+    """Return the deviation of a channel's noise as the smoothest places show it.
 
     Sharp coarse pixels are full of steps that estimators of noise take for it, so only
     the smoothest blocks of 3 x 3 pixels are asked: the 2 % quantile of the darker and
     of the brighter half, whichever is larger.  Blocks without any variation are
-    saturated.
-
-    Parameters
-    ----------
-    values : ndarray
-        One channel, (Y, X) or (Z, Y, X).
-    usable : ndarray
-        bool, of the same shape; blocks with pixels that are not do not count.
-
-    Returns
-    -------
-    float
-        In units of ``values``; 0 where nothing varies.
+    saturated.  Where nothing varies it is 0.
     """
     means, variances = map(
         np.concatenate, zip(*block_noise(values, usable, 3), strict=True)

@@ -14,6 +14,8 @@ from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 
 Mask = NDArray[np.bool_]
+"""Where the values of an image hold noise; of its shape, with or without the channels.
+None in its place is everywhere."""
 
 SIDE = 7
 """Pixels along the patches that tell the noise."""
@@ -109,19 +111,9 @@ def cut_blocks(image: NDArray[Any], side: int, step: int | None = None) -> NDArr
 def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     """Return the power of blocks of all channels at every frequency of their DCT.
 
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    usable : ndarray, optional
-        bool, of the same shape, with or without the channels; values that hold noise.
-
-    Returns
-    -------
-    ndarray
-        (n, SPECTRUM, SPECTRUM), of the blocks that hold noise throughout.  Those with
-        next to nothing in their finest detail are left out: they are saturated.  None
-        where there are fewer than `FEWEST_SPECTRA`.
+    They are (n, SPECTRUM, SPECTRUM), of the blocks that hold noise throughout.  Those
+    with next to nothing in their finest detail are left out: they are saturated.  There
+    are none where they would be fewer than `FEWEST_SPECTRA`.
     """
     step = max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
     powers = []

@@ -16,6 +16,7 @@ from napari_dip.tasks.constant import constant_regions
 from napari_dip.tasks.patches import lone_pixels
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 LARGEST = 1e300
@@ -219,13 +220,13 @@ class Plane:
         scaled = (over / self._in_units(self.span)).astype(np.float32)
         return replace(self, values=scaled, offset=background, beyond=None)
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return the values, (1, C, ...), and what is known, (1, 1, ...)."""
         # torch only now: command line and widget read recipes without it.
         import torch
 
         values, known = torch.from_numpy(self.values), torch.from_numpy(self.known)
-        return values[None], known[None, None]
+        return values[None].to(device), known[None, None].to(device)
 
 
 def per_channel(numbers: Any, values: NDArray[Any]) -> NDArray[Any]:

@@ -42,13 +42,6 @@ def check_shape(shape: Sequence[int]) -> None:
         )
 
 
-def check_finite(image: Array, name: str) -> None:
-    """Raise if an image has values that are not finite."""
-    if not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
-        raise InputError(f"{name} must be finite; got {count} values that are not")
-
-
 def displacement_warning(psf: Array) -> str | None:
     """Say by how much a PSF would displace the image, None if hardly.
 
@@ -89,25 +82,19 @@ def turn_warning(
     The image is deconvolved with a quadratic penalty of its gradients, with the PSF and
     with the turned one.  Both results have the same power spectrum, but a wrong PSF
     leaves ringing, so gradients are less sparse: the mean of their absolute values
-    is larger relative to the root of their mean square.
+    is larger relative to the root of their mean square.  It is None if nothing is wrong
+    or nothing can be said.
 
     Parameters
     ----------
-    image : ndarray
-        (Y, X) or (Z, Y, X).
-    known : ndarray
-        Array of the same shape, 0 where the image is missing.
+    image, known : ndarray
+        (Y, X) or (Z, Y, X), and 0 where it is missing.
     psf : ndarray
-        Array of as many axes, of sum one.
+        Of as many axes, of sum one.
     variance : float
         Variance of the noise.
     periodic : bool
         Whether the image repeats itself beyond its border.
-
-    Returns
-    -------
-    str or None
-        The warning, None if nothing is wrong or nothing can be said.
     """
     if np.abs(psf - np.flip(psf)).max() < 0.01 * psf.max():
         return None
@@ -196,14 +183,8 @@ def weight_for(
 ) -> float:
     """Return the weight of a penalty for which the residual has a variance.
 
-    Parameters
-    ----------
-    residual : callable
-        Maps a weight to the mean square of the residual, which grows with it.
-    variance : float
-        Variance of the noise.
-    limits : tuple of float
-        Decimal logarithms of the smallest and the largest weight.
+    The mean square of the residual grows with the weight, whose decimal logarithm is
+    between the limits.
     """
     low, high = limits
     for _ in range(12):

@@ -130,7 +130,7 @@ def _plan(
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
     if cells_of is not None:
-        # Analyses of older versions do not have it.
+        # An analysis for the paper preset does not have it.
         sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)
         cells = cells_of(plane, sharing)
         offset, span = float(plane.offset[0]), float(plane.span[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Layout, as_array
+from napari_dip.tasks.arrays import Float, Layout, as_array, longer_axes
 from napari_dip.tasks.function import function
 from napari_dip.tasks.plane import float_type, known_pixels
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -122,7 +122,7 @@ def _measured(value: Any, number: int, several: bool) -> Float:
 
 def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
     """Return the layout of the image."""
-    shape = recipe.shape or tuple(n for n in first.shape if n > 1)
+    shape = recipe.shape or longer_axes(first.shape)
     empty = np.broadcast_to(np.float32(0), shape)
     layout = Layout.of(empty, recipe.channel_axis, recipe.spatial_dims, "shape")
     if layout.planes > 1:
@@ -343,7 +343,7 @@ def _try(
                 "operator must return real values; got complex ones "
                 "(torch.view_as_real splits them)"
             )
-        if _bare(part.shape) != _bare(m.shape):
+        if longer_axes(part.shape) != longer_axes(m.shape):
             raise InputError(
                 f"operator must return the measurement's shape {m.shape}, axes of "
                 f"length 1 aside, for an image tensor of shape {tuple(image.shape)}; "
@@ -354,10 +354,6 @@ def _try(
                 "operator must be differentiable: torch operations on the tensor it "
                 "is given, without numpy, detach or no_grad"
             )
-
-
-def _bare(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)
 
 
 def _range(

@@ -97,13 +97,9 @@ def error_on(
 ) -> tuple[float, bool]:
     """Try networks on parts of a plane.
 
-    Returns
-    -------
-    float
-        Squared error where pixels were hidden, over the variance of the pixels: by it
-        networks of unlike scale and noise can be compared.
-    bool
-        Whether the plane is of another kind than the windows they were fitted to.
+    Returns the squared error where pixels were hidden, over the variance of the pixels,
+    by which networks of unlike scale and noise can be compared; and whether the plane
+    is of another kind than the windows they were fitted to.
     """
     errors: list[float] = []
     unlike = False
@@ -135,27 +131,10 @@ def restore(
     *,
     preview: bool = False,
 ) -> BlockFit:
-    """Restore a tile by a shared network.
+    """Restore the core of a tile of a plane by the network of some channels.
 
-    Parameters
-    ----------
-    job, recipe
-        The task.
-    shared : Shared
-        The network of some channels.
-    index : tuple
-        Index of the plane.
-    tile : Tile
-        Its part.
-    pixels : Pixels
-        All channels of what the tile sees.
-    preview : bool
-        Whether the filters that take long are left out.
-
-    Returns
-    -------
-    BlockFit
-        The core of the tile.
+    The pixels are all channels of what the tile sees.  For a preview the filters that
+    take long are left out.
     """
     plane = _scaled(job, shared, index, pixels)
     dtype = result_type(job, recipe, plane)

@@ -65,19 +65,8 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     Of every group of blocks of like brightness, those whose estimate varies least about
     a plane are flat.  Chosen by their noisy values they would be those of least noise
     (blocks of low variance, each brightness by itself: Lebrun, Colom, Morel, The noise
-    clinic: a blind image denoising algorithm, 2015).
-
-    Parameters
-    ----------
-    values, estimate : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    usable : ndarray
-        bool, of the same shape; values that hold noise.
-
-    Returns
-    -------
-    SharedNoise, optional
-        None where no block is whole, or the flat ones have no noise.
+    clinic: a blind image denoising algorithm, 2015).  There is nothing to measure where
+    no block is whole, or the flat ones have no noise.
     """
     whole = _blocks(usable).all(axis=(1, 2, 3))
     noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))

@@ -21,24 +21,12 @@ LIKE_COUNTS = (0.5, 1.5)
 def signal_dependence(
     values: Float, usable: Mask | None = None
 ) -> tuple[float, float] | None:
-    """Fit variance against signal; None where it does not depend on it.
+    """Return gain and variance at signal 0; None where noise does not grow with it.
 
     Variances of a high-pass residual are taken over 8 x 8 blocks and the flatter
     half of the blocks of every intensity is kept, since texture only adds.  The
     dependence counts if it explains the variances and at least doubles them from
-    the dark to the bright end.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), in units that all channels share.
-    usable : ndarray, optional
-        bool, of the same shape, with or without the channels; values that hold noise.
-
-    Returns
-    -------
-    tuple of float or None
-        Gain and the variance at signal 0, in the units of `values`.
+    the dark to the bright end.  The values are in units that all channels share.
     """
     blocks = [b for b in block_noise(values, usable, 8) if len(b[0]) >= FEWEST_BLOCKS]
     if not blocks:
@@ -65,24 +53,11 @@ def signal_dependence(
 def photon_counts(
     values: Float, usable: Mask, variance: float
 ) -> tuple[float, float] | None:
-    """Return the noise of counts of few photons; None if values are none.
+    """Return the same of a channel of counts of few photons; None if it is none.
 
     Counts are 0, 1, 2, ... times a gain, and the variance of their noise is the gain
-    times their mean.  Where they are few, blocks do not show that.
-
-    Parameters
-    ----------
-    values : ndarray
-        One channel, (Y, X) or (Z, Y, X).
-    usable : ndarray
-        bool, of the same shape; values that hold noise.
-    variance : float
-        Variance of their noise, or less: single photons hide it.
-
-    Returns
-    -------
-    tuple of float or None
-        Gain and the variance at signal 0, as of `signal_dependence`.
+    times their mean.  Where they are few, blocks do not show that, and `variance` is
+    that of their noise or less: single photons hide it.
     """
     planes = planes_of(values, usable)
     rests = np.concatenate([high_pass(p)[inner(m)] for p, m in planes])

@@ -138,11 +138,6 @@ class Overrides:
         return given
 
 
-def never(recipe: Recipe) -> bool:
-    """Return that a task gives no uncertainty of its own."""
-    return False
-
-
 @dataclass(frozen=True)
 class Job:
     """A task with its arrays checked.
@@ -383,7 +378,7 @@ class Task:
     functions: dict[str, str] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     like: str = ""
-    uncertain: Callable[[Any], bool] = never
+    uncertain: Callable[[Any], bool] = lambda recipe: False
     shareable: bool = False
 
     @property

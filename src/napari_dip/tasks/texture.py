@@ -35,16 +35,8 @@ def has_shared_texture(
 
     The power of texture falls towards the finest frequencies, and that of white noise
     does not.  Noise that neighbouring pixels share falls as well, also in the
-    differences between channels, where little texture is left.
-
-    Parameters
-    ----------
-    plane : Plane
-        The image.
-    noise : NoiseModel
-        Its noise, perhaps with texture in it.
-    correlations : ndarray
-        From `channel_correlations`.
+    differences between channels, where little texture is left.  The model of the noise
+    may have texture in it; the correlations are those of `channel_correlations`.
     """
     low, high = ALIKE
     count = len(correlations)
@@ -61,12 +53,7 @@ def has_shared_texture(
 def without_texture(plane: Plane, noise: NoiseModel, kind: str) -> NoiseModel:
     """Return the noise model of an image without the texture that its channels share.
 
-    Parameters
-    ----------
-    plane, noise
-        As for `has_shared_texture`.
-    kind : str
-        "auto", or the kind of noise to assume.
+    The kind is the one to assume, or "auto".
     """
     even = np.all(plane.noisy & ~plane.peaks, axis=0)
     levels = noise.level(plane.values, plane.noisy)

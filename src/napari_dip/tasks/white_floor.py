@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import patch_variance
-from napari_dip.tasks.patches import cut_blocks
+from napari_dip.tasks.patches import Mask, cut_blocks
 
 SIDE = 16
 """Side of the blocks whose spectrum is looked at."""
@@ -52,25 +52,18 @@ OF_FLATTEST = 0.02
 is due to rounding."""
 
 
-def has_white_floor(values: Float, usable: NDArray[np.bool_]) -> bool:
+def has_white_floor(values: Float, usable: Mask) -> bool:
     """Return whether the finest detail of every channel is white noise.
 
     Many small bright spots, as single molecules are, leave no flat place in an image,
     and neighbouring pixels are alike everywhere.  But the power of the spots falls
     towards the finest frequencies, where only white noise is left.  Noise that
     neighbours share falls up to there.
-
-    Parameters
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X).
-    usable : ndarray
-        bool, of the same shape; values that hold noise.
     """
     return all(map(_is_white, values, usable))
 
 
-def _is_white(values: Float, usable: NDArray[np.bool_]) -> bool:
+def _is_white(values: Float, usable: Mask) -> bool:
     few = values.size < FEW_PIXELS
     part = _blocks(usable).mean(axis=(1, 2))
     # Of few pixels hardly any blocks may be whole.  Regions without noise leave the
