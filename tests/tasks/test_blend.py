@@ -208,8 +208,11 @@ REFUSED = {
     "a full mask": ((A, A, M | True, {}), "got all of them"),
     "far away": ((A, A, M, {"offset": (40, 0)}), r"got \(40, 0\)"),
     "mask outside": ((A, A, M, {"offset": (-30, 0)}), "got none"),
-    "one number": ((A, A, M, {"offset": (1,)}), "a row and a column"),
-    "six weights": ((A, A, M, {"factors": (1.0,) * 6}), "seven weights"),
+    "one number": ((A, A, M, {"offset": (1,)}), "offset must be 2 integers"),
+    "six weights": (
+        (A, A, M, {"factors": (1.0,) * 6}),
+        "factors must be 7 ",
+    ),
 }
 
 
@@ -257,6 +260,6 @@ def test_command_of_a_fit_can_be_replayed(files):
 
 def test_command_says_what_is_wrong(files, capsys):
     assert command(files, "--offset", "8") == 2
-    assert "offset must be a row and a column" in capsys.readouterr().err
+    assert "offset must be 2 integers" in capsys.readouterr().err
     assert command(files, "--offset", "100,0") == 2
     assert "place the foreground on the background" in capsys.readouterr().err

@@ -192,7 +192,7 @@ REFUSED = {
     "a stack": (np.stack([A, A]), {"layer": "act"}, "must be a single one"),
     "floats above 1": (A * 300, {"layer": "act"}, "from 0 to 1"),
     "NaN": (A * np.nan, {"layer": "act"}, "image must be finite"),
-    "one side": (A, {"layer": "act", "size": (3,)}, "size must be rows and columns"),
+    "one side": (A, {"layer": "act", "size": (3,)}, "size must be 2 integers"),
     "no std": (A, {"layer": "act", "std": (0.0, 1.0, 1.0)}, "std must be"),
     "a prior": (A, {"layer": "act", "prior": "gan"}, "deep"),
     "no function": (A, {"layer": "act", "preprocess": 3}, "must be a function; got in"),

@@ -146,7 +146,10 @@ REFUSED = {
     "another layer": ({"layer": "class"}, "such as classes"),
     "another unit": ({"layer": "classes", "unit": 4}, "unit must be from 0 to 3"),
     "a negative unit": ({"layer": "classes", "unit": -1}, "unit must be"),
-    "one side": ({"layer": "classes", "shape": (20,)}, "rows and columns"),
+    "one side": (
+        {"layer": "classes", "shape": (20,)},
+        "must be 2 integers",
+    ),
     "no image": ({"layer": "classes", "shape": (20, 3)}, "shape must be"),
     "two means": ({"layer": "classes", "mean": (0.5, 0.5)}, "mean must have a number"),
     "four channels": (

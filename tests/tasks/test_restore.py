@@ -319,7 +319,7 @@ def test_runs_where_gradients_are_off(truth):
         (np.ones((16, 16)), identity, {"sigma": (1, 2)}, "sigma must be one number"),
         (np.ones((16, 16)), identity, {"sigma": 0}, "sigma must be positive; got 0"),
         (np.ones((16, 16)), identity, {"value_range": (2, 1)}, "the lower one first"),
-        (np.ones((16, 16)), identity, {"value_range": 1}, "must be two numbers"),
+        (np.ones((16, 16)), identity, {"value_range": 1}, "must be 2 finite"),
         (np.ones((16, 16)), identity, {"value_range": (0, 1e38)}, "that float32 can"),
         (np.ones((16, 16)), identity, {"value_range": (1e9, 1e9 + 1)}, "float32 can"),
         (np.ones((16, 16)), identity, {"term": "l2"}, "term must be squared, abs"),

@@ -87,7 +87,7 @@ def test_without_spreading_the_contrast_is_the_networks():
     ("options", "message"),
     [
         ({"shape": (8, 40)}, "shape must be"),
-        ({"shape": (40,)}, "rows and columns"),
+        ({"shape": (40,)}, "shape must be 2 integers from 16"),
         ({"scales": 0}, "scales must be"),
         ({"architecture": "gan"}, "hourglass"),
         ({"upsampling": "cubic"}, "nearest"),

@@ -35,6 +35,13 @@ LARGEST_INTEGER = 2**53
 """Integers above this are not all different in float64."""
 
 
+PLANES = (
+    "(Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a "
+    "side or more. NaN marks missing pixels."
+)
+"""What the image of most tasks is, for the documentation."""
+
+
 class LazyArray:
     """An array that is read piece by piece, such as one of dask, zarr or h5py.
 
@@ -145,9 +152,7 @@ def check_finite(array: NDArray[Any], name: str) -> None:
     """Raise if an array has values that are not finite."""
     count = int(np.count_nonzero(~np.isfinite(array)))
     if count:
-        raise InputError(
-            f"{name} must be finite; got NaN or infinite values ({count} of them)"
-        )
+        raise InputError(f"{name} must be finite; got {count} values that are not")
 
 
 def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:

@@ -41,6 +41,7 @@ class BlendRecipe(Recipe):
         (0, 0),
         "Row and column of the background where the foreground's first pixel lies; "
         "what falls outside is left out.",
+        length=2,
     )
     factors: tuple[float, ...] = parameter(
         (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0),
@@ -48,6 +49,7 @@ class BlendRecipe(Recipe):
         "foreground's gradients and their direction, the passage between gradients, "
         "and the background's texture.",
         low=0,
+        length=7,
         advanced=True,
     )
     widening: bool = parameter(
@@ -59,8 +61,6 @@ class BlendRecipe(Recipe):
 
 
 def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) -> Job:
-    if len(recipe.factors) != 7:
-        raise InputError(f"factors must be seven weights; got {recipe.factors}")
     layout, front, back, inside = place(recipe, foreground, background, mask)
     below = prepare(back, "background", unit=True, together=True)
     # Both in the units of the background, in which 0 and 1 are its ends.
@@ -142,8 +142,6 @@ def _overlap(
     offset: tuple[int, ...], sides: tuple[int, ...], behind: tuple[int, ...]
 ) -> tuple[list[slice], list[slice]]:
     """Return where a foreground at an offset lies on a background, and which part."""
-    if len(offset) != 2:
-        raise InputError(f"offset must be a row and a column; got {offset}")
     target, part = [], []
     for first, length, side in zip(offset, sides, behind, strict=True):
         start, stop = max(first, 0), min(first + length, side)

@@ -14,6 +14,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import (
+    PLANES,
     Layout,
     as_array,
     check_finite,
@@ -539,8 +540,7 @@ def _floor(background: float | str | None, seen: NDArray[Any], noise: float) -> 
 TASK = Task(
     recipe=DeconvolveRecipe,
     arrays={
-        "image": "Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any "
-        "real dtype, 16 pixels a side or more. NaN marks missing pixels.",
+        "image": f"Blurred image: {PLANES}",
         "psf": "Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no "
         "larger than the image along y and x, of any positive sum, its centre at the "
         "pixel side // 2 of every axis, its background subtracted.",

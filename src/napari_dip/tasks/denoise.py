@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.components import component_noise, mixing, on_components
 from napari_dip.tasks.finishing import (
     Step,
@@ -269,10 +269,7 @@ def _steps_of_channels(
 
 TASK = Task(
     recipe=DenoiseRecipe,
-    arrays={
-        "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
-        "real dtype, 16 pixels a side or more. NaN marks missing pixels."
-    },
+    arrays={"image": f"Noisy image: {PLANES}"},
     make_job=make_job,
     uncertain=uncertain,
     shareable=True,

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
+from napari_dip.tasks.arrays import (
+    PLANES,
+    Float,
+    Index,
+    Layout,
+    as_array,
+    without_single_axes,
+)
 from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
@@ -183,8 +190,7 @@ def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:
 TASK = Task(
     recipe=DenoiseGuidedRecipe,
     arrays={
-        "image": "Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any "
-        "real dtype, 16 pixels a side or more. NaN marks missing pixels.",
+        "image": f"Noisy image: {PLANES}",
         "guide": "Better image of the same scene, pixel on pixel: one with flash, or "
         "a brighter channel. Any real dtype and number of channels, one guide for all "
         "planes or one for each.",

@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # whose modules load on first use
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.plane import Plane
@@ -128,10 +128,7 @@ def _boosted(amount: float, plane: Plane, together: bool, coarse: Tensor) -> Ten
 
 TASK = Task(
     recipe=EnhanceRecipe,
-    arrays={
-        "image": "Image to enhance: (Y, X), (Y, X, C) or any leading axes over those, "
-        "any real dtype, 16 pixels a side or more. NaN marks missing pixels."
-    },
+    arrays={"image": f"Image to enhance: {PLANES}"},
     make_job=_make_job,
     positional=("amount",),
     summary="""Make the fine detail of an image stronger.

@@ -38,14 +38,13 @@ class InvertRecipe(models.ModelRecipe):
         "Rows and columns of the result where activations are given.",
         low=16,
         high=4096,
+        length=2,
     )
 
 
 def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) -> Job:
     array = as_array(target, "image")
     if recipe.target == "activations":
-        if len(recipe.shape) != 2:
-            raise InputError(f"shape must be rows and columns; got {recipe.shape}")
         layout = Layout((*recipe.shape, 3), np.dtype(np.float32), 2, 2)
         image, white = None, 1.0
     else:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from napari_dip.errors import InputError
 from napari_dip.tasks import models
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
@@ -51,7 +50,7 @@ class MaximizeRecipe(models.ModelRecipe):
         high=4096,
     )
     shape: tuple[int, ...] = parameter(
-        (224, 224), "Rows and columns of the result.", low=16, high=4096
+        (224, 224), "Rows and columns of the result.", low=16, high=4096, length=2
     )
     channels: int = parameter(
         3, "Channels of the result.", low=1, high=64, advanced=True
@@ -59,8 +58,6 @@ class MaximizeRecipe(models.ModelRecipe):
 
 
 def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
-    if len(recipe.shape) != 2:
-        raise InputError(f"shape must be rows and columns; got {recipe.shape}")
     single = recipe.channels == 1
     full = recipe.shape if single else (*recipe.shape, recipe.channels)
     layout = Layout(full, np.dtype(np.float32), None if single else 2, 2)

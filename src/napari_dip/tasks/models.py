@@ -45,6 +45,7 @@ class ModelRecipe(Recipe):
         None,
         "Rows and columns that the model takes; None gives it the image as it is.",
         low=1,
+        length=2,
     )
     scale: float = parameter(
         1.0, "What white becomes before the mean: 255 for models of bytes.", low=1e-12
@@ -130,8 +131,6 @@ def features(
         raise InputError(
             f"preprocess must be a function; got {type(preprocess).__name__}"
         )
-    if recipe.size is not None and len(recipe.size) != 2:
-        raise InputError(f"size must be rows and columns; got {recipe.size}")
     for name, numbers in (("mean", recipe.mean), ("std", recipe.std)):
         if numbers is not None and len(numbers) not in (1, channels):
             raise InputError(

@@ -96,13 +96,11 @@ def lag_one(
     rest: NDArray[np.float64], weight: NDArray[np.float64], power: float
 ) -> float:
     """Return the correlation of neighbours in blocks of a variance without slopes."""
-    pairs = [
-        ((rest[:, 1:] * rest[:, :-1]).sum(), (weight[:, 1:] * weight[:, :-1]).sum()),
-        (
-            (rest[..., 1:] * rest[..., :-1]).sum(),
-            (weight[..., 1:] * weight[..., :-1]).sum(),
-        ),
-    ]
+
+    def products(v: NDArray[np.float64]) -> list[float]:
+        return [(v[:, 1:] * v[:, :-1]).sum(), (v[..., 1:] * v[..., :-1]).sum()]
+
+    pairs = zip(products(rest), products(weight), strict=True)
     together = np.mean([product / max(count, 1) for product, count in pairs]) / power
     # Taking out a plane leaves white noise slightly anticorrelated.
     return float(together + 3 / weight.sum(axis=(1, 2)).mean())

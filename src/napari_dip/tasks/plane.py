@@ -168,27 +168,22 @@ class Plane:
 
     def cut(self, region: Index) -> Plane:
         """Return a part of the plane."""
-        inside = (slice(None), *region)
-        return replace(
-            self,
-            pixels=self.pixels[inside],
-            values=self.values[inside],
-            known=self.known[region],
-            constant=self.constant[inside],
-            beyond=None if self.beyond is None else self.beyond[inside],
-        )
+        return self._part((slice(None), *region), known=self.known[region])
 
     def of_channels(self, channels: Sequence[int]) -> Plane:
         """Return some of the channels."""
         chosen = list(channels)
+        return self._part(chosen, offset=self.offset[chosen], span=self.span[chosen])
+
+    def _part(self, index: Any, **others: NDArray[Any]) -> Plane:
+        """Return what arrays with channels have at an index, with other fields."""
         return replace(
             self,
-            pixels=self.pixels[chosen],
-            values=self.values[chosen],
-            constant=self.constant[chosen],
-            offset=self.offset[chosen],
-            span=self.span[chosen],
-            beyond=None if self.beyond is None else self.beyond[chosen],
+            pixels=self.pixels[index],
+            values=self.values[index],
+            constant=self.constant[index],
+            beyond=None if self.beyond is None else self.beyond[index],
+            **others,
         )
 
     @property

@@ -47,6 +47,8 @@ class Parameter:
         Accepted types, of int, float, str, bool, tuple and NoneType.
     member : type or None
         Type of the members of a tuple, int or float.
+    length : int or None
+        How many members a tuple has, where that is fixed.
     choices : tuple of str
         Accepted strings where not every string is.
     low, high : float or None
@@ -60,6 +62,7 @@ class Parameter:
     help: str
     types: tuple[type, ...]
     member: type | None = None
+    length: int | None = None
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
@@ -76,7 +79,10 @@ class Parameter:
             bounds = f" of {self.low:.12g} or more"
         if self.member is not None:
             kind = "integers" if self.member is int else "finite numbers"
-            parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
+            if self.length is None:
+                parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
+            else:
+                parts.append(f"{self.length} {kind}{bounds}")
         elif int in self.types:
             parts.append("an integer" + bounds)
         elif float in self.types:
@@ -100,7 +106,7 @@ class Parameter:
                 checked = tuple(single.check(member) for member in members)
             except (InputError, TypeError, NotImplementedError):
                 checked = ()  # arrays of no axes and others cannot be gone through
-            if not checked:
+            if not checked or self.length not in (None, len(checked)):
                 raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
             return checked
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
@@ -130,7 +136,9 @@ def check(
     """Return an argument as the plain Python type it stands for, or raise."""
     if choices:
         types = (*types, str)
-    return Parameter(name, None, "", types, None, choices, low, high).check(value)
+    return Parameter(name, None, "", types, choices=choices, low=low, high=high).check(
+        value
+    )
 
 
 def check_channel_axis(channel_axis: Any) -> int | str | None:
@@ -159,10 +167,12 @@ def parameter(
     *,
     low: float | None = None,
     high: float | None = None,
+    length: int | None = None,
     advanced: bool = False,
 ) -> Any:
-    """Return a dataclass field that describes itself."""
-    metadata = {"help": help, "low": low, "high": high, "advanced": advanced}
+    """Return a dataclass field that describes itself; see `Parameter`."""
+    limits = {"low": low, "high": high, "length": length}
+    metadata = {"help": help, "advanced": advanced, **limits}
     return field(default=default, metadata=metadata)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -197,10 +197,7 @@ def _projected(cells: Cells, offset: float, span: float, average: Tensor) -> Ten
 
 TASK = Task(
     recipe=RemoveArtifactsRecipe,
-    arrays={
-        "image": "Image with artifacts: (Y, X), (Y, X, C) or any leading axes over "
-        "those, any real dtype, 16 pixels a side or more. NaN marks missing pixels."
-    },
+    arrays={"image": f"Image with artifacts: {PLANES}"},
     make_job=_make_job,
     summary="""Remove blocks and halos of compression, and unknown degradations.
 

@@ -55,6 +55,7 @@ class RestoreRecipe(Recipe):
         None,
         "Lowest and highest value of the image, which the result keeps to; None "
         "estimates the range by least squares and sets no limits.",
+        length=2,
     )
     tv: float = parameter(
         0.0,
@@ -256,7 +257,7 @@ class _Model:
             tensors = [t.to(self.device) for t in self.flat]
             with torch.inference_mode(False), torch.enable_grad():
                 low, high = _range(measure, self.shape, *tensors)
-        elif len(limits) != 2 or not limits[0] < limits[1]:
+        elif not limits[0] < limits[1]:
             raise InputError(
                 f"value_range must be two numbers, the lower one first; got {limits}"
             )

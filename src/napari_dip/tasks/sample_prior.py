@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
 from napari_dip.machine import load_torch
 from napari_dip.tasks.recipe import Parameters, parameter
 
@@ -89,7 +88,7 @@ class SampleParameters(Parameters):
     task: ClassVar[str] = "sample_prior"
     documentation: ClassVar[str | None] = sample_prior.__doc__
 
-    shape: tuple[int, ...] = parameter((256, 256), low=16, high=4096)
+    shape: tuple[int, ...] = parameter((256, 256), low=16, high=4096, length=2)
     channels: int = parameter(3, low=1, high=64)
     architecture: Literal["hourglass", "unet", "resnet"] = parameter("hourglass")
     scales: int = parameter(5, low=1, high=8)
@@ -99,11 +98,6 @@ class SampleParameters(Parameters):
     spread: bool = parameter(True)
     device: str = parameter("auto", advanced=True)
     seed: int = parameter(0, low=0, high=2**31 - 1, advanced=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.shape) != 2:
-            raise InputError(f"shape must be rows and columns; got {self.shape}")
 
 
 def _network(parameters: SampleParameters) -> Generates:

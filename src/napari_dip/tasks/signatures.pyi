@@ -770,9 +770,9 @@ def blend(
         Image to set it into, of the same number of channels.
     mask : array_like
         Nonzero where the foreground is wanted; sides of the foreground.
-    offset : one or more integers, such as (1, 2, 4), default (0, 0)
+    offset : 2 integers, default (0, 0)
         Row and column of the background where the foreground's first pixel lies; what falls outside is left out.
-    factors : one or more finite numbers of 0 or more, such as (1, 2, 4), default (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
+    factors : 7 finite numbers of 0 or more, default (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
         Weights of the background's pixels, low frequencies and illumination, the foreground's gradients and their direction, the passage between gradients, and the background's texture.
     widening : true or false, default True
         Begin with a narrow foreground that widens, as the paper's formula has it; otherwise the other way round, as its text says.
@@ -1027,7 +1027,7 @@ def restore(
         Data fidelity: squared error, absolute error or huber for outliers, poisson for counts of photons.
     sigma : one or more finite numbers of 0 or more, such as (1, 2, 4) or None, default None
         Standard deviation of the noise, of every measurement or one for all: errors are compared in its units. None takes every measurement's own spread.
-    value_range : one or more finite numbers, such as (1, 2, 4) or None, default None
+    value_range : 2 finite numbers or None, default None
         Lowest and highest value of the image, which the result keeps to; None estimates the range by least squares and sets no limits.
     tv : a finite number of 0 or more, default 0.0
         Weight of the total variation of the image over its range; more is smoother.
@@ -1160,7 +1160,7 @@ def invert_features(
         What the model's preprocessing subtracts, per channel.
     std : one or more finite numbers of 1e-12 or more, such as (1, 2, 4) or None, default None
         What the model's preprocessing divides by, per channel.
-    size : one or more integers of 1 or more, such as (1, 2, 4) or None, default None
+    size : 2 integers of 1 or more or None, default None
         Rows and columns that the model takes; None gives it the image as it is.
     scale : a finite number of 1e-12 or more, default 1.0
         What white becomes before the mean: 255 for models of bytes.
@@ -1172,7 +1172,7 @@ def invert_features(
         Weight of the penalty of the tv prior.
     target : image or activations, default 'image'
         What the first argument is: an image to look at through the layer, or the layer's activations themselves.
-    shape : one or more integers from 16 to 4096, such as (1, 2, 4), default (224, 224)
+    shape : 2 integers from 16 to 4096, default (224, 224)
         Rows and columns of the result where activations are given.
     preprocess : callable, optional
         Maps an image tensor (1, C, Y, X) in [0, 1] to the model's input; takes the place of mean, std, size, scale and order.
@@ -1318,7 +1318,7 @@ def maximize_activation(
         What the model's preprocessing subtracts, per channel.
     std : one or more finite numbers of 1e-12 or more, such as (1, 2, 4) or None, default None
         What the model's preprocessing divides by, per channel.
-    size : one or more integers of 1 or more, such as (1, 2, 4) or None, default None
+    size : 2 integers of 1 or more or None, default None
         Rows and columns that the model takes; None gives it the image as it is.
     scale : a finite number of 1e-12 or more, default 1.0
         What white becomes before the mean: 255 for models of bytes.
@@ -1336,7 +1336,7 @@ def maximize_activation(
         Value that the activation is to reach; None makes it as large as it gets.
     window : an integer from 1 to 4096, default 1
         Side of the square in the middle of a map whose activations are averaged.
-    shape : one or more integers from 16 to 4096, such as (1, 2, 4), default (224, 224)
+    shape : 2 integers from 16 to 4096, default (224, 224)
         Rows and columns of the result.
     channels : an integer from 1 to 64, default 3
         Channels of the result.

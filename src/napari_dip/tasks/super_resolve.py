@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Layout, as_array
+from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.finishing import Step, without_noise
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import plane_model, single_or_list
@@ -218,10 +218,7 @@ def _like_similar_patches(agree: Step, average: Tensor) -> Tensor:
 
 TASK = Task(
     recipe=SuperResolveRecipe,
-    arrays={
-        "image": "Coarse image: (Y, X), (Y, X, C) or any leading axes over those, any "
-        "real dtype, 16 pixels a side or more. NaN marks missing pixels."
-    },
+    arrays={"image": f"Coarse image: {PLANES}"},
     make_job=_make_job,
     positional=("factor",),
     summary="""Put an image on finer pixels, without training data.
