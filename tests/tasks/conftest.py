@@ -43,8 +43,8 @@ def first_fit():
 
 
 @pytest.fixture
-def narrow(changed_presets):
-    """Give every preset a small network, and nothing before the fit."""
+def narrow(changed_presets, few_passes):
+    """Give every preset a small network, nothing before the fit and little after it."""
     changed_presets(
         architecture=Architecture.uniform(8, 2),
         start_iterations=0,

@@ -115,9 +115,11 @@ def test_deconvolve_of_any_numbers(image):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_passes():
-    """Let the filters of super-resolution go over an image once."""
+    """Let the filters of similar patches go over an image once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_dip.tasks.super_resolve.PASSES", 1)
+        patch.setattr("napari_dip.prior.filling.PASSES", 1)
+        patch.setattr("napari_dip.tasks.finishing.ROUNDS", {})
         yield
 
 

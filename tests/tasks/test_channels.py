@@ -49,7 +49,7 @@ TASKS = {
 }
 
 
-@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("task", TASKS)
 def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
     settings = {"iterations": 4, **FIXED}
@@ -86,7 +86,7 @@ def test_channels_with_missing_pixels_are_told_apart(missing):
     assert groups(prepare(image, "image")) == ((0, 2), (1,))
 
 
-@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.usefixtures("narrow")
 def test_values_under_a_mask_do_not_group_channels():
     truth = np.stack([1e4 * cells(1), cells(2)])
     settings = {"iterations": 3, "channel_axis": 0, **FIXED}

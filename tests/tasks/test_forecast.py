@@ -15,7 +15,7 @@ from napari_dip.tasks.tiles import SIDE
 from napari_dip.tasks.windows import SIDE as WINDOW
 
 
-@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("name", "restarts", "count"),
     [("denoise", 3, 1), ("enhance", 1, 1), ("enhance", 3, 4)],
@@ -149,7 +149,7 @@ def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
     assert 0.8 * seen**2 < seconds(192) / whole < 1.2 * seen**2
 
 
-@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.usefixtures("narrow")
 def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
     """Other programs slow a fit, and come and go."""
     slow = iter([0, 0, 0.2, 0.2, 0.2] * 4)

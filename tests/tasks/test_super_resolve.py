@@ -54,7 +54,7 @@ def reduced(image, operator):
 # -- sizes and units --------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "parameters", "expected"),
     [

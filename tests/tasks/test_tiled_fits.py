@@ -75,7 +75,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
 
 
 @pytest.fixture
-def cut_early(narrow, few_passes, monkeypatch):
+def cut_early(narrow, monkeypatch):
     """Cut planes of more than a few pixels, as others from a megapixel on."""
     monkeypatch.setattr(tiles, "SIDE", 192)
     monkeypatch.setattr(tiles, "WHOLE", 90)
@@ -91,7 +91,7 @@ def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
     assert len(fitted(name, more, tile=None).settings["planes"]) == 1
 
 
-def test_a_small_plane_that_becomes_large_is_cut(narrow, few_passes, monkeypatch):
+def test_a_small_plane_that_becomes_large_is_cut(narrow, monkeypatch):
     monkeypatch.setattr(tiles, "SIDE", 384)
     monkeypatch.setattr(tiles, "WHOLE", 192)
     sizes, fits = [], napari_dip.prior.fit.fit
