@@ -10,9 +10,9 @@ from napari_dip.tasks.tiles import (
     SIDE,
     WHOLE,
     probes,
+    relative,
     side_of,
     tiles,
-    within,
 )
 
 
@@ -30,7 +30,9 @@ def test_a_tile_sees_its_surroundings_as_far_as_there_are_any():
     assert last.core == (slice(2 * GRID, 500), slice(3 * GRID, 700))
     assert last.seen == (slice(2 * GRID - FIELD, 500), slice(3 * GRID - FIELD, 700))
     area = np.zeros((500, 700))
-    assert area[last.seen][within(last.core, last.seen)].shape == area[last.core].shape
+    assert (
+        area[last.seen][relative(last.core, last.seen)].shape == area[last.core].shape
+    )
     assert area[last.filtered].size < area[last.seen].size
 
 

@@ -130,7 +130,7 @@ def fit_block(
 
     job, recipe = running.job, running.recipe
     if pixels is None:
-        pixels = job.pixels(block.index, job.take(block.index))
+        pixels = job.pixels(block.index)
     known = running.overrides.known(block.channels)
     scale = None if known is None else known.scale
     plane = None if pixels is None else job.scaled(pixels, block, scale)

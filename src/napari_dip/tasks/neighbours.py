@@ -98,7 +98,7 @@ def helps(planes: NDArray[Any], others: NDArray[Any]) -> bool:
 
 def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
     """Return parts of planes as planes of a volume, (C, N, Y, X)."""
-    parts = [job.pixels(index, job.take(index)) for index in windows]
+    parts = [job.pixels(index) for index in windows]
     return Pixels.stacked([part for part in parts if part is not None])
 
 

@@ -175,7 +175,7 @@ class Plane:
         chosen = list(channels)
         return self._part(chosen, offset=self.offset[chosen], span=self.span[chosen])
 
-    def _part(self, index: Any, **others: NDArray[Any]) -> Plane:
+    def _part(self, index: Any, **others: Any) -> Plane:
         """Return what arrays with channels have at an index, with other fields."""
         return replace(
             self,

@@ -18,7 +18,7 @@ from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.result import Canvas
 from napari_dip.tasks.shared import Shared
 from napari_dip.tasks.task import Job
-from napari_dip.tasks.tiles import Block, Tile, probes, within
+from napari_dip.tasks.tiles import Block, Tile, probes, relative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def errors_on_plane(
     """Return the error of the networks of every kind on a plane; see `error_on`."""
     # One region after the other, for arrays that are read piece by piece.
     regions = [job.layout.within(index, r) for r in probes(job.layout.sides)]
-    parts = [(r, job.pixels(r, job.take(r))) for r in regions]
+    parts = [(r, job.pixels(r)) for r in regions]
     return [error_on(job, networks, parts) for networks in kinds]
 
 
@@ -57,7 +57,7 @@ def restore_tile(
     pixels = job.pixels(seen, given)
     assert given is not None
     assert pixels is not None
-    core = (slice(None), *within(tile.core, tile.seen))
+    core = (slice(None), *relative(tile.core, tile.seen))
     unchanged = given[core]
     canvas = Canvas(cast(unchanged, FLOAT32), 1)
     deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
@@ -141,10 +141,10 @@ def restore(
     if plane.levels is not None:
         image = constant_image(plane, plane.levels, plane.known.shape, dtype)
         deviation = np.zeros_like(image) if job.uncertain else None
-        core = within(tile.core, tile.seen)
+        core = relative(tile.core, tile.seen)
     else:
         average = _predict(job, shared, index, plane)
-        part = within(tile.filtered, tile.seen)
+        part = relative(tile.filtered, tile.seen)
         plan = _plan(job, shared, index, plane.cut(part))
         averages = [average[:, :, *part]]
         image, deviation = restored(plan, averages, dtype, preview=preview)
@@ -152,7 +152,7 @@ def restore(
             raise FitError(
                 "the network that planes share gave an image that is not finite"
             )
-        core = within(tile.core, tile.filtered)
+        core = relative(tile.core, tile.filtered)
     if deviation is not None:
         deviation = deviation[:, *core]
     return BlockFit(image[:, *core], deviation, fits=[], warnings=list(plane.warnings))

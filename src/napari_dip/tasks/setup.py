@@ -35,7 +35,7 @@ def plans(
     job: Job, number: int, index: Index
 ) -> Iterator[tuple[Analysis, Preset, Plan]]:
     """Yield what is made of every block of a plane that is not constant."""
-    pixels = job.pixels(index, job.take(index))
+    pixels = job.pixels(index)
     for block in job.blocks(number, index, pixels):
         plane = None if pixels is None else job.scaled(pixels, block)
         if plane is None or plane.levels is None:

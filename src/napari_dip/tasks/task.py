@@ -214,8 +214,9 @@ class Job:
             return None
         return check_integers(self.layout.take(self.image, index), "image")
 
-    def pixels(self, index: Index, plane: NDArray[Any] | None) -> Pixels | None:
-        """Return what is known of a plane, which has been taken from the input."""
+    def pixels(self, index: Index, plane: NDArray[Any] | None = None) -> Pixels | None:
+        """Return what is known of a plane, which may have been taken already."""
+        plane = self.take(index) if plane is None else plane
         return None if plane is None else Pixels.of(self.outside(index, plane))
 
     def outside(self, index: Index, plane: NDArray[Any]) -> NDArray[Any]:

@@ -129,7 +129,7 @@ def _wider(region: Region, margin: int, sides: Sequence[int]) -> Region:
     )
 
 
-def within(region: Region, other: Region) -> Region:
+def relative(region: Region, other: Region) -> Region:
     """Return a region as an index of another that it is a part of."""
     return tuple(
         slice(part.start - o.start, part.stop - o.start)

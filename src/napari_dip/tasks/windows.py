@@ -95,7 +95,7 @@ def _draw(job: Job, plane: Index, corner: Sequence[int], drawn: list[Window]) ->
     region = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
     index = job.layout.within(plane, region)
     try:
-        pixels = job.pixels(index, job.take(index))
+        pixels = job.pixels(index)
     except InputError:
         return False  # told when it is the turn of the plane
     assert pixels is not None
