@@ -172,10 +172,6 @@ class _Fits(Fits):
 
     dtype: np.dtype[Any] | None
 
-    def failed(self, it: Iterate) -> str | None:
-        """Return what the plan says."""
-        return None if self.plan.failed is None else self.plan.failed(it)
-
     def rendered(
         self, earlier: tuple[Fit, ...], it: Iterate, finished: bool
     ) -> NDArray[Any]:
