@@ -181,6 +181,7 @@ def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
 # -- what a user sets in place of the preset ---------------------------------------
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_architecture_and_stop_take_the_place_of_the_presets(noisy):
     fit = denoise(
         noisy[0],
@@ -314,7 +315,7 @@ def test_other_weights_are_refused(noisy, weights, message):
 def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy):
     small, large = (
         estimate("denoise", noisy, architecture=Architecture.uniform(n, 2), **FIXED)
-        for n in (4, 64)
+        for n in (4, 24)
     )
     assert large.memory > 2 * small.memory
 

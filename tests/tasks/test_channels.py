@@ -61,7 +61,7 @@ def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task)
 
 @pytest.mark.usefixtures("narrow")
 def test_planes_of_unlike_brightness_are_restored_as_alone(unlike):
-    settings = {"iterations": 4, **FIXED}
+    settings, unlike = {"iterations": 4, **FIXED}, unlike[..., :32]
     stack = denoise(unlike, **settings)
     np.testing.assert_array_equal(stack[0], denoise(unlike[0], **settings))
     # A plane has a seed of its own.
@@ -89,7 +89,7 @@ def test_channels_with_missing_pixels_are_told_apart(missing):
 @pytest.mark.usefixtures("narrow")
 def test_values_under_a_mask_do_not_group_channels():
     truth = np.stack([1e4 * cells(1), cells(2)])
-    settings = {"iterations": 3, "channel_axis": 0, **FIXED}
+    settings = {"iterations": 1, "channel_axis": 0, **FIXED}
     results = []
     for value in (0, 1e5):
         image = np.where(HOLES, value, truth)

@@ -300,6 +300,7 @@ def test_sigma_is_reported_in_the_units_of_the_image(plan, random):
     assert plan(flat, sigma=31.0).details["sigma"] == pytest.approx(31)
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_sigma_beyond_the_image_is_taken_for_a_mistake_in_its_units(random, caplog):
     flat = 0.5 + random.normal(0, 0.1, (32, 32))
     image = denoise(flat, sigma=25, iterations=20)
