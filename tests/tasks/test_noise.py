@@ -79,6 +79,19 @@ def test_gaussian_noise_is_not_taken_for_more(clean, seed):
     assert signal_dependence(single(clean + noise)) is None
 
 
+@pytest.mark.parametrize("gain", [0.01, 0.04])
+def test_photon_noise_is_recognised_where_bright_pixels_are_clipped(clean, gain):
+    noisy = np.random.default_rng(0).poisson(1.5 * (clean - 0.1) / gain) * gain
+    gain_seen, _ = signal_dependence(single(np.minimum(noisy, 1)))
+    assert gain_seen == pytest.approx(gain, rel=0.2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clipped_gaussian_noise_is_not_taken_for_more(clean, seed):
+    noise = np.random.default_rng(seed).normal(0, 0.25, clean.shape)
+    assert signal_dependence(single(np.clip(clean + noise, 0, 1))) is None
+
+
 def test_constants_and_few_pixels_have_no_dependence(random):
     assert signal_dependence(np.full((1, 64, 64), 0.3, np.float32)) is None
     assert signal_dependence(single(random.poisson(5, (1, 16, 16)))) is None

@@ -199,9 +199,9 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     """Estimate noise of a channel that grows with the signal, as photon noise does.
 
     Returns the variance at a brightness, the variance per brightness above it, and that
-    brightness, in the units of `values`.  It is None unless the variance rises from
-    group to group of `noise_by_brightness`, along a line, to `GROWING` times that of
-    the darkest.
+    brightness, in the units of `values`.  The result is None unless the variance rises
+    from group to group of `noise_by_brightness`, along a line, to `GROWING` times that
+    of the darkest.
     """
     brightness, variance = noise_by_brightness(values, known)
     ends = [0, -1]

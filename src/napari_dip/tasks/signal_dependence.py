@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.constant import FEW_VALUES
@@ -13,6 +14,17 @@ FLATTER_HALF = 0.744
 
 FEWEST_BLOCKS = 32
 """Blocks that a plane must have to tell anything, of those that hold noise."""
+
+STRAIGHT, RISING = 0.9, 2.0
+"""Least correlation of variance with brightness, and least ratio of the variances at
+the bright and the dark end, of noise that grows with the signal."""
+
+SAME_GAIN = 0.5
+"""Growth of the noise of blocks that are not clipped, over that of those that may be
+clipped at 0, from which on it is not due to the clipping.
+
+For Gaussian noise of 50 gray levels it was less for 10 of 14 images, for photon noise
+as strong it was more for 103 of 108."""
 
 LIKE_COUNTS = (0.5, 1.5)
 """Variance of the noise of counts over their mean: 1 but for what is estimated."""
@@ -27,6 +39,34 @@ def signal_dependence(
     half of the blocks of every intensity is kept, since texture only adds.  The
     dependence counts if it explains the variances and at least doubles them from
     the dark to the bright end.  The values are in units that all channels share.
+
+    Values beyond the range of a camera or a file are clipped, and vary less.  Blocks
+    that reach the largest value of a channel are therefore left out, and those without
+    its smallest value must show the same dependence.  Where too few are left, all
+    blocks tell it.
+    """
+    shown = np.ones(values.shape, bool) & (True if usable is None else usable)
+    axes = tuple(range(1, values.ndim))
+    largest, smallest = (
+        extreme(axis=axes, keepdims=True, where=shown, initial=first)
+        for extreme, first in ((values.max, -np.inf), (values.min, np.inf))
+    )
+    unclipped = _variances(values, shown & (values > smallest) & (values < largest))
+    if unclipped is None:
+        return _line(_variances(values, shown))
+    line = _line(_variances(values, shown & (values < largest)))
+    if line is None:
+        return None
+    gain, _ = np.polyfit(*unclipped, 1)
+    return line if gain > SAME_GAIN * line[0] else None
+
+
+def _variances(
+    values: Float, usable: Mask
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return mean and variance of the noise of blocks of like brightness, rising.
+
+    None where there are too few blocks of usable pixels, or no noise.
     """
     blocks = [b for b in block_noise(values, usable, 8) if len(b[0]) >= FEWEST_BLOCKS]
     if not blocks:
@@ -39,13 +79,21 @@ def signal_dependence(
         x.append(level[flat].mean())
         y.append(variance[flat].mean() / FLATTER_HALF)
     centres, spreads = np.array(x), np.array(y)
-    if np.ptp(centres) <= 0 or not spreads.any():
+    return (centres, spreads) if np.ptp(centres) > 0 and spreads.any() else None
+
+
+def _line(
+    curve: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> tuple[float, float] | None:
+    """Return gain and intercept of variances; None unless they rise along a line."""
+    if curve is None:
         return None
+    centres, spreads = curve
     gain, intercept = np.polyfit(centres, spreads, 1)
-    if gain <= 0 or np.corrcoef(centres, spreads)[0, 1] < 0.9:
+    if gain <= 0 or np.corrcoef(centres, spreads)[0, 1] < STRAIGHT:
         return None
     dark = max(gain * centres[0] + intercept, 1e-12)
-    if gain * centres[-1] + intercept < 2 * dark:
+    if gain * centres[-1] + intercept < RISING * dark:
         return None
     return float(gain), float(intercept)
 
