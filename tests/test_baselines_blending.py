@@ -304,7 +304,7 @@ REFUSED = {
     "no background": (lambda: poisson_blend(A, A, M | True), "got all of them"),
     "half an offset": (
         lambda: cut_and_paste(A, A, M, offset=(0.5, 0)),
-        "offset must be one or more integers",
+        "offset must be 2 integers",
     ),
     "no levels": (lambda: laplacian_blend(A, A, M, levels=0), "levels must be an int"),
     "half a level": (lambda: laplacian_blend(A, A, M, levels=1.5), "levels must be an"),

@@ -105,9 +105,8 @@ def test_a_stack_is_refused(image):
 @pytest.fixture
 def small(monkeypatch):
     """Make the network of the command a small one."""
-    from napari_dip.tasks import noise_impedance as module
-
-    monkeypatch.setattr(module, "_network", lambda: Architecture.uniform(4, 2))
+    network = Architecture.uniform(4, 2)
+    monkeypatch.setattr("napari_dip.prior.architecture.Architecture", lambda: network)
 
 
 @pytest.fixture

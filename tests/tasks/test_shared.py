@@ -56,10 +56,12 @@ def restored(stack):
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_the_error_of_a_shared_fit_is_in_the_units_of_the_stack(stack):
-    dim, bright = [], []
-    denoise(stack, callback=lambda it: dim.append(it.error), **QUICK)
-    denoise(1000 * stack, callback=lambda it: bright.append(it.error), **QUICK)
+    dim, bright, few = [], [], {**QUICK, "iterations": 4}
+    denoise(stack, callback=lambda it: dim.append(it.error), **few)
+    denoise(1000 * stack, callback=lambda it: bright.append(it.error), **few)
+    assert np.isfinite(dim).any()
     np.testing.assert_allclose(bright, np.multiply(dim, 1000), rtol=0.01)
 
 
