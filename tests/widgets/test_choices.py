@@ -6,9 +6,7 @@ import pytest
 
 from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.deconvolve import DeconvolveWidget
-from napari_dip.widgets.denoise import DenoiseWidget
-from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
-from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.panels import DenoiseGuidedWidget, DenoiseWidget, InpaintWidget
 from napari_dip.widgets.task import ALL, SHOWN
 
 pytestmark = pytest.mark.gui
@@ -160,12 +158,12 @@ def test_every_kind_of_mask_goes_through_every_part_of_the_panel(
     changed = (result.data != image).any(axis=-1 if form == "colours" else ())
     mask = changed.any(axis=0) if form == "stack" else changed
     assert 4 <= mask.sum() <= 60
-    widget.copy_python()
+    widget.python_button.click()
     code = qapp.clipboard().text()
     names = {"viewer": viewer}
     exec(code, names)
     assert np.array_equal(names["result"], result.data)
-    widget.copy_command()
+    widget.command_button.click()
     assert widget.message.text()
     widget.load_recipe()
     widget.comparison.before_button.click()

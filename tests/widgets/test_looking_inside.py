@@ -12,8 +12,8 @@ from napari_dip.tasks.run import get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.widgets import models, turns
 from napari_dip.widgets.blend import BlendWidget
-from napari_dip.widgets.invert_features import InvertFeaturesWidget
 from napari_dip.widgets.maximize_activation import MaximizeActivationWidget
+from napari_dip.widgets.panels import InvertFeaturesWidget
 from napari_dip.widgets.sample_prior import SamplePriorWidget
 
 pytestmark = pytest.mark.gui
@@ -71,7 +71,7 @@ def fill(widget, **values):
 
 def pasted(viewer, widget, **names):
     """Return what the copied code gives."""
-    widget.copy_python()
+    widget.python_button.click()
     names = {"viewer": viewer, **names}
     exec(QApplication.clipboard().text(), names)
     return names["result"]
@@ -100,7 +100,7 @@ def test_a_sample_of_the_prior(open_widget, draw):
     assert result.data.std() > 0.05
     assert result.metadata["napari-dip"]["task"] == "sample_prior"
     np.testing.assert_array_equal(pasted(viewer, widget), result.data)
-    widget.copy_command()
+    widget.command_button.click()
     text = QApplication.clipboard().text()
     assert "napari-dip sample-prior --output" in text
     assert "--shape 40,48" in text
@@ -149,7 +149,7 @@ def test_what_excites_a_unit(open_widget, finish, net):
     assert result.data.shape == (24, 30, 3)
     assert result.metadata["napari-dip"]["iterations"] == 3
     np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
-    widget.copy_command()
+    widget.command_button.click()
     assert "in memory only" in widget.message.text()
 
 
@@ -164,7 +164,7 @@ def test_copied_code_stops_where_the_user_did_without_any_layer(
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     assert viewer.layers[0].metadata["napari-dip"]["layers"] == {}
-    widget.copy_python()
+    widget.python_button.click()
     assert "callback=watch" in QApplication.clipboard().text()
 
 

@@ -216,7 +216,7 @@ def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 3)
+    until(lambda: bool(reports) and reports[-1].iterate.step > 3)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     slow.quicken()

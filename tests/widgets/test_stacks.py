@@ -36,7 +36,7 @@ def stopped_stack(open_widget, until, noisy, slow, every_image):
         def stop_in_second(report):
             # The images of several iterations, or there is nothing to look back at.
             reports.append(report)
-            if sum(report.part == 1 for report in reports) == 4:
+            if sum(report.iterate.part == 1 for report in reports) == 4:
                 widget.panel.stop_button.click()
 
         widget.controller.reported.connect(stop_in_second)
@@ -83,7 +83,7 @@ def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
     layer, controller = viewer.layers[RESULT], widget.controller
     first = layer.data[0].copy()
     parts = []
-    controller.reported.connect(lambda report: parts.append(report.part))
+    controller.reported.connect(lambda report: parts.append(report.iterate.part))
     assert widget.scrubber.go_on_button.isEnabled()
     widget.scrubber.go_on_button.click()
     until(lambda: controller.state == "idle")
@@ -142,7 +142,7 @@ def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messag
     reports = []
     controller.reported.connect(reports.append)
     widget.scrubber.go_on_button.click()
-    until(lambda: any(report.part == 2 for report in reports))
+    until(lambda: any(report.iterate.part == 2 for report in reports))
     widget.panel.stop_button.click()
     until(lambda: controller.state == "idle")
     text = widget.panel.progress.text()
@@ -210,10 +210,10 @@ def test_one_network_for_all_planes_tells_the_time_for_all(
     for report, text, _, left in fitting:
         assert "One network for all 4 planes\nIteration " in text
         assert "Plane" not in text
-        assert left == pytest.approx((40 - report.step) / report.rate + 0.4)
+        assert left == pytest.approx((40 - report.iterate.step) / report.rate + 0.4)
     assert fitting[0][2] > 300
     for report, text, *_ in (one for one in said if one[0].fitted):
-        plane = report.index[0] + 1
+        plane = report.iterate.index[0] + 1
         assert text.startswith(f"Plane {plane} of 4\nThe network restores")
         assert "per second" not in text
     assert any(one[0].fitted for one in said)
@@ -227,7 +227,7 @@ def test_a_run_begins_in_view(open_widget, until, noisy, slow):
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
     until(lambda: RESULT in viewer.layers)
-    shown = reports[-1].index[0]
+    shown = reports[-1].iterate.index[0]
     assert shown != 3
     assert viewer.dims.current_step[0] == shown
     viewer.dims.set_current_step(0, 2)  # the user may look elsewhere

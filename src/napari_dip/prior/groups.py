@@ -6,15 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior.threads import in_threads
-
-R = TypeVar("R")
 
 SMALLEST = 3
 """Pixels along a patch at least."""
@@ -146,7 +143,8 @@ def filter_groups(
 
     for near, corners in groups:
         corners = corners + near.start * height * width
-        in_chunks(estimate, corners, channels * side**2, add)
+        count = max(chunk_size(images.device) // (corners.shape[1] * len(within)), 1)
+        in_threads(estimate, corners.split(count), add, images.device)
     averages = []
     for i, total in totals.items():
         weight = weights[i].reshape(depth, height, width)
@@ -164,29 +162,6 @@ def spread(weights: Tensor, taper: Tensor, axis: int) -> Tensor:
     for start, part in enumerate(taper.tolist()):
         result.narrow(axis, start, count).add_(weights, alpha=part)
     return result
-
-
-def in_chunks(
-    compute: Callable[[Tensor], R],
-    corners: Tensor,
-    values: int,
-    use: Callable[[R], None],
-) -> None:
-    """Compute something of groups, as many at once as suit the device, and use it.
-
-    Parameters
-    ----------
-    compute : callable
-        Called with the first pixels of the patches of some of the groups.
-    corners : Tensor
-        First pixels of the patches of all groups, (groups, patches).
-    values : int
-        Values of a patch.
-    use : callable
-        Called with what `compute` returned, as by `threads.in_threads`.
-    """
-    chunk = max(chunk_size(corners.device) // (corners.shape[1] * values), 1)
-    in_threads(compute, corners.split(chunk), use, corners.device)
 
 
 def chunk_size(device: torch.device) -> int:

@@ -179,15 +179,16 @@ class RunController(QObject):
         assert self.control is not None
         assert self.result is not None
         self.begun = True
+        index = report.iterate.index
         try:
             if report.image is not None and self.state != ENDING:
                 self.trajectory.add(
-                    report.index, Snapshot(report.part, report.moment, report.image)
+                    index, Snapshot(report.iterate.part, report.moment, report.image)
                 )
                 new = self.result.layer is None
                 if self.following or new:
-                    self.result.show(report.image, report.index)
-                if new and self.result.shown_index(self.viewer.dims) != report.index:
+                    self.result.show(report.image, index)
+                if new and self.result.shown_index(self.viewer.dims) != index:
                     # The other planes are black until their turn comes.
                     self.result.bring_into_view(self.viewer.dims)
         finally:

@@ -78,8 +78,8 @@ class ParameterPanel(QWidget):
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
         self.message = Text()
-        self.python_button.clicked.connect(self.copy_python)
-        self.command_button.clicked.connect(self.copy_command)
+        self.python_button.clicked.connect(lambda: self._copy(self._python))
+        self.command_button.clicked.connect(lambda: self._copy(self._command))
         self.fields.changed.connect(self.message.hide)
         self.load_button.clicked.connect(self.load_recipe)
         self.defaults_button.clicked.connect(
@@ -94,14 +94,6 @@ class ParameterPanel(QWidget):
         grid.addWidget(self.defaults_button, 1, 1)
         grid.addWidget(self.message, 2, 0, 1, 2)
         return widget
-
-    def copy_python(self) -> None:
-        """Copy Python code that repeats this run."""
-        self._copy(self._python)
-
-    def copy_command(self) -> None:
-        """Copy the command line that repeats this run on files."""
-        self._copy(self._command)
 
     def _copy(self, write: Callable[[], tuple[str, str]]) -> None:
         """Put a text on the clipboard, and show the note on it."""

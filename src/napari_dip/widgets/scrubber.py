@@ -144,9 +144,9 @@ class Scrubber(QWidget):
             return
         following = self.controller.following
         looked_at = self._looked_at()
-        self.index = report.index
+        self.index = report.iterate.index
         self.before = report.before
-        self.moments = list(self.controller.trajectory.of(report.index))
+        self.moments = list(self.controller.trajectory.of(report.iterate.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
         last = len(self.moments) - 1
