@@ -267,11 +267,15 @@ def test_volumes_are_offered_only_where_the_layer_has_any(
     viewer, widget = open_widget(np.stack([noisy] * 20), iterations=2)
     dims = widget.fields.fields["spatial_dims"]
     assert list(dims.widget.choices) == [2, 3]
+    rows = [widget.fields.fields[n].widget.native for n in ("z_spacing", "neighbours")]
+    assert [row.isHidden() for row in rows] == [True, False]
     dims.value = 3
+    assert [row.isHidden() for row in rows] == [False, True]
     viewer.add_image(np.stack([noisy] * 3), name="three")
     widget.inputs["image"].choose("three")
     assert list(dims.widget.choices) == [2]
     assert dims.value == 2
+    assert [row.isHidden() for row in rows] == [True, False]
     finish(widget)
     assert "Finished" in widget.panel.progress.text()
     viewer.add_image(noisy, name="plane")

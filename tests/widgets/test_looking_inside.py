@@ -40,7 +40,7 @@ def net(monkeypatch):
 )
 def test_the_manifest_offers_them(root, kind, title):
     offered = PluginManifest.from_file(root / "napari.yaml").contributions
-    task = kind.__module__.rpartition(".")[2]
+    task = "sample_prior" if kind is SamplePriorWidget else kind.task
     name = f"napari-dip.{task}_widget"
     (command,) = (c for c in offered.commands if c.id == name)
     assert command.python_name == f"{kind.__module__}:{kind.__name__}"
@@ -144,6 +144,8 @@ def test_what_excites_a_unit(open_widget, finish, net):
     viewer, widget = open_widget(kind=MaximizeActivationWidget, iterations=3)
     widget.inputs["model"].combo.value = "net"
     fill(widget, layer="2", unit=4, shape=(24, 30), prior="none")
+    hidden = [n for n, f in widget.fields.fields.items() if f.widget.native.isHidden()]
+    assert {"spatial_dims", "z_spacing", "share", "tile", "neighbours"} <= {*hidden}
     finish(widget)
     result = viewer.layers["2 4 [DIP maximize activation]"]
     assert result.data.shape == (24, 30, 3)

@@ -198,3 +198,11 @@ def test_a_shapes_layer_does_not_keep_the_memory_from_being_estimated(
     widget.foresight.ask()
     until(lambda: "of memory" in widget.panel.estimate.text())
     assert "hole" not in widget.panel.estimate.text()
+
+
+@pytest.mark.parametrize(("iterations", "hidden"), [(5, True), (25, False)])
+def test_two_checks_are_no_curve(open_widget, finish, noisy, iterations, hidden):
+    """Each would be at an end of its scale, however little changes."""
+    _, widget = open_widget(noisy, iterations=iterations)
+    finish(widget)
+    assert widget.panel.curve.isHidden() is hidden

@@ -171,7 +171,7 @@ class RunPanel(QWidget):
             lines.append(", ".join(times))
         self.progress.say("\n".join(lines))
         self.curve.add(report.checks, it.best_step, it.score_name)
-        self.curve.setVisible(len(self.curve.checks) > 1)
+        self.curve.setVisible(len(self.curve.checks) > 2)  # two are a line
         reading = f"{it.reading[:1].upper()}{it.reading[1:]}"
         best = f" in the units of the image, best at iteration {it.best_step}"
         self.quality.say(reading and reading + best)
