@@ -67,7 +67,7 @@ def test_it_says_what_it_does_and_every_field_has_a_tip(open_widget, kind):
 def test_both_ways_are_in_one_dock(empty_viewer):
     widget = PsfWidget(empty_viewer)
     empty_viewer.window.add_dock_widget(widget)
-    titles = [widget.tabs.tabText(i) for i in range(widget.tabs.count())]
+    titles = [widget.tabText(i) for i in range(widget.count())]
     assert titles == ["Microscope", "Beads"]
     empty_viewer.add_image(np.zeros((32, 32)), name="late")
     widget.reset_choices()

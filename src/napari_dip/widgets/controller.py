@@ -79,11 +79,6 @@ class RunController(QObject):
         arrays = list(work.arrays.values())
         self._run(result, functools.partial(worker.begin, work.recipe, arrays))
 
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the fit that has ended can go on."""
-        return self.last is not None and self.last.resume is not None
-
     def go_on(self, extra: int) -> None:
         """Go on with the fit that has ended.
 

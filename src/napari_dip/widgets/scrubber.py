@@ -204,12 +204,12 @@ class Scrubber(QWidget):
 
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
-        idle = self.controller.state == IDLE and self.controller.last is not None
+        last = self.controller.last
+        idle = self.controller.state == IDLE and last is not None
         self.keep_button.setEnabled(idle and self.copied is None)
-        can = self.controller.can_go_on
+        can = last is not None and last.resume is not None
         self.setVisible(len(self.moments) > 1 or (idle and can))
         self.slider.setEnabled(len(self.moments) > 1)
-        last = self.controller.last
         self.go_on_button.setEnabled(idle and can)
         # What was stopped goes on to its own end.
         stopped = last is not None and last.provenance.get("ended_at") is not None
