@@ -97,7 +97,7 @@ class Scrubber(QWidget):
         self.more.setRange(10, 100_000)
         self.more.setSingleStep(50)
         self.more.setValue(200)
-        self.more.setSuffix(" iterations")
+        self.more.setSuffix(" more")
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = Text()
