@@ -67,7 +67,7 @@ def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Ten
     for plane in range(search.shape[1]):
         first = max(plane - PLANES, 0)
         near = slice(first, plane + PLANES + 1)
-        for corners in similar(search[:, near], grouping, plane - first):
+        for corners in Search(search[:, near], grouping, plane - first).groups():
             yield near, corners.int()  # half of the memory
 
 
@@ -188,8 +188,8 @@ def extended(images: Tensor, grouping: Grouping) -> Tensor:
     return padded.reshape(*others, height + below, width + right)
 
 
-def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]:
-    """Yield the first pixels of the patches of every group, counted plane by plane.
+class Search:
+    """The search for groups of similar patches.
 
     Parameters
     ----------
@@ -200,13 +200,8 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     own : int
         Number of the plane that has the references.
     """
-    return _Search(pilot, grouping, own).groups()
 
-
-class _Search:
-    """The search of `similar`."""
-
-    def __init__(self, pilot: Tensor, grouping: Grouping, own: int) -> None:
+    def __init__(self, pilot: Tensor, grouping: Grouping, own: int = 0) -> None:
         # Without the mean, rounding errors are smaller.
         self.pilot, self.own = pilot - pilot.mean(), own
         self.side, self.step = grouping.side, grouping.step
@@ -225,7 +220,10 @@ class _Search:
         self.wide = (self.blocks - 1) * ABREAST * self.step + self.span
 
     def groups(self) -> Iterator[Tensor]:
-        """Yield the groups of the references in some rows, from the top."""
+        """Yield the groups of the references in some rows, from the top.
+
+        Groups are the first pixels of their patches, counted plane by plane.
+        """
         device = self.pilot.device
         distances = self.depth * self.blocks * ABREAST * self.around**2
         # On a CPU that is one row, which needs no copy of the patches.
