@@ -62,6 +62,8 @@ def test_it_says_what_it_does_and_every_field_has_a_tip(open_own_viewer, kind):
     rows = [entry for given in widget.inputs.values() for entry in given.rows]
     parts = [w for _, w, _ in rows] + [f.widget for f in widget.fields.fields.values()]
     assert all(part.native.toolTip() for part in parts)
+    restores = kind is not SamplePriorWidget
+    assert ("to my image" in widget.about_section.text()) is restores
 
 
 def fill(widget, **values):

@@ -32,6 +32,8 @@ class ParameterPanel(QWidget):
         The parameters that can be filled in.
     """
 
+    about_title: ClassVar[str] = "What will this do to my image?"
+
     about: ClassVar[str]
     """What it does to an image, and what it cannot do, in a few sentences."""
 
@@ -54,7 +56,7 @@ class ParameterPanel(QWidget):
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
-        self.about_section = folded("What will this do to my image?", Text(self.about))
+        self.about_section = folded(self.about_title, Text(self.about))
         scripts = folded("Script and recipe", self._scripts())
         for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
@@ -148,6 +150,8 @@ class ParameterPanel(QWidget):
 
 class MakingPanel(ParameterPanel):
     """A panel that makes a layer of parameters, without a fit to look at."""
+
+    about_title = "What does this panel make?"
 
     output: ClassVar[str]
     """The file that a copied command writes, by the parameters."""
