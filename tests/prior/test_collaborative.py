@@ -137,9 +137,9 @@ def test_strips_and_chunks_change_nothing(monkeypatch):
 def test_several_rows_of_references_at_once_change_nothing(monkeypatch):
     _, clean = pattern(1, 64, 48)
     grouping = groups.Grouping(7, 6, 20, 15)
-    one = torch.cat(list(groups.similar(clean[0, :, None], grouping)))
+    one = torch.cat(list(groups.Search(clean[0, :, None], grouping).groups()))
     monkeypatch.setattr(groups, "CHUNK", 8 * 3 * 8 * 31**2)
-    three = torch.cat(list(groups.similar(clean[0, :, None], grouping)))
+    three = torch.cat(list(groups.Search(clean[0, :, None], grouping).groups()))
     assert (one.sort(dim=1).values == three.sort(dim=1).values).float().mean() > 0.99
 
 

@@ -23,7 +23,7 @@ TERMS = [
     Squared(),
     Absolute(),
     Huber(0.1),
-    Poisson(gain=0.02, offset=0.1),
+    Poisson(gain=0.02),
     PoissonGaussian(gain=0.02, variance=0.003, level=0.01, offset=0.1),
 ]
 
@@ -72,9 +72,9 @@ def test_huber_pulls_outliers_with_constant_force():
 
 def test_poisson_is_the_kullback_leibler_divergence_of_counts(pair, evaluate):
     x, y = pair
-    p, q = (np.maximum((v - 0.1) / 0.02, 0).astype(np.float64) + 0.1 for v in (x, y))
+    p, q = (np.maximum(v / 0.02, 0).astype(np.float64) + 0.1 for v in (x, y))
     expected = p - q + q * np.log(q / p)
-    found = evaluate(Poisson(gain=0.02, offset=0.1), x, y)
+    found = evaluate(Poisson(gain=0.02), x, y)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 

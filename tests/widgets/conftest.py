@@ -21,7 +21,7 @@ from superqt.utils import WorkerBase
 from napari_dip.prior import interrupt
 from napari_dip.tasks import presets
 from napari_dip.widgets import settings, turns, worker
-from napari_dip.widgets.denoise import DenoiseWidget
+from napari_dip.widgets.panels import DenoiseWidget
 
 TABLES = presets.TABLES
 

@@ -74,7 +74,7 @@ def test_a_fit_ends_in_a_layer_like_the_background(scene, finish):
 def test_the_code_does_the_same_again(scene, finish):
     viewer, widget = scene(front_at=(-3, 11), mask_at=(2, 14), rgb=False)
     finish(widget)
-    widget.copy_python()
+    widget.python_button.click()
     from qtpy.QtWidgets import QApplication
 
     text = QApplication.clipboard().text()
@@ -86,7 +86,7 @@ def test_the_code_does_the_same_again(scene, finish):
 
 def test_a_command_needs_the_mask_on_the_foreground(scene):
     _, widget = scene(front_at=(7, 11), mask_at=(10, 14))
-    widget.copy_command()
+    widget.command_button.click()
     assert "a mask of the foreground's size" in widget.message.text()
 
 

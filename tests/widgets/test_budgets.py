@@ -66,7 +66,7 @@ def test_going_on_beyond_the_limit_is_refused_and_can_be_asked_again(
     until(lambda: controller.state == "idle")
     assert "20 or fewer in one fit; got 21" in widget.panel.progress.text()
     np.testing.assert_array_equal(controller.last.layer.data, before)
-    assert controller.can_go_on
+    assert controller.last.resume is not None
     controller.go_on(10)
     until(lambda: controller.state == "idle")
     assert "after 20 iterations" in widget.panel.progress.text()

@@ -6,9 +6,7 @@ import pytest
 
 from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.deconvolve import DeconvolveWidget
-from napari_dip.widgets.denoise import DenoiseWidget
-from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
-from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.panels import DenoiseGuidedWidget, DenoiseWidget, InpaintWidget
 from napari_dip.widgets.task import ALL, SHOWN
 
 pytestmark = pytest.mark.gui
@@ -160,12 +158,12 @@ def test_every_kind_of_mask_goes_through_every_part_of_the_panel(
     changed = (result.data != image).any(axis=-1 if form == "colours" else ())
     mask = changed.any(axis=0) if form == "stack" else changed
     assert 4 <= mask.sum() <= 60
-    widget.copy_python()
+    widget.python_button.click()
     code = qapp.clipboard().text()
     names = {"viewer": viewer}
     exec(code, names)
     assert np.array_equal(names["result"], result.data)
-    widget.copy_command()
+    widget.command_button.click()
     assert widget.message.text()
     widget.load_recipe()
     widget.comparison.before_button.click()
@@ -269,11 +267,15 @@ def test_volumes_are_offered_only_where_the_layer_has_any(
     viewer, widget = open_widget(np.stack([noisy] * 20), iterations=2)
     dims = widget.fields.fields["spatial_dims"]
     assert list(dims.widget.choices) == [2, 3]
+    rows = [widget.fields.fields[n].widget.native for n in ("z_spacing", "neighbours")]
+    assert [row.isHidden() for row in rows] == [True, False]
     dims.value = 3
+    assert [row.isHidden() for row in rows] == [False, True]
     viewer.add_image(np.stack([noisy] * 3), name="three")
     widget.inputs["image"].choose("three")
     assert list(dims.widget.choices) == [2]
     assert dims.value == 2
+    assert [row.isHidden() for row in rows] == [True, False]
     finish(widget)
     assert "Finished" in widget.panel.progress.text()
     viewer.add_image(noisy, name="plane")

@@ -8,7 +8,7 @@ import pytest
 from napari_dip import baselines
 from napari_dip.baselines import FOR_TASK, tv
 from napari_dip.widgets.deconvolve import DeconvolveWidget
-from napari_dip.widgets.super_resolve import SuperResolveWidget
+from napari_dip.widgets.panels import SuperResolveWidget
 
 pytestmark = pytest.mark.gui
 

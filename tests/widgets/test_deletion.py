@@ -10,7 +10,7 @@ from napari.utils.events import EmitterGroup
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
 from napari_dip.widgets import deletion
-from napari_dip.widgets.denoise import DenoiseWidget
+from napari_dip.widgets.panels import DenoiseWidget
 
 pytestmark = pytest.mark.gui
 

@@ -200,12 +200,12 @@ def test_pause_waits_and_every_way_out_of_it_works(
     widget.panel.pause_button.click()
     until(paused.is_set)
     qtbot.wait(10)
-    steps = reports[-1].step
+    steps = reports[-1].iterate.step
     qtbot.wait(150)
-    assert reports[-1].step == steps
+    assert reports[-1].iterate.step == steps
     assert widget.panel.pause_button.text() == "Resume"
     widget.panel.pause_button.click()
-    until(lambda: reports[-1].step > steps)
+    until(lambda: reports[-1].iterate.step > steps)
     widget.panel.pause_button.click()
     qtbot.wait(50)
     getattr(widget.panel, button).click()
@@ -392,7 +392,7 @@ def test_a_stack_is_restored_plane_by_plane(open_widget, finish, noisy):
     assert tuple(result.scale) == (3, 1, 1)
     means = result.data.mean(axis=(1, 2))
     assert means == pytest.approx(stack.mean(axis=(1, 2)), rel=0.3)
-    assert {report.parts for report in reports} == {3}
+    assert {report.iterate.parts for report in reports} == {3}
 
 
 def test_a_dask_layer_is_read_in_the_thread(open_widget, finish, noisy):
@@ -497,7 +497,7 @@ def test_napari_opens_the_widget_from_the_manifest(make_napari_viewer, noisy, fi
 
 def test_building_the_widget_does_not_import_torch():
     code = (
-        "import sys, napari_dip.widgets.denoise as d; from qtpy.QtWidgets import "
+        "import sys, napari_dip.widgets.panels as d; from qtpy.QtWidgets import "
         "QApplication; from napari.components import ViewerModel; "
         "app = QApplication([]); w = d.DenoiseWidget(ViewerModel()); "
         "print('torch' in sys.modules)"

@@ -72,8 +72,7 @@ def main():
     from superqt.utils import WorkerBase
 
     from napari_dip.widgets import settings
-    from napari_dip.widgets.denoise import DenoiseWidget
-    from napari_dip.widgets.inpaint import InpaintWidget
+    from napari_dip.widgets.panels import DenoiseWidget, InpaintWidget
 
     faulthandler.enable()
     settings._stored = lambda: None

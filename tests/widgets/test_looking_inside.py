@@ -12,8 +12,8 @@ from napari_dip.tasks.run import get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.widgets import models, turns
 from napari_dip.widgets.blend import BlendWidget
-from napari_dip.widgets.invert_features import InvertFeaturesWidget
 from napari_dip.widgets.maximize_activation import MaximizeActivationWidget
+from napari_dip.widgets.panels import InvertFeaturesWidget
 from napari_dip.widgets.sample_prior import SamplePriorWidget
 
 pytestmark = pytest.mark.gui
@@ -40,7 +40,7 @@ def net(monkeypatch):
 )
 def test_the_manifest_offers_them(root, kind, title):
     offered = PluginManifest.from_file(root / "napari.yaml").contributions
-    task = kind.__module__.rpartition(".")[2]
+    task = "sample_prior" if kind is SamplePriorWidget else kind.task
     name = f"napari-dip.{task}_widget"
     (command,) = (c for c in offered.commands if c.id == name)
     assert command.python_name == f"{kind.__module__}:{kind.__name__}"
@@ -62,6 +62,8 @@ def test_it_says_what_it_does_and_every_field_has_a_tip(open_own_viewer, kind):
     rows = [entry for given in widget.inputs.values() for entry in given.rows]
     parts = [w for _, w, _ in rows] + [f.widget for f in widget.fields.fields.values()]
     assert all(part.native.toolTip() for part in parts)
+    restores = kind is not SamplePriorWidget
+    assert ("to my image" in widget.about_section.text()) is restores
 
 
 def fill(widget, **values):
@@ -71,7 +73,7 @@ def fill(widget, **values):
 
 def pasted(viewer, widget, **names):
     """Return what the copied code gives."""
-    widget.copy_python()
+    widget.python_button.click()
     names = {"viewer": viewer, **names}
     exec(QApplication.clipboard().text(), names)
     return names["result"]
@@ -100,7 +102,7 @@ def test_a_sample_of_the_prior(open_widget, draw):
     assert result.data.std() > 0.05
     assert result.metadata["napari-dip"]["task"] == "sample_prior"
     np.testing.assert_array_equal(pasted(viewer, widget), result.data)
-    widget.copy_command()
+    widget.command_button.click()
     text = QApplication.clipboard().text()
     assert "napari-dip sample-prior --output" in text
     assert "--shape 40,48" in text
@@ -144,12 +146,14 @@ def test_what_excites_a_unit(open_widget, finish, net):
     viewer, widget = open_widget(kind=MaximizeActivationWidget, iterations=3)
     widget.inputs["model"].combo.value = "net"
     fill(widget, layer="2", unit=4, shape=(24, 30), prior="none")
+    hidden = [n for n, f in widget.fields.fields.items() if f.widget.native.isHidden()]
+    assert {"spatial_dims", "z_spacing", "share", "tile", "neighbours"} <= {*hidden}
     finish(widget)
     result = viewer.layers["2 4 [DIP maximize activation]"]
     assert result.data.shape == (24, 30, 3)
     assert result.metadata["napari-dip"]["iterations"] == 3
     np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
-    widget.copy_command()
+    widget.command_button.click()
     assert "in memory only" in widget.message.text()
 
 
@@ -164,7 +168,7 @@ def test_copied_code_stops_where_the_user_did_without_any_layer(
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     assert viewer.layers[0].metadata["napari-dip"]["layers"] == {}
-    widget.copy_python()
+    widget.python_button.click()
     assert "callback=watch" in QApplication.clipboard().text()
 
 

@@ -1,9 +1,9 @@
 """Small pieces of Qt show all that they hold."""
 
 import pytest
-from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_dip.widgets.parts import Text, VerticalArea, folded
+from napari_dip.widgets.parts import Text, VerticalArea, fill, folded
 
 TEXT = "What is filled in is invented, so never measure inside of the mask. " * 8
 
@@ -66,3 +66,15 @@ def test_the_tab_key_leaves_out_what_is_folded_away(qtbot):
     assert area.minimumSizeHint().width() == width
     outer.toggleButton().click()
     assert reached() == [True, False, False, True]
+
+
+def test_a_panel_is_as_wide_as_the_title_of_its_dock(qtbot):
+    title = "Point spread function (napari-dip)"
+    dock, area = QDockWidget(title), VerticalArea(QLabel("short"))
+    qtbot.addWidget(dock)
+    narrow = area.minimumSizeHint().width()
+    inside = QWidget()
+    fill(inside, area)
+    dock.setWidget(inside)
+    wide = dock.fontMetrics().horizontalAdvance(title)
+    assert narrow < wide < area.minimumSizeHint().width()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from napari_dip.widgets.blend import BlendWidget
-from napari_dip.widgets.inpaint import InpaintWidget
-from napari_dip.widgets.super_resolve import SuperResolveWidget
+from napari_dip.widgets.panels import InpaintWidget, SuperResolveWidget
 
 pytestmark = pytest.mark.gui
 
@@ -34,7 +33,7 @@ def first_report(until):
         shown = widget.panel.progress.text(), widget.panel.quality.text()
         widget.panel.cancel_button.click()
         until(lambda: widget.controller.state == "idle")
-        return *shown, reports[-1].maximum
+        return *shown, reports[-1].iterate.maximum
 
     return run
 
@@ -70,7 +69,7 @@ def test_what_was_said_of_the_plane_before_is_not_said_of_the_next(open_widget, 
     _, widget = open_widget(large, iterations=4)
     panel, said = widget.panel, []
     widget.controller.reported.connect(
-        lambda report: said.append((report.reading, panel.quality.isHidden()))
+        lambda report: said.append((report.iterate.reading, panel.quality.isHidden()))
     )
     panel.run_button.click()
     until(lambda: widget.controller.state == "idle")
@@ -115,7 +114,7 @@ def test_unrelated_channels_are_two_fits_of_one_plane(
     until(lambda: widget.controller.state == "idle")
 
     assert set(texts) == {"Fit 1 of 2", "Fit 2 of 2"}
-    assert all(report.index == (slice(None),) * 3 for report in reports)
+    assert all(report.iterate.index == (slice(None),) * 3 for report in reports)
     assert bars == sorted(bars)
     assert max(bars) <= 1000
     assert bars[texts.index("Fit 2 of 2")] >= 500
@@ -173,7 +172,7 @@ def test_planes_are_counted_as_planes_however_many_fits_they_take(
     seen = {}
     widget.controller.reported.connect(
         lambda report: seen.setdefault(
-            report.index[0], widget.panel.progress.text().splitlines()[0]
+            report.iterate.index[0], widget.panel.progress.text().splitlines()[0]
         )
     )
     widget.panel.run_button.click()
@@ -199,3 +198,11 @@ def test_a_shapes_layer_does_not_keep_the_memory_from_being_estimated(
     widget.foresight.ask()
     until(lambda: "of memory" in widget.panel.estimate.text())
     assert "hole" not in widget.panel.estimate.text()
+
+
+@pytest.mark.parametrize(("iterations", "hidden"), [(5, True), (25, False)])
+def test_two_checks_are_no_curve(open_widget, finish, noisy, iterations, hidden):
+    """Each would be at an end of its scale, however little changes."""
+    _, widget = open_widget(noisy, iterations=iterations)
+    finish(widget)
+    assert widget.panel.curve.isHidden() is hidden

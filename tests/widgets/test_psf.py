@@ -39,7 +39,7 @@ def compute(until):
 
 def pasted(viewer, panel):
     """Return what the copied code gives."""
-    panel.copy_python()
+    panel.python_button.click()
     names = {"viewer": viewer}
     exec(QApplication.clipboard().text(), names)
     return names["result"]
@@ -67,7 +67,7 @@ def test_it_says_what_it_does_and_every_field_has_a_tip(open_widget, kind):
 def test_both_ways_are_in_one_dock(empty_viewer):
     widget = PsfWidget(empty_viewer)
     empty_viewer.window.add_dock_widget(widget)
-    titles = [widget.tabs.tabText(i) for i in range(widget.tabs.count())]
+    titles = [widget.tabText(i) for i in range(widget.count())]
     assert titles == ["Microscope", "Beads"]
     empty_viewer.add_image(np.zeros((32, 32)), name="late")
     widget.reset_choices()
@@ -89,7 +89,7 @@ def test_a_psf_from_the_microscope(open_widget, compute):
     assert [str(unit) for unit in layer.units] == ["micrometer"] * 2
     assert layer.metadata[KEY]["task"] == "microscope_psf"
     np.testing.assert_array_equal(pasted(viewer, panel), expected)
-    panel.copy_command()
+    panel.command_button.click()
     text = QApplication.clipboard().text()
     assert "napari-dip psf microscope --output psf.tif" in text
     assert "--wavelength 520.0" in text
@@ -136,7 +136,7 @@ def test_a_psf_from_beads(open_widget, compute, beads):
     middle = [n // 2 for n in layer.data.shape]
     assert np.unravel_index(layer.data.argmax(), layer.data.shape) == tuple(middle)
     np.testing.assert_array_equal(pasted(viewer, panel), layer.data)
-    panel.copy_command()
+    panel.command_button.click()
     text = QApplication.clipboard().text()
     assert "napari-dip psf beads raw.tif --output psf.tif" in text
     assert panel.message.text() == (
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     viewer, panel = open_widget(kind=BeadPanel)
     panel.run_button.click()
     assert "no image layer" in panel.progress.text()
-    panel.copy_python()
+    panel.python_button.click()
     assert "no image layer" in panel.message.text()
     viewer.add_image(np.zeros((32, 32)))
     panel.reset_choices()

@@ -12,7 +12,7 @@ from napari_dip import cli
 from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 from napari_dip.widgets import readers
-from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.panels import InpaintWidget
 from napari_dip.widgets.task import ALL, SHOWN
 
 pytestmark = pytest.mark.gui
@@ -52,7 +52,7 @@ def test_python_stops_where_the_user_did(
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 5)
+    until(lambda: bool(reports) and reports[-1].iterate.step > 5)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     monkeypatch.undo()

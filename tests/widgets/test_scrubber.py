@@ -216,7 +216,7 @@ def test_a_fit_that_was_stopped_goes_on_to_its_own_end(
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 3)
+    until(lambda: bool(reports) and reports[-1].iterate.step > 3)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
     slow.quicken()
@@ -263,3 +263,10 @@ def test_a_stack_cannot_go_on_and_says_why(open_widget, finish, noisy, every_ima
     finish(widget)
     assert not widget.scrubber.go_on_button.isEnabled()
     assert "choose the plane that is shown" in widget.scrubber.reason.text()
+
+
+def test_the_iterations_to_continue_for_are_shown_in_full(open_widget, noisy):
+    _, widget = open_widget(noisy)
+    scrubber = widget.scrubber
+    room = widget.minimumSizeHint().width() - scrubber.go_on_button.sizeHint().width()
+    assert scrubber.more.sizeHint().width() < room

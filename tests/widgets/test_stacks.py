@@ -36,7 +36,7 @@ def stopped_stack(open_widget, until, noisy, slow, every_image):
         def stop_in_second(report):
             # The images of several iterations, or there is nothing to look back at.
             reports.append(report)
-            if sum(report.part == 1 for report in reports) == 4:
+            if sum(report.iterate.part == 1 for report in reports) == 4:
                 widget.panel.stop_button.click()
 
         widget.controller.reported.connect(stop_in_second)
@@ -83,7 +83,7 @@ def test_a_stopped_stack_goes_on_with_the_planes_that_are_left(
     layer, controller = viewer.layers[RESULT], widget.controller
     first = layer.data[0].copy()
     parts = []
-    controller.reported.connect(lambda report: parts.append(report.part))
+    controller.reported.connect(lambda report: parts.append(report.iterate.part))
     assert widget.scrubber.go_on_button.isEnabled()
     widget.scrubber.go_on_button.click()
     until(lambda: controller.state == "idle")
@@ -142,7 +142,7 @@ def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messag
     reports = []
     controller.reported.connect(reports.append)
     widget.scrubber.go_on_button.click()
-    until(lambda: any(report.part == 2 for report in reports))
+    until(lambda: any(report.iterate.part == 2 for report in reports))
     widget.panel.stop_button.click()
     until(lambda: controller.state == "idle")
     text = widget.panel.progress.text()
@@ -172,7 +172,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     until(lambda: len(reports) > 2)
     widget.panel.stop_button.click()
     until(lambda: widget.controller.state == "idle")
-    data, (shown,) = viewer.layers[RESULT].data, {r.index[0] for r in reports}
+    data, (shown,) = viewer.layers[RESULT].data, {r.iterate.index[0] for r in reports}
     assert np.isfinite(data[shown]).all()
     assert (data[shown] != stack[shown]).all()
     rest = [n for n in range(4) if n != shown]
@@ -206,17 +206,17 @@ def test_one_network_for_all_planes_tells_the_time_for_all(
 
     widget.controller.reported.connect(note)
     finish(widget)
-    fitting = [one for one in said if 20 < one[0].step < 40]
+    fitting = [one for one in said if 20 < one[0].iterate.step < 40]
     for report, text, _, left in fitting:
         assert "One network for all 4 planes\nIteration " in text
         assert "Plane" not in text
-        assert left == pytest.approx((40 - report.step) / report.rate + 0.4)
+        assert left == pytest.approx((40 - report.iterate.step) / report.rate + 0.4)
     assert fitting[0][2] > 300
-    for report, text, *_ in (one for one in said if one[0].fitted):
-        plane = report.index[0] + 1
+    for report, text, *_ in (one for one in said if one[0].iterate.fitted):
+        plane = report.iterate.index[0] + 1
         assert text.startswith(f"Plane {plane} of 4\nThe network restores")
         assert "per second" not in text
-    assert any(one[0].fitted for one in said)
+    assert any(one[0].iterate.fitted for one in said)
 
 
 def test_a_run_begins_in_view(open_widget, until, noisy, slow):
@@ -227,7 +227,7 @@ def test_a_run_begins_in_view(open_widget, until, noisy, slow):
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
     until(lambda: RESULT in viewer.layers)
-    shown = reports[-1].index[0]
+    shown = reports[-1].iterate.index[0]
     assert shown != 3
     assert viewer.dims.current_step[0] == shown
     viewer.dims.set_current_step(0, 2)  # the user may look elsewhere
@@ -304,10 +304,10 @@ def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noi
     widget.panel.run_button.click()
     until(lambda: widget.controller.state == "idle")
     (last,) = [report for report in reports if report.finishing]
-    assert last.score_name == "estimated error"
+    assert last.iterate.score_name == "estimated error"
     # The noise is 10,000, and the image is better than that but not perfect.
     assert 500 < last.checks[-1][3] < 10_000
-    assert last.reading.startswith("estimated error ")
+    assert last.iterate.reading.startswith("estimated error ")
     assert all(check[3] > 0 for report in reports for check in report.checks[1:])
 
 

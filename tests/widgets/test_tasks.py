@@ -22,15 +22,17 @@ from napari_dip.io import files
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.widgets import readers
 from napari_dip.widgets.deconvolve import DeconvolveWidget
-from napari_dip.widgets.denoise import DenoiseWidget
-from napari_dip.widgets.denoise_guided import DenoiseGuidedWidget
-from napari_dip.widgets.enhance import EnhanceWidget
-from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.panels import (
+    DenoiseGuidedWidget,
+    DenoiseWidget,
+    EnhanceWidget,
+    InpaintWidget,
+    SuperResolveWidget,
+)
 from napari_dip.widgets.parts import VerticalArea
 from napari_dip.widgets.remove_artifacts import RemoveArtifactsWidget
 from napari_dip.widgets.run_panel import RunPanel
 from napari_dip.widgets.scrubber import Scrubber
-from napari_dip.widgets.super_resolve import SuperResolveWidget
 from napari_dip.widgets.task import SHOWN, TaskWidget
 
 pytestmark = pytest.mark.gui
@@ -203,7 +205,7 @@ def test_a_volume_is_restored_as_a_whole(open_widget, finish):
     reports = []
     widget.controller.reported.connect(reports.append)
     finish(widget)
-    assert {report.parts for report in reports} == {1}
+    assert {report.iterate.parts for report in reports} == {1}
     assert viewer.layers["raw [DIP denoise]"].data.shape == volume.shape
 
 
@@ -226,7 +228,7 @@ def test_a_zarr_array_over_time_and_channels_is_read_in_the_thread(
     assert result.data.shape == data.shape
     assert result.axis_labels == ("t", "c", "y", "x")
     assert result.units == viewer.layers["raw"].units
-    assert {report.parts for report in reports} == {2}  # channels go together
+    assert {report.iterate.parts for report in reports} == {2}  # channels go together
     assert result.metadata["napari-dip"]["recipe"]["channel_axis"] == 1
 
 

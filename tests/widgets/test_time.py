@@ -20,8 +20,7 @@ from napari_dip.tasks.presets import TABLES
 from napari_dip.tasks.setup import HALVED
 from napari_dip.widgets import foresee
 from napari_dip.widgets.controller import duration
-from napari_dip.widgets.enhance import EnhanceWidget
-from napari_dip.widgets.inpaint import InpaintWidget
+from napari_dip.widgets.panels import EnhanceWidget, InpaintWidget, SuperResolveWidget
 from napari_dip.widgets.quality import (
     BEST,
     NORMAL,
@@ -33,7 +32,6 @@ from napari_dip.widgets.remove_artifacts import (
     QUICK_WITH_TABLES,
     RemoveArtifactsWidget,
 )
-from napari_dip.widgets.super_resolve import SuperResolveWidget
 from napari_dip.widgets.task import SHOWN
 
 pytestmark = pytest.mark.gui
@@ -414,7 +412,7 @@ def test_a_fit_ends_between_two_layers(open_widget, until, noisy, layers_take, b
     reports = []
     widget.controller.reported.connect(reports.append)
     widget.panel.run_button.click()
-    until(lambda: bool(reports) and reports[-1].step > 0)
+    until(lambda: bool(reports) and reports[-1].iterate.step > 0)
     done = layers_take(0.05)
     begun = len(done)
     until(lambda: len(done) > begun + 3)

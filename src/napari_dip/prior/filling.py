@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from napari_dip.prior.collaborative import VALUES, patch_gain
 from napari_dip.prior.groups import (
     Grouping,
+    Search,
     as_volume,
     extended,
     filter_groups,
     patch_side,
-    similar,
 )
 
 ALIKE = 60
@@ -107,7 +107,7 @@ def _fill_plane(
             # Groups that nothing is missing in have nothing to fill.
             chosen = [
                 corners[incomplete[corners].any(dim=1)]
-                for corners in similar(image[:, None], grouping)
+                for corners in Search(image[:, None], grouping).groups()
             ]
             groups = [(slice(0, 1), corners) for corners in chosen if len(corners)]
         images = torch.stack([image, 1 - known, torch.full_like(image, level**2)])

@@ -6,15 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.prior.threads import in_threads
-
-R = TypeVar("R")
 
 SMALLEST = 3
 """Pixels along a patch at least."""
@@ -70,7 +67,7 @@ def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Ten
     for plane in range(search.shape[1]):
         first = max(plane - PLANES, 0)
         near = slice(first, plane + PLANES + 1)
-        for corners in similar(search[:, near], grouping, plane - first):
+        for corners in Search(search[:, near], grouping, plane - first).groups():
             yield near, corners.int()  # half of the memory
 
 
@@ -146,7 +143,8 @@ def filter_groups(
 
     for near, corners in groups:
         corners = corners + near.start * height * width
-        in_chunks(estimate, corners, channels * side**2, add)
+        count = max(chunk_size(images.device) // (corners.shape[1] * len(within)), 1)
+        in_threads(estimate, corners.split(count), add, images.device)
     averages = []
     for i, total in totals.items():
         weight = weights[i].reshape(depth, height, width)
@@ -164,29 +162,6 @@ def spread(weights: Tensor, taper: Tensor, axis: int) -> Tensor:
     for start, part in enumerate(taper.tolist()):
         result.narrow(axis, start, count).add_(weights, alpha=part)
     return result
-
-
-def in_chunks(
-    compute: Callable[[Tensor], R],
-    corners: Tensor,
-    values: int,
-    use: Callable[[R], None],
-) -> None:
-    """Compute something of groups, as many at once as suit the device, and use it.
-
-    Parameters
-    ----------
-    compute : callable
-        Called with the first pixels of the patches of some of the groups.
-    corners : Tensor
-        First pixels of the patches of all groups, (groups, patches).
-    values : int
-        Values of a patch.
-    use : callable
-        Called with what `compute` returned, as by `threads.in_threads`.
-    """
-    chunk = max(chunk_size(corners.device) // (corners.shape[1] * values), 1)
-    in_threads(compute, corners.split(chunk), use, corners.device)
 
 
 def chunk_size(device: torch.device) -> int:
@@ -213,8 +188,8 @@ def extended(images: Tensor, grouping: Grouping) -> Tensor:
     return padded.reshape(*others, height + below, width + right)
 
 
-def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]:
-    """Yield the first pixels of the patches of every group, counted plane by plane.
+class Search:
+    """The search for groups of similar patches.
 
     Parameters
     ----------
@@ -225,13 +200,8 @@ def similar(pilot: Tensor, grouping: Grouping, own: int = 0) -> Iterator[Tensor]
     own : int
         Number of the plane that has the references.
     """
-    return _Search(pilot, grouping, own).groups()
 
-
-class _Search:
-    """The search of `similar`."""
-
-    def __init__(self, pilot: Tensor, grouping: Grouping, own: int) -> None:
+    def __init__(self, pilot: Tensor, grouping: Grouping, own: int = 0) -> None:
         # Without the mean, rounding errors are smaller.
         self.pilot, self.own = pilot - pilot.mean(), own
         self.side, self.step = grouping.side, grouping.step
@@ -250,7 +220,10 @@ class _Search:
         self.wide = (self.blocks - 1) * ABREAST * self.step + self.span
 
     def groups(self) -> Iterator[Tensor]:
-        """Yield the groups of the references in some rows, from the top."""
+        """Yield the groups of the references in some rows, from the top.
+
+        Groups are the first pixels of their patches, counted plane by plane.
+        """
         device = self.pilot.device
         distances = self.depth * self.blocks * ABREAST * self.around**2
         # On a CPU that is one row, which needs no copy of the patches.

@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ class Step:
 
     def release(self) -> None:
         """Drop the captured graph."""
-        self.graph: runtime.Graph | None = None
+        self.graph: Callable[[], None] | None = None
         self.eager = 0
         self.ahead = self.state.progress.step < 0
 
@@ -107,7 +107,7 @@ class Step:
             self.release()
         with runtime.step_context(self.place.threads):
             if self.graph is None and self.capture and self.eager >= GRAPH_AFTER:
-                self.graph = runtime.Graph(self.compute, self.state.random)
+                self.graph = runtime.captured(self.compute, self.state.random)
             if self.graph is not None:
                 self.graph()
                 return

@@ -380,26 +380,20 @@ class Estimate:
         return text + f"; an image of {sides} pixels, or fewer channels, would fit"
 
 
-class Graph:
-    """One step captured as a CUDA graph and replayed without the host's help.
-
-    The step must have run a few times before, so that its state is allocated.
+def captured(step: Callable[[], None], random: torch.Generator) -> Callable[[], None]:
+    """Return a step as a CUDA graph, which is replayed without the host's help.
 
     Parameters
     ----------
     step : callable
-        Reads and writes the same tensors on every call and never synchronises.
+        Reads and writes the same tensors on every call and never synchronises.  It
+        must have run a few times before, so that its state is allocated.
     random : torch.Generator
         The generator that the step draws from.
     """
-
-    def __init__(self, step: Callable[[], None], random: torch.Generator) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(random)
-        # Other threads (a viewer) may use the GPU while this one captures.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            step()
-
-    def __call__(self) -> None:
-        """Take the step."""
-        self.graph.replay()
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(random)
+    # Other threads (a viewer) may use the GPU while this one captures.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        step()
+    return graph.replay

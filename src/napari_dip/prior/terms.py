@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from napari_dip.errors import InputError
 from napari_dip.prior.operators import per_channel
 
+BACKGROUND = 0.1
+"""Photons added to both sides of `Poisson`, which is not smooth at zero."""
+
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of `error` under `weight`, which broadcasts over channels."""
@@ -165,23 +168,17 @@ class PoissonGaussian(Term):
 class Poisson(Term):
     """Negative log-likelihood of Poisson counts, zero at a perfect prediction.
 
-    With counts ``(y - offset) / gain``: the generalised Kullback-Leibler
-    divergence of the prediction from the measurement.
+    With counts ``y / gain``: the generalised Kullback-Leibler divergence of the
+    prediction from the measurement.
 
     Parameters
     ----------
     gain : float
         Units of the measurement per photon.
-    offset : float
-        Value of the measurement at zero photons.
-    background : float
-        Photons added to both sides: the term is not smooth at zero.
     """
 
     power = None
     gain: float
-    offset: float = 0.0
-    background: float = 0.1
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value."""
@@ -190,7 +187,7 @@ class Poisson(Term):
         return expected - counted + counted * torch.log(counted / expected)
 
     def _photons(self, value: Tensor) -> Tensor:
-        return ((value - self.offset) / self.gain).clamp(min=0) + self.background
+        return (value / self.gain).clamp(min=0) + BACKGROUND
 
 
 @dataclass(frozen=True)

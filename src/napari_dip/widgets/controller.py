@@ -79,11 +79,6 @@ class RunController(QObject):
         arrays = list(work.arrays.values())
         self._run(result, functools.partial(worker.begin, work.recipe, arrays))
 
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the fit that has ended can go on."""
-        return self.last is not None and self.last.resume is not None
-
     def go_on(self, extra: int) -> None:
         """Go on with the fit that has ended.
 
@@ -179,15 +174,16 @@ class RunController(QObject):
         assert self.control is not None
         assert self.result is not None
         self.begun = True
+        index = report.iterate.index
         try:
             if report.image is not None and self.state != ENDING:
                 self.trajectory.add(
-                    report.index, Snapshot(report.part, report.moment, report.image)
+                    index, Snapshot(report.iterate.part, report.moment, report.image)
                 )
                 new = self.result.layer is None
                 if self.following or new:
-                    self.result.show(report.image, report.index)
-                if new and self.result.shown_index(self.viewer.dims) != report.index:
+                    self.result.show(report.image, index)
+                if new and self.result.shown_index(self.viewer.dims) != index:
                     # The other planes are black until their turn comes.
                     self.result.bring_into_view(self.viewer.dims)
         finally:

@@ -14,8 +14,8 @@ from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.models import ModelInput
 from napari_dip.widgets.task import TaskWidget
 
-MEANINGLESS = ("channel_axis", "spatial_dims", "dtype")
-"""Parameters of the input image, which this task does not have."""
+MEANINGLESS = ("channel_axis", "dtype", "share", "tile")
+"""Parameters of the input image, which this task does not have, or of a large one."""
 
 
 class MaximizeActivationWidget(TaskWidget):

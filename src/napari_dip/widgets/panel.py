@@ -32,6 +32,8 @@ class ParameterPanel(QWidget):
         The parameters that can be filled in.
     """
 
+    about_title: ClassVar[str] = "What will this do to my image?"
+
     about: ClassVar[str]
     """What it does to an image, and what it cannot do, in a few sentences."""
 
@@ -54,7 +56,7 @@ class ParameterPanel(QWidget):
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
-        self.about_section = folded("What will this do to my image?", Text(self.about))
+        self.about_section = folded(self.about_title, Text(self.about))
         scripts = folded("Script and recipe", self._scripts())
         for part in (*parts, scripts, self.about_section):
             layout.addWidget(part)
@@ -78,8 +80,8 @@ class ParameterPanel(QWidget):
         )
         self.defaults_button = button("Defaults", "Go back to the defaults.")
         self.message = Text()
-        self.python_button.clicked.connect(self.copy_python)
-        self.command_button.clicked.connect(self.copy_command)
+        self.python_button.clicked.connect(lambda: self._copy(self._python))
+        self.command_button.clicked.connect(lambda: self._copy(self._command))
         self.fields.changed.connect(self.message.hide)
         self.load_button.clicked.connect(self.load_recipe)
         self.defaults_button.clicked.connect(
@@ -94,14 +96,6 @@ class ParameterPanel(QWidget):
         grid.addWidget(self.defaults_button, 1, 1)
         grid.addWidget(self.message, 2, 0, 1, 2)
         return widget
-
-    def copy_python(self) -> None:
-        """Copy Python code that repeats this run."""
-        self._copy(self._python)
-
-    def copy_command(self) -> None:
-        """Copy the command line that repeats this run on files."""
-        self._copy(self._command)
 
     def _copy(self, write: Callable[[], tuple[str, str]]) -> None:
         """Put a text on the clipboard, and show the note on it."""
@@ -156,6 +150,8 @@ class ParameterPanel(QWidget):
 
 class MakingPanel(ParameterPanel):
     """A panel that makes a layer of parameters, without a fit to look at."""
+
+    about_title = "What does this panel make?"
 
     output: ClassVar[str]
     """The file that a copied command writes, by the parameters."""

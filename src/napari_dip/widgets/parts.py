@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
+    QDockWidget,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -19,6 +20,12 @@ from superqt import QCollapsible
 
 UNLIMITED = 2**24 - 1
 """Largest height of a widget, QWIDGETSIZE_MAX, which not every binding of Qt has."""
+
+TITLE_BAR = 92
+"""Pixels that napari takes for buttons and margins beside the title of a dock."""
+
+TITLE_FONT = 1.1
+"""Size of the font of that title, relative to that of a panel."""
 
 
 def button(text: str, tip: str) -> QPushButton:
@@ -126,7 +133,7 @@ class VerticalArea(QScrollArea):
         self.setWidget(inside)
 
     def minimumSizeHint(self) -> QSize:
-        """Leave room for the scroll bar beside the contents."""
+        """Leave room for the scroll bar beside the contents, and for the title."""
         return QSize(self._width(), 200)
 
     def sizeHint(self) -> QSize:
@@ -137,4 +144,10 @@ class VerticalArea(QScrollArea):
         style = self.style()
         assert style is not None
         bar = style.pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
-        return self.inside.minimumSizeHint().width() + bar
+        dock = self.parentWidget()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        title = "" if dock is None else dock.windowTitle()
+        title_width = TITLE_FONT * self.fontMetrics().horizontalAdvance(title)
+        width = self.inside.minimumSizeHint().width() + bar
+        return max(width, round(title_width) + TITLE_BAR)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from napari.layers import Image, Layer
-from qtpy.QtWidgets import QTabWidget, QWidget
+from qtpy.QtWidgets import QTabWidget
 
 from napari_dip.errors import InputError
 from napari_dip.io.provenance import origin
@@ -25,24 +25,21 @@ from napari_dip.widgets.fields import row
 from napari_dip.widgets.inputs import ImageInput
 from napari_dip.widgets.layers import KEY, array_of, sizes, whole
 from napari_dip.widgets.panel import MakingPanel
-from napari_dip.widgets.parts import fill
 from napari_dip.widgets.results import insert
 
 APART = 5
 """Pixels from the image to a PSF that is placed beside it."""
 
 
-class PsfWidget(QWidget):
+class PsfWidget(QTabWidget):
     """Make a point spread function, from the optics of a microscope or from beads."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.microscope = MicroscopePanel(napari_viewer)
         self.beads = BeadPanel(napari_viewer)
-        self.tabs = QTabWidget()
-        self.tabs.addTab(self.microscope, "Microscope")
-        self.tabs.addTab(self.beads, "Beads")
-        fill(self, self.tabs)
+        self.addTab(self.microscope, "Microscope")
+        self.addTab(self.beads, "Beads")
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers that exist now; napari calls this when they change."""

@@ -219,12 +219,9 @@ def _channel(header: Header) -> dict[str, Any]:
     if header.channel_names:
         keywords["name"] = header.channel_names[0]
     if header.channel_colours:
-        keywords["colormap"] = _colormap(header.channel_colours[0])
+        colour = header.channel_colours[0]
+        keywords["colormap"] = _NAMES.get(colour, colour)
     return keywords
-
-
-def _colormap(colour: str) -> str:
-    return _NAMES.get(colour, colour)
 
 
 def _channels(header: Header, name: str) -> dict[str, Any]:
@@ -236,7 +233,7 @@ def _channels(header: Header, name: str) -> dict[str, Any]:
     if isinstance(parts, dict):
         keywords["metadata"] = [_metadata(parts.get(part)) for part in names]
     if header.channel_colours:
-        keywords["colormap"] = [_colormap(c) for c in header.channel_colours]
+        keywords["colormap"] = [_NAMES.get(c, c) for c in header.channel_colours]
     return keywords
 
 

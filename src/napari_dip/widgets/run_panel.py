@@ -150,59 +150,62 @@ class RunPanel(QWidget):
             self.setUpdatesEnabled(True)
 
     def _show_report(self, report: Report) -> None:
+        it = report.iterate
         self.bar.setValue(round(1000 * self._done(report)))
-        lines = [self._place(report)] if report.parts > 1 else []
-        limit = "" if report.fixed else "at most "
-        if report.fitted:
+        lines = [self._place(report)] if it.parts > 1 else []
+        limit = "" if it.fixed else "at most "
+        if it.fitted:
             lines.append("The network restores plane after plane")
         elif report.finishing:
             lines.append(self._finishing(report))
-        elif report.step == 0:
-            now = report.before - report.ahead
+        elif it.step == 0:
+            now = report.before - it.ahead
             lines.append(f"Preparing: iteration {now} of {report.before}")
         else:
-            lines.append(f"Iteration {report.step} of {limit}{report.maximum}")
+            lines.append(f"Iteration {it.step} of {limit}{it.maximum}")
         if report.rate > 0 and not report.finishing:
-            times = [] if report.fitted else [f"{report.rate:.3g} per second"]
-            if report.step > 0:
-                limit = "about" if report.fixed or report.fitted else "at most"
+            times = [] if it.fitted else [f"{report.rate:.3g} per second"]
+            if it.step > 0:
+                limit = "about" if it.fixed or it.fitted else "at most"
                 times.append(f"{limit} {duration(self._left(report))} left")
             lines.append(", ".join(times))
         self.progress.say("\n".join(lines))
-        self.curve.add(report.checks, report.best_step, report.score_name)
-        self.curve.setVisible(len(self.curve.checks) > 1)
-        reading = f"{report.reading[:1].upper()}{report.reading[1:]}"
-        best = f" in the units of the image, best at iteration {report.best_step}"
+        self.curve.add(report.checks, it.best_step, it.score_name)
+        self.curve.setVisible(len(self.curve.checks) > 2)  # two are a line
+        reading = f"{it.reading[:1].upper()}{it.reading[1:]}"
+        best = f" in the units of the image, best at iteration {it.best_step}"
         self.quality.say(reading and reading + best)
 
     def _left(self, report: Report) -> float:
         """Return how many seconds are left, at most."""
-        if report.fitted:
-            return (report.parts - report.part - 1) / report.rate
-        of_this = report.maximum - report.step
-        if report.shared:
+        it = report.iterate
+        if it.fitted:
+            return (it.parts - it.part - 1) / report.rate
+        of_this = it.maximum - it.step
+        if it.shared:
             return of_this / report.rate + self._plane(report)[1] * self.finishing
-        later = (report.parts - report.part - 1) * report.maximum
+        later = (it.parts - it.part - 1) * it.maximum
         plane, planes = self._plane(report)
         return (of_this + later) / report.rate + (planes - plane) * self.finishing
 
     def _done(self, report: Report) -> float:
         """Return the share of all that is done, from 0 to 1."""
-        if not report.shared:
+        if not report.iterate.shared:
             return report.done
         # The fit takes most of the time, and then there are as many parts as planes.
-        if report.rate <= 0 or report.step == 0:
+        if report.rate <= 0 or report.iterate.step == 0:
             return 0.0
         return report.seconds / (report.seconds + self._left(report))
 
     def _plane(self, report: Report) -> tuple[int, int]:
         """Return the number of the plane that a report is of, and that of planes."""
         result = self.controller.result
-        return (0, 1) if result is None else result.plane_of(report.index)
+        return (0, 1) if result is None else result.plane_of(report.iterate.index)
 
     def _finishing(self, report: Report) -> str:
         """Return in words that the fit has ended and its image is being finished."""
-        when = f"at iteration {report.step}" if report.step else "while preparing"
+        step = report.iterate.step
+        when = f"at iteration {step}" if step else "while preparing"
         stopped = self.controller.state == ENDING
         text = f"{'Stopped' if stopped else 'Ended'} {when}: finishing the image"
         if self.finishing >= 1:
@@ -215,12 +218,13 @@ class RunPanel(QWidget):
         A plane may need several fits: restarts, or channels without anything in
         common.
         """
+        it = report.iterate
         plane, planes = self._plane(report)
-        if report.shared and not report.fitted:
+        if it.shared and not it.fitted:
             return f"One network for all {planes} planes"
         names = [f"plane {plane + 1} of {planes}"] if planes > 1 else []
-        if report.parts != planes and not report.fitted:
-            names.append(f"fit {report.part + 1} of {report.parts}")
+        if it.parts != planes and not it.fitted:
+            names.append(f"fit {it.part + 1} of {it.parts}")
         text = ", ".join(names)
         return text[0].upper() + text[1:]
 

@@ -18,6 +18,7 @@ from skimage.measure import block_reduce
 
 from napari_dip.io.image import JpegTables
 from napari_dip.io.raster import jpeg_tables
+from napari_dip.tasks.microscope_psf import microscope_psf
 from napari_dip.widgets.readers import JPEG_KEY, LayerData
 
 Array = NDArray[Any]
@@ -113,14 +114,16 @@ def blurred_beads() -> list[LayerData]:
         for _ in range(rng.integers(1, 5)):
             y, x = centre + rng.integers(-4, 5, 2)
             beads[y, x] += rng.uniform(2000, 6000)
-    psf = airy(wavelength=0.52, aperture=0.8, pixel=PIXEL / 2, side=31)
+    psf = microscope_psf(
+        (31, 31), numerical_aperture=0.8, wavelength=520, pixel_size=PIXEL / 2
+    )
     photons = np.clip(signal.fftconvolve(beads, psf, mode="same"), 0, None) + 5
     grid = {**_MICROSCOPE, "scale": (PIXEL / 2, PIXEL / 2)}
     beside = {"name": "PSF", "translate": (0, 260 * PIXEL / 2)}
     return [
         (rng.poisson(photons).astype(np.uint16), {"name": "Beads"} | grid, "image"),
         # The last one, or the view would be fitted to it.
-        (psf.astype(np.float32), beside | grid, "image"),
+        (psf, beside | grid, "image"),
     ]
 
 
@@ -182,35 +185,6 @@ def time_series() -> list[LayerData]:
         "axis_labels": ("t", "y", "x"),
     }
     return [(_camera(photons, rng), attributes, "image")]
-
-
-def airy(wavelength: float, aperture: float, pixel: float, side: int) -> Array:
-    """Return the PSF of an ideal wide-field microscope in focus.
-
-    The Airy pattern (2 J1(v) / v)^2 with v = 2 pi NA r / wavelength: Born and Wolf,
-    Principles of Optics, section 8.5.2.
-
-    Parameters
-    ----------
-    wavelength : float
-        Wavelength of the light, in micrometres.
-    aperture : float
-        Numerical aperture.
-    pixel : float
-        Side of a pixel, in micrometres.
-    side : int
-        Pixels along each axis; odd, so that one is in the middle.
-
-    Returns
-    -------
-    ndarray
-        (side, side), float64, with the sum 1.
-    """
-    y, x = (np.mgrid[:side, :side] - side // 2) * pixel
-    v = 2 * np.pi * aperture * np.hypot(y, x) / wavelength
-    v[side // 2, side // 2] = 1e-9
-    pattern = (2 * special.j1(v) / v) ** 2
-    return pattern / pattern.sum()
 
 
 # -- drawing ------------------------------------------------------------------------

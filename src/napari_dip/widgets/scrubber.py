@@ -97,7 +97,7 @@ class Scrubber(QWidget):
         self.more.setRange(10, 100_000)
         self.more.setSingleStep(50)
         self.more.setValue(200)
-        self.more.setSuffix(" iterations")
+        self.more.setSuffix(" more")
         self.more.setToolTip("<qt>Number of iterations to continue for.</qt>")
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = Text()
@@ -144,9 +144,9 @@ class Scrubber(QWidget):
             return
         following = self.controller.following
         looked_at = self._looked_at()
-        self.index = report.index
+        self.index = report.iterate.index
         self.before = report.before
-        self.moments = list(self.controller.trajectory.of(report.index))
+        self.moments = list(self.controller.trajectory.of(report.iterate.index))
         if not following and looked_at not in self.moments:
             self.controller.following = following = True
         last = len(self.moments) - 1
@@ -204,12 +204,12 @@ class Scrubber(QWidget):
 
     def _offer(self) -> None:
         """Enable the controls that make sense now, and update the label."""
-        idle = self.controller.state == IDLE and self.controller.last is not None
+        last = self.controller.last
+        idle = self.controller.state == IDLE and last is not None
         self.keep_button.setEnabled(idle and self.copied is None)
-        can = self.controller.can_go_on
+        can = last is not None and last.resume is not None
         self.setVisible(len(self.moments) > 1 or (idle and can))
         self.slider.setEnabled(len(self.moments) > 1)
-        last = self.controller.last
         self.go_on_button.setEnabled(idle and can)
         # What was stopped goes on to its own end.
         stopped = last is not None and last.provenance.get("ended_at") is not None

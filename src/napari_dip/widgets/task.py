@@ -254,6 +254,7 @@ class TaskWidget(ParameterPanel):
             with suppress(InputError):  # shown by the estimate below, and by Run
                 stack = layout_of(self.recipe(), source).planes > 1
         self.form.setRowVisible(self.planes.native, stack)
+        self.fields.show_row("neighbours", stack)
         for mask in self.masks:
             self.form.setRowVisible(mask.mend.native, mask.can_mend(source))
             labels = mask.layer is None or isinstance(mask.layer, Labels)
@@ -284,6 +285,7 @@ class TaskWidget(ParameterPanel):
         if list(combo.choices) != choices:
             combo.choices = choices
         self.fields.show_row("spatial_dims", len(choices) > 1)
+        self.fields.show_row("z_spacing", dims.value == 3)
 
     def _show_timing(self) -> None:
         """Say that the time is being measured, and show no other time meanwhile."""

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Control:
     ----------
     ended_at : tuple of int or None
         Number of the fit and iteration at which the user stopped it, as in
-        `Report.part` and `Report.moment`.
+        `Iterate.part` and `Report.moment`.
     ended_in : tuple or None
         Index of the plane that was fitted then.
     """
@@ -106,17 +106,16 @@ class Report:
 
     Attributes
     ----------
-    step, maximum, loss, best_step, index, part, parts, fixed, score_name, reading, \
-    ahead, shared, fitted
-        As in `napari_dip.prior.problem.Iterate`: `index` is that of the plane,
-        `part` and `parts` count fits, of which a plane may need several.
+    iterate : Iterate
+        The iteration, without what holds the tensors of the fit.  Its `index` is that
+        of the plane; its parts are fits, of which a plane may need several.
     before : int
-        Iterations before the first in all; `ahead` of them are still to go.
+        Iterations before the first in all; some of them may still be to go.
     seconds : float
         Since the fit began, without pauses.
     rate : float
         Iterations per second, over the last 50, or planes or tiles per second where a
-        shared network is `fitted`; 0 where unknown.
+        shared network restores them; 0 where unknown.
     checks : tuple of tuple
         (part, step, loss, error) of every check since the last report.
     image : ndarray or None
@@ -125,36 +124,25 @@ class Report:
         Whether the fit has ended and its image is being finished.
     """
 
-    step: int
-    maximum: int
-    loss: float
-    best_step: int
-    index: Index
-    part: int
-    parts: int
-    fixed: bool
-    score_name: str
-    reading: str
-    ahead: int
+    iterate: Iterate
     before: int
-    shared: bool
-    fitted: bool
     seconds: float
     rate: float
-    checks: tuple[tuple[int, int, float, float], ...] = ()
-    image: Any = None
-    finishing: bool = False
+    checks: tuple[tuple[int, int, float, float], ...]
+    image: Any
+    finishing: bool
 
     @property
     def moment(self) -> int:
         """The iteration, below zero for those before the first."""
-        return self.step - self.ahead
+        return self.iterate.step - self.iterate.ahead
 
     @property
     def done(self) -> float:
         """Share of the iterations of all fits that are done, from 0 to 1."""
-        done = (self.before + self.moment) / (self.before + self.maximum)
-        return (self.part + done) / self.parts
+        it = self.iterate
+        done = (self.before + self.moment) / (self.before + it.maximum)
+        return (it.part + done) / it.parts
 
 
 @dataclass(frozen=True)
@@ -419,23 +407,15 @@ class _Log:
         checks = tuple(self.checks)
         del self.checks[:-1]
         return Report(
-            step=it.step,
-            maximum=it.maximum,
-            loss=it.loss,
-            best_step=it.best_step,
-            index=it.index,
-            part=it.part,
-            parts=it.parts,
-            fixed=it.fixed,
-            score_name=it.score_name,
-            reading=it.reading,
-            ahead=it.ahead,
+            iterate=replace(it, measure=_nothing, render=_nothing, checkpoint=None),
             before=self.before,
-            shared=it.shared,
-            fitted=it.fitted,
             seconds=time.perf_counter() - self.began,
             rate=(len(times) - 1) / span if span > 0 else 0.0,
             checks=checks,
             image=image,
             finishing=finishing,
         )
+
+
+def _nothing(*arguments: Any) -> None:
+    """Stand for what a report leaves out of an iterate."""
