@@ -277,7 +277,7 @@ class Planes(Running):
         The tiles share what is found out about the plane.
         """
         job, recipe, overrides = self.job, self.recipe, self.overrides
-        if pixels is None or job.tile_side(recipe) is None:
+        if pixels is None or job.tile_sides(recipe) is None:
             return [(block, overrides) for block in blocks]
         parts: list[tuple[Block, Overrides]] = []
         for block in blocks:
@@ -285,12 +285,12 @@ class Planes(Running):
             if known is None:
                 plane = job.scaled(pixels, block)
                 known = None if plane.levels is not None else job.analyse(plane, block)
-            side = None if known is None else job.tile_side(recipe, known)
-            if known is None or side is None or job.reach is None:
+            sides = None if known is None else job.tile_sides(recipe, known)
+            if known is None or sides is None or job.reach is None:
                 parts.append((block, overrides))
                 continue
             alike = dataclasses.replace(overrides, analysis=(known,))
-            parts += [(one, alike) for one in block.tiled(side, job.reach)]
+            parts += [(one, alike) for one in block.tiled(sides, job.reach)]
         return parts
 
 

@@ -148,7 +148,7 @@ def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
     volumes = recipe.spatial_dims == 3
-    if isinstance(recipe.tile, int) and (job.reach is None or volumes):
+    if recipe.tile not in ("auto", None) and (job.reach is None or volumes):
         needs = "spatial_dims=3 needs whole volumes"
         if not volumes:
             needs = f"{task.name} needs whole planes"

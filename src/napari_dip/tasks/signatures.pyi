@@ -38,7 +38,7 @@ def denoise(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -79,8 +79,8 @@ def denoise(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -170,7 +170,7 @@ def denoise(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -202,7 +202,7 @@ def denoise(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -235,7 +235,7 @@ def denoise_guided(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -279,8 +279,8 @@ def denoise_guided(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -362,7 +362,7 @@ def denoise_guided(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -395,7 +395,7 @@ def denoise_guided(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -428,7 +428,7 @@ def enhance(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -469,8 +469,8 @@ def enhance(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -554,7 +554,7 @@ def enhance(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -585,7 +585,7 @@ def enhance(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -615,7 +615,7 @@ def remove_artifacts(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -656,8 +656,8 @@ def remove_artifacts(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -739,7 +739,7 @@ def remove_artifacts(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -769,7 +769,7 @@ def remove_artifacts(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -800,7 +800,7 @@ def super_resolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -843,8 +843,8 @@ def super_resolve(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -935,7 +935,7 @@ def super_resolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -967,7 +967,7 @@ def super_resolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -999,7 +999,7 @@ def inpaint(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1045,8 +1045,8 @@ def inpaint(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1140,7 +1140,7 @@ def inpaint(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1173,7 +1173,7 @@ def inpaint(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1207,7 +1207,7 @@ def blend(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1253,8 +1253,8 @@ def blend(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1341,7 +1341,7 @@ def blend(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1374,7 +1374,7 @@ def blend(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1406,7 +1406,7 @@ def deconvolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1451,8 +1451,8 @@ def deconvolve(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1546,7 +1546,7 @@ def deconvolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1581,7 +1581,7 @@ def deconvolve(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1616,7 +1616,7 @@ def restore(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1660,8 +1660,8 @@ def restore(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1747,7 +1747,7 @@ def restore(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1781,7 +1781,7 @@ def restore(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1816,7 +1816,7 @@ def invert_features(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -1866,8 +1866,8 @@ def invert_features(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -1968,7 +1968,7 @@ def invert_features(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -2008,7 +2008,7 @@ def invert_features(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -2048,7 +2048,7 @@ def maximize_activation(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -2099,8 +2099,8 @@ def maximize_activation(
         Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
     share : auto, yes or no, default 'auto'
         Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000 or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, rounded up to a multiple of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
+    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
+        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
     neighbours : auto or an integer from 0 to 8, default 'auto'
         Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
     channel_axis : auto, an integer or None, default 'auto'
@@ -2209,7 +2209,7 @@ def maximize_activation(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,
@@ -2252,7 +2252,7 @@ def maximize_activation(
     extra_iterations: int = 0,
     restarts: int | Literal["auto"] = "auto",
     share: Literal["auto", "yes", "no"] = "auto",
-    tile: int | Literal["auto"] | None = "auto",
+    tile: int | Sequence[int] | Literal["auto"] | None = "auto",
     neighbours: int | Literal["auto"] = "auto",
     channel_axis: int | Literal["auto"] | None = "auto",
     spatial_dims: int = 2,

@@ -23,7 +23,7 @@ from napari_dip.tasks.restoring import restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.shared import Shared
-from napari_dip.tasks.tiles import Tile, side_of, tiles
+from napari_dip.tasks.tiles import Tile, tile_sides, tiles
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -53,7 +53,8 @@ class Sweep(Running):
 
     def __post_init__(self) -> None:
         layout = self.job.layout
-        self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
+        sides = layout.sides
+        self.cut = list(tiles(sides, tile_sides(self.recipe.tile, sides)))
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
         self.kinds = Kinds.of(self)
