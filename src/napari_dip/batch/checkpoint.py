@@ -186,8 +186,6 @@ class Kept:
         if keep.checkpoint is not None or keep.save_weights is not None:
             facts |= about()
         self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
-        written = (keep.checkpoint, keep.save_weights)
-        atomic.clear(path for path in written if path is not None)
         self.parts: Parts | None = None
         if keep.checkpoint is not None:
             self.parts = Parts(atomic.without_links(keep.checkpoint), self.about)

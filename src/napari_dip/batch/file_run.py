@@ -98,8 +98,24 @@ class FileRun:
             Show a progress bar where standard error is a terminal.
         workers : callable, optional
             Returns the processes that compute parts of this run.
+
+        Raises
+        ------
+        FileError
+            If another run is writing one of the files.
         """
-        atomic.clear(p for p in (self.target, self.uncertainty) if p is not None)
+        keep = self.keep
+        written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)
+        with atomic.claimed(path for path in written if path is not None):
+            return self._run(stop, warn, progress, workers)
+
+    def _run(
+        self,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool,
+        workers: Callable[[FileRun], Pool] | None,
+    ) -> Result:
         opened = self.opened()
         recipe, like = opened.recipe, opened.like
         if like is not None:
@@ -139,7 +155,6 @@ class FileRun:
             # Too large for the memory, so that the result is, too.
             shape = result_shape(opened.job)
             dtype = _type_of(recipe, like.header)
-            self.target.parent.mkdir(parents=True, exist_ok=True)
             with files.writing(
                 self.target, shape, dtype, like, overwrite=self.overwrite
             ) as out:
