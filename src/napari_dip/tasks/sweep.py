@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +28,10 @@ from napari_dip.tasks.tiles import Tile, tile_sides, tiles
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
 
+PARTS_LEFT = (
+    "parts of plane {} were not restored before the stop, and came back unchanged"
+)
+
 Sweeping = Generator["Iterate", "bool | None", Any]
 
 
@@ -48,6 +52,8 @@ class Sweep(Running):
     """Planes that have failed."""
     chosen: dict[int, Choice] = field(default_factory=dict, init=False)
     """Networks for the planes that are being restored, by their numbers."""
+    skipped: Counter[int] = field(default_factory=Counter, init=False)
+    """How many tiles of planes were not restored before the stop."""
     waiting: deque[int] = field(default_factory=deque, init=False)
     """Numbers, among the tiles of all planes, of those that are being restored."""
 
@@ -102,7 +108,7 @@ class Sweep(Running):
         shown = self.latest.index
         for number, index in enumerate(self.planes):
             if index != shown:
-                self.not_begun(number)
+                self.skip(number)
                 continue
             choice = self.kinds.newest()
             given = self.recipe, choice.kinds, choice.number, index
@@ -122,17 +128,19 @@ class Sweep(Running):
                     yield self.iterate(index)
             except (InputError, FitError) as error:
                 self.fail(number, error)
+        self.note_skipped()
 
     def restore_planes(self, place: int = 0) -> Sweeping:
         """Restore the planes from one of all their tiles on."""
         first, done = divmod(place, len(self.cut))
         for number in range(first, len(self.planes)):
             if self.result.stopped:
-                self.not_begun(number)
+                self.skip(number)
             elif number not in self.broken:
                 yield from self.restore_plane(number, done)
             done = 0
         yield from self.collect(0)
+        self.note_skipped()
 
     def restore_plane(self, number: int, done: int) -> Sweeping:
         """Choose the networks for a plane and restore it, but for tiles that are done.
@@ -148,14 +156,14 @@ class Sweep(Running):
                 return
             if choice is None:
                 self.stop_at(number * len(self.cut))
-                self.not_begun(number)
+                self.skip(number)
                 return
             self.kinds.use(choice, self.result)
             self.chosen[number] = choice
         choice, index = self.chosen[number], self.planes[number]
         for count, tile in list(enumerate(self.cut))[done:]:
             if self.result.stopped:
-                self.leave(index, tile)
+                self.skip(number, tile)
                 continue
             place = number * len(self.cut) + count
             given = self.recipe, choice.kinds, choice.number, index, tile
@@ -186,10 +194,19 @@ class Sweep(Running):
 
         self.result.left = Left(self.result.before(), go_on)
 
-    def not_begun(self, number: int) -> None:
-        """Put a plane into the result as it came, and note that."""
-        self.result.not_begun.append(number)
-        self.leave(self.planes[number])
+    def skip(self, number: int, *parts: Tile) -> None:
+        """Put a plane, or parts of it, into the result as they came, and note that."""
+        self.skipped[number] += len(parts or self.cut)
+        self.leave(self.planes[number], *parts)
+
+    def note_skipped(self) -> None:
+        """Note which planes were not restored before the stop."""
+        for number, count in self.skipped.items():
+            if count == len(self.cut):
+                self.result.not_begun.append(number)
+            else:
+                self.result.warn(PARTS_LEFT.format(number))
+        self.skipped.clear()
 
     def fail(self, number: int, error: Exception) -> None:
         """Leave a plane as it came and note why; raise if all have failed."""
@@ -211,26 +228,25 @@ class Sweep(Running):
             place = self.waiting[0]
             number, count = divmod(place, len(self.cut))
             index, tile, name = self.planes[number], self.cut[count], _named(place)
-            needed = not (result.stopped or number in self.broken)
-            if needed and not self.calls.wait(name):
+            needed = number not in self.broken
+            if needed and result.stopped:
+                # What is left to a job that goes on is all that follows the stop.
+                needed = not self.resumable and self.calls.is_done(name)
+                if not needed:
+                    self.skip(number, tile)
+            elif needed and not self.calls.wait(name):
                 if (yield self.iterate(index)):
                     self.stop_at(place)
                 continue
             self.waiting.popleft()
             if not needed:
                 self.calls.cancel(name)
-            if number in self.broken:
-                continue
-            if result.stopped:
-                if count == 0:
-                    result.not_begun.append(number)
-                self.leave(index, tile)
                 continue
             try:
                 with interrupt.allowed():
                     restored: BlockFit = self.calls.result(name, BlockFit)
             except interrupt.Interrupted:
-                self.leave(index, tile)
+                self.skip(number, tile)
                 self.stop_at(place)
                 continue
             except (InputError, FitError) as error:
