@@ -131,7 +131,8 @@ def test_a_stop_tells_which_planes_are_restored_in_part(job):
     fit = run_to_end(begin(pool=pool), stop)
     assert fit.not_begun == (3,)
     assert fit.warnings == [
-        "parts of plane 1 were not restored before the stop, and came back unchanged",
+        "plane 1 was not fully restored before the stop; the rest of it came back "
+        "unchanged",
         "plane 3 was not restored before the stop, and came back unchanged",
     ]
     assert (fit.image[2] != made.image[2]).all()

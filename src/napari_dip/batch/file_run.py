@@ -98,11 +98,6 @@ class FileRun:
             Show a progress bar where standard error is a terminal.
         workers : callable, optional
             Returns the processes that compute parts of this run.
-
-        Raises
-        ------
-        FileError
-            If another run is writing one of the files.
         """
         keep = self.keep
         written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)

@@ -178,8 +178,8 @@ def _refuse(free: bool, path: Path) -> None:
     """Raise unless a file is free to be written."""
     if not free:
         raise FileError(
-            f"{path} is being written by another run; wait for its end, or name "
-            "another file"
+            f"{path} is being written by another run; wait for its end, or give "
+            "another output"
         )
 
 

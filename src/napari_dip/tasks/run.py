@@ -252,6 +252,12 @@ def _check_out(out: Any, shape: tuple[int, ...]) -> None:
         )
     if taken != shape:
         raise InputError(f"out must have the shape of the result, {shape}; got {taken}")
+    if hasattr(out, "__getitem__"):
+        first = (0,) * len(shape)
+        try:
+            out[first] = out[first]
+        except Exception as error:
+            raise InputError(f"out must take values; got {error}") from error
 
 
 def _finished(result: Result, recipe: Recipe, layout: Layout) -> Fit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,10 +28,6 @@ from napari_dip.tasks.tiles import Tile, tile_sides, tiles
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
 
-PARTS_LEFT = (
-    "parts of plane {} were not restored before the stop, and came back unchanged"
-)
-
 Sweeping = Generator["Iterate", "bool | None", Any]
 
 
@@ -52,8 +48,6 @@ class Sweep(Running):
     """Planes that have failed."""
     chosen: dict[int, Choice] = field(default_factory=dict, init=False)
     """Networks for the planes that are being restored, by their numbers."""
-    skipped: Counter[int] = field(default_factory=Counter, init=False)
-    """How many tiles of planes were not restored before the stop."""
     waiting: deque[int] = field(default_factory=deque, init=False)
     """Numbers, among the tiles of all planes, of those that are being restored."""
 
@@ -128,7 +122,6 @@ class Sweep(Running):
                     yield self.iterate(index)
             except (InputError, FitError) as error:
                 self.fail(number, error)
-        self.note_skipped()
 
     def restore_planes(self, place: int = 0) -> Sweeping:
         """Restore the planes from one of all their tiles on."""
@@ -140,7 +133,6 @@ class Sweep(Running):
                 yield from self.restore_plane(number, done)
             done = 0
         yield from self.collect(0)
-        self.note_skipped()
 
     def restore_plane(self, number: int, done: int) -> Sweeping:
         """Choose the networks for a plane and restore it, but for tiles that are done.
@@ -196,17 +188,14 @@ class Sweep(Running):
 
     def skip(self, number: int, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came, and note that."""
-        self.skipped[number] += len(parts or self.cut)
+        if len(parts or self.cut) == len(self.cut):
+            self.result.not_begun.append(number)
+        else:
+            self.result.warn(
+                f"plane {number} was not fully restored before the stop; the rest of "
+                "it came back unchanged"
+            )
         self.leave(self.planes[number], *parts)
-
-    def note_skipped(self) -> None:
-        """Note which planes were not restored before the stop."""
-        for number, count in self.skipped.items():
-            if count == len(self.cut):
-                self.result.not_begun.append(number)
-            else:
-                self.result.warn(PARTS_LEFT.format(number))
-        self.skipped.clear()
 
     def fail(self, number: int, error: Exception) -> None:
         """Leave a plane as it came and note why; raise if all have failed."""
