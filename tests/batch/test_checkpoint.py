@@ -195,6 +195,10 @@ def test_a_file_of_another_run_is_not_written(call, noisy, tmp_path, name):
         assert err.count("\n") == 1
         assert f"{name} is being written by another run; wait for its end" in err
     assert not list(folder.iterdir())
+    folder.rmdir()
+    assert call(command[0], tmp_path / "none.tif", *command[2:])[0] == 1
+    assert not folder.exists()
+    folder.mkdir()
     (folder / f".{name}.run.lock").touch()  # of a run that was killed
     assert call(*command)[0] == 0
     assert list(folder.iterdir()) == [output]

@@ -99,19 +99,19 @@ class FileRun:
         workers : callable, optional
             Returns the processes that compute parts of this run.
         """
-        keep = self.keep
+        opened, keep = self.opened(), self.keep
         written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)
         with atomic.claimed(path for path in written if path is not None):
-            return self._run(stop, warn, progress, workers)
+            return self._run(opened, stop, warn, progress, workers)
 
     def _run(
         self,
+        opened: Opened,
         stop: Callable[[Iterate], bool],
         warn: Callable[[str], None],
         progress: bool,
         workers: Callable[[FileRun], Pool] | None,
     ) -> Result:
-        opened = self.opened()
         recipe, like = opened.recipe, opened.like
         if like is not None:
             self._check_outputs(recipe, like.header)

@@ -216,11 +216,11 @@ class Planes(Running):
         self, name: str, shown: Iterate
     ) -> Generator[Iterate, bool | None, BlockFit | None]:
         """Wait for a part that another process fits; return None after a stop."""
-        while not self.calls.wait(name):
+        ready = False
+        while not ready:
+            ready = self.calls.wait(name)
             if (yield shown):
                 return None
-        if (yield shown):
-            return None
         done: BlockFit = self.calls.result(name, BlockFit)
         return done
 
