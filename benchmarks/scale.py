@@ -31,7 +31,7 @@ from scipy import ndimage
 from benchmarks import cases, common, seams
 from napari_dip import denoise, metrics
 from napari_dip.io import files
-from napari_dip.tasks.tiles import side_of
+from napari_dip.tasks.tiles import tile_sides
 
 SIGMA = 25.0
 CROP = 512
@@ -252,8 +252,8 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _seam(image: NDArray[Any], truth: NDArray[Any]) -> float | None:
     """Return how much steeper the borders of tiles are; None where there are none."""
-    side = side_of("auto", truth.shape[-2:]) if truth.ndim == 2 else None
-    return None if side is None else seams.seams(image, truth, truth.shape, side)[1]
+    tile = tile_sides("auto", truth.shape[-2:]) if truth.ndim == 2 else None
+    return None if tile is None else seams.seams(image, truth, truth.shape, tile[0])[1]
 
 
 def _flicker(image: NDArray[Any], truth: NDArray[Any]) -> float | None:

@@ -103,7 +103,7 @@ def seams(
 
     None where there are none.
     """
-    cores = [one.core for one in tiles(sides, tile)]
+    cores = [one.core for one in tiles(sides, (tile, tile))]
     found: list[float | None] = []
     for axis in (0, 1):
         starts = {factor * core[axis].start for core in cores} - {0}

@@ -12,9 +12,9 @@ import pytest
 
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.file_run import FileRun
-from napari_dip.batch.manifest import NAME, claimed
+from napari_dip.batch.manifest import NAME
 from napari_dip.batch.stop import Stop
-from napari_dip.io import files
+from napari_dip.io import atomic, files
 
 SHORT = ("--iterations", "2", "--precision", "float32")
 
@@ -162,12 +162,12 @@ def test_a_file_whose_device_failed_is_done_again(
 def test_a_folder_in_which_a_batch_is_at_work(call, folder, tmp_path, runs):
     output = tmp_path / "out"
     command = ("batch", "denoise", folder, "-o", output, *SHORT)
-    with claimed(output):
+    with atomic.claimed([output / NAME]):
         code, _, err = call(*command)
     assert code == 1
     assert err.splitlines()[-1] == (
-        f"napari-dip: error: another batch is writing to {output}; wait for its end, "
-        "or give another folder"
+        f"napari-dip: error: {output / NAME} is being written by another run; wait for "
+        "its end, or give another output"
     )
     assert runs == []
     assert call(*command)[0] == 0

@@ -15,7 +15,7 @@ import napari_dip
 from napari_dip.batch import checkpoint as batch_checkpoint
 from napari_dip.batch import file_run
 from napari_dip.batch.stop import Stop
-from napari_dip.io import checkpoint, files, provenance
+from napari_dip.io import atomic, checkpoint, files, provenance
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import windows
 
@@ -167,6 +167,10 @@ def test_a_checkpoint_of_another_fit_is_refused(
         patch.setattr(file_run.provenance, "__version__", "99")
         assert 'version "' in (says := refused(*command))
         assert 'not "99"' in says
+    weights = tmp_path / "weights.safetensors"
+    other = ("-o", tmp_path / "other.tif", "--save-weights", weights)
+    assert call("denoise", noisy, *PARAMETERS, *other)[0] == 0
+    assert 'weights null, not "' in refused(*command, "--weights", weights)
     write(noisy, seed=8)
     assert "inputs.image" in refused(*command)
     kept.write_bytes(content[:-5])
@@ -174,6 +178,30 @@ def test_a_checkpoint_of_another_fit_is_refused(
     assert code == 1
     assert "holds no checkpoint" in err
     assert not (tmp_path / "out.tif").exists()
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.zarr", "kept.safetensors"])
+def test_a_file_of_another_run_is_not_written(call, noisy, tmp_path, name):
+    if "zarr" in name:
+        pytest.importorskip("zarr")
+    folder = tmp_path / "new"
+    output = folder / (name if name.startswith("out") else "out.tif")
+    command = ("denoise", noisy, "-o", output, "--overwrite", *PARAMETERS)
+    command += ("--checkpoint", folder / "kept.safetensors")
+    with atomic.claimed([folder / name]):
+        code, out, err = call(*command)
+        assert (code, out) == (1, "")
+        assert err.count("\n") == 1
+        assert f"{name} is being written by another run; wait for its end" in err
+    assert not list(folder.iterdir())
+    folder.rmdir()
+    assert call(command[0], tmp_path / "none.tif", *command[2:])[0] == 1
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / f".{name}.run.lock").touch()  # of a run that was killed
+    assert call(*command)[0] == 0
+    assert list(folder.iterdir()) == [output]
 
 
 @pytest.mark.usefixtures("narrow")

@@ -1,12 +1,13 @@
 """What other processes have done is kept in whatever order it comes."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
 from napari_dip.errors import FitError
-from napari_dip.prior.fit import run_to_end
+from napari_dip.prior.fit import STOPPED, run_to_end
 from napari_dip.tasks import windows
 from napari_dip.tasks.pool import Calls, Here, Later
 from napari_dip.tasks.record import Record
@@ -73,12 +74,10 @@ def job(small_fits, small_windows, monkeypatch):
     noise = np.random.default_rng(0).normal(0, 8, (4, 40, 48))
     stack = (100 + 30 * np.sin(x / 9) * np.cos(y / 7) + noise).astype(np.float32)
 
-    def begin(share, **more):
-        task = get("denoise")
-        recipe = task.recipe(iterations=3, share=share, precision="float32")
-        return task.make_job(recipe, stack), lambda **given: run(
-            task, recipe, [stack], **more, **given
-        )
+    def begin(share, image=np.array, **more):
+        task, array = get("denoise"), image(stack)
+        recipe = task.recipe(iterations=3, share=share, precision="float32", **more)
+        return task.make_job(recipe, array), partial(run, task, recipe, [array])
 
     return begin
 
@@ -104,17 +103,42 @@ def test_what_is_done_before_its_turn_is_kept(job, share):
     assert again.warnings == whole.warnings
 
 
-def test_a_stop_does_not_wait_for_a_tile(job):
-    made, begin = job("yes")
-    seen = []
+@pytest.mark.parametrize("share", NAMES)
+def test_a_stop_keeps_what_is_done_and_waits_for_nothing(job, share):
+    made, begin = job(share)
+    whole, seen = run_to_end(begin()), []
 
     def stop(it):
         seen.append(it)
         return len(seen) > 10
 
     fit = run_to_end(begin(pool=Workers(made, late=1)), stop)
-    assert len(seen) == 11
-    assert fit.not_begun == (0, 1, 2, 3)
+    assert len(seen) < 15
+    assert STOPPED in fit.stopped_by
+    np.testing.assert_array_equal(fit.image[1:], whole.image[1:])
+    np.testing.assert_array_equal(fit.image[0], made.image[0])
+    assert "plane 0" in fit.warnings[-1] or fit.not_begun == (0,)
+
+
+def test_a_stop_tells_which_planes_are_restored_in_part(job):
+    made, begin = job("yes", image=lambda stack: np.tile(stack, 6), tile=192)
+    pool, seen = Workers(made, late=3), []
+
+    def stop(it):
+        seen.append(it)
+        return len(seen) > 10
+
+    fit = run_to_end(begin(pool=pool), stop)
+    assert fit.not_begun == (3,)
+    assert fit.warnings == [
+        "plane 1 was not fully restored before the stop; the rest of it came back "
+        "unchanged",
+        "plane 3 was not restored before the stop, and came back unchanged",
+    ]
+    assert (fit.image[2] != made.image[2]).all()
+    image, given = fit.image[1], made.image[1]
+    np.testing.assert_array_equal(image[:, :192], given[:, :192])
+    assert (image[:, 192:] != given[:, 192:]).any()
 
 
 def test_what_has_failed_is_told_at_its_turn():

@@ -48,8 +48,9 @@ BAD = [
     ("restarts", False, "auto or an integer from 1 to 100"),
     ("share", "some", "auto, yes or no"),
     ("share", True, "auto, yes or no"),
-    ("tile", 0, "auto, an integer from 1 to 1000000 or None"),
-    ("tile", "large", "auto, an integer from 1 to 1000000 or None"),
+    ("tile", 0, "auto, an integer from 1 to 1000000, a tuple of such integers or None"),
+    ("tile", "large", "auto, an integer from 1 to 1000000, a tuple of such"),
+    ("tile", (384, 0), "auto, an integer from 1 to 1000000, a tuple of such"),
     ("neighbours", -1, "auto or an integer from 0 to 8"),
     ("neighbours", 9, "auto or an integer from 0 to 8"),
     ("channel_axis", "last", "auto, an integer or None"),
@@ -113,6 +114,10 @@ def test_every_field_has_a_refusal_above():
         ("channel_axis", np.int64(-1), -1),
         ("channel_axis", None, None),
         ("channel_axis", "auto", "auto"),
+        ("tile", 384.0, 384),
+        ("tile", [np.int64(384), 192], (384, 192)),
+        ("tile", (384,), 384),
+        ("tile", None, None),
     ],
     ids=repr,
 )
@@ -128,6 +133,11 @@ def test_values_become_plain_python(name, value, kept):
 def test_other_types_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name} must be .*; got"):
         Example(**{name: value})
+
+
+def test_a_plane_has_two_axes_to_be_cut_along():
+    with pytest.raises(InputError, match=r"one length, or two .* got \(1, 2, 3\)"):
+        Example(tile=(1, 2, 3))
 
 
 def test_defaults_pass_their_own_check():

@@ -179,9 +179,10 @@ def test_a_record_is_of_one_job(stack):
     state = {}
     whole = denoise(stack, state=state, full_output=True, **FIXED)
     kept = copy.copy(state)
-    with pytest.raises(InputError, match=r"state: must be of the same .* got that of"):
+    says = r"state: must be of the same .* got that of another job \({}"
+    with pytest.raises(InputError, match=says.format(r"recipe.seed 0, not 3\)")):
         denoise(stack, state=state, seed=3, **FIXED)
-    with pytest.raises(InputError, match=r"denoise of shape \[4, 40, 36\]"):
+    with pytest.raises(InputError, match=r"shape \[4, 40, 36\], not \[3, 40, 36\]"):
         denoise(stack[:3], state=state, **FIXED)
     analysis = whole.settings["planes"][0]["analysis"]
     masked = np.ma.masked_array(stack, stack > 60)
@@ -191,14 +192,14 @@ def test_a_record_is_of_one_job(stack):
         (stack, {"stop": Iterations(5)}, "overrides"),
         (stack, {"analysis": analysis}, "analysis"),
     ):
-        with pytest.raises(InputError, match=rf"\({what} differ\)"):
+        with pytest.raises(InputError, match=says.format(what)):
             denoise(image, state=state, **more, **FIXED)
-    with pytest.raises(InputError, match="got that of another job, None"):
+    with pytest.raises(InputError, match="got that of another job"):
         denoise(stack, state={"job": 3}, **FIXED)
     assert state == kept
     state = {}
     denoise(masked, state=state, **FIXED)
-    with pytest.raises(InputError, match=r"\(arrays differ\)"):
+    with pytest.raises(InputError, match=says.format("arrays")):
         denoise(np.ma.masked_array(stack, stack > 61), state=state, **FIXED)
 
 

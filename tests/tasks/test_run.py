@@ -338,6 +338,13 @@ def test_iterate_puts_the_result_where_it_is_asked_to(stack):
     np.testing.assert_array_equal(out, denoise(stack, **SHORT))
 
 
+def test_what_cannot_be_written_to_is_refused_before_the_fit(stack):
+    out = np.empty_like(stack)
+    out.flags.writeable = False
+    with pytest.raises(InputError, match=r"out must take values; got .*read-only"):
+        denoise(stack, out=out, callback=pytest.fail, **SHORT)
+
+
 def test_a_constant_plane_or_channel_costs_nothing(stack):
     stack[0] = 3
     fit = denoise(stack, full_output=True, **SHORT)

@@ -36,6 +36,9 @@ def test_fields_start_with_the_defaults(qtbot, kind):
         DenoiseRecipe(noise="poisson", iterations=77, sigma=3.25, device="cuda:1"),
         DenoiseRecipe(channel_axis=-3, spatial_dims=3, seed=2**31 - 1, dtype="input"),
         DenoiseRecipe(channel_axis=None, restarts=5, precision="bfloat16"),
+        DenoiseRecipe(tile=(384, 768)),
+        DenoiseRecipe(tile=384),
+        DenoiseRecipe(tile=None),
         EveryKind(flag=False, text="", real=1.25e-7, choice="two", whole_or_none=4),
         EveryKind(real=123456.75, three_ways=-2.5),
         EveryKind(three_ways=None),
@@ -59,6 +62,8 @@ def test_a_number_is_shown_only_when_it_counts(qtbot):
     iterations.choice.value = False
     assert not iterations.number.widget.native.isHidden()
     assert fields.recipe().iterations == 500
+    fields.fields["tile"].choice.value = "number"
+    assert fields.recipe().tile == 768
     for word, free in (("auto", False), ("none", False), ("number", True)):
         axis.choice.value = word
         assert axis.number.widget.native.isHidden() is not free

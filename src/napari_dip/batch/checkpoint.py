@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dip.batch.keep import Keep
 from napari_dip.errors import FileError, FitError, InputError
 from napari_dip.io import atomic, checkpoint, provenance
-from napari_dip.tasks.record import FIT, JOB, RUNNING, State
+from napari_dip.tasks.record import FIT, JOB, RUNNING, State, differences
 from napari_dip.tasks.task import Overrides
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Parts(MutableMapping[str, State]):
         self._load = lru_cache(maxsize=1)(self._read)
         if path.exists():
             state, stored = checkpoint.read(path, "checkpoint")
-            different = "; ".join(_differences(stored, about))
+            different = "; ".join(differences(stored, about))
             if different:
                 raise InputError(
                     f"checkpoint {path} is of another fit ({different}); remove it or "
@@ -186,8 +186,6 @@ class Kept:
         if keep.checkpoint is not None or keep.save_weights is not None:
             facts |= about()
         self.about: dict[str, Any] = json.loads(provenance.dumps(facts))
-        written = (keep.checkpoint, keep.save_weights)
-        atomic.clear(path for path in written if path is not None)
         self.parts: Parts | None = None
         if keep.checkpoint is not None:
             self.parts = Parts(atomic.without_links(keep.checkpoint), self.about)
@@ -246,21 +244,3 @@ def check_single(it: Iterate) -> None:
             f"one has {it.parts} fits, for planes, tiles, groups of channels or "
             "restarts"
         )
-
-
-def _differences(
-    stored: Mapping[str, Any], own: Mapping[str, Any], place: str = ""
-) -> Iterator[str]:
-    """Yield what differs between two descriptions of fits, in words."""
-    for name in sorted(stored.keys() | own.keys()):
-        before, now = stored.get(name), own.get(name)
-        where = f"{place}{name}"
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, f"{where}.")
-        elif before != now:
-            yield f"{where} {_short(before)}, not {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 20 else f"{text[:17]}..."

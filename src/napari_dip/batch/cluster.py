@@ -60,7 +60,7 @@ def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
                     n_workers=workers,
                     threads_per_worker=1,
                     memory_limit=0,  # a worker that takes much is not to be killed
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any port that is free
                     silence_logs=logging.CRITICAL,
                 )
             address = stack.enter_context(cluster)

@@ -99,8 +99,19 @@ class FileRun:
         workers : callable, optional
             Returns the processes that compute parts of this run.
         """
-        atomic.clear(p for p in (self.target, self.uncertainty) if p is not None)
-        opened = self.opened()
+        opened, keep = self.opened(), self.keep
+        written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)
+        with atomic.claimed(path for path in written if path is not None):
+            return self._run(opened, stop, warn, progress, workers)
+
+    def _run(
+        self,
+        opened: Opened,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool,
+        workers: Callable[[FileRun], Pool] | None,
+    ) -> Result:
         recipe, like = opened.recipe, opened.like
         if like is not None:
             self._check_outputs(recipe, like.header)
@@ -139,7 +150,6 @@ class FileRun:
             # Too large for the memory, so that the result is, too.
             shape = result_shape(opened.job)
             dtype = _type_of(recipe, like.header)
-            self.target.parent.mkdir(parents=True, exist_ok=True)
             with files.writing(
                 self.target, shape, dtype, like, overwrite=self.overwrite
             ) as out:

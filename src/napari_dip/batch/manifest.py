@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_dip.errors import FileError
-from napari_dip.io import atomic, locks, provenance
+from napari_dip.io import atomic, provenance
 
 NAME = "napari-dip-batch.json"
 """Name of the file in the folder of the results."""
@@ -20,19 +19,6 @@ SCHEMA = 1
 
 DONE, FAILED, STOPPED, PENDING = STATES = "done", "failed", "stopped", "pending"
 """States of an image: pending is what a call had still to do when it ended."""
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep other batches from a folder of results, or raise if one is at work in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locks.held(folder / f".{NAME}.lock") as free:
-        if not free:
-            raise FileError(
-                f"another batch is writing to {folder}; wait for its end, or give "
-                "another folder"
-            )
-        yield
 
 
 class Manifest:
@@ -51,7 +37,6 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
         self.entries: dict[str, dict[str, Any]] = {}
-        atomic.clear([self.path])
         if self.path.exists():
             self.entries = _read(self.path)
 

@@ -87,7 +87,7 @@ class Batch:
         FileError
             If another batch is writing to the same folder.
         """
-        with manifest.claimed(self.output):
+        with atomic.claimed([self.output / manifest.NAME]):
             yield from self._run(work)
 
     def _run(self, work: Work) -> Iterator[tuple[str, Entry]]:

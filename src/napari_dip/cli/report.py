@@ -59,6 +59,8 @@ def run_and_report(
     workers: Callable[[FileRun], Pool] | None = None,
 ) -> int:
     """Run a task on files, describe the result, and return the exit code."""
+    from napari_dip.batch.file_run import is_unfinished
+
     stop = Stop()
     with stop.listening():
         result = file_run.run(
@@ -72,7 +74,9 @@ def run_and_report(
     elif not results.quiet:
         put(result.as_line())
     if stop.asked:
-        say(f"stopped; the best image so far was saved to {file_run.target}")
+        unfinished = is_unfinished(result.provenance)
+        saved = "best image so far" if unfinished else "whole result"
+        say(f"stopped; the {saved} was saved to {file_run.target}")
         return STOPPED
     if result.failed:
         say(f"error: the device failed; the best image was saved to {file_run.target}")

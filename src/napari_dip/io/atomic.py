@@ -119,6 +119,25 @@ def _give_up(temporary: Path) -> None:
         time.sleep(0.1)
 
 
+@contextmanager
+def claimed(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep other runs from some files, after `clear`, and make their folders.
+
+    Raises
+    ------
+    FileError
+        If another run has claimed or is writing one of them.
+    """
+    ends = [without_links(path) for path in paths]
+    clear(ends)
+    with contextlib.ExitStack() as stack:
+        for path in ends:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.with_name(f"{_stem(path)}.run{_ENDS[0]}")
+            _refuse(stack.enter_context(locks.held(lock)), path)
+        yield
+
+
 def clear(paths: Iterable[Path]) -> None:
     """Remove what writings of some files have left behind whose process was killed.
 
@@ -148,12 +167,20 @@ def _clear(name: Path, path: Path) -> None:
     """Remove the temporary files of one writing of `path`."""
     lock, part, previous = (name.with_name(name.name + end) for end in _ENDS)
     with locks.held(lock) as free:
-        if not free:
-            raise FileError(f"{path} is being written by another run")
+        _refuse(free, path)
         if previous.exists() and not os.path.lexists(path):
             os.replace(previous, path)
         _remove(previous)
         _remove(part)
+
+
+def _refuse(free: bool, path: Path) -> None:
+    """Raise unless a file is free to be written."""
+    if not free:
+        raise FileError(
+            f"{path} is being written by another run; wait for its end, or give "
+            "another output"
+        )
 
 
 def _stem(path: Path) -> str:

@@ -136,7 +136,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
 
     def analyse(plane: Plane, block: Block) -> Analysis:
         # Which planes are cut does not depend on what is found out about them.
-        tiled = job.tile_side(recipe, Analysis.unknown(layout.channels)) is not None
+        tiled = job.tile_sides(recipe, Analysis.unknown(layout.channels)) is not None
         return _analyse(recipe, plane, block, kernel, blurred, tiled)
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
@@ -327,7 +327,7 @@ def _sampled_span(
     A few iterations on every part tell where the brightest pixels are, and all of them
     on some parts how bright these become.
     """
-    cores = [tile.core for tile in tiles(plane.known.shape, side, 0)]
+    cores = [tile.core for tile in tiles(plane.known.shape, (side, side), 0)]
 
     def sharp(core: Region, iterations: int) -> NDArray[Any]:
         part = plane.cut(core)

@@ -21,7 +21,7 @@ from napari_dip.tasks.shared import (
     wants_sharing,
 )
 from napari_dip.tasks.task import Job, Overrides, Plan
-from napari_dip.tasks.tiles import FIELD, side_of, tiles
+from napari_dip.tasks.tiles import FIELD, tile_sides, tiles
 from napari_dip.tasks.windows import SIDE, window_sides
 
 if TYPE_CHECKING:
@@ -178,12 +178,12 @@ def _parts(
     """Return the sides of what a plane is restored in, with what is seen around it."""
     sides = job.layout.sides
     if shared:
-        side, reach = side_of(recipe.tile, sides), FIELD
+        tile, reach = tile_sides(recipe.tile, sides), FIELD
     else:
-        side, reach = job.tile_side(recipe, *kinds), job.reach or 0
+        tile, reach = job.tile_sides(recipe, *kinds), job.reach or 0
     return [
-        tuple(part.stop - part.start for part in tile.seen)
-        for tile in tiles(sides, side, reach)
+        tuple(part.stop - part.start for part in one.seen)
+        for one in tiles(sides, tile, reach)
     ]
 
 

@@ -125,7 +125,8 @@ class Planes(Running):
         try:
             if begun.error is not None:
                 raise begun.error
-            if result.stopped:
+            parts = range(len(begun.parts))
+            if result.stopped and not any(self.is_done(begun, n) for n in parts):
                 result.not_begun.append(number)
             else:
                 yield from self.fit_plane(begun, plane, result)
@@ -160,6 +161,9 @@ class Planes(Running):
             done = begun.done.get(count)
             if done is None and not result.stopped:
                 done = yield from self.fit_part(begun, count, plane, result)
+            if done is None and self.is_done(begun, count):
+                done = self.calls.result(_named(begun, count), BlockFit)
+                result.add(done)
             if done is None:
                 which = f"channels {', '.join(map(str, block.channels))} of plane"
                 result.warn(f"{which} {number} were not fitted before the stop")
@@ -201,15 +205,24 @@ class Planes(Running):
             self.keep(begun, count, done, before, result)
         return done
 
+    def is_done(self, begun: Begun, count: int) -> bool:
+        """Return whether a part is kept after a stop: one that a process has fitted.
+
+        A job that goes on later does all again that follows the stop.
+        """
+        return not self.resumable and self.calls.is_done(_named(begun, count))
+
     def awaited(
         self, name: str, shown: Iterate
     ) -> Generator[Iterate, bool | None, BlockFit | None]:
         """Wait for a part that another process fits; return None after a stop."""
-        while not self.calls.wait(name):
+        ready = False
+        while not ready:
+            ready = self.calls.wait(name)
             if (yield shown):
                 return None
         done: BlockFit = self.calls.result(name, BlockFit)
-        return None if (yield shown) else done
+        return done
 
     def fitting(self, begun: Begun, count: int) -> BlockFitting:
         """Begin to fit a part of a plane, or go on with it."""
@@ -277,7 +290,7 @@ class Planes(Running):
         The tiles share what is found out about the plane.
         """
         job, recipe, overrides = self.job, self.recipe, self.overrides
-        if pixels is None or job.tile_side(recipe) is None:
+        if pixels is None or job.tile_sides(recipe) is None:
             return [(block, overrides) for block in blocks]
         parts: list[tuple[Block, Overrides]] = []
         for block in blocks:
@@ -285,12 +298,12 @@ class Planes(Running):
             if known is None:
                 plane = job.scaled(pixels, block)
                 known = None if plane.levels is not None else job.analyse(plane, block)
-            side = None if known is None else job.tile_side(recipe, known)
-            if known is None or side is None or job.reach is None:
+            sides = None if known is None else job.tile_sides(recipe, known)
+            if known is None or sides is None or job.reach is None:
                 parts.append((block, overrides))
                 continue
             alike = dataclasses.replace(overrides, analysis=(known,))
-            parts += [(one, alike) for one in block.tiled(side, job.reach)]
+            parts += [(one, alike) for one in block.tiled(sides, job.reach)]
         return parts
 
 

@@ -123,6 +123,11 @@ class Calls:
         self.begun[name] = Later(lambda: result)
         self.record.put(name, result.to_record())
 
+    def is_done(self, name: str) -> bool:
+        """Return whether a result can be asked for without waiting."""
+        call = self.begun.get(name)
+        return name in self.record if call is None else call.wait(0)
+
     def result(self, name: str, kind: Any) -> Any:
         """Return a result, which is a `kind`, and keep it."""
         call = self.begun.pop(name, None)

@@ -13,8 +13,11 @@ import math
 import numbers
 import re
 import types
+<<<<<<< HEAD
 from collections import defaultdict
 from collections.abc import Iterable
+=======
+>>>>>>> datasets
 from dataclasses import dataclass, field
 from functools import cache
 from typing import (
@@ -77,14 +80,22 @@ class Parameter:
             bounds = f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:
             bounds = f" of {self.low:.12g} or more"
-        if self.member is not None:
+        if int in self.types:
+            parts.append("an integer" + bounds)
+            if self.member is not None:
+                parts.append("a tuple of such integers")
+        elif self.member is not None:
             kind = "integers" if self.member is int else "finite numbers"
+<<<<<<< HEAD
             if self.length is None:
                 parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
             else:
                 parts.append(f"{self.length} {kind}{bounds}")
         elif int in self.types:
             parts.append("an integer" + bounds)
+=======
+            parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
+>>>>>>> datasets
         elif float in self.types:
             parts.append("a finite number" + bounds)
         if str in self.types and not self.choices:
@@ -100,7 +111,7 @@ class Parameter:
         if value is None and type(None) in self.types:
             return None
         if self.member is not None and not isinstance(value, str):
-            members = value if isinstance(value, Iterable) else (value,)
+            members = value if _number(value) is None else (value,)
             single = dataclasses.replace(self, types=(self.member,), member=None)
             try:
                 checked = tuple(single.check(member) for member in members)
@@ -108,7 +119,8 @@ class Parameter:
                 checked = ()  # arrays of no axes and others cannot be gone through
             if not checked or self.length not in (None, len(checked)):
                 raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
-            return checked
+            alone = int in self.types and len(checked) == 1
+            return checked[0] if alone else checked
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
             if bool in self.types:
                 return bool(value)
@@ -258,12 +270,12 @@ class Recipe(Parameters):
         "pixels on, or 16 planes of less than 192 x 192, where the task can.",
         advanced=True,
     )
-    tile: int | Literal["auto"] | None = parameter(
+    tile: int | tuple[int, ...] | Literal["auto"] | None = parameter(
         "auto",
-        "Side in pixels of the tiles that large planes are cut into, rounded up to a "
-        "multiple of 192, so that memory does not grow with the image; auto cuts "
-        "planes above a megapixel where tiles are restored as the whole is; None cuts "
-        "none.",
+        "Side in pixels of the tiles that large planes are cut into, or their sides "
+        "along y and x, rounded up to multiples of 192, so that memory does not grow "
+        "with the image; auto cuts planes above a megapixel where tiles are restored "
+        "as the whole is; None cuts none.",
         low=1,
         high=1_000_000,
         advanced=True,
@@ -317,6 +329,13 @@ class Recipe(Parameters):
         "Type of the result: float32, or the input's own, rounded and clipped.",
         advanced=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.tile, tuple) and len(self.tile) != 2:
+            raise InputError(
+                f"tile must be one length, or two along Y and X; got {self.tile}"
+            )
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -96,12 +96,11 @@ class Record:
         known = self.get(JOB)
         if known is not None:
             known = known if isinstance(known, Mapping) else {}
-            other = [n for n in own if _text(known.get(n)) != _text(own[n])]
-            if other:
+            different = "; ".join(differences(known, own))
+            if different:
                 raise InputError(
                     "state: must be of the same task, arrays and parameters; got that "
-                    f"of another job, {known.get('task')} of shape "
-                    f"{known.get('shape')} ({', '.join(other)} differ)"
+                    f"of another job ({different})"
                 )
         self.put(JOB, own)
 
@@ -162,6 +161,21 @@ def _digest(array: Any) -> str | None:
     if isinstance(array, np.ma.MaskedArray):
         values.update(np.ma.getmaskarray(array).tobytes())
     return values.hexdigest()
+
+
+def differences(stored: State, own: State, place: str = "") -> Iterator[str]:
+    """Yield what differs between two descriptions of jobs, in words."""
+    for name in sorted(stored.keys() | own.keys()):
+        before, now = stored.get(name), own.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from differences(before, now, f"{place}{name}.")
+        elif _text(before) != _text(now):
+            yield f"{place}{name} {_short(before)}, not {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= 20 else f"{text[:17]}..."
 
 
 def _text(value: Any) -> str:

@@ -106,7 +106,7 @@ class Result:
         self.fits += done.fits
         self.details.append(done.details)
         self.warn(*done.warnings)
-        self.stopped = any(fit.stopped_by == STOPPED for fit in done.fits)
+        self.stopped |= any(fit.stopped_by == STOPPED for fit in done.fits)
 
     def warn(self, *warnings: str) -> None:
         """Note what the user should know, once."""

@@ -148,7 +148,7 @@ def _job(task: Task, recipe: Recipe, arrays: Sequence[Any]) -> Job:
         layout = dataclasses.replace(job.layout, dtype=subject.dtype)
         job = dataclasses.replace(job, layout=layout)
     volumes = recipe.spatial_dims == 3
-    if isinstance(recipe.tile, int) and (job.reach is None or volumes):
+    if recipe.tile not in ("auto", None) and (job.reach is None or volumes):
         needs = "spatial_dims=3 needs whole volumes"
         if not volumes:
             needs = f"{task.name} needs whole planes"
@@ -252,6 +252,12 @@ def _check_out(out: Any, shape: tuple[int, ...]) -> None:
         )
     if taken != shape:
         raise InputError(f"out must have the shape of the result, {shape}; got {taken}")
+    if hasattr(out, "__getitem__"):
+        first = (0,) * len(shape)
+        try:
+            out[first] = out[first]
+        except Exception as error:
+            raise InputError(f"out must take values; got {error}") from error
 
 
 def _finished(result: Result, recipe: Recipe, layout: Layout) -> Fit:

@@ -261,9 +261,9 @@ def _network_of(
     if neighbours > possible:
         given = f"a stack of {possible + 1} planes" if possible else "a single plane"
         raise InputError(
-            f"weights: are of networks that see {neighbours} planes on either side, "
+            f"weights: are of networks that were fitted with neighbours={neighbours}, "
             f"which need a stack of {neighbours + 1} planes or more; got {given} "
-            "(networks that were fitted with neighbours=0 serve that, too)"
+            "(those that were fitted with neighbours=0 serve that, too)"
         )
     weights = [
         {

@@ -23,7 +23,7 @@ from napari_dip.tasks.restoring import restore_tile
 from napari_dip.tasks.result import Canvas, Left, Result, untouched
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.shared import Shared
-from napari_dip.tasks.tiles import Tile, side_of, tiles
+from napari_dip.tasks.tiles import Tile, tile_sides, tiles
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Iterate
@@ -53,7 +53,8 @@ class Sweep(Running):
 
     def __post_init__(self) -> None:
         layout = self.job.layout
-        self.cut = list(tiles(layout.sides, side_of(self.recipe.tile, layout.sides)))
+        sides = layout.sides
+        self.cut = list(tiles(sides, tile_sides(self.recipe.tile, sides)))
         self.total = layout.planes * len(self.cut)
         self.began = time.perf_counter()
         self.kinds = Kinds.of(self)
@@ -101,7 +102,7 @@ class Sweep(Running):
         shown = self.latest.index
         for number, index in enumerate(self.planes):
             if index != shown:
-                self.not_begun(number)
+                self.skip(number)
                 continue
             choice = self.kinds.newest()
             given = self.recipe, choice.kinds, choice.number, index
@@ -127,7 +128,7 @@ class Sweep(Running):
         first, done = divmod(place, len(self.cut))
         for number in range(first, len(self.planes)):
             if self.result.stopped:
-                self.not_begun(number)
+                self.skip(number)
             elif number not in self.broken:
                 yield from self.restore_plane(number, done)
             done = 0
@@ -147,14 +148,14 @@ class Sweep(Running):
                 return
             if choice is None:
                 self.stop_at(number * len(self.cut))
-                self.not_begun(number)
+                self.skip(number)
                 return
             self.kinds.use(choice, self.result)
             self.chosen[number] = choice
         choice, index = self.chosen[number], self.planes[number]
         for count, tile in list(enumerate(self.cut))[done:]:
             if self.result.stopped:
-                self.leave(index, tile)
+                self.skip(number, tile)
                 continue
             place = number * len(self.cut) + count
             given = self.recipe, choice.kinds, choice.number, index, tile
@@ -185,10 +186,16 @@ class Sweep(Running):
 
         self.result.left = Left(self.result.before(), go_on)
 
-    def not_begun(self, number: int) -> None:
-        """Put a plane into the result as it came, and note that."""
-        self.result.not_begun.append(number)
-        self.leave(self.planes[number])
+    def skip(self, number: int, *parts: Tile) -> None:
+        """Put a plane, or parts of it, into the result as they came, and note that."""
+        if len(parts or self.cut) == len(self.cut):
+            self.result.not_begun.append(number)
+        else:
+            self.result.warn(
+                f"plane {number} was not fully restored before the stop; the rest of "
+                "it came back unchanged"
+            )
+        self.leave(self.planes[number], *parts)
 
     def fail(self, number: int, error: Exception) -> None:
         """Leave a plane as it came and note why; raise if all have failed."""
@@ -210,26 +217,25 @@ class Sweep(Running):
             place = self.waiting[0]
             number, count = divmod(place, len(self.cut))
             index, tile, name = self.planes[number], self.cut[count], _named(place)
-            needed = not (result.stopped or number in self.broken)
-            if needed and not self.calls.wait(name):
+            needed = number not in self.broken
+            if needed and result.stopped:
+                # What is left to a job that goes on is all that follows the stop.
+                needed = not self.resumable and self.calls.is_done(name)
+                if not needed:
+                    self.skip(number, tile)
+            elif needed and not self.calls.wait(name):
                 if (yield self.iterate(index)):
                     self.stop_at(place)
                 continue
             self.waiting.popleft()
             if not needed:
                 self.calls.cancel(name)
-            if number in self.broken:
-                continue
-            if result.stopped:
-                if count == 0:
-                    result.not_begun.append(number)
-                self.leave(index, tile)
                 continue
             try:
                 with interrupt.allowed():
                     restored: BlockFit = self.calls.result(name, BlockFit)
             except interrupt.Interrupted:
-                self.leave(index, tile)
+                self.skip(number, tile)
                 self.stop_at(place)
                 continue
             except (InputError, FitError) as error:

@@ -17,7 +17,7 @@ from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.tiles import WHOLE, Block, side_of
+from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -311,21 +311,23 @@ class Job:
         """Whether planes of this image can share a network."""
         return self.shareable and self.layout.spatial_dims == 2 and not self.unit
 
-    def tile_side(self, recipe: Recipe, *kinds: Analysis) -> int | None:
-        """Return the side of the tiles that planes are fitted in, None for whole ones.
+    def tile_sides(self, recipe: Recipe, *kinds: Analysis) -> tuple[int, ...] | None:
+        """Return the sides of the tiles that planes are fitted in, None for whole ones.
 
         Without being asked, planes are cut where tiles with all that they see are no
         larger than what is fitted whole, where a fit is not the published one, and
         where all kinds of planes that are given, if any, are restored alike in parts.
         """
-        side = side_of(recipe.tile, self.layout.sides, self.factor)
-        if self.reach is None or side is None:
+        if self.reach is None:
+            return None
+        sides = tile_sides(recipe.tile, self.layout.sides, self.factor, self.reach)
+        if sides is None:
             return None
         if recipe.tile != "auto":
-            return side
-        larger = side + 2 * self.reach > WHOLE
+            return sides
+        larger = max(sides) + 2 * self.reach > WHOLE
         whole = larger or recipe.preset == "paper"
-        return side if not whole and all(map(self.cuttable, kinds)) else None
+        return sides if not whole and all(map(self.cuttable, kinds)) else None
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -63,12 +64,16 @@ class Tile:
     seen: Region
 
 
-def side_of(
-    tile: int | str | None, sides: Sequence[int], factor: int = 1
-) -> int | None:
-    """Return the side of the tiles that a plane is cut into, None for a whole one.
+def tile_sides(
+    tile: int | tuple[int, ...] | str | None,
+    sides: Sequence[int],
+    factor: int = 1,
+    reach: int = 0,
+) -> tuple[int, ...] | None:
+    """Return the sides of the tiles that a plane is cut into, None for a whole one.
 
-    A number is rounded up to a multiple of `GRID`.  "auto" goes by the pixels of the
+    Numbers are rounded up to multiples of `GRID`, of twice the `reach` or more: no
+    pixel may lie in the halo of three tiles in a row.  "auto" goes by the pixels of the
     result, which are `factor` times finer, and may be a multiple of half of that.
     """
     if tile is None or len(sides) != 2:
@@ -76,24 +81,27 @@ def side_of(
     if tile == "auto":
         half = GRID // 2
         small = math.prod(sides) * factor**2 <= WHOLE**2
-        return None if small else max(SIDE // factor // half, 1) * half
-    side = -(-int(tile) // GRID) * GRID
-    return side if max(sides) > side else None
+        return None if small else (max(SIDE // factor // half, 1) * half,) * 2
+    least = np.maximum(np.broadcast_to(tile, 2), 2 * reach)
+    own = tuple((-(-least // GRID) * GRID).tolist())
+    return own if any(map(operator.gt, sides, own)) else None
 
 
-def tiles(sides: Sequence[int], side: int | None, field: int = FIELD) -> Iterator[Tile]:
+def tiles(
+    sides: Sequence[int], tile: tuple[int, ...] | None, field: int = FIELD
+) -> Iterator[Tile]:
     """Cut a plane into tiles, row by row, that see so many pixels around them."""
-    if side is None:
+    if tile is None:
         whole = tuple(slice(0, n) for n in sides)
         yield Tile(whole, whole, whole)
         return
-    count = math.prod(-(-n // side) for n in sides)
+    count = math.prod(-(-n // side) for n, side in zip(sides, tile, strict=True))
     if count > MOST:
         raise InputError(
             f"image must have planes of at most {MOST} tiles; got {count} tiles of "
-            f"{side} pixels in a plane of shape {tuple(sides)}"
+            f"{' x '.join(map(str, tile))} pixels in a plane of shape {tuple(sides)}"
         )
-    for core in itertools.product(*(_parts(n, side) for n in sides)):
+    for core in itertools.product(*map(_parts, sides, tile)):
         seen = _wider(core, field, sides)
         yield Tile(core, _wider(core, min(REACH, field), sides), seen)
 
@@ -176,10 +184,10 @@ class Block:
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
 
-    def tiled(self, side: int, reach: int) -> list[Block]:
+    def tiled(self, sides: tuple[int, ...], reach: int) -> list[Block]:
         """Return the tiles of a plane as blocks that are blended into each other."""
         blocks = []
-        for tile in tiles(self.stop, side, reach):
+        for tile in tiles(self.stop, sides, reach):
             ends = zip(tile.seen, self.stop, strict=True)
             halo = tuple(
                 (2 * reach * (part.start > 0), 2 * reach * (part.stop < n))

@@ -11,7 +11,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.plane import Pixels
 from napari_dip.tasks.task import Job
-from napari_dip.tasks.tiles import side_of, tiles
+from napari_dip.tasks.tiles import tile_sides, tiles
 
 WINDOWS = 32
 """Windows that a network is fitted to."""
@@ -115,7 +115,7 @@ def _varying(
     The planes are read tile by tile.
     """
     sides = job.layout.sides
-    cut = list(tiles(sides, side_of("auto", sides)))
+    cut = list(tiles(sides, tile_sides("auto", sides)))
     for plane in planes:
         for tile in cut:
             index = job.layout.within(plane, tile.core)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox, Widget
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QWidget
@@ -16,6 +17,7 @@ from napari_dip.widgets.parts import fill, folded
 FIRST_NUMBERS = {
     "iterations": 500,
     "restarts": 4,
+    "tile": 768,
     "sigma": 10,
     "excitation_wavelength": 488,
     "sample_index": 1.33,
@@ -101,12 +103,12 @@ def real(value: float) -> Written:
     return Written(value, float, lambda x: repr(float(x)).removesuffix(".0"))
 
 
-def numbers(value: tuple[float, ...], member: type) -> Written:
-    """Return a field for a few numbers, with commas between them."""
+def numbers(value: Any, member: type) -> Written:
+    """Return a field for one number or a few, with commas between them."""
     return Written(
         value,
         lambda text: tuple(member(part) for part in text.strip("() ,").split(",")),
-        lambda values: ", ".join(repr(number) for number in values),
+        lambda values: ", ".join(map(repr, np.atleast_1d(values).tolist())),
     )
 
 
@@ -163,17 +165,14 @@ def make_field(p: Parameter) -> Field:
     """Return the field for a parameter."""
     if p.name == "device":
         return Plain(ComboBox(choices=_devices()), p.default)
-    if p.member is not None:
-        if type(None) in p.types:
-            return NumberOr(numbers((), p.member), {"none": None}, p.default)
-        return numbers(p.default, p.member)
-    if int in p.types or float in p.types:
+    if p.member is not None or int in p.types or float in p.types:
         words: dict[str, str | None] = {c: c for c in p.choices}
         if type(None) in p.types:
             words["none"] = None
         if words:
-            return NumberOr(_number(p, FIRST_NUMBERS.get(p.name, 0)), words, p.default)
-        if float in p.types or p.low is None or p.high is None:
+            first = FIRST_NUMBERS.get(p.name, 0 if p.member is None else ())
+            return NumberOr(_number(p, first), words, p.default)
+        if p.types != (int,) or p.low is None or p.high is None:
             return _number(p, p.default)
         if p.high - p.low < FEW:
             choices = range(int(p.low), int(p.high) + 1)
@@ -186,7 +185,9 @@ def make_field(p: Parameter) -> Field:
     return Plain(LineEdit(), p.default)
 
 
-def _number(p: Parameter, value: float) -> Plain | Written:
+def _number(p: Parameter, value: Any) -> Plain | Written:
+    if p.member is not None:
+        return numbers(value, p.member)
     if float in p.types:
         return real(value)
     low = -(2**31) if p.low is None else int(p.low)
