@@ -51,8 +51,9 @@ class EnhanceRecipe(Recipe):
     detail_of: Literal["luminance", "channels"] = parameter(
         "luminance",
         "luminance adds the same detail to all three colours, so that hues stay; "
-        "channels enhances every channel by itself, as images of other than three "
-        "channels always are.",
+        "channels enhances every channel by itself. Only a last axis of three holds "
+        "colours, and only where none has more than three times the range of another; "
+        "all other channels are enhanced by themselves.",
         advanced=True,
     )
 
@@ -62,7 +63,8 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     # Colours keep their hues.
-    together = recipe.detail_of == "luminance" and layout.channels == 3
+    last = layout.channel_axis == len(layout.shape) - 1
+    together = recipe.detail_of == "luminance" and layout.channels == 3 and last
 
     def analyse(plane: Plane, block: Block) -> Analysis:
         detail = recipe.detail * fine_energy(plane)
@@ -82,7 +84,9 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
 
         measurement, known = plane.tensors()
         details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-        boost = partial(_boosted, recipe.amount, plane, together)
+        # Colours that are unlike have scales of their own.
+        alike = together and len(set(plane.span.tolist())) == 1 < len(plane.span)
+        boost = partial(_boosted, recipe.amount, plane, alike)
         problem = Problem(measurement, weight=known)
         return Plan(problem, plane.to_units, boost, details)
 

@@ -492,7 +492,7 @@ def enhance(
     detail : a finite number from 0.001 to 100, default 0.5
         What counts as detail: the coarse image is the first that leaves out no more than this part of the energy finer than about 5 pixels. Smaller values keep to finer detail, larger ones take in more and may draw halos around shapes.
     detail_of : luminance or channels, default 'luminance'
-        luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself, as images of other than three channels always are.
+        luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself. Only a last axis of three holds colours, and only where none has more than three times the range of another; all other channels are enhanced by themselves.
     architecture : Architecture or dict, optional
         Network in place of the preset's; see `napari_dip.prior.architecture`.
     stop : Rule or dict, optional
