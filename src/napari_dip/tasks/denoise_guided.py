@@ -14,7 +14,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks import denoise
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
-from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
+from napari_dip.tasks.finishing import Step, posterior_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
@@ -155,7 +155,7 @@ def missed_restored(plane: Plane) -> Step:
     variance = [variances.mean() for _, variances in groups]
     noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
-    measurement, known = without_constant(plane).tensors()
+    measurement, known = plane.without_constant().tensors()
 
     def step(average: Tensor) -> Tensor:
         y, weight = measurement.to(average.device), known.to(average.device)
