@@ -1,10 +1,10 @@
 """TIFFs as microscopes, ImageJ, scanners and other programs write them."""
 
 import dataclasses
+import json
 import os
 import re
 import struct
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from napari_dip.errors import FileError
-from napari_dip.io import files, tiff_metadata
+from napari_dip.io import files
 from napari_dip.io.image import Header, Image
 
 Y, X = np.mgrid[:40, :48]
@@ -726,16 +726,16 @@ def test_ome_tiff_of_another_size_than_it_says(tmp_path, wrong):
     assert "does not fit its planes; they were read" in image.header.notes[0]
 
 
-def acquisition(path, sides, planes, order="XYCZT"):
-    """Write some planes of an OME-TIFF that speaks of more."""
+def acquisition(path, sides, pixels, order="XYCZT", planes="<TiffData/>"):
+    """Write planes of an OME-TIFF that may speak of others."""
     sizes = "".join(f' Size{axis}="{n}"' for axis, n in sides.items())
     text = (
         f'<OME xmlns="{OME}"><Image ID="Image:0"><Pixels ID="Pixels:0" SizeX="48" '
-        f'SizeY="40" DimensionOrder="{order}" Type="uint16"{sizes}><TiffData/>'
+        f'SizeY="40" DimensionOrder="{order}" Type="uint16"{sizes}>{planes}'
         "</Pixels></Image></OME>"
     )
     options = {"description": text, "photometric": "minisblack", "metadata": None}
-    tifffile.imwrite(path, planes, **options)
+    tifffile.imwrite(path, pixels, **options)
 
 
 @pytest.mark.parametrize("order", ["XYCZT", "XYTCZ"])
@@ -754,10 +754,44 @@ def test_an_acquisition_that_was_broken_off(tmp_path, order, there, whole):
     np.testing.assert_array_equal(level, expected)
 
 
+@pytest.mark.parametrize("order", ["XYZCT", "XYCZT"])
+@pytest.mark.parametrize("there", [6, 5, 8])
+def test_ome_tiff_that_gives_no_planes_to_its_image(tmp_path, order, there):
+    planes = np.random.default_rng(0).integers(0, 4000, (there, 40, 48)).astype("u2")
+    acquisition(tmp_path / "a.ome.tif", {"C": 2, "Z": 3, "T": 1}, planes, order, "")
+    image = check_header(tmp_path / "a.ome.tif")
+    whole, last = {6: (6, 6), 8: (6, 6), 5: (4, 5 if order == "XYZCT" else 4)}[there]
+    assert image.header.axes == ("CZYX" if order == "XYZCT" else "ZCYX")
+    kept = np.arange(last) != (2 if last == 5 else -1)
+    expected = planes[:last][kept].reshape(image.data.shape)
+    np.testing.assert_array_equal(image.data, expected)
+    says = {
+        5: f"speaks of 6 planes and does not hold all; {whole} were read",
+        8: "holds 8 planes, of which its description names 6; the others were left out",
+    }
+    notes = image.header.notes
+    assert len(notes) == (there != 6)
+    assert all(says[there] in note for note in notes)
+
+
+def test_images_of_an_ome_tiff_that_gives_them_no_planes(tmp_path):
+    acquisition(tmp_path / "a.ome.tif", {"C": 1, "Z": 1, "T": 1}, STACK[:2], planes="")
+    with tifffile.TiffFile(tmp_path / "a.ome.tif", mode="r+") as tif:
+        image = tif.ome_metadata[tif.ome_metadata.index("<Image") :]
+        text = tif.ome_metadata.replace("</OME>", image)
+        tif.pages.first.tags["ImageDescription"].overwrite(text)
+    for number in range(2):
+        image = files.read(tmp_path / "a.ome.tif", number)
+        np.testing.assert_array_equal(image.data, STACK[number])
+
+
 @pytest.mark.parametrize(
     "description",
     [
+        '{"shape": [3.0, 40, 48]}',
         '{"shape": [3, 40, 48], "axes": 5}',
+        '<scn><collection><image><pixels><dimension ifd="7"/></pixels>'
+        "</image></collection></scn>",
         f'<OME xmlns="{OME}"><Image><Pixels SizeX="a"/></Image></OME>',
         f'<OME xmlns="{OME}"><Image/></OME>',
     ],
@@ -858,16 +892,165 @@ def test_steps_of_zeiss(tmp_path):
     assert not image.header.notes
 
 
-@pytest.mark.parametrize("depths", [[0.5, 0.5], [0.5, 0.7]])
-def test_steps_of_metamorph(depths):
-    said = {"XCalibration": 0.1, "YCalibration": 0.2, "CalibrationUnits": "um"}
-    said["ZDistance"] = np.array(depths)
-    tif = SimpleNamespace(lsm_metadata=None, stk_metadata=said)
-    header = Header("TIFF", (2, 40, 48), np.dtype("u2"), "ZYX")
-    header = tiff_metadata.from_microscope(header, tif)
+def tiff_of(path, planes, first=(), byteorder="<", **options):
+    """Write a TIFF of single pages, the first with tags of its own."""
+    with tifffile.TiffWriter(path, byteorder=byteorder) as tif:
+        for i, plane in enumerate(planes):
+            tags = [] if i else list(first)
+            described = {"photometric": "minisblack", "metadata": None, **options}
+            tif.write(plane, contiguous=False, extratags=tags, **described)
+
+
+@pytest.mark.parametrize("depths", [[0.5, 0.5, 0.5], [0.5, 0.7, 0.5]])
+def test_steps_of_metamorph(tmp_path, depths):
+    path, content = tmp_path / "a.stk", bytearray(b"II*\0") + bytes(4)
+
+    def put(*numbers):
+        place = len(content)
+        content.extend(struct.pack(f"<{len(numbers)}I", *numbers))
+        return place
+
+    pixels = len(content)
+    content.extend(STACK.tobytes())
+    steps, unit = (
+        [put(n, 10) for n in (1, 2)],
+        put(3, int.from_bytes(b"um\0", "little")),
+    )
+    known = put(4, steps[0], 5, steps[1], 6, unit)
+    planes = put(*(n for d in depths for n in (round(d * 10), 10, 2450000, 0, 0, 0)))
+    tags = [(256, 4, 1, 48), (257, 4, 1, 40), (258, 3, 1, 16), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, pixels), (278, 4, 1, 40), (279, 4, 1, STACK[0].nbytes)]
+    tags += [(33628, 4, 3, known), (33629, 5, 3, planes)]
+    content[4:8] = struct.pack("<I", len(content))
+    content.extend(struct.pack("<H", len(tags)))
+    content.extend(b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4))
+    path.write_bytes(content)
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, STACK)
     step = depths[0] if depths[0] == depths[1] else None
-    assert header.scale == (step, 0.2, 0.1)
-    assert header.units == ("µm" if step else None, "µm", "µm")
+    assert image.header.axes == "ZYX"
+    assert image.header.scale == (step, 0.2, 0.1)
+    assert image.header.units == ("µm" if step else None, "µm", "µm")
+
+
+METASERIES = (
+    '<MetaData><prop id="spatial-calibration-x" type="float" value="0.65"/><prop '
+    'id="spatial-calibration-y" type="float" value="0.65"/><prop '
+    'id="spatial-calibration-units" type="string" value="um"/></MetaData>'
+)
+FEI = "[Scan]\r\nPixelWidth=1.5e-9\r\nPixelHeight=1.5e-9\r\n"
+SEM = "0\r\nAP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 5.0 nm\r\n"
+
+
+@pytest.mark.parametrize(
+    ("tags", "options", "step", "unit"),
+    [
+        ([(34682, "s", 0, FEI, True)], {}, 0.0015, "µm"),
+        ([(34118, "s", 0, SEM, True)], {}, 5, "nm"),
+        ([], {"description": METASERIES, "software": "MetaSeries"}, 0.65, "µm"),
+    ],
+    ids=["FEI", "Zeiss", "MetaSeries"],
+)
+def test_steps_of_other_microscopes(tmp_path, tags, options, step, unit):
+    tiff_of(tmp_path / "a.tif", STACK[:1], tags, **options)
+    header = check_header(tmp_path / "a.tif").header
+    assert (header.scale, header.units) == ((step, step), (unit, unit))
+
+
+@pytest.mark.parametrize(("depth", "axes"), [(3, "ZYX"), (4, "IYX")])
+def test_steps_of_fluoview(tmp_path, depth, axes):
+    facts = np.zeros((), np.dtype(tifffile.TIFF.MM_HEADER))
+    sizes = (("x", 48, 0.2), ("y", 40, 0.2), ("z", depth, 0.5))
+    for i, (name, count, step) in enumerate(sizes):
+        facts["Dimensions"][i] = (name.encode(), count, 0, step, b"um")
+    tags = [(34361, "B", facts.nbytes, facts.tobytes(), True)]
+    tags.append((34362, "d", 8, (0.0,) * 8, True))
+    tiff_of(tmp_path / "a.tif", STACK, tags)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert image.header.axes == axes
+    assert image.header.scale[1:] == (0.2, 0.2)
+    assert bool(image.header.notes) == (depth == 4)
+
+
+def micromanager(path, frames=1, places=((0, 0, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0))):
+    """Write a stack of Micro-Manager, (Z, Y, X)."""
+    about = {"MicroManagerVersion": "2", "Frames": frames, "Slices": 3, "Channels": 1}
+    about |= {"PixelSize_um": 0.2, "z-step_um": 0.5, "ChNames": ["DAPI"]}
+    text = json.dumps(about).encode()
+    starts = [40 + len(text) + i * (162 + STACK[0].nbytes) for i in range(len(STACK))]
+    end = starts[-1] + 162 + STACK[0].nbytes
+    content = b"II*\0" + struct.pack("<3I", starts[0], 54773648, end) + bytes(16)
+    content += struct.pack("<2I", 2355492, len(text)) + text
+    for i, start in enumerate(starts):
+        tags = [(256, 4, 1, 48), (257, 4, 1, 40), (258, 3, 1, 16), (262, 3, 1, 1)]
+        tags += [(273, 4, 1, start + 162), (278, 4, 1, 40)]
+        tags += [(279, 4, 1, STACK[0].nbytes), (51123, 2, 8, 40)]
+        page = struct.pack("<H", len(tags))
+        page += b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        page += struct.pack("<I", starts[i + 1] if i + 1 < len(starts) else 0)
+        content += page.ljust(162, b"\0") + STACK[i].astype("<u2").tobytes()
+    content += struct.pack("<2I", 3453623, len(places))
+    for place, start in zip(places, starts, strict=True):
+        content += struct.pack("<5I", *place, start)
+    path.write_bytes(content)
+
+
+def test_stack_of_micromanager(tmp_path):
+    micromanager(tmp_path / "a_MMStack.tif")
+    image = check_header(tmp_path / "a_MMStack.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    header = image.header
+    assert (header.axes, header.scale) == ("ZYX", (0.5, 0.2, 0.2))
+    assert (header.channel_names, header.notes) == (("DAPI",), ())
+    micromanager(tmp_path / "a_MMStack.tif", frames=2)
+    image = check_header(tmp_path / "a_MMStack.tif")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert "MMStack series is missing files" in image.header.notes[0]
+
+
+def test_stack_of_micromanager_that_speaks_of_too_much(tmp_path):
+    path = tmp_path / "a_MMStack.tif"
+    micromanager(path, places=((0, 0, 0, 0), (0, 1, 0, 0), (0, 2000, 1000, 0)))
+    with pytest.raises(FileError, match="declares 2003001 planes"):
+        files.read(path)
+    if hasattr(os, "mkfifo"):
+        micromanager(path, frames=2)
+        os.mkfifo(tmp_path / "a_MMStack_1.tif")
+        with pytest.raises(FileError, match=r"a_MMStack_1.tif, which is no regular"):
+            files.read(path)
+
+
+def test_all_pages_of_scanimage_are_read(tmp_path):
+    said = "frameNumbers = 0\nscanimage.SI.hChannels.channelSave = 1"
+    planes = np.concatenate([STACK, STACK[::-1]])
+    tiff_of(tmp_path / "a.tif", planes, description=said)
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, planes)
+
+
+@pytest.mark.parametrize("turns", [(1, 3), (3, 1), (1, 6), (3, 3)])
+def test_planes_that_are_turned_in_different_ways(tmp_path, turns):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for plane, turn in zip(STACK, turns, strict=False):
+            tags = [(274, "H", 1, turn, True)]
+            options = {"photometric": "minisblack", "metadata": None}
+            tif.write(plane, contiguous=False, extratags=tags, **options)
+    image = check_header(tmp_path / "a.tif")
+    same = turns == (3, 3)
+    expected = STACK[:2, ::-1, ::-1] if same else STACK[:2]
+    np.testing.assert_array_equal(image.data, expected)
+    assert image.header.notes == (
+        () if same else ("a.tif is not turned as its tag of orientation says",)
+    )
+
+
+def test_facts_of_zeiss_that_are_cut_off(tmp_path):
+    facts = struct.pack("<II", 0x0400494C, 40) + bytes(32)
+    tiff_of(tmp_path / "a.lsm", STACK, [(34412, "B", 40, facts, True)])
+    image = check_header(tmp_path / "a.lsm")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert "does not fit its planes; they were read" in image.header.notes[0]
 
 
 def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):

@@ -505,6 +505,36 @@ def test_planes_without_number_after_the_first(tmp_path):
             read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<TiffData", '<TiffData IFD="0" PlaneCount="2000000"'),
+        ("<TiffData", '<TiffData IFD="0" NumPlanes="2000000"'),
+        ('SizeZ="1"', 'SizeZ="2_000_000"'),
+        ('SizeZ="1"', 'SizeZ=" +2000000 "'),
+        ('SizeX="64"', 'SizeX="128000000"'),
+        (
+            "</OME>",
+            '<StructuredAnnotations><XMLAnnotation Namespace="a/modulo" ID="A:0">'
+            '<Value><Modulo><ModuloAlongT Type="lifetime" Start="0" Step="1" '
+            'End="2000000"/></Modulo></Value></XMLAnnotation></StructuredAnnotations>'
+            "</OME>",
+        ),
+    ],
+)
+def test_planes_without_number_in_a_description_by_ome(tmp_path, old, new):
+    text = (
+        '<OME><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+        'Type="uint8" SizeX="64" SizeY="64" SizeC="1" SizeZ="1" SizeT="1"><TiffData/>'
+        "</Pixels></Image></OME>"
+    )
+    assert old in text
+    options = {"description": text.replace(old, new), "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((64, 64), "u1"), **options)
+    with pytest.raises(FileError, match=r"declares 200000\d planes"):
+        files.read_header(tmp_path / "a.tif")
+
+
 def test_chunk_that_memory_cannot_hold(tmp_path, monkeypatch):
     array(tmp_path / "a.zarr")
     monkeypatch.setattr(limits, "free_memory", lambda: 10**6)

@@ -6,7 +6,14 @@ import skimage
 import torch
 from scipy import ndimage
 
-from napari_dip import deconvolve, denoise, inpaint, remove_artifacts, super_resolve
+from napari_dip import (
+    deconvolve,
+    denoise,
+    enhance,
+    inpaint,
+    remove_artifacts,
+    super_resolve,
+)
 from napari_dip.tasks import channels
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.constant import constant_regions
@@ -195,6 +202,42 @@ def test_a_border_costs_nothing_and_stays_as_it_was(field):
     inside = with_border[8:-8, 8:-8]
     errors = [np.square(a - truth).mean() for a in (inside, without)]
     assert errors[0] < 1.25 * errors[1]  # over seeds: 0.90 +- 0.01
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("region", ["border", "corner", "patch"])
+def test_a_region_of_one_value_costs_a_deconvolution_nothing(field, region):
+    settings = {"iterations": 30, **FIXED}
+    noisy, truth = field
+    image = ndimage.convolve(truth, BLUR / BLUR.sum()) + (noisy - truth) / 4
+    masked = np.ones(truth.shape, bool)
+    if region == "border":
+        masked[8:-8, 8:-8] = False
+    else:
+        masked[16:] = masked[:, 16:] = False
+    if region == "patch":
+        masked = np.roll(masked, 24, (0, 1))
+    value = {"border": 0, "corner": 65535, "patch": image.max() + 50}[region]
+    alone = deconvolve(image, BLUR, **settings)
+    found = deconvolve(np.where(masked, value, image), BLUR, **settings)
+    inside = ndimage.binary_erosion(~masked, iterations=3, border_value=1)
+    errors = [np.mean((part - truth)[inside] ** 2) for part in (found, alone)]
+    assert errors[0] < 1.15 * errors[1]
+    np.testing.assert_array_equal(found[masked], np.float32(value))
+
+
+@pytest.mark.usefixtures("narrow", "few_passes")
+@pytest.mark.parametrize("task", ["enhance", "super_resolve"])
+def test_a_bright_region_of_one_value_takes_no_part_in_the_range(field, task):
+    run = {"enhance": enhance, "super_resolve": super_resolve}[task]
+    settings = {"iterations": 10, **FIXED}
+    image, truth = field
+    bright = image.copy()
+    bright[:20, :20] = 65535
+    alone, found = run(image, **settings), run(bright, **settings)
+    factor = len(found) // len(image)
+    difference = (found - alone)[30 * factor :, 30 * factor :]
+    assert np.abs(difference).mean() < 0.1 * np.ptp(truth)
 
 
 def test_constant_regions_are_found():

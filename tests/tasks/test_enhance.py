@@ -105,6 +105,24 @@ def test_colours_get_the_same_detail(random):
     assert np.corrcoef(luma.ravel(), gain[..., 0].ravel())[0, 1] > 0.95
 
 
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("axis", [0, -1])
+def test_three_channels_of_unlike_brightness_are_enhanced_by_themselves(random, axis):
+    gains = np.array([1000.0, 30, 1])[:, None, None]
+    shapes = ndimage.gaussian_filter(random.normal(0, 1, (3, 32, 32)), (0, 3, 3))
+    image = gains * (10 + 20 * shapes + random.normal(0, 0.3, shapes.shape))
+    found = enhance(np.moveaxis(image, 0, axis), channel_axis=axis, **SHORT)
+    for channel, alone in zip(np.moveaxis(found, axis, 0), image, strict=True):
+        np.testing.assert_array_equal(channel, enhance(alone, **SHORT))
+
+
+@pytest.mark.usefixtures("narrow")
+def test_channels_that_are_no_colours_do_not_get_the_same_detail(random):
+    image = random.normal(100, 20, (3, 24, 24))
+    gain = enhance(image, channel_axis=0, **SHORT) - image
+    assert np.abs(gain[0] - gain[1]).max() > 1
+
+
 def test_integers_are_clipped_at_the_end(random):
     image = random.integers(0, 256, (20, 24), dtype=np.uint8)
     exact = enhance(image, 5.0, **SHORT)

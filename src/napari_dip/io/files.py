@@ -28,7 +28,10 @@ from napari_dip.io.provenance import dumps
 from napari_dip.io.regions import Box, Levels, Target
 from napari_dip.machine import free_memory
 
-_TIFFS = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff")
+_TIFFS = (
+    *(".tif", ".tiff", ".btf", ".tf8"),
+    *(".lsm", ".stk", ".svs", ".qptiff", ".ndpi", ".scn"),
+)
 """Endings of TIFFs: what follows the first two are BigTIFFs, and microscopes' own."""
 
 _READERS = {

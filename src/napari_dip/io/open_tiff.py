@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import math
-import re
+import operator
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +33,14 @@ _OME_TYPES = {
 }
 """Types of values in OME, and in NumPy."""
 
+_ORIENTATION = 274
+"""Number of the tag that says how an image is to be turned."""
+
 _BESIDE = ("Thumbnail", "Label", "Macro")
 """Names that tifffile gives pictures of a slide that are beside its image."""
+
+_INDEX = "NDTiff.index"
+"""File in which Micro-Manager says where planes are."""
 
 _UNFIT = "the description of {} does not fit its planes; they were read as they lie"
 
@@ -58,6 +63,8 @@ class OpenTiff:
         Names of those that do.
     number : int
         Which of the series is meant.
+    unlike : bool
+        Whether tags of orientation are not the same in all pages.
     """
 
     tif: tifffile.TiffFile
@@ -66,11 +73,19 @@ class OpenTiff:
     missing: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     number: int = 0
+    unlike: bool = False
 
     @property
     def series(self) -> Any:
         """The image."""
         return self.tif.series[self.number]
+
+    @property
+    def orientations(self) -> set[int]:
+        """How the planes of the image are to be turned."""
+        pages = self.series.pages if self.unlike else [self.series.keyframe]
+        tags = (page.aspage().tags for page in pages if page is not None)
+        return {int(found.valueof("Orientation", 1)) for found in tags}
 
     @property
     def images(self) -> list[int]:
@@ -134,10 +149,16 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         so where there are others.
     """
     with ExitStack() as stack:
+        warned = stack.enter_context(logged("tifffile", logging.WARNING))
         log = stack.enter_context(logged("tifffile", logging.ERROR))
         stack.enter_context(one_line_errors(path))
         file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)), log)
-        _check_pages(file.tif, path)
+        orientations = _check_pages(file.tif, path)
+        file.unlike = len(set(orientations)) > 1
+        if file.tif.is_scanimage and len(file.tif.pages) < len(orientations):
+            # tifffile expects bytes after the last page.
+            file.tif = stack.enter_context(tifffile.TiffFile(path, is_scanimage=False))
+            setattr(file.tif, "is_scanimage", True)  # noqa: B010
         if file.tif.is_ome:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
@@ -153,17 +174,29 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         generic = file.tif.is_ome and file.series.kind == "generic"
         if any(" series " in text for text in log) or (generic and not file.missing):
             file.notes.append(_UNFIT.format(path.name))
+        elif file.series.kind == "ome":
+            _note_other_planes(file, path)
+        elif reasons := [text for text in warned if " series " in text]:
+            reason = reasons[0].rpartition("> ")[2]
+            file.notes.append(f"{path.name} may not be read as meant: {reason}")
         if series is None and count > 1:
             file.notes.append(f"{path.name} holds {count} images; the first was read")
         yield file
 
 
-def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
-    """Raise if pages follow each other in a circle, which tifffile may not end."""
+def _check_pages(tif: tifffile.TiffFile, path: Path) -> list[bytes]:
+    """Return the entry of the tag of orientation of each page, empty without one.
+
+    Raises
+    ------
+    FileError
+        If pages follow each other in a circle, which tifffile may not end.
+    """
     file, layout = tif.filehandle, tif.tiff
     if not tif.pages:
         raise FileError(f"{path.name} holds no image")
-    offset, seen = tif.pages.first.offset, set()
+    code = struct.pack(layout.byteorder + "H", _ORIENTATION)
+    offset, seen, found = tif.pages.first.offset, set(), []
     while offset:
         if offset in seen:
             raise FileError(
@@ -173,49 +206,70 @@ def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
         file.seek(offset)
         count = file.read(layout.tagnosize)
         if len(count) < layout.tagnosize:
-            return  # tifffile says so
-        tags = struct.unpack(layout.tagnoformat, count)[0] * layout.tagsize
-        file.seek(offset + layout.tagnosize + tags)
-        following = file.read(layout.offsetsize)
+            break  # tifffile says so
+        size = struct.unpack(layout.tagnoformat, count)[0] * layout.tagsize
+        tags, following = file.read(size), file.read(layout.offsetsize)
         if len(following) < layout.offsetsize:
-            return
+            break
+        starts = range(0, size, layout.tagsize)
+        entries = (tags[i : i + layout.tagsize] for i in starts)
+        found.append(next((e for e in entries if e.startswith(code)), b""))
         (offset,) = struct.unpack(layout.offsetformat, following)
+    return found
 
 
 def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
-    """Find the files that an OME-TIFF refers to, before tifffile opens them."""
+    """Open an OME-TIFF with a description that tifffile understands.
+
+    An image that no element gives planes to has those that follow in the file.  Files
+    that do not exist, or are damaged, are found before tifffile opens them.
+    """
+    text = file.tif.ome_metadata or ""
     try:
-        root = ElementTree.fromstring(file.tif.ome_metadata or "")
+        root = ElementTree.fromstring(text)
         companion = root.find("{*}BinaryOnly")
         if companion is not None:
             name = companion.get("MetadataFile", "")
-            text = _companion(path, name)
-            if text is None:
+            text = _companion(path, name) or ""
+            if not text:
                 file.missing.append(name)
                 file.notes.append(
                     f"{path.name} belongs to {name}, which does not exist; its own "
                     "planes were read"
                 )
                 return
-            file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
             root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
         file.notes.append(_UNFIT.format(path.name))
         setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
         return
-    _check_planes(root, path)
-    damaged = {}
+    page = file.tif.pages.first
+    _check_planes(root, page, path)
+    damaged, start = {}, 0
     for pixels in root.iterfind(".//{*}Pixels"):
-        uuids = pixels.iterfind(".//{*}UUID")
+        if pixels.find("{*}TiffData") is None:
+            name = pixels.tag.removesuffix("Pixels") + "TiffData"
+            count = max(_product(pixels, "ZCT") // page.samplesperpixel, 1)
+            places = {"IFD": str(start), "PlaneCount": str(count)}
+            ElementTree.SubElement(pixels, name, places)
+            start += count
         # A file that was renamed is known by its identifier.
-        names = {u.get("FileName") for u in uuids if u.text != root.get("UUID")}
-        for name in sorted(name for name in names if name and name != path.name):
+        uuids = [
+            uuid
+            for uuid in pixels.iterfind(".//{*}UUID")
+            if uuid.get("FileName", path.name) != path.name
+            and uuid.text != root.get("UUID")
+        ]
+        for name in sorted({uuid.attrib["FileName"] for uuid in uuids}):
             if not _exists(path, name):
                 file.missing.append(name)
                 continue
             file.others.append(name)
             if reason := _damage(path.parent / name, pixels):
                 damaged[name] = reason
+        for uuid in uuids:
+            if uuid.get("FileName") in damaged:
+                uuid.set("FileName", f"{uuid.get('FileName')}/missing")
     if file.missing:
         file.notes.append(
             f"files of the image of {path.name} do not exist ({file.missing[0]}"
@@ -228,8 +282,8 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             f"{', ...' if len(damaged) > 1 else ''}); the other planes were read"
         )
         file.missing += damaged
-        text = _without(file.tif.ome_metadata or "", damaged)
-        file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
+    text = ElementTree.tostring(root, "unicode")
+    file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
 
 
 def _damage(path: Path, pixels: ElementTree.Element) -> str | None:
@@ -263,23 +317,54 @@ def _damage(path: Path, pixels: ElementTree.Element) -> str | None:
     return None
 
 
-def _without(text: str, names: Collection[str]) -> str:
-    """Return a description by OME that refers to files that do not exist instead."""
+def _check_planes(root: ElementTree.Element, page: Any, path: Path) -> None:
+    """Raise if there are too many planes, of which tifffile makes lists.
 
-    def renamed(found: re.Match[str]) -> str:
-        missing = html.unescape(found[2]) in names
-        return f'"{found[2]}/missing"' if missing else found[0]
-
-    return re.sub(r"""(?<=FileName=)(["'])(.*?)\1""", renamed, text)
-
-
-def _check_planes(root: ElementTree.Element, path: Path) -> None:
-    """Raise if there are too many planes, of which tifffile makes a list."""
+    Parameters
+    ----------
+    root : Element
+        The description by OME.
+    page : tifffile.TiffPage
+        A page of the size that planes have.
+    path : Path
+        The file.
+    """
     total = 0
     for pixels in root.iterfind(".//{*}Pixels"):
-        counts = [pixels.get(f"Size{axis}", "") for axis in "ZCT"]
-        total += math.prod(int(n) for n in counts if n.isdecimal())
+        planes = _product(pixels, "ZCT")
+        total += max(planes, planes * _product(pixels, "YX") // max(page.size, 1))
+    for element in root.iter():
+        for key in ("PlaneCount", "NumPlanes"):
+            total = max(total, int(_number(element, key)))
+        if "End" in element.attrib:  # of times or angles that are one axis of OME
+            span = _number(element, "End") - _number(element, "Start", 0)
+            total = max(total, int(span / (_number(element, "Step") or math.inf)))
     limits.check_planes(total, path.name)
+
+
+def _product(pixels: ElementTree.Element, axes: str) -> int:
+    """Return the product of the sizes along axes that OME gives an image."""
+    return int(math.prod(abs(_number(pixels, f"Size{axis}")) for axis in axes))
+
+
+def _note_other_planes(file: OpenTiff, path: Path) -> None:
+    """Note that a description by OME speaks of less planes than there are."""
+    planes = (page for series in file.tif.series for page in series.pages if page)
+    named = {page.index for page in planes if page.parent is file.tif}
+    if len(named) < len(file.tif.pages):
+        file.notes.append(
+            f"{path.name} holds {len(file.tif.pages)} planes, of which its description "
+            f"names {len(named)}; the others were left out"
+        )
+
+
+def _number(element: ElementTree.Element, key: str, otherwise: float = 1) -> float:
+    """Return an attribute that is a number as Python, and tifffile, reads it."""
+    try:
+        number = float(element.get(key, otherwise))
+    except ValueError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise
 
 
 def _companion(path: Path, name: str) -> str | None:
@@ -301,12 +386,50 @@ def _exists(path: Path, name: str) -> bool:
 
 def _arrange(file: OpenTiff, path: Path) -> None:
     """Read planes as they lie where a description makes no sense to tifffile."""
+    tif = file.tif
     try:
-        _ = file.tif.series
+        if tif.is_micromanager:
+            _check_micromanager(tif, path)
+        fits = all(_fits(level) for series in tif.series for level in series.levels)
+    except FileError:
+        raise
     except Exception:  # noqa: BLE001  # of any kind, by what is in the text
-        for kind in ("shaped", "mmstack", "ome", "imagej"):
-            setattr(file.tif, f"is_{kind}", False)
+        fits = False
+    if not fits:
+        vars(tif).pop("series", None)
+        for kind in tifffile.TIFF.FILE_FLAGS:
+            setattr(tif, f"is_{kind}", False)
         file.notes.append(_UNFIT.format(path.name))
+
+
+def _fits(series: Any) -> bool:
+    """Return whether the planes of a series make its shape; one may stand for all."""
+    pages, page = series.pages, series.keyframe
+    values = math.prod(map(operator.index, series.shape))
+    return len(pages) == 1 or values == len(pages) * page.size
+
+
+def _check_micromanager(tif: tifffile.TiffFile, path: Path) -> None:
+    """Raise if Micro-Manager speaks of too many planes, or of pipes."""
+    about: dict[str, Any] = tif.micromanager_metadata or {}
+    sides: list[int] = []
+    if tif.is_mmstack:
+        last = about["IndexMap"][:, :4].max(axis=0).tolist()
+        keys = ("Channels", "Slices", "Frames", "Positions")
+        said = [int(about["Summary"].get(key, 1)) for key in keys]
+        sides = [max(n, i + 1) for n, i in zip(said, last, strict=True)]
+        for other in path.parent.glob("*_MMStack*.tif"):
+            _exists(path, other.name)
+    elif tif.is_ndtiff and _exists(path, _INDEX):
+        places: dict[str, set[Any]] = {}
+        for record in tifffile.read_ndtiff_index(path.parent / _INDEX):
+            _exists(path, record[1])
+            for axis, place in record[0].items():
+                places.setdefault(axis, set()).add(place)
+        for found in places.values():
+            numbers = all(isinstance(place, int) for place in found)
+            sides.append(max(found) - min(found) + 1 if numbers else len(found))
+    limits.check_planes(math.prod(sides), path.name)
 
 
 def _arrange_imagej(file: OpenTiff, path: Path) -> None:

@@ -28,6 +28,7 @@ from napari_dip.io.image import (
     with_samples,
     without_opacity,
 )
+from napari_dip.io.open_tiff import OpenTiff
 from napari_dip.tasks.arrays import cast
 
 _COLOURS = {
@@ -225,9 +226,7 @@ class Samples:
         return cast(rgb * self.white, data.dtype)
 
 
-def samples_of(
-    tif: tifffile.TiffFile, name: str, number: int = 0, colours: bool = True
-) -> Samples:
+def samples_of(file: OpenTiff, name: str, colours: bool = True) -> Samples:
     """Return what the samples of an image of a TIFF stand for.
 
     OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
@@ -235,13 +234,13 @@ def samples_of(
 
     Parameters
     ----------
-    tif, name, number
-        The file, its name for messages, and the number of one of its series.
+    file, name
+        The file, and its name for messages.
     colours : bool
         Whether planes are colours that the file calls so, where tifffile may have
         called gray planes so.
     """
-    series = tif.series[number]
+    tif, series = file.tif, file.series
     page: Any = series.keyframe
     photometric, notes = _photometric(tif, page, name)
     are_planes = False
@@ -254,8 +253,8 @@ def samples_of(
     if tif.is_imagej and "cf" in (tif.imagej_metadata or {}) and not signed:
         notes.append(f"{name} has a calibration of its values, which is not applied")
     palette = photometric == PHOTOMETRIC.PALETTE
-    orientation = int(page.tags.valueof("Orientation", 1))
-    if orientation != 1 and (tif.is_ome or tif.is_imagej):
+    orientation, *others = file.orientations
+    if others or (orientation != 1 and (tif.is_ome or tif.is_imagej)):
         orientation = 1
         notes.append(f"{name} is not turned as its tag of orientation says")
     has_samples = "S" in series.axes and not are_planes

@@ -173,7 +173,7 @@ def _described(
     samples : Samples
         What the samples stand for.
     """
-    samples = samples_of(file.tif, path.name, file.number, colours)
+    samples = samples_of(file, path.name, colours)
     header = _header(file, path)
     if samples.are_planes:
         header = dataclasses.replace(header, axes=header.axes.replace("S", "Q"))

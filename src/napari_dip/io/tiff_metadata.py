@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,31 +124,67 @@ def _table_colour(table: NDArray[Any]) -> str:
 
 
 def from_microscope(header: Header, tif: tifffile.TiffFile) -> Header | None:
-    """Return a header with what tags of a microscope say; None without such tags.
-
-    They are those of Zeiss (.lsm), MetaMorph (.stk) and Aperio (.svs).
-    """
-    sizes: dict[str, tuple[Any, Any]] = {}
-    if (lsm := tif.lsm_metadata) is not None:
-        sizes = {axis: (lsm.get(f"VoxelSize{axis}"), "m") for axis in "XYZ"}
-        sizes["T"] = lsm.get("TimeIntervall"), "s"
-    elif (stk := tif.stk_metadata) is not None:
-        unit = stk.get("CalibrationUnits")
-        sizes = {axis: (stk.get(f"{axis}Calibration"), unit) for axis in "XY"}
-        depths = np.unique(stk.get("ZDistance", ()))
-        sizes["Z"] = depths[0] if len(depths) == 1 else None, unit
-    elif tif.is_svs:
-        found = re.search(r"\bMPP *= *([\d.]+)", tif.pages.first.description)
-        sizes = dict.fromkeys("XY", (found and found[1], "µm"))
-    else:
+    """Return a header with what tags of a microscope say; None without such tags."""
+    sizes = _microscope_sizes(tif)
+    if sizes is None:
         return None
+    names: tuple[str, ...] = ()
+    if tif.is_micromanager:
+        summary = (tif.micromanager_metadata or {}).get("Summary", {})
+        names = tuple(map(str, _listed(summary.get("ChNames"))))
     steps = {}
     for axis, (value, name) in sizes.items():
         step, unit = _positive(value), units.symbol(name)
         if unit == "m" and step is not None:
             step, unit = units.converted(step, unit, "µm"), "µm"
         steps[axis] = step, unit
-    return _scaled(header, steps, (), ())
+    return _scaled(header, steps, names, ())
+
+
+def _microscope_sizes(tif: tifffile.TiffFile) -> Mapping[Any, tuple[Any, Any]] | None:
+    """Return the step along each axis and its unit, as programs of microscopes write.
+
+    They are those of Zeiss (.lsm, electron microscopes), MetaMorph (.stk, MetaSeries),
+    Olympus (FluoView, SIS), Micro-Manager, FEI, TVIPS and Aperio (.svs).
+    """
+    about: dict[str, Any] | None
+    sizes: dict[str, tuple[Any, Any]]
+    if (about := tif.lsm_metadata) is not None:
+        sizes = {axis: (about.get(f"VoxelSize{axis}"), "m") for axis in "XYZ"}
+        return sizes | {"T": (about.get("TimeIntervall"), "s")}
+    if (about := tif.stk_metadata) is not None:
+        unit = about.get("CalibrationUnits")
+        depths = np.unique(about.get("ZDistance", ()))
+        sizes = {axis: (about.get(f"{axis}Calibration"), unit) for axis in "XY"}
+        return sizes | {"Z": (depths[0] if len(depths) == 1 else None, unit)}
+    if (about := tif.fluoview_metadata) is not None:
+        letters = tifffile.TIFF.MM_DIMENSIONS
+        return {letters.get(d[0].upper()): d[3:] for d in about.get("Dimensions", ())}
+    if (about := tif.micromanager_metadata) is not None:
+        about = about.get("Summary", {})
+        sizes = dict.fromkeys("XY", (about.get("PixelSize_um"), "µm"))
+        sizes["Z"] = about.get("z-step_um"), "µm"
+        return sizes | {"T": (about.get("Interval_ms"), "ms")}
+    if (about := tif.metaseries_metadata) is not None:
+        unit, key = about.get("spatial-calibration-units"), "spatial-calibration-"
+        return {axis: (about.get(key + axis.lower()), unit) for axis in "XY"}
+    if (about := tif.fei_metadata) is not None:
+        about = about.get("Scan", {})
+        return {
+            "X": (about.get("PixelWidth"), "m"),
+            "Y": (about.get("PixelHeight"), "m"),
+        }
+    if (about := tif.sem_metadata) is not None:
+        found = about.get("ap_image_pixel_size") or about.get("ap_pixel_size")
+        return dict.fromkeys("XY", found[1:3] if found else (None, None))
+    if (about := tif.sis_metadata) is not None:
+        return {axis: (about.get(f"pixelsize{axis.lower()}"), "m") for axis in "XY"}
+    if (about := tif.tvips_metadata) is not None:
+        return {axis: (about.get(f"PixelSize{axis}"), "nm") for axis in "XY"}
+    if tif.is_svs:
+        mpp = re.search(r"\bMPP *= *([\d.]+)", tif.pages.first.description)
+        return dict.fromkeys("XY", (mpp and mpp[1], "µm"))
+    return None
 
 
 def from_tags(header: Header, page: Any) -> Header:

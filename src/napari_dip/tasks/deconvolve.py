@@ -29,7 +29,7 @@ from napari_dip.tasks.noise import (
     single_or_list,
 )
 from napari_dip.tasks.noise_level import channel_variances
-from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.plane import Plane, keeping, per_channel
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block, Region, tiles
@@ -150,6 +150,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         plan,
         image,
         analyse,
+        skip_constant=True,
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
         reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
         # Every tile would have a PSF of its own.
@@ -370,7 +371,7 @@ def _blurred(
 
     from napari_dip.prior.convolution import Convolution, richardson_lucy
 
-    above = plane.above(np.asarray(background))
+    above = plane.above(np.asarray(background)).without_constant()
     values, weight = above.tensors()
     psf = torch.from_numpy(kernel.astype(np.float32))
     blur = Convolution(psf, weight.shape[2:], periodic=boundary == "periodic")
@@ -409,7 +410,8 @@ def _analyse(
     if block.plane == 0 and not recipe.blind:
         variance = float(np.mean(analysis.levels)) / len(above.values)
         mean, periodic = above.values.mean(axis=0), recipe.boundary == "periodic"
-        turned = psf_check.turn_warning(mean, above.known, kernel, variance, periodic)
+        known = above.without_constant().known
+        turned = psf_check.turn_warning(mean, known, kernel, variance, periodic)
     warnings = excess_warnings(above, recipe.sigma)
     warnings += () if turned is None else (turned,)
     return replace(analysis, sharp_span=span, warnings=warnings)
@@ -448,7 +450,7 @@ def _plan(
     blind = partial(_blind, KERNEL_RATE[recipe.preset], problem, scaled)
     return Plan(
         problem,
-        plane.to_units,
+        keeping(plane, plane.to_units, plane.constant),
         partial(_polished, scaled, levels, polish),
         details,
         [*warnings, *analysis.warnings],

@@ -24,7 +24,6 @@ from napari_dip.tasks.finishing import (
     posterior_mean,
     same_mean,
     wiener_mean,
-    without_constant,
 )
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import (
@@ -198,7 +197,7 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    measurement, weight = without_constant(plane).tensors()
+    measurement, weight = plane.without_constant().tensors()
     if not weight.any():
         # Nothing but constants: there is nothing to find out.
         _, weight = plane.tensors()

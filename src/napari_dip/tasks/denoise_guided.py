@@ -21,7 +21,7 @@ from napari_dip.tasks.arrays import (
     as_array,
     without_single_axes,
 )
-from napari_dip.tasks.finishing import Step, posterior_mean, without_constant
+from napari_dip.tasks.finishing import Step, posterior_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
@@ -153,7 +153,7 @@ def missed_restored(plane: Plane) -> Step:
     variance = [variances.mean() for _, variances in groups]
     noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
-    varying = without_constant(plane)
+    varying = plane.without_constant()
 
     def step(average: Tensor) -> Tensor:
         y, weight = varying.tensors(average.device)

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import single_or_list
-from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
@@ -51,8 +51,9 @@ class EnhanceRecipe(Recipe):
     detail_of: Literal["luminance", "channels"] = parameter(
         "luminance",
         "luminance adds the same detail to all three colours, so that hues stay; "
-        "channels enhances every channel by itself, as images of other than three "
-        "channels always are.",
+        "channels enhances every channel by itself. Only a last axis of three holds "
+        "colours, and only where none has more than three times the range of another; "
+        "all other channels are enhanced by themselves.",
         advanced=True,
     )
 
@@ -62,10 +63,11 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
 
     # Colours keep their hues.
-    together = recipe.detail_of == "luminance" and layout.channels == 3
+    last = layout.channel_axis == len(layout.shape) - 1
+    together = recipe.detail_of == "luminance" and layout.channels == 3 and last
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        detail = recipe.detail * fine_energy(plane)
+        detail = recipe.detail * fine_energy(plane.without_constant())
         return Analysis.of(plane, block.channels, detail=detail)
 
     def preset(analysis: Analysis) -> Preset:
@@ -80,11 +82,14 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         from napari_dip.prior.problem import Problem
 
-        measurement, known = plane.tensors()
+        measurement, known = plane.without_constant().tensors()
         details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-        boost = partial(_boosted, recipe.amount, plane, together)
+        # Colours that are unlike have scales of their own.
+        alike = together and len(set(plane.span.tolist())) == 1 < len(plane.span)
+        boost = partial(_boosted, recipe.amount, plane, alike)
         problem = Problem(measurement, weight=known)
-        return Plan(problem, plane.to_units, boost, details)
+        to_units = keeping(plane, plane.to_units, plane.constant)
+        return Plan(problem, to_units, boost, details)
 
     return Job(
         layout,
@@ -93,6 +98,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         image,
         analyse,
         unit=recipe.preset == "paper",
+        skip_constant=True,
         together=together,
         reach=AROUND,
         # The fit ends by the detail of the whole plane; a tile has more or less of it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,11 +90,6 @@ With both the truth of four images, under six kinds of noise, is likeliest:
 ``python -m benchmarks uncertainty --calibrate``."""
 
 
-def without_constant(plane: Plane) -> Plane:
-    """Return the plane with pixels that are constant in all channels as missing."""
-    return replace(plane, known=plane.known * ~plane.constant.all(axis=0))
-
-
 def in_turn(steps: Sequence[Step]) -> Step | None:
     """Return the steps as one, None where there are none."""
     if not steps:
@@ -125,7 +119,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = without_constant(plane)
+    varying = plane.without_constant()
 
     def step(average: Tensor) -> Tensor:
         y, weight = varying.tensors(average.device)
@@ -182,7 +176,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = without_constant(plane)
+    varying = plane.without_constant()
     flat_variance = noise_as_bright(plane) if noise is None else None
 
     def step(average: Tensor) -> Tensor:
@@ -248,7 +242,7 @@ def posterior_deviation(
     """
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = without_constant(plane)
+    varying = plane.without_constant()
 
     def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
         _, weight = varying.tensors(average.device)
@@ -432,7 +426,7 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     Filters lose some of it where it is all in single photons.
     """
-    varying = without_constant(plane)
+    varying = plane.without_constant()
 
     def step(image: Tensor) -> Tensor:
         y, weight = varying.tensors(image.device)
@@ -486,7 +480,7 @@ def _filtered(
     """
     import torch
 
-    varying = without_constant(plane)
+    varying = plane.without_constant()
 
     def step(restored: Tensor) -> Tensor:
         y, weight = varying.tensors(restored.device)

@@ -98,6 +98,7 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         image,
         partial(_analyse, recipe),
         unit=recipe.preset == "paper",
+        skip_constant=True,
         reach=AROUND,
         # A hole may be wider than what a tile sees around it.
         cuttable=lambda analysis: analysis.mask != "hole",

@@ -197,6 +197,10 @@ class Plane:
             peaks[:] = False
         return peaks if self.beyond is None else peaks | (self.beyond != 0)
 
+    def without_constant(self) -> Plane:
+        """Return the plane with pixels that are constant in all channels as missing."""
+        return replace(self, known=self.known * ~self.constant.all(axis=0))
+
     def within_reach(self) -> Plane:
         """Return the plane with all that lies beyond `REACHED` put aside.
 

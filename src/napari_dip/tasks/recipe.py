@@ -13,11 +13,7 @@ import math
 import numbers
 import re
 import types
-<<<<<<< HEAD
 from collections import defaultdict
-from collections.abc import Iterable
-=======
->>>>>>> datasets
 from dataclasses import dataclass, field
 from functools import cache
 from typing import (
@@ -86,16 +82,10 @@ class Parameter:
                 parts.append("a tuple of such integers")
         elif self.member is not None:
             kind = "integers" if self.member is int else "finite numbers"
-<<<<<<< HEAD
             if self.length is None:
                 parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
             else:
                 parts.append(f"{self.length} {kind}{bounds}")
-        elif int in self.types:
-            parts.append("an integer" + bounds)
-=======
-            parts.append(f"one or more {kind}{bounds}, such as (1, 2, 4)")
->>>>>>> datasets
         elif float in self.types:
             parts.append("a finite number" + bounds)
         if str in self.types and not self.choices:

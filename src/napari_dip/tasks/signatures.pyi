@@ -69,37 +69,6 @@ def denoise(
     ----------
     image : array_like
         Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
@@ -216,37 +185,6 @@ def denoise_guided(
         Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     guide : array_like
         Better image of the same scene, pixel on pixel: one with flash, or a brighter channel. Any real dtype and number of channels, one guide for all planes or one for each.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
     sigma : a finite number of 0 or more or None, default None
@@ -362,43 +300,12 @@ def enhance(
     ----------
     image : array_like
         Image to enhance: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     amount : a finite number from -1 to 100, default 1.0
         How much of the detail is added to the image; 0 returns the image, negative values take detail out.
     detail : a finite number from 0.001 to 100, default 0.5
         What counts as detail: the coarse image is the first that leaves out no more than this part of the energy finer than about 5 pixels. Smaller values keep to finer detail, larger ones take in more and may draw halos around shapes.
     detail_of : luminance or channels, default 'luminance'
-        luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself, as images of other than three channels always are.
+        luminance adds the same detail to all three colours, so that hues stay; channels enhances every channel by itself. Only a last axis of three holds colours, and only where none has more than three times the range of another; all other channels are enhanced by themselves.
 
     ``help(napari_dip.enhance)`` describes the others, too.
     """
@@ -505,37 +412,6 @@ def remove_artifacts(
     ----------
     image : array_like
         Image with artifacts: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     quantization : one or more integers from 1 to 65535, such as (1, 2, 4) or None, default None
         Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies. With them the result is one of the images that the file can have been made from; the paper preset does without.
     subsampling : auto, 4:4:4, 4:2:2 or 4:2:0, default 'auto'
@@ -647,37 +523,6 @@ def super_resolve(
     ----------
     image : array_like
         Coarse image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     factor : an integer from 2 to 8, default 4
         How many times more pixels along every axis.
     operator : lanczos, box, gaussian or bicubic, default 'lanczos'
@@ -800,37 +645,6 @@ def inpaint(
         Image with missing pixels: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels too.
     mask : array_like
         What is missing, as labels: nonzero pixels are filled in. Of the image's shape, or of that of its last axes without channels, (Y, X) for every plane alike.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     kind : auto, text, hole or random, default 'auto'
         What is missing: thin strokes such as text and scratches, large holes, or scattered pixels; auto looks at the shape of the mask.
     keep_known : true or false, default True
@@ -956,39 +770,7 @@ def blend(
         Image to set it into, of the same number of channels.
     mask : array_like
         Nonzero where the foreground is wanted; sides of the foreground.
-<<<<<<< HEAD
     offset : 2 integers, default (0, 0)
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
-    offset : one or more integers, such as (1, 2, 4), default (0, 0)
->>>>>>> datasets
         Row and column of the background where the foreground's first pixel lies; what falls outside is left out.
     factors : 7 finite numbers of 0 or more, default (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
         Weights of the background's pixels, low frequencies and illumination, the foreground's gradients and their direction, the passage between gradients, and the background's texture.
@@ -1109,37 +891,6 @@ def deconvolve(
         Blurred image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     psf : array_like
         Point spread function, (Y, X), or (Z, Y, X) to restore volumes: no larger than the image along y and x, of any positive sum, its centre at the pixel side // 2 of every axis, its background subtracted.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     noise : auto, gaussian, poisson-gaussian or poisson, default 'auto'
         Kind of noise; with poisson-gaussian and poisson bright pixels, which are noisier, count less; auto looks whether the noise grows with the signal.
     tv : a finite number of 0 or more, default 0.01
@@ -1270,37 +1021,6 @@ def restore(
         What was measured: an array or torch tensor of any shape, or a list of several. NaN marks missing values.
     operator : object
         The forward model, from the image to the noise-free measurement: a callable that takes a float32 tensor of shape (1, C, Y, X) or (1, C, Z, Y, X) in the units of the image and returns a tensor with the shape of the measurement, axes of length 1 aside, made by differentiable torch operations; a physics object of deepinv; or, for several measurements, a callable that returns as many tensors, or a list of callables.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     shape : one or more integers of 1 or more, such as (1, 2, 4) or None, default None
         Shape of the image, such as (256, 256), (256, 256, 3) for colours or (32, 256, 256) with spatial_dims=3; None takes the measurement's.
     term : squared, absolute, huber or poisson, default 'squared'
@@ -1434,37 +1154,6 @@ def invert_features(
         Image to look at, (Y, X) or (Y, X, C), integers or floats from 0 to 1; or activations of the layer.
     model : object
         A torch.nn.Module, which is copied and not changed; or the import path of a function that makes one, package.module:function, with a file of weights (.npz or .safetensors) after an @.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     layer : a string, default ''
         Name of the layer, as named_modules has it.
     mean : one or more finite numbers, such as (1, 2, 4) or None, default None
@@ -1623,37 +1312,6 @@ def maximize_activation(
     ----------
     model : object
         A torch.nn.Module, which is copied and not changed; or the import path of a function that makes one, package.module:function, with a file of weights (.npz or .safetensors) after an @.
-<<<<<<< HEAD
-=======
-    preset : fast, best or paper, default 'fast'
-        How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
-    iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself when held-out pixels say so (with the paper preset: the published number).
-    extra_iterations : an integer from 0 to 1000000, default 0
-        Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
-    restarts : auto or an integer from 1 to 100, default 'auto'
-        Number of fits from different seeds to average, whose spread is the uncertainty of tasks without one of their own; auto is 1, or several with the best preset.
-    share : auto, yes or no, default 'auto'
-        Whether one network is fitted to windows of all planes and restores every one of them, in place of a fit of each plane; auto does so from 590,000 pixels on, or 16 planes of less than 192 x 192, where the task can.
-    tile : auto, an integer from 1 to 1000000, a tuple of such integers or None, default 'auto'
-        Side in pixels of the tiles that large planes are cut into, or their sides along y and x, rounded up to multiples of 192, so that memory does not grow with the image; auto cuts planes above a megapixel where tiles are restored as the whole is; None cuts none.
-    neighbours : auto or an integer from 0 to 8, default 'auto'
-        Where planes share a network, how many planes on either side of a plane it sees beside that plane; auto takes 2 where neighbours show the same things.
-    channel_axis : auto, an integer or None, default 'auto'
-        Axis that holds colours or channels, restored together; auto takes a last axis of 3 or 4 for colours, None has no such axis.
-    spatial_dims : an integer from 2 to 3, default 2
-        2 restores every plane by itself, 3 restores volumes as a whole.
-    z_spacing : auto or a finite number from 0.001 to 1000, default 'auto'
-        Distance of the planes of a volume over that of its pixels along y and x: the larger, the less the network looks across planes; auto is what a file or a layer says, else 1.
-    device : a string, default 'auto'
-        auto, cpu, cuda, cuda:N or mps.
-    precision : auto, float32 or bfloat16, default 'auto'
-        Arithmetic inside the network; auto is bfloat16 where the hardware has it.
-    seed : an integer from 0 to 2147483647, default 0
-        Start of the random numbers: the same seed on the same machine gives the same image.
-    dtype : float32 or input, default 'float32'
-        Type of the result: float32, or the input's own, rounded and clipped.
->>>>>>> datasets
     layer : a string, default ''
         Name of the layer, as named_modules has it.
     mean : one or more finite numbers, such as (1, 2, 4) or None, default None

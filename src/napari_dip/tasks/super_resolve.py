@@ -105,6 +105,7 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
         image,
         partial(_analyse, recipe),
         unit=recipe.preset == "paper",
+        skip_constant=True,
         factor=recipe.factor,
         reach=AROUND,
     )

@@ -15,6 +15,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
+from napari_dip.tasks.noise import LIKE_SPANS
 from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
@@ -157,7 +158,8 @@ class Job:
         Maps the `Plane` of a block and the `Block` to an `Analysis`.
     unit, skip_constant, together : bool
         How a block is scaled; see `prepare`.  Where channels are not scaled together,
-        those that have nothing in common are fitted one by one.
+        those that have nothing in common are fitted one by one; so are
+        those to be scaled together where one is much brighter than another.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
@@ -268,7 +270,7 @@ class Job:
         """Return the channels that are fitted together."""
         known = ~np.isnan(pixels.values)
         seen = [c for c in range(self.layout.channels) if known[c].any()]
-        if len(seen) < 2 or self.together:
+        if len(seen) < 2 or self._scaled_together(pixels):
             return [tuple(seen)] if seen else []
         if not known[seen].all(axis=0).any():
             return [(c,) for c in seen]
@@ -293,6 +295,14 @@ class Job:
             parts[kind] = (*parts.get(kind, ()), channel)
         return list(parts.values())
 
+    def _scaled_together(self, pixels: Pixels) -> bool:
+        """Return whether channels are scaled together: none is much brighter."""
+        if not self.together:
+            return False
+        channels = pixels.values.reshape(len(pixels.values), -1)
+        spans = np.ptp(np.nanpercentile(channels, [0.1, 99.9], axis=1), axis=0)
+        return bool(spans.max() <= LIKE_SPANS * spans.min())
+
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
     ) -> Plane:
@@ -302,7 +312,7 @@ class Job:
             self.name,
             unit=self.unit,
             skip_constant=self.skip_constant,
-            together=self.together,
+            together=self._scaled_together(pixels),
             scale=scale,
         )
 
