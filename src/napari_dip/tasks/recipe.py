@@ -213,8 +213,8 @@ class Recipe(Parameters):
     )
     iterations: int | Literal["auto"] = parameter(
         "auto",
-        "Number of iterations; auto stops by itself when held-out pixels say so "
-        "(with the paper preset: the published number).",
+        "Number of iterations; auto stops by itself where the image tells when, and "
+        "takes the number of the preset otherwise.",
         low=1,
         high=1_000_000,
     )
