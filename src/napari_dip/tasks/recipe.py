@@ -213,8 +213,7 @@ class Recipe(Parameters):
     )
     iterations: int | Literal["auto"] = parameter(
         "auto",
-        "Number of iterations; auto stops by itself where the image tells when, and "
-        "takes the number of the preset otherwise.",
+        "Number of iterations; auto takes those of the preset, or stops earlier.",
         low=1,
         high=1_000_000,
     )

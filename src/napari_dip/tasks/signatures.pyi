@@ -72,7 +72,7 @@ def denoise(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -272,7 +272,7 @@ def denoise_guided(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -462,7 +462,7 @@ def enhance(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -649,7 +649,7 @@ def remove_artifacts(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -836,7 +836,7 @@ def super_resolve(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -1038,7 +1038,7 @@ def inpaint(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -1246,7 +1246,7 @@ def blend(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -1444,7 +1444,7 @@ def deconvolve(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -1653,7 +1653,7 @@ def restore(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -1859,7 +1859,7 @@ def invert_features(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
@@ -2092,7 +2092,7 @@ def maximize_activation(
     preset : fast, best or paper, default 'fast'
         How much to spend: fast suits a laptop, best takes several times as long for the last tenths of a decibel, paper is the published setting.
     iterations : auto or an integer from 1 to 1000000, default 'auto'
-        Number of iterations; auto stops by itself where the image tells when, and takes the number of the preset otherwise.
+        Number of iterations; auto takes those of the preset, or stops earlier.
     extra_iterations : an integer from 0 to 1000000, default 0
         Number of iterations to go on for after the fit would have stopped: more detail, and more noise. The last image is then the result.
     restarts : auto or an integer from 1 to 100, default 'auto'
