@@ -25,11 +25,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     for page in PAGES:
-        before = page.read_text()
+        before = page.read_text("utf-8")
         after = PATTERN.sub(lambda m: m[1] + _table(m[2]) + "\n" + m[3], before)
         if arguments.check and after != before:
             raise SystemExit(f"docs/{page.name} is not what the results say")
-        page.write_text(after)
+        page.write_text(after, "utf-8")
 
 
 def _table(name: str) -> str:

@@ -85,5 +85,5 @@ def arguments_of(signature: inspect.Signature, full_output: str) -> Iterator[str
 
 
 if __name__ == "__main__":
-    STUB.write_text(stub())
+    STUB.write_text(stub(), "utf-8")
     subprocess.run([sys.executable, "-m", "ruff", "format", STUB], check=True)

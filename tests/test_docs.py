@@ -31,7 +31,7 @@ NOT_INSTALLED = ("dask_jobqueue", "deepinv")
 def fenced(page, language):
     """Return the fenced blocks of a page, those within tabs and lists too."""
     blocks = re.findall(
-        rf"^( *)```{language}\n(.*?)^\1```$", page.read_text(), re.MULTILINE | re.DOTALL
+        rf"^( *)```{language}\n(.*?)^\1```$", page.read_text("utf-8"), re.M | re.S
     )
     return [re.sub(f"^{indent}", "", text, flags=re.M) for indent, text in blocks]
 

@@ -499,6 +499,15 @@ def test_a_fit_without_a_finite_image_is_an_error(stack, monkeypatch):
         denoise(stack, **SHORT)
 
 
+def test_an_average_with_nan_is_not_filtered(stack, monkeypatch):
+    def without_numbers(averages):
+        return averages[0] * np.nan
+
+    monkeypatch.setattr("napari_dip.tasks.block.mean_of", without_numbers)
+    with pytest.raises(FitError, match="the fit has diverged"):
+        denoise(stack[0], iterations=2)
+
+
 @pytest.mark.usefixtures("no_fit")
 def test_a_callback_that_cannot_be_called_is_refused(stack):
     with pytest.raises(InputError, match=r"callback must be a function .*None; got 3"):

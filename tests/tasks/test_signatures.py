@@ -81,7 +81,7 @@ def script(root):
 
 
 def test_the_stub_is_that_of_the_recipes(script):
-    kept = ast.dump(ast.parse(script.STUB.read_text()))
+    kept = ast.dump(ast.parse(script.STUB.read_text("utf-8")))
     assert kept == ast.dump(ast.parse(script.stub())), (
         "the recipes have changed; python scripts/write_stubs.py rewrites the stub"
     )
@@ -90,7 +90,7 @@ def test_the_stub_is_that_of_the_recipes(script):
 def test_every_task_is_in_the_stub(script):
     defined = {
         node.name
-        for node in ast.parse(script.STUB.read_text()).body
+        for node in ast.parse(script.STUB.read_text("utf-8")).body
         if isinstance(node, ast.FunctionDef)
     }
     assert defined == set(TASKS)
@@ -100,7 +100,9 @@ def test_every_task_is_in_the_stub(script):
 def test_mypy_refuses_wrong_calls_and_no_others(tmp_path, root):
     user, config = tmp_path / "user.py", tmp_path / "mypy.ini"
     # What the site documents can be imported from where it says.
-    pages = "".join(page.read_text() for page in (root / "docs" / "api").glob("*.md"))
+    pages = "".join(
+        page.read_text("utf-8") for page in (root / "docs" / "api").glob("*.md")
+    )
     documented = re.findall(r"^::: ([\w.]+)\.(\w+)$", pages, re.M)
     imports = [f"from {module} import {name}\n" for module, name in documented]
     assert "from napari_dip.baselines import nlm\n" in imports

@@ -93,5 +93,7 @@ def test_a_panel_lets_go_of_what_it_held(empty_viewer):
 
 def test_nothing_else_is_called_when_an_object_is_deleted():
     folder = Path(deletion.__file__).parent
-    users = [p.name for p in folder.glob("*.py") if ".destroyed." in p.read_text()]
+    users = [
+        p.name for p in folder.glob("*.py") if ".destroyed." in p.read_text("utf-8")
+    ]
     assert users == ["deletion.py"]

@@ -282,7 +282,7 @@ def restored(
 
     mean = finished = mean_of(averages)
     step = (preview and plan.preview) or plan.finish
-    if step is not None:
+    if step is not None and bool(mean.isfinite().all()):
         with torch.no_grad():
             finished = step(mean)
     deviation = None

@@ -231,8 +231,7 @@ class Recipe(Parameters):
     )
     iterations: int | Literal["auto"] = parameter(
         "auto",
-        "Number of iterations; auto stops by itself when held-out pixels say so "
-        "(with the paper preset: the published number).",
+        "Number of iterations; auto takes those of the preset, or stops earlier.",
         low=1,
         high=1_000_000,
     )
