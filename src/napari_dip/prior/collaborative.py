@@ -52,7 +52,7 @@ def collaborative_filter(
     noisy: Tensor,
     pilot: Tensor,
     variance: Tensor,
-    smoothed: float = 1,
+    smoothed: Tensor | float = 1,
     rounds: int = 1,
     *,
     window: int = WINDOW,
@@ -84,9 +84,10 @@ def collaborative_filter(
         X.  Planes near by are looked at for similar patches, too.
     variance : Tensor
         Variance of the noise, of the same shape.  In a group its mean counts.
-    smoothed : float
-        The factor a of the first round, above 0: below 1 where the pilot is smoother
-        than the image, so that it tells of less signal than there is.
+    smoothed : Tensor or float
+        The factor a of the first round, above 0, of every pixel, (1, 1, ...), or of
+        all: below 1 where the pilot is smoother than the image, so that it tells of
+        less signal than there is, and above 1 where it is noisy.
     rounds : int
         How often groups are estimated.
     window : int
@@ -132,19 +133,21 @@ def collaborative_filter(
         groups = list(groups)
     if covariance is not None:
         covariance = covariance.to(x)
+    estimates = partial(_estimates, covariance)
+    factor = as_volume(smoothed) if isinstance(smoothed, Tensor) else smoothed
     for number in range(rounds):
         if number:
             y = torch.lerp(x, y, KEPT)
             level = level * KEPT**2 * (EXCESS if number == 1 else 1)
-            smoothed = 1
-        images = torch.stack([y, x, level])
-        estimates = partial(_estimates, smoothed, covariance)
-        x = filter_groups(images, groups, grouping, estimates)
+            factor = 1
+        x = filter_groups(
+            torch.stack([y, x, level * factor]), groups, grouping, estimates
+        )
     return x.reshape(noisy.shape) * unit
 
 
 def _estimates(
-    smoothed: float, covariance: Tensor | None, y: Tensor, x: Tensor, noise: Tensor
+    covariance: Tensor | None, y: Tensor, x: Tensor, noise: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the estimates, (groups, k, n), with their certainties, (groups, k or 1, 1).
 
@@ -153,7 +156,7 @@ def _estimates(
     count = x.shape[1]
     mean = x.mean(dim=1, keepdim=True)
     rest = x - mean
-    power, level = rest.mT @ rest, count * smoothed * noise
+    power, level = rest.mT @ rest, count * noise
     if covariance is not None:
         gain, certainty = patch_gain(power, level, covariance)
     else:

@@ -29,14 +29,12 @@ THRESHOLDED = 0.5
 
 SMOOTHED = 0.55
 """Noise over signal in the collaborative filter, as a part of what its pilot tells,
-which is smoother than the image where noise is strong."""
+where that is smoother than the image."""
 
-STRONG = 0.118
-"""Standard deviation of Gaussian noise, in scaled units, from which on that holds."""
-
-WEAKER = 0.22
-"""Power of the noise by which the part grows below it, up to 1: a pilot of an image
-with weak noise misses little."""
+KEPT, NOISIER, MOST_NOISY = 0.2, 1.5, 1.2
+"""Part of its own value that a pixel of the pilot has kept, up to which that holds; how
+much the noise over signal grows from there on, as the pilot has noise of its own; and
+its limit."""
 
 ROUNDS = {"two rounds": 2, "three rounds": 3}
 """Rounds of the collaborative filter, of which a fourth gains nothing."""
@@ -296,20 +294,26 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     from napari_dip.prior.collaborative import collaborative_filter
     from napari_dip.prior.pyramid import halved, with_low_frequencies
 
+    varying = plane.without_constant()
     gaussian = noise.kind == "gaussian"
     rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
     search: dict[str, Any] = DENSE if "dense" in finish else {}
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        pilot, variance, smoothed = restored, noise.at(restored), 1.0
+        pilot, variance = restored, noise.at(restored)
+        smoothed = torch.ones_like(restored[:, :1])
         if "thresholds" in finish:
-            smoothed = _smoothed(variance) if gaussian else SMOOTHED_PHOTONS
+            if gaussian:
+                _, known = varying.tensors(restored.device)
+                smoothed = _smoothed(noisy - restored, variance, known)
+            else:
+                smoothed *= SMOOTHED_PHOTONS
             first = _thresholded(noisy, variance, noise)
             pilot = torch.lerp(restored, first, THRESHOLDED)
         coarse = None
         if "half resolution" in finish:
             halves = halved(noisy), halved(pilot), halved(variance) / 4
-            coarse = collaborative_filter(*halves, smoothed, rounds)
+            coarse = collaborative_filter(*halves, halved(smoothed), rounds)
             pilot = with_low_frequencies(pilot, coarse)
         estimate = collaborative_filter(
             noisy, pilot, variance, smoothed, rounds, **search
@@ -319,10 +323,19 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     return _filtered(plane, filter_noisy, 1)
 
 
-def _smoothed(variance: Tensor) -> float:
-    """Return noise over signal as a part of what a pilot tells, for Gaussian noise."""
-    weakness = STRONG / max(float(variance.mean().sqrt()), 1e-12)
-    return SMOOTHED * float(np.clip(weakness**WEAKER, 1, 1 / SMOOTHED))
+def _smoothed(away: Tensor, variance: Tensor, known: Tensor) -> Tensor:
+    """Return noise over signal as a part of what a pilot tells, (1, 1, ...).
+
+    By `posterior_mean` a pixel of the pilot keeps a part g of its noisy value, more
+    where the network has missed fine structure, and with it a part of its noise.  The
+    mean square distance `away` from the noisy image is then ``1 - g`` of the variance
+    of the noise.
+    """
+    from napari_dip.prior.operators import gaussian_mean
+
+    power = (away.square() / variance).mean(dim=1, keepdim=True)
+    kept = 1 - gaussian_mean(power, known, POOLING)[0]
+    return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, MOST_NOISY)
 
 
 def collaborative_shared(plane: Plane) -> Step:
