@@ -441,7 +441,7 @@ def test_a_clean_channel_loses_no_texture_to_a_noisier_one(plan, random):
         first = made.to_units(finished)[0]
         errors.append(np.square(first - grass).mean())
     alone, together = errors
-    assert together < 1.1 * alone < 75  # 1.17 if the noisier one always took part
+    assert together < 1.1 * alone < 80  # 1.17 if the noisier one always took part
 
 
 @pytest.mark.parametrize(

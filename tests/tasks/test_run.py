@@ -382,7 +382,7 @@ def test_channels_known_in_different_places_are_fitted_one_by_one(stack):
     assert np.isfinite(fit.image).all()
     assert len(fit.settings["planes"]) == 2
     with pytest.raises(InputError, match="image must have pixels that are known in al"):
-        enhance(stack[[0, 1, 1]], channel_axis=0, **SHORT)
+        enhance(np.moveaxis(stack[[0, 1, 1]], 0, -1), **SHORT)
 
 
 @pytest.mark.usefixtures("no_fit")

@@ -121,7 +121,7 @@ def test_networks_that_were_changed_are_refused(stack, restored, change, says):
 @pytest.mark.usefixtures("small_fits")
 def test_networks_that_see_neighbours_need_a_stack(stack):
     fit = denoise(stack, neighbours=2, full_output=True, **QUICK)
-    says = "see 2 planes on either side, .* a stack of 3 planes or more; got {}"
+    says = "fitted with neighbours=2, .* a stack of 3 planes or more; got {}"
     for planes, given in ((1, "a single plane"), (2, "a stack of 2 planes")):
         image = stack[:planes] if planes > 1 else stack[0]
         with pytest.raises(InputError, match=says.format(given)):

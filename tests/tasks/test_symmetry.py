@@ -95,7 +95,7 @@ def narrower(monkeypatch):
 @pytest.mark.parametrize(
     ("task", "iterations", "bound"),
     [
-        ("denoise", 20, 1.5),
+        ("denoise", 20, 2.5),
         ("inpaint", 20, 2.5),
         ("super_resolve", 20, 1.5),
         ("remove_artifacts", 30, 1.4),

@@ -31,10 +31,9 @@ SMOOTHED = 0.55
 """Noise over signal in the collaborative filter, as a part of what its pilot tells,
 where that is smoother than the image."""
 
-KEPT, NOISIER, MOST_NOISY = 0.2, 1.5, 1.2
-"""Part of its own value that a pixel of the pilot has kept, up to which that holds; how
-much the noise over signal grows from there on, as the pilot has noise of its own; and
-its limit."""
+KEPT, NOISIER = 0.2, 1.5
+"""Part of its own value that a pixel of the pilot has kept, up to which that holds, and
+how much the part grows from there on, up to 1: the pilot has noise of its own."""
 
 ROUNDS = {"two rounds": 2, "three rounds": 3}
 """Rounds of the collaborative filter, of which a fourth gains nothing."""
@@ -335,7 +334,7 @@ def _smoothed(away: Tensor, variance: Tensor, known: Tensor) -> Tensor:
 
     power = (away.square() / variance).mean(dim=1, keepdim=True)
     kept = 1 - gaussian_mean(power, known, POOLING)[0]
-    return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, MOST_NOISY)
+    return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, 1)
 
 
 def collaborative_shared(plane: Plane) -> Step:

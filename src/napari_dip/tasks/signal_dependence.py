@@ -19,6 +19,9 @@ STRAIGHT, RISING = 0.9, 2.0
 """Least correlation of variance with brightness, and least ratio of the variances at
 the bright and the dark end, of noise that grows with the signal."""
 
+CLIPPED = 5e-4
+"""Part of a channel's values from which on its largest, or smallest, is clipped."""
+
 SAME_GAIN = 0.5
 """Growth of the noise of blocks that are not clipped, over that of those that may be
 clipped at 0, from which on it is not due to the clipping.
@@ -41,20 +44,25 @@ def signal_dependence(
     the dark to the bright end.  The values are in units that all channels share.
 
     Values beyond the range of a camera or a file are clipped, and vary less.  Blocks
-    that reach the largest value of a channel are therefore left out, and those without
-    its smallest value must show the same dependence.  Where too few are left, all
-    blocks tell it.
+    with values that are clipped because they are bright are therefore left out, and
+    those without any clipped value must show the same dependence.  Where too few are
+    left, all blocks tell it.
     """
     shown = np.ones(values.shape, bool) & (True if usable is None else usable)
     axes = tuple(range(1, values.ndim))
-    largest, smallest = (
-        extreme(axis=axes, keepdims=True, where=shown, initial=first)
-        for extreme, first in ((values.max, -np.inf), (values.min, np.inf))
-    )
-    unclipped = _variances(values, shown & (values > smallest) & (values < largest))
+
+    def clipped(end: Float) -> Mask:
+        at: Mask = shown & (values == end)
+        fewest = CLIPPED * shown.sum(axes, keepdims=True)
+        at &= at.sum(axes, keepdims=True) > fewest
+        return at
+
+    bright = clipped(values.max(axes, keepdims=True, where=shown, initial=-np.inf))
+    dark = clipped(values.min(axes, keepdims=True, where=shown, initial=np.inf))
+    unclipped = _variances(values, shown & ~bright & ~dark)
     if unclipped is None:
         return _line(_variances(values, shown))
-    line = _line(_variances(values, shown & (values < largest)))
+    line = _line(_variances(values, shown & ~bright))
     if line is None:
         return None
     gain, _ = np.polyfit(*unclipped, 1)

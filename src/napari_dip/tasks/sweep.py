@@ -235,8 +235,8 @@ class Sweep(Running):
                 with interrupt.allowed():
                     restored: BlockFit = self.calls.result(name, BlockFit)
             except interrupt.Interrupted:
-                self.skip(number, tile)
                 self.stop_at(place)
+                self.skip(number, tile)
                 continue
             except (InputError, FitError) as error:
                 self.fail(number, error)
