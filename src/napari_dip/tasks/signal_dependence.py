@@ -22,6 +22,12 @@ the bright and the dark end, of noise that grows with the signal."""
 CLIPPED = 5e-4
 """Part of a channel's values from which on its largest, or smallest, is clipped."""
 
+MOST_CLIPPED = 0.05
+"""Part of the values that may be clipped because they are bright.
+
+Where more are, the noise of much of the image is weaker than a line says, and Gaussian
+noise of one level is the better model: by 0.4 dB for photon noise of 50 gray levels."""
+
 SAME_GAIN = 0.5
 """Growth of the noise of blocks that are not clipped, over that of those that may be
 clipped at 0, from which on it is not due to the clipping.
@@ -44,9 +50,9 @@ def signal_dependence(
     the dark to the bright end.  The values are in units that all channels share.
 
     Values beyond the range of a camera or a file are clipped, and vary less.  Blocks
-    with values that are clipped because they are bright are therefore left out, and
-    those without any clipped value must show the same dependence.  Where too few are
-    left, all blocks tell it.
+    with values that are clipped because they are bright are therefore left out, if
+    those without any clipped value show the same dependence.  Where they do not, where
+    they are too few, and where much is clipped, all blocks tell it.
     """
     shown = np.ones(values.shape, bool) & (True if usable is None else usable)
     axes = tuple(range(1, values.ndim))
@@ -59,14 +65,14 @@ def signal_dependence(
 
     bright = clipped(values.max(axes, keepdims=True, where=shown, initial=-np.inf))
     dark = clipped(values.min(axes, keepdims=True, where=shown, initial=np.inf))
-    unclipped = _variances(values, shown & ~bright & ~dark)
-    if unclipped is None:
-        return _line(_variances(values, shown))
-    line = _line(_variances(values, shown & ~bright))
-    if line is None:
-        return None
-    gain, _ = np.polyfit(*unclipped, 1)
-    return line if gain > SAME_GAIN * line[0] else None
+    if bright.sum() < MOST_CLIPPED * shown.sum():
+        unclipped = _variances(values, shown & ~bright & ~dark)
+        line = _line(_variances(values, shown & ~bright))
+        if line is not None and unclipped is not None:
+            gain, _ = np.polyfit(*unclipped, 1)
+            if gain > SAME_GAIN * line[0]:
+                return line
+    return _line(_variances(values, shown))
 
 
 def _variances(
