@@ -65,7 +65,8 @@ def signal_dependence(
 
     bright = clipped(values.max(axes, keepdims=True, where=shown, initial=-np.inf))
     dark = clipped(values.min(axes, keepdims=True, where=shown, initial=np.inf))
-    if bright.sum() < MOST_CLIPPED * shown.sum():
+    some_clipped = bool(bright.any() or dark.any())
+    if some_clipped and bright.sum() < MOST_CLIPPED * shown.sum():
         unclipped = _variances(values, shown & ~bright & ~dark)
         line = _line(_variances(values, shown & ~bright))
         if line is not None and unclipped is not None:
