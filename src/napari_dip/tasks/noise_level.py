@@ -19,6 +19,7 @@ from napari_dip.tasks.patches import (
     block_spectra,
     clear_patches,
     cut_blocks,
+    noisy_blocks,
     planes_of,
     spread_patches,
 )
@@ -251,9 +252,7 @@ def sharp_noise(values: Float, usable: Mask) -> float:
     of the brighter half, whichever is larger.  Blocks without any variation are
     saturated.  Where nothing varies it is 0.
     """
-    means, variances = map(
-        np.concatenate, zip(*block_noise(values, usable, 3), strict=True)
-    )
+    means, variances = block_noise(values, 3)[:, noisy_blocks(values, usable, 3)]
     varied = variances > NOISELESS
     order = np.argsort(means[varied])
     halves = np.array_split(variances[varied][order], 2)

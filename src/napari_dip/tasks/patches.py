@@ -157,20 +157,24 @@ def inner(mask: Mask) -> Mask:
     return seen
 
 
-def block_noise(
-    values: Float, usable: Mask | None, side: int
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return mean and variance of the noise of the usable blocks of every plane.
+def block_noise(values: Float, side: int) -> NDArray[np.float64]:
+    """Return mean and variance of the noise of all blocks, (2, planes, blocks).
 
     The variance is that of `high_pass`.
     """
     statistics = []
-    for plane, mask in planes_of(values, usable):
-        whole = cut_blocks(inner(mask), side).all(axis=(1, 2))
+    for plane, _ in planes_of(values, None):
         means = cut_blocks(plane, side).mean(axis=(1, 2))
         variances = cut_blocks(high_pass(plane), side).var(axis=(1, 2))
-        statistics.append((means[whole], variances[whole]))
-    return statistics
+        statistics.append((means, variances))
+    return np.stack(statistics, axis=1)
+
+
+def noisy_blocks(values: Float, usable: Mask | None, side: int) -> Mask:
+    """Return of which blocks all pixels seen are usable, (planes, blocks)."""
+    masks = [cut_blocks(inner(mask), side) for _, mask in planes_of(values, usable)]
+    usable_blocks: Mask = np.stack([mask.all(axis=(1, 2)) for mask in masks])
+    return usable_blocks
 
 
 def lone_pixels(channel: Float) -> Mask:

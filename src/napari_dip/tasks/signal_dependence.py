@@ -7,7 +7,17 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.constant import FEW_VALUES
-from napari_dip.tasks.patches import Mask, block_noise, high_pass, inner, planes_of
+from napari_dip.tasks.patches import (
+    Mask,
+    block_noise,
+    high_pass,
+    inner,
+    noisy_blocks,
+    planes_of,
+)
+
+BLOCK = 8
+"""Side of the blocks that tell the noise."""
 
 FLATTER_HALF = 0.744
 """Mean variance of the flatter half of 8 x 8 blocks of white noise of variance 1."""
@@ -66,27 +76,30 @@ def signal_dependence(
     bright = clipped(values.max(axes, keepdims=True, where=shown, initial=-np.inf))
     dark = clipped(values.min(axes, keepdims=True, where=shown, initial=np.inf))
     some_clipped = bool(bright.any() or dark.any())
+    blocks = block_noise(values, BLOCK)
     if some_clipped and bright.sum() < MOST_CLIPPED * shown.sum():
-        unclipped = _variances(values, shown & ~bright & ~dark)
-        line = _line(_variances(values, shown & ~bright))
+        unclipped = _variances(blocks, values, shown & ~bright & ~dark)
+        line = _line(_variances(blocks, values, shown & ~bright))
         if line is not None and unclipped is not None:
             gain, _ = np.polyfit(*unclipped, 1)
             if gain > SAME_GAIN * line[0]:
                 return line
-    return _line(_variances(values, shown))
+    return _line(_variances(blocks, values, shown))
 
 
 def _variances(
-    values: Float, usable: Mask
+    blocks: NDArray[np.float64], values: Float, usable: Mask
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return mean and variance of the noise of blocks of like brightness, rising.
 
-    None where there are too few blocks of usable pixels, or no noise.
+    The blocks are those of `block_noise`.  None where there are too few of usable
+    pixels, or no noise.
     """
-    blocks = [b for b in block_noise(values, usable, 8) if len(b[0]) >= FEWEST_BLOCKS]
-    if not blocks:
+    seen = noisy_blocks(values, usable, BLOCK)
+    seen &= seen.sum(axis=1, keepdims=True) >= FEWEST_BLOCKS
+    if not seen.any():
         return None
-    level, variance = map(np.concatenate, zip(*blocks, strict=True))
+    level, variance = blocks[:, seen]
     order = np.argsort(level)
     x, y = [], []
     for group in np.array_split(order, min(16, len(order) // 16)):
