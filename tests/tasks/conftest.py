@@ -30,6 +30,7 @@ def first_fit():
             prior=prior,
             settings=settings,
             finish=plan.finish,
+            preview=plan.preview,
             to_units=plan.to_units,
             details=plan.details,
             warnings=plan.warnings,

@@ -13,6 +13,7 @@ import pytest
 from scipy import ndimage
 
 import napari_dip
+from napari_dip.prior import deblurring
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.local import Local
 from napari_dip.tasks import finishing, presets
@@ -115,6 +116,7 @@ def test_a_turned_image_gives_the_turned_result(
     module = importlib.import_module("napari_dip.tasks.super_resolve")
     monkeypatch.setattr(module, "PASSES", 0)
     monkeypatch.setattr(finishing, "THRESHOLDED", 0)
+    monkeypatch.setattr(deblurring, "STEPS", 0)
     image = noisy if task in ("denoise", "denoise_guided") else scene
 
     def result(turn, seed):

@@ -321,22 +321,30 @@ ENHANCE: Table = {
 
 # "paper": the program of Ren et al., Neural Blind Deconvolution Using Deep Priors
 # (CVPR 2020).
-DEBLUR = Preset(
+# In planes, similar patches take the place of most iterations.  While the PSF is
+# unknown, nothing tells what the inversion makes of the noise.
+DEBLUR_VOLUMES = Preset(
     hourglass(32, 4, skip=16, output="softplus"),
     Noise(),
     HeldOut(400, patience=60, relative_patience=0.2),
     **QUICKLY,
     ema_decay=0.95,
     start_iterations=50,
-    finish=("richardson-lucy",),
+    finish=("richardson-lucy", "similar patches"),
 )
+DEBLUR = replace(DEBLUR_VOLUMES, stop=HeldOut(120, patience=60, relative_patience=0.2))
+DEBLUR_BLIND = replace(DEBLUR_VOLUMES, finish=())
+LONG: dict[str, Any] = {
+    "architecture": hourglass(64, 4, skip=16, output="softplus"),
+    "stop": HeldOut(1200, patience=100),
+}
 DECONVOLVE: Table = {
     ("fast", ""): DEBLUR,
-    ("best", ""): replace(
-        DEBLUR,
-        architecture=hourglass(64, 4, skip=16, output="softplus"),
-        stop=HeldOut(1200, patience=100),
-    ),
+    ("fast", "volumes"): DEBLUR_VOLUMES,
+    ("fast", "blind"): DEBLUR_BLIND,
+    ("best", ""): replace(DEBLUR, **LONG | {"stop": HeldOut(400, patience=60)}),
+    ("best", "volumes"): replace(DEBLUR_VOLUMES, **LONG),
+    ("best", "blind"): replace(DEBLUR_BLIND, **LONG),
     ("paper", ""): Preset(
         Architecture(skip=(16,) * 5),
         Noise(8, perturbation=0.001),
