@@ -16,7 +16,7 @@ from napari_dip import (
 )
 from napari_dip.tasks import channels
 from napari_dip.tasks.channels import groups
-from napari_dip.tasks.constant import constant_regions
+from napari_dip.tasks.constant import completed, constant_regions
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.noise import NoiseModel, plane_model
 from napari_dip.tasks.plane import prepare
@@ -225,6 +225,72 @@ def test_a_region_of_one_value_costs_a_deconvolution_nothing(field, region):
     # Fewer patches are similar beside a region; counted as noise it costs 23 dB.
     assert errors[0] < 1.3 * errors[1]
     np.testing.assert_array_equal(found[masked], np.float32(value))
+
+
+KEEPING = {
+    "random": lambda image, **k: inpaint(image, HOLES, **k),
+    "hole": lambda image, **k: inpaint(image, BOX, **k),
+    "fit": lambda image, **k: inpaint(image, HOLES, keep_known=False, **k),
+    "super_resolve": lambda image, **k: super_resolve(image, 2, noisy="no", **k),
+    "remove_artifacts": lambda image, **k: remove_artifacts(image, **k),
+}
+BOX = np.zeros((64, 64), bool)
+BOX[2:14, 20:40] = True
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("task", KEEPING)
+@pytest.mark.parametrize("region", ["border", "corner"])
+def test_the_value_of_a_constant_region_does_not_matter(field, task, region):
+    image = field[1][:64, :64]
+    masked = np.ones(image.shape, bool)
+    if region == "border":
+        masked[8:-8, 8:-8] = False
+    else:
+        masked[20:] = masked[:, 20:] = False
+    settings = {"iterations": 3, **FIXED}
+    found = []
+    for value in (0, 65535):
+        result = KEEPING[task](np.where(masked, value, image), **settings)
+        finer = len(result) // len(image)
+        kept = masked.repeat(finer, 0).repeat(finer, 1)
+        # Missing pixels within are filled with it, too, but for some at its edge.
+        assert (result[kept] == value).mean() > 0.97
+        found.append(result[~kept])
+    np.testing.assert_array_equal(*found)
+
+
+def test_missing_pixels_within_a_constant_region_are_filled():
+    random = np.random.default_rng(0)
+    image = random.normal(100, 10, (2, 60, 70))
+    border = np.ones(image.shape, bool)
+    border[:, 10:-10, 10:-10] = False
+    image[border] = 7
+    missing = random.random(image.shape) < 0.5
+    missing[:, 0, 0] = missing[:, 20:30, :20] = missing[:, :10, 30:35] = True
+    filled, region = completed(np.where(missing, np.nan, image))
+    np.testing.assert_array_equal(region, border)
+    assert (filled[border] == 7).all()
+    np.testing.assert_array_equal(np.isnan(filled), missing & ~border)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5])
+def test_equal_values_around_missing_pixels_are_not_taken_for_constant(part):
+    random = np.random.default_rng(0)
+    missing = random.random((128, 128)) > part
+    normal = np.rint(random.normal(20, 1, missing.shape))
+    for image in (normal, random.poisson(0.3, missing.shape)):
+        _, region = completed(np.where(missing, np.nan, image))
+        assert region.mean() < 0.01
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_saturated_corner_does_not_make_unlike_colours_alike():
+    truth = np.stack([100 * cells(1), 100 * cells(2), cells(3)], axis=-1)
+    truth[:20, :20] = 65535
+    fit = enhance(truth, iterations=1, full_output=True, **FIXED)
+    parts = fit.settings["planes"]
+    assert [part["analysis"]["channels"] for part in parts] == [(0,), (1,), (2,)]
 
 
 @pytest.mark.usefixtures("narrow", "few_passes")

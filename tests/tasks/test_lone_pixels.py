@@ -21,7 +21,7 @@ def scene():
 def test_the_noise_of_the_others_is_measured(scene, sigma, ranges):
     noisy = scene + np.random.default_rng(1).normal(0, sigma, scene.shape)
     noisy[10, 20] = noisy[40, 50] = 50 + 100 * ranges
-    plane = prepare(noisy[None], "image", skip_constant=True)
+    plane = prepare(noisy[None], "image")
     model = plane_model(plane, "auto", None)
     assert model.kind == "gaussian"
     assert model.variance[0] ** 0.5 * plane.span[0] == pytest.approx(sigma, rel=0.15)

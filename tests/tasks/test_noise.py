@@ -227,7 +227,7 @@ def volume(random):
 
 def model_of(planes):
     """Return the noise model of a volume, and its deviation in the volume's units."""
-    plane = prepare(single(planes[None]), "image", skip_constant=True)
+    plane = prepare(single(planes[None]), "image")
     model = plane_model(plane, "auto", None)
     level = model.level(plane.values, plane.noisy)[0]
     return model, float(level**0.5 * plane.span[0])

@@ -154,6 +154,14 @@ def test_result_compresses_to_the_same_file(photo):
     assert changed(remove_artifacts(decoded, **SHORT), steps, decoded) > 0.02
 
 
+@pytest.mark.usefixtures("narrow")
+def test_colours_of_unlike_ranges_are_of_one_file(photo):
+    photo[..., 1:] = 100 + photo[..., 1:] // 10
+    decoded, steps, _ = compressed(photo, 50)
+    found = remove_artifacts(decoded, quantization=steps, **SHORT)
+    assert np.abs((found - decoded).mean(axis=(0, 1))).max() < 3
+
+
 def test_subsampling_is_found(photo, plan):
     for number, name in enumerate(("4:4:4", "4:2:2", "4:2:0")):
         file = io.BytesIO()

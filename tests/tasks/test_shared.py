@@ -382,6 +382,36 @@ def test_windows_are_drawn_from_what_holds_noise(stack):
     assert drawn(planes[:1], seed=0) == []
 
 
+@pytest.mark.parametrize("ratio", [3, 10, 1000])
+def test_windows_are_of_planes_of_one_brightness(stack, ratio):
+    scales = np.reshape([1, ratio] * 2, (4, 1, 1))
+    job = TASK.make_job(DenoiseRecipe(), scales * stack)
+    drawn = windows.draw_windows(job, list(job.layout.indices()), 0)
+    assert len({w.index[0] % 2 for w in drawn}) == 1
+
+
+def test_windows_of_photons_are_of_all_planes(clean, monkeypatch):
+    scales = np.reshape([1, 3, 10, 100], (4, 1, 1)) / 4
+    photons = np.random.default_rng(0).poisson(scales * clean)
+    job = TASK.make_job(DenoiseRecipe(), photons)
+    drawn = []
+    for most in (windows.UNLIKE, np.inf):
+        monkeypatch.setattr(windows, "UNLIKE", most)
+        found = windows.draw_windows(job, list(job.layout.indices()), 0)
+        drawn.append([w.index for w in found])
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.usefixtures("few_passes")
+def test_planes_of_unlike_brightness_have_networks_of_their_own(clean):
+    scales = np.reshape([1, 30], (2, 1, 1))
+    image = scales * noisy(clean[:2])
+    fit = denoise(image, **{**QUICK, "iterations": 30}, full_output=True)
+    assert [p["analysis"]["channels"] for p in fit.settings["planes"]] == [(0,)] * 2
+    for result, scale, truth in zip(fit.image, scales, clean, strict=False):
+        assert rmse(result / scale, truth) < 6  # of 8
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("planes", "shape"), [(1, (1200, 1200)), (300, (64, 80))])
 def test_windows_are_found_in_data_that_are_mostly_empty(planes, shape, seed):

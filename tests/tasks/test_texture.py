@@ -32,7 +32,7 @@ class All:
 
 def analysed(image, **parameters):
     """Return the analysis of an image, and its noise in the units of the image."""
-    plane = prepare(image.astype(np.float32), "image", skip_constant=True)
+    plane = prepare(image.astype(np.float32), "image")
     found = denoise.analyse(DenoiseRecipe(**parameters), plane, All)
     levels = found.noise.level(plane.values, plane.noisy)
     return found, np.sqrt(levels) * plane.span

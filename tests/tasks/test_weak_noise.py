@@ -34,7 +34,7 @@ def noisy(name, sigma, blur=0.0):
 
 
 def correlated(image, **parameters):
-    plane = prepare(image[None], "image", skip_constant=True)
+    plane = prepare(image[None], "image")
     block = Block(0, (), (0,), (0, 0), image.shape, ())
     return analyse(DenoiseRecipe(**parameters), plane, block).correlated
 

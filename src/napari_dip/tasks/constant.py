@@ -37,7 +37,48 @@ RARE = 0.01
 by chance."""
 
 
-def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
+def completed(
+    channel: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Fill the missing pixels of constant regions; also return where these are.
+
+    A missing pixel is in one if the next known pixels on both sides along its row, or
+    along its column, have the region's value; in a corner of the image, where these are
+    on one side only, those of both.
+    """
+    known = np.isfinite(channel)
+    if known.all() or not known.any():
+        return channel, constant_regions(channel)
+    filled = np.where(known, channel, np.nan)
+    rows, columns = (_around(filled, axis) for axis in (-1, -2))
+    for before, after in (rows, columns):
+        np.copyto(filled, before, where=~known & (before == after))
+    along, across = (np.where(np.isnan(a), b, a) for a, b in (rows, columns))
+    at_corner = np.isnan(rows).any(axis=0) & np.isnan(columns).any(axis=0)
+    np.copyto(filled, along, where=~known & at_corner & (along == across))
+    region = constant_regions(filled, float(known.mean()))
+    return np.where(region, filled, channel), region
+
+
+def _around(channel: NDArray[np.float64], axis: int) -> list[NDArray[np.float64]]:
+    """Return the last value along an axis up to every pixel, and the first from it on.
+
+    NaN does not count, and is returned where there is nothing else.
+    """
+    lines = channel.swapaxes(axis, -1)
+    ends = _last(lines), _last(lines[..., ::-1])[..., ::-1]
+    return [end.swapaxes(axis, -1) for end in ends]
+
+
+def _last(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the last value up to every pixel along the last axis, NaN left out."""
+    places = np.where(np.isnan(lines), 0, np.arange(lines.shape[-1]))
+    return np.take_along_axis(lines, np.maximum.accumulate(places, axis=-1), -1)
+
+
+def constant_regions(
+    channel: NDArray[np.float64], known: float = 1.0
+) -> NDArray[np.bool_]:
     """Find regions of exactly one value, which hold no noise.
 
     Borders left by registration, stitching and round fields of view, saturation, and
@@ -50,15 +91,16 @@ def constant_regions(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     Thin borders are in no square: long rows of one value along the border of the image
     count too, and small squares in its corners.  Where a value is `RARE` elsewhere, so
     does what is connected to all these, as the pixels along a round outline are.  Every
-    plane of a volume is looked at by itself; NaN is never constant.
+    plane of a volume is looked at by itself; NaN is never constant.  Only the part
+    `known` of the pixels tells something, where others have been filled.
     """
     channel = np.where(np.isfinite(channel), channel, np.nan)
-    region = _squares(channel)
+    region = _squares(channel, known)
     region |= _at_border(channel, region)
     return _grown(channel, region) if region.any() else region
 
 
-def _squares(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _squares(channel: NDArray[np.float64], known: float) -> NDArray[np.bool_]:
     """Return the squares of one value that are no accident."""
     region = _uniform(channel, LEAST_CONSTANT, LEAST_CONSTANT)
     if not region.any():
@@ -71,7 +113,7 @@ def _squares(channel: NDArray[np.float64]) -> NDArray[np.bool_]:
     )
     elsewhere = np.maximum(len(finite) - in_large, 1)
     part = np.clip((counts - in_large) / elsewhere, 1e-12, 1 - 1e-12)
-    sides = np.ceil(np.sqrt(math.log(BY_CHANCE) / np.log(part)))
+    sides = np.ceil(np.sqrt(math.log(BY_CHANCE) / np.log(part) / known))
     sides = np.maximum(sides, LEAST_CONSTANT)
     lowest = finite.min()
     if values[0] == lowest and part[0] > OFTEN and _are_few(finite):

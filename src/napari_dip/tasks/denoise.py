@@ -86,7 +86,6 @@ def make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         image=image,
         analyse=lambda plane, block: analyse(recipe, plane, block),
         unit=recipe.preset == "paper",
-        skip_constant=True,
         reach=AROUND,
         shareable=True,
         uncertain=uncertain(recipe),
@@ -197,10 +196,8 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    measurement, weight = plane.without_constant().tensors()
-    if not weight.any():
-        # Nothing but constants: there is nothing to find out.
-        _, weight = plane.tensors()
+    plane = plane.without_constant()
+    measurement, weight = plane.tensors()
     problem = Problem(measurement, term=term, weight=weight)
     quick, slow = _steps(recipe, plane, analysis, preset, guided)
     noise = analysis.noise

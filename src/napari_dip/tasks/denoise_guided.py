@@ -132,7 +132,8 @@ def _plan(
         plane = plane.within_reach()
     plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
     if plan.finish is None and analysis.correlated and recipe.preset != "paper":
-        plan = dataclasses.replace(plan, finish=missed_restored(plane))
+        finish = missed_restored(plane.without_constant())
+        plan = dataclasses.replace(plan, finish=finish)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):
@@ -153,10 +154,9 @@ def missed_restored(plane: Plane) -> Step:
     variance = [variances.mean() for _, variances in groups]
     noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
     give_back = posterior_mean(plane, noise)
-    varying = plane.without_constant()
 
     def step(average: Tensor) -> Tensor:
-        y, weight = varying.tensors(average.device)
+        y, weight = plane.tensors(average.device)
         ratio = (y - average).square() / noise.at(average) * weight
         mean = float(ratio.sum() / weight.sum() / average.shape[1])
         return give_back(average) if mean > FAILED else average

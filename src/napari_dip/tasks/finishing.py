@@ -116,10 +116,8 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = plane.without_constant()
-
     def step(average: Tensor) -> Tensor:
-        y, weight = varying.tensors(average.device)
+        y, weight = plane.tensors(average.device)
         spatial = tuple(range(2, y.ndim))
         variance, total = noise.at(y), weight.sum(spatial, keepdim=True).clamp(min=1)
         level = (variance * weight).sum(spatial, keepdim=True) / total
@@ -173,11 +171,10 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = plane.without_constant()
     flat_variance = noise_as_bright(plane) if noise is None else None
 
     def step(average: Tensor) -> Tensor:
-        y, weight = varying.tensors(average.device)
+        y, weight = plane.tensors(average.device)
 
         def pooled(values: Tensor) -> Tensor:
             return gaussian_mean(values, weight, POOLING)[0]
@@ -239,10 +236,8 @@ def posterior_deviation(
     """
     from napari_dip.prior.operators import gaussian_mean
 
-    varying = plane.without_constant()
-
     def deviation(average: Tensor, restored: Tensor) -> NDArray[Any]:
-        _, weight = varying.tensors(average.device)
+        _, weight = plane.tensors(average.device)
         variance = noise.at(average)
         local, _ = gaussian_mean((restored - average).square(), weight, NEAR)
         error = moved * local + unseen * variance
@@ -293,7 +288,6 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
     from napari_dip.prior.collaborative import collaborative_filter
     from napari_dip.prior.pyramid import halved, with_low_frequencies
 
-    varying = plane.without_constant()
     gaussian = noise.kind == "gaussian"
     rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
     search: dict[str, Any] = DENSE if "dense" in finish else {}
@@ -303,7 +297,7 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
         smoothed = torch.ones_like(restored[:, :1])
         if "thresholds" in finish:
             if gaussian:
-                _, known = varying.tensors(restored.device)
+                _, known = plane.tensors(restored.device)
                 smoothed = _smoothed(noisy - restored, variance, known)
             else:
                 smoothed *= SMOOTHED_PHOTONS
@@ -401,7 +395,9 @@ def beside_noisier(
 
         return step
 
-    chosen = plane.of_channels(cleaner), noise.of_channels(cleaner)
+    # What is constant in these may vary in others.
+    clean = plane.of_channels(cleaner).without_constant()
+    chosen = clean, noise.of_channels(cleaner)
     own = beside_noisier(*chosen, make)
     return [with_own(*pair) for pair in zip(make(plane, noise), own, strict=True)]
 
@@ -438,10 +434,9 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     Filters lose some of it where it is all in single photons.
     """
-    varying = plane.without_constant()
 
     def step(image: Tensor) -> Tensor:
-        y, weight = varying.tensors(image.device)
+        y, weight = plane.tensors(image.device)
         spatial = tuple(range(2, y.ndim))
         offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
         seen, kept = (
@@ -492,10 +487,8 @@ def _filtered(
     """
     import torch
 
-    varying = plane.without_constant()
-
     def step(restored: Tensor) -> Tensor:
-        y, weight = varying.tensors(restored.device)
+        y, weight = plane.tensors(restored.device)
         y = torch.lerp(restored, y, weight)
         filtered = filter_noisy(y, restored)
         return torch.lerp(restored, filtered, part * weight)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import Float, Index, Layout, as_array, without_single_axes
+from napari_dip.tasks.arrays import Index, Layout, as_array, without_single_axes
 from napari_dip.tasks.finishing import (
     Step,
     collaborative,
@@ -98,7 +98,6 @@ def _make_job(recipe: InpaintRecipe, image: Any, mask: Any) -> Job:
         image,
         partial(_analyse, recipe),
         unit=recipe.preset == "paper",
-        skip_constant=True,
         reach=AROUND,
         # A hole may be wider than what a tile sees around it.
         cuttable=lambda analysis: analysis.mask != "hole",
@@ -223,6 +222,8 @@ def _plan(
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
+    # Of noisy pixels those without noise would say when to stop.
+    plane = plane.without_constant() if analysis.noisy else plane.without_apart()
     if not recipe.keep_known and recipe.preset != "paper":
         plane = plane.within_reach()
     scales = tuple(sorted(set(recipe.scales)))
@@ -249,9 +250,8 @@ def _plan(
         "sigma": single_or_list(sigma),
         "scale weights": list(factors),
     }
-    to_units: Callable[[Float], NDArray[Any]] = plane.to_units
-    if recipe.keep_known:
-        to_units = keeping(plane, to_units, ~np.isnan(plane.pixels))
+    kept = ~np.isnan(plane.pixels) if recipe.keep_known else plane.constant
+    to_units = keeping(plane, plane.to_units, kept)
     steps = in_turn([*quick, *slow])
     return Plan(problem, to_units, steps, details, warnings, preview=in_turn(quick))
 

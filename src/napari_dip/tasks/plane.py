@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import FLOAT32, Float, Index
-from napari_dip.tasks.constant import constant_regions
+from napari_dip.tasks.constant import completed
 from napari_dip.tasks.patches import lone_pixels
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Pixels:
     values : ndarray
         (C, Y, X) or (C, Z, Y, X), NaN where missing.
     constant : ndarray
-        bool, of the same shape, true in regions of one value; see `constant_regions`.
+        bool, of the same shape, true in regions of one value; see `completed`.
     """
 
     values: NDArray[Any]
@@ -62,9 +62,11 @@ class Pixels:
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Pixels:
-        """Find the constant regions."""
-        channels = values.astype(np.float64)
-        return cls(values, np.stack([constant_regions(c) for c in channels]))
+        """Find the constant regions, and fill what is missing in them."""
+        found = [completed(channel) for channel in values.astype(np.float64)]
+        if np.isnan(values).any():
+            values = np.stack([filled for filled, _ in found]).astype(values.dtype)
+        return cls(values, np.stack([region for _, region in found]))
 
     @classmethod
     def stacked(cls, parts: Sequence[Pixels]) -> Pixels:
@@ -153,11 +155,7 @@ class Plane:
         They may have finer pixels than the input.
         """
         if self.beyond is not None:
-            beyond = self.beyond
-            for axis in range(1, values.ndim):
-                factor = values.shape[axis] // beyond.shape[axis]
-                beyond = beyond.repeat(factor, axis) if factor > 1 else beyond
-            values = values + beyond
+            values = values + _finer(self.beyond, values)
         span, offset = self._in_units(self.span), self._in_units(self.offset)
         scaled: NDArray[Any] = values * span + offset
         return scaled
@@ -198,8 +196,23 @@ class Plane:
         return peaks if self.beyond is None else peaks | (self.beyond != 0)
 
     def without_constant(self) -> Plane:
-        """Return the plane with pixels that are constant in all channels as missing."""
-        return replace(self, known=self.known * ~self.constant.all(axis=0))
+        """Return the plane with pixels that are constant in all channels as missing.
+
+        Where there is nothing else it is returned as it is.
+        """
+        varying = self.known * ~self.constant.all(axis=0)
+        return replace(self, known=varying) if varying.any() else self
+
+    @property
+    def apart(self) -> NDArray[np.bool_]:
+        """Values of constant regions far beyond the range of all others."""
+        beyond = np.zeros(1) if self.beyond is None else self.beyond
+        return np.asarray(self.constant & (beyond != 0))
+
+    def without_apart(self) -> Plane:
+        """Return the plane with constant pixels that are `apart` as missing."""
+        apart = self.apart.any(axis=0) & self.constant.all(axis=0)
+        return replace(self, known=self.known * ~apart) if apart.any() else self
 
     def within_reach(self) -> Plane:
         """Return the plane with all that lies beyond `REACHED` put aside.
@@ -238,11 +251,13 @@ def prepare(
     name: str,
     *,
     unit: bool = False,
-    skip_constant: bool = False,
     together: bool = False,
     scale: tuple[Any, Any] | None = None,
 ) -> Plane:
     """Clean and scale one plane.
+
+    Constant regions take no part in the percentiles where something else is there, and
+    what of them lies far beyond the range is put aside.
 
     Parameters
     ----------
@@ -254,8 +269,6 @@ def prepare(
         Map minimum and maximum to 0 and 1, as the papers' images are, in place
         of the 0.1 and 99.9 percentiles to 0.05 and 0.95, which leave outliers
         and a sigmoid's ends room.
-    skip_constant : bool
-        Leave constant regions out of the percentiles, where something else is there.
     together : bool
         Scale all channels alike, for colours of one kind.
     scale : tuple of sequence of float, optional
@@ -283,19 +296,23 @@ def prepare(
             f"{np.count_nonzero(outlying)}",
         )
     if scale is None:
-        used = np.broadcast_to(known, plane.shape)
-        if skip_constant and not unit:
-            used = used & varying
+        used = np.broadcast_to(known, plane.shape) if unit else known & varying
         scale = _scale(plane, used, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale)
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
     if not (unit or together):
-        low = DARKEST if (values < 1 - FAR).any() else -np.inf
-        high = BRIGHTEST if (values > FAR).any() else np.inf
-        if np.isfinite([low, high]).any():
-            values, beyond = _cut_off(values, low, high)
+        others = np.where(pixels.constant, 0, values)
+        low = DARKEST if (others < 1 - FAR).any() else -np.inf
+        high = BRIGHTEST if (others > FAR).any() else np.inf
+        cut, rest = _cut_off(
+            values,
+            np.where(pixels.constant, DARKEST, low),
+            np.where(pixels.constant, BRIGHTEST, high),
+        )
+        if rest.any():
+            values, beyond = cut, rest
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -383,9 +400,9 @@ def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np
     return outlying
 
 
-def _cut_off(values: Float, low: float, high: float) -> tuple[Float, Float]:
-    """Cut off values beyond two limits; also return what they were beyond them."""
-    cut = values.clip(low, high)
+def _cut_off(values: Float, low: Any, high: Any) -> tuple[Float, Float]:
+    """Cut off values beyond limits, single or for each; also return what was beyond."""
+    cut = values.clip(low, high).astype(np.float32)
     return cut, np.nan_to_num(values - cut)
 
 
@@ -437,4 +454,14 @@ def keeping(
         return to_units
     exact = np.result_type(plane.pixels.dtype, np.float32)
     given = np.where(kept, plane.pixels, 0).astype(exact)
-    return lambda values: np.where(kept, given, to_units(values))
+    return lambda values: np.where(
+        _finer(kept, values), _finer(given, values), to_units(values)
+    )
+
+
+def _finer(image: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Return an image on the pixels of values, which may be finer by a factor."""
+    for axis in range(1, values.ndim):
+        factor = values.shape[axis] // image.shape[axis]
+        image = image.repeat(factor, axis) if factor > 1 else image
+    return image

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.function import function
-from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
@@ -81,8 +82,10 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
         short = not tables and recipe.preset != "paper"
+        kept, plane = plane.apart, plane.without_apart()
         plane = plane.within_reach() if short else plane
-        return _plan(recipe, plane, analysis, cells_of if constrained else None)
+        plan = _plan(recipe, plane, analysis, cells_of if constrained else None)
+        return replace(plan, to_units=keeping(plane, plane.to_units, kept))
 
     return Job(
         layout,
@@ -91,7 +94,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         image,
         analyse,
         unit=recipe.preset == "paper",
-        together=tables,
+        together=math.inf if tables else 0,
         reach=AROUND,
         # What is blended need not be an image that the file can have been made from.
         cuttable=lambda analysis: not tables,

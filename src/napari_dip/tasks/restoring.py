@@ -109,12 +109,12 @@ def error_on(
             if pixels is None or not pixels.known(shared.channels).any():
                 continue
             plane = _scaled(job, shared, index, pixels)
-            if plane.levels is not None:
+            used = plane.noisy
+            if not used.any():
                 continue
             average = _predict(job, shared, index, plane)
-            known = plane.known > 0
-            rest = (average[0].cpu().numpy() - plane.values)[:, known]
-            spread = plane.values[:, known].var()
+            rest = (average[0].cpu().numpy() - plane.values)[used]
+            spread = plane.values[used].var()
             errors.append(float(np.square(rest).mean() / max(spread, 1e-20)))
             ratios.append(error_of(average, plane, shared.analysis))
         unlike = unlike or bool(ratios and shared.is_unlike(float(np.mean(ratios))))

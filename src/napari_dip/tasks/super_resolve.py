@@ -16,7 +16,7 @@ from napari_dip.tasks.finishing import Step, without_noise
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import plane_model, single_or_list
 from napari_dip.tasks.noise_level import sharp_noise
-from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
@@ -105,7 +105,6 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
         image,
         partial(_analyse, recipe),
         unit=recipe.preset == "paper",
-        skip_constant=True,
         factor=recipe.factor,
         reach=AROUND,
     )
@@ -142,12 +141,13 @@ def _plan(
     from napari_dip.prior.problem import Problem
 
     operator = _operator(recipe)
-    measurement, weight = plane.tensors()
+    measurement, weight = plane.without_apart().tensors()
     finish = preview = None
+    kept = plane.constant if preset.finish else plane.apart
     if preset.finish:
         if analysis.noisy:
             clean = list(analysis.clean)
-            denoised = without_noise(plane, analysis.noise)
+            denoised = without_noise(plane.without_constant(), analysis.noise)
             denoised[:, clean] = measurement[:, clean]
             measurement = denoised
         preview = partial(_agreeing, measurement, weight, operator)
@@ -161,7 +161,8 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    return Plan(problem, plane.to_units, finish, details, preview=preview)
+    to_units = keeping(plane, plane.to_units, kept)
+    return Plan(problem, to_units, finish, details, preview=preview)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:

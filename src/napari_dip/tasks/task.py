@@ -15,7 +15,6 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
-from napari_dip.tasks.noise import LIKE_SPANS
 from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
@@ -156,10 +155,11 @@ class Job:
         That the blocks are cut from, if any.
     analyse : callable
         Maps the `Plane` of a block and the `Block` to an `Analysis`.
-    unit, skip_constant, together : bool
-        How a block is scaled; see `prepare`.  Where channels are not scaled together,
-        those that have nothing in common are fitted one by one; so are
-        those to be scaled together where one is much brighter than another.
+    unit : bool
+        How a block is scaled; see `prepare`.
+    together : float
+        Ratio of the ranges of channels up to which they are scaled together.  Where
+        they are not, those that have nothing in common are fitted one by one.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
@@ -193,8 +193,7 @@ class Job:
         len(block.channels)
     )
     unit: bool = False
-    skip_constant: bool = False
-    together: bool = False
+    together: float = 0
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
@@ -247,7 +246,7 @@ class Job:
         known = known_pixels(values, name)
         if not known.any():
             return False
-        if self.together and not known.all(axis=0).any():
+        if self.together == math.inf and not known.all(axis=0).any():
             raise InputError(
                 f"{name} must have pixels that are known in all channels; got none"
             )
@@ -297,11 +296,14 @@ class Job:
 
     def _scaled_together(self, pixels: Pixels) -> bool:
         """Return whether channels are scaled together: none is much brighter."""
-        if not self.together:
-            return False
-        channels = pixels.values.reshape(len(pixels.values), -1)
-        spans = np.ptp(np.nanpercentile(channels, [0.1, 99.9], axis=1), axis=0)
-        return bool(spans.max() <= LIKE_SPANS * spans.min())
+        if self.together in (0, math.inf):
+            return self.together > 0
+        usable = ~pixels.constant & ~np.isnan(pixels.values)
+        if not usable.any(axis=tuple(range(1, usable.ndim))).all():
+            return not usable.any()
+        parts = [v[u] for v, u in zip(pixels.values, usable, strict=True)]
+        spans = [np.ptp(np.percentile(part, [0.1, 99.9])) for part in parts]
+        return bool(max(spans) <= self.together * min(spans))
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
@@ -311,7 +313,6 @@ class Job:
             block.cut(pixels),
             self.name,
             unit=self.unit,
-            skip_constant=self.skip_constant,
             together=self._scaled_together(pixels),
             scale=scale,
         )

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import Index
-from napari_dip.tasks.plane import Pixels
+from napari_dip.tasks.arrays import Index, Layout
+from napari_dip.tasks.noise_level import NOISELESS, channel_variances
+from napari_dip.tasks.plane import Pixels, prepare
 from napari_dip.tasks.task import Job
 from napari_dip.tasks.tiles import tile_sides, tiles
 
@@ -27,6 +29,10 @@ CELL = 64
 
 LEAST_VARYING = 0.1
 """Part of the pixels of such a square that have to differ from the one before."""
+
+UNLIKE = 2.5
+"""Factor by which the variances of the noise of planes differ more than their ranges,
+from which on they have networks of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +55,54 @@ class Window:
 
 
 def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Window]:
-    """Return windows of some planes: half at random, half full of structure."""
+    """Return windows of some planes: half at random, half full of structure.
+
+    They are of planes with like noise: in one range with bright planes nothing would be
+    left of dim ones, which have networks of their own.
+    """
     drawn = candidates(job, planes, seed, CANDIDATES * WINDOWS)
+    alike = _alike(job.layout, _useful(drawn))
+    return _useful([w for w in drawn if _plane_of(job.layout, w) in alike])
+
+
+def _useful(drawn: Sequence[Window]) -> list[Window]:
     return [drawn[n] for n in most_useful([w.structure for w in drawn])]
+
+
+def _plane_of(layout: Layout, window: Window) -> Index:
+    """Return the place of a window's plane along the leading axes."""
+    return tuple(window.index[axis] for axis in layout.leading_axes)
+
+
+def _alike(layout: Layout, windows: Sequence[Window]) -> list[Index]:
+    """Return the places of planes with like noise, the kind with most windows."""
+    planes: dict[Index, list[Pixels]] = {}
+    for window in windows:
+        planes.setdefault(_plane_of(layout, window), []).append(window.pixels)
+    if len(planes) < 2:
+        return list(planes)
+    noise = {at: _noise(Pixels.stacked(parts)) for at, parts in planes.items()}
+    kinds = [
+        [at for at in planes if _is_like(noise[at], one)] for one in noise.values()
+    ]
+    return max(kinds, key=lambda kind: sum(len(planes[at]) for at in kind))
+
+
+def _noise(pixels: Pixels) -> NDArray[np.float64]:
+    """Return logarithms of noise variance and range of every channel, (2, C)."""
+    plane = prepare(pixels, "image")
+    variance = channel_variances(plane.values, plane.noisy)
+    span = np.log(plane.span)
+    return np.stack([np.log(np.maximum(variance, NOISELESS)) + 2 * span, span])
+
+
+def _is_like(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Return whether the variance of noise differs no more than the range of values.
+
+    That of photons may differ as much as what is in view is brighter.
+    """
+    variance, span = (one - other) * np.sign(one[0] - other[0])
+    return bool((variance <= np.log(UNLIKE) + np.maximum(span, 0)).all())
 
 
 def candidates(
