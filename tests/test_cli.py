@@ -1082,7 +1082,8 @@ def test_names_that_are_too_long_for_an_input(call, noisy, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_signal_while_modules_are_imported():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_while_modules_are_imported(name):
     program = (
         "import os, signal, sys\n"
         # Processes in the background may have been told to ignore it.
@@ -1090,7 +1091,7 @@ def test_signal_while_modules_are_imported():
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'cyclopts':\n"
-        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        f"            os.kill(os.getpid(), signal.{name})\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from napari_dip.cli import main\n"
         "sys.exit(main(['--help']))\n"

@@ -283,13 +283,13 @@ def test_plateau_judges_the_error_of_the_average_at_known_pixels(random):
     assert float(Plateau(5).watch(weight, random).score(image, squared(0))) == 4
 
 
-def test_discrepancy_stops_at_the_noise_level(follow, random):
+def test_discrepancy_stops_at_the_level_that_is_given(follow, random):
     weight = torch.ones(1, 1, 4, 4)
     watch = Discrepancy(999, level=0.01).watch(weight, random)
     assert watch.weight is weight
     kept, end, reason = follow(watch, [0.5, 0.1, 0.0101, 0.0099, 0.001])
     assert (kept, end) == (40, 40)
-    assert reason == "the residual has reached the noise level 0.01"
+    assert reason == "the residual has fallen to the level that was given"
     image = torch.full((1, 1, 4, 4), 0.2)
     assert float(watch.score(image, squared(0))) == pytest.approx(0.04)
 

@@ -10,6 +10,7 @@ from napari_dip.tasks import patches
 from napari_dip.tasks.noise import (
     NoiseModel,
     excess_warnings,
+    gaussian_variance,
     plane_model,
 )
 from napari_dip.tasks.noise_correlation import (
@@ -17,7 +18,6 @@ from napari_dip.tasks.noise_correlation import (
     channel_correlations,
     correlation,
 )
-from napari_dip.tasks.noise_level import gaussian_variance
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.signal_dependence import signal_dependence
 

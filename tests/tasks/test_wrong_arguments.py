@@ -45,6 +45,7 @@ WRONG = {
     "void": np.zeros((20, 20), "V8"),
     "ragged": [[1, 2], [3]],
     "no axes": np.array(3.0),
+    "a number of NumPy": np.float64(3),
     "no rows": np.zeros((0, 20)),
     "no channels": np.zeros((20, 20, 0)),
     "dict": {"a": 1},
@@ -88,6 +89,7 @@ def test_what_is_no_array_of_numbers_is_refused_in_one_line(call, value):
     assert name in text.split(";")[0]
     assert len(text.splitlines()) == 1
     assert len(text) < 600
+    assert "LazyArray" not in text
 
 
 class Callback:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from napari_dip.batch.stop import terminable
 from napari_dip.cli.output import STOPPED, say
 
 
@@ -18,10 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C or SIGTERM, 141
     nobody reads standard output any more.
     """
-    try:
-        # Here, since Ctrl-C can already come while all that is needed is imported.
-        from napari_dip.cli.entry import run
-    except KeyboardInterrupt:
-        say("stopped before anything was done")
-        return STOPPED
-    return run(sys.argv[1:] if arguments is None else list(arguments))
+    with terminable():
+        try:
+            # Here, since signals can already come while all that is needed is imported.
+            from napari_dip.cli.entry import run
+        except KeyboardInterrupt:
+            say("stopped before anything was done")
+            return STOPPED
+        return run(sys.argv[1:] if arguments is None else list(arguments))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cyclopts import CycloptsError
 
-from napari_dip.batch.stop import terminable
 from napari_dip.cli.commands import app
 from napari_dip.cli.options import local_paths
 from napari_dip.cli.output import (
@@ -22,11 +21,6 @@ from napari_dip.machine import spin_less
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code, as `napari_dip.cli.main`."""
     spin_less()
-    with terminable():
-        return _run(arguments)
-
-
-def _run(arguments: list[str]) -> int:
     try:
         command, bound, _ = app().parse_args(
             local_paths(arguments),

@@ -421,11 +421,9 @@ class Discrepancy(Rule):
     level: float
 
     def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
-        """Stop at the noise level; see `Rule.judge`."""
-        if scores[0] > self.level:
-            return Verdict((True,), None)
-        reason = f"the residual has reached the noise level {self.level:.3g}"
-        return Verdict((True,), reason)
+        """Stop at the level; see `Rule.judge`."""
+        reason = "the residual has fallen to the level that was given"
+        return Verdict((True,), None if scores[0] > self.level else reason)
 
 
 RULES: dict[str, type[Any]] = {

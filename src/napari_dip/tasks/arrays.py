@@ -114,7 +114,7 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must have a shape that is known; got {tuple(array.shape)}"
         )
     if array.ndim == 0:
-        raise InputError(f"{name} must be an array of two axes or more; got {array}")
+        raise InputError(f"{name} must be an array of two axes or more; got {value!r}")
     if 0 in array.shape:
         raise InputError(
             f"{name} must not be empty; got an array of shape {tuple(array.shape)}"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.noise_level import NOISELESS, least_variance
-from napari_dip.tasks.patches import Mask
+from napari_dip.tasks.noise_level import NOISELESS, gaussian_variance
+from napari_dip.tasks.patches import FEWEST_PATCHES, Mask, clear_patches
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
@@ -28,6 +28,15 @@ LIKE_VARIANCES = 4.0
 _MOST = 2.0
 """Most noise that is taken for possible, in standard deviations of the values, which
 differ by the signal as well."""
+
+MANY_PLANES = 8
+"""Planes from which on each is asked for its noise."""
+
+LARGE_PLANE = 96
+"""Pixels along a plane that tell its noise well enough."""
+
+LEAST = 0.2
+"""Quantile of the noise of planes that is taken for that of all."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
     # A single hot pixel in a patch would count as noise of all its pixels.
     even = usable & ~plane.peaks
     variances = np.array(
-        [least_variance(values[c : c + 1], even[c]) for c in range(count)]
+        [_least_variance(values[c : c + 1], even[c]) for c in range(count)]
     )
     dependence: list[tuple[float, float] | None] = [None] * count
     if noise in ("auto", "poisson", "poisson-gaussian"):
@@ -152,6 +161,28 @@ def plane_model(plane: Plane, noise: str, sigma: float | None) -> NoiseModel:
         for c in range(count)
     ]
     return NoiseModel(*(tuple(map(float, row)) for row in zip(*models, strict=True)))
+
+
+def _least_variance(values: Float, usable: Mask) -> float:
+    """Estimate the variance of independent noise where there is least texture.
+
+    Fine texture counts as noise.  Of many large planes those that have least of it tell
+    the noise of all.
+    """
+    planes = np.moveaxis(values, -3, 0) if values.ndim == 4 else values[None]
+    masks = usable if values.ndim == 4 else usable[None]
+    if len(planes) < MANY_PLANES or min(values.shape[-2:]) < LARGE_PLANE:
+        return gaussian_variance(values, usable)
+    step = max(len(planes) // (4 * MANY_PLANES), 1)
+    variances = [
+        gaussian_variance(plane, mask)
+        for plane, mask in zip(planes[::step], masks[::step], strict=True)
+        # Of others, gaussian_variance would look at pixels without noise.
+        if np.count_nonzero(clear_patches(mask[None])) >= FEWEST_PATCHES
+    ]
+    if not variances:
+        return gaussian_variance(values, usable)
+    return float(np.quantile(variances, LEAST))
 
 
 def excess_warnings(plane: Plane, sigma: float | None) -> tuple[str, ...]:

@@ -10,31 +10,20 @@ from napari_dip.prior import interrupt
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_correlation import flattest, lag_one, without_slopes
 from napari_dip.tasks.patches import (
-    FEWEST_PATCHES,
     FINEST,
     MIDDLE,
     SIDE,
     Mask,
     block_noise,
     block_spectra,
-    clear_patches,
     cut_blocks,
     noisy_blocks,
     planes_of,
     spread_patches,
 )
 
-MANY_PLANES = 8
-"""Planes from which on each is asked for its noise."""
-
-LARGE_PLANE = 96
-"""Pixels along a plane that tell its noise well enough."""
-
 NOISELESS = 1e-10
 """Variance of pixels without noise, in scaled units: nothing is divided by zero."""
-
-LEAST = 0.2
-"""Quantile of the noise of planes that is taken for that of all."""
 
 BRIGHTNESSES, GROUP = 4, 32
 """Groups of blocks of like brightness, and the fewest blocks of a group."""
@@ -129,28 +118,6 @@ def _least_of_patches(samples: NDArray[np.float64]) -> float:
         if smallest.mean() <= np.median(smallest):
             return float(max(smallest.mean(), 0))
     return float(max(eigenvalues[0], 0))
-
-
-def least_variance(values: Float, usable: Mask) -> float:
-    """Estimate the variance of independent noise where there is least texture.
-
-    Fine texture counts as noise.  Of many large planes those that have least of it tell
-    the noise of all.
-    """
-    planes = np.moveaxis(values, -3, 0) if values.ndim == 4 else values[None]
-    masks = usable if values.ndim == 4 else usable[None]
-    if len(planes) < MANY_PLANES or min(values.shape[-2:]) < LARGE_PLANE:
-        return gaussian_variance(values, usable)
-    step = max(len(planes) // (4 * MANY_PLANES), 1)
-    variances = [
-        gaussian_variance(plane, mask)
-        for plane, mask in zip(planes[::step], masks[::step], strict=True)
-        # Of others, gaussian_variance would look at pixels without noise.
-        if np.count_nonzero(clear_patches(mask[None])) >= FEWEST_PATCHES
-    ]
-    if not variances:
-        return gaussian_variance(values, usable)
-    return float(np.quantile(variances, LEAST))
 
 
 def known_noise(values: Float, known: Mask) -> tuple[float, float]:
