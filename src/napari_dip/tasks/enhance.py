@@ -99,7 +99,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         analyse,
         unit=recipe.preset == "paper",
         skip_constant=True,
-        together=together,
+        together="like" if together else "none",
         reach=AROUND,
         # The fit ends by the detail of the whole plane; a tile has more or less of it.
         cuttable=lambda analysis: False,

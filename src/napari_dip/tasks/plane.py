@@ -40,6 +40,9 @@ PEAK = 0.5
 """How far beyond `REACHED` the values of few pixels are too bright, or too dark, to
 tell anything about the noise."""
 
+LIKE_SPANS = 3.0
+"""Ratio of the spans of two channels up to which they are measured together."""
+
 FEW_OUTLIERS = 1e-3
 """Part of the pixels above which they are no outliers but structure, unless they have
 only one or two values, as those that stand for missing pixels have."""
@@ -77,6 +80,13 @@ class Pixels:
     def of_channels(self, channels: Sequence[int]) -> Pixels:
         """Return some of the channels."""
         return Pixels(self.values[list(channels)], self.constant[list(channels)])
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether no channel is much brighter than another."""
+        channels = self.values.reshape(len(self.values), -1)
+        spans = np.ptp(np.nanpercentile(channels, [0.1, 99.9], axis=1), axis=0)
+        return bool(spans.max() <= LIKE_SPANS * spans.min())
 
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
         """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""

@@ -91,7 +91,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         image,
         analyse,
         unit=recipe.preset == "paper",
-        together=tables,
+        together="all" if tables else "none",
         reach=AROUND,
         # What is blended need not be an image that the file can have been made from.
         cuttable=lambda analysis: not tables,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
-from napari_dip.tasks.noise import LIKE_SPANS
 from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
@@ -156,10 +155,12 @@ class Job:
         That the blocks are cut from, if any.
     analyse : callable
         Maps the `Plane` of a block and the `Block` to an `Analysis`.
-    unit, skip_constant, together : bool
-        How a block is scaled; see `prepare`.  Where channels are not scaled together,
-        those that have nothing in common are fitted one by one; so are
-        those to be scaled together where one is much brighter than another.
+    unit, skip_constant : bool
+        How a block is scaled; see `prepare`.
+    together : str
+        Which channels are scaled together: "none", "like" for those of which none is
+        much brighter than another, or "all".  Of channels that are not, those that
+        have nothing in common are fitted one by one.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
@@ -194,7 +195,7 @@ class Job:
     )
     unit: bool = False
     skip_constant: bool = False
-    together: bool = False
+    together: Literal["none", "like", "all"] = "none"
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
@@ -247,7 +248,7 @@ class Job:
         known = known_pixels(values, name)
         if not known.any():
             return False
-        if self.together and not known.all(axis=0).any():
+        if self.together != "none" and not known.all(axis=0).any():
             raise InputError(
                 f"{name} must have pixels that are known in all channels; got none"
             )
@@ -296,23 +297,27 @@ class Job:
         return list(parts.values())
 
     def _scaled_together(self, pixels: Pixels) -> bool:
-        """Return whether channels are scaled together: none is much brighter."""
-        if not self.together:
-            return False
-        channels = pixels.values.reshape(len(pixels.values), -1)
-        spans = np.ptp(np.nanpercentile(channels, [0.1, 99.9], axis=1), axis=0)
-        return bool(spans.max() <= LIKE_SPANS * spans.min())
+        """Return whether all channels are scaled together."""
+        return self.together == "all" or (self.together == "like" and pixels.alike)
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
     ) -> Plane:
-        """Return the pixels of a block of a plane, scaled as `scale` or they say."""
+        """Return the pixels of a block of a plane, scaled as `scale` or they say.
+
+        All channels have the same span in a scale of channels together.
+        """
+        if scale is None:
+            together = self._scaled_together(pixels)
+        else:
+            whole = len(block.channels) == self.layout.channels
+            together = self.together != "none" and whole and len(set(scale[1])) == 1
         return prepare(
             block.cut(pixels),
             self.name,
             unit=self.unit,
             skip_constant=self.skip_constant,
-            together=self._scaled_together(pixels),
+            together=together,
             scale=scale,
         )
 
