@@ -147,16 +147,14 @@ class Planes(Running):
         unknown = [str(c) for c in range(layout.channels) if c not in fitted]
         if unknown:
             which = f"channels {', '.join(unknown)} of " if fitted else ""
-            result.warn(f"{which}plane {number} came back unchanged: nothing but NaN")
+            result.unknown(number, which)
         # Tiles are blended into what is there.
         tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
         blank = 0 if tiled else np.nan
         deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
         for count, (block, _) in enumerate(begun.parts):
             if pixels is not None and not block.is_known(pixels):
-                result.warn(
-                    f"a part of plane {number} came back unchanged: nothing but NaN"
-                )
+                result.unknown(number, "a part of ")
                 continue
             done = begun.done.get(count)
             if done is None and not result.stopped:

@@ -134,6 +134,10 @@ class Result:
         """Wall time of all fits."""
         return sum(f.seconds for f in self.fits)
 
+    def unknown(self, number: int, of: str = "") -> None:
+        """Note that a plane, or what is named of it, is nothing but NaN."""
+        self.warn(f"{of}plane {number} came back unchanged: nothing but NaN")
+
     def failed(self, number: int, error: Exception) -> None:
         """Note that a plane failed."""
         self.warnings.append(f"plane {number} was not fitted: {error}")
