@@ -132,7 +132,8 @@ def run(
     record = record_of(overrides.state)
     if record is not None:
         overrides = dataclasses.replace(overrides, state=None)
-        record.check(recipe, job.layout, overrides, arrays)
+        named = dict(zip((*task.arrays, *task.functions), arrays, strict=False))
+        record.check(recipe, job.layout, overrides, named)
     record = record or Record()
     running = Running(job, recipe, overrides, threads, pool, record, resumable)
     fitting = _restored(running, out)
