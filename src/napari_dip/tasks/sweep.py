@@ -279,22 +279,16 @@ class Sweep(Running):
         place = self.job.layout.within(self.planes[number], tile.core)
         self.result.warn(*restored.warnings)
         self.result.put(place, restored.image)
-        if restored.deviation is not None:
-            self.result.put_deviation(place, restored.deviation)
+        self.result.put_deviation(place, restored.deviation)
         self.unknown.update((number, c) for c in restored.details["unknown"])
-        if tile is self.cut[-1]:
-            self.tell_unknown(number)
-
-    def tell_unknown(self, number: int) -> None:
-        """Note what of a plane, all of whose tiles are done, is nothing but NaN."""
-        counts = {c: n for (p, c), n in self.unknown.items() if p == number}
-        whole = sorted(c for c, n in counts.items() if n == len(self.cut))
-        if len(whole) == self.job.layout.channels:
-            self.result.unknown(number)
-        elif whole:
-            self.result.unknown(number, f"channels {', '.join(map(str, whole))} of ")
-        if len(whole) < len(counts):
-            self.result.unknown(number, "a part of ")
+        if tile is not self.cut[-1]:
+            return
+        counts = [self.unknown[number, c] for c in range(self.job.layout.channels)]
+        whole = [c for c, n in enumerate(counts) if n == len(self.cut)]
+        if whole:
+            self.result.unknown(number, whole, len(counts))
+        if any(0 < n < len(self.cut) for n in counts):
+            self.result.unknown(number, [], len(counts))
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
@@ -309,6 +303,7 @@ class Sweep(Running):
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
+            self.result.put_deviation(where, None)
 
 
 def _named(place: int) -> str:
