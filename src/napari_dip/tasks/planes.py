@@ -151,10 +151,7 @@ class Planes(Running):
         unknown = [c for c in range(layout.channels) if c not in fitted]
         if unknown:
             result.unknown(number, unknown, layout.channels)
-        # Tiles are blended into what is there.
-        tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
-        blank = 0 if tiled else np.nan
-        deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
+        deviation = Canvas(np.full_like(plane.image, np.nan), self.job.factor)
         for count, (block, _) in enumerate(begun.parts):
             if pixels is not None and not block.is_known(pixels):
                 result.unknown(number, [], layout.channels)
@@ -172,8 +169,6 @@ class Planes(Running):
             plane.put(block, done.image)
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
-        if tiled:
-            deviation.image[deviation.weight == 0] = np.nan
         return layout.arrange(deviation.image) if deviation.fitted else None
 
     def fit_part(

@@ -245,9 +245,11 @@ class Canvas:
         window = block.window(self.factor)
         for channel, values in zip(block.channels, image, strict=True):
             place: Any = (channel, *region)
+            there = self.image[place]
             self.weight[place] += window
-            share = window / self.weight[place]
-            self.image[place] += share * (values - self.image[place])
+            blended = there + window / self.weight[place] * (values - there)
+            # What is missing takes no part in a blend.
+            self.image[place] = np.where(np.isnan(there), values, blended)
 
     def fill(self, given: NDArray[Any], *, exact: bool) -> None:
         """Put the given values into channels that were not fitted.
