@@ -13,7 +13,8 @@ QUICK = {"device": "cpu", "precision": "float32", "iterations": 3}
 
 def restored(tmp_path, name, values, task="denoise", **more):
     target = tmp_path / name
-    run = FileRun(get(task), {**QUICK, **values}, {"image": more["source"]}, target)
+    sources, spread = {"image": more["source"]}, more.get("uncertainty")
+    run = FileRun(get(task), {**QUICK, **values}, sources, target, uncertainty=spread)
     result = run.run(lambda it: False, warnings.append)
     return files.read(target), result
 
@@ -63,6 +64,32 @@ def test_the_result_is_that_of_the_whole(
     assert parts.header.axes == whole.header.axes
     assert parts.header.provenance["recipe"]["share"] == share
     assert result.facts["shape"] == [2, 48, 300]
+
+
+@pytest.mark.parametrize(
+    ("share", "ending"), [("yes", ".ome.tif"), ("no", ".ome.zarr")]
+)
+def test_the_uncertainty_is_that_of_the_whole(
+    tmp_path, source, monkeypatch, changed_presets, few_passes, share, ending
+):
+    if ending == ".ome.zarr":
+        pytest.importorskip("zarr")
+    changed_presets(finish=("collaborative",))
+    values = {"share": share, "tile": 192, "iterations": 2}
+    spreads = []
+    for size in (files._LARGE, 0):
+        monkeypatch.setattr(files, "_LARGE", size)
+        spread = tmp_path / f"spread{size}{ending}"
+        more = {"source": source, "uncertainty": spread}
+        _, result = restored(tmp_path, f"image{size}{ending}", values, **more)
+        assert result.facts["uncertainty"] == str(spread)
+        spreads.append(files.read(spread))
+    whole, parts = spreads
+    assert (whole.data > 0).all()
+    np.testing.assert_array_equal(parts.data, whole.data)
+    for spread in spreads:
+        about = spread.header.provenance["shows"]
+        assert about == "standard deviation of the result"
 
 
 def test_finer_pixels_have_their_own_shape(tmp_path, source, monkeypatch):

@@ -14,6 +14,7 @@ from napari_dip.prior.stopping import Discrepancy, Iterations
 from napari_dip.prior.terms import Squared
 from napari_dip.tasks.enhance import TASK, EnhanceRecipe, fine_energy
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.tiles import Block
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
@@ -114,6 +115,19 @@ def test_three_channels_of_unlike_brightness_are_enhanced_by_themselves(random, 
     found = enhance(np.moveaxis(image, 0, axis), channel_axis=axis, **SHORT)
     for channel, alone in zip(np.moveaxis(found, axis, 0), image, strict=True):
         np.testing.assert_array_equal(channel, enhance(alone, **SHORT))
+
+
+def test_a_known_scale_says_whether_colours_are_scaled_together(random):
+    image = random.normal(100, 20, (24, 24, 3))
+    image[:2, :2, 0] = 3000
+    job = TASK.make_job(EnhanceRecipe(), image)
+    (index,) = job.layout.indices()
+    pixels = job.pixels(index)
+    block = Block.whole(0, index, (0, 1, 2), (24, 24))
+    # Not together, the brightest pixels of a channel are put aside.
+    for span, aside in (((100, 100, 100), False), ((100, 100, 101), True)):
+        plane = job.scaled(pixels, block, ((50, 50, 50), span))
+        assert (plane.beyond is not None) == aside
 
 
 @pytest.mark.usefixtures("narrow")

@@ -187,7 +187,7 @@ def test_a_record_is_of_one_job(stack):
     analysis = whole.settings["planes"][0]["analysis"]
     masked = np.ma.masked_array(stack, stack > 60)
     for image, more, what in (
-        (stack[::-1], {}, "arrays"),
+        (stack[::-1], {}, r"arrays.image differs\)"),
         (stack, {"architecture": Local((8, 4))}, "overrides"),
         (stack, {"stop": Iterations(5)}, "overrides"),
         (stack, {"analysis": analysis}, "analysis"),
@@ -199,7 +199,7 @@ def test_a_record_is_of_one_job(stack):
     assert state == kept
     state = {}
     denoise(masked, state=state, **FIXED)
-    with pytest.raises(InputError, match=says.format("arrays")):
+    with pytest.raises(InputError, match=says.format("arrays.image differs")):
         denoise(np.ma.masked_array(stack, stack > 61), state=state, **FIXED)
 
 

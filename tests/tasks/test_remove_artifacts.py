@@ -173,6 +173,14 @@ def test_subsampling_is_found(photo, plan):
         assert details["coefficients that fit"] > 0.95
 
 
+@pytest.mark.parametrize("gains", [(1, 1, 0.15), (1, 0.2, 0.1), (1, 1, 0)])
+def test_a_jpeg_of_unlike_colours_is_one_block(photo, plan, gains):
+    decoded, steps, _ = compressed((photo * np.array(gains)).astype(np.uint8))
+    made = plan(decoded, quantization=steps)
+    assert made.analysis.channels == (0, 1, 2)
+    assert made.details["coefficients that fit"] > 0.95
+
+
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("subsampling", "counted"), [(2, {(2, 2)}), (0, {(2, 2), (1, 2), (1, 1)})]

@@ -180,10 +180,24 @@ def test_planes_without_noise_or_pixels_come_back_as_they_were(stack):
     stack = stack.copy()
     stack[1], stack[2] = 7, np.nan
     stack[3, :20] = np.nan
-    image = denoise(stack, **QUICK)
-    assert (image[1] == 7).all()
-    assert np.isnan(image[2]).all()
-    assert not np.isnan(image[[0, 1, 3]]).any()
+    fit = denoise(stack, full_output=True, **QUICK)
+    assert fit.warnings == ["plane 2 came back unchanged: nothing but NaN"]
+    assert (fit.image[1] == 7).all()
+    assert np.isnan(fit.image[2]).all()
+    assert not np.isnan(fit.image[[0, 1, 3]]).any()
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_what_is_nothing_but_nan_is_told():
+    image = noisy(np.stack([blobs(32, 290, seed=n) for n in range(2)]))
+    stack = np.stack([image, image, image])
+    stack[0, 1], stack[1], stack[2, 0, :, 192:] = np.nan, np.nan, np.nan
+    fit = denoise(stack, channel_axis=1, tile=192, full_output=True, **QUICK)
+    assert fit.warnings == [
+        f"{what} came back unchanged: nothing but NaN"
+        for what in ("channels 1 of plane 0", "plane 1", "a part of plane 2")
+    ]
+    np.testing.assert_array_equal(np.isnan(fit.image), np.isnan(stack))
 
 
 def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):

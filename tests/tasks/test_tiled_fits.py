@@ -249,6 +249,16 @@ def test_tiles_are_blended_into_each_other():
     assert steepest[0] < 1.15 * steepest[1]  # over seeds: 0.84 +- 0.07
 
 
+@pytest.mark.usefixtures("small_fits")
+@pytest.mark.parametrize("name", ["denoise", "enhance", "inpaint", "super_resolve"])
+def test_missing_pixels_of_tiles_are_filled(name):
+    image, more = blobs(32, 290), {"denoise": {"share": "no"}}.get(name, {})
+    image[3, 7] = image[10:14, 180:190] = np.nan
+    arrays = (image, np.zeros(image.shape, bool)) if name == "inpaint" else (image,)
+    restored = getattr(napari_dip, name)(*arrays, tile=192, **more, **FIXED)
+    assert np.isfinite(restored).all()
+
+
 def test_a_tile_without_pixels_stays_as_it_was():
     image = blobs(48, 500)
     image[:, 150:] = np.nan

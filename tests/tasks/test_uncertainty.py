@@ -6,6 +6,7 @@ import skimage.data
 from scipy import ndimage
 
 from napari_dip import denoise, enhance
+from napari_dip.errors import InputError
 from napari_dip.tasks import windows
 
 SIGMA = 20
@@ -82,6 +83,12 @@ def test_planes_of_a_stack(share, monkeypatch):
     assert (fit.uncertainty[[0, 3]] > 0).all()
     assert not fit.uncertainty[1].any()
     assert np.isnan(fit.uncertainty[2]).all()
+    # The same in arrays of the user.
+    out, spread = np.zeros_like(stack), np.zeros(stack.shape)
+    given = denoise(stack, share=share, out=(out, spread), **SHORT)
+    assert given.uncertainty is spread
+    np.testing.assert_array_equal(out, fit.image)
+    np.testing.assert_array_equal(spread, fit.uncertainty)
 
 
 @pytest.mark.usefixtures("small_windows")
@@ -135,3 +142,19 @@ def test_an_array_of_the_user_has_none_beside_it():
     out = np.zeros_like(image)
     assert denoise(image, out=out, **SHORT).uncertainty is None
     assert out.any()
+    assert enhance(image, out=(out, np.zeros(out.shape)), **SHORT).uncertainty is None
+
+
+def test_a_tile_without_pixels_has_none():
+    image = noisy(scene(32, 600))
+    image[:, 200:] = np.nan
+    fit = denoise(image, tile=192, share="no", **SHORT)
+    np.testing.assert_array_equal(np.isnan(fit.uncertainty), np.isnan(image))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_wrong_arrays_for_the_results_are_refused(count):
+    image = noisy(scene(40, 48))
+    for arrays in ((np.zeros_like(image),) * count, (image, image.astype(int))):
+        with pytest.raises(InputError, match=r"out must be .* the second of floats"):
+            denoise(image, out=arrays, **SHORT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Generator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,57 +148,60 @@ class FileRun:
 
         data: Any = None if like is None else like.data
         if like is not None and isinstance(data, Regions):
-            # Too large for the memory, so that the result is, too.
+            # Too large for the memory, so that the results are, too.
             shape = result_shape(opened.job)
             dtype = _type_of(recipe, like.header)
-            with files.writing(
-                self.target, shape, dtype, like, overwrite=self.overwrite
-            ) as out:
-                fit, origin = fitted(out)
-                out.provenance = origin
+
+            def writing(path: Path | None, dtype: np.dtype[Any]) -> Any:
+                if path is None:
+                    return nullcontext()
+                overwrite = self.overwrite
+                return files.writing(path, shape, dtype, like, overwrite=overwrite)
+
+            with writing(self.uncertainty, np.dtype(np.float32)) as room:
+                with writing(self.target, dtype) as out:
+                    fit, origin = fitted((out, room))
+                    out.provenance = origin
+                if room is not None:
+                    room.provenance = self._about_uncertainty(fit, origin)
             facts = {"shape": list(shape), "dtype": str(dtype)}
             not_kept = out.notes
         else:
             fit, origin = fitted()
             facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
+            if self.uncertainty is not None:
+                about = self._about_uncertainty(fit, origin)
+                spread: Any = fit.uncertainty
+                save(self.uncertainty, spread, like, about, self.overwrite)
         for note in not_kept:
             warn(note)
-        result = Result(self.target, dict(self.sources), facts, origin)
         if self.uncertainty is not None:
-            self._save_uncertainty(self.uncertainty, fit.uncertainty, like, result)
+            facts["uncertainty"] = str(self.uncertainty)
+        result = Result(self.target, dict(self.sources), facts, origin)
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
 
     def _check_uncertainty(self, opened: Opened) -> None:
-        """Raise if the results will have no uncertainty."""
-        data: Any = None if opened.like is None else opened.like.data
-        if isinstance(data, Regions):
-            raise InputError(
-                f"uncertainty is of images that are restored in memory; got "
-                f"{self.source.name}, which is too large and is restored part by part"
-            )
-        given = self.keep.weights is not None
-        if not (given or has_uncertainty(opened.job, opened.recipe)):
+        """Raise if the results will have no uncertainty.
+
+        Images that are too large for the memory are not looked at.
+        """
+        large = opened.like is not None and isinstance(opened.like.data, Regions)
+        unseen = large or self.keep.weights is not None
+        if not (unseen or has_uncertainty(opened.job, opened.recipe)):
             raise InputError(
                 "uncertainty is not known where neighbouring pixels or channels share "
                 "their noise, but as the spread of several fits (--restarts 2 or more)"
             )
 
-    def _save_uncertainty(
-        self,
-        path: Path,
-        values: NDArray[Any] | None,
-        like: Image | None,
-        result: Result,
-    ) -> None:
-        if values is None:
+    def _about_uncertainty(self, fit: Fit, about: dict[str, Any]) -> dict[str, Any]:
+        """Return how the uncertainty was made; raise if there is none."""
+        if fit.uncertainty is None:
             raise DipError(
-                f"{path} was not written, for no plane has an uncertainty; the image "
-                f"is in {self.target}"
+                f"{self.uncertainty} was not written, for no plane has an uncertainty; "
+                f"the image is in {self.target}"
             )
-        origin = provenance.of_uncertainty(result.provenance)
-        save(path, values, like, origin, self.overwrite)
-        result.facts["uncertainty"] = str(path)
+        return provenance.of_uncertainty(about)
 
     def opened(self, load: Callable[..., Image] = files.load) -> Opened:
         """Return the recipe and the arrays of the run, by a function that loads files.

@@ -12,7 +12,7 @@ import scipy  # whose modules load on first use
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import LIKE_SPANS, single_or_list
+from napari_dip.tasks.noise import single_or_list
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -98,7 +98,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         image,
         analyse,
         unit=recipe.preset == "paper",
-        together=LIKE_SPANS * together,
+        together="like" if together else "none",
         reach=AROUND,
         # The fit ends by the detail of the whole plane; a tile has more or less of it.
         cuttable=lambda analysis: False,

@@ -53,9 +53,10 @@ callback : callable, optional
 full_output : bool, default False
     Return a `Fit` in place of the image. Its `uncertainty` is the standard
     deviation of every pixel, where the task has one.
-out : array, optional
+out : array or tuple of two arrays, optional
     Where the result is put, of its shape and any type; an array of zarr or
-    h5py takes a result that is larger than the memory, part by part.
+    h5py takes a result that is larger than the memory, part by part. A
+    second array, of floats, takes the standard deviation.
 
 Returns
 -------

@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise_level import NOISELESS, gaussian_variance
 from napari_dip.tasks.patches import FEWEST_PATCHES, Mask, clear_patches
-from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.plane import LIKE_SPANS, Plane, per_channel
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.signal_dependence import photon_counts, signal_dependence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LIKE_SPANS = 3.0
-"""Ratio of the spans of two channels up to which they are measured together."""
-
 LIKE_VARIANCES = 4.0
-"""The same of the variances of their noise."""
+"""Ratio of the variances of two channels up to which they are measured together."""
 
 _MOST = 2.0
 """Most noise that is taken for possible, in standard deviations of the values, which

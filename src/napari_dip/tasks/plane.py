@@ -40,6 +40,9 @@ PEAK = 0.5
 """How far beyond `REACHED` the values of few pixels are too bright, or too dark, to
 tell anything about the noise."""
 
+LIKE_SPANS = 3.0
+"""Ratio of the spans of two channels up to which they are measured together."""
+
 FEW_OUTLIERS = 1e-3
 """Part of the pixels above which they are no outliers but structure, unless they have
 only one or two values, as those that stand for missing pixels have."""
@@ -79,6 +82,16 @@ class Pixels:
     def of_channels(self, channels: Sequence[int]) -> Pixels:
         """Return some of the channels."""
         return Pixels(self.values[list(channels)], self.constant[list(channels)])
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether no channel is much brighter than another."""
+        usable = ~self.constant & ~np.isnan(self.values)
+        if not usable.any(axis=tuple(range(1, usable.ndim))).all():
+            return not usable.any()
+        parts = [v[u] for v, u in zip(self.values, usable, strict=True)]
+        spans = [np.ptp(np.percentile(part, [0.1, 99.9])) for part in parts]
+        return bool(max(spans) <= LIKE_SPANS * min(spans))
 
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
         """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""

@@ -121,7 +121,7 @@ class Planes(Running):
         """Put the fits of a plane into the result."""
         job, number = self.job, begun.number
         unchanged = untouched(job.layout, begun.given, job.factor)
-        plane = Canvas(cast(unchanged, FLOAT32), job.factor)
+        plane, deviation = Canvas(cast(unchanged, FLOAT32), job.factor), None
         try:
             if begun.error is not None:
                 raise begun.error
@@ -129,7 +129,7 @@ class Planes(Running):
             if result.stopped and not any(self.is_done(begun, n) for n in parts):
                 result.not_begun.append(number)
             else:
-                yield from self.fit_plane(begun, plane, result)
+                deviation = yield from self.fit_plane(begun, plane, result)
         except (InputError, FitError) as error:
             if not result.details:
                 raise  # nothing would be lost
@@ -139,24 +139,22 @@ class Planes(Running):
                 self.calls.cancel(_named(begun, count))
         plane.fill(unchanged, exact=self.recipe.dtype == "input")
         result.put(begun.index, job.layout.arrange(plane.image))
+        result.put_deviation(begun.index, deviation)
 
     def fit_plane(self, begun: Begun, plane: Canvas, result: Result) -> Any:
-        """Fit the blocks of a plane, which is changed in place."""
+        """Fit the blocks of a plane, which is changed in place.
+
+        Returns the standard deviation of the plane, if it is known.
+        """
         layout, number, pixels = self.job.layout, begun.number, begun.pixels
         fitted = {c for block, _ in begun.parts for c in block.channels}
-        unknown = [str(c) for c in range(layout.channels) if c not in fitted]
+        unknown = [c for c in range(layout.channels) if c not in fitted]
         if unknown:
-            which = f"channels {', '.join(unknown)} of " if fitted else ""
-            result.warn(f"{which}plane {number} came back unchanged: nothing but NaN")
-        # Tiles are blended into what is there.
-        tiled = any(any(map(any, block.halo)) for block, _ in begun.parts)
-        blank = 0 if tiled else np.nan
-        deviation = Canvas(np.full_like(plane.image, blank), self.job.factor)
+            result.unknown(number, unknown, layout.channels)
+        deviation = Canvas(np.full_like(plane.image, np.nan), self.job.factor)
         for count, (block, _) in enumerate(begun.parts):
             if pixels is not None and not block.is_known(pixels):
-                result.warn(
-                    f"a part of plane {number} came back unchanged: nothing but NaN"
-                )
+                result.unknown(number, [], layout.channels)
                 continue
             done = begun.done.get(count)
             if done is None and not result.stopped:
@@ -171,8 +169,7 @@ class Planes(Running):
             plane.put(block, done.image)
             if done.deviation is not None:
                 deviation.put(block, done.deviation)
-        if deviation.fitted:
-            result.put_deviation(begun.index, layout.arrange(deviation.image))
+        return layout.arrange(deviation.image) if deviation.fitted else None
 
     def fit_part(
         self, begun: Begun, count: int, plane: Canvas, result: Result

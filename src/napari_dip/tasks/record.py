@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -77,11 +77,12 @@ class Record:
         recipe: Recipe,
         layout: Layout,
         overrides: Overrides,
-        arrays: Sequence[Any],
+        arrays: Mapping[str, Any],
     ) -> None:
         """Raise if the record is of another job, as far as that can be told.
 
-        Arrays that are not in memory are known by their shape alone.
+        The arrays have the names of their arguments.  Those that are not in memory are
+        known by their shape alone.
         """
         own = {
             "task": recipe.task,
@@ -90,7 +91,7 @@ class Record:
             "recipe": recipe.to_dict(),
             "overrides": overrides.to_dict(),
             "analysis": [analysis.to_dict() for analysis in overrides.analysis],
-            "arrays": [_digest(array) for array in arrays],
+            "arrays": {name: _digest(array) for name, array in arrays.items()},
         }
         own = json.loads(json.dumps(own))
         known = self.get(JOB)
@@ -169,8 +170,15 @@ def differences(stored: State, own: State, place: str = "") -> Iterator[str]:
         before, now = stored.get(name), own.get(name)
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             yield from differences(before, now, f"{place}{name}.")
+        elif before != now and _is_digest(before) and _is_digest(now):
+            yield f"{place}{name} differs"
         elif _text(before) != _text(now):
             yield f"{place}{name} {_short(before)}, not {_short(now)}"
+
+
+def _is_digest(value: Any) -> bool:
+    """Return whether a value is the text of a SHA-256, which tells a reader nothing."""
+    return isinstance(value, str) and len(value) == 64
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -94,7 +93,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         image,
         analyse,
         unit=recipe.preset == "paper",
-        together=math.inf if tables else 0,
+        together="all" if tables else "none",
         reach=AROUND,
         # What is blended need not be an image that the file can have been made from.
         cuttable=lambda analysis: not tables,

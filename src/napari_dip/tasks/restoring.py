@@ -49,7 +49,8 @@ def restore_tile(
 ) -> BlockFit:
     """Restore a tile of a plane by the networks of one kind; see `restore`.
 
-    Its core is arranged as the input is.
+    Its core is arranged as the input is.  The details say of which channels nothing is
+    known there.
     """
     layout = job.layout
     seen = layout.within(index, tile.seen)
@@ -74,7 +75,10 @@ def restore_tile(
             deviation.put(block, done.deviation)
     canvas.fill(unchanged, exact=recipe.dtype == "input")
     spread = layout.arrange(deviation.image) if deviation.fitted else None
-    return BlockFit(layout.arrange(canvas.image), spread, fits=[], warnings=warnings)
+    unknown = np.isnan(unchanged).reshape(len(unchanged), -1).all(axis=1)
+    details = {"unknown": np.flatnonzero(unknown).tolist()}
+    image = layout.arrange(canvas.image)
+    return BlockFit(image, spread, fits=[], details=details, warnings=warnings)
 
 
 def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:

@@ -54,9 +54,12 @@ class Result:
         The result.
     given : bool
         Whether it is an array of the user's, which keeps its type.
-    deviation : ndarray, optional
-        Standard deviation, of the same shape, NaN where it is not known.  There is
-        none beside an array of the user's, which may be larger than the memory.
+    room : array, optional
+        An array of the user's for the standard deviation.  Beside an image of the
+        user's, which may be larger than the memory, there is no other.
+    deviation : array, optional
+        Standard deviation, of the same shape, NaN where it is not known; None where it
+        is known nowhere.
     fits : list of Fit
         All fits.
     details : list of dict
@@ -75,7 +78,8 @@ class Result:
 
     image: Any
     given: bool = False
-    deviation: NDArray[Any] | None = None
+    room: Any = None
+    deviation: Any = None
     fits: list[Fit] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -87,7 +91,7 @@ class Result:
     def before(self) -> Result:
         """Return what there is now; what is put into the arrays later is there too."""
         known = (list(self.fits), list(self.details), list(self.warnings))
-        arrays = (self.image, self.given, self.deviation)
+        arrays = (self.image, self.given, self.room, self.deviation)
         return Result(*arrays, *known, networks=self.networks)
 
     def copy(self) -> Result:
@@ -95,8 +99,8 @@ class Result:
         copy = self.before()
         if not self.given:
             copy.image = self.image.copy()
-        if self.deviation is not None:
-            copy.deviation = self.deviation.copy()
+            if self.deviation is not None:
+                copy.deviation = self.deviation.copy()
         return copy
 
     def add(self, done: BlockFit) -> None:
@@ -120,19 +124,39 @@ class Result:
         self.image = widened(self.image, values.dtype)
         self.image[index] = values
 
-    def put_deviation(self, index: Index, values: NDArray[Any]) -> None:
-        """Put the standard deviation of a plane, or of a part of one, in its place."""
-        if self.given:
-            return
-        if self.deviation is None:
-            self.deviation = np.full(self.image.shape, np.nan, np.float32)
-        self.deviation = widened(self.deviation, values.dtype)
-        self.deviation[index] = values
+    def put_deviation(self, index: Index, values: NDArray[Any] | None) -> None:
+        """Put the standard deviation of a plane, or of a part of one, in its place.
+
+        None is that it is not known.
+        """
+        known = values is not None
+        spread: Any = values if known else np.float32(np.nan)
+        if self.given and self.room is not None:
+            self.room[index] = cast(spread, self.room.dtype)
+            self.deviation = self.room if known else self.deviation
+        elif not self.given and (known or self.deviation is not None):
+            if self.deviation is None:
+                self.deviation = np.full(self.image.shape, np.nan, np.float32)
+            self.deviation = widened(self.deviation, spread.dtype)
+            self.deviation[index] = spread
 
     @property
     def seconds(self) -> float:
         """Wall time of all fits."""
         return sum(f.seconds for f in self.fits)
+
+    def unknown(self, number: int, channels: Sequence[int], count: int) -> None:
+        """Note which of so many channels of a plane are nothing but NaN.
+
+        None of them is a part of the plane.
+        """
+        of = (
+            f"channels {', '.join(map(str, channels))} of "
+            if channels
+            else "a part of "
+        )
+        of = "" if len(channels) == count else of
+        self.warn(f"{of}plane {number} came back unchanged: nothing but NaN")
 
     def failed(self, number: int, error: Exception) -> None:
         """Note that a plane failed."""
@@ -221,9 +245,11 @@ class Canvas:
         window = block.window(self.factor)
         for channel, values in zip(block.channels, image, strict=True):
             place: Any = (channel, *region)
+            there = self.image[place]
             self.weight[place] += window
-            share = window / self.weight[place]
-            self.image[place] += share * (values - self.image[place])
+            blended = there + window / self.weight[place] * (values - there)
+            # What is missing takes no part in a blend.
+            self.image[place] = np.where(np.isnan(there), values, blended)
 
     def fill(self, given: NDArray[Any], *, exact: bool) -> None:
         """Put the given values into channels that were not fitted.

@@ -95,9 +95,10 @@ def run(
         stopped goes on with the fit that ran and then with the rest, on the same pool.
         One that has ended by itself can only where it was a single fit: each would have
         to.
-    out : array, optional
+    out : array or tuple, optional
         Where the result is put, of its shape and of any type, such as an array in a
-        file: all it has to do is to take ``out[index] = values``, part by part.
+        file: all it has to do is to take ``out[index] = values``, part by part.  Of two
+        arrays the second, of floats or None, takes the standard deviation.
     pool : Pool, optional
         Other processes, which fit planes and tiles, or restore them by networks that
         they share.  A job of a single fit is fitted here.
@@ -132,7 +133,8 @@ def run(
     record = record_of(overrides.state)
     if record is not None:
         overrides = dataclasses.replace(overrides, state=None)
-        record.check(recipe, job.layout, overrides, arrays)
+        named = dict(zip((*task.arrays, *task.functions), arrays, strict=False))
+        record.check(recipe, job.layout, overrides, named)
     record = record or Record()
     running = Running(job, recipe, overrides, threads, pool, record, resumable)
     fitting = _restored(running, out)
@@ -221,10 +223,14 @@ def _restored(running: Running, out: Any) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
     job, recipe, overrides = running.job, running.recipe, running.overrides
     shape = result_shape(job)
-    if out is not None:
-        _check_out(out, shape)
-    image = np.zeros(shape, np.float32) if out is None else out
-    result = Result(image, given=out is not None)
+    image, room = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+    if out is None:
+        image = np.zeros(shape, np.float32)
+    else:
+        _check_out(image, shape)
+    if room is not None:
+        _check_out(room, shape, "f")
+    result = Result(image, out is not None, room)
     shared, given = False, overrides.networks is not None
     if given or (
         overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
@@ -237,17 +243,18 @@ def _restored(running: Running, out: Any) -> Fitting:
     return _finished(result, recipe, job.layout)
 
 
-def _check_out(out: Any, shape: tuple[int, ...]) -> None:
-    """Raise unless a result of a shape can be put into an array."""
+def _check_out(out: Any, shape: tuple[int, ...], kinds: str = NUMBERS) -> None:
+    """Raise unless a result of a shape can be put into an array of some kinds."""
     try:
         taken = tuple(out.shape)
-        numbers = isinstance(out.dtype, np.dtype) and out.dtype.kind in NUMBERS
+        numbers = isinstance(out.dtype, np.dtype) and out.dtype.kind in kinds
     except (AttributeError, TypeError, RuntimeError):
         taken, numbers = (), False
     if not (numbers and hasattr(type(out), "__setitem__")):
         raise InputError(
             f"out must be an array of real numbers that can be written to, such as one "
-            f"of NumPy, zarr or h5py; got {type(out).__name__}"
+            f"of NumPy, zarr or h5py, or two of them, the second of floats, for the "
+            f"uncertainty; got {type(out).__name__}"
             + (f" of dtype {out.dtype}" if isinstance(out, np.ndarray) else "")
         )
     if taken != shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +50,8 @@ class Sweep(Running):
     """Networks for the planes that are being restored, by their numbers."""
     waiting: deque[int] = field(default_factory=deque, init=False)
     """Numbers, among the tiles of all planes, of those that are being restored."""
+    unknown: Counter[tuple[int, int]] = field(default_factory=Counter, init=False)
+    """Tiles of nothing but NaN, by plane and channel."""
 
     def __post_init__(self) -> None:
         layout = self.job.layout
@@ -117,7 +119,7 @@ class Sweep(Running):
                         result.warn(NOT_FINISHED)
                         call = self.pool.submit(restore_tile, *given, tile, True)
                         restored = call.result()
-                    self.put(index, tile, restored)
+                    self.put(number, tile, restored)
                     self.done += 1
                     yield self.iterate(index)
             except (InputError, FitError) as error:
@@ -241,7 +243,7 @@ class Sweep(Running):
             except (InputError, FitError) as error:
                 self.fail(number, error)
                 continue
-            self.put(index, tile, restored)
+            self.put(number, tile, restored)
             self.done += 1
             if tile is self.cut[-1]:
                 del self.chosen[number]
@@ -272,13 +274,21 @@ class Sweep(Running):
         layout = self.job.layout
         return layout.arrange(untouched(layout, self.job.take(index), 1))
 
-    def put(self, index: Index, tile: Tile, restored: BlockFit) -> None:
-        """Put a tile into the result."""
-        place = self.job.layout.within(index, tile.core)
+    def put(self, number: int, tile: Tile, restored: BlockFit) -> None:
+        """Put a tile of a plane into the result."""
+        place = self.job.layout.within(self.planes[number], tile.core)
         self.result.warn(*restored.warnings)
         self.result.put(place, restored.image)
-        if restored.deviation is not None:
-            self.result.put_deviation(place, restored.deviation)
+        self.result.put_deviation(place, restored.deviation)
+        self.unknown.update((number, c) for c in restored.details["unknown"])
+        if tile is not self.cut[-1]:
+            return
+        counts = [self.unknown[number, c] for c in range(self.job.layout.channels)]
+        whole = [c for c, n in enumerate(counts) if n == len(self.cut)]
+        if whole:
+            self.result.unknown(number, whole, len(counts))
+        if any(0 < n < len(self.cut) for n in counts):
+            self.result.unknown(number, [], len(counts))
 
     def leave(self, index: Index, *parts: Tile) -> None:
         """Put a plane, or parts of it, into the result as they came."""
@@ -293,6 +303,7 @@ class Sweep(Running):
             canvas = Canvas(cast(given, FLOAT32), 1)
             canvas.fill(given, exact=self.recipe.dtype == "input")
             self.result.put(where, layout.arrange(canvas.image))
+            self.result.put_deviation(where, None)
 
 
 def _named(place: int) -> str:

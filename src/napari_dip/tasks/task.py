@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,9 +157,10 @@ class Job:
         Maps the `Plane` of a block and the `Block` to an `Analysis`.
     unit : bool
         How a block is scaled; see `prepare`.
-    together : float
-        Ratio of the ranges of channels up to which they are scaled together.  Where
-        they are not, those that have nothing in common are fitted one by one.
+    together : str
+        Which channels are scaled together: "none", "like" for those of which none is
+        much brighter than another, or "all".  Of channels that are not, those that
+        have nothing in common are fitted one by one.
     factor : int
         How many times finer the pixels of the result are.
     canvas : tuple of int
@@ -193,7 +194,7 @@ class Job:
         len(block.channels)
     )
     unit: bool = False
-    together: float = 0
+    together: Literal["none", "like", "all"] = "none"
     factor: int = 1
     canvas: tuple[int, ...] = ()
     reach: int | None = None
@@ -246,7 +247,7 @@ class Job:
         known = known_pixels(values, name)
         if not known.any():
             return False
-        if self.together == math.inf and not known.all(axis=0).any():
+        if self.together == "all" and not known.all(axis=0).any():
             raise InputError(
                 f"{name} must have pixels that are known in all channels; got none"
             )
@@ -295,25 +296,26 @@ class Job:
         return list(parts.values())
 
     def _scaled_together(self, pixels: Pixels) -> bool:
-        """Return whether channels are scaled together: none is much brighter."""
-        if self.together in (0, math.inf):
-            return self.together > 0
-        usable = ~pixels.constant & ~np.isnan(pixels.values)
-        if not usable.any(axis=tuple(range(1, usable.ndim))).all():
-            return not usable.any()
-        parts = [v[u] for v, u in zip(pixels.values, usable, strict=True)]
-        spans = [np.ptp(np.percentile(part, [0.1, 99.9])) for part in parts]
-        return bool(max(spans) <= self.together * min(spans))
+        """Return whether all channels are scaled together."""
+        return self.together == "all" or (self.together == "like" and pixels.alike)
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
     ) -> Plane:
-        """Return the pixels of a block of a plane, scaled as `scale` or they say."""
+        """Return the pixels of a block of a plane, scaled as `scale` or they say.
+
+        All channels have the same span in a scale of channels together.
+        """
+        if scale is None:
+            together = self._scaled_together(pixels)
+        else:
+            whole = len(block.channels) == self.layout.channels
+            together = self.together != "none" and whole and len(set(scale[1])) == 1
         return prepare(
             block.cut(pixels),
             self.name,
             unit=self.unit,
-            together=self._scaled_together(pixels),
+            together=together,
             scale=scale,
         )
 
