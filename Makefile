@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types docs dist env system clean
+.PHONY: help demo test test-slow lint types docs notebooks dist env system clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ types: $(VENV)/.dev ## check types
 
 docs: $(VENV)/.docs ## build the documentation site; warnings are errors
 	$(BIN)/mkdocs build --strict --quiet
+
+notebooks: system $(VENV)/.docs ## run the tutorials and the gallery as notebooks
+	$(PYTEST) -m slow tests/test_notebooks.py
 
 dist: $(VENV)/.dev ## build the source archive and, from it, the wheel
 	$(BIN)/python -m build --no-isolation

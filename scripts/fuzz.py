@@ -9,7 +9,8 @@ Atheris mutates small files and keeps those that reach new lines of code.  Every
 but those of napari-dip is a finding, and so are more memory than the readers were told
 is free, and pixels that differ between a file that is read and one that is opened.  A
 finding ends the run and is written to ``build/fuzz/findings``; its file as the only
-argument repeats it.  All options are libFuzzer's.
+argument repeats it.  All options are libFuzzer's.  An input may take 60 seconds by the
+clock: give a longer ``-timeout`` on a machine that is busy or is paused.
 """
 
 from __future__ import annotations
@@ -333,10 +334,10 @@ def main() -> None:
         mutated: bytes = atheris.Mutate(data, max_size)
         return mutated
 
-    options = [a for a in sys.argv[1:] if a.startswith("-")]
+    options = [f"-artifact_prefix={findings}/", "-rss_limit_mb=4096", "-timeout=60"]
+    # The last of two options counts, so those of the command line are behind.
+    options += ["-max_len=20000", *(a for a in sys.argv[1:] if a.startswith("-"))]
     given = [a for a in sys.argv[1:] if not a.startswith("-")]
-    options += [f"-artifact_prefix={findings}/", "-rss_limit_mb=4096", "-timeout=60"]
-    options += ["-max_len=20000"]
     arguments = [sys.argv[0], *options, *(given or [str(corpus)])]
     atheris.Setup(arguments, check, custom_mutator=mutate)
     atheris.Fuzz()

@@ -2,6 +2,9 @@
 
 import importlib.util
 import random
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,3 +67,20 @@ def test_mutated_seeds_do_no_harm(fuzz, seeds):
             mutated.add(bytes(data))
             fuzz.check(bytes(data))
     assert len(mutated) > 4 * len(seeds)
+
+
+def test_options_of_the_command_line_count(fuzz, tmp_path, monkeypatch):
+    begun = []
+    fake = SimpleNamespace(
+        instrument_imports=lambda include: nullcontext(),
+        Setup=lambda arguments, *_, **__: begun.extend(arguments),
+        Fuzz=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "atheris", fake)
+    monkeypatch.setattr(fuzz, "FOLDER", tmp_path)
+    monkeypatch.setattr(fuzz, "seeds", lambda: ())
+    monkeypatch.setattr(sys, "argv", ["fuzz.py", "-timeout=900", "found"])
+    fuzz.main()
+    # libFuzzer takes the last of two.
+    assert [a for a in begun if a.startswith("-timeout")][-1] == "-timeout=900"
+    assert begun[-1] == "found"

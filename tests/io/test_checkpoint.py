@@ -80,6 +80,20 @@ def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_disk_that_gets_full_leaves_the_old_file(path):
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    before, content = resource.getrlimit(resource.RLIMIT_FSIZE), path.read_bytes()
+    large = {"network": torch.zeros(2**16)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(FileError, match=rf"^{path.name} cannot be written: .+$"):
+            checkpoint.write(path, "checkpoint", large, {}, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
 def refused(path, says, kind="checkpoint"):
     with pytest.raises(FileError, match=says) as raised:
         checkpoint.read(path, kind)

@@ -55,8 +55,7 @@ def replacing(
         with locks.held(lock):
             try:
                 if not folder:
-                    # Files of tempfile can be read by their owner only, so it is not
-                    # used.
+                    # A file that tempfile makes can be read by its owner only.
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                     os.close(os.open(temporary, flags, 0o666))
                 yield temporary

@@ -46,6 +46,7 @@ def write(
         Replace a file that is there.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from napari_dip.prior.snapshot import digest
@@ -56,18 +57,19 @@ def write(
             tensors[name] = value.detach().cpu().contiguous()
         else:
             values[name] = value
-    text = json.dumps(
-        {
-            "schema": SCHEMA,
-            "kind": kind,
-            "about": about,
-            "values": values,
-            "sha256": digest(state),
-        }
-    )
+    header = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "about": about,
+        "values": values,
+        "sha256": digest(state),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, {_KEY: text})
+    try:
+        with atomic.replacing(path, overwrite=overwrite) as temporary:
+            save_file(tensors, temporary, {_KEY: json.dumps(header)})
+    except SafetensorError as error:  # a full disk, which is no OSError here
+        raise FileError(f"{path.name} cannot be written: {one_line(error)}") from error
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,13 +98,11 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if header["kind"] != kind:
             raise FileError(f"{path} holds {header['kind']}, not {kind}")
         state: dict[str, Any] = {**header["values"], **tensors}
-        about: dict[str, Any] = dict(header["about"])
-        whole = digest(state) == header["sha256"]
+        if digest(state) != header["sha256"]:
+            raise FileError(f"{path} is damaged: it has another hash than it says")
+        return state, dict(header["about"])
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as odd:
         reason = f"{type(odd).__name__}: {one_line(odd)}"
         raise FileError(f"{path} holds no {kind} of napari-dip ({reason})") from odd
-    if not whole:
-        raise FileError(f"{path} is damaged: its values have another hash than it says")
-    return state, about
