@@ -78,14 +78,10 @@ class Cluster:
     """Processes of dask.distributed.
 
     What a worker had begun that dies is begun again by another.
-
-    Attributes
-    ----------
-    client : distributed.Client
-        A client of their scheduler.
     """
 
     client: Any
+    """A client of their scheduler."""
 
     def work(self, step: Step, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         """Take steps on the workers; see `napari_dip.batch.run.Work`.

@@ -36,42 +36,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FileRun:
-    """A run of a task from files to a file.
-
-    Attributes
-    ----------
-    task : Task
-        The task.
-    values : mapping
-        The parameters that the user gave.
-    sources : mapping
-        The file of each array of the task.
-    target : Path
-        The file to write.
-    objects : mapping
-        The other inputs of the task, such as a model, as text.
-    overwrite : bool
-        Whether the result may replace a file.
-    series : mapping
-        Which image of a file is meant, where it has several.
-    keep : Keep
-        What the fit begins from, and what is kept of it beside the result.
-    uncertainty : Path, optional
-        The file to write the standard deviation of the result to.
-    notes : tuple of str
-        What the user should know of it beforehand.
-    """
+    """A run of a task from files to a file."""
 
     task: Task
     values: Mapping[str, Any]
+    """The parameters that the user gave."""
     sources: Mapping[str, Path]
+    """The file of each array of the task."""
     target: Path
+    """The file to write."""
     objects: Mapping[str, str] = field(default_factory=dict)
+    """The other inputs of the task, such as a model, as text."""
     overwrite: bool = False
+    """Whether the result may replace a file."""
     series: Mapping[str, int | None] = field(default_factory=dict)
+    """Which image of a file is meant, where it has several."""
     keep: Keep = field(default_factory=Keep)
+    """What the fit begins from, and what is kept of it beside the result."""
     uncertainty: Path | None = None
+    """The file to write the standard deviation of the result to."""
     notes: tuple[str, ...] = ()
+    """What the user should know of it beforehand."""
 
     @property
     def source(self) -> Path:
@@ -291,33 +276,21 @@ class FileRun:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a run is given.
-
-    Attributes
-    ----------
-    task : Task
-        The task.
-    recipe : Recipe
-        The parameters, completed from the file that the result is like.
-    from_file : list of str
-        Which of them the file decided.
-    like : Image, optional
-        That file.
-    arrays : list
-        The arguments of the task, in their order.
-    named : dict
-        For each array the name of its file, and what is in it.
-    notes : list of str
-        What the user should know about the files.
-    """
+    """What a run is given."""
 
     task: Task
     recipe: Recipe
+    """The parameters, completed from the file that the result is like."""
     from_file: list[str]
+    """Which of them the file decided."""
     like: Image | None
+    """That file."""
     arrays: list[Any]
+    """The arguments of the task, in their order."""
     named: dict[str, tuple[str, NDArray[Any]]]
+    """For each array the name of its file, and what is in it."""
     notes: list[str]
+    """What the user should know about the files."""
 
     @cached_property
     def job(self) -> Job:
@@ -332,24 +305,16 @@ class Opened:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
-
-    Attributes
-    ----------
-    target : Path
-        The file that was written.
-    sources : dict
-        The files that were read.
-    facts : dict
-        Shape and type of the result.
-    provenance : dict
-        How it was made.
-    """
+    """What came of a run."""
 
     target: Path
+    """The file that was written."""
     sources: dict[str, Path]
+    """The files that were read."""
     facts: dict[str, Any]
+    """Shape and type of the result."""
     provenance: dict[str, Any]
+    """How it was made."""
 
     @property
     def stopped(self) -> bool:

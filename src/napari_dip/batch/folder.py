@@ -14,24 +14,16 @@ from napari_dip.io import atomic, files
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a batch.
-
-    Attributes
-    ----------
-    name : str
-        Path of its result in the folder of results.
-    sources : dict
-        The file of every array of the task.
-    series : dict
-        Which image of a file is meant, where it has several.
-    error : str
-        Why it cannot be done, if it cannot.
-    """
+    """An image of a batch."""
 
     name: str
+    """Path of its result in the folder of results."""
     sources: dict[str, Path]
+    """The file of every array of the task."""
     series: dict[str, int | None] = field(default_factory=dict)
+    """Which image of a file is meant, where it has several."""
     error: str = ""
+    """Why it cannot be done, if it cannot."""
 
 
 def find(

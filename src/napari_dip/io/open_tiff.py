@@ -47,33 +47,21 @@ _UNFIT = "the description of {} does not fit its planes; they were read as they 
 
 @dataclass
 class OpenTiff:
-    """An open TIFF.
-
-    Attributes
-    ----------
-    tif : tifffile.TiffFile
-        The file.
-    log : list of str
-        Errors that tifffile logs and does not raise.
-    notes : list of str
-        What is not as the file says, as sentences for the user.
-    missing : list of str
-        Names of files that belong to the image and do not exist.
-    others : list of str
-        Names of those that do.
-    number : int
-        Which of the series is meant.
-    unlike : bool
-        Whether tags of orientation are not the same in all pages.
-    """
+    """An open TIFF."""
 
     tif: tifffile.TiffFile
     log: list[str]
+    """Errors that tifffile logs and does not raise."""
     notes: list[str] = field(default_factory=list)
+    """What is not as the file says, as sentences for the user."""
     missing: list[str] = field(default_factory=list)
+    """Names of files that belong to the image and do not exist."""
     others: list[str] = field(default_factory=list)
+    """Names of those that do."""
     number: int = 0
+    """Which of the series is meant."""
     unlike: bool = False
+    """Whether tags of orientation are not the same in all pages."""
 
     @property
     def series(self) -> Any:

@@ -112,21 +112,14 @@ class Regions:
 
 @dataclass(frozen=True)
 class Levels:
-    """An image that was opened without its pixels.
-
-    Attributes
-    ----------
-    header : Header
-        Header of the image at its full resolution.
-    pixels : list of Regions
-        The image from the highest resolution to the lowest.
-    opacity : bool
-        Whether the file also has an opacity, which is left out here.
-    """
+    """An image that was opened without its pixels."""
 
     header: Header
+    """Header of the image at its full resolution."""
     pixels: list[Regions]
+    """The image from the highest resolution to the lowest."""
     opacity: bool = False
+    """Whether the file also has an opacity, which is left out here."""
 
 
 def _reopened(

@@ -83,45 +83,30 @@ _LOSSY = (
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the samples of a TIFF stand for.
-
-    Attributes
-    ----------
-    photometric : int
-        The interpretation of the samples.
-    colours : int
-        Number of samples of a pixel that are its colour; 0 where there is one sample.
-    opacity : int or None
-        Which sample is the opacity.
-    associated : bool
-        Whether colours were multiplied by the opacity.
-    white : int
-        The value of white where 0 is black, or of black where 0 is white.
-    tables : ndarray or None
-        Colours of a palette, (planes or 1, entries, 3).
-    orientation : int
-        How the image is to be turned.
-    notes : tuple of str
-        What is not as the file says.
-    lossy : bool
-        Whether the compression loses anything.
-    signed : bool
-        Whether they are signed integers of 16 bits, stored with 2**15 added.
-    are_planes : bool
-        Whether they are gray planes, though the file calls them colours.
-    """
+    """What the samples of a TIFF stand for."""
 
     photometric: int
+    """The interpretation of the samples."""
     colours: int
+    """Number of samples of a pixel that are its colour; 0 where there is one sample."""
     opacity: int | None
+    """Which sample is the opacity."""
     associated: bool
+    """Whether colours were multiplied by the opacity."""
     white: int
+    """The value of white where 0 is black, or of black where 0 is white."""
     tables: NDArray[Any] | None
+    """Colours of a palette, (planes or 1, entries, 3)."""
     orientation: int
+    """How the image is to be turned."""
     notes: tuple[str, ...]
+    """What is not as the file says."""
     lossy: bool
+    """Whether the compression loses anything."""
     signed: bool
+    """Whether they are signed integers of 16 bits, stored with 2**15 added."""
     are_planes: bool
+    """Whether they are gray planes, though the file calls them colours."""
 
     @property
     def pointwise(self) -> bool:

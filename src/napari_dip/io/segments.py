@@ -205,23 +205,16 @@ class Segments:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Where the pixels of a page are.
-
-    Attributes
-    ----------
-    path : Path
-        The file, which may be another one of the same OME-TIFF.
-    offsets, counts : sequence of int
-        Places and sizes of strips or tiles; the first is the place of all pixels
-        where these lie in the file as they are.
-    options : dict
-        What the decoder needs besides.
-    """
+    """Where the pixels of a page are."""
 
     path: Path
+    """The file, which may be another one of the same OME-TIFF."""
     offsets: Sequence[int]
     counts: Sequence[int] = ()
+    """Places and sizes of strips or tiles; the first is the place of all pixels where
+    these lie in the file as they are."""
     options: dict[str, Any] = field(default_factory=dict)
+    """What the decoder needs besides."""
 
 
 def segments_of(

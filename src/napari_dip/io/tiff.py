@@ -107,24 +107,16 @@ def open_levels(
 
 @dataclass(frozen=True)
 class _Turned:
-    """The image that strips and tiles stand for.
-
-    Attributes
-    ----------
-    segments : Segments
-        The strips and tiles.
-    order : tuple of int
-        How to transpose what they hold so that Y, X and the samples are last.
-    samples : Samples
-        What the samples mean.
-    stored : Header
-        Header of the transposed pixels.
-    """
+    """The image that strips and tiles stand for."""
 
     segments: Segments
+    """The strips and tiles."""
     order: tuple[int, ...]
+    """How to transpose what they hold so that Y, X and the samples are last."""
     samples: Samples
+    """What the samples mean."""
     stored: Header
+    """Header of the transposed pixels."""
 
     @property
     def header(self) -> Header:

@@ -134,24 +134,16 @@ def _images(node: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The first image in a store.
-
-    Attributes
-    ----------
-    node : zarr.Group or zarr.Array
-        The group of the image, or an array without metadata.
-    levels : list of zarr.Array
-        The image from the highest resolution to the lowest, with the axes as stored.
-    samples : Header
-        Header of the first level; Y, X and the samples are its last axes.
-    order : tuple of int
-        How to transpose a level to have these axes.
-    """
+    """The first image in a store."""
 
     node: Any
+    """The group of the image, or an array without metadata."""
     levels: list[Any]
+    """The image from the highest resolution to the lowest, with the axes as stored."""
     samples: Header
+    """Header of the first level; Y, X and the samples are its last axes."""
     order: tuple[int, ...]
+    """How to transpose a level to have these axes."""
 
     @property
     def opacity(self) -> bool:

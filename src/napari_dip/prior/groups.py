@@ -37,28 +37,19 @@ Groups = Iterable[tuple[slice, Tensor]]
 
 @dataclass(frozen=True)
 class Grouping:
-    """How patches are grouped.
-
-    Attributes
-    ----------
-    side : int
-        Pixels along a patch.
-    step : int
-        Pixels from reference to reference, at most `side`.
-    alike : int
-        Patches of a group.
-    window : int
-        Pixels that a patch may be away from its reference, along each axis.
-    taper : float
-        How much less the borders of a patch count than its centre where patches are
-        averaged: the parameter of a Kaiser window.  0 counts all pixels alike.
-    """
+    """How patches are grouped."""
 
     side: int
+    """Pixels along a patch."""
     step: int
+    """Pixels from reference to reference, at most `side`."""
     alike: int
+    """Patches of a group."""
     window: int
+    """Pixels that a patch may be away from its reference, along each axis."""
     taper: float = 0
+    """How much less the borders of a patch count than its centre where patches are
+    averaged: the parameter of a Kaiser window.  0 counts all pixels alike."""
 
 
 def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:

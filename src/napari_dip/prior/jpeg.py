@@ -206,25 +206,17 @@ def _repeated(plane: Tensor, factors: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """The cells of one component of a file.
-
-    Attributes
-    ----------
-    factors : tuple of int
-        Pixels along y and x that share a value.
-    centre : Tensor
-        Stored coefficients, (1, rows, 8, columns, 8).
-    half : Tensor
-        Half the width of their cells, broadcasting over `centre`.
-    exact : Tensor
-        (1, rows, 1, columns, 1): 1 where the coefficients could be told from the
-        pixels, else 0.
-    """
+    """The cells of one component of a file."""
 
     factors: tuple[int, int]
+    """Pixels along y and x that share a value."""
     centre: Tensor
+    """Stored coefficients, (1, rows, 8, columns, 8)."""
     half: Tensor
+    """Half the width of their cells, broadcasting over `centre`."""
     exact: Tensor
+    """(1, rows, 1, columns, 1): 1 where the coefficients could be told from the pixels,
+    else 0."""
 
     def coefficients(self, plane: Tensor) -> Tensor:
         """Return the coefficients of a plane at full resolution, (1, Y, X)."""
@@ -244,24 +236,17 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The set of images that a file can have been made from.
-
-    Attributes
-    ----------
-    components : tuple of Component
-        Y, or Y, Cb and Cr.
-    share : float
-        Part of the coefficients, of those that are not zero and in blocks that are
-        whole and not clipped, that are multiples of their steps to a quarter: about
-        1, and 0.5 by chance, with the tables of another file or shifted pixels.
-    blocks : float
-        Part of the blocks, of those that are whole and not clipped, all of whose
-        coefficients are multiples of their steps.
-    """
+    """The set of images that a file can have been made from."""
 
     components: tuple[Component, ...]
+    """Y, or Y, Cb and Cr."""
     share: float
+    """Part of the coefficients, of those that are not zero and in blocks that are whole
+    and not clipped, that are multiples of their steps to a quarter: about 1, and 0.5 by
+    chance, with the tables of another file or shifted pixels."""
     blocks: float
+    """Part of the blocks, of those that are whole and not clipped, all of whose
+    coefficients are multiples of their steps."""
 
     def project(self, image: Tensor) -> Tensor:
         """Return the nearest image of the set, nearest in Y, Cb and Cr."""
@@ -350,23 +335,16 @@ class Constraints(Term):
     Y, Cb and Cr from the set, as the transform is orthonormal.  Where blocks are cut
     off by the border, clipped or missing, their coefficients cannot be told from the
     pixels: there it is the squared error, with the weights of the fit.
-
-    Parameters
-    ----------
-    cells : Cells
-        The set.
-    offset, span : float
-        Units of the file are ``offset + span * image``.
-    narrow : float
-        Part of the cells, around their centres, that costs nothing.  Most
-        coefficients lie nearer to the centre than to the end of their cell, as they
-        are fewer the larger they are.
     """
 
     cells: Cells
     offset: float = 0.0
     span: float = 255.0
+    """Units of the file are ``offset + span * image``."""
     narrow: float = 1.0
+    """Part of the cells, around their centres, that costs nothing.  Most coefficients
+    lie nearer to the centre than to the end of their cell, as they are fewer the larger
+    they are."""
     _placed: dict[torch.device, tuple[Cells, Tensor]] = field(
         default_factory=dict, repr=False
     )

@@ -33,34 +33,24 @@ NOT_FINISHED = "the slow filters at the end were left out: the user stopped them
 
 @dataclass(frozen=True, eq=False)
 class BlockFit:
-    """What came of the fits of a block, or of networks that planes share.
-
-    Attributes
-    ----------
-    image : ndarray
-        (C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
-        float32 cannot hold it.
-    deviation : ndarray, optional
-        Standard deviation, of the same shape: the task's, or else that over the
-        restarts where several were asked for.
-    fits : list of Fit
-        The fit of every restart; none where the image is constant, or was restored by
-        networks that planes share.
-    details : dict
-        For the provenance, JSON-able.
-    warnings : list of str
-        What the user should know.
-    resume : callable, optional
-        Goes on with the fit, where that was asked for and it was single or stopped:
-        ``resume(extra)`` is a generator like that of `fit_block`.
-    """
+    """What came of the fits of a block, or of networks that planes share."""
 
     image: NDArray[Any]
+    """(C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
+    float32 cannot hold it."""
     deviation: NDArray[Any] | None
+    """Standard deviation, of the same shape: the task's, or else that over the restarts
+    where several were asked for."""
     fits: list[Fit]
+    """The fit of every restart; none where the image is constant, or was restored by
+    networks that planes share."""
     details: dict[str, Any] = field(default_factory=dict)
+    """For the provenance, JSON-able."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know."""
     resume: Callable[[int], BlockFitting] | None = None
+    """Goes on with the fit, where that was asked for and it was single or stopped:
+    ``resume(extra)`` is a generator like that of `fit_block`."""
 
     def to_record(self) -> dict[str, Any] | None:
         """Return what a record keeps of it: all but the tensors of its fits.
@@ -162,15 +152,10 @@ def fit_block(
 
 @dataclass(eq=False, kw_only=True)
 class _Fits(Fits):
-    """The fits of a block.
-
-    Attributes
-    ----------
-    dtype : numpy.dtype or None
-        Type of its image.
-    """
+    """The fits of a block."""
 
     dtype: np.dtype[Any] | None
+    """Type of its image."""
 
     def rendered(
         self, earlier: tuple[Fit, ...], it: Iterate, finished: bool

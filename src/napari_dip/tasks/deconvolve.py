@@ -263,28 +263,19 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Blurred:
-    """A measurement above its background.
-
-    Attributes
-    ----------
-    plane : Plane
-        Where it was taken; its `to_units` leads back to the units of the image.
-    psf : Tensor
-        The PSF.
-    blur : Convolution
-        The blur.
-    measurement, weight : Tensor
-        What was measured, and where it is known.
-    estimate : Tensor
-        The sharp image by Richardson-Lucy.
-    """
+    """A measurement above its background."""
 
     plane: Plane
+    """Where it was taken; its `to_units` leads back to the units of the image."""
     psf: Tensor
+    """The PSF."""
     blur: Convolution
+    """The blur."""
     measurement: Tensor
     weight: Tensor
+    """What was measured, and where it is known."""
     estimate: Tensor
+    """The sharp image by Richardson-Lucy."""
 
     def divided(self, span: NDArray[np.float64]) -> _Blurred:
         """Return it in units in which peaks of the sharp image are near one."""

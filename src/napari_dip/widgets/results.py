@@ -28,31 +28,21 @@ BRIGHTER = ("deconvolve",)
 
 @dataclass(frozen=True)
 class Work:
-    """A run of a task, ready to start.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        The parameters of the task.
-    source : Image
-        The layer that is restored: the result looks like it.
-    crop : tuple of slice
-        The part of the source's array that is restored.
-    arrays : dict of str to callable
-        A function for each array of the task that returns it.  The thread of the fit
-        calls it.
-    layers : dict of str to Layer
-        The layer of each array of the task.
-    part : str
-        What part of the layer it is, in words; "" for all of it.
-    """
+    """A run of a task, ready to start."""
 
     recipe: Recipe
+    """The parameters of the task."""
     source: Image
+    """The layer that is restored: the result looks like it."""
     crop: Crop
+    """The part of the source's array that is restored."""
     arrays: dict[str, Callable[[], Any]]
+    """A function for each array of the task that returns it.  The thread of the fit
+    calls it."""
     layers: dict[str, Layer]
+    """The layer of each array of the task."""
     part: str = ""
+    """What part of the layer it is, in words; "" for all of it."""
 
     def with_parameters(self, values: dict[str, Any]) -> Work:
         """Return the same run with other values of some parameters."""

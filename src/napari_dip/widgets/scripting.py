@@ -30,18 +30,12 @@ MOMENT = "(it.part, it.step - it.ahead)"
 
 @dataclass(frozen=True)
 class Ending:
-    """What the user did during and after a run.
-
-    Attributes
-    ----------
-    stopped : tuple of int or None
-        Fit and iteration at which the user stopped the run.
-    kept : tuple of tuple
-        Fits and iterations whose images the user chose in place of the result.
-    """
+    """What the user did during and after a run."""
 
     stopped: Moment | None = None
+    """Fit and iteration at which the user stopped the run."""
     kept: tuple[Moment, ...] = ()
+    """Fits and iterations whose images the user chose in place of the result."""
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Ending:

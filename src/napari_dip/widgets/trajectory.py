@@ -13,21 +13,14 @@ MOST = 24
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The averaged image at one moment of a fit.
-
-    Attributes
-    ----------
-    part : int
-        Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several.
-    step : int
-        Iterations done.
-    image : ndarray
-        The plane, in the units and type of the result.
-    """
+    """The averaged image at one moment of a fit."""
 
     part: int
+    """Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several."""
     step: int
+    """Iterations done."""
     image: Any
+    """The plane, in the units and type of the result."""
 
     @property
     def moment(self) -> tuple[int, int]:

@@ -30,25 +30,17 @@ _LETTERS = {"time": "T", "channel": "C", "channels": "C", "depth": "Z", "plane":
 
 @dataclass(frozen=True, eq=False)
 class _Saved:
-    """A layer as a file holds it.
-
-    Attributes
-    ----------
-    name : str
-        Name of the layer.
-    data : ndarray
-        The pixels, at full resolution.
-    header : Header
-        Axes, scale and units of the layer, and the name and colour of an image; white
-        if its colormap is not of one colour.
-    provenance : dict or None
-        How the layer was made.
-    """
+    """A layer as a file holds it."""
 
     name: str
+    """Name of the layer."""
     data: NDArray[Any]
+    """The pixels, at full resolution."""
     header: Header
+    """Axes, scale and units of the layer, and the name and colour of an image; white if
+    its colormap is not of one colour."""
     provenance: dict[str, Any] | None
+    """How the layer was made."""
 
 
 @contextmanager
