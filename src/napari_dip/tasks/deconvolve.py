@@ -418,7 +418,7 @@ def _plan(
     from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import variation_penalty
 
-    # Analyses of older versions have no such range.
+    # Analyses of other tasks have no such range.
     span = np.array(analysis.sharp_span or _sharp_span(measured))
     scaled, noise = measured.divided(span), analysis.noise.rescaled(span)
     plane, blur = scaled.plane, scaled.blur
