@@ -36,21 +36,10 @@ def find(
 ) -> list[Item]:
     """Return the images that folders, patterns and files stand for.
 
-    An image in several files is one, with the name of the first.
-
-    Parameters
-    ----------
-    first : str
-        Name of the array of the task that they are.
-    inputs : sequence of Path
-        Folders, patterns with ``*``, ``?`` or ``**``, or files.
-    others : mapping
-        The file of every other array, or a folder with a file of the same name for each
-        image.
-    output : Path
-        The folder of results, in which nothing is looked for.
-    recursive : bool
-        Whether to look into folders within a folder.
+    Patterns have ``*``, ``?`` or ``**``; `recursive` looks into folders within a
+    folder, and nothing is looked for in the folder of results.  `others` has, for every
+    array of the task but the first, its file, or a folder with a file of the same name
+    for each image.  An image in several files is one, with the name of the first.
     """
     for other, path in others.items():
         if not path.exists():

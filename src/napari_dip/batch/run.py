@@ -190,10 +190,7 @@ def failure(text: str) -> Entry:
 def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun]:
     """Give networks to runs: those there are, or new ones, one for all of a kind.
 
-    Returns
-    -------
-    list of FileRun
-        The same runs; none where the user has stopped the fit of a network.
+    It returns the same runs, none where the user has stopped the fit of a network.
     """
     look = partial(sample, count=windows_of_each(max(len(runs), 1)))
     samples = {run.target: one for run, one in work(look, runs)}

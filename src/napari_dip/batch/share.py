@@ -168,11 +168,7 @@ def fit(
     """Fit networks to windows of all files of a kind, and write them to a file.
 
     A fit that has taken all the time it may leaves the networks as they are then.
-
-    Returns
-    -------
-    Path, DipError or None
-        The file; why there is none; or None where the user has stopped the fit.
+    Returned is the file; why there is none; or None where the user has stopped the fit.
     """
     try:
         recipe, job, windows = _windows(shared)

@@ -24,26 +24,14 @@ Box = tuple[slice, ...]
 
 
 class Regions:
-    """Pixels of a file that are read when they are asked for.
+    """Pixels of a level of a file that are read when they are asked for.
 
-    An index of integers and slices gives an array of NumPy.  Every region is checked
-    as a whole image is: it must fit into the free memory.
+    An index of integers and slices gives an array of NumPy.  Every region is checked as
+    a whole image is: it must fit into the free memory.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    header : Header
-        Header of the pixels.
-    chunks : sequence of int
-        Sides of regions that are fast to read.
-    read : callable
-        Returns the pixels of a box.
-    reopen : callable
-        The function of a module that opens the levels of a file, with which another
-        process opens this one.
-    level : int
-        The number of the level.
+    Regions of the sides `chunks` are fast to read.  `read` returns the pixels of a box.
+    `reopen`, a function of a module, opens the levels of a file, with which another
+    process opens this one.
     """
 
     def __init__(
@@ -249,22 +237,8 @@ def runs(
     """Yield the parts of a region that lie in one piece in a whole array in C order.
 
     A memory map would do the same, but errors of the disk end a process that uses one.
-
-    Parameters
-    ----------
-    region : ndarray
-        The pixels of the region, in C order.
-    box : sequence of slice
-        Where the region is.
-    shape : sequence of int
-        Shape of the whole array.
-
-    Yields
-    ------
-    place : int
-        Distance of a part from the beginning of the whole array, in bytes.
-    part : ndarray
-        The part, a view.
+    The box is where the region is in the whole array.  With each part, a view, comes
+    its distance from the beginning of that array, in bytes.
     """
     strides = [region.itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
     start = sum(part.start * stride for part, stride in zip(box, strides, strict=True))

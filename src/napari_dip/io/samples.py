@@ -136,14 +136,9 @@ class Samples:
         return turned_header(header, self.orientation)
 
     def image(self, data: NDArray[Any], header: Header) -> Image:
-        """Return the image of samples.
+        """Return the image of samples with the axes Y, X and S last.
 
-        Parameters
-        ----------
-        data : ndarray
-            Samples, with the axes Y, X and S last.
-        header : Header
-            Their header, not yet that of the image.
+        Their header is not yet that of the image.
         """
         alpha = None
         if self.opacity is not None:
@@ -215,15 +210,9 @@ def samples_of(file: OpenTiff, name: str, colours: bool = True) -> Samples:
     """Return what the samples of an image of a TIFF stand for.
 
     OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
-    do not turn images; ImageJ also keeps values where 0 is shown as white.
-
-    Parameters
-    ----------
-    file, name
-        The file, and its name for messages.
-    colours : bool
-        Whether planes are colours that the file calls so, where tifffile may have
-        called gray planes so.
+    do not turn images; ImageJ also keeps values where 0 is shown as white.  Without
+    `colours` planes are gray though the file calls them colours, as tifffile may have
+    done.
     """
     tif, series = file.tif, file.series
     page: Any = series.keyframe

@@ -97,14 +97,8 @@ def _check_segment(content: bytes, page: Any, path: Path) -> None:
 class Segments:
     """An image in a TIFF, of which regions are read.
 
-    No file is kept open.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        A page that is like all the others.
-    planes : ndarray
-        `Plane` objects, over the leading axes of the image.
+    Given are a page that is like all the others, and `Plane` objects over the leading
+    axes of the image.  No file is kept open.
     """
 
     def __init__(self, page: Any, planes: NDArray[Any]) -> None:

@@ -316,23 +316,15 @@ def write(
     opacity: bool = False,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
 ) -> None:
-    """Write an OME-Zarr.
+    """Write an OME-Zarr to a folder that does not exist.
 
     It is of the version of the header's format, or else of 0.4, which most programs
     read.  An image of more than `_CHUNK` pixels along Y or X has lower resolutions,
-    each half as wide and high as the one before.
+    each half as wide and high as the one before.  With `opacity` the last sample of a
+    pixel is its opacity.
 
-    Parameters
-    ----------
-    path : Path
-        A folder that does not exist.
-    data, header, text
-        The pixels, their header and the text of their provenance.
-    opacity : bool, default False
-        Whether the last sample of a pixel is its opacity.
-    labels : mapping, optional
-        Label images on the pixels of the image: for each name the pixels, their
-        header and their provenance.
+    Labels are images on the pixels of the image: for each name the pixels, their header
+    and the text of their provenance.
     """
     group = _create_group(path, header)
     _write_image(group, data, header, text, opacity=opacity)

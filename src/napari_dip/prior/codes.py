@@ -77,17 +77,7 @@ class Code(ABC):
 
 
 class Drawing:
-    """A code prepared for one fit.
-
-    Parameters
-    ----------
-    code : Code
-        What it came from.
-    sides : tuple of int
-        Spatial sides of the measurement.
-    **tensors : Tensor
-        What stays the same through the fit.
-    """
+    """A code prepared for one fit, and tensors that stay the same through it."""
 
     def __init__(self, code: Code, sides: Sides, **tensors: Tensor) -> None:
         self.code, self.sides, self.tensors = code, sides, tensors

@@ -74,17 +74,10 @@ def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def transform(plane: Tensor) -> Tensor:
-    """Return the cosine transform of every block of a plane.
+    """Return the cosine transform of every block of a plane, (N, Y, X).
 
-    Parameters
-    ----------
-    plane : Tensor
-        (N, Y, X), sides multiples of 8.
-
-    Returns
-    -------
-    Tensor
-        (N, Y / 8, 8, X / 8, 8): T.81's S_vu (A.3.3), rows then columns of blocks.
+    The sides are multiples of 8.  The transform is (N, Y / 8, 8, X / 8, 8): T.81's S_vu
+    (A.3.3), rows then columns of blocks.
     """
     n, height, width = plane.shape
     blocks = plane.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)
@@ -148,14 +141,10 @@ def reapplied(
 ) -> Tensor:
     """Return the mean of an image compressed again at the 64 shifts of the grid.
 
-    Compression at another shift moves the image towards the set of images without
-    the artifacts of the first grid (Nosratinia, Enhancement of JPEG-compressed images
-    by re-application of JPEG, Journal of VLSI Signal Processing 27, 2001).
-
-    Parameters
-    ----------
-    image, tables, factors
-        As for `cells`.
+    Compression at another shift moves the image towards the set of images without the
+    artifacts of the first grid (Nosratinia, Enhancement of JPEG-compressed images by
+    re-application of JPEG, Journal of VLSI Signal Processing 27, 2001).  For the
+    arguments see `cells`.
     """
     height, width = image.shape[2:]
     total = torch.zeros_like(image)
@@ -279,19 +268,11 @@ def cells(
     tables: Sequence[Sequence[int]],
     factors: tuple[int, int],
 ) -> Cells:
-    """Find the cells that a decoded image came from.
+    """Find the cells that a whole decoded image, (1, C, Y, X), came from.
 
-    Parameters
-    ----------
-    image : Tensor
-        The whole decoded image, (1, C, Y, X).
-    known : Tensor
-        (1, 1, Y, X), 0 where it is missing.
-    tables : sequence of sequence of int
-        64 steps for Y and, for colours, 64 for Cb and Cr, rows from the lowest
-        frequencies.
-    factors : tuple of int
-        Pixels along y and x that share a value of Cb and Cr.
+    `known` is 0 where it is missing.  The tables have 64 steps for Y and, for colours,
+    64 for Cb and Cr, rows from the lowest frequencies; the factors are how many pixels
+    along y and x share a value of Cb and Cr.
     """
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()

@@ -124,10 +124,7 @@ def generator(seed: int, device: torch.device) -> torch.Generator:
 class _WhileUsed:
     """A setting of the process that holds for as long as anybody uses it.
 
-    Parameters
-    ----------
-    setting : callable
-        Returns the context in which it holds.
+    `setting` returns the context in which it holds.
     """
 
     def __init__(self, setting: Callable[[], AbstractContextManager[None]]) -> None:

@@ -98,17 +98,7 @@ class Progress(Values):
 
 
 class Best:
-    """The best averaged image so far.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the image.
-    device : torch.device
-        Device of the fit.
-    operator : nn.Module, optional
-        That is fitted along.
-    """
+    """The best averaged image so far, and the operator where it is fitted along."""
 
     def __init__(
         self,
@@ -162,16 +152,7 @@ class Coarse:
     """The measurement at half the resolution, where a fit may begin.
 
     An iteration there takes a quarter of the time, and the weights serve the whole
-    resolution as well.
-
-    Parameters
-    ----------
-    prior : Prior
-        Network and code.
-    measurement, weight : Tensor
-        At the whole resolution.
-    random : torch.Generator
-        For the code.
+    resolution as well.  Measurement and weight are given at the whole one.
     """
 
     def __init__(

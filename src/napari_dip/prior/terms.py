@@ -170,11 +170,6 @@ class Poisson(Term):
 
     With counts ``y / gain``: the generalised Kullback-Leibler divergence of the
     prediction from the measurement.
-
-    Parameters
-    ----------
-    gain : float
-        Units of the measurement per photon.
     """
 
     power = None

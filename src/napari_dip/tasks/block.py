@@ -89,32 +89,12 @@ def fit_block(
     keep_weights: bool = False,
     name: str = "",
 ) -> BlockFitting:
-    """Fit one block, yielding every iteration.
+    """Fit one block, yielding every iterate with the image in the units of the input.
 
-    Parameters
-    ----------
-    running : Running
-        The job.  What is needed to go on later is kept if there is only one fit or the
-        user stops it.
-    block : Block
-        What is fitted.
-    pixels : Pixels, optional
-        The block's plane, where it has been read already.
-    keep_weights : bool
-        Whether to keep the weights of the network, and the operator where one was
-        fitted along, if there is only one fit.
-    name : str
-        Name of the block in the record.
-
-    Yields
-    ------
-    Iterate
-        `image` is that of the block, (C, ...), in the units of the input.
-
-    Returns
-    -------
-    BlockFit
-        The result.
+    What is needed to go on later is kept if there is only one fit or the user stops it.
+    With `keep_weights` the weights of the network are kept, and the operator where one
+    was fitted along, if there is only one fit.  `pixels` is the plane of the block,
+    where it has been read already, and `name` that of the block in the record.
     """
     from napari_dip.prior import interrupt
 

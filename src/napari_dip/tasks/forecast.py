@@ -73,15 +73,9 @@ def forecast(
 ) -> Forecast:
     """Return what a run will take.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        The parameters of the task.
-    arrays : sequence of array_like
-        The arrays of the task; only their shapes are looked at, if there is a piece.
-    piece : sequence of array_like, optional
-        The same arrays cut to a piece of one plane.  It tells what kind of image this
-        is, and on it steps are timed.
+    A piece is the same arrays cut to a part of one plane: it tells what kind of image
+    this is, and on it steps are timed.  Then only the shapes of the arrays are looked
+    at.
 
     Raises
     ------

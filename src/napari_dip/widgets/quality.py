@@ -47,13 +47,7 @@ def qualities(task: str) -> dict[str, dict[str, Any]]:
 
 
 class Quality(QWidget):
-    """A slider with a name and a time at every step.
-
-    Parameters
-    ----------
-    task : str
-        Name of the task.
-    """
+    """A slider with a name and a time at every step that a task has."""
 
     chosen = Signal(str)
     """Emitted when the user moves the slider."""

@@ -88,13 +88,6 @@ class ResultLayer:
 
     The layer is added above its source when there is a first image to show.  It is
     always a new layer.  For the main thread only.
-
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-        The layers of the viewer.
-    work : Work
-        The run.
     """
 
     def __init__(self, layers: Any, work: Work) -> None:
@@ -190,14 +183,7 @@ class ResultLayer:
     ) -> None:
         """Show the result and store its provenance.
 
-        Parameters
-        ----------
-        outcome : Outcome
-            The fit, and a copy of its image.
-        ended_at : tuple of int, optional
-            Fit and iteration at which the user stopped it; see `Control.ended_at`.
-        ended_in : tuple, optional
-            Index of the plane that was fitted then.
+        Where the user has stopped the fit, see `Control` for when and in which plane.
         """
         fit = outcome.fit
         self.image, self.resume = fit.image, fit.resume

@@ -29,17 +29,12 @@ class Snapshot:
 
 
 class Trajectory:
-    """Snapshots of every plane of a result.
+    """Snapshots of every plane of a result, in as many bytes as `memory`.
 
     A plane keeps at most `MOST`.  When there are more, the one between the closest
     neighbours is dropped, so that the others are spread evenly over the fit.  When all
     planes together need more memory than allowed, the plane with the most snapshots
     drops one.
-
-    Parameters
-    ----------
-    memory : int
-        Most bytes of all snapshots together.
     """
 
     def __init__(self, memory: int) -> None:

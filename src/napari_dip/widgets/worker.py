@@ -194,29 +194,12 @@ def start(
 def restoring(
     control: Control, begin: Begin, interval: float = 0.3
 ) -> Generator[Report, None, Outcome | None]:
-    """Run a fit and report its progress.
+    """Run a fit and report its progress, at most five times a second.
 
+    It returns None if the fit was cancelled.  The control is read between the layers of
+    the network, and `interval` is the least number of seconds between two images.
     Planes that were not begun before a stop are emptied: what came in must not be taken
     for a result.
-
-    Parameters
-    ----------
-    control : Control
-        The requests of the main thread, read between the layers of the network.
-    begin : callable
-        Begins the fit; called in the thread.
-    interval : float
-        Least seconds between two images.
-
-    Yields
-    ------
-    Report
-        At most five a second.
-
-    Returns
-    -------
-    Outcome or None
-        None if the fit was cancelled.
 
     Raises
     ------
