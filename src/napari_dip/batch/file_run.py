@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +29,7 @@ from napari_dip.tasks.run import has_uncertainty, result_shape, run
 from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fit, Iterate
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
 
 T = TypeVar("T")
 
@@ -72,17 +72,10 @@ class FileRun:
     ) -> Result:
         """Fit and write the result.
 
-        Parameters
-        ----------
-        stop : callable
-            Called with every `Iterate`; a true return value stops the fit, whose best
-            image is written.
-        warn : callable
-            Called with every warning.
-        progress : bool, default False
-            Show a progress bar where standard error is a terminal.
-        workers : callable, optional
-            Returns the processes that compute parts of this run.
+        `stop` is called with every iterate; a true return value stops the fit, whose
+        best image is written.  `warn` is called with every warning.  With `progress`
+        there is a bar where standard error is a terminal.  `workers` returns the
+        processes that compute parts of this run.
         """
         opened, keep = self.opened(), self.keep
         written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)
@@ -104,32 +97,15 @@ class FileRun:
             warn(note)
         kept = Kept(self.keep, lambda: self._about(opened))
         pool = None if workers is None else workers(self)
-
-        def watch(it: Iterate) -> bool:
-            return kept.see(it, stop(it))
-
-        from napari_dip.prior.runtime import device_errors
-
-        def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
-            fitting = run(
-                self.task,
-                recipe,
-                opened.arrays,
-                overrides=kept.overrides,
-                out=out,
-                pool=pool,
-            )
-            if self.uncertainty is not None:
-                self._check_uncertainty(opened)
-            with device_errors():  # what is made of its iterates can fail, too
-                fit = self.followed(fitting, watch, progress)
-            kept.ended()
-            for warning in fit.warnings:
-                warn(warning)
-            fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
-            about = (opened.inputs, opened.from_file, self.objects)
-            return fit, provenance.describe(recipe, fit, *about)
-
+        begin = partial(
+            run,
+            self.task,
+            recipe,
+            opened.arrays,
+            overrides=kept.overrides,
+            pool=pool,
+        )
+        follow = partial(self._follow, opened, kept, stop, warn, progress)
         data: Any = None if like is None else like.data
         if like is not None and isinstance(data, Regions):
             # Too large for the memory, so that the result is, too.
@@ -138,12 +114,12 @@ class FileRun:
             with files.writing(
                 self.target, shape, dtype, like, overwrite=self.overwrite
             ) as out:
-                fit, origin = fitted(out)
+                fit, origin = follow(begin(out=out))
                 out.provenance = origin
             facts = {"shape": list(shape), "dtype": str(dtype)}
             not_kept = out.notes
         else:
-            fit, origin = fitted()
+            fit, origin = follow(begin())
             facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
         for note in not_kept:
             warn(note)
@@ -152,6 +128,29 @@ class FileRun:
             self._save_uncertainty(self.uncertainty, fit.uncertainty, like, result)
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
+
+    def _follow(
+        self,
+        opened: Opened,
+        kept: Kept,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool,
+        fitting: Fitting,
+    ) -> tuple[Fit, dict[str, Any]]:
+        """Run a fit to its end; return it, and how its result was made."""
+        from napari_dip.prior.runtime import device_errors
+
+        if self.uncertainty is not None:
+            self._check_uncertainty(opened)
+        with device_errors():  # what is made of its iterates can fail, too
+            fit = self.followed(fitting, lambda it: kept.see(it, stop(it)), progress)
+        kept.ended()
+        for warning in fit.warnings:
+            warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
+        about = (opened.inputs, opened.from_file, self.objects)
+        return fit, provenance.describe(opened.recipe, fit, *about)
 
     def _check_uncertainty(self, opened: Opened) -> None:
         """Raise if the results will have no uncertainty."""
