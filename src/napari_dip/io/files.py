@@ -375,19 +375,19 @@ def writing(
     header = reorder(header, kept)
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
-            stored = zarr.create(temporary, header)
+            put_stored, finish, notes = zarr.create(temporary, header)
         else:
-            stored = tiff.create(temporary, header, ome=ending.startswith(".ome"))
+            ome = ending.startswith(".ome")
+            put_stored, finish, notes = tiff.create(temporary, header, ome=ome)
 
         def put(box: Box, values: NDArray[Any]) -> None:
-            stored[tuple(box[i] for i in kept)] = values.reshape(
-                [values.shape[i] for i in kept]
-            )
+            values = values.reshape([values.shape[i] for i in kept])
+            put_stored(tuple(box[i] for i in kept), values)
 
-        target = Target(shape, dtype, put, stored.finish, stored.notes)
+        target = Target(shape, dtype, put, notes)
         yield target
         provenance = target.provenance
-        target.finish(None if provenance is None else dumps(provenance))
+        finish(None if provenance is None else dumps(provenance))
 
 
 def _kept_axes(header: Header, ending: str) -> list[int]:

@@ -22,6 +22,13 @@ from napari_dip.io.reading import one_line_errors
 Box = tuple[slice, ...]
 """A region: for every axis a slice with a start, a stop and no step."""
 
+Put = Callable[[Box, NDArray[Any]], None]
+"""Writes the values of a region to a file."""
+
+Creating = tuple[Put, Callable[[str | None], None], list[str]]
+"""What writes regions to a file; what completes it with the text of the provenance,
+which is known only at the end; and what it does not keep, as sentences for the user."""
+
 
 class Regions:
     """Pixels of a level of a file that are read when they are asked for.
@@ -117,39 +124,22 @@ def _reopened(
 
 
 class Target:
-    """A file that is written region by region; regions never written hold 0.
+    """A file that is written region by region; regions never written hold 0."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the image.
-    dtype : numpy.dtype
-        Its type.
-    put : callable
-        Takes a box and its values.
-    finish : callable, optional
-        Takes the text of the provenance, or None, after all regions were written.
-    notes : sequence of str
-        What the file does not keep, as sentences for the user.
-
-    Attributes
-    ----------
-    provenance : dict or None
-        How the image was made, to be set before the file is finished.
-    """
+    provenance: dict[str, Any] | None = None
+    """How the image was made, to be set before the file is finished."""
 
     def __init__(
         self,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        put: Callable[[Box, NDArray[Any]], None],
-        finish: Callable[[str | None], None] | None = None,
+        put: Put,
         notes: Sequence[str] = (),
     ) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
         self.notes = list(notes)
-        self.provenance: dict[str, Any] | None = None
-        self._put, self._finish = put, finish
+        """What the file does not keep, as sentences for the user."""
+        self._put = put
 
     def __setitem__(self, index: Any, values: Any) -> None:
         ranges, single = _ranges(index, self.shape)
@@ -170,11 +160,6 @@ class Target:
             ) from error
         if values.size:
             self._put(tuple(slice(r.start, r.stop) for r in ranges), values)
-
-    def finish(self, text: str | None) -> None:
-        """Complete the file with the text of the provenance, known only at the end."""
-        if self._finish is not None:
-            self._finish(text)
 
 
 def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[list[range], set[int]]:

@@ -29,7 +29,7 @@ from napari_dip.io.image import (
 )
 from napari_dip.io.open_tiff import OpenTiff, opened
 from napari_dip.io.reading import one_line
-from napari_dip.io.regions import Box, Levels, Regions, Target, runs
+from napari_dip.io.regions import Box, Creating, Levels, Regions, runs
 from napari_dip.io.samples import Samples, samples_of
 from napari_dip.io.segments import Segments, check_segments, segments_of
 
@@ -297,7 +297,7 @@ def write(
     return notes
 
 
-def create(path: Path, header: Header, *, ome: bool) -> Target:
+def create(path: Path, header: Header, *, ome: bool) -> Creating:
     """Create a TIFF that is written region by region; see `write`."""
     options, order, notes = _options(header, None, ome)
     shape = tuple(header.shape[i] for i in order)
@@ -321,7 +321,7 @@ def create(path: Path, header: Header, *, ome: bool) -> Target:
             with tifffile.TiffFile(path, mode="r+") as tif:
                 tif.pages.first.tags["Software"].overwrite(text)
 
-    return Target(header.shape, header.dtype, put, finish, notes)
+    return put, finish, notes
 
 
 @contextmanager

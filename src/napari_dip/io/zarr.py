@@ -30,7 +30,7 @@ from napari_dip.io.image import (
     without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
-from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
+from napari_dip.io.regions import Box, Creating, Levels, Regions, boxes, sides_of
 from napari_dip.io.zarr_chunks import Chunks, bounded, chunks_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
@@ -335,7 +335,7 @@ def write(
             _write_image(folder.create_group(name), *label, is_label=True)
 
 
-def create(path: Path, header: Header) -> Target:
+def create(path: Path, header: Header) -> Creating:
     """Create an OME-Zarr that is written region by region; see `write`."""
     group = _create_group(path, header)
     stored, order = ngff.as_stored(header)
@@ -347,7 +347,7 @@ def create(path: Path, header: Header) -> Target:
     def finish(text: str | None) -> None:
         _complete(group, stored, text)
 
-    return Target(header.shape, header.dtype, put, finish)
+    return put, finish, []
 
 
 def _create_group(path: Path, header: Header) -> Any:
