@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
-    from napari_dip import baselines, metrics
-    from napari_dip.errors import DipError, FitError, InputError, OutOfMemory
-    from napari_dip.tasks.bead_psf import bead_psf
-    from napari_dip.tasks.blend import blend
-    from napari_dip.tasks.deconvolve import deconvolve
-    from napari_dip.tasks.denoise import denoise
-    from napari_dip.tasks.denoise_guided import denoise_guided
-    from napari_dip.tasks.enhance import enhance
-    from napari_dip.tasks.function import estimate, iterate
-    from napari_dip.tasks.inpaint import inpaint
-    from napari_dip.tasks.invert_features import invert_features
-    from napari_dip.tasks.maximize_activation import maximize_activation
-    from napari_dip.tasks.microscope_psf import microscope_psf
-    from napari_dip.tasks.noise_impedance import noise_impedance
-    from napari_dip.tasks.remove_artifacts import remove_artifacts
-    from napari_dip.tasks.restore import restore
-    from napari_dip.tasks.sample_prior import sample_prior
-    from napari_dip.tasks.super_resolve import super_resolve
+    from napari_dip import baselines as baselines
+    from napari_dip import metrics as metrics
+    from napari_dip.errors import DipError as DipError
+    from napari_dip.errors import FitError as FitError
+    from napari_dip.errors import InputError as InputError
+    from napari_dip.errors import OutOfMemory as OutOfMemory
+    from napari_dip.tasks.bead_psf import bead_psf as bead_psf
+    from napari_dip.tasks.blend import blend as blend
+    from napari_dip.tasks.deconvolve import deconvolve as deconvolve
+    from napari_dip.tasks.denoise import denoise as denoise
+    from napari_dip.tasks.denoise_guided import denoise_guided as denoise_guided
+    from napari_dip.tasks.enhance import enhance as enhance
+    from napari_dip.tasks.function import estimate as estimate
+    from napari_dip.tasks.function import iterate as iterate
+    from napari_dip.tasks.inpaint import inpaint as inpaint
+    from napari_dip.tasks.invert_features import invert_features as invert_features
+    from napari_dip.tasks.maximize_activation import (
+        maximize_activation as maximize_activation,
+    )
+    from napari_dip.tasks.microscope_psf import microscope_psf as microscope_psf
+    from napari_dip.tasks.noise_impedance import noise_impedance as noise_impedance
+    from napari_dip.tasks.remove_artifacts import remove_artifacts as remove_artifacts
+    from napari_dip.tasks.restore import restore as restore
+    from napari_dip.tasks.sample_prior import sample_prior as sample_prior
+    from napari_dip.tasks.super_resolve import super_resolve as super_resolve
 
-# Public name -> module that defines it. A new name goes here, in `__all__`,
-# and above, where type checkers look.
+# Public name -> module that defines it. A new name goes here and above, where type
+# checkers look.
 _LAZY = {
     "DipError": "napari_dip.errors",
     "FitError": "napari_dip.errors",
@@ -56,32 +63,7 @@ _LAZY = {
     "super_resolve": "napari_dip.tasks.super_resolve",
 }
 
-__all__ = [
-    "DipError",
-    "FitError",
-    "InputError",
-    "OutOfMemory",
-    "__version__",
-    "baselines",
-    "bead_psf",
-    "blend",
-    "deconvolve",
-    "denoise",
-    "denoise_guided",
-    "enhance",
-    "estimate",
-    "inpaint",
-    "invert_features",
-    "iterate",
-    "maximize_activation",
-    "metrics",
-    "microscope_psf",
-    "noise_impedance",
-    "remove_artifacts",
-    "restore",
-    "sample_prior",
-    "super_resolve",
-]
+__all__ = ["__version__", *_LAZY]
 
 
 def __getattr__(name: str) -> object:

@@ -35,21 +35,10 @@ def sample() -> NDArray[np.uint8]:
 def run(
     truth: NDArray[np.uint8], output: Path = OUTPUT, **parameters: Any
 ) -> tuple[float, float]:
-    """Add noise to an image, restore it, and show both beside the original.
+    """Add noise to an 8-bit gray image, restore it, and show both beside the original.
 
-    Parameters
-    ----------
-    truth : ndarray
-        8-bit gray image.
-    output : Path
-        The PNG to write.
-    **parameters
-        Parameters of `napari_dip.denoise`; its defaults if not given.
-
-    Returns
-    -------
-    tuple of float
-        PSNR of the noisy and of the restored image.
+    The parameters are those of `napari_dip.denoise`.  Returned is the PSNR of the noisy
+    and of the restored image.
     """
     noise = np.random.default_rng(0).normal(0, SIGMA, truth.shape)
     noisy = (truth + noise).astype(np.float32)

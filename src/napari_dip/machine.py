@@ -51,11 +51,8 @@ def budget(name: str) -> float | None:
 def deadline() -> Callable[[], float | None]:
     """Begin to count the seconds that the fits of an image may take.
 
-    Returns
-    -------
-    callable
-        Returns the seconds once they are over, and None before, or where the user has
-        set none.
+    What is returned gives these seconds once they are over, and None before, or where
+    the user has set none.
     """
     seconds = budget(MAX_SECONDS)
     end = math.inf if seconds is None else time.monotonic() + seconds

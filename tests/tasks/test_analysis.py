@@ -26,10 +26,7 @@ def test_json_of_an_analysis_is_the_analysis(facts):
     assert Analysis.from_dict(facts).noise.variance == (0.01,)
 
 
-def test_an_analysis_of_an_older_version_is_read(facts):
-    assert "constant" not in facts
-    old = Analysis.from_dict(facts | {"constant": False})
-    assert old == Analysis.from_dict(facts)
+def test_an_analysis_has_no_other_fields(facts):
     with pytest.raises(InputError, match="must be one of a fit"):
         Analysis.from_dict(facts | {"something": False})
 

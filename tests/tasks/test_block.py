@@ -165,12 +165,12 @@ def test_the_analyses_of_all_groups_of_channels_are_needed_and_enough():
 
 @pytest.mark.usefixtures("small_fits")
 def test_the_noise_is_measured_once_for_all_restarts(noisy, monkeypatch):
-    from napari_dip.tasks import noise_level
+    from napari_dip.tasks import noise
 
     calls = []
-    measure = noise_level.gaussian_variance
+    measure = noise.gaussian_variance
     monkeypatch.setattr(
-        noise_level,
+        noise,
         "gaussian_variance",
         lambda *a, **k: calls.append(1) or measure(*a, **k),
     )

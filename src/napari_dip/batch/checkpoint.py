@@ -30,14 +30,7 @@ class Parts(MutableMapping[str, State]):
 
     `Parts.write` writes what is new: the parts that are done to another file beside the
     first, ``NAME.0``, ``NAME.1`` and so on, and the state of the fit that runs to the
-    first, which says what is in the others.
-
-    Parameters
-    ----------
-    path : Path
-        The first file.
-    about : dict
-        What it belongs to, JSON-able.
+    first, which says what is in the others.  `about`, JSON-able, is what it belongs to.
 
     Raises
     ------
@@ -153,20 +146,9 @@ class Parts(MutableMapping[str, State]):
 class Kept:
     """The files of `Keep` during one run.
 
-    Parameters
-    ----------
-    keep : Keep
-        Which there are.
-    about : callable
-        Returns the version, task, recipe, inputs and all else that decides on the
-        result.
-
-    Attributes
-    ----------
-    overrides : Overrides
-        The weights to begin from, and what has been done, if there are any.
-    parts : Parts, optional
-        What has been done.
+    They give `overrides`, the weights to begin from, and `parts`, what has been done,
+    if there are any.  `about` returns the version, task, recipe, inputs and all else
+    that decides on the result.
 
     Raises
     ------

@@ -33,12 +33,8 @@ _POLL = 1.0
 def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
     """Yield a cluster, which is closed at the end if it is ours.
 
-    Parameters
-    ----------
-    workers : int, optional
-        Number of processes on this machine, each with one thread.
-    scheduler : str, optional
-        Address of the scheduler of another cluster, in place of them.
+    It has `workers` processes on this machine, each with one thread, or is the one
+    whose scheduler has the given address.
     """
     if (workers is None) == (scheduler is None):
         raise InputError("either workers or a scheduler must be given; got both")
@@ -78,14 +74,10 @@ class Cluster:
     """Processes of dask.distributed.
 
     What a worker had begun that dies is begun again by another.
-
-    Attributes
-    ----------
-    client : distributed.Client
-        A client of their scheduler.
     """
 
     client: Any
+    """A client of their scheduler."""
 
     def work(self, step: Step, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         """Take steps on the workers; see `napari_dip.batch.run.Work`.

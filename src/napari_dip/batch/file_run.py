@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,49 +30,34 @@ from napari_dip.tasks.run import has_uncertainty, result_shape, run
 from napari_dip.tasks.task import SHARED_WEIGHTS, Job, Task
 
 if TYPE_CHECKING:
-    from napari_dip.prior.problem import Fit, Iterate
+    from napari_dip.prior.problem import Fit, Fitting, Iterate
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class FileRun:
-    """A run of a task from files to a file.
-
-    Attributes
-    ----------
-    task : Task
-        The task.
-    values : mapping
-        The parameters that the user gave.
-    sources : mapping
-        The file of each array of the task.
-    target : Path
-        The file to write.
-    objects : mapping
-        The other inputs of the task, such as a model, as text.
-    overwrite : bool
-        Whether the result may replace a file.
-    series : mapping
-        Which image of a file is meant, where it has several.
-    keep : Keep
-        What the fit begins from, and what is kept of it beside the result.
-    uncertainty : Path, optional
-        The file to write the standard deviation of the result to.
-    notes : tuple of str
-        What the user should know of it beforehand.
-    """
+    """A run of a task from files to a file."""
 
     task: Task
     values: Mapping[str, Any]
+    """The parameters that the user gave."""
     sources: Mapping[str, Path]
+    """The file of each array of the task."""
     target: Path
+    """The file to write."""
     objects: Mapping[str, str] = field(default_factory=dict)
+    """The other inputs of the task, such as a model, as text."""
     overwrite: bool = False
+    """Whether the result may replace a file."""
     series: Mapping[str, int | None] = field(default_factory=dict)
+    """Which image of a file is meant, where it has several."""
     keep: Keep = field(default_factory=Keep)
+    """What the fit begins from, and what is kept of it beside the result."""
     uncertainty: Path | None = None
+    """The file to write the standard deviation of the result to."""
     notes: tuple[str, ...] = ()
+    """What the user should know of it beforehand."""
 
     @property
     def source(self) -> Path:
@@ -88,17 +73,10 @@ class FileRun:
     ) -> Result:
         """Fit and write the result.
 
-        Parameters
-        ----------
-        stop : callable
-            Called with every `Iterate`; a true return value stops the fit, whose best
-            image is written.
-        warn : callable
-            Called with every warning.
-        progress : bool, default False
-            Show a progress bar where standard error is a terminal.
-        workers : callable, optional
-            Returns the processes that compute parts of this run.
+        `stop` is called with every iterate; a true return value stops the fit, whose
+        best image is written.  `warn` is called with every warning.  With `progress`
+        there is a bar where standard error is a terminal.  `workers` returns the
+        processes that compute parts of this run.
         """
         opened, keep = self.opened(), self.keep
         written = (self.target, self.uncertainty, keep.checkpoint, keep.save_weights)
@@ -120,32 +98,15 @@ class FileRun:
             warn(note)
         kept = Kept(self.keep, lambda: self._about(opened))
         pool = None if workers is None else workers(self)
-
-        def watch(it: Iterate) -> bool:
-            return kept.see(it, stop(it))
-
-        from napari_dip.prior.runtime import device_errors
-
-        def fitted(out: Any = None) -> tuple[Fit, dict[str, Any]]:
-            fitting = run(
-                self.task,
-                recipe,
-                opened.arrays,
-                overrides=kept.overrides,
-                out=out,
-                pool=pool,
-            )
-            if self.uncertainty is not None:
-                self._check_uncertainty(opened)
-            with device_errors():  # what is made of its iterates can fail, too
-                fit = self.followed(fitting, watch, progress)
-            kept.ended()
-            for warning in fit.warnings:
-                warn(warning)
-            fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
-            about = (opened.inputs, opened.from_file, self.objects)
-            return fit, provenance.describe(recipe, fit, *about)
-
+        begin = partial(
+            run,
+            self.task,
+            recipe,
+            opened.arrays,
+            overrides=kept.overrides,
+            pool=pool,
+        )
+        follow = partial(self._follow, opened, kept, stop, warn, progress)
         data: Any = None if like is None else like.data
         if like is not None and isinstance(data, Regions):
             # Too large for the memory, so that the results are, too.
@@ -160,14 +121,14 @@ class FileRun:
 
             with writing(self.uncertainty, np.dtype(np.float32)) as room:
                 with writing(self.target, dtype) as out:
-                    fit, origin = fitted((out, room))
+                    fit, origin = follow(begin(out=(out, room)))
                     out.provenance = origin
                 if room is not None:
                     room.provenance = self._about_uncertainty(fit, origin)
             facts = {"shape": list(shape), "dtype": str(dtype)}
             not_kept = out.notes
         else:
-            fit, origin = fitted()
+            fit, origin = follow(begin())
             facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
             if self.uncertainty is not None:
                 about = self._about_uncertainty(fit, origin)
@@ -180,6 +141,29 @@ class FileRun:
         result = Result(self.target, dict(self.sources), facts, origin)
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
+
+    def _follow(
+        self,
+        opened: Opened,
+        kept: Kept,
+        stop: Callable[[Iterate], bool],
+        warn: Callable[[str], None],
+        progress: bool,
+        fitting: Fitting,
+    ) -> tuple[Fit, dict[str, Any]]:
+        """Run a fit to its end; return it, and how its result was made."""
+        from napari_dip.prior.runtime import device_errors
+
+        if self.uncertainty is not None:
+            self._check_uncertainty(opened)
+        with device_errors():  # what is made of its iterates can fail, too
+            fit = self.followed(fitting, lambda it: kept.see(it, stop(it)), progress)
+        kept.ended()
+        for warning in fit.warnings:
+            warn(warning)
+        fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
+        about = (opened.inputs, opened.from_file, self.objects)
+        return fit, provenance.describe(opened.recipe, fit, *about)
 
     def _check_uncertainty(self, opened: Opened) -> None:
         """Raise if the results will have no uncertainty.
@@ -295,33 +279,21 @@ class FileRun:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a run is given.
-
-    Attributes
-    ----------
-    task : Task
-        The task.
-    recipe : Recipe
-        The parameters, completed from the file that the result is like.
-    from_file : list of str
-        Which of them the file decided.
-    like : Image, optional
-        That file.
-    arrays : list
-        The arguments of the task, in their order.
-    named : dict
-        For each array the name of its file, and what is in it.
-    notes : list of str
-        What the user should know about the files.
-    """
+    """What a run is given."""
 
     task: Task
     recipe: Recipe
+    """The parameters, completed from the file that the result is like."""
     from_file: list[str]
+    """Which of them the file decided."""
     like: Image | None
+    """That file."""
     arrays: list[Any]
+    """The arguments of the task, in their order."""
     named: dict[str, tuple[str, NDArray[Any]]]
+    """For each array the name of its file, and what is in it."""
     notes: list[str]
+    """What the user should know about the files."""
 
     @cached_property
     def job(self) -> Job:
@@ -336,24 +308,16 @@ class Opened:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
-
-    Attributes
-    ----------
-    target : Path
-        The file that was written.
-    sources : dict
-        The files that were read.
-    facts : dict
-        Shape and type of the result.
-    provenance : dict
-        How it was made.
-    """
+    """What came of a run."""
 
     target: Path
+    """The file that was written."""
     sources: dict[str, Path]
+    """The files that were read."""
     facts: dict[str, Any]
+    """Shape and type of the result."""
     provenance: dict[str, Any]
+    """How it was made."""
 
     @property
     def stopped(self) -> bool:

@@ -14,24 +14,16 @@ from napari_dip.io import atomic, files
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a batch.
-
-    Attributes
-    ----------
-    name : str
-        Path of its result in the folder of results.
-    sources : dict
-        The file of every array of the task.
-    series : dict
-        Which image of a file is meant, where it has several.
-    error : str
-        Why it cannot be done, if it cannot.
-    """
+    """An image of a batch."""
 
     name: str
+    """Path of its result in the folder of results."""
     sources: dict[str, Path]
+    """The file of every array of the task."""
     series: dict[str, int | None] = field(default_factory=dict)
+    """Which image of a file is meant, where it has several."""
     error: str = ""
+    """Why it cannot be done, if it cannot."""
 
 
 def find(
@@ -44,21 +36,10 @@ def find(
 ) -> list[Item]:
     """Return the images that folders, patterns and files stand for.
 
-    An image in several files is one, with the name of the first.
-
-    Parameters
-    ----------
-    first : str
-        Name of the array of the task that they are.
-    inputs : sequence of Path
-        Folders, patterns with ``*``, ``?`` or ``**``, or files.
-    others : mapping
-        The file of every other array, or a folder with a file of the same name for each
-        image.
-    output : Path
-        The folder of results, in which nothing is looked for.
-    recursive : bool
-        Whether to look into folders within a folder.
+    Patterns have ``*``, ``?`` or ``**``; `recursive` looks into folders within a
+    folder, and nothing is looked for in the folder of results.  `others` has, for every
+    array of the task but the first, its file, or a folder with a file of the same name
+    for each image.  An image in several files is one, with the name of the first.
     """
     for other, path in others.items():
         if not path.exists():

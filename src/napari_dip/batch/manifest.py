@@ -27,11 +27,6 @@ class Manifest:
     An entry is a dict with the keys state, sha256 (of the result), and others that
     depend on the state.  The file is written anew, whole or not at all, after every
     change.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the results.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -46,36 +46,22 @@ returns, or a `DipError`.  After a stop it ends early."""
 
 @dataclass(frozen=True)
 class Batch:
-    """A task on many images.
-
-    Attributes
-    ----------
-    task : Task
-        The task.
-    values : mapping
-        The parameters that the user gave.
-    items : sequence of Item
-        The images.
-    output : Path
-        The folder of results.
-    objects : mapping
-        The other inputs of the task, such as a model, as text.
-    overwrite : bool
-        Whether results may replace files that no earlier batch has written.
-    weights : Path, optional
-        File of the weights that every fit begins from.
-    share : bool
-        Whether files of a kind share networks that are fitted once.
-    """
+    """A task on many images."""
 
     task: Task
     values: Mapping[str, Any]
+    """The parameters that the user gave."""
     items: Sequence[Item]
     output: Path
+    """The folder of results."""
     objects: Mapping[str, str] = field(default_factory=dict)
+    """The other inputs of the task, such as a model, as text."""
     overwrite: bool = False
+    """Whether results may replace files that no earlier batch has written."""
     weights: Path | None = None
+    """File of the weights that every fit begins from."""
     share: bool = False
+    """Whether files of a kind share networks that are fitted once."""
 
     def run(self, work: Work) -> Iterator[tuple[str, Entry]]:
         """Do what is not done, and yield the name and the entry of every image.
@@ -204,10 +190,7 @@ def failure(text: str) -> Entry:
 def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun]:
     """Give networks to runs: those there are, or new ones, one for all of a kind.
 
-    Returns
-    -------
-    list of FileRun
-        The same runs; none where the user has stopped the fit of a network.
+    It returns the same runs, none where the user has stopped the fit of a network.
     """
     look = partial(sample, count=windows_of_each(max(len(runs), 1)))
     samples = {run.target: one for run, one in work(look, runs)}

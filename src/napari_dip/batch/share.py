@@ -55,31 +55,21 @@ SPAN = 4.0
 
 @dataclass(frozen=True)
 class Kind:
-    """What the files have in common that share a network.
-
-    Attributes
-    ----------
-    channels : int
-        Number of channels.
-    dtype : str
-        Type of the values.
-    sides : tuple of int
-        Pixels along the windows that a network is fitted to; small images have small
-        ones.
-    together : bool
-        Whether channels share their noise.
-    noise : tuple of float
-        Standard deviation of the noise of every channel, in units of the file.
-    span : tuple of float
-        Range of the values of every channel.
-    """
+    """What the files have in common that share a network."""
 
     channels: int
+    """Number of channels."""
     dtype: str
+    """Type of the values."""
     sides: tuple[int, ...]
+    """Pixels along the windows that a network is fitted to; small images have small
+    ones."""
     together: bool
+    """Whether channels share their noise."""
     noise: tuple[float, ...]
+    """Standard deviation of the noise of every channel, in units of the file."""
     span: tuple[float, ...]
+    """Range of the values of every channel."""
 
     @classmethod
     def of(cls, job: Job, windows: Sequence[Window]) -> Kind | None:
@@ -125,18 +115,12 @@ def _alike(some: Sequence[float], others: Sequence[float], factor: float) -> boo
 
 @dataclass(frozen=True)
 class Sample:
-    """Windows of a file, of which some may be fitted.
-
-    Attributes
-    ----------
-    kind : Kind
-        Kind of the file.
-    windows : list of tuple
-        The index of every window, and its variance without the noise.
-    """
+    """Windows of a file, of which some may be fitted."""
 
     kind: Kind
+    """Kind of the file."""
     windows: list[tuple[Index, float]]
+    """The index of every window, and its variance without the noise."""
 
 
 def windows_of_each(files: int) -> int:
@@ -167,24 +151,15 @@ def sample(
 
 @dataclass(frozen=True)
 class SharedFit:
-    """A fit for all files of a kind.
-
-    Attributes
-    ----------
-    runs : tuple of FileRun
-        The files.
-    samples : tuple of Sample
-        Windows of each.
-    target : Path
-        The file to write the networks to.
-    about : dict
-        What they belong to, JSON-able.
-    """
+    """A fit for all files of a kind."""
 
     runs: tuple[FileRun, ...]
     samples: tuple[Sample, ...]
+    """Windows of each."""
     target: Path
+    """The file to write the networks to."""
     about: dict[str, Any]
+    """What they belong to, JSON-able."""
 
 
 def fit(
@@ -193,11 +168,7 @@ def fit(
     """Fit networks to windows of all files of a kind, and write them to a file.
 
     A fit that has taken all the time it may leaves the networks as they are then.
-
-    Returns
-    -------
-    Path, DipError or None
-        The file; why there is none; or None where the user has stopped the fit.
+    Returned is the file; why there is none; or None where the user has stopped the fit.
     """
     try:
         recipe, job, windows = _windows(shared)
@@ -264,19 +235,12 @@ def _windows(shared: SharedFit) -> tuple[Recipe, Job, list[Window]]:
 
 @dataclass
 class Networks:
-    """The files of networks in a folder of results.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    origin : dict
-        The version, the task and the parameters that they must have been fitted with,
-        JSON-able.
-    """
+    """The files of networks in a folder of results."""
 
     folder: Path
     origin: dict[str, Any]
+    """The version, the task and the parameters that they must have been fitted with,
+    JSON-able."""
 
     def __post_init__(self) -> None:
         self.kinds: list[tuple[Kind, Path]] = []

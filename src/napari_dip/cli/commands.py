@@ -157,6 +157,7 @@ def _runs(
     if beside.uncertainty is not None:
         check_uncertainty(task, recipe)
         deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
+    runs = []
     for sources, target, place in zip(sets, targets, deviations, strict=True):
         read = [*sources.values(), *others]
         check_target(target, read, overwrite)
@@ -170,22 +171,12 @@ def _runs(
                 "checkpoint": keep.checkpoint,
             }
         )
+        what = (task, values, sources, target, objects, overwrite)
+        runs.append(FileRun(*what, keep=keep, uncertainty=place))
     folder = not (results.output.suffix or results.output.exists())
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")
-    return [
-        FileRun(
-            task,
-            values,
-            sources,
-            target,
-            objects,
-            overwrite,
-            keep=keep,
-            uncertainty=place,
-        )
-        for sources, target, place in zip(sets, targets, deviations, strict=True)
-    ]
+    return runs
 
 
 def _refuse_many(task: Task, path: Path) -> None:

@@ -290,17 +290,9 @@ def command_of(
 ) -> Callable[..., int]:
     """Return a function as a command: its options are the fields of `kind`.
 
-    Parameters
-    ----------
-    function : callable
-        A function that takes the options as keywords of the same names, and those of
-        the results together as `results`.
-    kind : type of Parameters
-        The parameters; an option that was not given is None.
-    inputs : sequence of inspect.Parameter, optional
-        The inputs of the command; those that the function has itself by default.
-    results : dataclass
-        The options of the results.
+    It takes the options as keywords of the same names, None where one was not given,
+    and those of the results together as `results`.  Without `inputs` the inputs of the
+    command are those that the function has itself.
     """
     if inputs is None:
         own = inspect.signature(function, eval_str=True).parameters

@@ -36,16 +36,9 @@ def replacing(
     and what was there before is unchanged.  Several processes may write to one path:
     the last one to end is what stays, where it may overwrite.
 
-    Parameters
-    ----------
-    path : Path
-        The file to make, or the folder.
-    overwrite : bool
-        Whether it may replace another.
-    folder : bool
-        Whether to make a folder.  While it replaces another there is nothing at `path`
-        for a moment between two renamings, since a folder that is not empty cannot be
-        replaced; what was there is put back when the second renaming fails.
+    While a folder replaces another there is nothing at `path` for a moment between two
+    renamings, since a folder that is not empty cannot be replaced; what was there is
+    put back when the second renaming fails.
     """
     refuse_existing(path, overwrite, folder=folder)
     given, path = path, without_links(path)
@@ -209,17 +202,8 @@ def refuse_existing(
 ) -> None:
     """Raise if `path` is there and may not be replaced, or is of another kind.
 
-    Parameters
-    ----------
-    path : Path
-        The output.
-    overwrite : bool
-        Whether it may be replaced.
-    folder : bool
-        Whether the output is the folder of a Zarr store; it may replace nothing but
-        another store.
-    name : str
-        What it is the output of, for messages.
+    With `folder` the output is the folder of a Zarr store, which may replace nothing
+    but another store.  Messages call it the `name`.
     """
     if not folder and path.is_dir():
         raise InputError(f"{name} must be a file; got the folder {path}")

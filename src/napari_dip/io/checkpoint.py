@@ -32,18 +32,8 @@ def write(
 ) -> None:
     """Write the state or the weights of a fit, whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    kind : str
-        What it is: "checkpoint" or "weights".
-    state : mapping
-        Tensors, and values that JSON can hold; losses among them may be NaN.
-    about : mapping
-        What it belongs to, JSON-able.
-    overwrite : bool, default False
-        Replace a file that is there.
+    The kind is "checkpoint" or "weights".  The state has tensors, and values that JSON
+    can hold; losses among them may be NaN.  What it belongs to is JSON-able.
     """
     import torch
     from safetensors import SafetensorError

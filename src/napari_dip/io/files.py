@@ -169,20 +169,12 @@ def open_image(
 
 
 def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
-    """Open an image without reading its pixels.
+    """Open an image, as `read` takes it, without reading its pixels.
 
-    Parameters
-    ----------
-    path : str or Path
-        As for `read`.
-
-    Returns
-    -------
-    tuple or None
-        The header of the image at its full resolution, and dask arrays: the image at
-        its full resolution, then at every lower one that the file has.  None where
-        pixels can only be read at once, see `open_image`, and without the extra zarr,
-        which brings dask.
+    Returned are the header of the image at its full resolution, and dask arrays: the
+    image at its full resolution, then at every lower one that the file has.  It is None
+    where pixels can only be read at once, see `open_image`, and without the extra zarr,
+    which brings dask.
     """
     levels: Levels | None = _by_format("open_levels", Path(path))
     try:
@@ -383,19 +375,19 @@ def writing(
     header = reorder(header, kept)
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
-            stored = zarr.create(temporary, header)
+            put_stored, finish, notes = zarr.create(temporary, header)
         else:
-            stored = tiff.create(temporary, header, ome=ending.startswith(".ome"))
+            ome = ending.startswith(".ome")
+            put_stored, finish, notes = tiff.create(temporary, header, ome=ome)
 
         def put(box: Box, values: NDArray[Any]) -> None:
-            stored[tuple(box[i] for i in kept)] = values.reshape(
-                [values.shape[i] for i in kept]
-            )
+            values = values.reshape([values.shape[i] for i in kept])
+            put_stored(tuple(box[i] for i in kept), values)
 
-        target = Target(shape, dtype, put, stored.finish, stored.notes)
+        target = Target(shape, dtype, put, notes)
         yield target
         provenance = target.provenance
-        target.finish(None if provenance is None else dumps(provenance))
+        finish(None if provenance is None else dumps(provenance))
 
 
 def _kept_axes(header: Header, ending: str) -> list[int]:

@@ -240,14 +240,7 @@ def unturned(
 ) -> list[slice]:
     """Return where a region along Y and X of an image was before `turned`.
 
-    Parameters
-    ----------
-    region : sequence of slice
-        Along Y and X, with a start and a stop.
-    sides : sequence of int
-        Sides of the image before.
-    orientation : int
-        As for `turned`.
+    The sides are those of the image before.
     """
     if orientation not in _FLIPPED:
         return list(region)

@@ -37,11 +37,8 @@ else:
 def held(path: Path) -> Iterator[bool]:
     """Hold a lock, if nobody else does, and yield whether it is held.
 
-    Parameters
-    ----------
-    path : Path
-        A file that is made for this, and removed afterwards.  When a process is killed
-        the file stays, but the lock is gone.
+    The file at the path is made for this, and removed afterwards.  When a process is
+    killed the file stays, but the lock is gone.
     """
     handle = _open(path)
     if handle is None:

@@ -296,16 +296,9 @@ def _models(group: Any) -> Any:
 
 
 def as_stored(header: Header, opacity: bool = False) -> tuple[Header, list[int]]:
-    """Bring axes into the order of OME-Zarr; colours become channels.
+    """Return a header in the order of OME-Zarr, and how to transpose the pixels.
 
-    With `opacity` the last sample of a pixel is its opacity.
-
-    Returns
-    -------
-    header : Header
-        Header of what is stored.
-    order : list of int
-        How to transpose the pixels to have its axes.
+    Colours become channels.  With `opacity` the last sample of a pixel is its opacity.
     """
     header = name_axes(header)
     if "S" in header.axes:

@@ -47,33 +47,21 @@ _UNFIT = "the description of {} does not fit its planes; they were read as they 
 
 @dataclass
 class OpenTiff:
-    """An open TIFF.
-
-    Attributes
-    ----------
-    tif : tifffile.TiffFile
-        The file.
-    log : list of str
-        Errors that tifffile logs and does not raise.
-    notes : list of str
-        What is not as the file says, as sentences for the user.
-    missing : list of str
-        Names of files that belong to the image and do not exist.
-    others : list of str
-        Names of those that do.
-    number : int
-        Which of the series is meant.
-    unlike : bool
-        Whether tags of orientation are not the same in all pages.
-    """
+    """An open TIFF."""
 
     tif: tifffile.TiffFile
     log: list[str]
+    """Errors that tifffile logs and does not raise."""
     notes: list[str] = field(default_factory=list)
+    """What is not as the file says, as sentences for the user."""
     missing: list[str] = field(default_factory=list)
+    """Names of files that belong to the image and do not exist."""
     others: list[str] = field(default_factory=list)
+    """Names of those that do."""
     number: int = 0
+    """Which of the series is meant."""
     unlike: bool = False
+    """Whether tags of orientation are not the same in all pages."""
 
     @property
     def series(self) -> Any:
@@ -140,13 +128,8 @@ class OpenTiff:
 def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
     """Open a TIFF, and note what is not as it says.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    series : int, optional
-        Number of an image in it, from 0.  Without it the first is read, and a note says
-        so where there are others.
+    Without the number of a series, from 0, the first is read, and a note says so where
+    there are others.
     """
     with ExitStack() as stack:
         warned = stack.enter_context(logged("tifffile", logging.WARNING))
@@ -224,24 +207,8 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
     An image that no element gives planes to has those that follow in the file.  Files
     that do not exist, or are damaged, are found before tifffile opens them.
     """
-    text = file.tif.ome_metadata or ""
-    try:
-        root = ElementTree.fromstring(text)
-        companion = root.find("{*}BinaryOnly")
-        if companion is not None:
-            name = companion.get("MetadataFile", "")
-            text = _companion(path, name) or ""
-            if not text:
-                file.missing.append(name)
-                file.notes.append(
-                    f"{path.name} belongs to {name}, which does not exist; its own "
-                    "planes were read"
-                )
-                return
-            root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        file.notes.append(_UNFIT.format(path.name))
-        setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
+    root = _description(file, path)
+    if root is None:
         return
     page = file.tif.pages.first
     _check_planes(root, page, path)
@@ -286,15 +253,31 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
     file.tif = stack.enter_context(tifffile.TiffFile(path, omexml=text))
 
 
+def _description(file: OpenTiff, path: Path) -> ElementTree.Element | None:
+    """Return the description of an OME-TIFF or of its companion; note if it is none."""
+    try:
+        root = ElementTree.fromstring(file.tif.ome_metadata or "")
+        companion = root.find("{*}BinaryOnly")
+        if companion is None:
+            return root
+        name = companion.get("MetadataFile", "")
+        if text := _companion(path, name):
+            return ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        file.notes.append(_UNFIT.format(path.name))
+        setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
+        return None
+    file.missing.append(name)
+    file.notes.append(
+        f"{path.name} belongs to {name}, which does not exist; its own planes were read"
+    )
+    return None
+
+
 def _damage(path: Path, pixels: ElementTree.Element) -> str | None:
     """Return why the planes of a file that an OME-TIFF refers to cannot be read.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    pixels : Element
-        What OME says of its planes.
+    `pixels` is what OME says of its planes.
     """
     sides = tuple(pixels.get(f"Size{axis}") for axis in "YX")
     dtype = _OME_TYPES.get(pixels.get("Type", ""))
@@ -318,16 +301,9 @@ def _damage(path: Path, pixels: ElementTree.Element) -> str | None:
 
 
 def _check_planes(root: ElementTree.Element, page: Any, path: Path) -> None:
-    """Raise if there are too many planes, of which tifffile makes lists.
+    """Raise if OME describes too many planes, of which tifffile makes lists.
 
-    Parameters
-    ----------
-    root : Element
-        The description by OME.
-    page : tifffile.TiffPage
-        A page of the size that planes have.
-    path : Path
-        The file.
+    The page is of the size that planes have.
     """
     total = 0
     for pixels in root.iterfind(".//{*}Pixels"):

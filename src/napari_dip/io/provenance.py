@@ -59,21 +59,12 @@ def describe(
     from_file: Sequence[str] = (),
     objects: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Describe how a result was made.
+    """Describe how a result was made, from the recipe as it was run.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe as it was run.
-    fit : Fit
-        The fit, from `napari_dip.tasks.run.run`.
-    inputs : mapping
-        For each array of the task what `describe_inputs` says of it.
-    from_file : sequence of str
-        Parameters that were not given and that the input file decided; another file may
-        decide them otherwise.
-    objects : mapping, optional
-        What else the task was given, as text, such as the import path of a model.
+    The inputs are what `describe_inputs` says of them.  The parameters `from_file` were
+    not given and the input file decided them; another file may decide them otherwise.
+    The objects are what else the task was given, as text, such as the import path of a
+    model.
     """
     planes = [dict(plane) for plane in fit.settings["planes"]]
     # Planes that were not fitted, since they are constant, have none of them.
@@ -111,11 +102,7 @@ def describe_inputs(
 ) -> dict[str, dict[str, Any]]:
     """Return file, shape, type and hash of each array of a task.
 
-    Parameters
-    ----------
-    arrays : mapping
-        For each array of the task the name of its file, without folders, and the
-        array.
+    Given are the name of its file, without folders, and the array.
     """
     return {
         name: {"file": file, "shape": array.shape, "dtype": str(array.dtype)}

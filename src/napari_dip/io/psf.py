@@ -60,10 +60,7 @@ def optics_of(header: Header, name: str) -> dict[str, float]:
 def size_warning(image: dict[str, float], psf: dict[str, float]) -> str | None:
     """Return a warning if pixels of a PSF have another size than those of the image.
 
-    Parameters
-    ----------
-    image, psf : dict of str to float
-        Distances of two pixels along the axes z, y and x, in one unit.
+    Given are the distances of two pixels along the axes z, y and x, in one unit.
     """
     texts = [
         f"{psf[axis]:.4g} along {axis}, where those of the image have {image[axis]:.4g}"

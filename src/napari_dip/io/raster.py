@@ -77,13 +77,7 @@ def open_levels(path: Path) -> None:
 
 
 def pixels_in(content: bytes) -> int:
-    """Return how many pixels an image has by its first bytes, 0 if they do not say it.
-
-    Parameters
-    ----------
-    content : bytes
-        The beginning of a PNG or WebP.
-    """
+    """Return the pixels of a PNG or WebP by its beginning, 0 if that says nothing."""
     formats = ("PNG", "WEBP")
     try:
         with warnings.catch_warnings():

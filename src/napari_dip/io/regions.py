@@ -22,28 +22,23 @@ from napari_dip.io.reading import one_line_errors
 Box = tuple[slice, ...]
 """A region: for every axis a slice with a start, a stop and no step."""
 
+Put = Callable[[Box, NDArray[Any]], None]
+"""Writes the values of a region to a file."""
+
+Creating = tuple[Put, Callable[[str | None], None], list[str]]
+"""What writes regions to a file; what completes it with the text of the provenance,
+which is known only at the end; and what it does not keep, as sentences for the user."""
+
 
 class Regions:
-    """Pixels of a file that are read when they are asked for.
+    """Pixels of a level of a file that are read when they are asked for.
 
-    An index of integers and slices gives an array of NumPy.  Every region is checked
-    as a whole image is: it must fit into the free memory.
+    An index of integers and slices gives an array of NumPy.  Every region is checked as
+    a whole image is: it must fit into the free memory.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    header : Header
-        Header of the pixels.
-    chunks : sequence of int
-        Sides of regions that are fast to read.
-    read : callable
-        Returns the pixels of a box.
-    reopen : callable
-        The function of a module that opens the levels of a file, with which another
-        process opens this one.
-    level : int
-        The number of the level.
+    Regions of the sides `chunks` are fast to read.  `read` returns the pixels of a box.
+    `reopen`, a function of a module, opens the levels of a file, with which another
+    process opens this one.
     """
 
     def __init__(
@@ -112,21 +107,14 @@ class Regions:
 
 @dataclass(frozen=True)
 class Levels:
-    """An image that was opened without its pixels.
-
-    Attributes
-    ----------
-    header : Header
-        Header of the image at its full resolution.
-    pixels : list of Regions
-        The image from the highest resolution to the lowest.
-    opacity : bool
-        Whether the file also has an opacity, which is left out here.
-    """
+    """An image that was opened without its pixels."""
 
     header: Header
+    """Header of the image at its full resolution."""
     pixels: list[Regions]
+    """The image from the highest resolution to the lowest."""
     opacity: bool = False
+    """Whether the file also has an opacity, which is left out here."""
 
 
 def _reopened(
@@ -136,39 +124,22 @@ def _reopened(
 
 
 class Target:
-    """A file that is written region by region; regions never written hold 0.
+    """A file that is written region by region; regions never written hold 0."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the image.
-    dtype : numpy.dtype
-        Its type.
-    put : callable
-        Takes a box and its values.
-    finish : callable, optional
-        Takes the text of the provenance, or None, after all regions were written.
-    notes : sequence of str
-        What the file does not keep, as sentences for the user.
-
-    Attributes
-    ----------
-    provenance : dict or None
-        How the image was made, to be set before the file is finished.
-    """
+    provenance: dict[str, Any] | None = None
+    """How the image was made, to be set before the file is finished."""
 
     def __init__(
         self,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        put: Callable[[Box, NDArray[Any]], None],
-        finish: Callable[[str | None], None] | None = None,
+        put: Put,
         notes: Sequence[str] = (),
     ) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
         self.notes = list(notes)
-        self.provenance: dict[str, Any] | None = None
-        self._put, self._finish = put, finish
+        """What the file does not keep, as sentences for the user."""
+        self._put = put
 
     def __setitem__(self, index: Any, values: Any) -> None:
         ranges, single = _ranges(index, self.shape)
@@ -189,11 +160,6 @@ class Target:
             ) from error
         if values.size:
             self._put(tuple(slice(r.start, r.stop) for r in ranges), values)
-
-    def finish(self, text: str | None) -> None:
-        """Complete the file with the text of the provenance, known only at the end."""
-        if self._finish is not None:
-            self._finish(text)
 
 
 def _ranges(index: Any, shape: tuple[int, ...]) -> tuple[list[range], set[int]]:
@@ -256,22 +222,8 @@ def runs(
     """Yield the parts of a region that lie in one piece in a whole array in C order.
 
     A memory map would do the same, but errors of the disk end a process that uses one.
-
-    Parameters
-    ----------
-    region : ndarray
-        The pixels of the region, in C order.
-    box : sequence of slice
-        Where the region is.
-    shape : sequence of int
-        Shape of the whole array.
-
-    Yields
-    ------
-    place : int
-        Distance of a part from the beginning of the whole array, in bytes.
-    part : ndarray
-        The part, a view.
+    The box is where the region is in the whole array.  With each part, a view, comes
+    its distance from the beginning of that array, in bytes.
     """
     strides = [region.itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
     start = sum(part.start * stride for part, stride in zip(box, strides, strict=True))

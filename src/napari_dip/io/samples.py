@@ -83,45 +83,30 @@ _LOSSY = (
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the samples of a TIFF stand for.
-
-    Attributes
-    ----------
-    photometric : int
-        The interpretation of the samples.
-    colours : int
-        Number of samples of a pixel that are its colour; 0 where there is one sample.
-    opacity : int or None
-        Which sample is the opacity.
-    associated : bool
-        Whether colours were multiplied by the opacity.
-    white : int
-        The value of white where 0 is black, or of black where 0 is white.
-    tables : ndarray or None
-        Colours of a palette, (planes or 1, entries, 3).
-    orientation : int
-        How the image is to be turned.
-    notes : tuple of str
-        What is not as the file says.
-    lossy : bool
-        Whether the compression loses anything.
-    signed : bool
-        Whether they are signed integers of 16 bits, stored with 2**15 added.
-    are_planes : bool
-        Whether they are gray planes, though the file calls them colours.
-    """
+    """What the samples of a TIFF stand for."""
 
     photometric: int
+    """The interpretation of the samples."""
     colours: int
+    """Number of samples of a pixel that are its colour; 0 where there is one sample."""
     opacity: int | None
+    """Which sample is the opacity."""
     associated: bool
+    """Whether colours were multiplied by the opacity."""
     white: int
+    """The value of white where 0 is black, or of black where 0 is white."""
     tables: NDArray[Any] | None
+    """Colours of a palette, (planes or 1, entries, 3)."""
     orientation: int
+    """How the image is to be turned."""
     notes: tuple[str, ...]
+    """What is not as the file says."""
     lossy: bool
+    """Whether the compression loses anything."""
     signed: bool
+    """Whether they are signed integers of 16 bits, stored with 2**15 added."""
     are_planes: bool
+    """Whether they are gray planes, though the file calls them colours."""
 
     @property
     def pointwise(self) -> bool:
@@ -151,14 +136,9 @@ class Samples:
         return turned_header(header, self.orientation)
 
     def image(self, data: NDArray[Any], header: Header) -> Image:
-        """Return the image of samples.
+        """Return the image of samples with the axes Y, X and S last.
 
-        Parameters
-        ----------
-        data : ndarray
-            Samples, with the axes Y, X and S last.
-        header : Header
-            Their header, not yet that of the image.
+        Their header is not yet that of the image.
         """
         alpha = None
         if self.opacity is not None:
@@ -230,15 +210,9 @@ def samples_of(file: OpenTiff, name: str, colours: bool = True) -> Samples:
     """Return what the samples of an image of a TIFF stand for.
 
     OME-TIFF and ImageJ give the values of a palette their meaning as intensities, and
-    do not turn images; ImageJ also keeps values where 0 is shown as white.
-
-    Parameters
-    ----------
-    file, name
-        The file, and its name for messages.
-    colours : bool
-        Whether planes are colours that the file calls so, where tifffile may have
-        called gray planes so.
+    do not turn images; ImageJ also keeps values where 0 is shown as white.  Without
+    `colours` planes are gray though the file calls them colours, as tifffile may have
+    done.
     """
     tif, series = file.tif, file.series
     page: Any = series.keyframe

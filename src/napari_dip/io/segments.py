@@ -97,14 +97,8 @@ def _check_segment(content: bytes, page: Any, path: Path) -> None:
 class Segments:
     """An image in a TIFF, of which regions are read.
 
-    No file is kept open.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        A page that is like all the others.
-    planes : ndarray
-        `Plane` objects, over the leading axes of the image.
+    Given are a page that is like all the others, and `Plane` objects over the leading
+    axes of the image.  No file is kept open.
     """
 
     def __init__(self, page: Any, planes: NDArray[Any]) -> None:
@@ -205,23 +199,16 @@ class Segments:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Where the pixels of a page are.
-
-    Attributes
-    ----------
-    path : Path
-        The file, which may be another one of the same OME-TIFF.
-    offsets, counts : sequence of int
-        Places and sizes of strips or tiles; the first is the place of all pixels
-        where these lie in the file as they are.
-    options : dict
-        What the decoder needs besides.
-    """
+    """Where the pixels of a page are."""
 
     path: Path
+    """The file, which may be another one of the same OME-TIFF."""
     offsets: Sequence[int]
     counts: Sequence[int] = ()
+    """Places and sizes of strips or tiles; the first is the place of all pixels where
+    these lie in the file as they are."""
     options: dict[str, Any] = field(default_factory=dict)
+    """What the decoder needs besides."""
 
 
 def segments_of(

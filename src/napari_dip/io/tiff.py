@@ -29,7 +29,7 @@ from napari_dip.io.image import (
 )
 from napari_dip.io.open_tiff import OpenTiff, opened
 from napari_dip.io.reading import one_line
-from napari_dip.io.regions import Box, Levels, Regions, Target, runs
+from napari_dip.io.regions import Box, Creating, Levels, Regions, runs
 from napari_dip.io.samples import Samples, samples_of
 from napari_dip.io.segments import Segments, check_segments, segments_of
 
@@ -75,10 +75,7 @@ def open_levels(
 ) -> Levels | None:
     """Open an image of a TIFF, as `read` takes it, without its pixels.
 
-    Returns
-    -------
-    Levels or None
-        None where pixels can only be read at once.
+    It is None where pixels can only be read at once.
     """
     with opened(path, series) as file:
         stored, order, samples = _described(file, path, colours)
@@ -107,24 +104,16 @@ def open_levels(
 
 @dataclass(frozen=True)
 class _Turned:
-    """The image that strips and tiles stand for.
-
-    Attributes
-    ----------
-    segments : Segments
-        The strips and tiles.
-    order : tuple of int
-        How to transpose what they hold so that Y, X and the samples are last.
-    samples : Samples
-        What the samples mean.
-    stored : Header
-        Header of the transposed pixels.
-    """
+    """The image that strips and tiles stand for."""
 
     segments: Segments
+    """The strips and tiles."""
     order: tuple[int, ...]
+    """How to transpose what they hold so that Y, X and the samples are last."""
     samples: Samples
+    """What the samples mean."""
     stored: Header
+    """Header of the transposed pixels."""
 
     @property
     def header(self) -> Header:
@@ -162,16 +151,10 @@ class _Turned:
 def _described(
     file: OpenTiff, path: Path, colours: bool
 ) -> tuple[Header, tuple[int, ...], Samples]:
-    """Describe what a file holds, and say what its samples mean.
+    """Return header and order of what a file holds, and what its samples mean.
 
-    Returns
-    -------
-    header : Header
-        Header of what is stored, with Y, X and the samples last.
-    order : tuple of int
-        How to transpose what is stored to have these axes.
-    samples : Samples
-        What the samples stand for.
+    The header has Y, X and the samples last; the order is how to transpose what is
+    stored.
     """
     samples = samples_of(file, path.name, colours)
     header = _header(file, path)
@@ -305,12 +288,8 @@ def write(
     """Write an OME-TIFF or a TIFF, which is ImageJ's where that can hold the image.
 
     The text of the provenance is in the tag Software, which both kinds have and keep.
-    With `opacity` the last sample of a pixel is its opacity.
-
-    Returns
-    -------
-    list of str
-        What the file does not keep, as sentences for the user.
+    With `opacity` the last sample of a pixel is its opacity.  Returned is what the file
+    does not keep, as sentences for the user.
     """
     options, order, notes = _options(header, text, ome, opacity)
     with _as_file_error(header):
@@ -318,7 +297,7 @@ def write(
     return notes
 
 
-def create(path: Path, header: Header, *, ome: bool) -> Target:
+def create(path: Path, header: Header, *, ome: bool) -> Creating:
     """Create a TIFF that is written region by region; see `write`."""
     options, order, notes = _options(header, None, ome)
     shape = tuple(header.shape[i] for i in order)
@@ -342,7 +321,7 @@ def create(path: Path, header: Header, *, ome: bool) -> Target:
             with tifffile.TiffFile(path, mode="r+") as tif:
                 tif.pages.first.tags["Software"].overwrite(text)
 
-    return Target(header.shape, header.dtype, put, finish, notes)
+    return put, finish, notes
 
 
 @contextmanager
@@ -360,16 +339,9 @@ def _as_file_error(header: Header) -> Iterator[None]:
 def _options(
     header: Header, text: str | None, ome: bool, opacity: bool = False
 ) -> tuple[dict[str, Any], list[int], list[str]]:
-    """Return how tifffile is to write an image.
+    """Return arguments of `tifffile.imwrite`, and what comes of them.
 
-    Returns
-    -------
-    options : dict
-        Arguments of `tifffile.imwrite`.
-    order : list of int
-        How to transpose the pixels before.
-    notes : list of str
-        What the file does not keep.
+    That is how to transpose the pixels before, and what the file does not keep.
     """
     colours = header.shape[-1] - opacity if header.axes.endswith("S") else 0
     options: dict[str, Any] = {

@@ -15,10 +15,7 @@ _PIXELS = ("", "pixel", "pixels", "px")
 def symbol(name: Any) -> str | None:
     """Return the symbol of a unit, such as "µm" for "microns".
 
-    Returns
-    -------
-    str or None
-        None for pixels; a name that is not known as it is.
+    It is None for pixels, and a name that is not known as it is.
     """
     text = str(name or "").strip()
     text = _ALIASES.get(text.lower(), text)

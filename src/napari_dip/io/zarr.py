@@ -30,7 +30,7 @@ from napari_dip.io.image import (
     without_opacity,
 )
 from napari_dip.io.reading import one_line_errors
-from napari_dip.io.regions import Box, Levels, Regions, Target, boxes, sides_of
+from napari_dip.io.regions import Box, Creating, Levels, Regions, boxes, sides_of
 from napari_dip.io.zarr_chunks import Chunks, bounded, chunks_of
 from napari_dip.io.zarr_store import bounded_store
 from napari_dip.tasks.arrays import cast
@@ -134,24 +134,16 @@ def _images(node: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The first image in a store.
-
-    Attributes
-    ----------
-    node : zarr.Group or zarr.Array
-        The group of the image, or an array without metadata.
-    levels : list of zarr.Array
-        The image from the highest resolution to the lowest, with the axes as stored.
-    samples : Header
-        Header of the first level; Y, X and the samples are its last axes.
-    order : tuple of int
-        How to transpose a level to have these axes.
-    """
+    """The first image in a store."""
 
     node: Any
+    """The group of the image, or an array without metadata."""
     levels: list[Any]
+    """The image from the highest resolution to the lowest, with the axes as stored."""
     samples: Header
+    """Header of the first level; Y, X and the samples are its last axes."""
     order: tuple[int, ...]
+    """How to transpose a level to have these axes."""
 
     @property
     def opacity(self) -> bool:
@@ -324,23 +316,15 @@ def write(
     opacity: bool = False,
     labels: Mapping[str, tuple[NDArray[Any], Header, str | None]] | None = None,
 ) -> None:
-    """Write an OME-Zarr.
+    """Write an OME-Zarr to a folder that does not exist.
 
     It is of the version of the header's format, or else of 0.4, which most programs
     read.  An image of more than `_CHUNK` pixels along Y or X has lower resolutions,
-    each half as wide and high as the one before.
+    each half as wide and high as the one before.  With `opacity` the last sample of a
+    pixel is its opacity.
 
-    Parameters
-    ----------
-    path : Path
-        A folder that does not exist.
-    data, header, text
-        The pixels, their header and the text of their provenance.
-    opacity : bool, default False
-        Whether the last sample of a pixel is its opacity.
-    labels : mapping, optional
-        Label images on the pixels of the image: for each name the pixels, their
-        header and their provenance.
+    Labels are images on the pixels of the image: for each name the pixels, their header
+    and the text of their provenance.
     """
     group = _create_group(path, header)
     _write_image(group, data, header, text, opacity=opacity)
@@ -351,7 +335,7 @@ def write(
             _write_image(folder.create_group(name), *label, is_label=True)
 
 
-def create(path: Path, header: Header) -> Target:
+def create(path: Path, header: Header) -> Creating:
     """Create an OME-Zarr that is written region by region; see `write`."""
     group = _create_group(path, header)
     stored, order = ngff.as_stored(header)
@@ -363,7 +347,7 @@ def create(path: Path, header: Header) -> Target:
     def finish(text: str | None) -> None:
         _complete(group, stored, text)
 
-    return Target(header.shape, header.dtype, put, finish)
+    return put, finish, []
 
 
 def _create_group(path: Path, header: Header) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,8 @@ import numpy as np
 from napari_dip.errors import FileError
 from napari_dip.io.expansion import BOUNDED, SIZED
 
-_CHECKSUMS = {
-    "adler32": "start",
-    "crc32": "start",
-    "crc32c": "end",
-    "fletcher32": "end",
-    "jenkins_lookup3": "end",
-}
-"""Codecs that add four bytes, and on which side unless they say so."""
+_CHECKSUMS = ("adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3")
+"""Codecs that add four bytes."""
 
 _RETYPED = {
     "astype": ("decode_dtype", "encode_dtype"),
@@ -75,10 +69,7 @@ def _name(codec: Mapping[str, Any]) -> Codec:
 
 
 def bounded(array: Any, chunks: Chunks) -> Any:
-    """Return an array of zarr none of whose chunks is decompressed beyond its size.
-
-    Compressions that say how large a chunk becomes stay as they are.
-    """
+    """Return an array of zarr none of whose chunks is decompressed beyond its size."""
     from zarr import Array, AsyncArray
 
     name, metadata = array.store.root.name, array.metadata
@@ -97,9 +88,9 @@ def bounded(array: Any, chunks: Chunks) -> Any:
 def _bounded_codec2(codec: Any, chunks: Chunks, name: str) -> Any:
     """Return a filter or compressor of version 2 that does not decompress too much."""
     named = None if codec is None else _name(codec.get_config())
-    if named is None or named[0] not in BOUNDED:
+    if named is None or named[0] not in _COMPRESSED:
         return codec
-    return _decoders()[0](_decoder(named, chunks, name))
+    return _decoders()[0](codec, partial(_decoded, named, chunks, name))
 
 
 def _bounded_codecs(codecs: Sequence[Any], chunks: Chunks, name: str) -> list[Any]:
@@ -107,8 +98,8 @@ def _bounded_codecs(codecs: Sequence[Any], chunks: Chunks, name: str) -> list[An
     replaced = []
     for codec in codecs:
         named = _name(codec.to_dict())
-        if named[0] in BOUNDED:
-            codec = _decoders()[1](_decoder(named, chunks, name))
+        if named[0] in _COMPRESSED:
+            codec = _decoders()[1](codec, partial(_decoded, named, chunks, name))
         elif named[0] == _SHARDS and chunks.inner is not None:
             inner = _bounded_codecs(codec.codecs, chunks.inner, name)
             codec = dataclasses.replace(codec, codecs=inner)
@@ -116,20 +107,26 @@ def _bounded_codecs(codecs: Sequence[Any], chunks: Chunks, name: str) -> list[An
     return replaced
 
 
-def _decoder(codec: Codec, chunks: Chunks, name: str) -> Callable[[Any], bytes]:
-    """Return what decompresses a chunk of a store, or raises if that is too large."""
-    kind, options = codec
+def _decoded(codec: Codec, chunks: Chunks, name: str, content: bytes) -> bytes | None:
+    """Return what a compressed chunk of a store stands for, or raise if it is too much.
 
-    def decode(content: Any) -> bytes:
-        decoded = BOUNDED[kind](bytes(content), chunks.unpacked + 1, options)
-        if len(decoded) > chunks.unpacked:
-            raise FileError(
-                f"{name} cannot be read: a chunk stands for more than the "
-                f"{chunks.nbytes} bytes that it should"
-            )
-        return decoded
+    None where the bytes say their size: then they are for the codec itself.
+    """
+    (kind, options), decoded = codec, None
+    if kind in SIZED:
+        expands = SIZED[kind](content, chunks.unpacked)
+    else:
+        decoded = BOUNDED[kind](content, chunks.unpacked + 1, options)
+        expands = len(decoded) > chunks.unpacked
+    if expands:
+        raise FileError(
+            f"{name} cannot be read: a chunk stands for more than the {chunks.nbytes} "
+            f"bytes that it should"
+        )
+    return decoded
 
-    return decode
+
+Decoded = Callable[[bytes], bytes | None]
 
 
 @cache
@@ -141,25 +138,29 @@ def _decoders() -> tuple[type, type]:
     class Decoder2(Codec2):  # type: ignore[misc]
         codec_id = "napari-dip"
 
-        def __init__(self, decode: Callable[[Any], bytes]) -> None:
-            self._decode = decode
+        def __init__(self, codec: Any, decoded: Decoded) -> None:
+            self._codec, self._decoded = codec, decoded
 
         def encode(self, buf: Any) -> Any:
             raise NotImplementedError
 
-        def decode(self, buf: Any, out: Any = None) -> bytes:
-            return self._decode(buf)
+        def decode(self, buf: Any, out: Any = None) -> Any:
+            decoded = self._decoded(bytes(buf))
+            return self._codec.decode(buf, out) if decoded is None else decoded
 
     @dataclasses.dataclass(frozen=True)
     class Decoder3(BytesBytesCodec):
-        call: Callable[[Any], bytes]
+        codec: Any
+        decoded: Decoded
         is_fixed_size = False
 
         def compute_encoded_size(self, length: int, spec: Any) -> int:
             raise NotImplementedError
 
         async def _decode_single(self, content: Any, spec: Any) -> Any:
-            decoded = await asyncio.to_thread(self.call, content.to_bytes())
+            decoded = await asyncio.to_thread(self.decoded, content.to_bytes())
+            if decoded is None:
+                return await self.codec._decode_single(content, spec)
             return spec.prototype.buffer.from_bytes(decoded)
 
     return Decoder2, Decoder3
@@ -208,15 +209,12 @@ class Chunks:
         self.compressed = False
         self.unpacked = 0
         self.inner: Chunks | None = None
-        # From the file inwards, with the bytes that each stands for.
-        self._outer: list[tuple[str, Mapping[str, Any], int]] = []
         for kind, options in codecs:
             if self.compressed and kind not in _CHECKSUMS:
                 then = (
                     "compressed again" if kind in _COMPRESSED else f"encoded by {kind}"
                 )
                 raise FileError(f"were compressed and then {then}")
-            self._outer.insert(0, (kind, options, self.stored))
             if kind in _COMPRESSED:
                 self.compressed, self.unpacked = True, self.stored
             elif kind in _CHECKSUMS:
@@ -224,8 +222,12 @@ class Chunks:
             elif kind == _SHARDS:
                 self._hold(shape, dtype, options)
             else:
-                self._outer.clear()
                 dtype = self._filter(kind, options, dtype)
+
+    @property
+    def plain(self) -> bool:
+        """Whether a chunk is a file as it is."""
+        return not self.compressed and self.inner is None
 
     def _filter(
         self, kind: str, options: Mapping[str, Any], dtype: np.dtype[Any]
@@ -263,57 +265,8 @@ class Chunks:
         sides = options["chunk_shape"]
         self.inner = Chunks(sides, dtype, _named(options["codecs"]))
         self.compressed = self.inner.compressed
-        (_, order), *checksum = _named(options["index_codecs"])
+        _, *checksum = _named(options["index_codecs"])
         if [kind for kind, _ in checksum] not in ([], ["crc32c"]):
             raise FileError("are in shards whose index was compressed")
-        big = "big" in str(order.get("endian")).lower()
-        self._entry = np.dtype(np.uint64).newbyteorder(">" if big else "<")
-        self._count = math.prod(n // m for n, m in zip(shape, sides, strict=True))
-        self._index_first = "start" in str(options.get("index_location")).lower()
-        self._index_bytes = _ENTRY * self._count + 4 * len(checksum)
-        self.stored = self._count * self.inner.stored + self._index_bytes
-
-    def expand(self, content: bytes) -> bool:
-        """Return whether the content of a file stands for more than it should.
-
-        What does not say its size is looked at when it is decompressed.
-        """
-        for kind, options, size in self._outer:
-            if kind in BOUNDED:
-                return False
-            if kind in SIZED:
-                return SIZED[kind](content, size)
-            if self.inner is not None and kind == _SHARDS:
-                return any(map(self.inner.expand, self._pieces(content)))
-            start = options.get("location", _CHECKSUMS[kind]) == "start"
-            content = content[4:] if start else content[:-4]
-        return len(content) > self.stored
-
-    def part_expands(self, content: bytes, wanted: Any) -> bool:
-        """Return whether a part of a file stands for more than it should.
-
-        Parameters
-        ----------
-        content : bytes
-            The part.
-        wanted : zarr.abc.store.ByteRequest
-            Where it is.  Of a shard the index and single chunks are read.
-        """
-        if self.inner is None:
-            return self.expand(content)
-        first: bool = getattr(wanted, "start", None) == 0
-        is_index = first if self._index_first else hasattr(wanted, "suffix")
-        if is_index:
-            return False
-        return self.inner.expand(content)
-
-    def _pieces(self, content: bytes) -> Iterator[bytes]:
-        """Yield the chunks in a shard, by its index."""
-        index = content[: self._index_bytes]
-        if not self._index_first:
-            index = content[-self._index_bytes :]
-        if len(index) < self._index_bytes:
-            return  # broken, as zarr says
-        entries = np.frombuffer(index, self._entry, 2 * self._count).reshape(-1, 2)
-        for start, end in zip(entries[:, 0], entries.sum(axis=1), strict=True):
-            yield content[int(start) : int(end)]
+        count = math.prod(n // m for n, m in zip(shape, sides, strict=True))
+        self.stored = count * (self.inner.stored + _ENTRY) + 4 * len(checksum)

@@ -45,22 +45,15 @@ def _store_class() -> type:
                 raise FileError(f"{path} is no regular file")
             chunks = None if path.name in ZARR else _chunks(self.chunks, key)
             limit = _METADATA if chunks is None else 4 * chunks.stored + _SLACK
-            if path.is_file() and path.stat().st_size > limit:
+            size = path.stat().st_size if path.is_file() else 0
+            if size > limit:
                 raise FileError(f"{path} is larger than what it should hold")
-            content = await super().get(key, prototype, byte_range)
-            if content is None or chunks is None:
-                return content
-            held = content.to_bytes()
-            if byte_range is None:
-                expands = chunks.expand(held)
-            else:
-                expands = chunks.part_expands(held, byte_range)
-            if expands:
+            if chunks is not None and chunks.plain and size > chunks.stored:
                 raise FileError(
                     f"{self.root.name} cannot be read: {key} stands for more than the "
                     f"{chunks.nbytes} bytes of a chunk"
                 )
-            return content
+            return await super().get(key, prototype, byte_range)
 
     return BoundedStore
 

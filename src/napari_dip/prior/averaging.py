@@ -15,21 +15,11 @@ from napari_dip.prior.layers import corner
 class Average:
     """Bias-corrected exponential moving average (EMA) of the outputs, pixel by pixel.
 
-    ``value = sum_t decay^(T-t) w_t f_t / sum_t decay^(T-t) w_t``: with weights of
-    one the first paper's sliding window (section 3.1, gamma = 0.99) without the
-    weight that the published program gives the first, gray output; with the
-    hidden pixels as weights only predictions of hidden pixels count.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the outputs, (1, C, ...).
-    decay : float
-        EMA decay: the weight of the past, in [0, 1).
-    device : torch.device
-        Where it lives.
-    per_channel : bool
-        Whether the weights differ between channels.
+    ``value = sum_t decay^(T-t) w_t f_t / sum_t decay^(T-t) w_t``: with weights of one
+    the first paper's sliding window (section 3.1, gamma = 0.99) without the weight that
+    the published program gives the first, gray output; with the hidden pixels as
+    weights only predictions of hidden pixels count.  With `per_channel` the weights
+    differ between channels.
     """
 
     def __init__(
@@ -85,22 +75,9 @@ def predict(
     shape: tuple[int, ...],
     place: runtime.Place,
 ) -> Tensor:
-    """Return what a network with certain weights makes of every pixel.
+    """Return what a network with certain weights makes of every pixel, (N, C, ...).
 
     Where the code hides pixels, each is predicted in a pass in which it is hidden.
-
-    Parameters
-    ----------
-    network : nn.Module
-        The network.
-    weights : dict of str to Tensor
-        Its parameters.
-    code : Drawing
-        What it sees.
-    shape : tuple of int
-        Shape of the result, (N, C, ...).
-    place : Place
-        Where it computes.
     """
     total = torch.zeros(shape, device=place.device, dtype=torch.float32)
     seen = torch.zeros_like(total)
@@ -124,21 +101,8 @@ def predict(
 class WeightAverage:
     """Bias-corrected exponential moving average of the weights of a network.
 
-    The image is what the averaged weights make of every pixel.  Where the code hides
-    pixels, each is predicted in a pass in which it is hidden.
-
-    Parameters
-    ----------
-    network : nn.Module
-        That is fitted.
-    code : Drawing
-        What it sees.
-    shape : tuple of int
-        Shape of the image, (N, C, ...).
-    decay : float
-        EMA decay: the weight of the past, in [0, 1).
-    place : Place
-        Where it computes.
+    The image, of a shape (N, C, ...), is what the averaged weights make of every pixel.
+    Where the code hides pixels, each is predicted in a pass in which it is hidden.
     """
 
     def __init__(

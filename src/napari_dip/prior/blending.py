@@ -107,25 +107,19 @@ def gray(image: Tensor) -> Tensor:
 class Blending(Term):
     """Appendix A3's objective for one pair; everything constant is computed once.
 
-    Parameters
-    ----------
-    foreground, background : Tensor
-        A and B, (1, C, Y, X), in about [0, 1].
-    mask : Tensor
-        (1, 1, Y, X), 1 where the foreground is wanted.
-    factors : tuple of float
-        Weights of the seven terms, see `FACTORS`.
-    widening : bool
-        Which way the soft map alpha ** gamma changes.  The formula, gamma = 1 + 4
-        (1 - t / T), begins with a narrow foreground and ends with alpha itself;
-        the paper's prose says the opposite, and is followed if this is False.
-    scale : float
-        Scale of the boxes of the soft map, the low frequencies and the illumination,
-        whose published sides are for images of some 670 pixels.
-    cut : bool
-        Whether the foreground ends at the mask: gradients that reach beyond it are
-        the background's then.  The paper's terms take the foreground's as far as
-        the soft map goes, and with it the frame that many cut-out images have.
+    The images, A and B, are in about [0, 1]; the mask is 1 where the foreground is
+    wanted; the factors are the weights of the seven terms, see `FACTORS`.
+
+    With `widening` the soft map alpha ** gamma changes as the formula says: gamma = 1 +
+    4 (1 - t / T) begins with a narrow foreground and ends with alpha itself; the
+    paper's prose says the opposite.
+
+    `scale` is that of the boxes of the soft map, the low frequencies and the
+    illumination, whose published sides are for images of some 670 pixels.
+
+    With `cut` the foreground ends at the mask: gradients that reach beyond it are the
+    background's then.  The paper's terms take the foreground's as far as the soft map
+    goes, and with it the frame that many cut-out images have.
     """
 
     def __init__(

@@ -77,17 +77,7 @@ class Code(ABC):
 
 
 class Drawing:
-    """A code prepared for one fit.
-
-    Parameters
-    ----------
-    code : Code
-        What it came from.
-    sides : tuple of int
-        Spatial sides of the measurement.
-    **tensors : Tensor
-        What stays the same through the fit.
-    """
+    """A code prepared for one fit, and tensors that stay the same through it."""
 
     def __init__(self, code: Code, sides: Sides, **tensors: Tensor) -> None:
         self.code, self.sides, self.tensors = code, sides, tensors
@@ -163,23 +153,16 @@ class Perturbed(Code):
 
 @dataclass(frozen=True)
 class Noise(Perturbed):
-    """Uniform noise in [0, scale], the first paper's code (section 4).
-
-    Parameters
-    ----------
-    features : int
-        Channels.
-    scale : float
-        Upper end of the uniform distribution.
-    perturbation : float
-        Standard deviation sigma_p of the normal noise added anew each iteration.
-    """
+    """Uniform noise in [0, scale], the first paper's code (section 4)."""
 
     ranges = Perturbed.ranges | {"features": (1, math.inf), "scale": (0, math.inf)}
 
     features: int = 32
+    """Channels."""
     scale: float = 0.1
+    """Upper end of the uniform distribution."""
     perturbation: float = 1 / 30
+    """Standard deviation sigma_p of the normal noise added anew each iteration."""
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the number of input channels."""
@@ -215,18 +198,12 @@ class Meshgrid(Perturbed):
 
 @dataclass(frozen=True, eq=False)
 class Guide(Perturbed):
-    """A second image of the same scene as the code (first paper, section 3.6).
-
-    Parameters
-    ----------
-    image : Tensor
-        The guide, (1, channels, ...), in about [0, 1].
-    perturbation : float
-        As in `Noise`.
-    """
+    """A second image of the same scene as the code (first paper, section 3.6)."""
 
     image: Tensor
+    """The guide, (1, channels, ...), in about [0, 1]."""
     perturbation: float = 0.0
+    """As in `Noise`."""
 
     def channels(self, shape: tuple[int, ...]) -> int:
         """Return the channels of the guide."""
@@ -245,23 +222,17 @@ class BlindSpot(Code):
     an extra channel.  What the network says about it can rely on its neighbours
     only, so the pixel's own noise is not copied (Noise2Self, Batson and Royer,
     2019; Noise2Void, Krull et al., 2019).
-
-    Parameters
-    ----------
-    fraction : float
-        Part of the pixels hidden in each iteration.
-    per_channel : bool
-        Hide every channel's pixels for themselves.  The other channels then show
-        the structure at a hidden value, which is worth much where the noise of
-        the channels is independent, and copies their noise where it is not.
-    guide : Tensor, optional
-        A second image of the same scene, (1, channels, ...), in about [0, 1], that
-        is never hidden; its noise must be independent of the measurement's.
     """
 
     fraction: float = 0.3
+    """Part of the pixels hidden in each iteration."""
     per_channel: bool = False
+    """Hide every channel's pixels for themselves.  The other channels then show the
+    structure at a hidden value, which is worth much where the noise of the channels is
+    independent, and copies their noise where it is not."""
     guide: Tensor | None = field(default=None, compare=False, repr=False)
+    """A second image of the same scene, (1, channels, ...), in about [0, 1], that is
+    never hidden; its noise must be independent of the measurement's."""
 
     def __post_init__(self) -> None:
         check_fields(self, "BlindSpot", fraction=(0.001, 1))

@@ -61,10 +61,10 @@ def collaborative_filter(
 ) -> Tensor:
     """Estimate groups of similar patches, found in an estimate of the image.
 
-    Around every sixth pixel the most similar patches of the pilot are taken as a
-    group.  With X and Y the groups of the pilot and of the noisy image, one patch a
-    row, k patches of n values, and s^2 the variance of the noise, two estimates are
-    made and averaged, each patch weighted by the inverse of the noise left in it:
+    Around every sixth pixel the most similar patches of the pilot are taken as a group.
+    With X and Y the groups of the pilot and of the noisy image, one patch a row, k
+    patches of n values, and s^2 the variance of the noise, two estimates are made and
+    averaged, each patch weighted by the inverse of the noise left in it:
 
     - every patch as a combination of all, ``A^T Y`` with
       ``A = (X X^T + k a s^2 I)^-1 X X^T``;
@@ -90,21 +90,13 @@ def collaborative_filter(
         less signal than there is, and above 1 where it is noisy.
     rounds : int
         How often groups are estimated.
-    window : int
-        Pixels that a patch may be away from its reference, along each axis; in volumes
-        at most `WINDOW_IN_VOLUMES`.
-    step : int
-        Pixels from reference to reference, at most the side of a patch.
+    window, step : int
+        As for `Grouping`; in volumes the window is at most `WINDOW_IN_VOLUMES`.
     covariance : Tensor, optional
         Covariance R of the values of a patch, (n, n), channel by channel, of noise of
         variance 1 that neighbours share.  Then only the second estimate is made, with
         ``B = (Z^T Z + k a s^2 R)^-1 Z^T Z``.  Without it the noise is independent
         between pixels and channels.
-
-    Returns
-    -------
-    Tensor
-        Filtered image, of the shape of `noisy`.
 
     Notes
     -----

@@ -30,25 +30,16 @@ def fast_length(n: int) -> int:
 class Convolution(nn.Module):
     """Convolution of a canvas with a PSF, cut to where nothing is missing.
 
-    ``y[i] = sum_j psf[j] x[i + c - j]`` with the centre of the PSF, the pixel
-    ``c = side // 2``, on pixel i of the measurement.  The canvas x has
-    ``side - 1`` pixels more along every axis than the measurement: those beyond
-    its border blur into it and are unknowns like all others, so nothing is
-    assumed about them (the "valid" convolution of Ren et al., Neural Blind
-    Deconvolution Using Deep Priors, CVPR 2020, section 3).  With `periodic` the
-    canvas is the measurement's own size and repeats itself beyond the border.
+    ``y[i] = sum_j psf[j] x[i + c - j]`` with the centre of the PSF, the pixel ``c =
+    side // 2``, on pixel i of the measurement.  The canvas x has ``side - 1`` pixels
+    more along every axis than the measurement: those beyond its border blur into it and
+    are unknowns like all others, so nothing is assumed about them (the "valid"
+    convolution of Ren et al., Neural Blind Deconvolution Using Deep Priors, CVPR 2020,
+    section 3).  With `periodic` the canvas is the measurement's own size and repeats
+    itself beyond the border.
 
-    Computed with the fast Fourier transform in float32; the transform of the PSF
-    is computed once.
-
-    Parameters
-    ----------
-    psf : Tensor
-        (Y, X) or (Z, Y, X), used as it is; scale it to sum to one.
-    sides : tuple of int
-        Spatial shape of the measurement.
-    periodic : bool
-        Whether the image repeats itself beyond its border.
+    Computed with the fast Fourier transform in float32; the transform of the PSF, which
+    is used as it is and should have a sum of one, is computed once.
     """
 
     def __init__(
@@ -117,21 +108,15 @@ class Convolution(nn.Module):
 class Sharpened(Term):
     """A squared error in which what the blur has weakened counts for more.
 
-    The residual r of the prediction is filtered with ``(|H|^2 + floor)^(-1/2)``,
-    H being the transfer function of the PSF, before it is squared.  Where the blur
-    passes a hundredth of a frequency, the plain squared error sees a ten-thousandth
-    of what is missing there and a fit takes very many iterations to put it back;
-    filtered, all frequencies that are there come in at a like pace.  The minimum is the
-    same; the way to it, and so the image where the fit is stopped, is another.
+    The residual r of the prediction is filtered with ``(|H|^2 + floor)^(-1/2)``, H
+    being the transfer function of the PSF, before it is squared.  Where the blur passes
+    a hundredth of a frequency, the plain squared error sees a ten-thousandth of what is
+    missing there and a fit takes very many iterations to put it back; filtered, all
+    frequencies that are there come in at a like pace.  The minimum is the same; the way
+    to it, and so the image where the fit is stopped, is another.
 
-    Parameters
-    ----------
-    blur : Convolution
-        The blur.
-    floor : float
-        Power |H|^2 below which a frequency counts as lost in the noise.
-    pointwise : PoissonGaussian, optional
-        Weighs the residuals of signal-dependent noise.
+    A frequency whose power is below the floor counts as lost in the noise.  `pointwise`
+    weighs the residuals of signal-dependent noise.
     """
 
     def __init__(
@@ -175,25 +160,14 @@ def richardson_lucy(
 ) -> Tensor:
     """Return the Richardson-Lucy estimate on the canvas, non-negative.
 
-    ``x <- x / A^T(w) * A^T(w y / A(x))`` (Richardson, 1972;
-    Lucy, 1974), with the weights of Bertero and Boccacci (2005) for pixels beyond
-    the border, which are only partly seen, and for missing ones.
+    ``x <- x / A^T(w) * A^T(w y / A(x))`` (Richardson, 1972; Lucy, 1974), with the
+    weights w of Bertero and Boccacci (2005) for pixels beyond the border, which are
+    only partly seen, and for missing ones, where they are 0.  Negative values of the
+    measurement y count as zero.
 
-    Parameters
-    ----------
-    blur : Convolution
-        The blur A.
-    measurement : Tensor
-        y, (1, C, *sides); negative values count as zero.
-    weight : Tensor
-        w, (1, 1, *sides), 0 where the measurement is missing.
-    iterations : int
-        How many at most.
-    variance : sequence of float
-        Variance of the noise of every channel: a channel is complete once its mean of
-        ``(A(x) - y)^2`` is no more than that (Morozov's discrepancy principle).
-    first_estimate : Tensor, optional
-        Where to begin, (1, C, *canvas); a constant image where not given.
+    There are at most so many iterations: a channel is complete once its mean of ``(A(x)
+    - y)^2`` is no more than the variance of its noise (Morozov's discrepancy
+    principle).  Without a first estimate they begin with a constant image.
     """
     y = measurement.clamp(min=0) * weight
     spatial = tuple(range(2, y.ndim))
@@ -229,16 +203,9 @@ class KernelNet(nn.Module):
     """A small network whose output is a PSF: non-negative, summing to one.
 
     Two fully connected layers from a fixed random code and a softmax (Ren et al.,
-    Neural Blind Deconvolution Using Deep Priors, CVPR 2020, section 3.2; 200
-    inputs, 1000 hidden units, ReLU6), on top of the logarithm of a first guess,
-    which the last layer leaves as it is at the start.
-
-    Parameters
-    ----------
-    guess : Tensor
-        First guess of the PSF, (Y, X) or (Z, Y, X), non-negative.
-    seed : int
-        Seed of the code and the weights.
+    Neural Blind Deconvolution Using Deep Priors, CVPR 2020, section 3.2; 200 inputs,
+    1000 hidden units, ReLU6), on top of the logarithm of a first guess, (Y, X) or (Z,
+    Y, X), which the last layer leaves as it is at the start.
     """
 
     inputs, hidden = 200, 1000
@@ -266,15 +233,7 @@ class KernelNet(nn.Module):
 
 
 class UnknownConvolution(nn.Module):
-    """A convolution whose PSF is fitted along with the image.
-
-    Parameters
-    ----------
-    blur : Convolution
-        Convolution with the first guess.
-    kernel : KernelNet
-        Makes the PSF.
-    """
+    """A convolution whose PSF, at first a guess, is fitted along with the image."""
 
     def __init__(self, blur: Convolution, kernel: KernelNet) -> None:
         super().__init__()

@@ -25,25 +25,17 @@ class _Reached(Exception):
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What stands between an image in [0, 1] and a classifier.
-
-    Parameters
-    ----------
-    mean, std : tuple of float, optional
-        Per channel, in the classifier's units and order.
-    size : tuple of int, optional
-        Rows and columns that the classifier takes.
-    scale : float
-        What 1 becomes: 255 for networks that were trained on bytes.
-    reverse : bool
-        Whether the classifier takes blue first.
-    """
+    """What stands between an image in [0, 1] and a classifier."""
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    """Per channel, in the classifier's units and order."""
     size: tuple[int, ...] | None = None
+    """Rows and columns that the classifier takes."""
     scale: float = 1.0
+    """What 1 becomes: 255 for networks that were trained on bytes."""
     reverse: bool = False
+    """Whether the classifier takes blue first."""
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the classifier's input for an image (1, C, Y, X)."""

@@ -38,15 +38,10 @@ def run_to_end(
     fitting: Generator[Iterate, bool | None, Result],
     callback: Callable[[Iterate], Any] | None = None,
 ) -> Result:
-    """Run a fit to its end.
+    """Run a fit, or another generator of iterates, to its end.
 
-    Parameters
-    ----------
-    fitting : generator
-        From `fit`, or another that yields iterates.
-    callback : callable, optional
-        Called with every `Iterate`; a true return value stops the fit, which
-        keeps its best image.
+    The callback is called with every iterate; a true return value stops the fit, which
+    keeps its best image.
     """
     stop: bool | None = None
     try:

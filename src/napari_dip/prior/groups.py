@@ -37,28 +37,19 @@ Groups = Iterable[tuple[slice, Tensor]]
 
 @dataclass(frozen=True)
 class Grouping:
-    """How patches are grouped.
-
-    Attributes
-    ----------
-    side : int
-        Pixels along a patch.
-    step : int
-        Pixels from reference to reference, at most `side`.
-    alike : int
-        Patches of a group.
-    window : int
-        Pixels that a patch may be away from its reference, along each axis.
-    taper : float
-        How much less the borders of a patch count than its centre where patches are
-        averaged: the parameter of a Kaiser window.  0 counts all pixels alike.
-    """
+    """How patches are grouped."""
 
     side: int
+    """Pixels along a patch."""
     step: int
+    """Pixels from reference to reference, at most `side`."""
     alike: int
+    """Patches of a group."""
     window: int
+    """Pixels that a patch may be away from its reference, along each axis."""
     taper: float = 0
+    """How much less the borders of a patch count than its centre where patches are
+    averaged: the parameter of a Kaiser window.  0 counts all pixels alike."""
 
 
 def find_groups(search: Tensor, grouping: Grouping) -> Iterator[tuple[slice, Tensor]]:
@@ -79,26 +70,15 @@ def filter_groups(
 ) -> Tensor:
     """Estimate groups of similar patches of planes, and average what overlaps.
 
-    Parameters
-    ----------
-    images : Tensor
-        (N, C, Z, Y, X): N - 1 images and the variance of the noise.
-    groups : iterable
-        What `find_groups` finds in an image of these sides.  Pixels that none of them
-        holds become NaN.
-    grouping : Grouping
-        How patches were grouped.
-    estimates : callable
-        Called with the groups of the N - 1 images, each (groups, patches, values), and
-        the mean variance of the noise in them, (groups, 1, 1).  Yields estimates of the
-        patches, of the shape of a group, and their certainties, (groups, patches, 1) or
-        (groups, 1, 1).
+    The images, (N, C, Z, Y, X), are N - 1 images and the variance of the noise.
+    `estimates` is called with the groups of these, each (groups, patches, values), and
+    the mean variance of the noise in them, (groups, 1, 1); it yields estimates of the
+    patches, of the shape of a group, and their certainties, (groups, patches, 1) or
+    (groups, 1, 1).
 
-    Returns
-    -------
-    Tensor
-        (C, Z, Y, X): mean of the estimates, in each of which a pixel is the average
-        over all patches that hold it, weighted by their certainties and the taper.
+    What is returned, (C, Z, Y, X), is the mean of the estimates, in each of which a
+    pixel is the average over all patches that hold it, weighted by their certainties
+    and the taper.  A pixel that no group holds is NaN.
     """
     channels, depth, *sides = images.shape[1:]
     side = grouping.side
@@ -189,16 +169,9 @@ def extended(images: Tensor, grouping: Grouping) -> Tensor:
 
 
 class Search:
-    """The search for groups of similar patches.
+    """The search for groups of similar patches in the planes of a pilot, (C, Z, Y, X).
 
-    Parameters
-    ----------
-    pilot : Tensor
-        Planes (C, Z, Y, X) in which patches are compared.
-    grouping : Grouping
-        How patches are grouped.
-    own : int
-        Number of the plane that has the references.
+    The plane of the number `own` has the references.
     """
 
     def __init__(self, pilot: Tensor, grouping: Grouping, own: int = 0) -> None:

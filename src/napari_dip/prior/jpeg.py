@@ -74,17 +74,10 @@ def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def transform(plane: Tensor) -> Tensor:
-    """Return the cosine transform of every block of a plane.
+    """Return the cosine transform of every block of a plane, (N, Y, X).
 
-    Parameters
-    ----------
-    plane : Tensor
-        (N, Y, X), sides multiples of 8.
-
-    Returns
-    -------
-    Tensor
-        (N, Y / 8, 8, X / 8, 8): T.81's S_vu (A.3.3), rows then columns of blocks.
+    The sides are multiples of 8.  The transform is (N, Y / 8, 8, X / 8, 8): T.81's S_vu
+    (A.3.3), rows then columns of blocks.
     """
     n, height, width = plane.shape
     blocks = plane.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)
@@ -148,14 +141,10 @@ def reapplied(
 ) -> Tensor:
     """Return the mean of an image compressed again at the 64 shifts of the grid.
 
-    Compression at another shift moves the image towards the set of images without
-    the artifacts of the first grid (Nosratinia, Enhancement of JPEG-compressed images
-    by re-application of JPEG, Journal of VLSI Signal Processing 27, 2001).
-
-    Parameters
-    ----------
-    image, tables, factors
-        As for `cells`.
+    Compression at another shift moves the image towards the set of images without the
+    artifacts of the first grid (Nosratinia, Enhancement of JPEG-compressed images by
+    re-application of JPEG, Journal of VLSI Signal Processing 27, 2001).  For the
+    arguments see `cells`.
     """
     height, width = image.shape[2:]
     total = torch.zeros_like(image)
@@ -206,25 +195,17 @@ def _repeated(plane: Tensor, factors: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """The cells of one component of a file.
-
-    Attributes
-    ----------
-    factors : tuple of int
-        Pixels along y and x that share a value.
-    centre : Tensor
-        Stored coefficients, (1, rows, 8, columns, 8).
-    half : Tensor
-        Half the width of their cells, broadcasting over `centre`.
-    exact : Tensor
-        (1, rows, 1, columns, 1): 1 where the coefficients could be told from the
-        pixels, else 0.
-    """
+    """The cells of one component of a file."""
 
     factors: tuple[int, int]
+    """Pixels along y and x that share a value."""
     centre: Tensor
+    """Stored coefficients, (1, rows, 8, columns, 8)."""
     half: Tensor
+    """Half the width of their cells, broadcasting over `centre`."""
     exact: Tensor
+    """(1, rows, 1, columns, 1): 1 where the coefficients could be told from the pixels,
+    else 0."""
 
     def coefficients(self, plane: Tensor) -> Tensor:
         """Return the coefficients of a plane at full resolution, (1, Y, X)."""
@@ -244,24 +225,17 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The set of images that a file can have been made from.
-
-    Attributes
-    ----------
-    components : tuple of Component
-        Y, or Y, Cb and Cr.
-    share : float
-        Part of the coefficients, of those that are not zero and in blocks that are
-        whole and not clipped, that are multiples of their steps to a quarter: about
-        1, and 0.5 by chance, with the tables of another file or shifted pixels.
-    blocks : float
-        Part of the blocks, of those that are whole and not clipped, all of whose
-        coefficients are multiples of their steps.
-    """
+    """The set of images that a file can have been made from."""
 
     components: tuple[Component, ...]
+    """Y, or Y, Cb and Cr."""
     share: float
+    """Part of the coefficients, of those that are not zero and in blocks that are whole
+    and not clipped, that are multiples of their steps to a quarter: about 1, and 0.5 by
+    chance, with the tables of another file or shifted pixels."""
     blocks: float
+    """Part of the blocks, of those that are whole and not clipped, all of whose
+    coefficients are multiples of their steps."""
 
     def project(self, image: Tensor) -> Tensor:
         """Return the nearest image of the set, nearest in Y, Cb and Cr."""
@@ -294,19 +268,11 @@ def cells(
     tables: Sequence[Sequence[int]],
     factors: tuple[int, int],
 ) -> Cells:
-    """Find the cells that a decoded image came from.
+    """Find the cells that a whole decoded image, (1, C, Y, X), came from.
 
-    Parameters
-    ----------
-    image : Tensor
-        The whole decoded image, (1, C, Y, X).
-    known : Tensor
-        (1, 1, Y, X), 0 where it is missing.
-    tables : sequence of sequence of int
-        64 steps for Y and, for colours, 64 for Cb and Cr, rows from the lowest
-        frequencies.
-    factors : tuple of int
-        Pixels along y and x that share a value of Cb and Cr.
+    `known` is 0 where it is missing.  The tables have 64 steps for Y and, for colours,
+    64 for Cb and Cr, rows from the lowest frequencies; the factors are how many pixels
+    along y and x share a value of Cb and Cr.
     """
     bad = (1 - known[:, 0]).double()
     clipped = ((image <= 0) | (image >= 255)).any(1).double()
@@ -350,23 +316,16 @@ class Constraints(Term):
     Y, Cb and Cr from the set, as the transform is orthonormal.  Where blocks are cut
     off by the border, clipped or missing, their coefficients cannot be told from the
     pixels: there it is the squared error, with the weights of the fit.
-
-    Parameters
-    ----------
-    cells : Cells
-        The set.
-    offset, span : float
-        Units of the file are ``offset + span * image``.
-    narrow : float
-        Part of the cells, around their centres, that costs nothing.  Most
-        coefficients lie nearer to the centre than to the end of their cell, as they
-        are fewer the larger they are.
     """
 
     cells: Cells
     offset: float = 0.0
     span: float = 255.0
+    """Units of the file are ``offset + span * image``."""
     narrow: float = 1.0
+    """Part of the cells, around their centres, that costs nothing.  Most coefficients
+    lie nearer to the centre than to the end of their cell, as they are fewer the larger
+    they are."""
     _placed: dict[torch.device, tuple[Cells, Tensor]] = field(
         default_factory=dict, repr=False
     )

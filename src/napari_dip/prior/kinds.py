@@ -17,14 +17,9 @@ LARGEST = 2**53
 def check_kind(value: Any, kind: Any, what: str) -> None:
     """Raise InputError unless a plain value is of a kind that a type hint describes.
 
-    Parameters
-    ----------
-    value : object
-        As JSON has it; numbers may be those of NumPy.
-    kind : type
-        bool, int, float, str, None, lists, tuples and dicts of them, and unions.
-    what : str
-        Name of the value, for the message.
+    Kinds are bool, int, float, str, None, lists, tuples and dicts of them, and unions;
+    the value is as JSON has it, and its numbers may be those of NumPy.  Messages call
+    it `what`.
     """
     if not is_of_kind(value, kind):
         name = kind.__name__ if isinstance(kind, type) else kind
@@ -41,16 +36,8 @@ def check_range(value: Any, low: float, high: float, what: str) -> None:
 def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
     """Raise InputError unless the fields of a dataclass are what their hints say.
 
-    Lists in place of tuples become tuples.
-
-    Parameters
-    ----------
-    owner : dataclass
-        The instance.
-    what : str
-        What messages call it.
-    **ranges : tuple of float
-        Lowest and highest values of fields, which are finite.
+    Lists in place of tuples become tuples.  Fields that have a range are finite, and
+    lie in it.  Messages call the dataclass `what`.
     """
     kind: Any = type(owner)  # mypy takes types for no keys
     kinds = _hints(kind)

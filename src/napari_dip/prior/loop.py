@@ -67,16 +67,7 @@ def diverged(progress: Progress) -> bool:
 class Step:
     """One iteration, which reads nothing back from the device.
 
-    Parameters
-    ----------
-    objective : Objective
-        What is minimised.
-    state : State
-        What changes.
-    place : Place
-        Where it computes.
-    graph : bool
-        Whether to capture the step as a CUDA graph on a GPU.
+    With `graph` it is captured as a CUDA graph on a GPU.
     """
 
     def __init__(
@@ -153,16 +144,10 @@ class Step:
 
 
 class Run:
-    """A fit at work.
+    """A fit at work; see `napari_dip.prior.fit.fit`.
 
-    Parameters
-    ----------
-    problem, prior, settings
-        As for `napari_dip.prior.fit.fit`.
-    weights : dict of str to Tensor, optional
-        Weights of the network to begin from.
-    saved : dict, optional
-        State of another run of the same problem, to go on from.
+    It may begin from weights of the network, or go on from the saved state of another
+    run of the same problem.
     """
 
     # Made in inference mode, tensors could never be part of a gradient.

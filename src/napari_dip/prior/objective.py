@@ -14,18 +14,8 @@ from napari_dip.prior.problem import Problem
 class Objective:
     """Data fidelity and penalty of a problem.
 
-    Parameters
-    ----------
-    problem : Problem
-        What is to be restored; tensors made in inference mode could not be part of
-        a gradient, so all are copied.
-    device : torch.device
-        Where the fit computes.
-
-    Attributes
-    ----------
-    fitted : nn.Module or None
-        The operator, a copy, where its parameters are fitted along.
+    Tensors made in inference mode could not be part of a gradient, so all are copied.
+    Where the parameters of the operator are fitted along, `fitted` is a copy of it.
     """
 
     def __init__(self, problem: Problem, device: torch.device) -> None:

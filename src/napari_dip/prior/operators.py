@@ -77,30 +77,11 @@ def convolve_axis(
     stride: int = 1,
     transposed: bool = False,
 ) -> Tensor:
-    """Convolve one axis of (N, C, ...), the same for all channels.
+    """Convolve one axis of (N, C, Y, X) or (N, C, Z, Y, X), the same for all channels.
 
-    Parameters
-    ----------
-    image : Tensor
-        (N, C, Y, X) or (N, C, Z, Y, X).
-    axis : int
-        2 or more.
-    taps : Tensor
-        Weights along the axis; not flipped.
-    margin : int
-        Pixels that the axis is extended by at both ends before.
-    mode : str
-        How it is extended, as in `torch.nn.functional.pad`.
-    stride : int
-        Which values are kept: every `stride`-th.
-    transposed : bool
-        Whether to apply the transpose of the strided convolution, which puts
-        `stride` - 1 zeros between the values first.
-
-    Returns
-    -------
-    Tensor
-        (N, C, ...), another length along the axis.
+    The taps are not flipped.  The axis is extended by a margin at both ends before, in
+    a mode of `torch.nn.functional.pad`, and every `stride`-th value is kept.  The
+    transpose of such a convolution puts `stride` - 1 zeros between the values first.
     """
     ndim, channels = image.ndim - 2, image.shape[1]
     convolve: Callable[..., Tensor]

@@ -47,19 +47,11 @@ class Adam(_Plain, torch.optim.Adam):
 class Muon(_Plain):
     """Momentum whose update is orthogonalised, for convolution kernels.
 
-    K. Jordan et al., Muon (2024).  Every kernel is taken as the matrix (out,
-    in * k * k); its Nesterov momentum is replaced by the nearest semi-orthogonal
-    matrix, found with five Newton-Schulz steps of a quintic, and scaled by
-    ``sqrt(max(1, rows / columns))``.  ``torch.optim.Muon`` refuses kernels.
-
-    Parameters
-    ----------
-    params : iterable of Tensor
-        Parameters of two or more dimensions.
-    lr : float or Tensor
-        Learning rate; a tensor may be changed between steps of a CUDA graph.
-    momentum : float
-        Weight of the past gradients.
+    K. Jordan et al., Muon (2024).  Every kernel is taken as the matrix (out, in * k *
+    k); its Nesterov momentum is replaced by the nearest semi-orthogonal matrix, found
+    with five Newton-Schulz steps of a quintic, and scaled by ``sqrt(max(1, rows /
+    columns))``.  ``torch.optim.Muon`` refuses kernels.  A learning rate that is a
+    tensor may be changed between steps of a CUDA graph.
     """
 
     def __init__(
@@ -108,13 +100,8 @@ class Muon(_Plain):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return nearly semi-orthogonal matrices with the same row and column spaces.
 
-    Singular values end between about 0.7 and 1.2.  The quintic's coefficients
-    (3.4445, -4.7750, 2.0315) are Jordan's.
-
-    Parameters
-    ----------
-    matrices : Tensor
-        Batch of matrices, (n, rows, columns).
+    They are a batch, (n, rows, columns).  Singular values end between about 0.7 and
+    1.2.  The quintic's coefficients (3.4445, -4.7750, 2.0315) are Jordan's.
     """
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
@@ -129,15 +116,10 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Optimizers:
-    """The optimisers of a fit as one.
+    """The optimisers of a fit as one, each for its own parameters.
 
-    Parameters
-    ----------
-    members : list of Optimizer
-        Each for its own parameters.
-    on_gpu : bool
-        Whether CUDA graphs take the steps: these read the learning rates from the
-        device, where they can change.
+    On a GPU, CUDA graphs take the steps: these read the learning rates from the device,
+    where they can change.
     """
 
     def __init__(
@@ -236,19 +218,10 @@ def _first_moments(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, Ten
 def make(
     network: nn.Module, chosen: Optimization, *, on_gpu: bool
 ) -> list[torch.optim.Optimizer]:
-    """Return the optimisers of a network.
+    """Return the optimisers of a network, fit for CUDA graphs on a GPU.
 
     With "muon" large kernels take Muon steps, and everything else Adam steps at their
     own learning rate.
-
-    Parameters
-    ----------
-    network : nn.Module
-        The generator.
-    chosen : Optimization
-        Names the optimiser, and has the learning rates and the momentum.
-    on_gpu : bool
-        Whether the steps must be fit for CUDA graphs.
     """
     params = [p for p in network.parameters() if p.requires_grad]
     if chosen.optimizer == "adam":

@@ -19,16 +19,9 @@ from napari_dip.prior.runtime import Place, generator
 class Predictor:
     """What fits of other measurements of the same kind say about a measurement.
 
-    Parameters
-    ----------
-    prior : Prior
-        Network and code; the network must not depend on the size of the image.
-    image_shape : tuple of int
-        Channels and sides of an image like those that will be predicted.
-    weights : sequence of dict of str to Tensor
-        Weights of one network or several, as `Fit.weights`; their images are averaged.
-    settings : Settings
-        Device, precision and threads.
+    The network must not depend on the size of the image; `image_shape` is that of an
+    image like those that will be predicted.  The images of several networks, whose
+    weights are as in `Fit.weights`, are averaged.
     """
 
     def __init__(

@@ -19,46 +19,33 @@ from napari_dip.prior.terms import Squared, Term
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is to be restored.
-
-    Parameters
-    ----------
-    measurement : Tensor
-        y, float32, (1, C, ...), finite, scaled to about [0, 1]; or (N, C, ...), N
-        windows of which a code that hides pixels shows one in every iteration.
-    term : Term
-        Data fidelity; see `napari_dip.prior.terms`.
-    operator : callable, optional
-        A, maps an image tensor to a tensor shaped like the measurement; the
-        identity where not given.  A module that is on another device than the
-        fit is copied to it.
-    weight : Tensor, optional
-        (N, 1, ...) over the measurement, 0 where it is missing.
-    shape : tuple of int, optional
-        Channels and sides of the image x; the measurement's where not given.
-    anneal : callable, optional
-        Called before every iteration with the part of all iterations that is done,
-        for a data fidelity that changes; tensors they hold must be changed in place.
-    penalty : callable, optional
-        Maps the image to a scalar that is added to the loss, weighted already.
-    first_estimate : Tensor, optional
-        Image, (1, C, ...), that the network is fitted to for the first
-        `Settings.start_iterations`, before it sees the measurement.
-    operator_learning_rate : float, optional
-        Learning rate (Adam) of the operator's own parameters, which are then
-        fitted along, in a copy of the module: `Fit.operator`.  Where not given
-        they stay as they are.
-    """
+    """What is to be restored."""
 
     measurement: Tensor
+    """y, float32, (1, C, ...), finite, scaled to about [0, 1]; or (N, C, ...), N
+    windows of which a code that hides pixels shows one in every iteration."""
     term: Term = field(default_factory=Squared)
+    """Data fidelity; see `napari_dip.prior.terms`."""
     operator: Callable[[Tensor], Tensor] | None = None
+    """A, maps an image tensor to a tensor shaped like the measurement; the identity
+    where not given.  A module that is on another device than the fit is copied to
+    it."""
     weight: Tensor | None = None
+    """(N, 1, ...) over the measurement, 0 where it is missing."""
     shape: tuple[int, ...] | None = None
+    """Channels and sides of the image x; the measurement's where not given."""
     anneal: Callable[[float], None] | None = None
+    """Called before every iteration with the part of all iterations that is done, for a
+    data fidelity that changes; tensors they hold must be changed in place."""
     penalty: Callable[[Tensor], Tensor] | None = None
+    """Maps the image to a scalar that is added to the loss, weighted already."""
     first_estimate: Tensor | None = None
+    """Image, (1, C, ...), that the network is fitted to for the first
+    `Settings.start_iterations`, before it sees the measurement."""
     operator_learning_rate: float | None = None
+    """Learning rate (Adam) of the operator's own parameters, which are then fitted
+    along, in a copy of the module: `Fit.operator`.  Where not given they stay as they
+    are."""
 
     @property
     def ndim(self) -> int:
@@ -79,18 +66,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prior:
-    """A network and the code that it sees: together they make an image.
-
-    Parameters
-    ----------
-    architecture : Generates
-        The network.
-    code : Code
-        What it sees.
-    """
+    """A network and the code that it sees: together they make an image."""
 
     architecture: Generates
+    """The network."""
     code: Code
+    """What it sees."""
 
     def canvas(self, sides: Sequence[int]) -> tuple[int, ...]:
         """Return the sides of an image rounded up to what the network can halve.
@@ -113,86 +94,58 @@ class Prior:
 
 @dataclass(frozen=True)
 class Optimization:
-    """How the weights of a network are found, and when that ends.
-
-    Parameters
-    ----------
-    stop : Rule
-        Stopping rule; see `napari_dip.prior.stopping`.
-    optimizer : {"muon", "adam"}
-        See `napari_dip.prior.optimizers`.
-    learning_rate : float
-        Learning rate.
-    momentum : float
-        Momentum of Muon.
-    adam_learning_rate : float
-        With "muon", learning rate of the parameters that are no large kernels.
-    schedule : {"constant", "cosine", "halving"}
-        Whether the learning rate falls over the most iterations that the stopping
-        rule allows: to zero with a half cosine, or by half at each of
-        `napari_dip.prior.loop.HALVINGS`.
-    average : {"outputs", "weights"}
-        What is averaged by an exponential moving average: the outputs, or the weights,
-        which then make the image.
-    ema_decay : float
-        EMA decay: the weight of the past in that average, per iteration.  0 keeps the
-        last one.
-    check_every : int
-        Iterations between readings of loss and score.
-    start_iterations : int
-        Iterations spent on `Problem.first_estimate`, not counted by the stopping rule.
-    coarse_iterations : int
-        Iterations spent on the measurement at half the resolution before the first,
-        not counted by the stopping rule, where its sides are 64 pixels or more.  For
-        problems without an operator and averaged weights.
-    """
+    """How the weights of a network are found, and when that ends."""
 
     stop: Rule
+    """Stopping rule; see `napari_dip.prior.stopping`."""
     optimizer: str = "muon"
+    """Either "muon" or "adam"; see `napari_dip.prior.optimizers`."""
     learning_rate: float = 0.02
     momentum: float = 0.95
+    """Momentum of Muon."""
     adam_learning_rate: float = 0.01
+    """With "muon", learning rate of the parameters that are no large kernels."""
     schedule: str = "constant"
+    """Whether the learning rate falls over the most iterations that the stopping rule
+    allows: "constant", to zero with a half "cosine", or by "halving" at each of
+    `napari_dip.prior.loop.HALVINGS`."""
     average: str = "outputs"
+    """What is averaged by an exponential moving average: the "outputs", or the
+    "weights", which then make the image."""
     ema_decay: float = 0.99
+    """EMA decay: the weight of the past in that average, per iteration.  0 keeps the
+    last one."""
     check_every: int = 10
+    """Iterations between readings of loss and score."""
     start_iterations: int = 0
+    """Iterations spent on `Problem.first_estimate`, not counted by the stopping
+    rule."""
     coarse_iterations: int = 0
+    """Iterations spent on the measurement at half the resolution before the first, not
+    counted by the stopping rule, where its sides are 64 pixels or more.  For problems
+    without an operator and averaged weights."""
 
 
 @dataclass(frozen=True)
 class Settings(Optimization):
-    """How to fit.
-
-    Parameters
-    ----------
-    stop, optimizer, learning_rate, ...
-        See `Optimization`.
-    extra_iterations : int
-        Iterations to go on for when the stopping rule says stop; the image of the
-        last one is then kept.
-    resumable : bool
-        Whether the fit keeps what it needs to go on later: `Fit.resume`.
-    keep_weights : bool
-        Whether the fit gives the weights of its network: `Fit.weights`.
-    device, precision : str
-        See `napari_dip.prior.runtime`.
-    threads : int, optional
-        CPU threads during a step; torch's number where not given.
-    seed : int
-        Seed of everything random in the fit.
-    graph : bool
-        Whether to capture the step as a CUDA graph on a GPU.
-    """
+    """How to fit."""
 
     extra_iterations: int = 0
+    """Iterations to go on for when the stopping rule says stop; the image of the last
+    one is then kept."""
     resumable: bool = False
+    """Whether the fit keeps what it needs to go on later: `Fit.resume`."""
     keep_weights: bool = False
+    """Whether the fit gives the weights of its network: `Fit.weights`."""
     device: str = "auto"
     precision: str = "auto"
+    """See `napari_dip.prior.runtime`."""
     threads: int | None = None
+    """CPU threads during a step; torch's number where not given."""
     seed: int = 0
+    """Seed of everything random in the fit."""
     graph: bool = True
+    """Whether to capture the step as a CUDA graph on a GPU."""
 
     @classmethod
     def of(cls, optimization: Optimization, **others: Any) -> Settings:

@@ -13,13 +13,8 @@ from napari_dip.prior.kinds import check_kind
 def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
     """Return the name of a dataclass and its fields, JSON-able.
 
-    Parameters
-    ----------
-    value : dataclass
-        An instance of one of `classes`, or of a class of the user's own.
-    classes : dict of str to type
-        Every class that can be read again, by its name; of any other only the full
-        name of the class is written.
+    The classes, by their names, are those that can be read again; of a class of the
+    user's own only its full name is written.
     """
     for name, cls in classes.items():
         if type(value) is cls:
@@ -30,16 +25,9 @@ def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
 def from_dict(
     data: Mapping[str, Any], classes: Mapping[str, type[Any]], what: str
 ) -> Any:
-    """Return the dataclass that `to_dict` has written.
+    """Return the dataclass that `to_dict` has written, also by way of JSON.
 
-    Parameters
-    ----------
-    data : dict
-        From `to_dict`, also by way of JSON, which makes lists of tuples.
-    classes : dict of str to type
-        As for `to_dict`.
-    what : str
-        What the error messages call it.
+    Error messages call it `what`.
     """
     name = data.get("name")
     if not isinstance(name, str) or name not in classes:

@@ -111,13 +111,7 @@ def box(factor: int) -> Downsampling:
 def gaussian(factor: int, sigma: float) -> Downsampling:
     """Blur with a Gaussian point spread function, then take the mean over pixels.
 
-    Parameters
-    ----------
-    factor : int
-        Fine pixels per coarse one.
-    sigma : float
-        Standard deviation of the Gaussian in coarse pixels, cut at 4 sigma; 0 is
-        `box`.
+    `sigma` is in coarse pixels, and cut at 4 sigma; 0 is `box`.
     """
     blur = torch.ones(1, dtype=torch.float64)
     if sigma > 0:
@@ -130,17 +124,8 @@ def gaussian(factor: int, sigma: float) -> Downsampling:
 def upsample(image: Tensor, factor: int) -> Tensor:
     """Interpolate with the cubic kernel of a = -1/2 by the half-pixel rule.
 
-    Parameters
-    ----------
-    image : Tensor
-        (N, C, Y, X) or (N, C, Z, Y, X).
-    factor : int
-        Fine pixels per coarse one.
-
-    Returns
-    -------
-    Tensor
-        The fine image; borders are repeated.
+    A pixel of the image, (N, C, Y, X) or (N, C, Z, Y, X), becomes `factor` fine ones
+    along every axis; borders are repeated.
     """
     # The transpose of `bicubic`, whose taps at every phase sum to the same.
     taps = bicubic(factor).taps * factor

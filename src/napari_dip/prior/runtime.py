@@ -93,21 +93,14 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a fit computes.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where its tensors are.
-    dtype : torch.dtype
-        What the network computes in.
-    threads : int, optional
-        CPU threads during a step; torch's number where not given.
-    """
+    """Where a fit computes."""
 
     device: torch.device
+    """Where its tensors are."""
     dtype: torch.dtype
+    """What the network computes in."""
     threads: int | None = None
+    """CPU threads during a step; torch's number where not given."""
 
     @classmethod
     def pick(cls, settings: Settings, sides: Sequence[int]) -> Place:
@@ -131,10 +124,7 @@ def generator(seed: int, device: torch.device) -> torch.Generator:
 class _WhileUsed:
     """A setting of the process that holds for as long as anybody uses it.
 
-    Parameters
-    ----------
-    setting : callable
-        Returns the context in which it holds.
+    `setting` returns the context in which it holds.
     """
 
     def __init__(self, setting: Callable[[], AbstractContextManager[None]]) -> None:

@@ -56,37 +56,25 @@ COARSEST = 32
 
 @dataclass
 class Progress(Values):
-    """How far a fit has come.
-
-    Attributes
-    ----------
-    step : int
-        Iterations done; below zero in those before the first.
-    loss, score : float
-        As last read.
-    history : list of dict
-        step, loss and score of every check.
-    recent : list of float
-        Losses of the last checks since a divergence.
-    slower : float
-        Factor of the learning rates, lowered by every divergence.
-    retries : int
-        Divergences so far.
-    warnings : list of str
-        What the user should know.
-    seconds : float
-        Wall time so far.
-    """
+    """How far a fit has come."""
 
     step: int = 0
+    """Iterations done; below zero in those before the first."""
     loss: float = math.nan
     score: float = math.nan
+    """As last read."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """step, loss and score of every check."""
     recent: list[float] = field(default_factory=list)
+    """Losses of the last checks since a divergence."""
     slower: float = 1.0
+    """Factor of the learning rates, lowered by every divergence."""
     retries: int = 0
+    """Divergences so far."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know."""
     seconds: float = 0.0
+    """Wall time so far."""
 
     def read(self, loss: float, score: float) -> None:
         """Note what a check has read."""
@@ -110,17 +98,7 @@ class Progress(Values):
 
 
 class Best:
-    """The best averaged image so far.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the image.
-    device : torch.device
-        Device of the fit.
-    operator : nn.Module, optional
-        That is fitted along.
-    """
+    """The best averaged image so far, and the operator where it is fitted along."""
 
     def __init__(
         self,
@@ -174,16 +152,7 @@ class Coarse:
     """The measurement at half the resolution, where a fit may begin.
 
     An iteration there takes a quarter of the time, and the weights serve the whole
-    resolution as well.
-
-    Parameters
-    ----------
-    prior : Prior
-        Network and code.
-    measurement, weight : Tensor
-        At the whole resolution.
-    random : torch.Generator
-        For the code.
+    resolution as well.  Measurement and weight are given at the whole one.
     """
 
     def __init__(

@@ -449,31 +449,21 @@ def from_dict(data: Mapping[str, Any]) -> Rule:
 
 @dataclass
 class Ending(Values):
-    """When a fit ends: as its rule says, or so many iterations later.
-
-    Attributes
-    ----------
-    maximum : int
-        Most iterations of the rule.
-    extra : int
-        Iterations from where the rule says stop to the end; the image of the last
-        one is then kept.
-    limit : int
-        Most iterations of the fit.
-    stop_step : int, optional
-        Where the rule has said stop.
-    stop_reason : str, optional
-        Why it has.
-    ended : str, optional
-        Why the fit has ended, once it has.
-    """
+    """When a fit ends: as its rule says, or so many iterations later."""
 
     maximum: int
+    """Most iterations of the rule."""
     extra: int
+    """Iterations from where the rule says stop to the end; the image of the last one is
+    then kept."""
     limit: int
+    """Most iterations of the fit."""
     stop_step: int | None = None
+    """Where the rule has said stop."""
     stop_reason: str | None = None
+    """Why it has."""
     ended: str | None = None
+    """Why the fit has ended, once it has."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all of it."""

@@ -70,15 +70,10 @@ class Pointwise(Term):
 
 @dataclass(frozen=True)
 class Squared(Term):
-    """Squared error, the papers' data fidelity (first paper, Eqs. 3 to 5).
-
-    Parameters
-    ----------
-    weights : tuple of float
-        Weight of every channel, for channels of unlike noise; empty for equal ones.
-    """
+    """Squared error, the papers' data fidelity (first paper, Eqs. 3 to 5)."""
 
     weights: tuple[float, ...] = ()
+    """Weight of every channel, for channels of unlike noise; empty for equal ones."""
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, without the channels' weights."""
@@ -128,24 +123,17 @@ class PoissonGaussian(Term):
     The weighted least squares of signal-dependent noise.  The variance is taken
     at the prediction, which is not differentiated, so that the minimum stays at
     the mean of the measurement (iteratively reweighted least squares).
-
-    Parameters
-    ----------
-    gain : float or tuple of float
-        Variance per unit of signal above `offset`, in the measurement's units; one
-        for all channels or one for each, as are the others.
-    variance : float or tuple of float
-        Variance where there is no signal.
-    level : float or tuple of float
-        Variance at which the weight is one, such as the image's mean variance.
-    offset : float or tuple of float
-        Value of the measurement where there is no signal.
     """
 
     gain: float | tuple[float, ...]
+    """Variance per unit of signal above `offset`, in the measurement's units; one for
+    all channels or one for each, as are the others."""
     variance: float | tuple[float, ...]
+    """Variance where there is no signal."""
     level: float | tuple[float, ...]
+    """Variance at which the weight is one, such as the image's mean variance."""
     offset: float | tuple[float, ...] = 0.0
+    """Value of the measurement where there is no signal."""
 
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
         """Return the error per value, scaled to weights of about one."""
@@ -170,11 +158,6 @@ class Poisson(Term):
 
     With counts ``y / gain``: the generalised Kullback-Leibler divergence of the
     prediction from the measurement.
-
-    Parameters
-    ----------
-    gain : float
-        Units of the measurement per photon.
     """
 
     power = None
@@ -200,17 +183,12 @@ class MultiScale(Term):
     neighbours; here only known pixels enter them,
     ``pool(weight * image) / pool(weight)``, so that what is hidden cannot change
     the loss.
-
-    Parameters
-    ----------
-    scales : tuple of int
-        Sides of the averaged squares; 1 is the full resolution.
-    factors : tuple of float
-        Weight of every scale.
     """
 
     scales: tuple[int, ...] = (1, 2, 4)
+    """Sides of the averaged squares; 1 is the full resolution."""
     factors: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """Weight of every scale."""
 
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) < 1:

@@ -98,18 +98,9 @@ def in_threads(
     """Compute something of every item in several threads, and use it here, in order.
 
     There are as many threads as torch has, and meanwhile torch has one in each: for
-    many small matrices its own threads take nearly as long as one.
-
-    Parameters
-    ----------
-    compute : callable
-        Called with an item, in any thread.
-    items : iterable
-        The items, taken when there is a thread for them.
-    use : callable
-        Called with what `compute` returned, in this thread, in the order of the items.
-    device : torch.device
-        Where the tensors are: only a CPU has such threads.
+    many small matrices its own threads take nearly as long as one.  An item is taken
+    when there is a thread for it.  Only where the device is a CPU there are such
+    threads.
     """
     threads = threads_here.count()
     if threads == 1 or device.type != "cpu":

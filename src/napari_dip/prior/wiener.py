@@ -31,22 +31,11 @@ def wiener(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
     Y is multiplied by ``P^2 / (P^2 + s^2)``, P being the pilot's and s^2 the noise
     variance, and the blocks transformed back; pixels are averaged over all blocks,
     weighted by the inverse of the noise that each has left.  Block means stay.  In a
-    volume a block has `DEPTH` planes, and another one begins at every plane.
-    Channels are filtered as the principal components of the pilot's.
+    volume a block has `DEPTH` planes, and another one begins at every plane.  Channels
+    are filtered as the principal components of the pilot's.
 
-    Parameters
-    ----------
-    noisy, pilot : Tensor
-        float32, (1, C, Y, X) or (1, C, Z, Y, X), `SIDE` pixels a side or more along Y
-        and X.
-    variance : Tensor
-        Variance of the noise, of the same shape; the noise must be independent between
-        pixels and channels.
-
-    Returns
-    -------
-    Tensor
-        Filtered image, of the shape of `noisy`.
+    Images are float32, (1, C, Y, X) or (1, C, Z, Y, X), with `SIDE` pixels or more
+    along Y and X.  The noise must be independent between pixels and channels.
 
     Notes
     -----

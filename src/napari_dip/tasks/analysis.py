@@ -23,9 +23,6 @@ long before."""
 WORST_CONDITION = 1e6
 """Largest condition number of `Analysis.mixing`: float32 has seven digits."""
 
-FORMER = ("constant",)
-"""Fields in files of older versions that are no longer used."""
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -141,7 +138,6 @@ class Analysis:
                 if isinstance(value, Mapping)
                 else frozen(value)
                 for name, value in values.items()
-                if name not in FORMER
             }
             analysis = cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:

@@ -200,24 +200,16 @@ def _channel_axis(
 
 @dataclass(frozen=True)
 class Layout:
-    """Which axes of an array are what.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of the array.
-    dtype : numpy.dtype
-        Data type of the array.
-    channel_axis : int or None
-        Counted from the front.
-    spatial_dims : int
-        The last 2 or 3 axes but for the channels.
-    """
+    """Which axes of an array are what."""
 
     shape: tuple[int, ...]
+    """Shape of the array."""
     dtype: np.dtype[Any]
+    """Data type of the array."""
     channel_axis: int | None
+    """Counted from the front."""
     spatial_dims: int
+    """The last 2 or 3 axes but for the channels."""
 
     @classmethod
     def of(

@@ -126,21 +126,14 @@ class BeadParameters(Parameters):
 
 @dataclass(frozen=True, eq=False)
 class Beads:
-    """A PSF and the beads that it was measured from.
-
-    Attributes
-    ----------
-    psf : ndarray
-        float32, of sum one.
-    centres : ndarray
-        Brightest pixels of the beads, (N, 2) or (N, 3).
-    left_out : dict of str to int
-        How many spots were left out, by the reason.
-    """
+    """A PSF and the beads that it was measured from."""
 
     psf: NDArray[np.float32]
+    """float32, of sum one."""
     centres: Array
+    """Brightest pixels of the beads, (N, 2) or (N, 3)."""
     left_out: dict[str, int]
+    """How many spots were left out, by the reason."""
 
     @property
     def summary(self) -> str:
@@ -287,18 +280,12 @@ def _alone(values: Array, spots: Array, half: Array) -> tuple[Array, dict[str, i
 
 @dataclass(frozen=True, eq=False)
 class _Box:
-    """A bead, cut out of the image with a margin.
-
-    Attributes
-    ----------
-    values : ndarray
-        Pixels without the background.
-    off : ndarray
-        Where the bead lies, in pixels from the middle.
-    """
+    """A bead, cut out of the image with a margin."""
 
     values: Array
+    """Pixels without the background."""
     off: Array
+    """Where the bead lies, in pixels from the middle."""
 
     @classmethod
     def cut(cls, padded: Array, spot: Array, half: Array) -> _Box:

@@ -81,19 +81,11 @@ def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) 
 def place(
     recipe: BlendRecipe, foreground: Any, background: Any, mask: Any
 ) -> tuple[Layout, NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Lay a foreground and its mask over a background.
+    """Lay a foreground and its mask, (Y, X), over a background.
 
     Outside the foreground lies the background: gradients at its edge would be those of
-    a frame.
-
-    Returns
-    -------
-    layout : Layout
-        Layout of the background.
-    foreground, background : ndarray
-        (C, Y, X), on the pixels of the background.
-    mask : ndarray
-        (Y, X), true where the foreground is wanted.
+    a frame.  Returned are the layout of the background, both images, (C, Y, X), and the
+    mask, on the pixels of the background.
 
     Raises
     ------

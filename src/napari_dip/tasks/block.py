@@ -33,34 +33,24 @@ NOT_FINISHED = "the slow filters at the end were left out: the user stopped them
 
 @dataclass(frozen=True, eq=False)
 class BlockFit:
-    """What came of the fits of a block, or of networks that planes share.
-
-    Attributes
-    ----------
-    image : ndarray
-        (C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
-        float32 cannot hold it.
-    deviation : ndarray, optional
-        Standard deviation, of the same shape: the task's, or else that over the
-        restarts where several were asked for.
-    fits : list of Fit
-        The fit of every restart; none where the image is constant, or was restored by
-        networks that planes share.
-    details : dict
-        For the provenance, JSON-able.
-    warnings : list of str
-        What the user should know.
-    resume : callable, optional
-        Goes on with the fit, where that was asked for and it was single or stopped:
-        ``resume(extra)`` is a generator like that of `fit_block`.
-    """
+    """What came of the fits of a block, or of networks that planes share."""
 
     image: NDArray[Any]
+    """(C, Y, X) or (C, Z, Y, X), in the units of the input; float32, or float64 where
+    float32 cannot hold it."""
     deviation: NDArray[Any] | None
+    """Standard deviation, of the same shape: the task's, or else that over the restarts
+    where several were asked for."""
     fits: list[Fit]
+    """The fit of every restart; none where the image is constant, or was restored by
+    networks that planes share."""
     details: dict[str, Any] = field(default_factory=dict)
+    """For the provenance, JSON-able."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know."""
     resume: Callable[[int], BlockFitting] | None = None
+    """Goes on with the fit, where that was asked for and it was single or stopped:
+    ``resume(extra)`` is a generator like that of `fit_block`."""
 
     def to_record(self) -> dict[str, Any] | None:
         """Return what a record keeps of it: all but the tensors of its fits.
@@ -99,32 +89,12 @@ def fit_block(
     keep_weights: bool = False,
     name: str = "",
 ) -> BlockFitting:
-    """Fit one block, yielding every iteration.
+    """Fit one block, yielding every iterate with the image in the units of the input.
 
-    Parameters
-    ----------
-    running : Running
-        The job.  What is needed to go on later is kept if there is only one fit or the
-        user stops it.
-    block : Block
-        What is fitted.
-    pixels : Pixels, optional
-        The block's plane, where it has been read already.
-    keep_weights : bool
-        Whether to keep the weights of the network, and the operator where one was
-        fitted along, if there is only one fit.
-    name : str
-        Name of the block in the record.
-
-    Yields
-    ------
-    Iterate
-        `image` is that of the block, (C, ...), in the units of the input.
-
-    Returns
-    -------
-    BlockFit
-        The result.
+    What is needed to go on later is kept if there is only one fit or the user stops it.
+    With `keep_weights` the weights of the network are kept, and the operator where one
+    was fitted along, if there is only one fit.  `pixels` is the plane of the block,
+    where it has been read already, and `name` that of the block in the record.
     """
     from napari_dip.prior import interrupt
 
@@ -162,15 +132,10 @@ def fit_block(
 
 @dataclass(eq=False, kw_only=True)
 class _Fits(Fits):
-    """The fits of a block.
-
-    Attributes
-    ----------
-    dtype : numpy.dtype or None
-        Type of its image.
-    """
+    """The fits of a block."""
 
     dtype: np.dtype[Any] | None
+    """Type of its image."""
 
     def rendered(
         self, earlier: tuple[Fit, ...], it: Iterate, finished: bool

@@ -268,28 +268,19 @@ def _trim(psf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Blurred:
-    """A measurement above its background.
-
-    Attributes
-    ----------
-    plane : Plane
-        Where it was taken; its `to_units` leads back to the units of the image.
-    psf : Tensor
-        The PSF.
-    blur : Convolution
-        The blur.
-    measurement, weight : Tensor
-        What was measured, and where it is known.
-    estimate : Tensor
-        The sharp image by Richardson-Lucy.
-    """
+    """A measurement above its background."""
 
     plane: Plane
+    """Where it was taken; its `to_units` leads back to the units of the image."""
     psf: Tensor
+    """The PSF."""
     blur: Convolution
+    """The blur."""
     measurement: Tensor
     weight: Tensor
+    """What was measured, and where it is known."""
     estimate: Tensor
+    """The sharp image by Richardson-Lucy."""
 
     def tensors(self, device: Any) -> tuple[Convolution, Tensor, Tensor]:
         """Return blur, measurement and weight on a device."""
@@ -440,7 +431,7 @@ def _plan(
     from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import variation_penalty
 
-    # Analyses of older versions have no such range.
+    # Analyses of other tasks have no such range.
     span = np.array(analysis.sharp_span or _sharp_span(measured))
     scaled, noise = measured.divided(span), analysis.noise.rescaled(span)
     plane, blur = scaled.plane, scaled.blur

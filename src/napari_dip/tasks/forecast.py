@@ -51,31 +51,21 @@ the bytes of that network for every pixel."""
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take.
-
-    Attributes
-    ----------
-    memory : int
-        Peak bytes on the device.
-    available : int or None
-        Bytes that are free, None where unknown.
-    seconds : float
-        Wall time of the whole run.
-    finishing : float
-        The part of it that finishes the image of one plane, or restores one with a
-        network that all planes share.
-    fixed : bool
-        Whether it takes so long; otherwise it may end earlier.
-    planes : int
-        Planes that are fitted.
-    """
+    """What a run will take."""
 
     memory: int
+    """Peak bytes on the device."""
     available: int | None
+    """Bytes that are free, None where unknown."""
     seconds: float
+    """Wall time of the whole run."""
     finishing: float
+    """The part of it that finishes the image of one plane, or restores one with a
+    network that all planes share."""
     fixed: bool
+    """Whether it takes so long; otherwise it may end earlier."""
     planes: int
+    """Planes that are fitted."""
 
 
 def forecast(
@@ -83,15 +73,9 @@ def forecast(
 ) -> Forecast:
     """Return what a run will take.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        The parameters of the task.
-    arrays : sequence of array_like
-        The arrays of the task; only their shapes are looked at, if there is a piece.
-    piece : sequence of array_like, optional
-        The same arrays cut to a piece of one plane.  It tells what kind of image this
-        is, and on it steps are timed.
+    A piece is the same arrays cut to a part of one plane: it tells what kind of image
+    this is, and on it steps are timed.  Then only the shapes of the arrays are looked
+    at.
 
     Raises
     ------
@@ -215,32 +199,23 @@ def _needed(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A fit of a piece, as far as its time goes.
-
-    Attributes
-    ----------
-    problem, prior, settings
-        As for `napari_dip.prior.fit.fit`.
-    analysis, preset
-        What belongs to the piece.
-    restarts : int
-        How many fits there are from different seeds.
-    prepared, finishing : float
-        Seconds that it takes before the first iteration, and to finish an image.
-    finishes : int
-        Images that are finished: with several fits their mean, and that of each, whose
-        spread is the uncertainty where the task has none of its own.
-    """
+    """A fit of a piece, as far as its time goes."""
 
     problem: Problem
     prior: Prior
     settings: Settings
+    """As for `napari_dip.prior.fit.fit`."""
     analysis: Analysis
     preset: Preset
+    """What belongs to the piece."""
     restarts: int
+    """How many fits there are from different seeds."""
     prepared: float = 0.0
     finishing: float = 0.0
+    """Seconds that it takes before the first iteration, and to finish an image."""
     finishes: int = 1
+    """Images that are finished: with several fits their mean, and that of each, whose
+    spread is the uncertainty where the task has none of its own."""
 
     @property
     def pixels(self) -> int:

@@ -41,18 +41,12 @@ used: that is of the plane's noise, too."""
 
 @dataclass(frozen=True)
 class Choice:
-    """Networks for a plane.
-
-    Attributes
-    ----------
-    kinds : object
-        What stands for the networks of all kinds of planes; see `Pool.common`.
-    number : int
-        Which of them are for the plane.
-    """
+    """Networks for a plane."""
 
     kinds: Any
+    """What stands for the networks of all kinds of planes; see `Pool.common`."""
     number: int
+    """Which of them are for the plane."""
 
 
 @dataclass(eq=False)

@@ -80,21 +80,14 @@ class Later:
 
 @dataclass(eq=False)
 class Calls:
-    """Calls by name whose results a record keeps as soon as they are there.
-
-    Attributes
-    ----------
-    pool : Pool
-        Calls the functions.
-    record : Record
-        Keeps what they return, which has the methods `to_record` and `from_record`.
-    begun : dict of str to Call
-        Those whose results have not been asked for.
-    """
+    """Calls by name whose results a record keeps as soon as they are there."""
 
     pool: Pool
+    """Calls the functions."""
     record: Record
+    """Keeps what they return, which has the methods `to_record` and `from_record`."""
     begun: dict[str, Call] = field(default_factory=dict)
+    """Those whose results have not been asked for."""
 
     def begin(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Call ``function(job, *arguments)``, unless the record has its result."""

@@ -27,23 +27,13 @@ NO_IMAGE = torch.empty(1, 1, 1, 1)
 
 @dataclass(frozen=True)
 class Preset(Optimization, Prior):
-    """How a task is fitted: a prior, how its weights are found, and what follows.
-
-    Attributes
-    ----------
-    architecture, code
-        See `napari_dip.prior.problem.Prior`.
-    stop, optimizer, learning_rate, ...
-        See `napari_dip.prior.problem.Optimization`.
-    restarts : int
-        Fits that are averaged.
-    finish : tuple of str
-        Steps from the average to the result, and what belongs to the collaborative one;
-        see `napari_dip.tasks.finishing`.
-    """
+    """How a task is fitted: a prior, how its weights are found, and what follows."""
 
     restarts: int = 1
+    """Fits that are averaged."""
     finish: tuple[str, ...] = ()
+    """Steps from the average to the result, and what belongs to the collaborative one;
+    see `napari_dip.tasks.finishing`."""
 
 
 QUICKLY: dict[str, Any] = {

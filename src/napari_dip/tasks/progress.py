@@ -15,15 +15,10 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar on standard error with speed, score and remaining time.
+    """A bar on standard error with a title, speed, score and remaining time.
 
-    A fit that stops by itself may end before its maximum: the remaining time is that
-    to the maximum, and "at most" stands before it.
-
-    Parameters
-    ----------
-    title : str
-        Shown in front.
+    A fit that stops by itself may end before its maximum: the remaining time is that to
+    the maximum, and "at most" stands before it.
     """
 
     def __init__(self, title: str) -> None:

@@ -81,20 +81,12 @@ def turn_warning(
 
     The image is deconvolved with a quadratic penalty of its gradients, with the PSF and
     with the turned one.  Both results have the same power spectrum, but a wrong PSF
-    leaves ringing, so gradients are less sparse: the mean of their absolute values
-    is larger relative to the root of their mean square.  It is None if nothing is wrong
-    or nothing can be said.
+    leaves ringing, so gradients are less sparse: the mean of their absolute values is
+    larger relative to the root of their mean square.  It is None if nothing is wrong or
+    nothing can be said.
 
-    Parameters
-    ----------
-    image, known : ndarray
-        (Y, X) or (Z, Y, X), and 0 where it is missing.
-    psf : ndarray
-        Of as many axes, of sum one.
-    variance : float
-        Variance of the noise.
-    periodic : bool
-        Whether the image repeats itself beyond its border.
+    Image, `known`, which is 0 where pixels are missing, and PSF, of sum one, are (Y, X)
+    or (Z, Y, X); the variance is that of the noise.
     """
     if np.abs(psf - np.flip(psf)).max() < 0.01 * psf.max():
         return None

@@ -32,40 +32,27 @@ from napari_dip.errors import InputError
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is known about a field of a recipe.
-
-    Attributes
-    ----------
-    name : str
-        Keyword.
-    default : object
-        Its default.
-    help : str
-        One or two plain sentences for docstring, ``--help`` and tooltip.
-    types : tuple of type
-        Accepted types, of int, float, str, bool, tuple and NoneType.
-    member : type or None
-        Type of the members of a tuple, int or float.
-    length : int or None
-        How many members a tuple has, where that is fixed.
-    choices : tuple of str
-        Accepted strings where not every string is.
-    low, high : float or None
-        Inclusive limits of numbers.
-    advanced : bool
-        Whether an interface should fold it away.
-    """
+    """What is known about a field of a recipe."""
 
     name: str
+    """Keyword."""
     default: Any
+    """Its default."""
     help: str
+    """One or two plain sentences for docstring, ``--help`` and tooltip."""
     types: tuple[type, ...]
+    """Accepted types, of int, float, str, bool, tuple and NoneType."""
     member: type | None = None
+    """Type of the members of a tuple, int or float."""
     length: int | None = None
+    """How many members a tuple has, where that is fixed."""
     choices: tuple[str, ...] = ()
+    """Accepted strings where not every string is."""
     low: float | None = None
     high: float | None = None
+    """Inclusive limits of numbers."""
     advanced: bool = False
+    """Whether an interface should fold it away."""
 
     @property
     def accepted(self) -> str:

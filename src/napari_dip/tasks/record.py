@@ -50,14 +50,10 @@ class Record:
 
     A job does the same whenever it is run; a part that is in the record is taken from
     there.
-
-    Attributes
-    ----------
-    kept : mutable mapping, optional
-        Where they are; without it nothing is kept.
     """
 
     kept: MutableMapping[str, State] | None = None
+    """Where they are; without it nothing is kept."""
 
     def __contains__(self, name: str) -> bool:
         """Return whether a part is done."""

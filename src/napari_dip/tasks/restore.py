@@ -277,9 +277,7 @@ def _plan(recipe: RestoreRecipe, model: _Model, analysis: Analysis) -> Plan:
 
     measure, spreads, (data, weight, units) = model.measure, model.spreads, model.flat
     low, span = analysis.offset[0], analysis.span[0]
-    unknown = Analysis.unknown(len(analysis.channels)).scale
-    if recipe.value_range is not None or analysis.scale == unknown:
-        # Analyses of older versions have no scale.
+    if recipe.value_range is not None:
         low, span = model.scale
     units_there = units.to(model.device)
 

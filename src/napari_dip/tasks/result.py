@@ -29,64 +29,44 @@ GIVEN = "no fit, for the networks were given"
 
 @dataclass(frozen=True)
 class Left:
-    """How to go on with a job that was stopped, or has a single fit.
-
-    Attributes
-    ----------
-    before : Result
-        What had been put together before the fit that goes on.
-    go_on : callable
-        ``go_on(result, extra)`` puts the rest into a copy of it, and yields iterates;
-        a fit that has ended by itself takes so many more iterations.
-    """
+    """How to go on with a job that was stopped, or has a single fit."""
 
     before: Result
+    """What had been put together before the fit that goes on."""
     go_on: Callable[[Result, int], Generator[Iterate, bool | None, Any]]
+    """``go_on(result, extra)`` puts the rest into a copy of it, and yields iterates; a
+    fit that has ended by itself takes so many more iterations."""
 
 
 @dataclass
 class Result:
-    """What has been put together so far.
-
-    Attributes
-    ----------
-    image : array
-        The result.
-    given : bool
-        Whether it is an array of the user's, which keeps its type.
-    room : array, optional
-        An array of the user's for the standard deviation.  Beside an image of the
-        user's, which may be larger than the memory, there is no other.
-    deviation : array, optional
-        Standard deviation, of the same shape, NaN where it is not known; None where it
-        is known nowhere.
-    fits : list of Fit
-        All fits.
-    details : list of dict
-        What the provenance says of every block.
-    warnings : list of str
-        What the user should know.
-    stopped : bool
-        Whether the user has stopped the last fit.
-    not_begun : list of int
-        Planes that were not begun before the stop.
-    left : Left, optional
-        How to go on, where that is possible.
-    networks : dict, optional
-        Networks that were fitted to all planes; see `napari_dip.tasks.shared.state_of`.
-    """
+    """What has been put together so far."""
 
     image: Any
+    """The result."""
     given: bool = False
+    """Whether it is an array of the user's, which keeps its type."""
     room: Any = None
+    """An array of the user's for the standard deviation.  Beside an image of the
+    user's, which may be larger than the memory, there is no other."""
     deviation: Any = None
+    """Standard deviation, of the same shape, NaN where it is not known; None where it
+    is known nowhere."""
     fits: list[Fit] = field(default_factory=list)
+    """All fits."""
     details: list[dict[str, Any]] = field(default_factory=list)
+    """What the provenance says of every block."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know."""
     stopped: bool = False
+    """Whether the user has stopped the last fit."""
     not_begun: list[int] = field(default_factory=list)
+    """Planes that were not begun before the stop."""
     left: Left | None = None
+    """How to go on, where that is possible."""
     networks: dict[str, Any] | None = None
+    """Networks that were fitted to all planes; see
+    `napari_dip.tasks.shared.state_of`."""
 
     def before(self) -> Result:
         """Return what there is now; what is put into the arrays later is there too."""

@@ -76,45 +76,24 @@ def run(
     out: Any = None,
     pool: Pool | None = None,
 ) -> Fitting:
-    """Run a task, yielding every iteration.
+    """Run a task, yielding every iterate, with its image in the units of the input.
 
-    Parameters
-    ----------
-    task : Task
-        What to do.
-    recipe : Recipe
-        Its parameters.
-    arrays : sequence of array_like
-        Its arrays.
-    overrides : Overrides, optional
-        What the user sets in place of the preset.
-    threads : int, optional
-        CPU threads during a step; torch's number where not given.
-    resumable : bool
-        Whether to keep what is needed to go on later, in `Fit.resume`.  A job that was
-        stopped goes on with the fit that ran and then with the rest, on the same pool.
-        One that has ended by itself can only where it was a single fit: each would have
-        to.
-    out : array or tuple, optional
-        Where the result is put, of its shape and of any type, such as an array in a
-        file: all it has to do is to take ``out[index] = values``, part by part.  Of two
-        arrays the second, of floats or None, takes the standard deviation.
-    pool : Pool, optional
-        Other processes, which fit planes and tiles, or restore them by networks that
-        they share.  A job of a single fit is fitted here.
+    The image is that of the plane that is being fitted, and belongs at `Iterate.index`
+    of the result.  Send True to stop: planes not yet begun are returned as they came.
+    So are planes of nothing but NaN, and those that fail after others are done, with a
+    warning.
 
-    Yields
-    ------
-    Iterate
-        `image` is an array in the units of the input, of the plane that is being
-        fitted; it belongs at `index` of the result.  Send True to stop: planes
-        not yet begun are returned as they came.  So are planes of nothing but NaN, and
-        those that fail after others are done, with a warning.
+    With `resumable`, what is needed to go on later is kept in `Fit.resume`.  A job that
+    was stopped goes on with the fit that ran and then with the rest, on the same pool.
+    One that has ended by itself can only where it was a single fit: each would have to.
 
-    Returns
-    -------
-    Fit
-        With arrays for tensors.
+    The result is put into `out`, of its shape and of any type, such as an array in a
+    file: all it has to do is to take ``out[index] = values``, part by part.  Of two
+    arrays the second, of floats or None, takes the standard deviation.
+
+    Processes of a pool fit planes and tiles, or restore them by networks that they
+    share.  A job of a single fit is fitted here, with so many CPU threads during a
+    step; torch's number where not given.
 
     Raises
     ------

@@ -15,29 +15,20 @@ from napari_dip.tasks.task import Job, Overrides
 
 @dataclass(eq=False)
 class Running:
-    """A job that runs.
-
-    Attributes
-    ----------
-    job : Job
-        The task with its arrays.
-    recipe, overrides, threads
-        As for `napari_dip.tasks.run.run`.
-    processes : Pool, optional
-        Other processes, where planes and tiles are fitted, tested and restored.
-    record : Record
-        Keeps what is done.
-    resumable : bool
-        Whether to keep what is needed to go on after a stop.
-    """
+    """A job that runs."""
 
     job: Job
+    """The task with its arrays."""
     recipe: Recipe
     overrides: Overrides = field(default_factory=Overrides)
     threads: int | None = None
+    """As for `napari_dip.tasks.run.run`."""
     processes: Pool | None = None
+    """Other processes, where planes and tiles are fitted, tested and restored."""
     record: Record = field(default_factory=Record)
+    """Keeps what is done."""
     resumable: bool = False
+    """Whether to keep what is needed to go on after a stop."""
 
     @classmethod
     def of(cls, running: Running, **more: Any) -> Self:

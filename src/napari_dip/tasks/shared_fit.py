@@ -101,21 +101,13 @@ def fit_shared(
 
 @dataclass(eq=False, kw_only=True)
 class _Group(Fits):
-    """The fits of channels of windows, as if these were planes of a volume.
-
-    Attributes
-    ----------
-    plane : Plane
-        The windows.
-    shape : tuple of int
-        That of the windows with all channels.
-    neighbours : int
-        Planes on either side that the network sees.
-    """
+    """The fits of channels of windows, as if these were planes of a volume."""
 
     plane: Plane
     shape: tuple[int, ...]
+    """That of the windows with all channels."""
     neighbours: int
+    """Planes on either side that the network sees."""
 
     alone = False
     """Each fit is kept, for its network serves many planes."""

@@ -19,20 +19,14 @@ SIDE = 16
 
 @dataclass(frozen=True)
 class SharedNoise:
-    """Noise in flat blocks.
-
-    Attributes
-    ----------
-    brightness, variance : ndarray
-        (groups, C): mean of the blocks, rising in the mean of the channels, and
-        variance of their noise.
-    rest : list of ndarray
-        Noise of the blocks of every group, (n, C, SIDE, SIDE), of variance 1.
-    """
+    """Noise in flat blocks."""
 
     brightness: NDArray[np.float64]
     variance: NDArray[np.float64]
+    """(groups, C): mean of the blocks, rising in the mean of the channels, and variance
+    of their noise."""
     rest: list[NDArray[np.float64]]
+    """Noise of the blocks of every group, (n, C, SIDE, SIDE), of variance 1."""
 
     def at(self, image: Float) -> Float:
         """Return the variance at every value of an image (C, ...)."""

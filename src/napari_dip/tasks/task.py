@@ -42,77 +42,54 @@ STOPPED_BY = "stopped by"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a task makes of a block.
-
-    Attributes
-    ----------
-    problem : Problem
-        What is fitted.
-    to_units : callable
-        Brings the result, float32 (C, ...), back to the units of the input.  What it
-        returns is float64 where float32 cannot hold them.
-    finish : callable, optional
-        Step from the averaged output of the network to the result, in scaled units.
-    details : dict
-        What the user should find in the provenance, JSON-able.
-    warnings : list of str
-        What the user should know about the input.
-    code : Code, optional
-        What the network sees, in place of the preset's: for codes made of the image.
-    failed : callable, optional
-        Looks at an iterate and says, with a reason, that the fit is stuck and
-        should begin again from another seed; None goes on.
-    seeded : callable, optional
-        Maps a seed to the problem, where it holds something random.
-    preview : callable, optional
-        A quicker `finish`, for images that are shown during the fit.
-    deviation : callable, optional
-        Maps the averaged output of the network, and what `finish` makes of it, to the
-        standard deviation of the result, (C, ...), in the units of the input; NaN where
-        it is not known.
-    unit : float
-        An error of one in scaled units, in those of the input, where no plane says it.
-    """
+    """What a task makes of a block."""
 
     problem: Problem
+    """What is fitted."""
     to_units: Callable[[Float], NDArray[Any]]
+    """Brings the result, float32 (C, ...), back to the units of the input.  What it
+    returns is float64 where float32 cannot hold them."""
     finish: Callable[[Any], Any] | None = None
+    """Step from the averaged output of the network to the result, in scaled units."""
     details: dict[str, Any] = field(default_factory=dict)
+    """What the user should find in the provenance, JSON-able."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know about the input."""
     code: Code | None = None
+    """What the network sees, in place of the preset's: for codes made of the image."""
     failed: Callable[[Iterate], str | None] | None = None
+    """Looks at an iterate and says, with a reason, that the fit is stuck and should
+    begin again from another seed; None goes on."""
     seeded: Callable[[int], Problem] | None = None
+    """Maps a seed to the problem, where it holds something random."""
     preview: Callable[[Any], Any] | None = None
+    """A quicker `finish`, for images that are shown during the fit."""
     deviation: Callable[[Any, Any], NDArray[Any]] | None = None
+    """Maps the averaged output of the network, and what `finish` makes of it, to the
+    standard deviation of the result, (C, ...), in the units of the input; NaN where it
+    is not known."""
     unit: float = math.nan
+    """An error of one in scaled units, in those of the input, where no plane says
+    it."""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a user of the Python functions sets in place of the preset.
-
-    Attributes
-    ----------
-    architecture : Generates, optional
-        The network.
-    stop : Rule, optional
-        When the fit ends.
-    weights : dict of str to Tensor, optional
-        Weights of the network that every fit begins from; or networks that planes
-        share, to restore planes of the same kind with.
-    state : dict, optional
-        State of the only fit of a job, from `Iterate.checkpoint`, to go on from; or a
-        mapping that keeps what a job has done, see `napari_dip.tasks.record.Record`.
-    analysis : tuple of Analysis
-        What is known about the image already, one for each group of channels; empty
-        where it is to be found out.
-    """
+    """What a user of the Python functions sets in place of the preset."""
 
     architecture: Generates | None = None
+    """The network."""
     stop: Rule | None = None
+    """When the fit ends."""
     weights: Mapping[str, Tensor] | None = None
+    """Weights of the network that every fit begins from; or networks that planes share,
+    to restore planes of the same kind with."""
     state: Mapping[str, Any] | None = None
+    """State of the only fit of a job, from `Iterate.checkpoint`, to go on from; or a
+    mapping that keeps what a job has done, see `napari_dip.tasks.record.Record`."""
     analysis: tuple[Analysis, ...] = ()
+    """What is known about the image already, one for each group of channels; empty
+    where it is to be found out."""
 
     def known(self, channels: tuple[int, ...]) -> Analysis | None:
         """Return what is known about a group of channels, None where nothing is."""
@@ -140,70 +117,51 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Job:
-    """A task with its arrays checked.
-
-    Attributes
-    ----------
-    layout : Layout
-        Layout of the result, and of `image`.
-    preset : callable
-        Maps an `Analysis` to the `Preset` of its case.
-    plan : callable
-        Maps the `Plane` of a block (None without an image), the `Block`, its
-        `Analysis` and its `Preset` to a `Plan`.
-    image : array, optional
-        That the blocks are cut from, if any.
-    analyse : callable
-        Maps the `Plane` of a block and the `Block` to an `Analysis`.
-    unit : bool
-        How a block is scaled; see `prepare`.
-    together : str
-        Which channels are scaled together: "none", "like" for those of which none is
-        much brighter than another, or "all".  Of channels that are not, those that
-        have nothing in common are fitted one by one.
-    factor : int
-        How many times finer the pixels of the result are.
-    canvas : tuple of int
-        Pixels that are added to the sides of a block for the fit.
-    reach : int, optional
-        Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
-        None where parts cannot be fitted.
-    cuttable : callable
-        Maps an `Analysis` to whether large planes of that kind are fitted in parts
-        without being asked: whether the parts are restored alike.
-    shareable : bool
-        Whether planes can be restored by one network that was fitted to windows of all.
-    missing : callable, optional
-        Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
-        beside what is NaN.
-    check_others : callable, optional
-        Maps the index of a plane to nothing, and raises if another array of the task
-        cannot be used for it.
-    uncertain : bool
-        Whether plans can have a `deviation`.
-    kinds : callable, optional
-        Maps the `Plane` of channels that show the same things to one value for each:
-        those with unlike values are fitted apart all the same.
-    """
+    """A task with its arrays checked."""
 
     layout: Layout
+    """Layout of the result, and of `image`."""
     preset: Callable[[Analysis], Preset]
+    """Maps an `Analysis` to the `Preset` of its case."""
     plan: Callable[[Any, Block, Analysis, Preset], Plan]
+    """Maps the `Plane` of a block (None without an image), the `Block`, its `Analysis`
+    and its `Preset` to a `Plan`."""
     image: Any = None
+    """That the blocks are cut from, if any."""
     analyse: Callable[[Any, Block], Analysis] = lambda plane, block: Analysis.unknown(
         len(block.channels)
     )
+    """Maps the `Plane` of a block and the `Block` to an `Analysis`."""
     unit: bool = False
+    """How a block is scaled; see `prepare`."""
     together: Literal["none", "like", "all"] = "none"
+    """Which channels are scaled together: "none", "like" for those of which none is
+    much brighter than another, or "all".  Of channels that are not, those that have
+    nothing in common are fitted one by one."""
     factor: int = 1
+    """How many times finer the pixels of the result are."""
     canvas: tuple[int, ...] = ()
+    """Pixels that are added to the sides of a block for the fit."""
     reach: int | None = None
+    """Pixels around a part of a plane, a multiple of 16, that a fit of the part needs;
+    None where parts cannot be fitted."""
     cuttable: Callable[[Analysis], bool] = lambda analysis: True
+    """Maps an `Analysis` to whether large planes of that kind are fitted in parts
+    without being asked: whether the parts are restored alike."""
     shareable: bool = False
+    """Whether planes can be restored by one network that was fitted to windows of
+    all."""
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
+    """Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
+    beside what is NaN."""
     check_others: Callable[[Index], Any] | None = None
+    """Maps the index of a plane to nothing, and raises if another array of the task
+    cannot be used for it."""
     uncertain: bool = False
+    """Whether plans can have a `deviation`."""
     kinds: Callable[[Plane], Sequence[Any]] | None = None
+    """Maps the `Plane` of channels that show the same things to one value for each:
+    those with unlike values are fitted apart all the same."""
 
     @property
     def name(self) -> str:
@@ -247,7 +205,9 @@ class Job:
         known = known_pixels(values, name)
         if not known.any():
             return False
-        if self.together == "all" and not known.all(axis=0).any():
+        spatial = tuple(range(1, known.ndim))
+        compared = known if self.together == "all" else known[known.any(axis=spatial)]
+        if self.together != "none" and not compared.all(axis=0).any():
             raise InputError(
                 f"{name} must have pixels that are known in all channels; got none"
             )
@@ -352,50 +312,34 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its parameters, its arrays and how to begin.
-
-    Attributes
-    ----------
-    recipe : type of Recipe
-        The parameters.
-    arrays : dict of str to str
-        Names of the array arguments and what they are, for the documentation.
-    make_job : callable
-        ``make_job(recipe, *arrays)`` checks the arrays and returns a `Job`.
-    summary : str
-        What it does: one line, then paragraphs.
-    notes : str
-        Sources, for the documentation.
-    from_files : bool
-        Whether its arguments can come from files: the command line needs that.
-    objects : dict of str to str
-        Those of `arrays` that are no arrays but something else, such as a model, and
-        their types; the command line passes them on as text.
-    functions : dict of str to str
-        Names of optional keyword arguments that are functions, and what they are;
-        `make_job` gets them after the arrays, None where not given.
-    positional : tuple of str
-        Parameters that may also be given by position, after the arrays.
-    like : str
-        Name of the array that the result is like, if not the first.
-    uncertain : callable
-        Maps a recipe to whether results of single fits can have an uncertainty.
-    shareable : bool
-        Whether planes and files can share networks.
-    """
+    """A task: its parameters, its arrays and how to begin."""
 
     recipe: type[Recipe]
+    """The parameters."""
     arrays: dict[str, str]
+    """Names of the array arguments and what they are, for the documentation."""
     make_job: Callable[..., Job]
+    """``make_job(recipe, *arrays)`` checks the arrays and returns a `Job`."""
     summary: str
+    """What it does: one line, then paragraphs."""
     notes: str = ""
+    """Sources, for the documentation."""
     from_files: bool = True
+    """Whether its arguments can come from files: the command line needs that."""
     objects: dict[str, str] = field(default_factory=dict)
+    """Those of `arrays` that are no arrays but something else, such as a model, and
+    their types; the command line passes them on as text."""
     functions: dict[str, str] = field(default_factory=dict)
+    """Names of optional keyword arguments that are functions, and what they are;
+    `make_job` gets them after the arrays, None where not given."""
     positional: tuple[str, ...] = ()
+    """Parameters that may also be given by position, after the arrays."""
     like: str = ""
+    """Name of the array that the result is like, if not the first."""
     uncertain: Callable[[Any], bool] = lambda recipe: False
+    """Maps a recipe to whether results of single fits can have an uncertainty."""
     shareable: bool = False
+    """Whether planes and files can share networks."""
 
     @property
     def name(self) -> str:

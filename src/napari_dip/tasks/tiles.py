@@ -47,21 +47,14 @@ PROBES = 2
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a plane.
-
-    Attributes
-    ----------
-    core : tuple of slice
-        What the tile gives to the result.
-    filtered : tuple of slice
-        The core and what filters see of its surroundings.
-    seen : tuple of slice
-        The same and what the network sees of its surroundings.
-    """
+    """A part of a plane."""
 
     core: Region
+    """What the tile gives to the result."""
     filtered: Region
+    """The core and what filters see of its surroundings."""
     seen: Region
+    """The same and what the network sees of its surroundings."""
 
 
 def tile_sides(
@@ -150,27 +143,19 @@ class Block:
     """A part of an image that is fitted by itself.
 
     A plane, or volume, is the block without a halo.
-
-    Attributes
-    ----------
-    plane : int
-        Number of the plane, of which the seed of the fit is made.
-    index : tuple
-        Index of the plane in the array.
-    channels : tuple of int
-        Channels that are fitted together.
-    start, stop : tuple of int
-        Pixels of the plane that are fitted, halo included, along every spatial axis.
-    halo : tuple of tuple of int
-        Pixels at either end of every spatial axis that neighbouring blocks share.
     """
 
     plane: int
+    """Number of the plane, of which the seed of the fit is made."""
     index: Index
+    """Index of the plane in the array."""
     channels: tuple[int, ...]
+    """Channels that are fitted together."""
     start: tuple[int, ...]
     stop: tuple[int, ...]
+    """Pixels of the plane that are fitted, halo included, along every spatial axis."""
     halo: tuple[tuple[int, int], ...]
+    """Pixels at either end of every spatial axis that neighbouring blocks share."""
 
     @classmethod
     def whole(

@@ -37,21 +37,14 @@ from which on they have networks of their own."""
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A part of a plane that a network can be fitted to.
-
-    Attributes
-    ----------
-    index : tuple
-        Index of the part in the array of all planes.
-    pixels : Pixels
-        What is there.
-    structure : float
-        Its variance without the noise.
-    """
+    """A part of a plane that a network can be fitted to."""
 
     index: Index
+    """Index of the part in the array of all planes."""
     pixels: Pixels
+    """What is there."""
     structure: float
+    """Its variance without the noise."""
 
 
 def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Window]:

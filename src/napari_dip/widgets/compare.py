@@ -47,16 +47,9 @@ PLAIN: dict[str, Any] = {"blending": "translucent", "opacity": 1, "gamma": 1}
 class Comparison(QWidget):
     """Buttons to judge a result.
 
-    Parameters
-    ----------
-    controller : RunController
-        The controller that holds the result.
-    work : callable
-        Returns what Run would do now; the classical method does the same.
-    methods : tuple of str
-        Names of the classical methods.
-    residual_makes_sense : bool
-        Whether input minus result is what the task removed.
+    `work` returns what Run would do now; the classical methods, by their names, do the
+    same.  `residual_makes_sense` is whether input minus result is what the task
+    removed.
     """
 
     def __init__(

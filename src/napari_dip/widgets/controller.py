@@ -34,15 +34,9 @@ _log = logging.getLogger(__name__)
 class RunController(QObject):
     """Runs fits, one at a time, and keeps their result in a layer.
 
-    Everything here happens in the main thread.  Signals of the worker reach it
-    through Qt's queue; those of an object that is gone are dropped by Qt.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        The viewer that gets the results.
-    parent : QObject, optional
-        Qt deletes this together with its parent; the fit then ends.
+    Everything here happens in the main thread.  Signals of the worker reach it through
+    Qt's queue; those of an object that is gone are dropped by Qt.  Qt deletes this
+    together with its parent; the fit then ends.
     """
 
     state_changed = Signal(str)
@@ -268,12 +262,7 @@ class RunController(QObject):
 class _Listener(QObject):
     """Passes the signals of one worker on, until its fit has been cancelled.
 
-    Parameters
-    ----------
-    controller : RunController
-        The controller.
-    control : Control
-        The requests to the fit, by which it is known.
+    The fit is known by its control.
     """
 
     def __init__(self, controller: RunController, control: worker.Control) -> None:

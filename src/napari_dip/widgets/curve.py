@@ -43,16 +43,9 @@ class Curve(QWidget):
     def add(
         self, checks: Iterable[Check], chosen: int, score_name: str = "error"
     ) -> None:
-        """Append checks, and move the mark of the image that would be kept.
+        """Append checks, and move the mark to the iteration whose image would be kept.
 
-        Parameters
-        ----------
-        checks : iterable of tuple
-            Checks in their order.
-        chosen : int
-            Iteration of the image that would be kept.
-        score_name : str
-            The error in words, for the legend.
+        The legend calls the error `score_name`.
         """
         for check in checks:
             if not math.isfinite(check[2]):

@@ -14,26 +14,12 @@ _held: set[Callable[..., None]] = set()
 def when_deleted(
     owner: QObject, function: Callable[..., Any], *arguments: Any
 ) -> Callable[..., None]:
-    """Call a function when a Qt object is deleted.
+    """Call a function when a Qt object is deleted; return what `never_mind` takes.
 
-    Until then the function is held here.  Otherwise the garbage collector, which may
-    be what deletes the object, might clear the function before Qt calls it, and the
-    process would crash.
-
-    Parameters
-    ----------
-    owner : QObject
-        The object.
-    function : callable
-        The function; neither it nor its arguments may refer to the object, which would
-        live as long, but weak references may.
-    *arguments
-        Its arguments.
-
-    Returns
-    -------
-    callable
-        What `never_mind` takes.
+    Until then the function is held here.  Otherwise the garbage collector, which may be
+    what deletes the object, might clear the function before Qt calls it, and the
+    process would crash.  Neither it nor its arguments may refer to the object, which
+    would live as long, but weak references may.
     """
 
     def call(_: Any = None) -> None:

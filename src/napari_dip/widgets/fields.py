@@ -67,14 +67,8 @@ class Plain:
 class Written:
     """A field for text that stands for a value.
 
-    Parameters
-    ----------
-    value : any
-        The first value.
-    read : callable
-        Returns the value of a text, or raises ValueError.
-    write : callable
-        Returns the text of a value.
+    `read` returns the value of a text, or raises ValueError; `write` returns the text
+    of a value.
     """
 
     def __init__(
@@ -202,13 +196,7 @@ def _devices() -> list[str]:
 
 
 class Fields(QWidget):
-    """Fields for parameters, with the advanced ones in a section that is collapsed.
-
-    Parameters
-    ----------
-    kind : type of Parameters
-        The parameters.
-    """
+    """Fields for parameters, with the advanced ones in a section that is collapsed."""
 
     changed = Signal()
 

@@ -47,15 +47,9 @@ def _load() -> None:
 class Foresight(QObject):
     """Says what a fit will take, shortly after anything has changed.
 
-    Parameters
-    ----------
-    work : callable
-        Returns what Run would do now, or raises.
-    pieces : callable
-        Returns what Run would do with a small piece of the image, for every quality
-        that can be chosen, the one that is chosen first.
-    parent : QObject
-        Qt deletes this together with its parent.
+    `work` returns what Run would do now, or raises.  `pieces` returns what Run would do
+    with a small piece of the image, for every quality that can be chosen, the one that
+    is chosen first.
     """
 
     estimated = Signal(str, object)

@@ -28,16 +28,9 @@ from napari_dip.widgets.layers import (
 
 
 class ImageInput:
-    """An array of a task that is the data of an image layer.
+    """An array of a task, of some name, that is the data of an image layer.
 
-    Parameters
-    ----------
-    name : str
-        Name of the array.
-    viewer : napari.Viewer
-        The viewer that has the layers.
-    tip : str
-        Description of the array, for the tooltip.
+    The tip describes the array in the tooltip.
     """
 
     kinds: ClassVar[str] = "image layer"
@@ -142,12 +135,7 @@ class ImageInput:
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the array, to be called in a thread.
 
-        Parameters
-        ----------
-        source : Layer
-            The layer that is restored.
-        crop : tuple of slice
-            The part of it that is restored.
+        The crop is the part of the source that is restored.
 
         Raises
         ------
@@ -265,17 +253,9 @@ def saved_as(layer: Layer) -> str | None:
 def to_save(inputs: Mapping[str, ImageInput], paths: Mapping[str, str]) -> str:
     """Return in words which layers must be saved before a copied command can run.
 
-    Parameters
-    ----------
-    inputs : mapping of str to ImageInput
-        Inputs by the names of their arrays.
-    paths : mapping of str to str
-        The file of each array that the command reads.
-
-    Returns
-    -------
-    str
-        A sentence with a space before it, "" if all of them are in their files.
+    Given are the inputs, and the files that the command reads, by the names of the
+    arrays.  What is returned is a sentence with a space before it, "" if all are in
+    their files.
     """
     missing = [
         f"{layer.name} as {path}"

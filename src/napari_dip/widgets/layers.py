@@ -112,15 +112,8 @@ def whole(layer: Layer) -> Crop:
 def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
     """Return the crop to the plane or volume that the viewer shows.
 
-    Parameters
-    ----------
-    layer : Image
-        The layer to crop.  Cropped axes keep a length of 1, so that the result can be
-        placed where the plane lies.
-    leading : sequence of int
-        Axes over planes.
-    dims : napari.components.Dims
-        Dimensions of the viewer.
+    Cropped axes, of those over planes, keep a length of 1, so that the result can be
+    placed where the plane lies.
 
     Raises
     ------
@@ -152,13 +145,6 @@ def shown_part(layer: Image, leading: Sequence[int], viewer: Any) -> Crop:
     """Return the crop to what the canvas shows, of one plane or volume.
 
     It has `FEWEST` pixels along each axis, or as many as there are.
-
-    Parameters
-    ----------
-    layer, leading
-        As for `shown_plane`.
-    viewer : napari.Viewer
-        The viewer.
 
     Raises
     ------
@@ -213,17 +199,8 @@ def piece_of(
 ) -> Crop:
     """Return the crop to a piece of `side` pixels of the shown plane or volume.
 
-    Parameters
-    ----------
-    layer, leading, dims
-        As for `shown_plane`.
-    crop : tuple of slice
-        The part of the layer that the piece is of.
-    side : int
-        Pixels along each spatial axis, if there are as many.
-    centre : sequence of int, optional
-        Pixel in the last axes that should be in the piece; the middle of the crop where
-        not given.
+    The piece is of the part of the layer that `crop` is, and smaller if that is.  It
+    has the pixel `centre`, of the last axes, in it, or else the middle of the crop.
     """
     piece = list(crop)
     point = layer.world_to_data(dims.point)
@@ -252,20 +229,11 @@ def around(start: int, stop: int, side: int) -> slice:
 def placement(
     source: Image, shape: Sequence[int], crop: Crop
 ) -> dict[str, tuple[float, ...]]:
-    """Return scale and translate of a result.
+    """Return scale and translate of a result of a shape, made from a part of a source.
 
     The result covers the same area as the part of the source it was made from: if it
     has f times as many pixels, they are f times smaller, and the centre of the first
     one moves by half the difference, ``(1 / f - 1) / 2`` pixels of the source.
-
-    Parameters
-    ----------
-    source : Image
-        The layer that was restored.
-    shape : sequence of int
-        Shape of the result's array.
-    crop : tuple of slice
-        The part of the source's array that was restored.
     """
     sides = array_of(source).shape
     n = source.ndim

@@ -22,14 +22,9 @@ OF_THE_LAYER = ("channel_axis", "spatial_dims")
 
 
 class ParameterPanel(QWidget):
-    """A dock widget that runs something with parameters.
+    """A dock widget that runs something with parameters of a kind.
 
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer; napari passes it to parameters of this name.
-    kind : type of Parameters
-        The parameters that can be filled in.
+    napari passes the viewer to parameters of the name `napari_viewer`.
     """
 
     about_title: ClassVar[str] = "What will this do to my image?"

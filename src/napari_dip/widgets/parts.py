@@ -116,13 +116,7 @@ def folded(title: str, content: QWidget) -> QCollapsible:
 
 
 class VerticalArea(QScrollArea):
-    """An area that scrolls up and down and is always as wide as its contents.
-
-    Parameters
-    ----------
-    inside : QWidget
-        The contents.
-    """
+    """An area that scrolls up and down and is always as wide as its contents."""
 
     def __init__(self, inside: QWidget) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ QUICK_ITERATIONS = {
     "inpaint": 40,
     "super_resolve": 80,
     "remove_artifacts": 160,
-    "deconvolve": 130,
+    "deconvolve": 60,
     "blend": 60,
 }
 """Iterations of a quick look: no more than half of any normal fit of the task, where
@@ -47,13 +47,7 @@ def qualities(task: str) -> dict[str, dict[str, Any]]:
 
 
 class Quality(QWidget):
-    """A slider with a name and a time at every step.
-
-    Parameters
-    ----------
-    task : str
-        Name of the task.
-    """
+    """A slider with a name and a time at every step that a task has."""
 
     chosen = Signal(str)
     """Emitted when the user moves the slider."""

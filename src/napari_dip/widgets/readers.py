@@ -51,10 +51,7 @@ _NAMES = {
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
     """Return the reader for a path, None if this plugin does not read it.
 
-    Parameters
-    ----------
-    path : str or list of str
-        A file or folder.  A list, to be stacked, is left to napari's own reader.
+    A list of paths, to be stacked, is left to napari's own reader.
     """
     if not isinstance(path, str):
         return None
@@ -63,20 +60,11 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read_layers(path: str | Path) -> list[LayerData]:
-    """Read a file as layers.
+    """Read any file that `napari_dip.io.files.read` knows as layers.
 
-    Parameters
-    ----------
-    path : str or Path
-        Any file that `napari_dip.io.files.read` knows.
-
-    Returns
-    -------
-    list of tuple
-        Data, keywords and kind of each layer: the image, which napari splits into
-        one layer for each channel, and then the labels of an OME-Zarr.  Data of more
-        than `EAGER` bytes are dask arrays if the format allows that, and a list of
-        them if the file has several resolutions.
+    These are the image, which napari splits into one layer for each channel, and then
+    the labels of an OME-Zarr.  Data of more than `EAGER` bytes are dask arrays if the
+    format allows that, and a list of them if the file has several resolutions.
 
     Raises
     ------
@@ -109,12 +97,7 @@ def open_files() -> None:
 def add_files(viewer: Any, paths: Sequence[str]) -> None:
     """Add the layers of files to a viewer; show an error for unreadable files.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        The viewer that gets the layers.
-    paths : sequence of str
-        Any files that `read_layers` knows, also those not in the manifest.
+    Files are any that `read_layers` knows, also those not in the manifest.
     """
     from napari.layers._source import layer_source
 

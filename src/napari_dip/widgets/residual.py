@@ -14,25 +14,15 @@ ALLOWED = 1.5
 
 
 def structure(residual: NDArray[np.floating], axes: tuple[int, int]) -> float:
-    """Return how much smooth structure there is in a residual.
+    """Return how much smooth structure there is in the planes of a residual.
 
-    A Gaussian blur leaves a known part of the power of white noise, also of white
-    noise whose strength varies from place to place.  It leaves more of everything
-    that extends over several pixels.
+    A Gaussian blur leaves a known part of the power of white noise, also of white noise
+    whose strength varies from place to place.  It leaves more of everything that
+    extends over several pixels.
 
-    Parameters
-    ----------
-    residual : ndarray
-        Input minus result; NaN where the input was missing.
-    axes : tuple of int
-        The two axes of a plane.
-
-    Returns
-    -------
-    float
-        Power after the blur, relative to that of white noise: about 1 for white noise,
-        more where neighbouring pixels are alike, less where they alternate; NaN for a
-        residual of zeros.
+    It is the power after the blur, relative to that of white noise: about 1 for white
+    noise, more where neighbouring pixels are alike, less where they alternate; NaN for
+    a residual of zeros.  Where the input was missing the residual is NaN.
     """
     values = np.nan_to_num(residual.astype(np.float64))
     values -= values.mean(axis=axes, keepdims=True)

@@ -28,31 +28,21 @@ BRIGHTER = ("deconvolve",)
 
 @dataclass(frozen=True)
 class Work:
-    """A run of a task, ready to start.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        The parameters of the task.
-    source : Image
-        The layer that is restored: the result looks like it.
-    crop : tuple of slice
-        The part of the source's array that is restored.
-    arrays : dict of str to callable
-        A function for each array of the task that returns it.  The thread of the fit
-        calls it.
-    layers : dict of str to Layer
-        The layer of each array of the task.
-    part : str
-        What part of the layer it is, in words; "" for all of it.
-    """
+    """A run of a task, ready to start."""
 
     recipe: Recipe
+    """The parameters of the task."""
     source: Image
+    """The layer that is restored: the result looks like it."""
     crop: Crop
+    """The part of the source's array that is restored."""
     arrays: dict[str, Callable[[], Any]]
+    """A function for each array of the task that returns it.  The thread of the fit
+    calls it."""
     layers: dict[str, Layer]
+    """The layer of each array of the task."""
     part: str = ""
+    """What part of the layer it is, in words; "" for all of it."""
 
     def with_parameters(self, values: dict[str, Any]) -> Work:
         """Return the same run with other values of some parameters."""
@@ -98,13 +88,6 @@ class ResultLayer:
 
     The layer is added above its source when there is a first image to show.  It is
     always a new layer.  For the main thread only.
-
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-        The layers of the viewer.
-    work : Work
-        The run.
     """
 
     def __init__(self, layers: Any, work: Work) -> None:
@@ -200,14 +183,7 @@ class ResultLayer:
     ) -> None:
         """Show the result and store its provenance.
 
-        Parameters
-        ----------
-        outcome : Outcome
-            The fit, and a copy of its image.
-        ended_at : tuple of int, optional
-            Fit and iteration at which the user stopped it; see `Control.ended_at`.
-        ended_in : tuple, optional
-            Index of the plane that was fitted then.
+        Where the user has stopped the fit, see `Control` for when and in which plane.
         """
         fit = outcome.fit
         self.image, self.resume = fit.image, fit.resume

@@ -24,12 +24,8 @@ STOP, LEAVE_OUT = "Stop and keep best", "Leave filters out"
 class RunPanel(QWidget):
     """Run, pause, stop and cancel; progress, the curve, and how the fit ended.
 
-    The owner connects `run_button.clicked` to what Run does.
-
-    Parameters
-    ----------
-    controller : RunController
-        The controller that the other buttons act on.
+    The owner connects `run_button.clicked` to what Run does.  The other buttons act on
+    the controller.
     """
 
     def __init__(self, controller: RunController) -> None:

@@ -30,18 +30,12 @@ MOMENT = "(it.part, it.step - it.ahead)"
 
 @dataclass(frozen=True)
 class Ending:
-    """What the user did during and after a run.
-
-    Attributes
-    ----------
-    stopped : tuple of int or None
-        Fit and iteration at which the user stopped the run.
-    kept : tuple of tuple
-        Fits and iterations whose images the user chose in place of the result.
-    """
+    """What the user did during and after a run."""
 
     stopped: Moment | None = None
+    """Fit and iteration at which the user stopped the run."""
     kept: tuple[Moment, ...] = ()
+    """Fits and iterations whose images the user chose in place of the result."""
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Ending:
@@ -52,21 +46,9 @@ class Ending:
 
 
 def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str:
-    """Return Python code that repeats a run in napari's console.
+    """Return Python code that repeats a run in napari's console, and assigns `result`.
 
-    Parameters
-    ----------
-    recipe : Parameters
-        The parameters of the run.
-    arrays : mapping of str to str
-        The Python expression of each array of the task.
-    ending : Ending
-        The ending of the run.
-
-    Returns
-    -------
-    str
-        Code that assigns the image to the variable `result`.
+    The arrays of the task are given as Python expressions.
     """
     task = recipe.task
     lines = ["import napari_dip", "import torch"]
@@ -98,17 +80,7 @@ def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str
 
 
 def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
-    """Return the command line that repeats a run, from files to a file.
-
-    Parameters
-    ----------
-    recipe : Parameters
-        The parameters of the run.
-    files : mapping of str to str
-        The file of each array of the task.
-    output : str
-        The file to write.
-    """
+    """Return the command line that repeats a run, from files to a file."""
     # The first file has no name on the command line.
     first = list(files)[:1]
     words = [

@@ -41,12 +41,7 @@ LONGER = 0.5
 class Scrubber(QWidget):
     """A slider that shows earlier images of a fit in the layer of its result.
 
-    Parameters
-    ----------
-    controller : RunController
-        The controller of the fit.
-    ends : tuple of str
-        The words at the ends of the slider.
+    The words `ends` stand at its ends.
     """
 
     def __init__(self, controller: RunController, ends: tuple[str, str]) -> None:

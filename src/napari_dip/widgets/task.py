@@ -73,11 +73,6 @@ class TaskWidget(ParameterPanel):
     """The dock widget of one task.
 
     A subclass names the task and the inputs of its arrays, and describes it.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer; napari passes it to parameters of this name.
     """
 
     task: ClassVar[str]

@@ -13,21 +13,14 @@ MOST = 24
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The averaged image at one moment of a fit.
-
-    Attributes
-    ----------
-    part : int
-        Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several.
-    step : int
-        Iterations done.
-    image : ndarray
-        The plane, in the units and type of the result.
-    """
+    """The averaged image at one moment of a fit."""
 
     part: int
+    """Which fit, as in `napari_dip.prior.problem.Iterate`; a plane may have several."""
     step: int
+    """Iterations done."""
     image: Any
+    """The plane, in the units and type of the result."""
 
     @property
     def moment(self) -> tuple[int, int]:
@@ -36,17 +29,12 @@ class Snapshot:
 
 
 class Trajectory:
-    """Snapshots of every plane of a result.
+    """Snapshots of every plane of a result, in as many bytes as `memory`.
 
     A plane keeps at most `MOST`.  When there are more, the one between the closest
     neighbours is dropped, so that the others are spread evenly over the fit.  When all
     planes together need more memory than allowed, the plane with the most snapshots
     drops one.
-
-    Parameters
-    ----------
-    memory : int
-        Most bytes of all snapshots together.
     """
 
     def __init__(self, memory: int) -> None:

@@ -102,35 +102,24 @@ class Control:
 
 @dataclass(frozen=True)
 class Report:
-    """The progress of a fit.
-
-    Attributes
-    ----------
-    iterate : Iterate
-        The iteration, without what holds the tensors of the fit.  Its `index` is that
-        of the plane; its parts are fits, of which a plane may need several.
-    before : int
-        Iterations before the first in all; some of them may still be to go.
-    seconds : float
-        Since the fit began, without pauses.
-    rate : float
-        Iterations per second, over the last 50, or planes or tiles per second where a
-        shared network restores them; 0 where unknown.
-    checks : tuple of tuple
-        (part, step, loss, error) of every check since the last report.
-    image : ndarray or None
-        The image of this iteration, in some of the reports.
-    finishing : bool
-        Whether the fit has ended and its image is being finished.
-    """
+    """The progress of a fit."""
 
     iterate: Iterate
+    """The iteration, without what holds the tensors of the fit.  Its `index` is that of
+    the plane; its parts are fits, of which a plane may need several."""
     before: int
+    """Iterations before the first in all; some of them may still be to go."""
     seconds: float
+    """Since the fit began, without pauses."""
     rate: float
+    """Iterations per second, over the last 50, or planes or tiles per second where a
+    shared network restores them; 0 where unknown."""
     checks: tuple[tuple[int, int, float, float], ...]
+    """(part, step, loss, error) of every check since the last report."""
     image: Any
+    """The image of this iteration, in some of the reports."""
     finishing: bool
+    """Whether the fit has ended and its image is being finished."""
 
     @property
     def moment(self) -> int:
@@ -147,23 +136,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a fit.
-
-    Attributes
-    ----------
-    fit : Fit
-        The fit.
-    shown : ndarray
-        A copy of its image, for the layer: of a large stack that takes seconds, which
-        the main thread does not have.
-    bright, brightest : float
-        The value above which a thousandth of the pixels lies, and the highest one.
-    """
+    """The end of a fit."""
 
     fit: Fit
     shown: Any
+    """A copy of its image, for the layer: of a large stack that takes seconds, which
+    the main thread does not have."""
     bright: float
     brightest: float
+    """The value above which a thousandth of the pixels lies, and the highest one."""
 
 
 class FitWorker(GeneratorWorker):
@@ -213,29 +194,12 @@ def start(
 def restoring(
     control: Control, begin: Begin, interval: float = 0.3
 ) -> Generator[Report, None, Outcome | None]:
-    """Run a fit and report its progress.
+    """Run a fit and report its progress, at most five times a second.
 
+    It returns None if the fit was cancelled.  The control is read between the layers of
+    the network, and `interval` is the least number of seconds between two images.
     Planes that were not begun before a stop are emptied: what came in must not be taken
     for a result.
-
-    Parameters
-    ----------
-    control : Control
-        The requests of the main thread, read between the layers of the network.
-    begin : callable
-        Begins the fit; called in the thread.
-    interval : float
-        Least seconds between two images.
-
-    Yields
-    ------
-    Report
-        At most five a second.
-
-    Returns
-    -------
-    Outcome or None
-        None if the fit was cancelled.
 
     Raises
     ------

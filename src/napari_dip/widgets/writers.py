@@ -30,25 +30,17 @@ _LETTERS = {"time": "T", "channel": "C", "channels": "C", "depth": "Z", "plane":
 
 @dataclass(frozen=True, eq=False)
 class _Saved:
-    """A layer as a file holds it.
-
-    Attributes
-    ----------
-    name : str
-        Name of the layer.
-    data : ndarray
-        The pixels, at full resolution.
-    header : Header
-        Axes, scale and units of the layer, and the name and colour of an image; white
-        if its colormap is not of one colour.
-    provenance : dict or None
-        How the layer was made.
-    """
+    """A layer as a file holds it."""
 
     name: str
+    """Name of the layer."""
     data: NDArray[Any]
+    """The pixels, at full resolution."""
     header: Header
+    """Axes, scale and units of the layer, and the name and colour of an image; white if
+    its colormap is not of one colour."""
     provenance: dict[str, Any] | None
+    """How the layer was made."""
 
 
 @contextmanager
@@ -67,14 +59,9 @@ def _as_file_errors() -> Iterator[None]:
 def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
     """Write images as the channels of one OME-TIFF, or labels: a writer of npe2.
 
-    Parameters
-    ----------
-    path : str
-        The file to write.  An existing file is replaced, because napari has asked.
-        A name without an ending gets that of the format.  With the ending of another
-        format that this plugin writes, the file is of that format.
-    layers : list of tuple
-        Data, attributes and kind of each layer.
+    An existing file is replaced, because napari has asked.  A name without an ending
+    gets that of the format.  With the ending of another format that this plugin writes,
+    the file is of that format.
 
     Raises
     ------
@@ -102,16 +89,10 @@ def write_png(path: str, layers: list[LayerData]) -> list[str]:
 
 @_as_file_errors()
 def write_folder(path: str, layers: list[LayerData]) -> list[str]:
-    """Write images and labels to an OME-TIFF each: a writer of npe2.
+    """Write images and labels to an OME-TIFF each in a folder: a writer of npe2.
 
-    Points and shapes are written by napari's own writer.
-
-    Parameters
-    ----------
-    path : str
-        A folder, which is made if it does not exist.
-    layers : list of tuple
-        Data, attributes and kind of each layer.
+    The folder is made if it does not exist.  Points and shapes are written by napari's
+    own writer.
 
     Raises
     ------
