@@ -45,22 +45,18 @@ def test_the_inverse_solves_the_normal_equations(random, periodic):
         torch.testing.assert_close(found[0, c], wanted, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_noise_of_the_inverse_is_as_foretold(random, ndim):
-    psf = trace(5) if ndim == 2 else torch.stack([trace(5) / 4, trace(5), trace(5) / 4])
-    sides = (64, 64) if ndim == 2 else (8, 40, 40)
-    blur = Convolution(psf / psf.sum(), sides, periodic=True)
-    penalty = torch.tensor([0.05, 0.2]).reshape(1, 2, *[1] * ndim)
-    noise = torch.randn(1, 2, *sides, generator=random)
+def test_noise_of_the_inverse_is_as_foretold(random):
+    blur = Convolution(trace(5), (64, 64), periodic=True)
+    penalty = torch.tensor([0.05, 0.2]).reshape(1, 2, 1, 1)
+    noise = torch.randn(1, 2, 64, 64, generator=random)
     inverted = regularised_inverse(
         blur, noise, torch.ones_like(noise), torch.zeros_like(noise), penalty
     )
     variance, covariance = inverted_noise(blur, penalty, 3)
-    spatial = tuple(range(2, 2 + ndim))
-    measured = inverted.var(spatial).flatten()
+    measured = inverted.var((2, 3)).flatten()
     torch.testing.assert_close(variance.flatten(), measured, rtol=0.1, atol=0)
     assert covariance.shape == (18, 18)
-    for c, values in enumerate(inverted[0] / measured.sqrt().reshape(-1, *[1] * ndim)):
+    for c, values in enumerate(inverted[0] / measured.sqrt()[:, None, None]):
         patches = values.unfold(-2, 3, 1).unfold(-2, 3, 1).reshape(-1, 9)
         own = covariance[9 * c : 9 * c + 9, 9 * c : 9 * c + 9]
         torch.testing.assert_close(

@@ -120,7 +120,7 @@ def regularised_inverse(
     estimate : Tensor
         z, (1, C, *canvas).
     penalty : Tensor
-        Above zero, (1, C, 1, ...).
+        Above zero, (1, C, 1, 1).
 
     Returns
     -------
@@ -161,17 +161,15 @@ def inverted_noise(
 ) -> tuple[Tensor, Tensor]:
     """Return what noise of variance 1 becomes in a regularised inverse.
 
-    Its variance, (1, C, 1, ...), and the covariance of the values of a patch of
+    Its variance, (1, C, 1, 1), and the covariance of the values of a patch of
     ``side`` x ``side`` pixels, (C * side ** 2,) * 2, of variance 1 each.
     """
     power = blur.spectrum.abs().square()
     power = power / (power + penalty).square()
     lagged = torch.fft.irfftn(power, s=blur.lengths, dim=blur.axes)
-    origin = (0,) * len(blur.axes)
-    variance = lagged[(..., *origin)].reshape(penalty.shape)
-    lagged = lagged[(..., *origin[2:], slice(None), slice(None))][0]
+    variance = lagged[..., :1, :1]
     along = torch.arange(side)
     apart = along[:, None] - along
     down, right = apart[:, None, :, None], apart[None, :, None, :]
-    patches = lagged[:, down, right].reshape(-1, side**2, side**2)
+    patches = lagged[0, :, down, right].reshape(-1, side**2, side**2)
     return variance, torch.block_diag(*(patches / patches[:, :1, :1]))

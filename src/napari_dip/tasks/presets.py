@@ -320,9 +320,13 @@ DEBLUR_VOLUMES = Preset(
     **QUICKLY,
     ema_decay=0.95,
     start_iterations=50,
+    finish=("richardson-lucy",),
+)
+DEBLUR = replace(
+    DEBLUR_VOLUMES,
+    stop=HeldOut(120, patience=60, relative_patience=0.2),
     finish=("richardson-lucy", "similar patches"),
 )
-DEBLUR = replace(DEBLUR_VOLUMES, stop=HeldOut(120, patience=60, relative_patience=0.2))
 DEBLUR_BLIND = replace(DEBLUR_VOLUMES, finish=())
 LONG: dict[str, Any] = {
     "architecture": hourglass(64, 4, skip=16, output="softplus"),
