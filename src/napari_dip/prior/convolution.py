@@ -92,17 +92,19 @@ class Convolution(nn.Module):
 
     def blur(self, image: Tensor, spectrum: Tensor) -> Tensor:
         """Blur a canvas with a PSF of which the transform is given."""
+        return self.filtered(image, spectrum)[self.crop]
+
+    def filtered(self, image: Tensor, spectrum: Tensor) -> Tensor:
+        """Filter an image, with zeros beyond it, on the grid of the transform."""
         product = torch.fft.rfftn(image, s=self.lengths, dim=self.axes) * spectrum
-        blurred: Tensor = torch.fft.irfftn(product, s=self.lengths, dim=self.axes)
-        return blurred[self.crop]
+        on_grid: Tensor = torch.fft.irfftn(product, s=self.lengths, dim=self.axes)
+        return on_grid
 
     def adjoint(self, measurement: Tensor) -> Tensor:
         """Return the transpose: (1, C, *sides) spread over (1, C, *canvas)."""
         placed = measurement.new_zeros((*measurement.shape[:2], *self.lengths))
         placed[self.crop] = measurement
-        product = torch.fft.rfftn(placed, dim=self.axes) * self.spectrum.conj()
-        spread: Tensor = torch.fft.irfftn(product, s=self.lengths, dim=self.axes)
-        return spread[corner(self.canvas)]
+        return self.filtered(placed, self.spectrum.conj())[corner(self.canvas)]
 
 
 class Sharpened(Term):
@@ -143,9 +145,7 @@ class Sharpened(Term):
             residual = residual * self.pointwise.weight(prediction).sqrt()
         if self.gain.device != residual.device:
             self.gain = self.gain.to(residual.device)
-        lengths, axes = self.blur.lengths, self.blur.axes
-        product = torch.fft.rfftn(residual, s=lengths, dim=axes) * self.gain
-        filtered: Tensor = torch.fft.irfftn(product, s=lengths, dim=axes)
+        filtered = self.blur.filtered(residual, self.gain)
         total = weight.sum() * (residual.shape[1] // weight.shape[1])
         return filtered.square().sum() / total.clamp(min=1e-12)
 

@@ -80,6 +80,7 @@ def deblurred(
     """
     spatial = tuple(range(2, measurement.ndim))
     total = weight.sum().clamp(min=1)
+    side = patch_side(VALUES, measurement.shape[1])
     for factor in np.geomspace(*PENALTIES, STEPS):
         interrupt.check()
         noise = variance(blur(estimate))
@@ -87,7 +88,6 @@ def deblurred(
         penalty = (float(factor) * level.sqrt()).clamp(min=LEAST)
         certainty = weight * level / noise.clamp(min=1e-20)
         inverted = regularised_inverse(blur, measurement, certainty, estimate, penalty)
-        side = patch_side(VALUES, measurement.shape[1])
         amplified, covariance = inverted_noise(blur, penalty, side)
         estimate = collaborative_filter(
             inverted,
@@ -131,9 +131,7 @@ def regularised_inverse(
     inverse = 1 / (blur.spectrum.abs().square() + penalty)
 
     def preconditioned(image: Tensor) -> Tensor:
-        spectrum = torch.fft.rfftn(image, s=blur.lengths, dim=blur.axes) * inverse
-        solved: Tensor = torch.fft.irfftn(spectrum, s=blur.lengths, dim=blur.axes)
-        return solved[corner(blur.canvas)]
+        return blur.filtered(image, inverse)[corner(blur.canvas)]
 
     def product(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(spatial, keepdim=True)
