@@ -14,7 +14,9 @@ from napari_dip.errors import InputError
 from napari_dip.prior.convolution import UnknownConvolution
 from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe, _trim
+from napari_dip.tasks.noise import NoiseModel
 
 SHORT = {"iterations": 2, "device": "cpu", "precision": "float32"}
 
@@ -482,3 +484,12 @@ def test_errors_of_a_wrong_psf_are_not_amplified(nearly, psf):
     made, estimate, truth = nearly(psf[::-1, ::-1].copy())
     quick, found = both(made, estimate)
     assert error(found, truth) < 1.02 * error(quick, truth)
+
+
+def test_photon_noise_is_fitted_for_longer(blurred, psf):
+    job = TASK.make_job(DeconvolveRecipe(), blurred[0], psf)
+    gaussian_noise = replace(Analysis.unknown(1), noise=NoiseModel.gaussian(1e-3))
+    photons = replace(gaussian_noise, noise=NoiseModel((1e-4,), (1e-3,), (0.0,)))
+    stops = [job.preset(a).stop.maximum for a in (gaussian_noise, photons)]
+    assert stops == [120, 400]
+    assert job.preset(photons).finish == job.preset(gaussian_noise).finish

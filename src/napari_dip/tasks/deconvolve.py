@@ -135,8 +135,13 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     if not recipe.blind and (displaced := psf_check.displacement_warning(kernel)):
         warnings.append(displaced)
 
-    case = "blind" if recipe.blind else "volumes" if kernel.ndim == 3 else ""
-    preset = preset_for(recipe, case)
+    def preset(analysis: Analysis) -> Preset:
+        case = "" if analysis.noise.kind == "gaussian" else "signal-dependent"
+        if recipe.blind:
+            case = "blind"
+        elif kernel.ndim == 3:
+            case = "volumes"
+        return preset_for(recipe, case)
 
     blurred = lru_cache(maxsize=1)(partial(_blurred, recipe.boundary, kernel))
 
@@ -152,7 +157,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     extend = recipe.boundary == "extend"
     job = Job(
         layout,
-        lambda analysis: preset,
+        preset,
         plan,
         image,
         analyse,
