@@ -12,7 +12,6 @@ from napari_dip.prior.convolution import (
     Sharpened,
     UnknownConvolution,
     fast_length,
-    richardson_lucy,
 )
 from napari_dip.prior.terms import PoissonGaussian
 
@@ -85,59 +84,6 @@ def test_gradients_are_the_adjoint():
 def test_axes_of_a_psf_must_be_the_images():
     with pytest.raises(InputError, match=r"psf must have 2 axes.* \(3, 3, 3\)"):
         Convolution(torch.ones(3, 3, 3), (16, 16))
-
-
-def test_richardson_lucy_sharpens_and_ignores_what_is_missing():
-    random = np.random.default_rng(0)
-    truth = np.zeros((40, 40), np.float32)
-    truth[random.integers(0, 40, 30), random.integers(0, 40, 30)] = 10
-    axis = torch.arange(-4, 5) ** 2
-    psf = torch.exp(-(axis[:, None] + axis) / 6)
-    blur = Convolution(psf / psf.sum(), (32, 32))
-    assert blur.canvas == (40, 40)
-    y = blur(torch.from_numpy(truth)[None, None])
-    weight = torch.ones_like(y)
-    weight[..., 9:13, 20:22] = 0
-    wild = torch.where(weight > 0, y, torch.tensor(77.0))
-    short, long, same = (
-        richardson_lucy(blur, m, weight, n) for m, n in ((y, 3), (y, 60), (wild, 60))
-    )
-    assert torch.equal(long, same)
-    assert long.min() >= 0
-    seen = blur.crop
-
-    def error(x):
-        return ((x[0, 0].numpy() - truth)[seen] ** 2).mean()
-
-    assert error(long) < 0.8 * error(short)
-    assert error(short) < 0.95 * (truth[seen] ** 2).mean()
-    assert ((blur(long) - y) * weight).abs().mean() < 0.1 * y.mean()
-
-
-def test_richardson_lucy_keeps_the_light():
-    blur = Convolution(torch.full((3, 3), 1 / 9), (20, 20), periodic=True)
-    y = rand(1, 1, 20, 20)
-    x = richardson_lucy(blur, y, torch.ones_like(y), 10)
-    assert x.sum() == pytest.approx(y.sum().item(), rel=1e-4)
-
-
-def test_richardson_lucy_ends_at_the_noise():
-    axis = torch.arange(-3, 4) ** 2
-    psf = torch.exp(-(axis[:, None] + axis) / 4)
-    blur = Convolution(psf / psf.sum(), (30, 30))
-    truth = 5 * (rand(1, 1, *blur.canvas) > 0.9)
-    weight = torch.ones(1, 1, 30, 30)
-    weight[..., :5] = 0
-    y = blur(truth) + 0.05 * torch.randn(
-        1, 1, 30, 30, generator=torch.Generator().manual_seed(0)
-    )
-    y = y.clamp(min=0)
-    loose, tight = (richardson_lucy(blur, y, weight, 200, [v]) for v in (0.01, 0.0025))
-    for x, variance in ((loose, 0.01), (tight, 0.0025)):
-        rest = (weight * (blur(x) - y).square()).sum() / weight.sum()
-        assert 0.8 * variance < rest <= variance
-    ten = richardson_lucy(blur, y, weight, 10)
-    assert torch.equal(ten, richardson_lucy(blur, y, weight, 10, [1e-9]))
 
 
 def test_a_kernel_net_begins_at_its_guess_and_is_a_psf():

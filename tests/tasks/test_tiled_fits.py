@@ -13,7 +13,7 @@ import napari_dip
 from napari_dip import deconvolve, denoise, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.io.raster import jpeg_tables
-from napari_dip.prior import convolution
+from napari_dip.prior import richardson_lucy
 from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import psf_check, task, tiles
 from napari_dip.tasks.deconvolve import TASK
@@ -172,7 +172,7 @@ def test_tiles_of_a_blurred_image_have_its_scale():
 
 def analysed(image, **options):
     """Return the analysis of a blurred plane, and the sizes that were estimated."""
-    sizes, estimate = [], convolution.richardson_lucy
+    sizes, estimate = [], richardson_lucy.richardson_lucy
 
     def noting(blur, measurement, weight, iterations, *given):
         sizes.append((measurement[0, 0].numel(), iterations))
@@ -184,7 +184,7 @@ def analysed(image, **options):
     pixels = job.pixels(index, job.take(index))
     (block,) = job.blocks(0, index, pixels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "richardson_lucy", noting)
+        patch.setattr(richardson_lucy, "richardson_lucy", noting)
         return job.analyse(job.scaled(pixels, block), block), sizes
 
 

@@ -73,7 +73,8 @@ def richardson_lucy(
     """
     import torch
 
-    from napari_dip.prior import convolution
+    from napari_dip.prior import richardson_lucy as rl
+    from napari_dip.prior.convolution import Convolution
     from napari_dip.tasks.deconvolve import floors
 
     iterations = check("iterations", iterations, int, NoneType, low=1)
@@ -81,7 +82,7 @@ def richardson_lucy(
     check_noise(noise)
     background = check("background", background, float, NoneType, choices=("auto",))
     image, layout, kernel = _read(image, psf, boundary, channel_axis, spatial_dims)
-    blur = convolution.Convolution(
+    blur = Convolution(
         torch.from_numpy(kernel.astype(np.float32)),
         layout.sides,
         periodic=boundary == "periodic",
@@ -95,7 +96,7 @@ def richardson_lucy(
             model = plane_model(above, noise, sigma)
             variance = model.level(above.values)
         most = iterations or RICHARDSON_LUCY
-        estimate = convolution.richardson_lucy(blur, *above.tensors(), most, variance)
+        estimate = rl.richardson_lucy(blur, *above.tensors(), most, variance)
         return above.to_units(estimate[blur.crop][0].numpy())
 
     return each_plane(layout, work)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from napari_dip.errors import InputError
-from napari_dip.prior import interrupt
 from napari_dip.prior.layers import corner
 from napari_dip.prior.terms import PoissonGaussian, Term
 
@@ -148,55 +146,6 @@ class Sharpened(Term):
         filtered = self.blur.filtered(residual, self.gain)
         total = weight.sum() * (residual.shape[1] // weight.shape[1])
         return filtered.square().sum() / total.clamp(min=1e-12)
-
-
-def richardson_lucy(
-    blur: Convolution,
-    measurement: Tensor,
-    weight: Tensor,
-    iterations: int,
-    variance: Sequence[float] = (),
-    first_estimate: Tensor | None = None,
-) -> Tensor:
-    """Return the Richardson-Lucy estimate on the canvas, non-negative.
-
-    ``x <- x / A^T(w) * A^T(w y / A(x))`` (Richardson, 1972; Lucy, 1974), with the
-    weights w of Bertero and Boccacci (2005) for pixels beyond the border, which are
-    only partly seen, and for missing ones, where they are 0.  Negative values of the
-    measurement y count as zero.
-
-    There are at most so many iterations: a channel is complete once its mean of ``(A(x)
-    - y)^2`` is no more than the variance of its noise (Morozov's discrepancy
-    principle).  Without a first estimate they begin with a constant image.
-    """
-    y = measurement.clamp(min=0) * weight
-    spatial = tuple(range(2, y.ndim))
-    total = weight.sum()
-    level = y.sum(spatial, keepdim=True) / total
-    tiny = 1e-6 * level + 1e-12
-    seen = blur.adjoint(weight)
-    # Pixels that hardly blur into the measurement keep their values.
-    enough = seen > 1e-2
-    seen = seen.clamp(min=1e-2)
-    x = torch.maximum(level, tiny).expand(1, y.shape[1], *blur.canvas).clone()
-    if first_estimate is not None:
-        # The iterations multiply: zero would stay zero.
-        x = torch.maximum(first_estimate, 1e-3 * level)
-    allowed = y.new_tensor(list(variance) or [0.0] * y.shape[1]) * total
-    for _ in range(iterations):
-        interrupt.check()
-        blurred = blur(x)
-        residual = (weight * (blurred - y)).square().sum(spatial)[0]
-        going = residual > allowed
-        if not bool(going.any()):
-            break
-        ratio = y / torch.maximum(blurred, tiny)
-        better = torch.where(enough, x * blur.adjoint(ratio).clamp(min=0) / seen, x)
-        if bool(going.all()):
-            x = better
-        else:
-            x = torch.where(going.reshape(1, -1, *[1] * len(spatial)), better, x)
-    return x
 
 
 class KernelNet(nn.Module):

@@ -347,7 +347,8 @@ def _without_extent(average: Array, parameters: BeadParameters) -> Array:
     """Return the average with the extent of the beads taken away."""
     import torch
 
-    from napari_dip.prior.convolution import Convolution, richardson_lucy
+    from napari_dip.prior.convolution import Convolution
+    from napari_dip.prior.richardson_lucy import richardson_lucy
 
     assert parameters.bead_diameter is not None
     steps = [parameters.z_step, parameters.pixel_size, parameters.pixel_size]

@@ -311,9 +311,8 @@ ENHANCE: Table = {
 
 # "paper": the program of Ren et al., Neural Blind Deconvolution Using Deep Priors
 # (CVPR 2020).
-# In planes, similar patches take the place of most iterations, but not where photon
-# noise goes with bright spots on a dark ground.  While the PSF is unknown, nothing
-# tells what the inversion makes of the noise.
+# In planes, similar patches take the place of most iterations.  While the PSF is
+# unknown, nothing tells what the inversion makes of the noise.
 DEBLUR_VOLUMES = Preset(
     hourglass(32, 4, skip=16, output="softplus"),
     Noise(),
@@ -328,7 +327,6 @@ DEBLUR = replace(
     stop=HeldOut(120, patience=60, relative_patience=0.2),
     finish=("richardson-lucy", "similar patches"),
 )
-DEBLUR_PHOTONS = replace(DEBLUR, stop=DEBLUR_VOLUMES.stop)
 DEBLUR_BLIND = replace(DEBLUR_VOLUMES, finish=())
 LONG: dict[str, Any] = {
     "architecture": hourglass(64, 4, skip=16, output="softplus"),
@@ -336,11 +334,9 @@ LONG: dict[str, Any] = {
 }
 DECONVOLVE: Table = {
     ("fast", ""): DEBLUR,
-    ("fast", "signal-dependent"): DEBLUR_PHOTONS,
     ("fast", "volumes"): DEBLUR_VOLUMES,
     ("fast", "blind"): DEBLUR_BLIND,
     ("best", ""): replace(DEBLUR, **LONG | {"stop": HeldOut(400, patience=60)}),
-    ("best", "signal-dependent"): replace(DEBLUR_PHOTONS, **LONG),
     ("best", "volumes"): replace(DEBLUR_VOLUMES, **LONG),
     ("best", "blind"): replace(DEBLUR_BLIND, **LONG),
     ("paper", ""): Preset(

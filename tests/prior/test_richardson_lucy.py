@@ -1,0 +1,146 @@
+"""Richardson-Lucy: sharper, non-negative, ended in time."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from napari_dip.prior.convolution import Convolution
+from napari_dip.prior.richardson_lucy import (
+    gradient_density,
+    richardson_lucy,
+    sharpened_while_sparser,
+)
+
+
+def rand(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def gaussian(side, sigma):
+    axis = torch.arange(side) - side // 2
+    psf = torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * sigma**2))
+    return psf / psf.sum()
+
+
+def test_richardson_lucy_sharpens_and_ignores_what_is_missing():
+    random = np.random.default_rng(0)
+    truth = np.zeros((40, 40), np.float32)
+    truth[random.integers(0, 40, 30), random.integers(0, 40, 30)] = 10
+    axis = torch.arange(-4, 5) ** 2
+    psf = torch.exp(-(axis[:, None] + axis) / 6)
+    blur = Convolution(psf / psf.sum(), (32, 32))
+    assert blur.canvas == (40, 40)
+    y = blur(torch.from_numpy(truth)[None, None])
+    weight = torch.ones_like(y)
+    weight[..., 9:13, 20:22] = 0
+    wild = torch.where(weight > 0, y, torch.tensor(77.0))
+    short, long, same = (
+        richardson_lucy(blur, m, weight, n) for m, n in ((y, 3), (y, 60), (wild, 60))
+    )
+    assert torch.equal(long, same)
+    assert long.min() >= 0
+    seen = blur.crop
+
+    def error(x):
+        return ((x[0, 0].numpy() - truth)[seen] ** 2).mean()
+
+    assert error(long) < 0.8 * error(short)
+    assert error(short) < 0.95 * (truth[seen] ** 2).mean()
+    assert ((blur(long) - y) * weight).abs().mean() < 0.1 * y.mean()
+
+
+def test_richardson_lucy_keeps_the_light():
+    blur = Convolution(torch.full((3, 3), 1 / 9), (20, 20), periodic=True)
+    y = rand(1, 1, 20, 20)
+    x = richardson_lucy(blur, y, torch.ones_like(y), 10)
+    assert x.sum() == pytest.approx(y.sum().item(), rel=1e-4)
+
+
+def test_richardson_lucy_ends_at_the_noise():
+    axis = torch.arange(-3, 4) ** 2
+    psf = torch.exp(-(axis[:, None] + axis) / 4)
+    blur = Convolution(psf / psf.sum(), (30, 30))
+    truth = 5 * (rand(1, 1, *blur.canvas) > 0.9)
+    weight = torch.ones(1, 1, 30, 30)
+    weight[..., :5] = 0
+    y = blur(truth) + 0.05 * torch.randn(
+        1, 1, 30, 30, generator=torch.Generator().manual_seed(0)
+    )
+    y = y.clamp(min=0)
+    loose, tight = (richardson_lucy(blur, y, weight, 200, [v]) for v in (0.01, 0.0025))
+    for x, variance in ((loose, 0.01), (tight, 0.0025)):
+        rest = (weight * (blur(x) - y).square()).sum() / weight.sum()
+        assert 0.8 * variance < rest <= variance
+    ten = richardson_lucy(blur, y, weight, 10)
+    assert torch.equal(ten, richardson_lucy(blur, y, weight, 10, [1e-9]))
+
+
+def measured(truth, noise, seed=0):
+    """Return a blur, what it makes of a canvas with noise, and an estimate of that."""
+    blur = Convolution(gaussian(13, 2), tuple(n - 12 for n in truth.shape[2:]))
+    random = torch.Generator().manual_seed(seed)
+    clean = blur(truth)
+    y = clean + noise * clean.max() * torch.randn(clean.shape, generator=random)
+    weight = torch.ones_like(y[:, :1])
+    variance = [float((y - clean)[0, n].var()) for n in range(y.shape[1])]
+    return blur, y, weight, richardson_lucy(blur, y, weight, 200, variance)
+
+
+def spots(seed, side=76):
+    random = np.random.default_rng(seed)
+    canvas = np.full((1, 1, side, side), 0.01, np.float32)
+    places = random.integers(8, side - 8, (2, 12))
+    canvas[0, 0, places[0], places[1]] = random.uniform(0.5, 1, 12)
+    return torch.from_numpy(canvas)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_spots_are_sharpened_as_long_as_gradients_get_sparser(seed):
+    truth = spots(seed)
+    blur, y, weight, estimate = measured(truth, 0.001, seed)
+    sharp = sharpened_while_sparser(blur, y, weight, 40, estimate)
+    before, after = ((x - truth)[blur.crop].square().mean() for x in (estimate, sharp))
+    assert after < 0.9 * before
+    assert gradient_density(sharp) < gradient_density(estimate)
+    assert sharp.min() >= 0
+
+
+@pytest.mark.parametrize("image", ["photograph", "texture"])
+def test_what_only_gets_noisier_is_left_as_it_is(image):
+    truth = rand(1, 1, 100, 100)
+    if image == "photograph":
+        pixels = data.camera()[60:160, 160:260] / 255
+        truth = torch.from_numpy(pixels.astype(np.float32))[None, None]
+    blur, y, weight, estimate = measured(truth, 0.02)
+    sharp = sharpened_while_sparser(blur, y, weight, 40, estimate)
+    torch.testing.assert_close(sharp, estimate.clamp(min=1e-3 * y.mean()))
+
+
+def test_every_channel_is_sharpened_for_itself():
+    texture = rand(1, 1, 76, 76)
+    blur, y, weight, estimate = measured(torch.cat([texture, spots(0)], 1), 0.001)
+    both = sharpened_while_sparser(blur, y, weight, 20, estimate)
+    alone = sharpened_while_sparser(blur, y[:, 1:], weight, 20, estimate[:, 1:])
+    torch.testing.assert_close(both[:, 1:], alone)
+    torch.testing.assert_close(both[:, :1], estimate[:, :1])
+
+
+def test_missing_values_do_not_count():
+    blur, y, weight, estimate = measured(spots(0), 0.005)
+    weight[..., 20:30, 20:30] = 0
+    wild = torch.where(weight > 0, y, torch.tensor(77.0))
+    given, other = (
+        sharpened_while_sparser(blur, m, weight, 10, estimate) for m in (y, wild)
+    )
+    torch.testing.assert_close(given, other)
+
+
+def test_a_single_edge_has_sparser_gradients_than_texture():
+    edge = torch.zeros(1, 2, 20, 20)
+    edge[:, 0, :, 10:] = 5
+    edge[:, 1] = rand(1, 1, 20, 20)[0]
+    few, many = gradient_density(edge).tolist()
+    assert few == pytest.approx((1 / 19) ** 0.5, rel=1e-4)
+    assert 0.8 < many < 1
+    assert gradient_density(torch.ones(1, 1, 6, 6, 6)).tolist() == [0]
