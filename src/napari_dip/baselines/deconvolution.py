@@ -159,7 +159,6 @@ def wiener(
 def _read(
     image: Any, psf: Any, boundary: Any, channel_axis: Any, spatial_dims: Any
 ) -> tuple[Any, Layout, Array]:
-    """Return the image as an array, its layout and the PSF, all checked."""
     check("boundary", boundary, choices=("extend", "periodic"))
     axis, dims = check_axes(channel_axis, spatial_dims)
     image = as_array(image, "image")
@@ -174,7 +173,6 @@ def _wiener(
     variance: float,
     periodic: bool,
 ) -> Float:
-    """Return one channel of a plane by Wiener and Hunt's filter."""
     from skimage.restoration import uft
 
     extended, inner = values.astype(np.float64), []

@@ -85,7 +85,6 @@ def app() -> App:
 
 
 def _command(task: Task) -> Callable[..., int]:
-    """Return the command of a task: its options are the fields of the recipe."""
     first = task.files[0] if task.files else None
 
     def command(

@@ -84,7 +84,6 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _named(tokens: Sequence[Token]) -> str:
-    """Return the name of the option that was given."""
     name = (tokens[0].keyword or "").lstrip("-")
     return name if len(name) > 1 else "output"  # -o
 
@@ -174,7 +173,6 @@ MACHINES = Group("Processes and machines", sort_key=1)
 
 
 def _count(_: Any, tokens: Sequence[Token]) -> int:
-    """Return a number of processes, which a machine can have."""
     most, value = max(8, 2 * (os.cpu_count() or 1)), _number(tokens[0].value)
     if not isinstance(value, int) or not 1 <= value <= most:
         raise InputError(

@@ -167,7 +167,6 @@ def _clear(name: Path, path: Path) -> None:
 
 
 def _refuse(free: bool, path: Path) -> None:
-    """Raise unless a file is free to be written."""
     if not free:
         raise FileError(
             f"{path} is being written by another run; wait for its end, or give "

@@ -410,7 +410,6 @@ def _is_rgba(header: Header) -> bool:
 def _header_of(
     shape: tuple[int, ...], dtype: np.dtype[Any], like: Image | None
 ) -> Header:
-    """Return the header of a result."""
     if like is None:
         return plain_header(shape, dtype)
     if len(shape) != len(like.header.shape):

@@ -319,7 +319,6 @@ def _check_planes(root: ElementTree.Element, page: Any, path: Path) -> None:
 
 
 def _product(pixels: ElementTree.Element, axes: str) -> int:
-    """Return the product of the sizes along axes that OME gives an image."""
     return int(math.prod(abs(_number(pixels, f"Size{axis}")) for axis in axes))
 
 

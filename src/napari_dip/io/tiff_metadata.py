@@ -100,7 +100,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _imagej_names(labels: list[Any], header: Header) -> tuple[str, ...]:
-    """Return the labels of planes where they are the same for all of a channel."""
     leading = header.shape[: -2 - ("S" in header.axes)]
     if len(labels) != math.prod(leading):
         return ()

@@ -351,7 +351,6 @@ def create(path: Path, header: Header) -> Creating:
 
 
 def _create_group(path: Path, header: Header) -> Any:
-    """Create the group of an image, of the version of the header's format, or 0.4."""
     latest = header.format == f"{ngff.FORMAT}0.5"
     return _library().create_group(path, zarr_format=3 if latest else 2)
 
@@ -371,7 +370,6 @@ def _write_image(
 
 
 def _create_array(group: Any, name: str, shape: tuple[int, ...], stored: Header) -> Any:
-    """Create one resolution of an image, 0 everywhere."""
     options: dict[str, Any] = {"dimension_names": list(stored.axes.lower())}
     if group.metadata.zarr_format == 2:
         options = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}

@@ -58,7 +58,6 @@ def chunks_of(array: Any) -> Chunks:
 
 
 def _named(listed: Sequence[Any]) -> list[Codec]:
-    """Return codecs as both versions of Zarr list them."""
     return [_name(codec) for codec in listed if codec is not None]
 
 
@@ -86,7 +85,6 @@ def bounded(array: Any, chunks: Chunks) -> Any:
 
 
 def _bounded_codec2(codec: Any, chunks: Chunks, name: str) -> Any:
-    """Return a filter or compressor of version 2 that does not decompress too much."""
     named = None if codec is None else _name(codec.get_config())
     if named is None or named[0] not in _COMPRESSED:
         return codec
@@ -94,7 +92,6 @@ def _bounded_codec2(codec: Any, chunks: Chunks, name: str) -> Any:
 
 
 def _bounded_codecs(codecs: Sequence[Any], chunks: Chunks, name: str) -> list[Any]:
-    """Return codecs of version 3 of Zarr of which none decompresses too much."""
     replaced = []
     for codec in codecs:
         named = _name(codec.to_dict())

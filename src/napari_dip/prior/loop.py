@@ -210,7 +210,6 @@ class Run:
         return reason
 
     def _schedule(self) -> None:
-        """Set what changes from iteration to iteration."""
         progress = self.state.progress
         if progress.step < 0:
             return

@@ -337,7 +337,6 @@ def _optimizers(
     settings: Settings,
     place: runtime.Place,
 ) -> Optimizers:
-    """Return the optimisers of the network and of an operator that is fitted along."""
     on_gpu, rate = place.on_gpu, problem.operator_learning_rate
     members = optimizers.make(network, settings, on_gpu=on_gpu)
     if operator is not None and rate is not None:

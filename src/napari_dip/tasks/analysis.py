@@ -193,7 +193,6 @@ class Analysis:
 
 
 def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
-    """Return whether a matrix can be inverted in float32."""
     matrix = np.reshape(mixing, (count, count))
     return bool(np.linalg.cond(matrix) < WORST_CONDITION)
 

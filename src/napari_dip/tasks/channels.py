@@ -106,7 +106,6 @@ def _in_squares(image: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _square(ndim: int, side: int) -> NDArray[np.bool_]:
-    """Return a square along the last two of `ndim` axes."""
     return np.ones((*[1] * (ndim - 2), side, side), bool)
 
 

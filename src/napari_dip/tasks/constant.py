@@ -137,7 +137,6 @@ def _counts(
 
 
 def _are_few(pixels: NDArray[np.float64]) -> bool:
-    """Return whether pixels have no more than `FEW_VALUES` different values."""
     some = np.unique(pixels[:10_000])  # that is quick
     return len(some) <= FEW_VALUES and len(np.unique(pixels)) <= FEW_VALUES
 

@@ -117,7 +117,6 @@ def fine_energy(plane: Plane) -> float:
 
 
 def _boosted(amount: float, plane: Plane, together: bool, coarse: Tensor) -> Tensor:
-    """Return the enhanced image of a coarse one."""
     import torch
 
     from napari_dip.prior.operators import luma

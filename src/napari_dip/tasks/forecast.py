@@ -270,7 +270,6 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
 
 
 def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
-    """Return a fit of a small random image instead of the image itself."""
     import torch
 
     from napari_dip.prior.problem import Problem

@@ -187,7 +187,6 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
 
 
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
-    """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
     from napari_dip.tasks.presets import INPAINT
 

@@ -205,7 +205,6 @@ def noise_impedance(
 
 
 def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:
-    """Return the four targets, (C, Y, X) in [0, 1]."""
     random = np.random.default_rng(seed)
     noisy = image + random.normal(0, sigma, image.shape)
     pixels = image.reshape(len(image), -1)
@@ -226,7 +225,6 @@ def _curve(
     callback: Callable[[str, Iterate], Any] | None,
     late: Callable[[], float | None],
 ) -> tuple[NDArray[np.float64], Float]:
-    """Fit one target and return its losses and its last image."""
     import torch
 
     from napari_dip.prior.fit import fit, run_to_end

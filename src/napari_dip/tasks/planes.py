@@ -305,5 +305,4 @@ class Planes(Running):
 
 
 def _named(begun: Begun, count: int) -> str:
-    """Return the name of a part of a plane in the record."""
     return f"plane {begun.number}, block {count}"

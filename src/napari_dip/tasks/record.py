@@ -151,7 +151,6 @@ class Record:
 
 
 def _digest(array: Any) -> str | None:
-    """Return the SHA-256 of an array, None where it is not in memory."""
     if not isinstance(array, np.ndarray):
         return None
     values = hashlib.sha256(np.ascontiguousarray(array).data)

@@ -161,7 +161,6 @@ def _decoded(
 
 
 def _cells(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Cells:
-    """Return the constraints of a file that shares colours in that way."""
     from napari_dip.prior import jpeg
 
     image, tables = _decoded(recipe, plane)
@@ -192,7 +191,6 @@ def _subsampling(
 
 
 def _projected(cells: Cells, offset: float, span: float, average: Tensor) -> Tensor:
-    """Move a result into the set of possible images."""
     image = average * span + offset
     return (cells.to(average.device).project(image) - offset) / span
 

@@ -122,7 +122,6 @@ def _measured(value: Any, number: int, several: bool) -> Float:
 
 
 def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
-    """Return the layout of the image."""
     shape = recipe.shape or longer_axes(first.shape)
     empty = np.broadcast_to(np.float32(0), shape)
     layout = Layout.of(empty, recipe.channel_axis, recipe.spatial_dims, "shape")
@@ -135,7 +134,6 @@ def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
 
 
 def _operators(operator: Any, count: int) -> list[Any]:
-    """Return the operators, one for each measurement or one for all."""
     listed = isinstance(operator, (list, tuple))
     operators = list(operator) if listed else [operator]
     for one in operators:
@@ -171,7 +169,6 @@ def _forward(operator: Any, device: torch.device) -> Any:
 
 
 def _predict(forwards: Sequence[Callable[[Tensor], Any]], image: Tensor) -> list[Any]:
-    """Return the predictions of all measurements."""
     outputs = [forward(image) for forward in forwards]
     return [p for out in outputs for p in (out if _is_list(out) else [out])]
 
@@ -384,7 +381,6 @@ def _range(
 
 
 def _best_constant(residual: Callable[[Tensor], Tensor], zero: Tensor) -> float:
-    """Return the value of the constant image with the least residual."""
     import torch
 
     with torch.no_grad():

@@ -163,19 +163,16 @@ def restore(
 
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:
-    """Return the channels of a network, scaled for it."""
     block = Block.whole(0, index, shared.channels, pixels.values.shape[1:])
     return job.scaled(pixels, block, shared.analysis.scale)
 
 
 def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
-    """Return the plan of a part of a plane."""
     block = Block.whole(0, index, shared.channels, plane.known.shape)
     return job.plan(plane, block, shared.analysis, shared.preset)
 
 
 def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
-    """Return what the network says about a part of a plane."""
     code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
     return shared.predictor(_plan(job, shared, index, plane).problem, code)
 

@@ -210,7 +210,6 @@ def _sample(plane: Plane) -> Plane:
 
 
 def _as_windows(problem: Problem) -> Problem:
-    """Return the problem of a volume as that of its planes."""
     weight = problem.weight
     assert weight is not None
     return dataclasses.replace(

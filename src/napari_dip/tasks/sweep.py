@@ -307,5 +307,4 @@ class Sweep(Running):
 
 
 def _named(place: int) -> str:
-    """Return the name of a tile in the record."""
     return f"tile {place}"

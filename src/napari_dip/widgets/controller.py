@@ -240,7 +240,6 @@ class RunController(QObject):
         self.result_changed.emit()
 
     def _finish(self) -> None:
-        """Go back to idle."""
         self.result = self.control = None
         self._enter(IDLE)
 

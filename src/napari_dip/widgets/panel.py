@@ -47,7 +47,6 @@ class ParameterPanel(QWidget):
         raise NotImplementedError
 
     def _fill_dock(self, *parts: QWidget) -> None:
-        """Put parts below each other, in an area that scrolls."""
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -93,7 +92,6 @@ class ParameterPanel(QWidget):
         return widget
 
     def _copy(self, write: Callable[[], tuple[str, str]]) -> None:
-        """Put a text on the clipboard, and show the note on it."""
         try:
             text, note = write()
         except InputError as error:

@@ -83,7 +83,6 @@ class PsfPanel(MakingPanel):
                 self.fields.fields["z_step"].value = known["z"]
 
     def _show(self, made: tuple[Image, str]) -> None:
-        """Add the layer, with a text about it."""
         layer, text = made
         place_beside(layer, self.viewer.layers)
         insert(self.viewer.layers, [], layer)
@@ -194,7 +193,6 @@ class BeadPanel(PsfPanel):
 
 
 def _grid(source: Layer, n: int) -> dict[str, Any]:
-    """Return scale and units of a layer with the pixels of another."""
     return {"scale": np.abs(source.scale[-n:]), "units": source.units[-n:]}
 
 

@@ -185,7 +185,6 @@ def _shown_white(data: Any, header: Header) -> bool:
 
 
 def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
-    """Return the keywords of a layer for each colour."""
     colours = ("red", "green", "blue")
     return {
         "rgb": False,
@@ -197,7 +196,6 @@ def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
 
 
 def _channel(header: Header) -> dict[str, Any]:
-    """Return the keywords that the one channel of a file gives its layer."""
     keywords: dict[str, Any] = {}
     if header.channel_names:
         keywords["name"] = header.channel_names[0]
@@ -208,7 +206,6 @@ def _channel(header: Header) -> dict[str, Any]:
 
 
 def _channels(header: Header, name: str) -> dict[str, Any]:
-    """Return the keywords of the layers of a file's channels."""
     axis = header.axes.index("C")
     names = header.channel_names or [f"{name} C{i}" for i in range(header.shape[axis])]
     parts = (header.provenance or {}).get(PART_KEY)

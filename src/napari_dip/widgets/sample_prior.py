@@ -46,7 +46,6 @@ class SamplePriorWidget(MakingPanel):
         return partial(_draw, parameters)
 
     def _begin(self, make: Callable[[], Any]) -> None:
-        """Draw a sample as soon as no fit runs."""
         self.progress.say("Waiting for a fit to end")
         turns.take(self.turn, partial(super()._begin, make))
 

@@ -253,7 +253,6 @@ def _smaller(photo: Array, factor: int) -> Array:
 
 
 def _bytes(values: Array) -> Array:
-    """Return values from 0 to 1 as 8-bit integers."""
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 
