@@ -416,6 +416,13 @@ def test_wrong_options(call, noisy, tmp_path, options, says):
     assert not (tmp_path / "out.tif").exists()
 
 
+@pytest.mark.parametrize("option", ["save-weights", "checkpoint"])
+def test_such_a_file_is_of_one_input(call, noisy, tmp_path, option):
+    kept = (f"--{option}", tmp_path / "a.safetensors")
+    code, _, err = call("denoise", noisy, noisy, "-o", tmp_path / "out", *kept)
+    assert (code, f"{option} is of one input; got 2" in err) == (2, True)
+
+
 # -- weights ----------------------------------------------------------------------
 
 

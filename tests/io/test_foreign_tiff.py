@@ -1064,3 +1064,23 @@ def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
     assert image.header.scale == (0.25, 0.25, None)
     assert image.header.units == ("µm", "µm", None)
     assert files.images_in(tmp_path / "a.svs")[0] == [(tmp_path / "a.svs", None)]
+
+
+def test_samples_beyond_a_colour_and_its_opacity_are_left_out(tmp_path):
+    data = np.dstack([COLOURS, GRAY, GRAY])
+    extra = ["unassalpha", "unspecified"]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, photometric="rgb", extrasamples=extra)
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, COLOURS)
+    np.testing.assert_array_equal(image.alpha, GRAY)
+    note = "a.tif has more samples than colours and opacity; left out"
+    assert image.header.notes == (note,)
+
+
+def test_a_mosaic_of_colours_is_read_as_values(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="cfa")
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, GRAY)
+    note = "a.tif holds a mosaic of colours; its values were read"
+    assert image.header.notes == (note,)

@@ -36,11 +36,6 @@ def short_start(changed_presets):
 
 
 @pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def psf():
     """Return a PSF that is not its own mirror image, (5, 7)."""
     psf = gaussian(1.2, 3)[1:-1].copy()
