@@ -38,8 +38,6 @@ def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
     """
     if (workers is None) == (scheduler is None):
         raise InputError("either workers or a scheduler must be given; got both")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be an integer of 1 or more; got {workers}")
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:

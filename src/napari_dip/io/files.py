@@ -25,6 +25,7 @@ from napari_dip.io.image import (
     split_opacity,
 )
 from napari_dip.io.provenance import dumps
+from napari_dip.io.reading import readable
 from napari_dip.io.regions import Box, Levels, Target
 from napari_dip.machine import free_memory
 
@@ -203,7 +204,7 @@ def _by_format(
 
 def _module(path: Path) -> ModuleType:
     """Return the module that reads a file."""
-    try:
+    with readable(path):
         if atomic.is_zarr(path):
             return zarr
         if path.is_dir():
@@ -212,12 +213,10 @@ def _module(path: Path) -> ModuleType:
             raise FileError(f"{path} is no regular file")  # a pipe may never end
         with open(path, "rb") as file:
             start = file.read(4)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     if not start:
         raise FileError(f"{path} is empty")
-    found = (module for begin, module in _CONTENTS.items() if start.startswith(begin))
-    content = next(found, None)
+    modules = (module for begin, module in _CONTENTS.items() if start.startswith(begin))
+    content = next(modules, None)
     # Raw images of cameras are TIFFs of their own, so other endings are not looked at.
     reader = _READERS.get(path.suffix.lower(), None if path.suffix else content)
     if reader is None:
@@ -236,6 +235,14 @@ def output_ending(path: Path) -> str:
     except FileError:
         return ".tif"  # reading it will say what is wrong
     return {zarr: FOLDERS[0], raster: ".png"}.get(reader, ".tif")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return a name without its ending, and the ending if it is of an image."""
+    for ending in (*OUTPUTS, *READABLE):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""
 
 
 def output_format(path: Path, name: str = "output") -> str:

@@ -282,8 +282,8 @@ def _colour(text: Any) -> str:
 
     Some programs write a # before it, or the opacity behind.
     """
-    found = re.fullmatch("#?([0-9a-f]{6})([0-9a-f]{2})?", str(text).lower())
-    return f"#{found[1]}" if found else ""
+    colour = re.fullmatch("#?([0-9a-f]{6})([0-9a-f]{2})?", str(text).lower())
+    return f"#{colour[1]}" if colour else ""
 
 
 def _models(group: Any) -> Any:

@@ -208,10 +208,9 @@ class Chunks:
         self.inner: Chunks | None = None
         for kind, options in codecs:
             if self.compressed and kind not in _CHECKSUMS:
-                then = (
-                    "compressed again" if kind in _COMPRESSED else f"encoded by {kind}"
-                )
-                raise FileError(f"were compressed and then {then}")
+                again = kind in _COMPRESSED
+                step = "compressed again" if again else f"encoded by {kind}"
+                raise FileError(f"were compressed and then {step}")
             if kind in _COMPRESSED:
                 self.compressed, self.unpacked = True, self.stored
             elif kind in _CHECKSUMS:
@@ -243,15 +242,8 @@ class Chunks:
             self.stored = 1 + -(-self.stored // 8)
             return np.dtype(np.uint8)
         if kind not in _SAME_SIZE:
-            known = [
-                *_COMPRESSED,
-                *_CHECKSUMS,
-                *_SAME_SIZE,
-                *_RETYPED,
-                _PACKED,
-                _SHARDS,
-            ]
-            accepted = ", ".join(sorted(known))
+            known = {*_COMPRESSED, *_CHECKSUMS, *_SAME_SIZE, *_RETYPED}
+            accepted = ", ".join(sorted(known | {_PACKED, _SHARDS}))
             raise FileError(f"were encoded by {kind}; accepted are {accepted}")
         return dtype
 
@@ -262,8 +254,8 @@ class Chunks:
         sides = options["chunk_shape"]
         self.inner = Chunks(sides, dtype, _named(options["codecs"]))
         self.compressed = self.inner.compressed
-        _, *checksum = _named(options["index_codecs"])
-        if [kind for kind, _ in checksum] not in ([], ["crc32c"]):
+        encoding, *checksum = [kind for kind, _ in _named(options["index_codecs"])]
+        if encoding != "bytes" or checksum not in ([], ["crc32c"]):
             raise FileError("are in shards whose index was compressed")
         count = math.prod(n // m for n, m in zip(shape, sides, strict=True))
         self.stored = count * (self.inner.stored + _ENTRY) + 4 * len(checksum)

@@ -182,8 +182,6 @@ def _fits_of(
     if preset is None:
         return None
     plan = job.plan(plane, block, analysis, preset)
-    if plan.code is not None or plan.problem.operator is not None:
-        return None
     code = code_at(job, preset, analysis, windows, neighbours)
     return _Group(
         running=running,

@@ -55,8 +55,8 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     """
     if not isinstance(path, str):
         return None
-    here = Path(path)
-    return read_layers if here.is_file() or atomic.is_zarr(here) else None
+    source = Path(path)
+    return read_layers if source.is_file() or atomic.is_zarr(source) else None
 
 
 def read_layers(path: str | Path) -> list[LayerData]:
@@ -72,7 +72,7 @@ def read_layers(path: str | Path) -> list[LayerData]:
         If the file cannot be read.
     """
     path = Path(path)
-    layers = [_layer(path, _stem(path))]
+    layers = [_layer(path, files.split_name(path.name)[0])]
     if atomic.is_zarr(path):
         labels = zarr.label_paths(path)
         layers += [_layer(folder, name, True) for name, folder in labels.items()]
@@ -148,14 +148,6 @@ def _opened(path: Path) -> tuple[Header, Any]:
     if image.alpha is not None:
         show_info(f"the opacity of {path.name} is not shown")
     return image.header, image.data
-
-
-def _stem(path: Path) -> str:
-    """Return the name of a file without its ending, of which .ome is a part."""
-    for ending in files.OUTPUTS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.stem
 
 
 def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
