@@ -166,8 +166,8 @@ def _parts(
     else:
         tile, reach = job.tile_sides(recipe, *kinds), job.reach or 0
     return [
-        tuple(part.stop - part.start for part in one.seen)
-        for one in tiles(sides, tile, reach)
+        tuple(side.stop - side.start for side in part.seen)
+        for part in tiles(sides, tile, reach)
     ]
 
 
@@ -188,8 +188,8 @@ def _needed(
 
     layout = job.layout
     longest = tuple(max(sides) for sides in zip(*parts, strict=True))
-    one = replace(job, layout=replace(layout, shape=layout.resized(longest)))
-    needed = estimate(*outline(one, recipe, overrides), trial=trial)
+    part = replace(job, layout=replace(layout, shape=layout.resized(longest)))
+    needed = estimate(*outline(part, recipe, overrides), trial=trial)
     held = 0
     if runtime.pick_device(recipe.device).type == "cpu":
         finer = job.factor**layout.spatial_dims

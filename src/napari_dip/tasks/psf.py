@@ -72,9 +72,9 @@ def kernel_for(
 
 def _with_spatial_axes(psf: Any, spatial_dims: int) -> Array:
     """Return a PSF as float64 with the axes of planes or of volumes, or raise."""
-    given = np.asarray(as_array(psf, "psf"), np.float64)
-    kernel: Array = without_single_axes(given)
-    if spatial_dims == 3 and kernel.ndim == 2 < given.ndim:
+    array = np.asarray(as_array(psf, "psf"), np.float64)
+    kernel: Array = without_single_axes(array)
+    if spatial_dims == 3 and kernel.ndim == 2 < array.ndim:
         kernel = kernel[np.newaxis]
     if kernel.ndim not in (2, 3):
         raise InputError(

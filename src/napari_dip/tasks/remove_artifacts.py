@@ -110,11 +110,11 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
             f"spatial_dims=2; got an image of shape {layout.shape} with "
             f"{layout.channels} channels and spatial_dims={layout.spatial_dims}"
         )
-    given = len(recipe.quantization)
-    if given != expected * BLOCK_COEFFICIENTS:
+    count = len(recipe.quantization)
+    if count != expected * BLOCK_COEFFICIENTS:
         raise InputError(
             f"quantization must have {expected * BLOCK_COEFFICIENTS} integers for an "
-            f"image of {layout.channels} channels; got {given}"
+            f"image of {layout.channels} channels; got {count}"
         )
 
 

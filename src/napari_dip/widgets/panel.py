@@ -170,7 +170,7 @@ class MakingPanel(ParameterPanel):
         slots = {"returned": self._show, "errored": self._failed}
         create_worker(make, _connect=slots)
 
-    def _show(self, made: Any) -> None:
+    def _show(self, result: Any) -> None:
         raise NotImplementedError
 
     def _python(self) -> tuple[str, str]:

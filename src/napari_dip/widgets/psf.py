@@ -82,8 +82,8 @@ class PsfPanel(MakingPanel):
             if "z" in known:
                 self.fields.fields["z_step"].value = known["z"]
 
-    def _show(self, made: tuple[Image, str]) -> None:
-        layer, text = made
+    def _show(self, result: tuple[Image, str]) -> None:
+        layer, text = result
         place_beside(layer, self.viewer.layers)
         insert(self.viewer.layers, [], layer)
         where = ", to the right of the image" if len(self.viewer.layers) > 1 else ""

@@ -49,8 +49,8 @@ class SamplePriorWidget(MakingPanel):
         self.progress.say("Waiting for a fit to end")
         turns.take(self.turn, partial(super()._begin, make))
 
-    def _show(self, made: tuple[SampleParameters, NDArray[np.float32]]) -> None:
-        parameters, image = made
+    def _show(self, result: tuple[SampleParameters, NDArray[np.float32]]) -> None:
+        parameters, image = result
         rgb = parameters.channels == 3
         if image.ndim == 3 and not rgb:
             image = np.moveaxis(image, -1, 0)  # no colours: one image for each channel
