@@ -5,6 +5,7 @@ import json
 import os
 import re
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from napari_dip.errors import FileError
-from napari_dip.io import files
+from napari_dip.io import files, open_tiff, tiff_metadata
 from napari_dip.io.image import Header, Image
 
 Y, X = np.mgrid[:40, :48]
@@ -692,6 +693,16 @@ def test_ome_tiff_with_its_companion(tmp_path):
     np.testing.assert_array_equal(level, STACK[0])
 
 
+def test_companion_that_is_too_large_for_metadata(tmp_path, monkeypatch):
+    binary_only(tmp_path / "a.ome.tif")
+    ome_file(tmp_path / "set.companion.ome", planes_in("a.ome.tif"))
+    monkeypatch.setattr(open_tiff, "_COMPANION", 100)
+    with pytest.raises(
+        FileError, match=r"companion\.ome is too large for the metadata"
+    ):
+        files.read(tmp_path / "a.ome.tif")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.parametrize("name", ["set.companion.ome", "other.ome.tif"])
 def test_file_that_an_ome_tiff_refers_to_is_a_pipe(tmp_path, name):
@@ -954,6 +965,32 @@ SEM = "0\r\nAP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 5.0 nm\r\n"
 def test_steps_of_other_microscopes(tmp_path, tags, options, step, unit):
     tiff_of(tmp_path / "a.tif", STACK[:1], tags, **options)
     header = check_header(tmp_path / "a.tif").header
+    assert (header.scale, header.units) == ((step, step), (unit, unit))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "step", "unit"),
+    [("sis", "pixelsize{}", 0.2, "µm"), ("tvips", "PixelSize{}", 2e-7, "nm")],
+)
+def test_steps_of_cameras(kind, sizes, step, unit):
+    kinds = [
+        "lsm",
+        "stk",
+        "fluoview",
+        "micromanager",
+        "metaseries",
+        "fei",
+        "sem",
+        "sis",
+        "tvips",
+    ]
+    facts = dict.fromkeys([f"{kind}_metadata" for kind in kinds])
+    facts[f"{kind}_metadata"] = {
+        sizes.format(axis if kind == "tvips" else axis.lower()): 2e-7 for axis in "XY"
+    }
+    tif = SimpleNamespace(**facts, is_svs=False, is_micromanager=False)
+    header = Header("TIFF", GRAY.shape, GRAY.dtype, "YX")
+    header = tiff_metadata.from_microscope(header, tif)
     assert (header.scale, header.units) == ((step, step), (unit, unit))
 
 
