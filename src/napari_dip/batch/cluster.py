@@ -114,7 +114,7 @@ class Cluster:
         return sum(self.client.nthreads().values())
 
     def _are_few(self, runs: Sequence[FileRun]) -> bool:
-        """Return whether some runs would leave workers idle whom their parts occupy."""
+        """Return whether there are fewer runs than workers, and parts for them all."""
         threads = self._threads
         return len(runs) < threads and all(r.count_parts() >= threads for r in runs)
 

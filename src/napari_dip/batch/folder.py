@@ -148,7 +148,7 @@ def _items(
 def _other(
     what: str, source: Path, relative: Path, number: int
 ) -> tuple[Path, int | None]:
-    """Return the mask, say, of an image: a file for all, or that of the same name."""
+    """Return the file of another array, such as the mask, for an image."""
     if not source.is_dir() or atomic.is_zarr(source):
         return source, None
     path = source / relative

@@ -193,7 +193,7 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
 def _by_format(
     function: str, path: Path, series: int | None = None, colours: bool = True
 ) -> Any:
-    """Return what a function of the module for the format of a file says of it."""
+    """Call a function of the module that reads the format of a file."""
     module = _module(path)
     if module is tiff:
         return getattr(tiff, function)(path, series, colours=colours)
@@ -229,7 +229,7 @@ def _module(path: Path) -> ModuleType:
 
 
 def output_ending(path: Path) -> str:
-    """Return which of `OUTPUTS` is for an image as that in a file or store."""
+    """Return the ending, of `OUTPUTS`, for an image of the format of a file."""
     try:
         reader = _module(path)
     except FileError:
@@ -246,7 +246,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def output_format(path: Path, name: str = "output") -> str:
-    """Return which of `OUTPUTS` a path ends in, or raise; `name` is what it is of."""
+    """Return which of `OUTPUTS` a path ends in; errors call the path `name`."""
     for ending in OUTPUTS:
         if path.name.lower().endswith(ending):
             return ending

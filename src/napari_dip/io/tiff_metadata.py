@@ -93,7 +93,7 @@ def from_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list; tifffile gives what is alone without one."""
+    """Return a value as a list: tifffile gives a single one without."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]

@@ -84,7 +84,7 @@ def open_levels(path: Path) -> Levels:
 
 
 def _typical(shape: tuple[int, ...], stored: _Stored) -> Box:
-    """Return a region as it is read, of a level that has the shape and is stored."""
+    """Return a region of the size that is usually read from a level."""
     planar = [letter in "YX" for letter in stored.samples.axes]
     sides = [min(n, _CHUNK) if p else 1 for n, p in zip(shape, planar, strict=True)]
     return tuple(slice(0, sides[i]) for i in np.argsort(stored.order))

@@ -194,7 +194,7 @@ def _related(
     *,
     unknown: bool,
 ) -> bool:
-    """Return whether two rests are correlated, judged from square to square.
+    """Return whether two residuals are correlated, judged from square to square.
 
     Where pixels are too few to tell the answer is `unknown`.
     """

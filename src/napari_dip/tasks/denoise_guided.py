@@ -165,7 +165,7 @@ def missed_restored(plane: Plane) -> Step:
 
 
 def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:
-    """Return the look for a fit that is stuck at a wrong colour.
+    """Return the check for a fit that is stuck at a wrong colour.
 
     Some channels of the output are then black or white everywhere, where a sigmoid
     has no gradient to come back by (the published program warns of a "reddish"

@@ -159,7 +159,7 @@ def count_parts(job: Job, recipe: Recipe) -> int:
 def _parts(
     job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
 ) -> list[tuple[int, ...]]:
-    """Return the sides of what a plane is restored in, with what is seen around it."""
+    """Return the sides of the tiles of a plane, with the margins that they see."""
     sides = job.layout.sides
     if shared:
         tile, reach = tile_sides(recipe.tile, sides), FIELD
@@ -179,7 +179,7 @@ def _needed(
     *,
     trial: bool = False,
 ) -> Estimate:
-    """Return what a job takes whose planes are restored in such parts.
+    """Return what a job takes whose planes are restored in tiles of these sides.
 
     Image and result are held as a whole, but not by another device.
     """

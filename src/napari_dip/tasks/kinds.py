@@ -215,5 +215,5 @@ class Kinds(Running):
 
 
 def _test(number: int) -> str:
-    """Return the name of the errors on a plane in the record."""
+    """Return the key of the errors on a plane in the record."""
     return f"errors on plane {number}"

@@ -50,7 +50,7 @@ def most(layout: Layout) -> int:
 
 
 def wanted(layout: Layout, asked: int | str) -> int:
-    """Return how many a network sees, if they help where `asked` is "auto"."""
+    """Return how many neighbours a network sees; with "auto", where they help."""
     return min(AUTOMATIC if asked == "auto" else int(asked), most(layout))
 
 

@@ -187,7 +187,7 @@ class Plane:
         return self._part(chosen, offset=self.offset[chosen], span=self.span[chosen])
 
     def _part(self, index: Any, **others: Any) -> Plane:
-        """Return what arrays with channels have at an index, with other fields."""
+        """Index all arrays that have channels, and replace other fields."""
         return replace(
             self,
             pixels=self.pixels[index],

@@ -103,7 +103,7 @@ class Planes(Running):
         return begun
 
     def is_single(self, begun: Begun) -> bool:
-        """Return whether the job has no other blocks than one of a plane."""
+        """Return whether the job is the fit of this one block."""
         return self.job.layout.planes == len(begun.parts) == 1
 
     def submit(self, begun: Begun) -> None:

@@ -198,7 +198,7 @@ def facts_of(fit: Fit) -> dict[str, Any]:
 
 
 def fit_of(facts: Mapping[str, Any], average: Any = None, weights: Any = None) -> Fit:
-    """Return a fit of which that is known."""
+    """Return the fit of which `facts_of` is known."""
     from napari_dip.prior.problem import Fit
 
     return Fit(image=average, average=average, weights=weights, **facts)
