@@ -14,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Settings of napari are neither read from nor written to the user's file.
 os.environ["NAPARI_CONFIG"] = ""
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,12 @@ def change_presets(
         for task, table in presets.TABLES.items()
     }
     monkeypatch.setattr(presets, "TABLES", tables)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Return a generator of random numbers."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

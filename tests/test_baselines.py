@@ -45,11 +45,6 @@ def colours():
 
 
 @pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def noisy(truth, random):
     return (truth + random.normal(0, SIGMA, truth.shape)).astype(np.float32)
 

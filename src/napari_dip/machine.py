@@ -126,10 +126,10 @@ def load_torch() -> None:
     The variable is gone afterwards: in a program of somebody else, the processes that
     it starts are not ours.
     """
-    given = SPINS in os.environ
+    was_set = SPINS in os.environ
     spin_less()
     try:
         import torch  # noqa: F401
     finally:
-        if not given:
+        if not was_set:
             os.environ.pop(SPINS, None)

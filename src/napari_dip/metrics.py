@@ -327,7 +327,6 @@ def psnr_b(
 
 
 def _finite(value: ArrayLike, name: str) -> Array:
-    """Return an image as finite float64."""
     array = np.asarray(as_array(value, name), np.float64)
     check_finite(array, name)
     return array
@@ -358,6 +357,5 @@ def _scaled(data_range: float | None, **images: ArrayLike) -> dict[str, Array]:
 
 
 def _psnr(image: Array, truth: Array) -> float:
-    """Return the PSNR of arrays whose range of values is 1."""
     with np.errstate(divide="ignore"):  # equal images: infinite
         return float(peak_signal_noise_ratio(truth, image, data_range=1.0))

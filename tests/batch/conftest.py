@@ -1,8 +1,11 @@
 """What the tests of batches share."""
 
+import json
+
 import numpy as np
 import pytest
 
+from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.architecture import Architecture
 
@@ -36,3 +39,8 @@ def folder(tmp_path, write):
     for number in range(3):
         write(tmp_path / "in" / f"{number}.tif", number)
     return tmp_path / "in"
+
+
+def entries(output):
+    """Return what the manifest in a folder says of every result."""
+    return json.loads((output / NAME).read_text())["results"]

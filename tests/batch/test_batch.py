@@ -15,6 +15,7 @@ from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.manifest import NAME
 from napari_dip.batch.stop import Stop
 from napari_dip.io import atomic, files
+from tests.batch.conftest import entries
 
 SHORT = ("--iterations", "2", "--precision", "float32")
 
@@ -32,10 +33,6 @@ def runs(monkeypatch):
 
     monkeypatch.setattr(FileRun, "run", noted)
     return names
-
-
-def entries(output):
-    return json.loads((output / NAME).read_text())["results"]
 
 
 def test_results_are_those_of_single_runs(call, folder, tmp_path):

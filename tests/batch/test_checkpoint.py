@@ -15,9 +15,11 @@ import napari_dip
 from napari_dip.batch import checkpoint as batch_checkpoint
 from napari_dip.batch import file_run
 from napari_dip.batch.stop import Stop
+from napari_dip.errors import FileError
 from napari_dip.io import atomic, checkpoint, files, provenance
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import windows
+from napari_dip.tasks.record import JOB
 
 PARAMETERS = ("--iterations", "12", "--precision", "float32")
 
@@ -414,6 +416,32 @@ def test_wrong_options(call, noisy, tmp_path, options, says):
     assert code in (1, 2)
     assert says in err
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_files_that_are_of_no_checkpoint_or_of_another(tmp_path):
+    about = {"task": "denoise"}
+    path = tmp_path / "kept.safetensors"
+    checkpoint.write(path, "checkpoint", {}, about)
+    with pytest.raises(FileError, match="holds no checkpoint of this version"):
+        batch_checkpoint.Parts(path, about)
+    path.unlink()
+    parts = batch_checkpoint.Parts(path, about)
+    parts[JOB] = {}
+    parts["plane 0"] = {"image": torch.zeros(2)}
+    parts.write()
+    other = {"task": "inpaint"}
+    names = {"parts": ["plane 0"], "checkpoint": other}
+    beside = path.with_name(f"{path.name}.0")
+    checkpoint.write(beside, "parts", {}, names, overwrite=True)
+    with pytest.raises(FileError, match="is of another checkpoint than"):
+        batch_checkpoint.Parts(path, about)["plane 0"]
+
+
+@pytest.mark.parametrize("option", ["save-weights", "checkpoint"])
+def test_such_a_file_is_of_one_input(call, noisy, tmp_path, option):
+    kept = (f"--{option}", tmp_path / "a.safetensors")
+    code, _, err = call("denoise", noisy, noisy, "-o", tmp_path / "out", *kept)
+    assert (code, f"{option} is of one input; got 2" in err) == (2, True)
 
 
 # -- weights ----------------------------------------------------------------------

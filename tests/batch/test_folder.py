@@ -253,3 +253,20 @@ def test_files_whose_results_have_one_name_are_named(tmp_path, write):
     shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "a.jpg")
     with pytest.raises(InputError, match=r"two inputs, .*a\.jpg and .*a\.png, have"):
         names(tmp_path, tmp_path / "in")
+
+
+def test_a_file_of_masks_has_one_for_each_image(tmp_path):
+    for name, count in (("images", 2), ("masks", 2), ("fewer", 1)):
+        (tmp_path / name).mkdir()
+        with tifffile.TiffWriter(tmp_path / name / "a.ome.tif") as file:
+            for _ in range(count):
+                file.write(np.zeros((32, 40), "u1"))
+    inputs, out = [tmp_path / "images"], tmp_path / "out"
+    items = find("image", inputs, {"mask": tmp_path / "masks"}, out)
+    assert [item.series for item in items] == [{"image": n, "mask": n} for n in (0, 1)]
+    fewer = find("image", inputs, {"mask": tmp_path / "fewer"}, out)
+    assert all(item.series["mask"] is None for item in fewer)
+
+
+def test_the_result_of_a_file_without_an_ending_that_cannot_be_read(tmp_path):
+    assert result_name(tmp_path / "a") == "a.tif"

@@ -81,3 +81,9 @@ def test_what_is_no_manifest_is_refused(tmp_path, text):
     with pytest.raises(FileError, match=NAME) as raised:
         Manifest(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_manifest_that_is_a_folder_cannot_be_read(tmp_path):
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(FileError, match=f"{NAME} cannot be read: Is a directory"):
+        Manifest(tmp_path)

@@ -1,7 +1,5 @@
 """One network for all files of a kind."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -19,6 +17,7 @@ from napari_dip.tasks import windows
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import SHARED_WEIGHTS
+from tests.batch.conftest import entries
 
 SHORT = ("--iterations", "6", "--precision", "float32")
 NETWORKS = "napari-dip-shared-1.safetensors"
@@ -61,10 +60,6 @@ def fitted(monkeypatch):
 
 def command(folder, output, *more):
     return ("batch", "denoise", folder, "-o", output, "--share", *SHORT, *more)
-
-
-def entries(output):
-    return json.loads((output / NAME).read_text())["results"]
 
 
 def test_one_fit_serves_all_files(call, folder, tmp_path, fitted, changed_presets):

@@ -33,3 +33,19 @@ def check_opened(lazy, image):
     assert (lazy.alpha is None) == (image.alpha is None)
     if image.alpha is not None:
         np.testing.assert_array_equal(lazy.alpha, image.alpha)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def numbers(rng, shape, dtype="u2"):
+    """Return an array of any numbers of a type."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.random(shape) > 0.5
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)

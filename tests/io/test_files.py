@@ -20,7 +20,8 @@ from scipy.fft import dctn
 
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import files, limits, raster
-from napari_dip.io.image import Header, Image, JpegTables, split_opacity
+from napari_dip.io.image import Header, Image, JpegTables, join_opacity, split_opacity
+from tests.io.conftest import numbers
 
 MADE = {
     "software": "napari-dip",
@@ -28,21 +29,6 @@ MADE = {
     "recipe": {"task": "denoise", "seed": 3},
     "stopped_by": 'quotes " and \\ and µ',
 }
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-def numbers(rng, shape, dtype):
-    dtype = np.dtype(dtype)
-    if dtype.kind == "f":
-        return rng.normal(size=shape).astype(dtype)
-    if dtype.kind == "b":
-        return rng.random(shape) > 0.5
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
 
 
 # -- round trips ------------------------------------------------------------------
@@ -987,3 +973,15 @@ def test_bytes_that_follow_the_pixels_or_the_transparency_of_a_png(tmp_path, rng
         np.testing.assert_array_equal(files.read(path).data, gray)
     np.testing.assert_array_equal(files.read(paths[3]).data, table[gray])
     check_silence(paths)
+
+
+def test_opacity_takes_the_type_of_the_colours():
+    colours = np.zeros((2, 3, 3), "u2")
+    header = Header("TIFF", colours.shape, colours.dtype, "YXS")
+    joined, _ = join_opacity(Image(colours, header, np.full((2, 3), 51, "u1")))
+    assert (joined[..., 3] == 51 * 257).all()
+
+
+def test_an_array_of_one_axis_is_no_image(tmp_path):
+    with pytest.raises(InputError, match=r"data must be an image; got shape \(3,\)"):
+        files.write(tmp_path / "a.tif", np.zeros(3))

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from napari_dip.errors import FileError
-from napari_dip.io import files
+from napari_dip.io import files, open_tiff, tiff_metadata
 from napari_dip.io.image import Header, Image
 
 Y, X = np.mgrid[:40, :48]
@@ -692,6 +693,16 @@ def test_ome_tiff_with_its_companion(tmp_path):
     np.testing.assert_array_equal(level, STACK[0])
 
 
+def test_companion_that_is_too_large_for_metadata(tmp_path, monkeypatch):
+    binary_only(tmp_path / "a.ome.tif")
+    ome_file(tmp_path / "set.companion.ome", planes_in("a.ome.tif"))
+    monkeypatch.setattr(open_tiff, "_COMPANION", 100)
+    with pytest.raises(
+        FileError, match=r"companion\.ome is too large for the metadata"
+    ):
+        files.read(tmp_path / "a.ome.tif")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.parametrize("name", ["set.companion.ome", "other.ome.tif"])
 def test_file_that_an_ome_tiff_refers_to_is_a_pipe(tmp_path, name):
@@ -957,6 +968,32 @@ def test_steps_of_other_microscopes(tmp_path, tags, options, step, unit):
     assert (header.scale, header.units) == ((step, step), (unit, unit))
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "step", "unit"),
+    [("sis", "pixelsize{}", 0.2, "µm"), ("tvips", "PixelSize{}", 2e-7, "nm")],
+)
+def test_steps_of_cameras(kind, sizes, step, unit):
+    kinds = [
+        "lsm",
+        "stk",
+        "fluoview",
+        "micromanager",
+        "metaseries",
+        "fei",
+        "sem",
+        "sis",
+        "tvips",
+    ]
+    facts = dict.fromkeys([f"{kind}_metadata" for kind in kinds])
+    facts[f"{kind}_metadata"] = {
+        sizes.format(axis if kind == "tvips" else axis.lower()): 2e-7 for axis in "XY"
+    }
+    tif = SimpleNamespace(**facts, is_svs=False, is_micromanager=False)
+    header = Header("TIFF", GRAY.shape, GRAY.dtype, "YX")
+    header = tiff_metadata.from_microscope(header, tif)
+    assert (header.scale, header.units) == ((step, step), (unit, unit))
+
+
 @pytest.mark.parametrize(("depth", "axes"), [(3, "ZYX"), (4, "IYX")])
 def test_steps_of_fluoview(tmp_path, depth, axes):
     facts = np.zeros((), np.dtype(tifffile.TIFF.MM_HEADER))
@@ -1064,3 +1101,23 @@ def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
     assert image.header.scale == (0.25, 0.25, None)
     assert image.header.units == ("µm", "µm", None)
     assert files.images_in(tmp_path / "a.svs")[0] == [(tmp_path / "a.svs", None)]
+
+
+def test_samples_beyond_a_colour_and_its_opacity_are_left_out(tmp_path):
+    data = np.dstack([COLOURS, GRAY, GRAY])
+    extra = ["unassalpha", "unspecified"]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, photometric="rgb", extrasamples=extra)
+    image = check_header(path)
+    np.testing.assert_array_equal(image.data, COLOURS)
+    np.testing.assert_array_equal(image.alpha, GRAY)
+    note = "a.tif has more samples than colours and opacity; left out"
+    assert image.header.notes == (note,)
+
+
+def test_a_mosaic_of_colours_is_read_as_values(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="cfa")
+    image = check_header(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, GRAY)
+    note = "a.tif holds a mosaic of colours; its values were read"
+    assert image.header.notes == (note,)

@@ -81,3 +81,9 @@ def test_recipe_leaves_out_what_the_file_decided(made):
 def test_recipe_that_is_none(made, recipe):
     with pytest.raises(InputError):
         provenance.recipe_of({**made, "recipe": recipe}, DenoiseRecipe)
+
+
+def test_scalars_of_numpy_are_numbers():
+    assert (
+        provenance.dumps({"a": np.float32(0.5), "b": np.nan}) == '{"a": 0.5, "b": null}'
+    )

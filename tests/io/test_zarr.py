@@ -17,6 +17,7 @@ from napari_dip.cli.output import WRONG_ARGUMENTS
 from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, files, limits, zarr
 from napari_dip.io.image import Header, Image, split_opacity
+from tests.io.conftest import numbers
 
 VERSIONS = ("0.4", "0.5")
 
@@ -26,21 +27,6 @@ MADE = {
     "recipe": {"task": "denoise", "seed": 3},
     "stopped_by": 'quotes " and \\ and µ',
 }
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-def numbers(rng, shape, dtype="u2"):
-    dtype = np.dtype(dtype)
-    if dtype.kind == "f":
-        return rng.normal(size=shape).astype(dtype)
-    if dtype.kind == "b":
-        return rng.random(shape) > 0.5
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
 
 
 def header(data, axes, kind="OME-Zarr 0.4", **more):
@@ -784,3 +770,10 @@ def test_images_side_by_side_are_those_that_are_listed(tmp_path, rng, listed):
     image = files.read(path)
     assert image.data.shape == (20, 20)
     assert bool(image.header.notes) == (len(there) > 1)
+
+
+def test_complex_values_are_no_image(tmp_path):
+    data = np.zeros((16, 16), "c8")
+    store(tmp_path / "a.zarr", data, multiscales(axes_of("yx")))
+    with pytest.raises(FileError, match="holds values of type complex64, which are"):
+        files.read(tmp_path / "a.zarr")

@@ -7,11 +7,6 @@ from napari_dip.prior.convolution import Convolution
 from napari_dip.prior.deblurring import deblurred, inverted_noise, regularised_inverse
 
 
-@pytest.fixture
-def random():
-    return torch.Generator().manual_seed(0)
-
-
 def trace(side):
     """Return a PSF that is not its own mirror image."""
     psf = torch.zeros(side, side)

@@ -18,11 +18,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def random():
-    return torch.Generator().manual_seed(0)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_output_is_an_image_of_the_codes_size(kind, random):
     network = KINDS[kind].build(7, 3, (8, 12), random)

@@ -10,11 +10,6 @@ from napari_dip.prior.problem import Optimization
 from napari_dip.prior.stopping import Iterations
 
 
-@pytest.fixture
-def random():
-    return torch.Generator().manual_seed(0)
-
-
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (20, 20)], ids=str)
 def test_singular_values_end_near_one(shape, random):
     matrices = torch.randn((5, *shape), generator=random)

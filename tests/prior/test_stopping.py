@@ -14,11 +14,6 @@ from napari_dip.prior.stopping import (
 
 
 @pytest.fixture
-def random():
-    return torch.Generator().manual_seed(0)
-
-
-@pytest.fixture
 def follow():
     """Return a function that shows a watch a curve of scores, every tenth step.
 

@@ -214,6 +214,12 @@ def test_scales_need_as_many_factors():
         MultiScale((1, 2), (1.0,))
 
 
+@pytest.mark.parametrize("scales", [(), (1, 0)])
+def test_scales_are_sides_of_squares(scales):
+    with pytest.raises(InputError, match="scales must be integers of 1 or more"):
+        MultiScale(scales, (1.0,) * len(scales))
+
+
 def test_total_variation_counts_the_steps():
     image = torch.zeros(1, 1, 4, 5)
     image[..., 2:] = 2.0

@@ -10,11 +10,6 @@ from napari_dip.prior.wiener import SIDE, STEP, wiener
 
 
 @pytest.fixture
-def random():
-    return torch.Generator().manual_seed(0)
-
-
-@pytest.fixture
 def clean():
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(17.0), indexing="ij")
     image = 0.5 + 0.3 * torch.sin(x / 2) + 0.2 * (y > 9)

@@ -43,6 +43,26 @@ def first_fit():
     return make
 
 
+def plan_of(task):
+    """Return a fixture: a function that sets up the first fit of a task for arrays."""
+
+    @pytest.fixture
+    def plan(first_fit):
+        def make(*arrays, **parameters):
+            return first_fit(task, task.recipe(**parameters), *map(np.asarray, arrays))
+
+        return make
+
+    return plan
+
+
+@pytest.fixture
+def image(random):
+    """Return a (32, 30) image, in units of its own."""
+    y, x = np.mgrid[0:32, 0:30] / 30
+    return 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
+
+
 @pytest.fixture
 def narrow(changed_presets, few_passes):
     """Give every preset a small network, nothing before the fit and little after it."""

@@ -15,11 +15,6 @@ SHORT = {"iterations": 4, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def images(random):
     """Return a foreground and a background, (40, 45, 3) in [0, 1]."""
     y, x = np.mgrid[0:40, 0:45] / 45

@@ -107,12 +107,12 @@ def test_values_under_a_mask_do_not_group_channels():
     np.testing.assert_array_equal(*results)
 
 
-def test_the_rest_of_a_large_channel_is_found_strip_by_strip(monkeypatch):
+def test_the_residual_of_a_large_channel_is_found_strip_by_strip(monkeypatch):
     random = np.random.default_rng(0)
     image, usable = random.normal(size=(2, 50, 40)), random.random((2, 50, 40)) < 0.9
-    whole = channels._rest(image, usable)
+    whole = channels._residual(image, usable)
     monkeypatch.setattr(channels, "STRIP", 40 * 7)
-    np.testing.assert_allclose(channels._rest(image, usable), whole, atol=1e-10)
+    np.testing.assert_allclose(channels._residual(image, usable), whole, atol=1e-10)
 
 
 def test_related_channels_of_unlike_brightness_help_each_other():

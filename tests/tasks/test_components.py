@@ -15,25 +15,13 @@ from napari_dip.tasks.components import (
     components_of,
     mixing,
 )
-from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.denoise import TASK
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_correlation import SHARED, channel_correlations
 from napari_dip.tasks.plane import prepare
+from tests.tasks.conftest import plan_of
 
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, **parameters):
-        return first_fit(TASK, DenoiseRecipe(**parameters), np.asarray(image))
-
-    return make
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
+plan = plan_of(TASK)
 
 
 def stripes(*gains):

@@ -15,7 +15,7 @@ from napari_dip.prior.convolution import UnknownConvolution
 from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe, _trim
+from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe
 from napari_dip.tasks.noise import NoiseModel
 
 SHORT = {"iterations": 2, "device": "cpu", "precision": "float32"}
@@ -33,11 +33,6 @@ def gaussian(sigma, radius, ndim=2):
 def short_start(changed_presets):
     """Spend no iteration on the estimate, for tests of other things."""
     changed_presets(start_iterations=0)
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -121,18 +116,6 @@ def test_a_start_is_sharper_than_the_measurement(plan, blurred, psf):
         made.problem.first_estimate[made.problem.operator.crop][0].numpy()
     )[0]
     assert np.mean((estimate - truth) ** 2) < 0.8 * np.mean((image - truth) ** 2)
-
-
-def test_trimming_keeps_centre_and_light():
-    psf = np.zeros((12, 31))
-    psf[6, 15] = 1
-    psf[4, 18] = 0.5
-    psf[0, 0] = 1e-5
-    found = _trim(psf / psf.sum())
-    assert found.shape == (5, 7)
-    assert found[2, 3] == pytest.approx(2 / 3, rel=1e-3)
-    assert found.sum() == pytest.approx(1)
-    assert _trim(np.full((4, 6), 1 / 24)).shape == (4, 6)
 
 
 # -- what comes back --------------------------------------------------------------

@@ -15,7 +15,7 @@ from napari_dip.prior.local import Local
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks import presets
-from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from napari_dip.tasks.denoise import TASK
 from napari_dip.tasks.finishing import (
     beside_noisier,
     collaborative,
@@ -25,13 +25,11 @@ from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.setup import HALVED
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -40,16 +38,6 @@ def noisy(random):
     y, x = np.mgrid[0:32, 0:30] / 30
     image = 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
     return image.astype(np.float32)
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, **parameters):
-        return first_fit(TASK, DenoiseRecipe(**parameters), np.asarray(image))
-
-    return make
 
 
 # -- shapes, dtypes, units --------------------------------------------------------

@@ -16,17 +16,14 @@ from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.prior.terms import Squared
 from napari_dip.tasks.denoise_guided import (
     TASK,
-    DenoiseGuidedRecipe,
     missed_restored,
 )
 from napari_dip.tasks.plane import prepare
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -39,17 +36,6 @@ def clean():
 def noisy(clean, random):
     """Return a noisy (32, 30) image, in units of its own."""
     return clean + random.normal(0, 40, clean.shape)
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for a pair, without running it."""
-
-    def make(image, guide, **parameters):
-        recipe = DenoiseGuidedRecipe(**parameters)
-        return first_fit(TASK, recipe, np.asarray(image), np.asarray(guide))
-
-    return make
 
 
 # -- shapes, units, missing pixels ------------------------------------------------

@@ -15,30 +15,11 @@ from napari_dip.prior.terms import Squared
 from napari_dip.tasks.enhance import TASK, EnhanceRecipe, fine_energy
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.tiles import Block
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def image(random):
-    """Return a (32, 30) image, in units of its own."""
-    y, x = np.mgrid[0:32, 0:30] / 30
-    return 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, **parameters):
-        return first_fit(TASK, EnhanceRecipe(**parameters), np.asarray(image))
-
-    return make
 
 
 @pytest.mark.usefixtures("narrow")

@@ -13,15 +13,13 @@ from napari_dip.prior import stopping, terms
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import BlindSpot, Meshgrid, Noise
 from napari_dip.tasks.function import iterate
-from napari_dip.tasks.inpaint import TASK, InpaintRecipe, geometry
+from napari_dip.tasks.inpaint import TASK, geometry
 from napari_dip.tasks.noise_level import growing_noise, known_noise
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -35,16 +33,6 @@ def image():
 def mask(random):
     """Return labels (32, 30), a third nonzero."""
     return random.integers(1, 9, (32, 30)) * (random.random((32, 30)) < 0.33)
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, mask, **parameters):
-        return first_fit(TASK, InpaintRecipe(**parameters), image, mask)
-
-    return make
 
 
 @pytest.fixture(autouse=True)

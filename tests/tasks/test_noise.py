@@ -31,11 +31,6 @@ def clean():
     return image[None]
 
 
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
 def single(values):
     return values.astype(np.float32)
 

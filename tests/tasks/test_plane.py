@@ -5,7 +5,7 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, as_array
-from napari_dip.tasks.plane import float_type, keeping, prepare
+from napari_dip.tasks.plane import Pixels, float_type, keeping, prepare
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,12 @@ def test_infinities_are_refused(plane, value):
 def test_nothing_but_nan_is_refused(plane):
     with pytest.raises(InputError, match="image must have known pixels; got nothing"):
         prepare(plane * np.nan, "image")
+
+
+def test_channels_are_alike_by_the_range_of_what_varies():
+    noise = np.random.default_rng(0).normal(0, 1, (16, 16))
+    constant = np.zeros((16, 16))
+    assert Pixels.of(np.stack([noise, 3 * noise])).alike
+    assert not Pixels.of(np.stack([noise, 4 * noise])).alike
+    assert not Pixels.of(np.stack([noise, constant])).alike
+    assert Pixels.of(np.stack([constant, constant])).alike

@@ -17,31 +17,12 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Squared
-from napari_dip.tasks.remove_artifacts import TASK, RemoveArtifactsRecipe
+from napari_dip.tasks.remove_artifacts import TASK
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def image(random):
-    """Return a (32, 30) image, in units of its own."""
-    y, x = np.mgrid[0:32, 0:30] / 30
-    return 1000 + 300 * np.sin(4 * y + 2 * x) + random.normal(0, 40, (32, 30))
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, **parameters):
-        return first_fit(TASK, RemoveArtifactsRecipe(**parameters), np.asarray(image))
-
-    return make
 
 
 def compressed(truth, quality=10):

@@ -350,3 +350,14 @@ def test_stacked_physics_of_deepinv_give_several_measurements(truth):
     )
     found = restore(physics.A(x), physics, shape=truth.shape, **SHORT)
     assert found.shape == truth.shape
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_measurement_of_more_channels_than_the_image(truth):
+    measured = np.stack([truth, 2 * truth, 3 * truth])
+
+    def operator(x):
+        return torch.cat([x, 2 * x, 3 * x], dim=1)
+
+    restored = restore(measured, operator, shape=truth.shape, **SHORT)
+    assert restored.shape == truth.shape

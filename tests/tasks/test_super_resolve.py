@@ -18,16 +18,13 @@ from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.super_resolve import (
     NOISY,
     TASK,
-    SuperResolveRecipe,
     noisy_above,
 )
+from tests.tasks.conftest import plan_of
+
+plan = plan_of(TASK)
 
 SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
-
-
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -35,16 +32,6 @@ def coarse():
     """Return a smooth (16, 18) image, in units of its own."""
     y, x = np.mgrid[0:16, 0:18] / 18
     return (1000 + 300 * np.sin(4 * y + 2 * x)).astype(np.float32)
-
-
-@pytest.fixture
-def plan(first_fit):
-    """Return a function that gives the plan for an image, without running it."""
-
-    def make(image, **parameters):
-        return first_fit(TASK, SuperResolveRecipe(**parameters), np.asarray(image))
-
-    return make
 
 
 def reduced(image, operator):

@@ -19,11 +19,6 @@ def fur():
     return np.moveaxis(data.chelsea()[20:180, 60:220].astype(float), -1, 0)
 
 
-@pytest.fixture
-def random():
-    return np.random.default_rng(0)
-
-
 class All:
     """A block of all channels."""
 

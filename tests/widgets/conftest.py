@@ -255,3 +255,9 @@ def endless_filters(monkeypatch):
 
     module = importlib.import_module("napari_dip.tasks.denoise")
     monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
+
+
+@pytest.fixture
+def rng():
+    """Return a generator of random numbers."""
+    return np.random.default_rng(0)

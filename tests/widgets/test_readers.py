@@ -28,11 +28,6 @@ MADE = {
 }
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def write(path, data, axes="YX", made=None, **more):
     header = Header("", data.shape, data.dtype, axes, **more)
     files.write(path, data, Image(data, header), made)

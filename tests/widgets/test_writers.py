@@ -32,11 +32,6 @@ def plugins():
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def viewer():
     """A viewer without a window."""
     return ViewerModel()

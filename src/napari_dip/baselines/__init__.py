@@ -92,8 +92,8 @@ def run(task: str, name: str, values: dict[str, Any], *arrays: Any) -> Float:
         raise InputError(f"values must be a dict of parameters; got {values!r}")
     # "iterations" and others are the fit's, though a baseline may have some too.
     of_fits = {p.name for p in Recipe.parameters()} - {"channel_axis", "spatial_dims"}
-    taken = inspect.signature(METHODS[name]).parameters.keys() - of_fits
-    keywords = {key: value for key, value in values.items() if key in taken}
+    accepted = inspect.signature(METHODS[name]).parameters.keys() - of_fits
+    keywords = {key: value for key, value in values.items() if key in accepted}
     if task == "remove_artifacts":
         keywords["weight"] = ARTIFACTS
     return METHODS[name](*arrays, **keywords)

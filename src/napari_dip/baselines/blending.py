@@ -221,7 +221,6 @@ def _blend(
 
 
 def _mix(front: Image, back: Image, weights: Image) -> Image:
-    """Return the weighted mean of two images."""
     return weights * front + (1 - weights) * back
 
 
@@ -232,7 +231,6 @@ def _smooth(image: Image, kernel: Image) -> Image:
 
 
 def _halve(image: Image) -> Image:
-    """Smooth and keep every other row and column."""
     return _smooth(image, KERNEL)[..., ::2, ::2]
 
 

@@ -18,6 +18,7 @@ from napari_dip.baselines.common import (
 from napari_dip.tasks.arrays import Float, Index, Layout, as_array
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.psf import kernel_for
 from napari_dip.tasks.psf_check import closed, weight_for
 from napari_dip.tasks.recipe import check
 
@@ -159,9 +160,6 @@ def wiener(
 def _read(
     image: Any, psf: Any, boundary: Any, channel_axis: Any, spatial_dims: Any
 ) -> tuple[Any, Layout, Array]:
-    """Return the image as an array, its layout and the PSF, all checked."""
-    from napari_dip.tasks.deconvolve import kernel_for
-
     check("boundary", boundary, choices=("extend", "periodic"))
     axis, dims = check_axes(channel_axis, spatial_dims)
     image = as_array(image, "image")
@@ -176,7 +174,6 @@ def _wiener(
     variance: float,
     periodic: bool,
 ) -> Float:
-    """Return one channel of a plane by Wiener and Hunt's filter."""
     from skimage.restoration import uft
 
     extended, inner = values.astype(np.float64), []

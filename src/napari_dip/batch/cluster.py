@@ -38,8 +38,6 @@ def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
     """
     if (workers is None) == (scheduler is None):
         raise InputError("either workers or a scheduler must be given; got both")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be an integer of 1 or more; got {workers}")
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -116,7 +114,7 @@ class Cluster:
         return sum(self.client.nthreads().values())
 
     def _are_few(self, runs: Sequence[FileRun]) -> bool:
-        """Return whether some runs would leave workers idle whom their parts occupy."""
+        """Return whether there are fewer runs than workers, and parts for them all."""
         threads = self._threads
         return len(runs) < threads and all(r.count_parts() >= threads for r in runs)
 

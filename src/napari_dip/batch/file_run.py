@@ -204,8 +204,8 @@ class FileRun:
         else:
             recipe, from_file = _completed(self.task.recipe, self.values, like.header)
         arrays, notes = self._arrays(images, like)
-        given: dict[str, Any] = {**arrays, **self.objects}
-        ordered = [given[name] for name in self.task.arrays]
+        arguments: dict[str, Any] = {**arrays, **self.objects}
+        ordered = [arguments[name] for name in self.task.arrays]
         return Opened(
             self.task,
             recipe,

@@ -46,29 +46,29 @@ def find(
             raise InputError(f"{other} must be a file or a folder; got {path}")
     items: dict[str, Item] = {}
     spread: set[Path] = set()
-    for given in inputs:
-        base, paths = _files(given, recursive)
+    for source in inputs:
+        base, paths = _files(source, recursive)
         if not paths:
             raise InputError(
-                f"{given} holds no image; accepted are {', '.join(files.READABLE)} and "
-                "the folders of OME-Zarr"
+                f"{source} holds no image; accepted are {', '.join(files.READABLE)} "
+                "and the folders of OME-Zarr"
             )
         place = atomic.without_links(output)
-        ends = [(path, atomic.without_links(path)) for path in paths]
-        outside = [pair for pair in ends if place not in (pair[1], *pair[1].parents)]
+        pairs = [(path, atomic.without_links(path)) for path in paths]
+        outside = [pair for pair in pairs if place not in (pair[1], *pair[1].parents)]
         if not outside:
             raise InputError(
-                f"output must be another folder than that of the images; {given} holds "
-                f"none but in {output}"
+                f"output must be another folder than that of the images; {source} "
+                f"holds none but in {output}"
             )
-        for path, end in outside:
+        for path, target in outside:
             # Each file of an OME-TIFF in several stands for all of it.
-            if end in spread:
+            if target in spread:
                 continue
-            found, parts = _items(first, path, path.relative_to(base), others)
+            of_file, parts = _items(first, path, path.relative_to(base), others)
             if len(parts) > 1:
                 spread |= parts
-            for item in found:
+            for item in of_file:
                 if item.name in items and items[item.name] != item:
                     earlier = items[item.name].sources[first]
                     raise InputError(
@@ -79,17 +79,17 @@ def find(
     return list(items.values())
 
 
-def _files(given: Path, recursive: bool) -> tuple[Path, list[Path]]:
+def _files(source: Path, recursive: bool) -> tuple[Path, list[Path]]:
     """Return the files that an input stands for, and the folder to count from."""
-    if atomic.is_zarr(given) or given.is_file():
-        return given.parent, [given]
-    if given.is_dir():
-        return given, sorted(_images_within(given, recursive))
-    if not glob.has_magic(str(given)):
-        raise InputError(f"{given} is no file, folder or pattern of existing files")
-    plain = itertools.takewhile(lambda part: not glob.has_magic(part), given.parts)
-    base, deep = Path(*plain), "**" in given.parts
-    paths = map(Path, glob.glob(str(given), recursive=True))
+    if atomic.is_zarr(source) or source.is_file():
+        return source.parent, [source]
+    if source.is_dir():
+        return source, sorted(_images_within(source, recursive))
+    if not glob.has_magic(str(source)):
+        raise InputError(f"{source} is no file, folder or pattern of existing files")
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), source.parts)
+    base, deep = Path(*plain), "**" in source.parts
+    paths = map(Path, glob.glob(str(source), recursive=True))
     return base, sorted(
         path
         for path in paths
@@ -136,8 +136,8 @@ def _items(
         name = relative.with_name(result_name(path, suffix)).as_posix()
         sources, numbers = {first: place}, {first: series}
         try:
-            for other, given in others.items():
-                sources[other], numbers[other] = _other(other, given, relative, number)
+            for other, source in others.items():
+                sources[other], numbers[other] = _other(other, source, relative, number)
         except DipError as error:
             items.append(Item(name, {first: place}, error=str(error)))
         else:
@@ -146,17 +146,18 @@ def _items(
 
 
 def _other(
-    what: str, given: Path, relative: Path, number: int
+    what: str, source: Path, relative: Path, number: int
 ) -> tuple[Path, int | None]:
-    """Return the mask, say, of an image: a file for all, or that of the same name."""
-    if not given.is_dir() or atomic.is_zarr(given):
-        return given, None
-    path = given / relative
+    """Return the file of another array, such as the mask, for an image."""
+    if not source.is_dir() or atomic.is_zarr(source):
+        return source, None
+    path = source / relative
     if not path.exists():
-        stem = _split(relative.name)[0]
-        alike = [p for p in path.parent.glob("*") if _split(p.name)[0] == stem]
+        stem = files.split_name(relative.name)[0]
+        others = path.parent.glob("*")
+        alike = [p for p in others if files.split_name(p.name)[0] == stem]
         if len(alike) != 1:
-            raise InputError(f"{given} has no {what} for {relative}")
+            raise InputError(f"{source} has no {what} for {relative}")
         (path,) = alike
     images, _ = files.images_in(path)
     if len(images) == 1:
@@ -172,7 +173,7 @@ def result_name(path: Path, suffix: str = "") -> str:
     A JPEG becomes a PNG, a TIFF of a microscope a .tif, and a name without an ending
     gets one, by what is in the file.
     """
-    stem, ending = _split(path.name)
+    stem, ending = files.split_name(path.name)
     if not ending:
         ending = files.output_ending(path)
     elif ending.lower() in (".jpg", ".jpeg"):
@@ -180,11 +181,3 @@ def result_name(path: Path, suffix: str = "") -> str:
     elif ending.lower() not in files.OUTPUTS:
         ending = ".tif"
     return stem + suffix + ending
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Return a name without its ending, and the ending if it is of an image."""
-    for ending in (*files.OUTPUTS, *files.READABLE):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)], name[-len(ending) :]
-    return name, ""

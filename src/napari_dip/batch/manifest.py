@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_dip.errors import FileError
 from napari_dip.io import atomic, provenance
+from napari_dip.io.reading import readable
 
 NAME = "napari-dip-batch.json"
 """Name of the file in the folder of the results."""
@@ -89,22 +90,22 @@ class Manifest:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        with readable(path):
+            text = path.read_text("utf-8")
+        stored = json.loads(text)
         entries: dict[str, dict[str, Any]] = stored["results"]
         for entry in entries.values():
             hashes = entry.get("sha256"), entry.get("weights")
-            if not all(isinstance(one or "", str) for one in hashes):
+            if not all(isinstance(text or "", str) for text in hashes):
                 raise TypeError
         whole = stored["schema"] == SCHEMA and all(
             entry["state"] in STATES for entry in entries.values()
         )
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as odd:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise FileError(
-            f"{path} is no list of results: {type(odd).__name__}; without it all files "
+            f"{path} is no list of results: {type(e).__name__}; without it all files "
             "are done again"
-        ) from odd
+        ) from e
     if not whole:
         raise FileError(f"{path} is of another version; give another folder")
     return entries
@@ -118,8 +119,5 @@ def digest(path: Path) -> str:
             name = part.relative_to(path).as_posix()
             total.update(f"{name}\0{digest(part)}\n".encode())
         return total.hexdigest()
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    with readable(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -193,35 +193,35 @@ def share(runs: Sequence[FileRun], fitted: Networks, work: Work) -> list[FileRun
     It returns the same runs, none where the user has stopped the fit of a network.
     """
     look = partial(sample, count=windows_of_each(max(len(runs), 1)))
-    samples = {run.target: one for run, one in work(look, runs)}
+    samples = {run.target: outcome for run, outcome in work(look, runs)}
     if len(samples) < len(runs):
         return []
-    given: dict[Path, Path | DipError] = {}
+    networks: dict[Path, Path | DipError] = {}
     new: list[tuple[FileRun, Sample]] = []
     for run in runs:
-        one = samples[run.target]
-        if not isinstance(one, Sample):
+        outcome = samples[run.target]
+        if not isinstance(outcome, Sample):
             continue  # it cannot share, or fails
-        path = fitted.of(one.kind)
+        path = fitted.of(outcome.kind)
         if path is None:
-            new.append((run, one))
+            new.append((run, outcome))
         else:
-            given[run.target] = path
+            networks[run.target] = path
     fits = fitted.fits(new)
-    atomic.clear([*fitted.paths(), *(one.target for one in fits)])
+    atomic.clear([*fitted.paths(), *(shared.target for shared in fits)])
     outcomes = list(work(fit, fits))
     if len(outcomes) < len(fits) or any(path is None for _, path in outcomes):
         return []
-    given |= {run.target: path for one, path in outcomes for run in one.runs}
-    return [_with_networks(run, given.get(run.target)) for run in runs]
+    networks |= {run.target: path for shared, path in outcomes for run in shared.runs}
+    return [_with_networks(run, networks.get(run.target)) for run in runs]
 
 
-def _with_networks(run: FileRun, given: Path | DipError | None) -> FileRun:
+def _with_networks(run: FileRun, networks: Path | DipError | None) -> FileRun:
     """Return a run that begins with the networks of a file, if there are any."""
-    if isinstance(given, DipError):
-        notes = (f"share: no network could be fitted for all files: {given}",)
+    if isinstance(networks, DipError):
+        notes = (f"share: no network could be fitted for all files: {networks}",)
         return replace(run, notes=notes, keep=Keep(share=True))
-    return replace(run, keep=Keep(weights=given, share=True))
+    return replace(run, keep=Keep(weights=networks, share=True))
 
 
 def one_by_one(progress: bool) -> Work:

@@ -109,8 +109,10 @@ class Kind:
         )
 
 
-def _alike(some: Sequence[float], others: Sequence[float], factor: float) -> bool:
-    return all(a / factor <= b <= a * factor for a, b in zip(some, others, strict=True))
+def _alike(values: Sequence[float], others: Sequence[float], factor: float) -> bool:
+    return all(
+        a / factor <= b <= a * factor for a, b in zip(values, others, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,6 @@ def sample(
     try:
         opened = run.opened()
         job = opened.job
-        if not job.can_share:
-            return None
         # Files of the same size are looked at in different places.
         name = zlib.crc32(run.target.name.encode()) % 2**16
         seed = seed_for(opened.recipe.seed, name)
@@ -180,7 +180,7 @@ def fit(
         if last.stopped:
             if limit is None:
                 return None
-            if sum(len(one.channels) for one in networks) < job.layout.channels:
+            if sum(len(network.channels) for network in networks) < job.layout.channels:
                 raise FitError(f"{limit} was over before all channels were fitted")
             last.details[STOPPED_BY] = limit
         state = state_of(networks)
@@ -200,8 +200,8 @@ def _windows(shared: SharedFit) -> tuple[Recipe, Job, list[Window]]:
     """
     drawn = [
         (number, index, structure)
-        for number, one in enumerate(shared.samples)
-        for index, structure in one.windows
+        for number, sample in enumerate(shared.samples)
+        for index, structure in sample.windows
     ]
     recipe = shared.runs[0].opened().recipe
     np.random.default_rng(recipe.seed).shuffle(drawn)
@@ -269,12 +269,12 @@ class Networks:
         A file that is the only one of its kind needs none.
         """
         kinds: list[list[tuple[FileRun, Sample]]] = []
-        for run, one in samples:
-            alike = (k for k in kinds if k[0][1].kind.is_like(one.kind))
+        for run, sample in samples:
+            alike = (k for k in kinds if k[0][1].kind.is_like(sample.kind))
             members = next(alike, None)
             if members is None:
                 kinds.append(members := [])
-            members.append((run, one))
+            members.append((run, sample))
         numbers = [path.stem.split("-")[-1] for path in self.paths()]
         first = max((int(n) for n in numbers if n.isdigit()), default=0) + 1
         fits: list[SharedFit] = []

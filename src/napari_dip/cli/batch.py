@@ -78,8 +78,6 @@ def batch_app(tasks: list[Task]) -> App:
 
 
 def _command(task: Task) -> Callable[..., int]:
-    """Return the command for a task."""
-
     def command(
         *inputs: Path,
         results: Results,
@@ -174,7 +172,6 @@ def check_share(task: Task, recipe: Recipe, weights: Path | None) -> None:
 
 
 def _report(batch: Batch, work: Work, results: Results) -> int:
-    """Run a batch, describe every result, and return the exit code."""
     from napari_dip.batch import manifest
 
     summary = {

@@ -85,7 +85,6 @@ def app() -> App:
 
 
 def _command(task: Task) -> Callable[..., int]:
-    """Return the command of a task: its options are the fields of the recipe."""
     first = task.files[0] if task.files else None
 
     def command(
@@ -129,7 +128,7 @@ def _runs(
     inputs: Sequence[Path],
     results: Results,
     beside: KeepOptions,
-    given: dict[str, Any],
+    options: dict[str, Any],
 ) -> list[FileRun]:
     """Return the runs that a command asks for, one for every input.
 
@@ -140,9 +139,9 @@ def _runs(
     # What is read beside the inputs is not to be written over, either.
     others = [] if beside.weights is None else [beside.weights]
     keep = beside.keep(inputs, results.overwrite)
-    paths = {name: given.pop(name) for name in task.files[1:]}
-    objects = {name: given.pop(name) for name in task.objects}
-    values = values_of(task.recipe, given)
+    paths = {name: options.pop(name) for name in task.files[1:]}
+    objects = {name: options.pop(name) for name in task.objects}
+    values = values_of(task.recipe, options)
     recipe = task.recipe(**values)
     targets, sets = [results.output], [paths]
     for path in inputs:
@@ -288,16 +287,16 @@ def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
     keys = ("began from weights", SHARED_WEIGHTS)
     used = (plane[key] for plane in planes for key in keys if key in plane)
     needed = str(next(used, None))
-    given = None
+    begun_from = None
     if weights is not None:
         from napari_dip.io import checkpoint
         from napari_dip.prior.snapshot import digest
 
-        given = digest(checkpoint.read(weights, "weights")[0])
-    if str(given) != needed:
+        begun_from = digest(checkpoint.read(weights, "weights")[0])
+    if str(begun_from) != needed:
         raise InputError(
             "weights must be those that the result was made with (--weights), of the "
-            f"SHA-256 {needed}; got {given}"
+            f"SHA-256 {needed}; got {begun_from}"
         )
 
 

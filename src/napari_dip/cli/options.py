@@ -68,23 +68,22 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
             raise InputError("an input must be a file; got an empty name")
         if home := _HOME.fullmatch(text):
             text = (home[1] or "") + os.path.expanduser(home[2])
-        found = _ADDRESS.fullmatch(text)
-        option = (found and found[1]) or f"{before}="
-        if found is None or option == "--scheduler=":
+        match = _ADDRESS.fullmatch(text)
+        option = (match and match[1]) or f"{before}="
+        if match is None or option == "--scheduler=":
             local.append(text)
             continue
-        address = urlsplit(found[2])
-        if found[3].lower() != "file" or address.netloc not in ("", "localhost"):
+        address = urlsplit(match[2])
+        if match[3].lower() != "file" or address.netloc not in ("", "localhost"):
             raise InputError(
-                f"files are read and written on this machine only; got {found[2]}; "
+                f"files are read and written on this machine only; got {match[2]}; "
                 "download it first, or give the folder where it is mounted"
             )
-        local.append((found[1] or "") + url2pathname(address.path))
+        local.append((match[1] or "") + url2pathname(address.path))
     return local
 
 
 def _named(tokens: Sequence[Token]) -> str:
-    """Return the name of the option that was given."""
     name = (tokens[0].keyword or "").lstrip("-")
     return name if len(name) > 1 else "output"  # -o
 
@@ -174,7 +173,6 @@ MACHINES = Group("Processes and machines", sort_key=1)
 
 
 def _count(_: Any, tokens: Sequence[Token]) -> int:
-    """Return a number of processes, which a machine can have."""
     most, value = max(8, 2 * (os.cpu_count() or 1)), _number(tokens[0].value)
     if not isinstance(value, int) or not 1 <= value <= most:
         raise InputError(
@@ -265,17 +263,15 @@ class KeepOptions:
             raise InputError(
                 f"checkpoint-every must be 0 or more; got {self.checkpoint_every}"
             )
-        for name, path in (
-            ("save-weights", self.save_weights),
-            ("checkpoint", self.checkpoint),
-        ):
+        read = [*inputs, *([] if self.weights is None else [self.weights])]
+        outputs = {"save-weights": self.save_weights, "checkpoint": self.checkpoint}
+        for name, path in outputs.items():
             if path is None:
                 continue
             if len(inputs) > 1:
                 raise InputError(f"{name} is of one input; got {len(inputs)}")
             if path.suffix.lower() != ".safetensors":
                 raise InputError(f"{name} must end in .safetensors; got {path}")
-            read = [*inputs, *([] if self.weights is None else [self.weights])]
             check_place(path, read, overwrite or name == "checkpoint", name)
         return Keep(
             self.weights, self.save_weights, self.checkpoint, self.checkpoint_every
@@ -399,9 +395,9 @@ def targets_of(
         return [output]
     if output.exists() and not (output.is_dir() or output.is_file()):
         raise InputError(f"{name} must be a file or a folder; got {output}")
-    one = files.FOLDERS if output.is_dir() else files.OUTPUTS
-    named = len(inputs) > 1 and output.name.lower().endswith(one)
-    if store or named or (output.exists() and not output.is_dir()):
+    image_endings = files.FOLDERS if output.is_dir() else files.OUTPUTS
+    image = len(inputs) > 1 and output.name.lower().endswith(image_endings)
+    if store or image or (output.exists() and not output.is_dir()):
         if len(inputs) == 1:
             files.output_format(output)  # raises: a file without an ending
         raise InputError(f"{name} must be a folder for several inputs; got {output}")
@@ -439,23 +435,23 @@ def check_target(
 
 def check_apart(outputs: Mapping[str, Path | None]) -> None:
     """Raise if two outputs, given by their names, are one, or one holds another."""
-    asked = [(name, path) for name, path in outputs.items() if path is not None]
-    for (name, path), (other, there) in itertools.combinations(asked, 2):
-        if _holds(path, there) or _holds(there, path):
+    named = [(name, path) for name, path in outputs.items() if path is not None]
+    for (name, path), (other, other_path) in itertools.combinations(named, 2):
+        if _holds(path, other_path) or _holds(other_path, path):
             raise InputError(
                 f"{name} and {other} must be two files, neither in the other; got "
-                f"{path} and {there}"
+                f"{path} and {other_path}"
             )
 
 
-def _holds(one: Path, other: Path) -> bool:
+def _holds(outer: Path, inner: Path) -> bool:
     """Return whether two paths are of one file, or the second lies in the first."""
     from napari_dip.io.atomic import without_links
 
-    if one.exists() and other.exists() and one.samefile(other):
+    if outer.exists() and inner.exists() and outer.samefile(inner):
         return True
-    place = without_links(other)
-    return without_links(one) in (place, *place.parents)
+    place = without_links(inner)
+    return without_links(outer) in (place, *place.parents)
 
 
 def check_place(

@@ -23,10 +23,6 @@ def warn(text: str) -> None:
     say(f"warning: {text}")
 
 
-def silent(text: str) -> None:
-    """Keep quiet about a warning."""
-
-
 def save_and_report(
     results: Results,
     image: NDArray[Any],
@@ -65,7 +61,7 @@ def run_and_report(
     with stop.listening():
         result = file_run.run(
             stop,
-            silent if results.quiet else warn,
+            (lambda _: None) if results.quiet else warn,
             progress=not results.quiet,
             workers=workers,
         )

@@ -41,7 +41,7 @@ def replacing(
     put back when the second renaming fails.
     """
     refuse_existing(path, overwrite, folder=folder)
-    given, path = path, without_links(path)
+    output, path = path, without_links(path)
     name = f"{_stem(path)}.{secrets.token_hex(4)}"
     lock, temporary, previous = (path.with_name(name + end) for end in _ENDS)
     try:
@@ -62,7 +62,7 @@ def replacing(
             finally:
                 _give_up(temporary)
     except OSError as error:
-        raise FileError(f"{given.name} cannot be written: {_reason(error)}") from error
+        raise FileError(f"{output.name} cannot be written: {_reason(error)}") from error
 
 
 def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) -> None:
@@ -120,10 +120,10 @@ def claimed(paths: Iterable[Path]) -> Iterator[None]:
     FileError
         If another run has claimed or is writing one of them.
     """
-    ends = [without_links(path) for path in paths]
-    clear(ends)
+    targets = [without_links(path) for path in paths]
+    clear(targets)
     with contextlib.ExitStack() as stack:
-        for path in ends:
+        for path in targets:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.with_name(f"{_stem(path)}.run{_ENDS[0]}")
             _refuse(stack.enter_context(locks.held(lock)), path)
@@ -142,17 +142,16 @@ def clear(paths: Iterable[Path]) -> None:
     """
     hidden = {path.with_name(_stem(path)): path for path in map(without_links, paths)}
     for folder in {path.parent for path in hidden}:
-        found = {p.with_suffix("") for p in folder.glob(".*.*") if p.suffix in _ENDS}
-        for name in found:
+        names = {p.with_suffix("") for p in folder.glob(".*.*") if p.suffix in _ENDS}
+        for name in names:
             path = hidden.get(name.with_suffix(""))
             if path is None:
                 continue
             try:
                 _clear(name, path)
             except OSError as error:
-                raise FileError(
-                    f"{name.name} cannot be removed: {error.strerror or error}"
-                ) from error
+                reason = _reason(error)
+                raise FileError(f"{name.name} cannot be removed: {reason}") from error
 
 
 def _clear(name: Path, path: Path) -> None:
@@ -167,7 +166,6 @@ def _clear(name: Path, path: Path) -> None:
 
 
 def _refuse(free: bool, path: Path) -> None:
-    """Raise unless a file is free to be written."""
     if not free:
         raise FileError(
             f"{path} is being written by another run; wait for its end, or give "

@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_dip.errors import FileError
 from napari_dip.io import atomic
-from napari_dip.io.reading import one_line
+from napari_dip.io.reading import one_line, readable
 
 SCHEMA = 1
 """Version of what the JSON holds."""
@@ -77,7 +77,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if path.exists() and not path.is_file():
         raise FileError(f"{path} is no regular file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable(path), safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header["schema"] != SCHEMA:
@@ -91,8 +91,6 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if digest(state) != header["sha256"]:
             raise FileError(f"{path} is damaged: it has another hash than it says")
         return state, dict(header["about"])
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as odd:
-        reason = f"{type(odd).__name__}: {one_line(odd)}"
-        raise FileError(f"{path} holds no {kind} of napari-dip ({reason})") from odd
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as e:
+        reason = f"{type(e).__name__}: {one_line(e)}"
+        raise FileError(f"{path} holds no {kind} of napari-dip ({reason})") from e

@@ -52,9 +52,9 @@ def jpeg_2000(content: bytes) -> int:
     What holds it can say another size than the codestream, from which it is decoded.
     """
     sizes = [0]
-    for found in re.finditer(b"\xff\x4f\xff\x51", content):
+    for marker in re.finditer(b"\xff\x4f\xff\x51", content):
         # Lsiz and Rsiz come first, see section A.5.1 of ITU-T T.800.
-        sides = content[found.end() + 4 : found.end() + 20]
+        sides = content[marker.end() + 4 : marker.end() + 20]
         right, bottom, left, top = (_number(sides, i, "big") for i in (0, 4, 8, 12))
         sizes.append((right - left) * (bottom - top))
     return max(sizes)
@@ -65,10 +65,10 @@ def jpeg_xl(content: bytes) -> int:
 
     See sections 9 and D.2 of ISO/IEC 18181.
     """
-    found = re.match(b"\xff\x0a", content) or _JXL_BOX.search(content)
-    if found is None:
+    beginning = re.match(b"\xff\x0a", content) or _JXL_BOX.search(content)
+    if beginning is None:
         return 0
-    content = content[found.end() :]
+    content = content[beginning.end() :]
     bits = int.from_bytes(content[:24], "little")
 
     def take(count: int) -> int:
@@ -115,10 +115,10 @@ def lerc(content: bytes) -> int:
     See the headers of versions 1 and 2 in https://github.com/Esri/lerc.
     """
     total = 0
-    for found in re.finditer(b"Lerc2 |CntZImage ", content):
-        place = found.end()
+    for magic in re.finditer(b"Lerc2 |CntZImage ", content):
+        place = magic.end()
         version = _number(content, place)
-        if found[0] == b"CntZImage ":
+        if magic[0] == b"CntZImage ":
             total += _number(content, place + 8) * _number(content, place + 12)
             continue
         place += 8 if version >= 3 else 4  # a checksum

@@ -25,6 +25,7 @@ from napari_dip.io.image import (
     split_opacity,
 )
 from napari_dip.io.provenance import dumps
+from napari_dip.io.reading import readable
 from napari_dip.io.regions import Box, Levels, Target
 from napari_dip.machine import free_memory
 
@@ -192,7 +193,7 @@ def open_levels(path: str | Path) -> tuple[Header, list[Any]] | None:
 def _by_format(
     function: str, path: Path, series: int | None = None, colours: bool = True
 ) -> Any:
-    """Return what a function of the module for the format of a file says of it."""
+    """Call a function of the module that reads the format of a file."""
     module = _module(path)
     if module is tiff:
         return getattr(tiff, function)(path, series, colours=colours)
@@ -203,7 +204,7 @@ def _by_format(
 
 def _module(path: Path) -> ModuleType:
     """Return the module that reads a file."""
-    try:
+    with readable(path):
         if atomic.is_zarr(path):
             return zarr
         if path.is_dir():
@@ -212,12 +213,10 @@ def _module(path: Path) -> ModuleType:
             raise FileError(f"{path} is no regular file")  # a pipe may never end
         with open(path, "rb") as file:
             start = file.read(4)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     if not start:
         raise FileError(f"{path} is empty")
-    found = (module for begin, module in _CONTENTS.items() if start.startswith(begin))
-    content = next(found, None)
+    modules = (module for begin, module in _CONTENTS.items() if start.startswith(begin))
+    content = next(modules, None)
     # Raw images of cameras are TIFFs of their own, so other endings are not looked at.
     reader = _READERS.get(path.suffix.lower(), None if path.suffix else content)
     if reader is None:
@@ -230,7 +229,7 @@ def _module(path: Path) -> ModuleType:
 
 
 def output_ending(path: Path) -> str:
-    """Return which of `OUTPUTS` is for an image as that in a file or store."""
+    """Return the ending, of `OUTPUTS`, for an image of the format of a file."""
     try:
         reader = _module(path)
     except FileError:
@@ -238,8 +237,16 @@ def output_ending(path: Path) -> str:
     return {zarr: FOLDERS[0], raster: ".png"}.get(reader, ".tif")
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return a name without its ending, and the ending if it is of an image."""
+    for ending in (*OUTPUTS, *READABLE):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""
+
+
 def output_format(path: Path, name: str = "output") -> str:
-    """Return which of `OUTPUTS` a path ends in, or raise; `name` is what it is of."""
+    """Return which of `OUTPUTS` a path ends in; errors call the path `name`."""
     for ending in OUTPUTS:
         if path.name.lower().endswith(ending):
             return ending
@@ -410,7 +417,6 @@ def _is_rgba(header: Header) -> bool:
 def _header_of(
     shape: tuple[int, ...], dtype: np.dtype[Any], like: Image | None
 ) -> Header:
-    """Return the header of a result."""
     if like is None:
         return plain_header(shape, dtype)
     if len(shape) != len(like.header.shape):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.io.image import Image
 from napari_dip.io.regions import Regions
+from napari_dip.tasks.arrays import longer_axes
 
-_MUCH = 0.9
+_INVERTED = 0.9
 """Marked part of a mask from which on it may be inverted."""
 
 
@@ -59,7 +60,7 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     marked = values != 0
     how = how or _several(values, marked, name)
     share = np.count_nonzero(marked) / marked.size
-    if _MUCH < share < 1 or (0.5 < share < 1 and _all_around(marked)):
+    if _INVERTED < share < 1 or (0.5 < share < 1 and _all_around(marked)):
         how = f"{how or 'what is not 0'}; invert the mask if the others are meant"
     if not how:
         return values, None
@@ -68,9 +69,9 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
 
 def _several(values: NDArray[Any], marked: NDArray[np.bool_], name: str) -> str:
     """Return which values mark if there are several; raise if NaN leaves it open."""
-    found = values[marked]
-    finite = found[np.isfinite(found)]
-    if finite.size < found.size:
+    marks = values[marked]
+    finite = marks[np.isfinite(marks)]
+    if finite.size < marks.size:
         if marked.all():
             raise InputError(
                 f"mask must be 0 where pixels are known; {name} has NaN or infinity, "
@@ -100,7 +101,7 @@ def psf_of(image: Image, name: str) -> NDArray[Any]:
     """
     axis = image.header.channel_axis
     if axis is None:
-        longer = tuple(n for n in image.data.shape if n != 1)
+        longer = longer_axes(image.data.shape)
         plane = len(longer) == 2 and 1 in image.data.shape[-2:]
         return image.data.reshape(longer) if plane else image.data
     channels = np.moveaxis(image.data, axis, 0)

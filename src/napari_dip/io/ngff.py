@@ -153,7 +153,6 @@ def _first_multiscale(group: Any, multiscales: Any) -> Mapping[str, Any]:
 
 
 def _is_axis(axis: Any) -> bool:
-    """Return whether a value describes an axis."""
     if not isinstance(axis, Mapping):
         return isinstance(axis, str)
     texts = [axis.get(key) for key in ("type", "unit") if axis.get(key) is not None]
@@ -161,7 +160,6 @@ def _is_axis(axis: Any) -> bool:
 
 
 def _of_mappings(value: Any) -> bool:
-    """Return whether a value is a list of mappings."""
     return isinstance(value, list) and all(isinstance(v, Mapping) for v in value)
 
 
@@ -284,12 +282,11 @@ def _colour(text: Any) -> str:
 
     Some programs write a # before it, or the opacity behind.
     """
-    found = re.fullmatch("#?([0-9a-f]{6})([0-9a-f]{2})?", str(text).lower())
-    return f"#{found[1]}" if found else ""
+    colour = re.fullmatch("#?([0-9a-f]{6})([0-9a-f]{2})?", str(text).lower())
+    return f"#{colour[1]}" if colour else ""
 
 
 def _models(group: Any) -> Any:
-    """Return the metadata of the version of OME-Zarr that a group is for."""
     import yaozarrs
 
     return yaozarrs.v05 if group.metadata.zarr_format == 3 else yaozarrs.v04
@@ -317,7 +314,6 @@ def as_stored(header: Header, opacity: bool = False) -> tuple[Header, list[int]]
 
 
 def _multiscale(stored: Header, count: int, models: Any, is_label: bool) -> Any:
-    """Describe the axes and the resolutions of an image."""
     from yaozarrs import DimSpec
 
     dims = [
@@ -398,7 +394,6 @@ def put_labels(folder: Any, names: list[str]) -> None:
 
 
 def _put(group: Any, metadata: Any, text: str | None = None) -> None:
-    """Write the metadata and the provenance of a group."""
     attributes = metadata.model_dump(exclude_none=True)
     if group.metadata.zarr_format == 3:
         attributes = {"ome": attributes}

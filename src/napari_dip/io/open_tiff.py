@@ -73,23 +73,24 @@ class OpenTiff:
         """How the planes of the image are to be turned."""
         pages = self.series.pages if self.unlike else [self.series.keyframe]
         tags = (page.aspage().tags for page in pages if page is not None)
-        return {int(found.valueof("Orientation", 1)) for found in tags}
+        return {int(t.valueof("Orientation", 1)) for t in tags}
 
     @property
     def images(self) -> list[int]:
         """Which series are images: not what is smaller, or the mask, of another one."""
-        known = self.tif.is_ome
-        own = [
+        numbers = list(range(len(self.tif.series)))
+        if self.tif.is_ome:
+            return numbers
+        images = [
             n
             for n, series in enumerate(self.tif.series)
-            if known
-            or not (
+            if not (
                 series.keyframe.is_reduced
                 or series.keyframe.is_mask
                 or series.name in _BESIDE
             )
         ]
-        return own or list(range(len(self.tif.series)))
+        return images or numbers
 
     @property
     def damage(self) -> str | None:
@@ -104,19 +105,19 @@ class OpenTiff:
         Where an acquisition was broken off between them, those are left out that are
         not complete along one axis, such as the last time.
         """
-        there = np.array([page is not None for page in self.series.pages])
-        if there.all():
+        present = np.array([page is not None for page in self.series.pages])
+        if present.all():
             return None
         leading = self.series.shape[: -len(self.series.keyframe.shape)]
-        there = there.reshape(leading)
-        kept = [np.unique(indices) for indices in np.nonzero(there)]
-        there = there[np.ix_(*kept)]
-        planes = []
-        for axis, side in enumerate(there.shape):
-            whole = np.moveaxis(there, axis, 0).reshape(side, -1).all(axis=1)
-            planes.append((whole.sum() * there.size // max(side, 1), -axis, whole))
-        most, axis, whole = max(planes, key=lambda found: found[:2])
-        if not most:
+        present = present.reshape(leading)
+        kept = [np.unique(indices) for indices in np.nonzero(present)]
+        present = present[np.ix_(*kept)]
+        choices = []
+        for axis, side in enumerate(present.shape):
+            whole = np.moveaxis(present, axis, 0).reshape(side, -1).all(axis=1)
+            choices.append((whole.sum() * present.size // max(side, 1), -axis, whole))
+        planes, axis, whole = max(choices, key=lambda choice: choice[:2])
+        if not planes:
             raise FileError(
                 f"{self.tif.filename} is incomplete: planes of its image are missing"
             )
@@ -179,7 +180,7 @@ def _check_pages(tif: tifffile.TiffFile, path: Path) -> list[bytes]:
     if not tif.pages:
         raise FileError(f"{path.name} holds no image")
     code = struct.pack(layout.byteorder + "H", _ORIENTATION)
-    offset, seen, found = tif.pages.first.offset, set(), []
+    offset, seen, orientations = tif.pages.first.offset, set(), []
     while offset:
         if offset in seen:
             raise FileError(
@@ -196,9 +197,9 @@ def _check_pages(tif: tifffile.TiffFile, path: Path) -> list[bytes]:
             break
         starts = range(0, size, layout.tagsize)
         entries = (tags[i : i + layout.tagsize] for i in starts)
-        found.append(next((e for e in entries if e.startswith(code)), b""))
+        orientations.append(next((e for e in entries if e.startswith(code)), b""))
         (offset,) = struct.unpack(layout.offsetformat, following)
-    return found
+    return orientations
 
 
 def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
@@ -319,7 +320,6 @@ def _check_planes(root: ElementTree.Element, page: Any, path: Path) -> None:
 
 
 def _product(pixels: ElementTree.Element, axes: str) -> int:
-    """Return the product of the sizes along axes that OME gives an image."""
     return int(math.prod(abs(_number(pixels, f"Size{axis}")) for axis in axes))
 
 
@@ -392,8 +392,8 @@ def _check_micromanager(tif: tifffile.TiffFile, path: Path) -> None:
     if tif.is_mmstack:
         last = about["IndexMap"][:, :4].max(axis=0).tolist()
         keys = ("Channels", "Slices", "Frames", "Positions")
-        said = [int(about["Summary"].get(key, 1)) for key in keys]
-        sides = [max(n, i + 1) for n, i in zip(said, last, strict=True)]
+        counts = [int(about["Summary"].get(key, 1)) for key in keys]
+        sides = [max(n, i + 1) for n, i in zip(counts, last, strict=True)]
         for other in path.parent.glob("*_MMStack*.tif"):
             _exists(path, other.name)
     elif tif.is_ndtiff and _exists(path, _INDEX):
@@ -402,9 +402,9 @@ def _check_micromanager(tif: tifffile.TiffFile, path: Path) -> None:
             _exists(path, record[1])
             for axis, place in record[0].items():
                 places.setdefault(axis, set()).add(place)
-        for found in places.values():
-            numbers = all(isinstance(place, int) for place in found)
-            sides.append(max(found) - min(found) + 1 if numbers else len(found))
+        for along in places.values():
+            numbers = all(isinstance(place, int) for place in along)
+            sides.append(max(along) - min(along) + 1 if numbers else len(along))
     limits.check_planes(math.prod(sides), path.name)
 
 

@@ -75,6 +75,6 @@ def size_warning(image: dict[str, float], psf: dict[str, float]) -> str | None:
     )
 
 
-def differ(one: float, other: float) -> bool:
+def differ(size: float, other: float) -> bool:
     """Return whether two pixel sizes are not the same."""
-    return abs(one - other) > ALIKE * max(one, other)
+    return abs(size - other) > ALIKE * max(size, other)

@@ -235,17 +235,17 @@ def _check_chunks(path: Path) -> None:
 def _content(path: Path, header: Header) -> bytes:
     """Return a PNG of those chunks only that pixels are made from."""
     with open(path, "rb") as file:
-        found = [
-            chunk
-            for chunk in _chunks(file, path)
-            if chunk[0][:1].isupper() or chunk[0] == b"tRNS"
+        places = [
+            (place, length)
+            for name, place, length in _chunks(file, path)
+            if name[:1].isupper() or name == b"tRNS"
         ]
-        total = len(_SIGNATURE) + sum(length + 12 for _, _, length in found)
+        total = len(_SIGNATURE) + sum(length + 12 for _, length in places)
         # Noise becomes a little larger by compression.
         if total > 8 * limits.nbytes(header) + _BESIDE:
             raise FileError(f"{path.name} is damaged: its pixels take {total} bytes")
         parts = [_SIGNATURE]
-        for _, place, length in found:
+        for place, length in places:
             file.seek(place - 8)
             parts.append(file.read(length + 12))
     return b"".join(parts)

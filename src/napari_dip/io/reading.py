@@ -30,6 +30,15 @@ def one_line_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{path.name} cannot be read: {reason}") from error
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system while a file is read into a `FileError`."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
 def one_line(error: Exception) -> str:
     """Return the message of an error without line breaks and pydantic's link."""
     text = " ".join(str(error).split())

@@ -50,11 +50,8 @@ class Regions:
         reopen: Callable[[Path], Levels | None],
         level: int,
     ) -> None:
-        self.shape, self.dtype, self.ndim = (
-            header.shape,
-            header.dtype,
-            len(header.shape),
-        )
+        self.shape, self.dtype = header.shape, header.dtype
+        self.ndim = len(self.shape)
         self.chunks = tuple(map(min, chunks, self.shape))
         self._path, self._header, self._read = path, header, read
         self._reopen, self._level = reopen, level
@@ -76,12 +73,8 @@ class Regions:
         return np.asarray(self[...], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (
-            self._reopen,
-            self._path.absolute(),
-            self._level,
-            self.shape,
-        )
+        path = self._path.absolute()
+        return _reopened, (self._reopen, path, self._level, self.shape)
 
     def reshape(self, shape: Sequence[int]) -> Regions:
         """Return the same pixels with more or fewer axes of one element."""

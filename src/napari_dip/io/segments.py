@@ -108,7 +108,7 @@ class Segments:
         # leaves those out that it has not.
         separate, samples = page.axes[0] == "S", page.axes[-1] == "S"
         has = (separate, "Z" in page.axes, True, True, samples)
-        self._axes = [axis for axis, there in enumerate(has) if there]
+        self._axes = [axis for axis, present in enumerate(has) if present]
         last = page.shaped[-1]
         if page.is_tiled:
             self._sides = (1, page.tiledepth, page.tilelength, page.tilewidth, last)

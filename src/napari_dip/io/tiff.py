@@ -164,7 +164,6 @@ def _described(
 
 
 def _header(file: OpenTiff, path: Path) -> Header:
-    """Describe a series with its axes as they lie in the file."""
     tif, series = file.tif, file.series
     axes = series.axes.upper()
     if series.dtype is None or not {"Y", "X"} <= set(axes):
@@ -326,7 +325,6 @@ def create(path: Path, header: Header, *, ome: bool) -> Creating:
 
 @contextmanager
 def _as_file_error(header: Header) -> Iterator[None]:
-    """Turn what tifffile raises for an image that a TIFF cannot hold into one line."""
     try:
         yield
     except (ValueError, TypeError, struct.error, tifffile.OmeXmlError) as error:

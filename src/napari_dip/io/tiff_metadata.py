@@ -93,14 +93,13 @@ def from_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list; tifffile gives what is alone without one."""
+    """Return a value as a list: tifffile gives a single one without."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _imagej_names(labels: list[Any], header: Header) -> tuple[str, ...]:
-    """Return the labels of planes where they are the same for all of a channel."""
     leading = header.shape[: -2 - ("S" in header.axes)]
     if len(labels) != math.prod(leading):
         return ()
@@ -170,13 +169,11 @@ def _microscope_sizes(tif: tifffile.TiffFile) -> Mapping[Any, tuple[Any, Any]] |
         return {axis: (about.get(key + axis.lower()), unit) for axis in "XY"}
     if (about := tif.fei_metadata) is not None:
         about = about.get("Scan", {})
-        return {
-            "X": (about.get("PixelWidth"), "m"),
-            "Y": (about.get("PixelHeight"), "m"),
-        }
+        sides = {"X": "PixelWidth", "Y": "PixelHeight"}
+        return {axis: (about.get(side), "m") for axis, side in sides.items()}
     if (about := tif.sem_metadata) is not None:
-        found = about.get("ap_image_pixel_size") or about.get("ap_pixel_size")
-        return dict.fromkeys("XY", found[1:3] if found else (None, None))
+        pixel = about.get("ap_image_pixel_size") or about.get("ap_pixel_size")
+        return dict.fromkeys("XY", pixel[1:3] if pixel else (None, None))
     if (about := tif.sis_metadata) is not None:
         return {axis: (about.get(f"pixelsize{axis.lower()}"), "m") for axis in "XY"}
     if (about := tif.tvips_metadata) is not None:

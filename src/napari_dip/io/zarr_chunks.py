@@ -58,7 +58,6 @@ def chunks_of(array: Any) -> Chunks:
 
 
 def _named(listed: Sequence[Any]) -> list[Codec]:
-    """Return codecs as both versions of Zarr list them."""
     return [_name(codec) for codec in listed if codec is not None]
 
 
@@ -86,7 +85,6 @@ def bounded(array: Any, chunks: Chunks) -> Any:
 
 
 def _bounded_codec2(codec: Any, chunks: Chunks, name: str) -> Any:
-    """Return a filter or compressor of version 2 that does not decompress too much."""
     named = None if codec is None else _name(codec.get_config())
     if named is None or named[0] not in _COMPRESSED:
         return codec
@@ -94,7 +92,6 @@ def _bounded_codec2(codec: Any, chunks: Chunks, name: str) -> Any:
 
 
 def _bounded_codecs(codecs: Sequence[Any], chunks: Chunks, name: str) -> list[Any]:
-    """Return codecs of version 3 of Zarr of which none decompresses too much."""
     replaced = []
     for codec in codecs:
         named = _name(codec.to_dict())
@@ -211,10 +208,9 @@ class Chunks:
         self.inner: Chunks | None = None
         for kind, options in codecs:
             if self.compressed and kind not in _CHECKSUMS:
-                then = (
-                    "compressed again" if kind in _COMPRESSED else f"encoded by {kind}"
-                )
-                raise FileError(f"were compressed and then {then}")
+                again = kind in _COMPRESSED
+                step = "compressed again" if again else f"encoded by {kind}"
+                raise FileError(f"were compressed and then {step}")
             if kind in _COMPRESSED:
                 self.compressed, self.unpacked = True, self.stored
             elif kind in _CHECKSUMS:
@@ -246,15 +242,8 @@ class Chunks:
             self.stored = 1 + -(-self.stored // 8)
             return np.dtype(np.uint8)
         if kind not in _SAME_SIZE:
-            known = [
-                *_COMPRESSED,
-                *_CHECKSUMS,
-                *_SAME_SIZE,
-                *_RETYPED,
-                _PACKED,
-                _SHARDS,
-            ]
-            accepted = ", ".join(sorted(known))
+            known = {*_COMPRESSED, *_CHECKSUMS, *_SAME_SIZE, *_RETYPED}
+            accepted = ", ".join(sorted(known | {_PACKED, _SHARDS}))
             raise FileError(f"were encoded by {kind}; accepted are {accepted}")
         return dtype
 
@@ -265,8 +254,8 @@ class Chunks:
         sides = options["chunk_shape"]
         self.inner = Chunks(sides, dtype, _named(options["codecs"]))
         self.compressed = self.inner.compressed
-        _, *checksum = _named(options["index_codecs"])
-        if [kind for kind, _ in checksum] not in ([], ["crc32c"]):
+        encoding, *checksum = [kind for kind, _ in _named(options["index_codecs"])]
+        if encoding != "bytes" or checksum not in ([], ["crc32c"]):
             raise FileError("are in shards whose index was compressed")
         count = math.prod(n // m for n, m in zip(shape, sides, strict=True))
         self.stored = count * (self.inner.stored + _ENTRY) + 4 * len(checksum)

@@ -59,6 +59,6 @@ def _store_class() -> type:
 
 
 def _chunks(arrays: dict[str, Chunks], key: str) -> Chunks | None:
-    """Return what a file may stand for if it is of one of some arrays."""
+    """Return the chunks of the array that a file belongs to, if any."""
     folders = ["", *itertools.accumulate(key.split("/")[:-1], "{}/{}".format)]
     return next((arrays[f] for f in reversed(folders) if f in arrays), None)

@@ -208,7 +208,6 @@ class Blending(Term):
 
 
 def _length(gradient: Tensor) -> Tensor:
-    """Return the 1-norm of a gradient at every pixel of every channel."""
     return gradient.abs().sum(0, keepdim=True)
 
 

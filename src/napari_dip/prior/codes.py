@@ -277,11 +277,11 @@ class BlindSpot(Code):
         repeats = [-(-side // PERIOD) for side in drawing.sides]
         uniform = uniform.repeat(1, 1, *repeats)[corner(drawing.sides)]
         views = torch.arange(len(image) * count, device=image.device)
-        for some in views.split(views_at_once(drawing.sides, image.device)):
-            lowest = (some % count).reshape(-1, 1, *[1] * len(period))
+        for numbers in views.split(views_at_once(drawing.sides, image.device)):
+            lowest = (numbers % count).reshape(-1, 1, *[1] * len(period))
             above = uniform >= lowest / count
             chosen = above & (uniform < (lowest + 1) / count)
-            yield self._hide(drawing, chosen, some // count)
+            yield self._hide(drawing, chosen, numbers // count)
 
     def _uniform(self, drawing: Drawing, sides: Sides, generator: Random) -> Tensor:
         """Draw a random number in [0, 1) for everything that can be hidden."""

@@ -147,8 +147,8 @@ def _estimates(
     """
     count = x.shape[1]
     mean = x.mean(dim=1, keepdim=True)
-    rest = x - mean
-    power, level = rest.mT @ rest, count * noise
+    centred = x - mean
+    power, level = centred.mT @ centred, count * noise
     if covariance is not None:
         gain, certainty = patch_gain(power, level, covariance)
     else:
@@ -157,8 +157,8 @@ def _estimates(
         # and Morrison: X^T X has the mean patch beside Z^T Z.  Rounding errors would be
         # large where the mean is.
         along = mean @ inverse
-        part = (1 - count * (rest @ along.mT)) / (1 + count * (along @ mean.mT))
-        combined = torch.baddbmm(part @ along, rest, inverse)
+        part = (1 - count * (centred @ along.mT)) / (1 + count * (along @ mean.mT))
+        combined = torch.baddbmm(part @ along, centred, inverse)
         # Y is taken as X and the rest, or they would show where noise is weak.
         kept = x - level * combined
         left = (combined * kept).sum(dim=2, keepdim=True)

@@ -16,11 +16,11 @@ from napari_dip.prior.terms import PoissonGaussian, Term
 def fast_length(n: int) -> int:
     """Return the next length from `n` on whose only prime factors are 2, 3 and 5."""
     while True:
-        rest = n
+        cofactor = n
         for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
+            while cofactor % prime == 0:
+                cofactor //= prime
+        if cofactor == 1:
             return n
         n += 1
 

@@ -100,7 +100,6 @@ _counted: Callable[..., tuple[int, int]] = lru_cache(maxsize=256)(_count)
 
 
 def _trial(problem: Problem, prior: Prior, settings: Settings) -> float:
-    """Return seconds per iteration of a small piece, scaled to the whole."""
     channels, *sides = problem.image_shape
     small = [min(n, TRIAL_SIDE) for n in sides]
     random = runtime.generator(settings.seed, torch.device("cpu"))

@@ -45,9 +45,9 @@ class Preprocess:
             image = image.flip(1)
         image = image * self.scale
         if self.mean is not None:
-            image = image - per_channel(tuple(self.mean), image)
+            image = image - per_channel(self.mean, image)
         if self.std is not None:
-            image = image / per_channel(tuple(self.std), image)
+            image = image / per_channel(self.std, image)
         return image
 
 

@@ -119,7 +119,6 @@ def _fill_plane(
 def _estimates(
     x: Tensor, missing: Tensor, noise: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the estimate of groups, (groups, k, n), with its certainty."""
     mean = x.mean(dim=1, keepdim=True)
     power = (x - mean).mT @ (x - mean)
     gain, certainty = patch_gain(power, x.shape[1] * noise)

@@ -65,8 +65,6 @@ class Lanczos(nn.Module):
 
 
 class _Scale(nn.Module):
-    """One scale of the hourglass, wrapped around the coarser ones."""
-
     def __init__(
         self, a: Architecture, level: int, cin: int, ndim: int, below: _Scale | None
     ) -> None:

@@ -69,7 +69,6 @@ def to_rgb(components: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _cosines(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the cosine transform of the values along a block as a matrix."""
     return cosines(SIDE).to(device, dtype)
 
 
@@ -182,12 +181,10 @@ def _components(
 
 
 def _coefficients(plane: Tensor) -> Tensor:
-    """Return the transform of a plane that is extended to whole blocks."""
     return transform(_extend(plane, (SIDE, SIDE)))
 
 
 def _repeated(plane: Tensor, factors: Sequence[int]) -> Tensor:
-    """Repeat the values of (N, Y, X) along y and x."""
     for axis, factor in zip((1, 2), factors, strict=True):
         plane = plane.repeat_interleave(factor, axis)
     return plane

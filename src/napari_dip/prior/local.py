@@ -84,8 +84,6 @@ class Local(Halving):
 
 
 class _Scale(nn.Module):
-    """One scale, wrapped around the coarser ones."""
-
     def __init__(
         self, widths: Sequence[int], factors: Sequence[tuple[int, ...]], inputs: int
     ) -> None:

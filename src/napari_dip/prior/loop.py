@@ -210,7 +210,6 @@ class Run:
         return reason
 
     def _schedule(self) -> None:
-        """Set what changes from iteration to iteration."""
         progress = self.state.progress
         if progress.step < 0:
             return
@@ -259,7 +258,7 @@ class Run:
     # -- the end, and after it --------------------------------------------------
 
     def go_on(self, extra: int) -> None:
-        """Go on, for so many iterations where the fit has ended by itself."""
+        """Go on; a fit that has ended by itself takes so many more iterations."""
         self.since = time.perf_counter()
         if self.state.ending.ended is not None:
             self.state.ending.go_on(self.state.progress.step, extra)

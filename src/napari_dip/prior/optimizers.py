@@ -175,14 +175,14 @@ class Optimizers:
         for name, value in self.state_dict().items():
             if name not in state:
                 value.zero_()
-        owned = {str(i): one for i, one in enumerate(self._owned())}
-        given: dict[str, dict[str, Any]] = {}
+        owned = {str(i): pair for i, pair in enumerate(self._owned())}
+        moments_of: dict[str, dict[str, Any]] = {}
         for name, value in state.items():
             number, _, kind = name.partition(".")
             if number not in owned:
                 raise InputError(f"state: optimizers: {name} is of no parameter")
-            given.setdefault(number, {})[kind] = value
-        for number, values in given.items():
+            moments_of.setdefault(number, {})[kind] = value
+        for number, values in moments_of.items():
             optimizer, p = owned[number]
             moments = optimizer.state[p]
             if not moments:

@@ -35,11 +35,12 @@ class Predictor:
         device = Place.pick(settings, image_shape[1:]).device
         self.network = prior.build(image_shape, None).to(device)
         self.weights = [
-            {name: tensor.to(device) for name, tensor in one.items()} for one in weights
+            {name: tensor.to(device) for name, tensor in tensors.items()}
+            for tensors in weights
         ]
         own = dict(self.network.named_parameters())
-        for one in self.weights:
-            snapshot.check_weights(own, one)
+        for tensors in self.weights:
+            snapshot.check_weights(own, tensors)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process may have another device.

@@ -217,8 +217,8 @@ kept_pages = _WhileUsed(_pages_kept)
 
 
 def _after_fork() -> None:
-    for one in (cudnn_flags, kept_pages):
-        one.lock = threading.Lock()  # another thread may have held it
+    for shared in (cudnn_flags, kept_pages):
+        shared.lock = threading.Lock()  # another thread may have held it
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

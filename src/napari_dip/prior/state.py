@@ -135,17 +135,17 @@ class Best:
         operator = {k: v for k, v in state.items() if k.startswith("operator.")}
         check_names({"step", "image"}, state.keys() - operator.keys(), "state: best")
         check_kind(state["step"], int, "state: best.step")
-        given = {k.removeprefix("operator."): v for k, v in operator.items()}
-        if given:
+        states = {k.removeprefix("operator."): v for k, v in operator.items()}
+        if states:
             own = {} if self.fitted is None else self.fitted.state_dict()
-            check(own, given, "state: best.operator")
+            check(own, states, "state: best.operator")
         image = state["image"]
         if image is not None:
             blank = torch.empty(self.shape, device="meta")
             check({"image": blank}, {"image": image}, "state: best")
             image = copied(image).to(self.device)
         self.step, self.image = state["step"], image
-        self.operator = {k: copied(v).to(self.device) for k, v in given.items()}
+        self.operator = {k: copied(v).to(self.device) for k, v in states.items()}
 
 
 class Coarse:
@@ -208,14 +208,14 @@ class State:
 
         Tensors are overwritten in place wherever they are there already.
         """
-        given: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        states: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         for name, value in state.items():
-            part, _, rest = str(name).partition(".")
-            if part not in given:
+            part, _, key = str(name).partition(".")
+            if part not in states:
                 raise InputError(f"state: has no part {part!r}; got {name!r}")
-            given[part][rest] = value
+            states[part][key] = value
         for part in parts:
-            _write(getattr(self, part), given[part], part)
+            _write(getattr(self, part), states[part], part)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -337,7 +337,6 @@ def _optimizers(
     settings: Settings,
     place: runtime.Place,
 ) -> Optimizers:
-    """Return the optimisers of the network and of an operator that is fitted along."""
     on_gpu, rate = place.on_gpu, problem.operator_learning_rate
     members = optimizers.make(network, settings, on_gpu=on_gpu)
     if operator is not None and rate is not None:

@@ -84,6 +84,5 @@ def collaborative_threshold(
 
 
 def _basis(channels: int) -> Tensor:
-    """Return the cosines of a patch, one a row, of values channel by channel."""
     rows = cosines(SIDE)
     return torch.kron(cosines(channels), torch.kron(rows, rows))

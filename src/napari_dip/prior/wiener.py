@@ -73,7 +73,6 @@ def mix_channels(image: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _filter_channels(noisy: Tensor, pilot: Tensor, variance: Tensor) -> Tensor:
-    """Filter every channel by itself."""
     height, width = noisy.shape[-2:]
     # With this margin the last step still covers the last pixel.
     margin = SIDE - 1

@@ -193,14 +193,14 @@ class Analysis:
 
 
 def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
-    """Return whether a matrix can be inverted in float32."""
     matrix = np.reshape(mixing, (count, count))
     return bool(np.linalg.cond(matrix) < WORST_CONDITION)
 
 
-def read(given: Any) -> tuple[Analysis, ...]:
+def read(value: Any) -> tuple[Analysis, ...]:
     """Return the analyses that a user gave: one, a dict of one, or several."""
-    several = given if isinstance(given, (list, tuple)) else [given]
+    analyses = value if isinstance(value, (list, tuple)) else [value]
     return tuple(
-        one if isinstance(one, Analysis) else Analysis.from_dict(one) for one in several
+        analysis if isinstance(analysis, Analysis) else Analysis.from_dict(analysis)
+        for analysis in analyses
     )

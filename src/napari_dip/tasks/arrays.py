@@ -68,7 +68,6 @@ class LazyArray:
 
 
 def _read(get: Callable[[], Any], name: str) -> NDArray[Any]:
-    """Return what a function gives as an array of NumPy."""
     try:
         return np.asarray(get())
     except DipError:

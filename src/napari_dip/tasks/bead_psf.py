@@ -179,7 +179,6 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
 
 
 def _checked(image: Any, parameters: BeadParameters) -> Array:
-    """Return an image as float64, checked against the parameters."""
     image = without_single_axes(np.asarray(as_array(image, "image")))
     if image.ndim not in (2, 3):
         raise InputError(

@@ -147,7 +147,6 @@ def _overlap(
 
 
 def _finite(image: NDArray[Any], name: str) -> NDArray[np.float64]:
-    """Return an image as float64; raise if it is not finite."""
     values = check_integers(image, name).astype(np.float64)
     check_finite(values, name)
     known_pixels(values, name)  # raises if they are too large

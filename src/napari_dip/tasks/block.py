@@ -132,8 +132,6 @@ def fit_block(
 
 @dataclass(eq=False, kw_only=True)
 class _Fits(Fits):
-    """The fits of a block."""
-
     dtype: np.dtype[Any] | None
     """Type of its image."""
 
@@ -204,7 +202,6 @@ def constant_image(
 def _constant(
     job: Job, recipe: Recipe, block: Block, plane: Plane, levels: NDArray[Any]
 ) -> BlockFit:
-    """Return the result of a block whose channels have one value each."""
     sides = [job.factor * side for side in plane.known.shape]
     image = constant_image(plane, levels, sides, result_type(job, recipe, plane))
     several = recipe.restarts not in ("auto", 1)

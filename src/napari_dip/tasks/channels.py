@@ -79,17 +79,19 @@ def _join(
 ) -> None:
     """Give the channels that are related at a scale the same label in `joined`."""
     around = _square(known.ndim, 2 * REACH + 1)
-    rests = [_rest(v, w & known) for v, w in zip(values, whole, strict=True)]
-    for one in range(len(rests)):
-        for other in range(one):
-            if joined[one] == joined[other]:
+    residuals = [_residual(v, w & known) for v, w in zip(values, whole, strict=True)]
+    for first in range(len(residuals)):
+        for second in range(first):
+            if joined[first] == joined[second]:
                 continue
-            both = whole[one] & whole[other]
+            both = whole[first] & whole[second]
             inner = scipy.ndimage.binary_erosion(both, around) & known
             # A channel that is mostly constant would lend others its lack of noise.
             mostly = 2 * int((both & known).sum()) > int(known.sum())
-            if _related(rests[one], rests[other], inner, side, unknown=mostly):
-                joined[joined == joined[one]] = joined[other]
+            if _related(
+                residuals[first], residuals[second], inner, side, unknown=mostly
+            ):
+                joined[joined == joined[first]] = joined[second]
 
 
 def _means(image: NDArray[Any], side: int) -> NDArray[np.float64]:
@@ -106,7 +108,6 @@ def _in_squares(image: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _square(ndim: int, side: int) -> NDArray[np.bool_]:
-    """Return a square along the last two of `ndim` axes."""
     return np.ones((*[1] * (ndim - 2), side, side), bool)
 
 
@@ -123,7 +124,9 @@ def _filled(
     return np.where(known, image, near / np.maximum(weight, 1e-3))
 
 
-def _rest(image: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _residual(
+    image: NDArray[np.float64], usable: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Return what is left of a channel after linear prediction from surroundings.
 
     The prediction is the least-squares one at the usable values.  Those at opposite
@@ -161,10 +164,10 @@ def _rest(image: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.f
         kernel[REACH + y, REACH + x] = kernel[REACH - y, REACH - x] = weight
     kernel = kernel.reshape(*[1] * (image.ndim - 2), *kernel.shape)
     constant = mean[0] - weights @ mean[1:]
-    rest: NDArray[np.float64] = (
+    residual: NDArray[np.float64] = (
         image - scipy.ndimage.correlate(image, kernel, mode="wrap") - constant
     )
-    return rest
+    return residual
 
 
 def _strips(
@@ -184,20 +187,20 @@ def _strips(
 
 
 def _related(
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
     inner: NDArray[np.bool_],
     side: int,
     *,
     unknown: bool,
 ) -> bool:
-    """Return whether two rests are correlated, judged from square to square.
+    """Return whether two residuals are correlated, judged from square to square.
 
     Where pixels are too few to tell the answer is `unknown`.
     """
-    products = _in_squares(one * other * inner, TILE)
+    products = _in_squares(first * second * inner, TILE)
     product, powers = (a.sum(axis=(-3, -1)) for a in (products, np.abs(products)))
-    power = ((one**2) * inner).sum() * ((other**2) * inner).sum()
+    power = ((first**2) * inner).sum() * ((second**2) * inner).sum()
     product, powers = product[powers > 0], powers[powers > 0]
     if len(product) < FEWEST or power == 0:
         return side == 1 and unknown

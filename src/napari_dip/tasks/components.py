@@ -44,9 +44,9 @@ def components_of(plane: Plane, matrix: Matrix) -> Plane:
     """Return the plane with components as its values, each in units of its own."""
     values = np.tensordot(matrix, plane.values, 1).astype(np.float32)
     constant = np.broadcast_to(plane.constant.all(axis=0), values.shape)
-    none, one = np.zeros(len(matrix)), np.ones(len(matrix))
+    zeros, ones = np.zeros(len(matrix)), np.ones(len(matrix))
     return replace(
-        plane, values=values, constant=constant, offset=none, span=one, beyond=None
+        plane, values=values, constant=constant, offset=zeros, span=ones, beyond=None
     )
 
 

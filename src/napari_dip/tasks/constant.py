@@ -137,9 +137,8 @@ def _counts(
 
 
 def _are_few(pixels: NDArray[np.float64]) -> bool:
-    """Return whether pixels have no more than `FEW_VALUES` different values."""
-    some = np.unique(pixels[:10_000])  # that is quick
-    return len(some) <= FEW_VALUES and len(np.unique(pixels)) <= FEW_VALUES
+    first = np.unique(pixels[:10_000])  # that is quick
+    return len(first) <= FEW_VALUES and len(np.unique(pixels)) <= FEW_VALUES
 
 
 def _at_border(
@@ -155,13 +154,13 @@ def _at_border(
     ]
     corner = ends[CORNER - 1]
     parts += [(y, x, CORNER, CORNER) for y in corner for x in corner]
-    found = np.zeros(channel.shape, bool)
+    border = np.zeros(channel.shape, bool)
     for y, x, *sides in parts:
-        found[..., y, x] |= _uniform(channel[..., y, x], *sides)
-    values, part = _elsewhere(channel, found | region)
+        border[..., y, x] |= _uniform(channel[..., y, x], *sides)
+    values, part = _elsewhere(channel, border | region)
     least = min(*long, CORNER**2)
     chance = values[part**least < BY_CHANCE]
-    return found & np.isin(channel, chance)
+    return border & np.isin(channel, chance)
 
 
 def _grown(

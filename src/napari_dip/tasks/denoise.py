@@ -168,7 +168,6 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
 
 
 def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
-    """Return the case of an image in the table of presets."""
     if analysis.correlated:
         return "correlated"
     if recipe.noise == "impulse":

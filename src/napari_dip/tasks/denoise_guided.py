@@ -83,14 +83,14 @@ def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
     InputError
         If the guide does not cover the pixels of the image.
     """
-    over = _layout_of(guide, image)
+    covering = _layout_of(guide, image)
 
     def take(index: Index) -> NDArray[Any]:
         position = [index[axis] for axis in image.leading_axes]
-        there: list[int | slice] = [slice(None)] * guide.ndim
-        for axis, i in zip(over.leading_axes, position, strict=False):
-            there[axis] = i
-        return over.take(guide, tuple(there))
+        place: list[int | slice] = [slice(None)] * guide.ndim
+        for axis, i in zip(covering.leading_axes, position, strict=False):
+            place[axis] = i
+        return covering.take(guide, tuple(place))
 
     return take
 
@@ -165,7 +165,7 @@ def missed_restored(plane: Plane) -> Step:
 
 
 def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:
-    """Return the look for a fit that is stuck at a wrong colour.
+    """Return the check for a fit that is stuck at a wrong colour.
 
     Some channels of the output are then black or white everywhere, where a sigmoid
     has no gradient to come back by (the published program warns of a "reddish"

@@ -111,13 +111,12 @@ def fine_energy(plane: Plane) -> float:
     energy = 0.0
     for values in plane.values:
         blurred = scipy.ndimage.gaussian_filter(values * plane.known, FINE)
-        rest = values - blurred / np.maximum(weight, 1e-6)
-        energy += float((rest**2 * plane.known).sum() / plane.known.sum())
+        detail = values - blurred / np.maximum(weight, 1e-6)
+        energy += float((detail**2 * plane.known).sum() / plane.known.sum())
     return energy / len(plane.values)
 
 
 def _boosted(amount: float, plane: Plane, together: bool, coarse: Tensor) -> Tensor:
-    """Return the enhanced image of a coarse one."""
     import torch
 
     from napari_dip.prior.operators import luma

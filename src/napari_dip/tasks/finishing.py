@@ -481,7 +481,7 @@ def _filtered(
     filter_noisy: Callable[[Tensor, Tensor], Tensor],
     part: float,
 ) -> Step:
-    """Return the step that takes in so much of a filter of the noisy image.
+    """Return the step that mixes a part of a filter of the noisy image in.
 
     Missing pixels are left as they have been restored.
     """

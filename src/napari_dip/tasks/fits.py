@@ -134,7 +134,7 @@ class Fits(ABC):
         )
 
     def one(self, earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
-        """Fit from one seed, or go on with that, after those that are done."""
+        """Fit from one seed, or go on with that fit, after those that are done."""
         done: Fit
         name = self.named(earlier)
         known = self.record.fit(name, self.running.recipe.device)

@@ -159,15 +159,15 @@ def count_parts(job: Job, recipe: Recipe) -> int:
 def _parts(
     job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
 ) -> list[tuple[int, ...]]:
-    """Return the sides of what a plane is restored in, with what is seen around it."""
+    """Return the sides of the tiles of a plane, with the margins that they see."""
     sides = job.layout.sides
     if shared:
         tile, reach = tile_sides(recipe.tile, sides), FIELD
     else:
         tile, reach = job.tile_sides(recipe, *kinds), job.reach or 0
     return [
-        tuple(part.stop - part.start for part in one.seen)
-        for one in tiles(sides, tile, reach)
+        tuple(side.stop - side.start for side in part.seen)
+        for part in tiles(sides, tile, reach)
     ]
 
 
@@ -179,7 +179,7 @@ def _needed(
     *,
     trial: bool = False,
 ) -> Estimate:
-    """Return what a job takes whose planes are restored in such parts.
+    """Return what a job takes whose planes are restored in tiles of these sides.
 
     Image and result are held as a whole, but not by another device.
     """
@@ -188,8 +188,8 @@ def _needed(
 
     layout = job.layout
     longest = tuple(max(sides) for sides in zip(*parts, strict=True))
-    one = replace(job, layout=replace(layout, shape=layout.resized(longest)))
-    needed = estimate(*outline(one, recipe, overrides), trial=trial)
+    part = replace(job, layout=replace(layout, shape=layout.resized(longest)))
+    needed = estimate(*outline(part, recipe, overrides), trial=trial)
     held = 0
     if runtime.pick_device(recipe.device).type == "cpu":
         finer = job.factor**layout.spatial_dims
@@ -270,7 +270,6 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
 
 
 def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
-    """Return a fit of a small random image instead of the image itself."""
     import torch
 
     from napari_dip.prior.problem import Problem

@@ -95,8 +95,8 @@ def function(task: Task) -> Callable[..., Any]:
         check_callback(callback, "an Iterate")
         parameters |= {"architecture": architecture, "stop": stop}
         parameters |= {"weights": weights, "state": state, "analysis": analysis}
-        recipe, given, overrides = _bind(task, arrays, parameters)
-        fitting = run(task, recipe, given, overrides=overrides, out=out)
+        recipe, values, overrides = _bind(task, arrays, parameters)
+        fitting = run(task, recipe, values, overrides=overrides, out=out)
         from napari_dip.prior.fit import run_to_end
 
         if progress:
@@ -216,8 +216,8 @@ def iterate(
     ...     print(it.step, it.loss)
     """
     chosen = get(task)
-    recipe, given, overrides = _bind(chosen, arrays, parameters)
-    return run(chosen, recipe, given, overrides=overrides, out=out)
+    recipe, values, overrides = _bind(chosen, arrays, parameters)
+    return run(chosen, recipe, values, overrides=overrides, out=out)
 
 
 def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
@@ -240,10 +240,10 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
         largest tile, or of a window where planes share a network.
     """
     chosen = get(task)
-    recipe, given, overrides = _bind(chosen, arrays, parameters)
+    recipe, values, overrides = _bind(chosen, arrays, parameters)
     from napari_dip.tasks.forecast import expected
 
-    return expected(chosen.make_job(recipe, *given), recipe, overrides)
+    return expected(chosen.make_job(recipe, *values), recipe, overrides)
 
 
 def _bind(
@@ -257,9 +257,9 @@ def _bind(
     except TypeError as error:
         raise TypeError(f"{task.name}() {error}") from None
     keywords = dict(bound.arguments)
-    given = [keywords.pop(name) for name in task.arrays]
-    given += [keywords.pop(name, None) for name in task.functions]
-    return task.recipe(**keywords), given, overrides
+    values = [keywords.pop(name) for name in task.arrays]
+    values += [keywords.pop(name, None) for name in task.functions]
+    return task.recipe(**keywords), values, overrides
 
 
 def _arguments(task: Task) -> list[inspect.Parameter]:

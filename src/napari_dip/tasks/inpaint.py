@@ -118,7 +118,7 @@ def missing_in(
         marks nothing.
     """
     missing = _planes_of(mask, layout)
-    some = False
+    any_missing = False
     for number, index in enumerate(layout.indices()):
         gone = missing(index)
         if gone.all():
@@ -126,8 +126,8 @@ def missing_in(
             raise InputError(
                 f"mask must leave known pixels (0); got nonzero everywhere{where}"
             )
-        some = some or bool(gone.any())
-    if not some and not any(np.isnan(image[i]).any() for i in layout.indices()):
+        any_missing = any_missing or bool(gone.any())
+    if not any_missing and not any(np.isnan(image[i]).any() for i in layout.indices()):
         raise InputError(
             "mask must mark missing pixels (nonzero), or the image have NaN there; "
             "got neither"
@@ -151,10 +151,10 @@ def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]
             f"mask must have the shape of the image {layout.shape}, or of its last "
             f"axes without channels, such as {full[-2:]}; got shape {shape}"
         )
-    given = axes[len(axes) - len(shape) :]
+    mask_axes = axes[len(axes) - len(shape) :]
 
     def take(index: Index) -> NDArray[np.bool_]:
-        plane = np.asarray(mask[tuple(index[axis] for axis in given)]) != 0
+        plane = np.asarray(mask[tuple(index[axis] for axis in mask_axes)]) != 0
         return np.broadcast_to(plane, layout.extent(index))[np.newaxis]
 
     return take
@@ -187,7 +187,6 @@ def _analyse(recipe: InpaintRecipe, plane: Plane, block: Block) -> Analysis:
 
 
 def _preset(recipe: InpaintRecipe, analysis: Analysis) -> Preset:
-    """Return the preset for a mask and known pixels."""
     from napari_dip.prior.stopping import HeldOut, Iterations
     from napari_dip.tasks.presets import INPAINT
 

@@ -82,7 +82,6 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
 
 
 def _activations(recipe: InvertRecipe, array: Any, expected: int) -> Tensor:
-    """Return given activations as one row, (1, 1, N)."""
     import torch
 
     values = np.array(array, np.float32)

@@ -65,14 +65,14 @@ class Kinds(Running):
 
     def begin(self, result: Result, begun: Sequence[Shared], extra: int) -> Choosing:
         """Take the networks that are given, or fit some; return whether there are."""
-        given = self.overrides.networks
-        if given is None:
+        networks = self.overrides.networks
+        if networks is None:
             fitting = self.fit(
                 result, "networks", self.planes, self.overrides, begun, extra
             )
             return (yield from fitting)
-        self.take([networks_of(self, given)])
-        result.networks = dict(given)
+        self.take([networks_of(self, networks)])
+        result.networks = dict(networks)
         return True
 
     def take(self, networks: list[list[Shared]]) -> None:
@@ -116,11 +116,11 @@ class Kinds(Running):
         if result.networks is None:
             result.networks = state_of(shared)
         self.take([*self.networks, shared][-MOST_KINDS:])
-        for one in shared:
-            result.fits += one.fits
-            result.details.append(one.details)
-            result.warn(*(w for f in one.fits for w in f.warnings))
-            result.stopped = one.stopped
+        for network in shared:
+            result.fits += network.fits
+            result.details.append(network.details)
+            result.warn(*(w for f in network.fits for w in f.warnings))
+            result.stopped = network.stopped
         return True
 
     def fitted(
@@ -215,5 +215,5 @@ class Kinds(Running):
 
 
 def _test(number: int) -> str:
-    """Return the name of the errors on a plane in the record."""
+    """Return the key of the errors on a plane in the record."""
     return f"errors on plane {number}"

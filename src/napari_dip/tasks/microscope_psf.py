@@ -155,7 +155,6 @@ class MicroscopeParameters(Parameters):
 
 
 def _volume(p: MicroscopeParameters) -> Array:
-    """Return the intensity in pixels, (Z, Y, X)."""
     from scipy.interpolate import CubicSpline
     from skimage.measure import block_reduce
 

@@ -36,9 +36,9 @@ def around(layout: Layout, index: Index, count: int) -> list[Index]:
     ends.
     """
     axis = layout.leading_axes[-1]
-    last, here = layout.shape[axis] - 1, index[axis]
-    assert isinstance(here, int)
-    places = [here + step for n in range(1, count + 1) for step in (-n, n)]
+    last, plane = layout.shape[axis] - 1, index[axis]
+    assert isinstance(plane, int)
+    places = [plane + step for n in range(1, count + 1) for step in (-n, n)]
     reflected = [last - abs(last - abs(place)) for place in places]
     return [(*index[:axis], max(p, 0), *index[axis + 1 :]) for p in reflected]
 
@@ -50,7 +50,7 @@ def most(layout: Layout) -> int:
 
 
 def wanted(layout: Layout, asked: int | str) -> int:
-    """Return how many a network sees, if they help where `asked` is "auto"."""
+    """Return how many neighbours a network sees; with "auto", where they help."""
     return min(AUTOMATIC if asked == "auto" else int(asked), most(layout))
 
 
@@ -121,9 +121,9 @@ def guide(
         planes = []
         for other in around(job.layout, index, count):
             try:
-                given = job.take(other)
-                assert given is not None
-                plane = job.outside(other, given)
+                values = job.take(other)
+                assert values is not None
+                plane = job.outside(other, values)
             except InputError:
                 plane = job.unread(other)  # which is told when it is its turn
             values = plane[list(channels)].astype(np.float64)

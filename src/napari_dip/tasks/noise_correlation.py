@@ -83,8 +83,10 @@ def without_slopes(
     # The ridge decides where all known pixels of a block lie on one line.
     normal += 1e-6 * np.eye(3)
     slopes = np.linalg.solve(normal, right[..., None])[..., 0]
-    rest: NDArray[np.float64] = ((y - slopes @ basis.T) * flat).reshape(blocks.shape)
-    return rest
+    residual: NDArray[np.float64] = ((y - slopes @ basis.T) * flat).reshape(
+        blocks.shape
+    )
+    return residual
 
 
 def flattest(spread: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -93,14 +95,14 @@ def flattest(spread: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def lag_one(
-    rest: NDArray[np.float64], weight: NDArray[np.float64], power: float
+    residual: NDArray[np.float64], weight: NDArray[np.float64], power: float
 ) -> float:
     """Return the correlation of neighbours in blocks of a variance without slopes."""
 
     def products(v: NDArray[np.float64]) -> list[float]:
         return [(v[:, 1:] * v[:, :-1]).sum(), (v[..., 1:] * v[..., :-1]).sum()]
 
-    pairs = zip(products(rest), products(weight), strict=True)
+    pairs = zip(products(residual), products(weight), strict=True)
     together = np.mean([product / max(count, 1) for product, count in pairs]) / power
     # Taking out a plane leaves white noise slightly anticorrelated.
     return float(together + 3 / weight.sum(axis=(1, 2)).mean())
@@ -148,9 +150,9 @@ def correlation(values: Float, usable: Mask | None = None) -> float:
         # Of saturated blocks exactly nothing is left.
         blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
         weight = np.ones(blocks.shape)
-        rest = without_slopes(blocks, weight)
-        flat = flattest((rest**2).mean(axis=(1, 2)) / fine[chosen])
-        power = (rest[flat] ** 2).mean()
+        residual = without_slopes(blocks, weight)
+        flat = flattest((residual**2).mean(axis=(1, 2)) / fine[chosen])
+        power = (residual[flat] ** 2).mean()
         if power > 0:
-            correlations.append(lag_one(rest[flat], weight[flat], power))
+            correlations.append(lag_one(residual[flat], weight[flat], power))
     return float(np.mean(correlations)) if correlations else 0.0

@@ -163,7 +163,7 @@ def noise_impedance(
     sigma = check("sigma", sigma, float, low=0)
     learning_rate = check("learning_rate", learning_rate, float, low=0)
     seed = check("seed", seed, int, low=0, high=2**31 - 1)
-    given = overriding(architecture).architecture
+    network = overriding(architecture).architecture
     from napari_dip.prior import stopping
     from napari_dip.prior.architecture import Architecture
     from napari_dip.prior.codes import Noise
@@ -175,7 +175,7 @@ def noise_impedance(
         raise InputError(f"image must be a single one; got shape {array.shape}")
     plane = prepare(layout.take(array, next(layout.indices())), "image", unit=True)
     # No perturbation: the curves are those of one objective that does not change.
-    prior = Prior(given or Architecture(), Noise(perturbation=0))
+    prior = Prior(network or Architecture(), Noise(perturbation=0))
     settings = Settings(
         stopping.Iterations(iterations),
         optimizer="adam",
@@ -205,7 +205,6 @@ def noise_impedance(
 
 
 def _targets(image: Float, sigma: float, seed: int) -> dict[str, Float]:
-    """Return the four targets, (C, Y, X) in [0, 1]."""
     random = np.random.default_rng(seed)
     noisy = image + random.normal(0, sigma, image.shape)
     pixels = image.reshape(len(image), -1)
@@ -226,7 +225,6 @@ def _curve(
     callback: Callable[[str, Iterate], Any] | None,
     late: Callable[[], float | None],
 ) -> tuple[NDArray[np.float64], Float]:
-    """Fit one target and return its losses and its last image."""
     import torch
 
     from napari_dip.prior.fit import fit, run_to_end

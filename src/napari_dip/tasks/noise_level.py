@@ -113,11 +113,9 @@ def _least_of_patches(samples: NDArray[np.float64]) -> float:
     """
     interrupt.check()
     eigenvalues = np.linalg.eigvalsh(np.cov(samples, rowvar=False))
-    for count in range(len(eigenvalues), 0, -1):
-        smallest = eigenvalues[:count]
-        if smallest.mean() <= np.median(smallest):
-            return float(max(smallest.mean(), 0))
-    return float(max(eigenvalues[0], 0))
+    while eigenvalues.mean() > np.median(eigenvalues):
+        eigenvalues = eigenvalues[:-1]
+    return float(max(eigenvalues.mean(), 0))
 
 
 def known_noise(values: Float, known: Mask) -> tuple[float, float]:
@@ -197,9 +195,9 @@ def _flat_noise(
     blocks: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return deviation and lag-one correlation of the noise of the flattest blocks."""
-    rest = without_slopes(blocks, weight)
+    residual = without_slopes(blocks, weight)
     freedom = weight.sum(axis=(1, 2)) - 3
-    variance = (rest**2).sum(axis=(1, 2)) / freedom
+    variance = (residual**2).sum(axis=(1, 2)) / freedom
     flat = flattest(variance)
     # The lowest tenth of white noise's variances is 1.75 of their standard
     # deviations, (2 / freedom)^0.5 each, below their mean.
@@ -208,7 +206,7 @@ def _flat_noise(
     if power == 0:
         return 0.0, 0.0
     sigma = float((power / max(low, 0.1)) ** 0.5)
-    return sigma, lag_one(rest[flat], weight[flat], power)
+    return sigma, lag_one(residual[flat], weight[flat], power)
 
 
 def sharp_noise(values: Float, usable: Mask) -> float:

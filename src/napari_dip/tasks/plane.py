@@ -66,10 +66,10 @@ class Pixels:
     @classmethod
     def of(cls, values: NDArray[Any]) -> Pixels:
         """Find the constant regions, and fill what is missing in them."""
-        found = [completed(channel) for channel in values.astype(np.float64)]
+        pairs = [completed(channel) for channel in values.astype(np.float64)]
         if np.isnan(values).any():
-            values = np.stack([filled for filled, _ in found]).astype(values.dtype)
-        return cls(values, np.stack([region for _, region in found]))
+            values = np.stack([filled for filled, _ in pairs]).astype(values.dtype)
+        return cls(values, np.stack([region for _, region in pairs]))
 
     @classmethod
     def stacked(cls, parts: Sequence[Pixels]) -> Pixels:
@@ -90,7 +90,7 @@ class Pixels:
         if not usable.any(axis=tuple(range(1, usable.ndim))).all():
             return not usable.any()
         parts = [v[u] for v, u in zip(self.values, usable, strict=True)]
-        spans = [np.ptp(np.percentile(part, [0.1, 99.9])) for part in parts]
+        spans = [np.ptp(_range(part)) for part in parts]
         return bool(max(spans) <= LIKE_SPANS * min(spans))
 
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
@@ -159,8 +159,8 @@ class Plane:
     def levels(self) -> NDArray[Any] | None:
         """The value of every channel, where each has but one; else None."""
         pixels = self.pixels[:, self.known > 0]
-        one = pixels[:, 0]
-        return one if (pixels == one[:, None]).all() else None
+        levels = pixels[:, 0]
+        return levels if (pixels == levels[:, None]).all() else None
 
     def to_units(self, values: Float) -> NDArray[Any]:
         """Return `values` in the units of the input, of type `dtype`.
@@ -187,7 +187,7 @@ class Plane:
         return self._part(chosen, offset=self.offset[chosen], span=self.span[chosen])
 
     def _part(self, index: Any, **others: Any) -> Plane:
-        """Return what arrays with channels have at an index, with other fields."""
+        """Index all arrays that have channels, and replace other fields."""
         return replace(
             self,
             pixels=self.pixels[index],
@@ -319,13 +319,13 @@ def prepare(
         others = np.where(pixels.constant, 0, values)
         low = DARKEST if (others < 1 - FAR).any() else -np.inf
         high = BRIGHTEST if (others > FAR).any() else np.inf
-        cut, rest = _cut_off(
+        bounded, excess = _cut_off(
             values,
             np.where(pixels.constant, DARKEST, low),
             np.where(pixels.constant, BRIGHTEST, high),
         )
-        if rest.any():
-            values, beyond = cut, rest
+        if excess.any():
+            values, beyond = bounded, excess
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -451,9 +451,15 @@ def _not_above(part: NDArray[np.float64]) -> NDArray[np.float64]:
     return part[part <= limit] if lowest < high and top > limit else part
 
 
+def _range(part: NDArray[Any]) -> NDArray[Any]:
+    """Return the ends of the range of values, without a thousandth at each of them."""
+    ends: NDArray[Any] = np.percentile(part, [0.1, 99.9])
+    return ends
+
+
 def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
-    """Return the ends of the range of values; see `prepare`."""
-    low, high = np.percentile(part, [0.1, 99.9])
+    """Return the values that scaling maps to its ends; see `prepare`."""
+    low, high = _range(part)
     if unit or low == high:  # few values differ from the others
         low, high = part.min(), part.max()
     return float(low), float(high)
@@ -466,9 +472,9 @@ def keeping(
     if not kept.any():
         return to_units
     exact = np.result_type(plane.pixels.dtype, np.float32)
-    given = np.where(kept, plane.pixels, 0).astype(exact)
+    exact_values = np.where(kept, plane.pixels, 0).astype(exact)
     return lambda values: np.where(
-        _finer(kept, values), _finer(given, values), to_units(values)
+        _finer(kept, values), _finer(exact_values, values), to_units(values)
     )
 
 

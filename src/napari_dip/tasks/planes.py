@@ -65,11 +65,11 @@ class Planes(Running):
     """Fits of all planes of a job; see `napari_dip.tasks.run.run`."""
 
     def fit(
-        self, result: Result, rest: Begun | None = None
+        self, result: Result, unfinished: Begun | None = None
     ) -> Generator[Iterate, bool | None, None]:
         """Fit every plane by itself, or go on from one that was begun."""
-        begun = deque([] if rest is None else [rest])
-        first = 0 if rest is None else rest.number + 1
+        begun = deque([] if unfinished is None else [unfinished])
+        first = 0 if unfinished is None else unfinished.number + 1
         for number, index in list(enumerate(self.job.layout.indices()))[first:]:
             while len(begun) > self.pool.ahead:
                 yield from self.end(begun.popleft(), result)
@@ -81,14 +81,14 @@ class Planes(Running):
         """Read a plane, and have its blocks fitted if other processes can do it."""
         job = self.job
         try:
-            given = job.take(index)
+            plane = job.take(index)
         except InputError as error:
             return Begun(number, index, job.unread(index), error=error)
-        begun = Begun(number, index, given)
+        begun = Begun(number, index, plane)
         if result.stopped:
             return begun
         try:
-            begun.pixels = job.pixels(index, given)
+            begun.pixels = job.pixels(index, plane)
             known = self.overrides.analysis
             sides = job.layout.sides
             blocks = [Block.whole(number, index, a.channels, sides) for a in known]
@@ -103,7 +103,7 @@ class Planes(Running):
         return begun
 
     def is_single(self, begun: Begun) -> bool:
-        """Return whether the job has no other blocks than one of a plane."""
+        """Return whether the job is the fit of this one block."""
         return self.job.layout.planes == len(begun.parts) == 1
 
     def submit(self, begun: Begun) -> None:
@@ -273,9 +273,9 @@ class Planes(Running):
 
         def go_on(again: Result, extra: int) -> Any:
             resumed = None if resume is None else resume(extra)
-            rest = dataclasses.replace(begun, done=known, resumed=resumed)
-            self.submit(rest)
-            return self.fit(again, rest)
+            unfinished = dataclasses.replace(begun, done=known, resumed=resumed)
+            self.submit(unfinished)
+            return self.fit(again, unfinished)
 
         result.left = Left(before, go_on)
 
@@ -300,10 +300,9 @@ class Planes(Running):
                 parts.append((block, overrides))
                 continue
             alike = dataclasses.replace(overrides, analysis=(known,))
-            parts += [(one, alike) for one in block.tiled(sides, job.reach)]
+            parts += [(tile, alike) for tile in block.tiled(sides, job.reach)]
         return parts
 
 
 def _named(begun: Begun, count: int) -> str:
-    """Return the name of a part of a plane in the record."""
     return f"plane {begun.number}, block {count}"

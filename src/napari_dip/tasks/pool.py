@@ -108,7 +108,7 @@ class Calls:
         return False
 
     def _bring(self, name: str) -> None:
-        """Have a result here and keep it; what has failed waits for its turn."""
+        """Fetch a result and keep it; an error waits for its turn."""
         try:
             result = self.begun[name].result()
         except DipError:

@@ -105,12 +105,13 @@ def turn_warning(
     margins = [
         min(max(k // 2, 4), n // 4) for k, n in zip(psf.shape, image.shape, strict=True)
     ]
-    (given, here), (other, there) = (
+    (sparsity, blocks), (turned, turned_blocks) = (
         _sparsity(_without_border(sharp, margins))
         for sharp in _deconvolved(image, psf, variance, periodic)
     )
-    difference, spread = given - other, (here - there).std() / len(here) ** 0.5
-    if len(here) < FEWEST_BLOCKS or difference < max(RELATIVE, CERTAIN * spread):
+    difference = sparsity - turned
+    spread = (blocks - turned_blocks).std() / len(blocks) ** 0.5
+    if len(blocks) < FEWEST_BLOCKS or difference < max(RELATIVE, CERTAIN * spread):
         return None
     how = "turned by 180 degrees" if psf.ndim == 2 else "flipped along z, y and x"
     return (

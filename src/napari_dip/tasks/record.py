@@ -151,7 +151,6 @@ class Record:
 
 
 def _digest(array: Any) -> str | None:
-    """Return the SHA-256 of an array, None where it is not in memory."""
     if not isinstance(array, np.ndarray):
         return None
     values = hashlib.sha256(np.ascontiguousarray(array).data)
@@ -199,7 +198,7 @@ def facts_of(fit: Fit) -> dict[str, Any]:
 
 
 def fit_of(facts: Mapping[str, Any], average: Any = None, weights: Any = None) -> Fit:
-    """Return a fit of which that is known."""
+    """Return the fit of which `facts_of` is known."""
     from napari_dip.prior.problem import Fit
 
     return Fit(image=average, average=average, weights=weights, **facts)

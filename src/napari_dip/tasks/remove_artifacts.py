@@ -110,11 +110,11 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
             f"spatial_dims=2; got an image of shape {layout.shape} with "
             f"{layout.channels} channels and spatial_dims={layout.spatial_dims}"
         )
-    given = len(recipe.quantization)
-    if given != expected * BLOCK_COEFFICIENTS:
+    count = len(recipe.quantization)
+    if count != expected * BLOCK_COEFFICIENTS:
         raise InputError(
             f"quantization must have {expected * BLOCK_COEFFICIENTS} integers for an "
-            f"image of {layout.channels} channels; got {given}"
+            f"image of {layout.channels} channels; got {count}"
         )
 
 
@@ -161,7 +161,6 @@ def _decoded(
 
 
 def _cells(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Cells:
-    """Return the constraints of a file that shares colours in that way."""
     from napari_dip.prior import jpeg
 
     image, tables = _decoded(recipe, plane)
@@ -192,7 +191,6 @@ def _subsampling(
 
 
 def _projected(cells: Cells, offset: float, span: float, average: Tensor) -> Tensor:
-    """Move a result into the set of possible images."""
     image = average * span + offset
     return (cells.to(average.device).project(image) - offset) / span
 

@@ -67,10 +67,10 @@ class RestoreRecipe(Recipe):
 def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     # A list of numbers is an array, one of arrays is several.
     several = _is_list(measurement) and all(hasattr(m, "shape") for m in measurement)
-    given = list(measurement) if several else [measurement]
-    if not given:
+    measurements = list(measurement) if several else [measurement]
+    if not measurements:
         raise InputError("measurement must not be an empty list")
-    measured = [_measured(m, i, several) for i, m in enumerate(given)]
+    measured = [_measured(m, i, several) for i, m in enumerate(measurements)]
     layout = _layout(recipe, measured[0])
     model = _Model(recipe, layout, measured, _operators(operator, len(measured)))
 
@@ -122,7 +122,6 @@ def _measured(value: Any, number: int, several: bool) -> Float:
 
 
 def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
-    """Return the layout of the image."""
     shape = recipe.shape or longer_axes(first.shape)
     empty = np.broadcast_to(np.float32(0), shape)
     layout = Layout.of(empty, recipe.channel_axis, recipe.spatial_dims, "shape")
@@ -135,14 +134,13 @@ def _layout(recipe: RestoreRecipe, first: Float) -> Layout:
 
 
 def _operators(operator: Any, count: int) -> list[Any]:
-    """Return the operators, one for each measurement or one for all."""
     listed = isinstance(operator, (list, tuple))
     operators = list(operator) if listed else [operator]
-    for one in operators:
-        if not callable(one):
+    for forward in operators:
+        if not callable(forward):
             raise InputError(
                 f"operator must be a callable on a torch tensor, or a list of them; "
-                f"got {type(one).__name__}"
+                f"got {type(forward).__name__}"
             )
     if listed and len(operators) != count:
         raise InputError(
@@ -171,7 +169,6 @@ def _forward(operator: Any, device: torch.device) -> Any:
 
 
 def _predict(forwards: Sequence[Callable[[Tensor], Any]], image: Tensor) -> list[Any]:
-    """Return the predictions of all measurements."""
     outputs = [forward(image) for forward in forwards]
     return [p for out in outputs for p in (out if _is_list(out) else [out])]
 
@@ -384,14 +381,13 @@ def _range(
 
 
 def _best_constant(residual: Callable[[Tensor], Tensor], zero: Tensor) -> float:
-    """Return the value of the constant image with the least residual."""
     import torch
 
     with torch.no_grad():
-        none = residual(zero)
-        one = residual(torch.ones_like(zero)) - none
-        power = float(one.square().sum())
-        return -float((none * one).sum()) / power if power > 0 else 0.0
+        offset = residual(zero)
+        slope = residual(torch.ones_like(zero)) - offset
+        power = float(slope.square().sum())
+        return -float((offset * slope).sum()) / power if power > 0 else 0.0
 
 
 def _nearer(residual: Callable[[Tensor], Tensor], x: Tensor, scale: float) -> Tensor:

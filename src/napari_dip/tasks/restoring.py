@@ -54,12 +54,12 @@ def restore_tile(
     """
     layout = job.layout
     seen = layout.within(index, tile.seen)
-    given = job.take(seen)
-    pixels = job.pixels(seen, given)
-    assert given is not None
+    plane_values = job.take(seen)
+    pixels = job.pixels(seen, plane_values)
+    assert plane_values is not None
     assert pixels is not None
     core = (slice(None), *relative(tile.core, tile.seen))
-    unchanged = given[core]
+    unchanged = plane_values[core]
     canvas = Canvas(cast(unchanged, FLOAT32), 1)
     deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
     sides = unchanged.shape[1:]
@@ -117,9 +117,9 @@ def error_on(
             if not used.any():
                 continue
             average = _predict(job, shared, index, plane)
-            rest = (average[0].cpu().numpy() - plane.values)[used]
+            difference = (average[0].cpu().numpy() - plane.values)[used]
             spread = plane.values[used].var()
-            errors.append(float(np.square(rest).mean() / max(spread, 1e-20)))
+            errors.append(float(np.square(difference).mean() / max(spread, 1e-20)))
             ratios.append(error_of(average, plane, shared.analysis))
         unlike = unlike or bool(ratios and shared.is_unlike(float(np.mean(ratios))))
     return float(np.mean(errors)) if errors else 0.0, unlike
@@ -163,19 +163,16 @@ def restore(
 
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:
-    """Return the channels of a network, scaled for it."""
     block = Block.whole(0, index, shared.channels, pixels.values.shape[1:])
     return job.scaled(pixels, block, shared.analysis.scale)
 
 
 def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
-    """Return the plan of a part of a plane."""
     block = Block.whole(0, index, shared.channels, plane.known.shape)
     return job.plan(plane, block, shared.analysis, shared.preset)
 
 
 def _predict(job: Job, shared: Shared, index: Index, plane: Plane) -> Tensor:
-    """Return what the network says about a part of a plane."""
     code = code_at(job, shared.preset, shared.analysis, [index], shared.neighbours)
     return shared.predictor(_plan(job, shared, index, plane).problem, code)
 

@@ -225,33 +225,33 @@ class Canvas:
         window = block.window(self.factor)
         for channel, values in zip(block.channels, image, strict=True):
             place: Any = (channel, *region)
-            there = self.image[place]
+            before = self.image[place]
             self.weight[place] += window
-            blended = there + window / self.weight[place] * (values - there)
+            blended = before + window / self.weight[place] * (values - before)
             # What is missing takes no part in a blend.
-            self.image[place] = np.where(np.isnan(there), values, blended)
+            self.image[place] = np.where(np.isnan(before), values, blended)
 
-    def fill(self, given: NDArray[Any], *, exact: bool) -> None:
+    def fill(self, pixels: NDArray[Any], *, exact: bool) -> None:
         """Put the given values into channels that were not fitted.
 
         They are not rounded to float32 where `exact` says so.
         """
-        rest = [c for c in range(len(given)) if c not in self.fitted]
-        if not rest:
+        channels = [c for c in range(len(pixels)) if c not in self.fitted]
+        if not channels:
             return
-        values = given[rest].astype(np.result_type(given.dtype, np.float32))
+        values = pixels[channels].astype(np.result_type(pixels.dtype, np.float32))
         if not exact:
             finite = values[np.isfinite(values)]
             ends = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
             values = narrowed(values, float_type(*ends))
         self.image = widened(self.image, values.dtype)
-        self.image[rest] = values
+        self.image[channels] = values
 
 
 def numbers(planes: Sequence[int]) -> str:
     """Return which planes were, in words such as "planes 0 to 3 and 5 were"."""
-    one = len(planes) == 1
-    return f"plane{'' if one else 's'} {ranges(planes)} {'was' if one else 'were'}"
+    noun, verb = ("plane", "was") if len(planes) == 1 else ("planes", "were")
+    return f"{noun} {ranges(planes)} {verb}"
 
 
 def ranges(planes: Sequence[int]) -> str:

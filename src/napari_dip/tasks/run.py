@@ -189,7 +189,6 @@ def _check_planes(job: Job) -> None:
 
 
 def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
-    """Raise unless analyses, if any, are of every channel of the image once."""
     described = [c for analysis in given for c in analysis.channels]
     if given and sorted(described) != list(range(channels)):
         raise InputError(

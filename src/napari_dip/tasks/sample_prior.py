@@ -119,7 +119,6 @@ def _network(parameters: SampleParameters) -> Generates:
 
 
 def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.float32]:
-    """Return one output, (C, Y, X), of a network that has not been fitted."""
     import torch
 
     from napari_dip.prior import runtime

@@ -47,7 +47,7 @@ def plans(
 def set_up(
     plan: Plan, preset: Preset, recipe: Recipe, overrides: Overrides, seed: int
 ) -> tuple[Problem, Prior, Settings]:
-    """Return what `napari_dip.prior.fit.fit` takes, of a plan and a preset."""
+    """Return the arguments of `napari_dip.prior.fit.fit` by a plan and a preset."""
     from napari_dip.prior.problem import Prior, Settings
     from napari_dip.prior.state import can_be_halved
     from napari_dip.prior.stopping import HeldOut

@@ -182,8 +182,6 @@ def _fits_of(
     if preset is None:
         return None
     plan = job.plan(plane, block, analysis, preset)
-    if plan.code is not None or plan.problem.operator is not None:
-        return None
     code = code_at(job, preset, analysis, windows, neighbours)
     return _Group(
         running=running,
@@ -210,7 +208,6 @@ def _sample(plane: Plane) -> Plane:
 
 
 def _as_windows(problem: Problem) -> Problem:
-    """Return the problem of a volume as that of its planes."""
     weight = problem.weight
     assert weight is not None
     return dataclasses.replace(

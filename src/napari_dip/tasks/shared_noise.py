@@ -25,7 +25,7 @@ class SharedNoise:
     variance: NDArray[np.float64]
     """(groups, C): mean of the blocks, rising in the mean of the channels, and variance
     of their noise."""
-    rest: list[NDArray[np.float64]]
+    residuals: list[NDArray[np.float64]]
     """Noise of the blocks of every group, (n, C, SIDE, SIDE), of variance 1."""
 
     def at(self, image: Float) -> Float:
@@ -43,9 +43,9 @@ class SharedNoise:
         It is (C * side ** 2,) * 2; values are ordered by channel, row and column.
         """
         moments = []
-        for rest in self.rest:
-            views = sliding_window_view(rest, (side, side), axis=(2, 3))
-            patches = np.moveaxis(views, 1, 3).reshape(-1, rest.shape[1] * side**2)
+        for residual in self.residuals:
+            views = sliding_window_view(residual, (side, side), axis=(2, 3))
+            patches = np.moveaxis(views, 1, 3).reshape(-1, residual.shape[1] * side**2)
             moments.append(patches.T @ patches / len(patches))
         total = np.sum(moments, axis=0)
         scale = np.sqrt(np.diag(total))
@@ -66,19 +66,19 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
     if not len(noisy):
         return None
-    brightness, variance, rest = [], [], []
+    brightness, variance, residuals = [], [], []
     freedom = (SIDE**2 - 3) / SIDE**2
     for group in by_brightness(smooth.mean(axis=(1, 2, 3))):
-        rough = _rest(smooth[group]).var(axis=(1, 2, 3))
+        rough = _residual(smooth[group]).var(axis=(1, 2, 3))
         flat = group[flattest(rough)]
-        noise = _rest(noisy[flat])
+        noise = _residual(noisy[flat])
         power = (noise**2).mean(axis=(0, 2, 3)) / freedom
         if not power.all():
             return None
         brightness.append(smooth[flat].mean(axis=(0, 2, 3)))
         variance.append(power)
-        rest.append(noise / np.sqrt(power)[:, None, None])
-    return SharedNoise(np.array(brightness), np.array(variance), rest)
+        residuals.append(noise / np.sqrt(power)[:, None, None])
+    return SharedNoise(np.array(brightness), np.array(variance), residuals)
 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -86,7 +86,7 @@ def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.stack([cut_blocks(channel, SIDE) for channel in image], axis=1)
 
 
-def _rest(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+def _residual(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return blocks of all channels without their means and slopes."""
     flat = blocks.reshape(-1, SIDE, SIDE)
     centred = flat - flat.mean(axis=(1, 2), keepdims=True)

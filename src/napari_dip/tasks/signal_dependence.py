@@ -129,22 +129,22 @@ def _line(
 def photon_counts(
     values: Float, usable: Mask, variance: float
 ) -> tuple[float, float] | None:
-    """Return the same of a channel of counts of few photons; None if it is none.
+    """Return gain and variance of a channel of few photons; None for all others.
 
     Counts are 0, 1, 2, ... times a gain, and the variance of their noise is the gain
     times their mean.  Where they are few, blocks do not show that, and `variance` is
     that of their noise or less: single photons hide it.
     """
     planes = planes_of(values, usable)
-    rests = np.concatenate([high_pass(p)[inner(m)] for p, m in planes])
+    residuals = np.concatenate([high_pass(p)[inner(m)] for p, m in planes])
     levels = np.unique(values[usable]).astype(np.float64)
-    if not rests.size or not 1 < len(levels) <= FEW_VALUES:
+    if not residuals.size or not 1 < len(levels) <= FEW_VALUES:
         return None
     gain = float(np.diff(levels).min())
     steps = (levels - levels[0]) / gain
     mean = float(values[usable].mean(dtype=np.float64) - levels[0])
     low, high = LIKE_COUNTS
-    alike = low * gain * mean < rests.var() and variance < high * gain * mean
+    alike = low * gain * mean < residuals.var() and variance < high * gain * mean
     if not alike or np.abs(steps - np.rint(steps)).max() > 0.05:
         return None
     return gain, -gain * float(levels[0])

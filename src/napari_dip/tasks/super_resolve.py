@@ -175,7 +175,7 @@ def _operator(recipe: SuperResolveRecipe) -> Downsampling:
 
 
 def noisy_above(plane: Plane) -> float:
-    """Return the `sharp_noise` that a plane of so many clean pixels does not reach."""
+    """Return the `sharp_noise` above which a plane of so many pixels is noisy."""
     pixels = int((plane.known > 0).sum())
     return NOISY * math.sqrt(max(1.0, ENOUGH / max(pixels, 1)))
 

@@ -90,7 +90,7 @@ class Sweep(Running):
 
         result, shared = self.result, self.kinds.networks[-1]
         missing = set(range(self.job.layout.channels)).difference(
-            *(one.channels for one in shared)
+            *(network.channels for network in shared)
         )
         if missing:
             which = f"channels {', '.join(map(str, sorted(missing)))}"
@@ -307,5 +307,4 @@ class Sweep(Running):
 
 
 def _named(place: int) -> str:
-    """Return the name of a tile in the record."""
     return f"tile {place}"

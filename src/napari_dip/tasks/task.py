@@ -256,7 +256,6 @@ class Job:
         return list(parts.values())
 
     def _scaled_together(self, pixels: Pixels) -> bool:
-        """Return whether all channels are scaled together."""
         return self.together == "all" or (self.together == "like" and pixels.alike)
 
     def scaled(

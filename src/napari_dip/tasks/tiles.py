@@ -123,7 +123,6 @@ def _spread(side: int, width: int) -> list[slice]:
 
 
 def _wider(region: Region, margin: int, sides: Sequence[int]) -> Region:
-    """Return a region with a margin, as far as the plane goes."""
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, n))
         for part, n in zip(region, sides, strict=True)

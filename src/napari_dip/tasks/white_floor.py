@@ -92,5 +92,4 @@ def _is_white(values: Float, usable: Mask) -> bool:
 
 
 def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
-    """Return the blocks of a channel, (n, SIDE, SIDE)."""
     return cut_blocks(channel, SIDE, STEP if channel.size < FEW_PIXELS else SIDE)

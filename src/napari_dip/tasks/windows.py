@@ -76,7 +76,8 @@ def _alike(layout: Layout, windows: Sequence[Window]) -> list[Index]:
         return list(planes)
     noise = {at: _noise(Pixels.stacked(parts)) for at, parts in planes.items()}
     kinds = [
-        [at for at in planes if _is_like(noise[at], one)] for one in noise.values()
+        [at for at in planes if _is_like(noise[at], reference)]
+        for reference in noise.values()
     ]
     return max(kinds, key=lambda kind: sum(len(planes[at]) for at in kind))
 
@@ -89,12 +90,12 @@ def _noise(pixels: Pixels) -> NDArray[np.float64]:
     return np.stack([np.log(np.maximum(variance, NOISELESS)) + 2 * span, span])
 
 
-def _is_like(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+def _is_like(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
     """Return whether the variance of noise differs no more than the range of values.
 
     That of photons may differ as much as what is in view is brighter.
     """
-    variance, span = (one - other) * np.sign(one[0] - other[0])
+    variance, span = (first - second) * np.sign(first[0] - second[0])
     return bool((variance <= np.log(UNLIKE) + np.maximum(span, 0)).all())
 
 
@@ -194,8 +195,8 @@ def most_useful(structure: Sequence[float]) -> list[int]:
 
     The first ones, which are a half, and of the others those with most structure.
     """
-    rest = range(WINDOWS // 2, len(structure))
-    ranked = sorted(rest, key=lambda n: -structure[n])[: WINDOWS - WINDOWS // 2]
+    later = range(WINDOWS // 2, len(structure))
+    ranked = sorted(later, key=lambda n: -structure[n])[: WINDOWS - WINDOWS // 2]
     return [*range(min(WINDOWS // 2, len(structure))), *ranked]
 
 

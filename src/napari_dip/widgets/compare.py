@@ -116,10 +116,12 @@ class Comparison(QWidget):
     def _toggle(self, checked: bool) -> None:
         last = self.controller.last
         if checked and last is not None and last.layer is not None:
-            made = related(self.controller.viewer.layers, last.provenance["source"])
+            results = related(self.controller.viewer.layers, last.provenance["source"])
             # A PSF or a guide may lie over the original, too.
             others = [a for a in last.below if isinstance(a, Image)]
-            hidden = [a for a in (last.layer, *made, *others) if a is not last.source]
+            hidden = [
+                a for a in (last.layer, *results, *others) if a is not last.source
+            ]
             self.before = last, [(a, a.visible) for a in (*hidden, last.source)]
             for layer in hidden:
                 layer.visible = False
@@ -278,11 +280,11 @@ def _residual_of(
     difference = before - result.astype(np.float32)
     part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
     plane = difference[tuple(part)]
-    found = residual.structure(plane, axes)
+    structure = residual.structure(plane, axes)
     limit = float(np.nanpercentile(np.abs(difference), 99.5)) or 1.0
     if rgb:
         difference = np.clip(0.5 + difference / (2 * limit), 0, 1)
-    return difference, found, limit
+    return difference, structure, limit
 
 
 def _map_of(deviation: Any, rgb: bool) -> tuple[Any, tuple[float, float]]:

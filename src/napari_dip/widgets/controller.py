@@ -240,7 +240,6 @@ class RunController(QObject):
         self.result_changed.emit()
 
     def _finish(self) -> None:
-        """Go back to idle."""
         self.result = self.control = None
         self._enter(IDLE)
 
@@ -321,12 +320,12 @@ def summary(fit: Fit) -> str:
 def in_words(not_begun: Sequence[int], planes: int) -> str:
     """Return which planes of a stopped fit are done; planes are counted from 1."""
     done = [n + 1 for n in range(planes) if n not in not_begun]
-    rest = [n + 1 for n in not_begun]
+    left_out = [n + 1 for n in not_begun]
     are_done = "are done, the last" if len(done) > 1 else "is done"
-    were, are = ("were", "are") if len(rest) > 1 else ("was", "is")
+    were, are = ("were", "are") if len(left_out) > 1 else ("was", "is")
     return (
-        f"{named(done)} {are_done} as far as it was; {named(rest).lower()} {were} not "
-        f"begun and {are} empty. Sliders in napari count from 0."
+        f"{named(done)} {are_done} as far as it was; {named(left_out).lower()} {were} "
+        f"not begun and {are} empty. Sliders in napari count from 0."
     )
 
 

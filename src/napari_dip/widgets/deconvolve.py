@@ -55,7 +55,6 @@ class DeconvolveWidget(TaskWidget):
         return recipe
 
     def _start(self, wanted: Callable[[], Work]) -> None:
-        """Start a fit, after a warning if the PSF has other pixels than the image."""
         image, psf = (given.layer for given in self.inputs.values())
         if image is not None and psf is not None:
             warning = size_warning(sizes(image), sizes(psf))

@@ -41,7 +41,7 @@ LABELS = {
 """Labels of parameters and arrays whose name makes no good label."""
 
 FEW = 4
-"""Number of integers below which a range is offered as a list."""
+"""Number of integers up to which a range is offered as a list."""
 
 
 class Plain:
@@ -166,11 +166,10 @@ def make_field(p: Parameter) -> Field:
         if words:
             first = FIRST_NUMBERS.get(p.name, 0 if p.member is None else ())
             return NumberOr(_number(p, first), words, p.default)
-        if p.types != (int,) or p.low is None or p.high is None:
-            return _number(p, p.default)
-        if p.high - p.low < FEW:
+        if p.types == (int,) and p.low is not None and p.high is not None:
             choices = range(int(p.low), int(p.high) + 1)
-            return Plain(ComboBox(choices=list(choices)), p.default)
+            if len(choices) <= FEW:
+                return Plain(ComboBox(choices=list(choices)), p.default)
         return _number(p, p.default)
     if p.choices:
         return Plain(ComboBox(choices=p.choices), p.default)

@@ -92,7 +92,7 @@ class Foresight(QObject):
             self.refused.emit("")
 
     def _drop(self) -> None:
-        """Want the answer no longer."""
+        """Ignore the answer that is still to come."""
         self.wish.drop()
         self.waits = False
         self.last = None
@@ -140,19 +140,19 @@ class Foresight(QObject):
 
 
 class _Wish:
-    """What is being estimated, as long as that is wanted."""
+    """Tells the thread of an estimate whether somebody still waits for it."""
 
     def __init__(self) -> None:
         self.stale = threading.Event()
 
     def renew(self) -> threading.Event:
-        """Wish for something else; return an event that is set when that is stale."""
+        """Begin another estimate; return an event that is set when it is stale."""
         self.drop()
         self.stale = threading.Event()
         return self.stale
 
     def drop(self) -> None:
-        """Wish for nothing."""
+        """Wait for no estimate any more."""
         self.stale.set()
 
 

@@ -300,12 +300,12 @@ def check_same_place(source: Layer, other: Layer) -> None:
     n = min(other.ndim, source.ndim)
     corners = np.vstack([np.zeros(n), np.diag(np.full(n, 100.0))])
     for corner in corners:
-        here, there = (
+        in_source, in_other = (
             np.asarray(layer.data_to_world([0.0] * (layer.ndim - n) + list(corner)))
             for layer in (source, other)
         )
         size = np.abs(np.asarray(source.scale)[-n:]).max()
-        if np.abs(here[-n:] - there[-n:]).max() > 0.01 * size:
+        if np.abs(in_source[-n:] - in_other[-n:]).max() > 0.01 * size:
             raise InputError(
                 f"{other.name} does not lie on {source.name}: {_where(other, n)}, but "
                 f"{source.name} {_where(source, n)}; give them the same transform"

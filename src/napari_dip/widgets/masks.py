@@ -80,7 +80,6 @@ class MaskInput(ImageInput):
         layer.mode = "paint"
 
     def _add(self, layer: Labels) -> None:
-        """Add a mask to the viewer and choose it."""
         self.viewer.add_layer(layer)
         self.combo.reset_choices()
         self.choose(layer.name)
@@ -300,7 +299,6 @@ def _resampled(layer: Labels, on: Labels) -> NDArray[Any]:
 
 
 def _on_pixels(layer: Shapes, source: Image) -> Shapes:
-    """Return the shapes in the coordinates of an image's pixels."""
     if lies_on(source, layer):
         return layer
     n = layer.ndim

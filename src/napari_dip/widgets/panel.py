@@ -47,7 +47,6 @@ class ParameterPanel(QWidget):
         raise NotImplementedError
 
     def _fill_dock(self, *parts: QWidget) -> None:
-        """Put parts below each other, in an area that scrolls."""
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -93,7 +92,6 @@ class ParameterPanel(QWidget):
         return widget
 
     def _copy(self, write: Callable[[], tuple[str, str]]) -> None:
-        """Put a text on the clipboard, and show the note on it."""
         try:
             text, note = write()
         except InputError as error:
@@ -172,7 +170,7 @@ class MakingPanel(ParameterPanel):
         slots = {"returned": self._show, "errored": self._failed}
         create_worker(make, _connect=slots)
 
-    def _show(self, made: Any) -> None:
+    def _show(self, result: Any) -> None:
         raise NotImplementedError
 
     def _python(self) -> tuple[str, str]:

@@ -82,9 +82,8 @@ class PsfPanel(MakingPanel):
             if "z" in known:
                 self.fields.fields["z_step"].value = known["z"]
 
-    def _show(self, made: tuple[Image, str]) -> None:
-        """Add the layer, with a text about it."""
-        layer, text = made
+    def _show(self, result: tuple[Image, str]) -> None:
+        layer, text = result
         place_beside(layer, self.viewer.layers)
         insert(self.viewer.layers, [], layer)
         where = ", to the right of the image" if len(self.viewer.layers) > 1 else ""
@@ -194,7 +193,6 @@ class BeadPanel(PsfPanel):
 
 
 def _grid(source: Layer, n: int) -> dict[str, Any]:
-    """Return scale and units of a layer with the pixels of another."""
     return {"scale": np.abs(source.scale[-n:]), "units": source.units[-n:]}
 
 

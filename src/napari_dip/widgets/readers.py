@@ -55,8 +55,8 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     """
     if not isinstance(path, str):
         return None
-    here = Path(path)
-    return read_layers if here.is_file() or atomic.is_zarr(here) else None
+    source = Path(path)
+    return read_layers if source.is_file() or atomic.is_zarr(source) else None
 
 
 def read_layers(path: str | Path) -> list[LayerData]:
@@ -72,7 +72,7 @@ def read_layers(path: str | Path) -> list[LayerData]:
         If the file cannot be read.
     """
     path = Path(path)
-    layers = [_layer(path, _stem(path))]
+    layers = [_layer(path, files.split_name(path.name)[0])]
     if atomic.is_zarr(path):
         labels = zarr.label_paths(path)
         layers += [_layer(folder, name, True) for name, folder in labels.items()]
@@ -150,14 +150,6 @@ def _opened(path: Path) -> tuple[Header, Any]:
     return image.header, image.data
 
 
-def _stem(path: Path) -> str:
-    """Return the name of a file without its ending, of which .ome is a part."""
-    for ending in files.OUTPUTS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.stem
-
-
 def _keywords(header: Header, name: str, apart: str = "CS") -> dict[str, Any]:
     """Return the keywords of all layers of a file, without the axes `apart`."""
     places = [i for i, letter in enumerate(header.axes) if letter not in apart]
@@ -185,7 +177,6 @@ def _shown_white(data: Any, header: Header) -> bool:
 
 
 def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
-    """Return the keywords of a layer for each colour."""
     colours = ("red", "green", "blue")
     return {
         "rgb": False,
@@ -197,7 +188,6 @@ def _colours(data: Any, header: Header, name: str) -> dict[str, Any]:
 
 
 def _channel(header: Header) -> dict[str, Any]:
-    """Return the keywords that the one channel of a file gives its layer."""
     keywords: dict[str, Any] = {}
     if header.channel_names:
         keywords["name"] = header.channel_names[0]
@@ -208,7 +198,6 @@ def _channel(header: Header) -> dict[str, Any]:
 
 
 def _channels(header: Header, name: str) -> dict[str, Any]:
-    """Return the keywords of the layers of a file's channels."""
     axis = header.axes.index("C")
     names = header.channel_names or [f"{name} C{i}" for i in range(header.shape[axis])]
     parts = (header.provenance or {}).get(PART_KEY)

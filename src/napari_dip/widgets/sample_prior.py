@@ -46,12 +46,11 @@ class SamplePriorWidget(MakingPanel):
         return partial(_draw, parameters)
 
     def _begin(self, make: Callable[[], Any]) -> None:
-        """Draw a sample as soon as no fit runs."""
         self.progress.say("Waiting for a fit to end")
         turns.take(self.turn, partial(super()._begin, make))
 
-    def _show(self, made: tuple[SampleParameters, NDArray[np.float32]]) -> None:
-        parameters, image = made
+    def _show(self, result: tuple[SampleParameters, NDArray[np.float32]]) -> None:
+        parameters, image = result
         rgb = parameters.channels == 3
         if image.ndim == 3 and not rgb:
             image = np.moveaxis(image, -1, 0)  # no colours: one image for each channel

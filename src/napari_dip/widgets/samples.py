@@ -212,10 +212,10 @@ def _scatter(side: int, places: Array, weights: Array) -> Array:
     """Distribute the weight of each place over the four pixels around it."""
     image = np.zeros((side, side))
     whole = np.floor(places).astype(int)
-    rest = places - whole
+    fraction = places - whole
     for dy, dx in np.ndindex(2, 2):
         y, x = whole[:, 0] + dy, whole[:, 1] + dx
-        share = np.abs(1 - dy - rest[:, 0]) * np.abs(1 - dx - rest[:, 1])
+        share = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
         within = (y >= 0) & (y < side) & (x >= 0) & (x < side)
         np.add.at(image, (y[within], x[within]), (weights * share)[within])
     return image
@@ -253,7 +253,6 @@ def _smaller(photo: Array, factor: int) -> Array:
 
 
 def _bytes(values: Array) -> Array:
-    """Return values from 0 to 1 as 8-bit integers."""
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 

@@ -159,7 +159,6 @@ class Scrubber(QWidget):
         return self.moments[i] if i < len(self.moments) else None
 
     def _look(self, _: int) -> None:
-        """Show the image that the slider points at."""
         moment = self._looked_at()
         running, last = self.controller.result, self.controller.last
         if running is not None and moment is not None:
@@ -198,7 +197,6 @@ class Scrubber(QWidget):
             self.refresh()
 
     def _offer(self) -> None:
-        """Enable the controls that make sense now, and update the label."""
         last = self.controller.last
         idle = self.controller.state == IDLE and last is not None
         self.keep_button.setEnabled(idle and self.copied is None)

@@ -56,7 +56,6 @@ def _all_used() -> dict[str, Any]:
 
 
 def _stored() -> Any:
-    """Return napari's settings of this plugin, None if there are none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:

@@ -133,7 +133,6 @@ class TaskWidget(ParameterPanel):
         self.reset_choices()
 
     def _connect(self) -> None:
-        """Connect the parts to what they do."""
         self.panel.run_button.clicked.connect(self.run)
         self.panel.try_button.clicked.connect(self.run_visible)
         self.panel.try_button.setVisible(self.in_parts)
@@ -215,7 +214,6 @@ class TaskWidget(ParameterPanel):
         mask.add_layer(layer, self.fields.fields["spatial_dims"].value)
 
     def _mend(self, mask: MaskInput, _: Any = None) -> None:
-        """Put a mask on the pixels of the image."""
         if self.source is not None:
             mask.put_on(self.source)
         self._changed()
@@ -233,7 +231,6 @@ class TaskWidget(ParameterPanel):
             self.controller.stop()
 
     def _take_quality(self, name: str) -> None:
-        """Fill in the parameters of a quality."""
         for key, value in self.quality.choices[name].items():
             self.fields.fields[key].value = value
 
@@ -293,7 +290,6 @@ class TaskWidget(ParameterPanel):
         self.panel.estimate.say("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
-        """Show what a quality takes."""
         self.quality.show_seconds(name, forecast.seconds)
         if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
             self.panel.finishing = forecast.finishing

@@ -155,7 +155,6 @@ def _write(target: Path, layer: _Saved, overwrite: bool) -> None:
 def _write_with_labels(
     target: Path, image: _Saved, labels: Sequence[_Saved], overwrite: bool
 ) -> None:
-    """Write an image and the labels of its pixels into one OME-Zarr."""
     header = name_axes(image.header)
     zarr.check(header)
     places = dict(zip(header.axes, header.shape, strict=True))
@@ -200,7 +199,6 @@ def _file_names(names: Sequence[str]) -> list[str]:
 
 
 def _saved(data: Any, attributes: dict[str, Any], kind: str) -> _Saved:
-    """Return a layer as a file holds it."""
     name = str(attributes["name"])
     if attributes.get("multiscale"):
         data = data[0]
@@ -240,7 +238,6 @@ def _countable(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _small(labels: _Saved) -> _Saved:
-    """Return labels in their smallest type, because a PNG holds no 32-bit integers."""
     data = labels.data.astype(np.min_scalar_type(labels.data.max(initial=0)))
     return dataclasses.replace(labels, data=data, header=labels.header.of(data))
 
