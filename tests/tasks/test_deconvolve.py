@@ -16,7 +16,6 @@ from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe
-from napari_dip.tasks.noise import NoiseModel
 
 SHORT = {"iterations": 2, "device": "cpu", "precision": "float32"}
 
@@ -469,10 +468,24 @@ def test_errors_of_a_wrong_psf_are_not_amplified(nearly, psf):
     assert error(found, truth) < 1.02 * error(quick, truth)
 
 
-def test_photon_noise_is_fitted_for_longer(blurred, psf):
-    job = TASK.make_job(DeconvolveRecipe(), blurred[0], psf)
-    gaussian_noise = replace(Analysis.unknown(1), noise=NoiseModel.gaussian(1e-3))
-    photons = replace(gaussian_noise, noise=NoiseModel((1e-4,), (1e-3,), (0.0,)))
-    stops = [job.preset(a).stop.maximum for a in (gaussian_noise, photons)]
-    assert stops == [120, 400]
-    assert job.preset(photons).finish == job.preset(gaussian_noise).finish
+def test_volumes_are_fitted_for_longer(blurred, psf):
+    plane = TASK.make_job(DeconvolveRecipe(), blurred[0], psf)
+    volume = TASK.make_job(DeconvolveRecipe(), np.ones((6, 32, 32)), np.ones((3, 3, 3)))
+    presets = [job.preset(Analysis.unknown(1)) for job in (plane, volume)]
+    assert [preset.stop.maximum for preset in presets] == [120, 400]
+    assert [len(preset.finish) for preset in presets] == [2, 1]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_spots_are_sharpened_after_the_fit(seed, changed_presets, monkeypatch):
+    changed_presets(start_iterations=0)
+    random = np.random.default_rng(seed)
+    sharp = np.full((76, 76), 10.0)
+    sharp[*random.integers(8, 68, (2, 12))] = random.uniform(1000, 4000, 12)
+    psf = gaussian(2, 6)
+    image = scipy.signal.fftconvolve(sharp, psf, mode="valid")
+    image += random.normal(0, 0.002 * image.max(), image.shape)
+    after = deconvolve(image, psf, seed=0, **SHORT)
+    monkeypatch.setattr("napari_dip.tasks.deconvolve.SHARPENED", 0)
+    before = deconvolve(image, psf, seed=0, **SHORT)
+    assert error(after, sharp[6:-6, 6:-6]) < 0.95 * error(before, sharp[6:-6, 6:-6])

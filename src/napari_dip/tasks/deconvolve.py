@@ -484,9 +484,11 @@ A network is fitted so that its image, blurred with the PSF, becomes the measure
 on a canvas larger by the PSF (Ren et al., Neural Blind Deconvolution Using Deep Priors,
 CVPR 2020).  The fit starts from an estimate by Richardson-Lucy; its squared error is
 filtered so that frequencies which the blur has weakened come back sooner; held-out
-pixels of the measurement tell when to stop.  Then, in planes, the measurement is
-inverted about the result, and similar patches are estimated under the noise of the
-inverse, four times (Dabov, Foi, Katkovnik, Egiazarian, Image restoration by sparse 3D
+pixels of the measurement tell when to stop.  Then Richardson-Lucy goes on, accelerated
+(Biggs, Andrews, Acceleration of iterative image restoration algorithms, Applied Optics
+36, 1997), as long as gradients get sparser.  In planes the measurement is inverted
+about the result, and similar patches are estimated under the noise of the inverse, four
+times (Dabov, Foi, Katkovnik, Egiazarian, Image restoration by sparse 3D
 transform-domain collaborative filtering, SPIE 6812, 2008).  The paper preset has the
 network (5 scales of 128 channels, skips of 16), the code (8 channels, perturbed by
 0.001), Adam at 0.01 halved at 2000, 3000 and 4000 of 5000 iterations and, where the PSF
