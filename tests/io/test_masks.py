@@ -172,7 +172,7 @@ def test_red_in_a_jpeg(tmp_path, ground, quality):
 def test_colours_on_another_ground_are_refused(tmp_path):
     green = np.dstack([WHITE, NOT, WHITE * 0])
     Pillow.fromarray(green).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"painted on black, white.*a\.png has colours"):
+    with pytest.raises(InputError, match=r"on black, white.*a\.png has colours"):
         mask_of(files.read(tmp_path / "a.png"), "a.png")
 
 

@@ -68,9 +68,7 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     return values, f"{name}: {share:.1%} of the pixels are marked: {how}"
 
 
-def _painted(
-    colours: NDArray[Any], name: str, lossy: bool
-) -> tuple[NDArray[Any], str]:
+def _painted(colours: NDArray[Any], name: str, lossy: bool) -> tuple[NDArray[Any], str]:
     """Return how far colours are from that of the ground, and which that is, in words.
 
     The ground of gray is black, and needs no words.
