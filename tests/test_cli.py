@@ -929,6 +929,14 @@ def test_name_without_an_ending_is_said_to_be_a_folder(call, noisy, tmp_path):
     assert out.startswith(str(tmp_path / "result" / "noisy.tif"))
 
 
+@pytest.mark.parametrize("option", ["-o", "--uncertainty"])
+def test_an_ending_alone_is_no_folder(call, noisy, tmp_path, option):
+    other = ("-o", tmp_path / "out.tif") if option != "-o" else ()
+    result = call("denoise", noisy, *other, option, tmp_path / ".tif")
+    refused(result, 2, "must have a name before its ending; got .tif")
+    assert [*tmp_path.iterdir()] == [noisy]
+
+
 def test_result_of_a_tiff_without_an_ending(call, noisy, tmp_path):
     noisy = noisy.rename(tmp_path / "noisy")
     (tmp_path / "out").mkdir()

@@ -509,6 +509,13 @@ def test_levels_of_a_tiff(tmp_path, rng):
     np.testing.assert_array_equal(half, data[::2, ::2])
 
 
+@pytest.mark.parametrize("name", [".tif", ".OME.tif", ".ome.zarr", ".png"])
+def test_an_ending_alone_is_no_output(tmp_path, name):
+    with pytest.raises(InputError, match=f"a name before its ending; got {name}$"):
+        files.write(tmp_path / name, np.zeros((20, 20), "u1"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
 def test_resolutions_that_are_not_written_are_told(tmp_path, rng, ending):
     if ending == ".ome.zarr":

@@ -1090,6 +1090,16 @@ def test_facts_of_zeiss_that_are_cut_off(tmp_path):
     assert "does not fit its planes; they were read" in image.header.notes[0]
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_other_tiffs_with_the_ending_of_hamamatsu(tmp_path, byteorder):
+    with tifffile.TiffWriter(tmp_path / "a.ndpi", byteorder=byteorder) as tif:
+        tif.write(COLOURS, photometric="rgb", metadata=None)
+        tif.write(COLOURS[::2, ::2], photometric="rgb", metadata=None)
+    image = check_header(tmp_path / "a.ndpi")
+    np.testing.assert_array_equal(image.data, COLOURS)
+    assert image.header.levels == 2
+
+
 def test_steps_of_aperio_and_pictures_beside_a_slide(tmp_path):
     said = {"description": "Aperio Image|MPP = 0.25", "metadata": None}
     with tifffile.TiffWriter(tmp_path / "a.svs") as tif:

@@ -18,6 +18,7 @@ from napari_dip.tasks.arrays import without_single_axes
 PAINTED = np.zeros((48, 56), bool)
 PAINTED[20:24, 10:40] = True
 WHITE = 255 * PAINTED.astype("u1")
+NOT = 255 - WHITE
 NOISE = np.random.default_rng(0).integers(1, 255, (48, 56, 3)).astype("u1")
 
 
@@ -43,7 +44,16 @@ MASKS = {
     "red on black": (np.dstack([WHITE, WHITE * 0, WHITE * 0]), "every colour"),
     "blue on black, opaque": (
         layer(np.dstack([WHITE * 0, WHITE * 0, WHITE]), np.full((48, 56), 255)),
-        "every colour",
+        "every colour but black",
+    ),
+    "red on white": (np.dstack([NOT * 0 + 255, NOT, NOT]), "every colour but white"),
+    "cyan on white, opaque": (
+        layer(np.dstack([NOT, NOT * 0 + 255, NOT * 0 + 255]), NOT * 0 + 255),
+        "every colour but white",
+    ),
+    "pale and dark colours on white": (
+        np.dstack([NOT * 0 + 255, NOT, NOT]) - np.where(PAINTED[..., None], NOISE, 0),
+        "every colour but white",
     ),
 }
 
@@ -146,6 +156,24 @@ def test_masks_of_bits_and_of_a_palette(tmp_path, bits):
         indexed.save(path)
     mask, _ = mask_of(files.read(path), path.name)
     np.testing.assert_array_equal(mask != 0, PAINTED)
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("ground", ["black", "white"])
+def test_red_in_a_jpeg(tmp_path, ground, quality):
+    other = WHITE * 0 if ground == "black" else NOT
+    red = np.dstack([WHITE | other, other, other])
+    Pillow.fromarray(red).save(tmp_path / "a.jpg", quality=quality, subsampling=0)
+    mask, note = mask_of(files.read(tmp_path / "a.jpg"), "a.jpg")
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+    assert f"every colour but {ground} above" in note
+
+
+def test_colours_on_another_ground_are_refused(tmp_path):
+    green = np.dstack([WHITE, NOT, WHITE * 0])
+    Pillow.fromarray(green).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"on black, white.*a\.png has colours"):
+        mask_of(files.read(tmp_path / "a.png"), "a.png")
 
 
 def test_nothing_painted_marks_nothing(tmp_path):

@@ -390,7 +390,8 @@ def targets_of(
     from napari_dip.io import files
 
     store = output.name.lower().endswith(files.FOLDERS)  # a folder that is one image
-    folder = (output.is_dir() and not store) or len(inputs) > 1 or not output.suffix
+    ends = output.suffix or output.name.lower() in files.OUTPUTS
+    folder = (output.is_dir() and not store) or len(inputs) > 1 or not ends
     if not folder:
         return [output]
     if output.exists() and not (output.is_dir() or output.is_file()):

@@ -247,8 +247,11 @@ def split_name(name: str) -> tuple[str, str]:
 
 def output_format(path: Path, name: str = "output") -> str:
     """Return which of `OUTPUTS` a path ends in; errors call the path `name`."""
+    lower = path.name.lower()
+    if lower in OUTPUTS:
+        raise InputError(f"{name} must have a name before its ending; got {path.name}")
     for ending in OUTPUTS:
-        if path.name.lower().endswith(ending):
+        if lower.endswith(ending):
             return ending
     raise InputError(f"{name} must end in {', '.join(OUTPUTS)}; got {path.name!r}")
 

@@ -20,8 +20,9 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     """Return the mask that an image stands for, nonzero where marked.
 
     A mask on a transparent layer is what was painted there, black or not.  Of colours,
-    every one but black marks.  Compression with losses leaves small values around what
-    was painted, so there a pixel is marked from the middle of the values on.
+    every one but black marks, or every one but white where more pixels are white.
+    Compression with losses leaves small values around what was painted, so there a
+    pixel is marked from the middle of the values on.
 
     Returns
     -------
@@ -34,7 +35,8 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     Raises
     ------
     InputError
-        If there is NaN and nothing that is 0: either could be what is marked.
+        If there is NaN and nothing that is 0: either could be what is marked.  If there
+        are colours, and neither black nor white.
     """
     header = image.header
     plain = "S" not in header.axes and not header.lossy and image.alpha is None
@@ -42,14 +44,14 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     if plain and isinstance(pixels, Regions):
         return image.data, None  # too large to be looked at
     values, how = np.asarray(pixels), ""
-    if "S" in header.axes:
-        colours, values = values, values.max(axis=-1)
-        if (colours != values[..., None]).any():
-            how = "every colour but black"
+    if "S" in header.axes and image.alpha is None:
+        values, how = _painted(values, name, header.lossy)
+    elif "S" in header.axes:
+        values = values.max(axis=-1)
     if header.lossy:
         middle = (float(values.max()) + float(values.min())) / 2
         values = values > middle
-        how = f"values above {middle:g}, since compression has losses"
+        how = f"{how or 'values'} above {middle:g}, since compression has losses"
     if image.alpha is not None:
         painted = image.alpha > 0
         how = "what is not transparent"
@@ -65,6 +67,28 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
     if not how:
         return values, None
     return values, f"{name}: {share:.1%} of the pixels are marked: {how}"
+
+
+def _painted(colours: NDArray[Any], name: str, lossy: bool) -> tuple[NDArray[Any], str]:
+    """Return how far colours are from that of the ground, and which that is, in words.
+
+    The ground of gray is black, and needs no words.
+    """
+    most, least = colours.max(axis=-1), colours.min(axis=-1)
+    if (most == least).all():
+        return most, ""
+    full = most.max()
+    from_white = full - least
+    near = full // 8 if lossy else 0
+    black, white = (int((away <= near).sum()) for away in (most, from_white))
+    if not (black or white):
+        raise InputError(
+            f"mask must be painted on black, white or a transparent layer; {name} has "
+            "colours on another ground"
+        )
+    if black >= white:
+        return most, "every colour but black"
+    return from_white, "every colour but white"
 
 
 def _several(values: NDArray[Any], marked: NDArray[np.bool_], name: str) -> str:

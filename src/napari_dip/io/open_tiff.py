@@ -137,6 +137,10 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         log = stack.enter_context(logged("tifffile", logging.ERROR))
         stack.enter_context(one_line_errors(path))
         file = OpenTiff(stack.enter_context(tifffile.TiffFile(path)), log)
+        if not file.tif.pages and path.suffix.lower() == ".ndpi":
+            # Hamamatsu's own have offsets of 64 bits, but not those of others.
+            tif = tifffile.TiffFile(path, is_ndpi=False)
+            file.tif = stack.enter_context(tif)
         orientations = _check_pages(file.tif, path)
         file.unlike = len(set(orientations)) > 1
         if file.tif.is_scanimage and len(file.tif.pages) < len(orientations):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
+from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane
 
 REACH = 2
@@ -34,10 +36,17 @@ TOGETHER = 0.02
 pixels; for means times the side of their squares, as chance correlates fewer more."""
 
 CERTAIN = 3.0
-"""Standard errors by which it must differ from zero."""
+"""Standard errors by which it must differ from zero, for `FEW_PAIRS`."""
 
 CERTAIN_MEANS = 4.0
 """The same of means: smooth structures overlap by chance."""
+
+FEW_PAIRS = 3
+"""Pairs of channels from which on chance must be less likely: of many pairs that have
+nothing in common, some seem to."""
+
+MOST_TOGETHER = 8
+"""Most channels of a group: a fit of more leaves noise in them, and blurs the clear."""
 
 
 def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
@@ -46,8 +55,8 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     What the surroundings of a value in its own channel do not tell about it is noise
     and structure.  The noise of two channels is independent (or they are fitted as
     one anyway), so where these rests are correlated, one channel shows structure
-    that the other holds, too.  All channels are in one group where the image is too
-    small to tell; a channel without noise in most places is by itself.
+    that the other holds, too.  All channels are related where the image is too small to
+    tell; a channel without noise in most places is by itself.  Large groups are parted.
     """
     known = plane.known > 0
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.
@@ -65,9 +74,18 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
                 side,
             )
     return tuple(
-        tuple(np.flatnonzero(joined == label).tolist())
+        tuple(sorted(part.tolist()))
         for label in dict.fromkeys(joined.tolist())
+        for part in _parted(plane, np.flatnonzero(joined == label))
     )
+
+
+def _parted(plane: Plane, group: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Part a large group into some of like noise, of at most `MOST_TOGETHER`."""
+    if len(group) > MOST_TOGETHER:
+        noise = channel_variances(plane.values[group], plane.noisy[group])
+        group = group[np.argsort(noise, kind="stable")]
+    return np.array_split(group, -(-len(group) // MOST_TOGETHER))
 
 
 def _join(
@@ -80,6 +98,10 @@ def _join(
     """Give the channels that are related at a scale the same label in `joined`."""
     around = _square(known.ndim, 2 * REACH + 1)
     residuals = [_residual(v, w & known) for v, w in zip(values, whole, strict=True)]
+    pairs = len(residuals) * (len(residuals) - 1) / 2
+    certain = CERTAIN if side == 1 else CERTAIN_MEANS
+    # So many standard errors are as unlikely for one of all pairs.
+    certain = math.sqrt(certain**2 + 2 * math.log(max(pairs / FEW_PAIRS, 1)))
     for first in range(len(residuals)):
         for second in range(first):
             if joined[first] == joined[second]:
@@ -88,9 +110,8 @@ def _join(
             inner = scipy.ndimage.binary_erosion(both, around) & known
             # A channel that is mostly constant would lend others its lack of noise.
             mostly = 2 * int((both & known).sum()) > int(known.sum())
-            if _related(
-                residuals[first], residuals[second], inner, side, unknown=mostly
-            ):
+            pair = residuals[first], residuals[second]
+            if _related(*pair, inner, side, certain, unknown=mostly):
                 joined[joined == joined[first]] = joined[second]
 
 
@@ -191,12 +212,14 @@ def _related(
     second: NDArray[np.float64],
     inner: NDArray[np.bool_],
     side: int,
+    certain: float,
     *,
     unknown: bool,
 ) -> bool:
     """Return whether two residuals are correlated, judged from square to square.
 
-    Where pixels are too few to tell the answer is `unknown`.
+    They are if that is `certain` standard errors from zero.  Where pixels are too few
+    to tell the answer is `unknown`.
     """
     products = _in_squares(first * second * inner, TILE)
     product, powers = (a.sum(axis=(-3, -1)) for a in (products, np.abs(products)))
@@ -206,6 +229,5 @@ def _related(
         return side == 1 and unknown
     error = product.std() * len(product) ** 0.5
     correlation = abs(product.sum()) / power**0.5
-    certain = CERTAIN if side == 1 else CERTAIN_MEANS
     sure = abs(product.sum()) > certain * error
     return bool(correlation > side * TOGETHER and sure)

@@ -252,8 +252,7 @@ def _steps_of_channels(
 
     def steps(plane: Plane, noise: NoiseModel) -> list[Step]:
         makers: dict[str, Callable[[Plane, NoiseModel], Step]] = {
-            "posterior mean": posterior_mean,
-            "blur": blurred_mean,
+            "posterior mean": blurred_mean if "blur" in finish else posterior_mean,
             "wiener": wiener_mean,
             "collaborative": partial(collaborative, finish=finish),
         }

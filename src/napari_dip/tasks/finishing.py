@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,10 @@ BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 ENOUGH = 0.07
 """Error of the best blur, as a part of the noise, from which on a fit is better."""
 
+BLURRED = 0.3
+"""Part of the pilot in the result of the collaborative filter where a blur is good: of
+few photons it takes some that are together for structure."""
+
 EVEN = 0.02
 """Noise, as a part of a channel's range, below which less gives no more weight."""
 
@@ -101,42 +105,73 @@ def in_turn(steps: Sequence[Step]) -> Step | None:
 
 
 def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
-    """Return the step that averages an output with a Gaussian blur, where that is good.
+    """Return the step `posterior_mean`, or one with a Gaussian blur where that is good.
 
     Of few photons a network learns the noise before it has learnt the image.  There a
-    plain blur takes out as much noise and errs in other ways.  Its error against the
-    truth is known without bias: with B the blurred values, h the weight of a pixel in
-    its own and s^2 the variance of the noise, it is the mean of
-    ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about its standard
-    error.  Of the blur in `BLURS` whose error R is the smallest, a part ``1 - R / D``
-    is taken, D being its mean square distance from the output: the best part where both
-    err independently.  From half of `ENOUGH` of the noise on, less is taken.
+    plain blur takes out as much noise and errs in other ways, while the pixels' own
+    values say hardly anything.  As the network does, the blur B leaves a pixel out, so
+    that the noisy values y tell which average ``e + p (B - e)`` errs least, whether or
+    not both err alike: that with ``p = mean((y - e) (B - e)) / mean((B - e)^2)``, and
+    with the blur in `BLURS` by which it is nearest to y.
     """
     import torch
 
-    from napari_dip.prior.operators import gaussian_mean
+    posterior = posterior_mean(plane, noise)
 
     def step(average: Tensor) -> Tensor:
         y, weight = plane.tensors(average.device)
-        spatial = tuple(range(2, y.ndim))
-        variance, total = noise.at(y), weight.sum(spatial, keepdim=True).clamp(min=1)
-        level = (variance * weight).sum(spatial, keepdim=True) / total
-        least, best = torch.full_like(level, float("inf")), average
-        for sigma in BLURS:
-            blurred, near = gaussian_mean(y, weight, sigma)
-            own = _centre(sigma, len(spatial)) / near
-            error = (blurred - y).square() + (2 * own - 1) * variance
-            error = (error * weight).sum(spatial, keepdim=True) / total
-            best = torch.where(error < least, blurred, best)
+        good = _good_blur(plane, noise, average)
+        best, least = average, torch.full_like(good, float("inf"))
+        for blurred, own in _blurs(y, weight):
+            away = (blurred - own * y) / (1 - own) - average
+            part = _mean((y - average) * away, weight)
+            part = part / _mean(away.square(), weight).clamp(min=1e-20)
+            mixed = average + part.clamp(0, 1) * weight * away
+            error = _mean((mixed - y).square(), weight)
+            best = torch.where(error < least, mixed, best)
             least = torch.minimum(error, least)
-        least = torch.maximum(least, level / total.sqrt()).clamp(min=1e-20)
-        away = ((best - average).square() * weight).sum(spatial, keepdim=True) / total
-        share = (1 - least / away.clamp(min=1e-20)).clamp(min=0)
-        room = 2 * (1 - least / (ENOUGH * level).clamp(min=1e-20))
-        share = share * room.clamp(0, 1)
-        return torch.lerp(average, best, share * weight)
+        return torch.lerp(posterior(average), best, good)
 
     return step
+
+
+def _good_blur(plane: Plane, noise: NoiseModel, like: Tensor) -> Tensor:
+    """Return how good a Gaussian blur of every channel is, from 0 to 1.
+
+    The error of a blur against the truth is known without bias: with B the blurred
+    values, h the weight of a pixel in its own and s^2 the variance of the noise, it is
+    the mean of ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about
+    its standard error.  Where that is more than half of `ENOUGH` of the noise for the
+    best of `BLURS`, it is less good.
+    """
+    import torch
+
+    y, weight = plane.tensors(like.device)
+    variance = noise.at(y)
+    level = _mean(variance, weight)
+    errors = [
+        _mean((blurred - y).square() + (2 * own - 1) * variance, weight)
+        for blurred, own in _blurs(y, weight)
+    ]
+    pixels = max(float(weight.sum()), 1.0)
+    least = torch.stack(errors).amin(dim=0).maximum(level / pixels**0.5)
+    return (2 - 2 * least / (ENOUGH * level).clamp(min=1e-20)).clamp(0, 1)
+
+
+def _blurs(y: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield Gaussian blurs of values, and the part of a value in its own blur."""
+    from napari_dip.prior.operators import gaussian_mean
+
+    for sigma in BLURS:
+        blurred, near = gaussian_mean(y, weight, sigma)
+        yield blurred, _centre(sigma, y.ndim - 2) / near
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Return the means of channels over the pixels that are known."""
+    spatial = tuple(range(2, values.ndim))
+    total = weight.sum(spatial, keepdim=True).clamp(min=1)
+    return (values * weight).sum(spatial, keepdim=True) / total
 
 
 def _centre(sigma: float, ndim: int) -> float:
@@ -311,7 +346,12 @@ def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Ste
         estimate = collaborative_filter(
             noisy, pilot, variance, smoothed, rounds, **search
         )
-        return estimate if coarse is None else with_low_frequencies(estimate, coarse)
+        if coarse is not None:
+            estimate = with_low_frequencies(estimate, coarse)
+        if "blur" in finish:
+            good = _good_blur(plane, noise, restored)
+            estimate = torch.lerp(estimate, restored, BLURRED * good)
+        return estimate
 
     return _filtered(plane, filter_noisy, 1)
 

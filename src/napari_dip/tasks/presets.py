@@ -153,7 +153,9 @@ RANDOM = replace(
     finish=("similar patches",),
 )
 RANDOM_NOISY = replace(
-    HIDING, code=BlindSpot(0.3), finish=(*HIDING.finish, "similar patches")
+    HIDING,
+    code=BlindSpot(0.3),
+    finish=(*(name for name in HIDING.finish if name != "blur"), "similar patches"),
 )
 SPARSE = replace(
     RANDOM,
