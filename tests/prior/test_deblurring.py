@@ -101,3 +101,20 @@ def test_a_turned_measurement_gives_the_turned_image(random):
     assert apart > 0
     for other in found[1:]:
         assert (other - found[0]).abs().mean() < 0.1 * apart
+
+
+def test_values_of_ten_thousand_times_the_noise_are_kept(random):
+    point = torch.zeros(3, 3)
+    point[1, 1] = 1
+    blur = Convolution(point, (40, 40), periodic=True)
+    sharp = torch.full((1, 1, 40, 40), 1e-3)
+    sharp[..., 10:13, 20:23] = sharp[..., 30:32, 8:10] = sharp[..., 25, 5] = 1
+    noise = 5e-5
+    y = sharp + noise * torch.randn(sharp.shape, generator=random)
+    weight = torch.ones_like(y)
+
+    def variance(image):
+        return torch.full_like(image, noise**2)
+
+    result = deblurred(blur, y, weight, variance, y)
+    assert (result - sharp).abs().max() < 12 * noise

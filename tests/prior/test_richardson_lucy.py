@@ -102,7 +102,9 @@ def test_spots_are_sharpened_as_long_as_gradients_get_sparser(seed):
     sharp = sharpened_while_sparser(blur, y, weight, 40, estimate)
     before, after = ((x - truth)[blur.crop].square().mean() for x in (estimate, sharp))
     assert after < 0.9 * before
-    assert gradient_density(sharp) < gradient_density(estimate)
+    assert gradient_density(sharp[blur.crop], weight) < gradient_density(
+        estimate[blur.crop], weight
+    )
     assert sharp.min() >= 0
 
 
@@ -140,7 +142,12 @@ def test_a_single_edge_has_sparser_gradients_than_texture():
     edge = torch.zeros(1, 2, 20, 20)
     edge[:, 0, :, 10:] = 5
     edge[:, 1] = rand(1, 1, 20, 20)[0]
-    few, many = gradient_density(edge).tolist()
+    few, many = gradient_density(edge, torch.ones(1, 1, 20, 20)).tolist()
     assert few == pytest.approx((1 / 19) ** 0.5, rel=1e-4)
     assert 0.8 < many < 1
-    assert gradient_density(torch.ones(1, 1, 6, 6, 6)).tolist() == [0]
+    constant = torch.ones(1, 1, 6, 6, 6)
+    assert gradient_density(constant, constant).tolist() == [0]
+    known = torch.zeros(1, 1, 20, 20)
+    known[..., 5:15] = 1
+    fewer = gradient_density(edge, known).tolist()[0]
+    assert fewer == pytest.approx((1 / 10) ** 0.5, rel=1e-4)

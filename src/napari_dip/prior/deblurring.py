@@ -29,6 +29,9 @@ SMOOTHED = 0.8
 """Noise over signal in the filter, as a part of what the estimate tells: step by step
 the filter would become too smooth."""
 
+LARGEST = 6.0
+"""Standard deviations of the noise that the filter takes out of a value at most."""
+
 SOLVER = 15
 """Most iterations of conjugate gradients, and the part of the first residual, squared,
 at which they end."""
@@ -89,13 +92,13 @@ def deblurred(
         certainty = weight * level / noise.clamp(min=1e-20)
         inverted = regularised_inverse(blur, measurement, certainty, estimate, penalty)
         amplified, covariance = inverted_noise(blur, penalty, side)
-        estimate = collaborative_filter(
-            inverted,
-            estimate,
-            variance(estimate) * amplified,
-            SMOOTHED,
-            covariance=covariance,
-        ).clamp(min=0)
+        inverted_variance = variance(estimate) * amplified
+        filtered = collaborative_filter(
+            inverted, estimate, inverted_variance, SMOOTHED, covariance=covariance
+        )
+        # Beside values of 10,000 times the noise the filter has rounding errors.
+        most = LARGEST * torch.maximum(inverted_variance, level * amplified).sqrt()
+        estimate = filtered.clamp(inverted - most, inverted + most).clamp(min=0)
     return estimate
 
 

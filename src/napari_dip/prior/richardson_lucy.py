@@ -120,33 +120,36 @@ def sharpened_while_sparser(
     """
     iterate = Iteration(blur, measurement, weight)
     best = here = ahead = iterate.start(estimate)
-    density = gradient_density(best[blur.crop])
+    density = gradient_density(best[blur.crop], weight)
     going = density < SPARSE
     change = torch.zeros_like(here)
     for _ in range(iterations):
         interrupt.check()
         here, before = iterate(ahead, blur(ahead)), here
+        now = gradient_density(here[blur.crop], weight)
+        going = going & (now < density)
+        if not bool(going.any()):
+            break
+        density = now
+        best = iterate.keep(going, here, best)
         last, change = change, here - ahead
         forward = (change * last).sum(iterate.axes, keepdim=True)
         length = forward / last.square().sum(iterate.axes, keepdim=True).clamp(1e-30)
         ahead = here + length.clamp(0, 1) * (here - before)
         ahead = torch.maximum(ahead, iterate.tiny)
-        now = gradient_density(ahead[blur.crop])
-        going = going & (now < density)
-        if not bool(going.any()):
-            break
-        density = now
-        best = iterate.keep(going, ahead, best)
     return best
 
 
-def gradient_density(image: Tensor) -> Tensor:
+def gradient_density(image: Tensor, weight: Tensor) -> Tensor:
     """Return the mean over the root-mean-square gradient of every channel, (C,).
 
-    Low values are sparse: few pixels have all of the gradient.
+    Low values are sparse: few pixels have all of the gradient.  Pixels of the weight 0
+    do not count.
     """
     inside = corner([n - 1 for n in image.shape[2:]])
     steps = [torch.diff(image, dim=axis)[inside] for axis in range(2, image.ndim)]
     squared = torch.stack(steps).square().sum(0).flatten(2)
-    mean = squared.sqrt().mean(2)
-    return (mean / squared.mean(2).clamp(min=1e-30).sqrt())[0]
+    known = (weight[inside] > 0).flatten(2)
+    total = known.sum(2).clamp(min=1)
+    mean, power = ((v * known).sum(2) / total for v in (squared.sqrt(), squared))
+    return (mean / power.clamp(min=1e-30).sqrt())[0]
