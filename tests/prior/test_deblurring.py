@@ -103,18 +103,20 @@ def test_a_turned_measurement_gives_the_turned_image(random):
         assert (other - found[0]).abs().mean() < 0.1 * apart
 
 
-def test_values_of_ten_thousand_times_the_noise_are_kept(random):
-    point = torch.zeros(3, 3)
-    point[1, 1] = 1
-    blur = Convolution(point, (40, 40), periodic=True)
-    sharp = torch.full((1, 1, 40, 40), 1e-3)
-    sharp[..., 10:13, 20:23] = sharp[..., 30:32, 8:10] = sharp[..., 25, 5] = 1
-    noise = 5e-5
+@pytest.mark.parametrize("noise", [5e-5, 1e-5])
+def test_values_of_ten_thousand_times_the_noise_are_kept(random, noise):
+    point = torch.zeros(5, 5)
+    point[2, 2] = 1
+    blur = Convolution(point, (48, 52))
+    sharp = 1e-3 + 2e-4 * torch.sin(torch.arange(52) / 8).repeat(1, 1, 48, 1)
+    sharp[..., 10:13, 20:23] = sharp[..., 30:32, 8:10] = sharp[..., 25, 40] = 1
     y = sharp + noise * torch.randn(sharp.shape, generator=random)
-    weight = torch.ones_like(y)
+    estimate = torch.zeros(1, 1, *blur.canvas)
+    estimate[blur.crop] = y
 
     def variance(image):
         return torch.full_like(image, noise**2)
 
-    result = deblurred(blur, y, weight, variance, y)
-    assert (result - sharp).abs().max() < 12 * noise
+    result = deblurred(blur, y, torch.ones_like(y), variance, estimate)[blur.crop]
+    # Without a limit the filter is wrong by 2000 times the noise.
+    assert (result - sharp).abs().max() < 15 * noise
