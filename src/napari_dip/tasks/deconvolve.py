@@ -346,7 +346,7 @@ def _plan(
         quick.append(partial(_polished, scaled, levels))
     steps = list(quick)
     if quick:
-        steps.append(partial(_sharpened, scaled))
+        steps.append(partial(_sharpened, scaled, noise))
     if "similar patches" in preset.finish:
         steps.append(partial(_like_similar_patches, scaled, noise))
     seen: Step = itemgetter(blur.crop)
@@ -403,12 +403,13 @@ def _polished(scaled: _Blurred, levels: NDArray[np.float64], average: Tensor) ->
     )
 
 
-def _sharpened(scaled: _Blurred, estimate: Tensor) -> Tensor:
+def _sharpened(scaled: _Blurred, noise: NoiseModel, estimate: Tensor) -> Tensor:
     """Return an estimate, on the canvas, sharpened while its gradients get sparser."""
     from napari_dip.prior.richardson_lucy import sharpened_while_sparser
 
-    tensors = scaled.tensors(estimate.device)
-    return sharpened_while_sparser(*tensors, SHARPENED, estimate)
+    tensors = blur, *_ = scaled.tensors(estimate.device)
+    variance = noise.at(blur(estimate))
+    return sharpened_while_sparser(*tensors, variance, SHARPENED, estimate)
 
 
 def _like_similar_patches(
@@ -486,15 +487,16 @@ CVPR 2020).  The fit starts from an estimate by Richardson-Lucy; its squared err
 filtered so that frequencies which the blur has weakened come back sooner; held-out
 pixels of the measurement tell when to stop.  Then Richardson-Lucy goes on, accelerated
 (Biggs, Andrews, Acceleration of iterative image restoration algorithms, Applied Optics
-36, 1997), as long as gradients get sparser.  In planes the measurement is inverted
-about the result, and similar patches are estimated under the noise of the inverse, four
-times (Dabov, Foi, Katkovnik, Egiazarian, Image restoration by sparse 3D
-transform-domain collaborative filtering, SPIE 6812, 2008).  The paper preset has the
-network (5 scales of 128 channels, skips of 16), the code (8 channels, perturbed by
-0.001), Adam at 0.01 halved at 2000, 3000 and 4000 of 5000 iterations and, where the PSF
-is unknown, the kernel network of Ren et al. with Adam at 0.0001; their program changes
-from the squared error to structural similarity after 1000 iterations, ours keeps the
-squared error, and begins the kernel at the PSF that is given.""",
+36, 1997), as long as gradients get sparser and the error of the blurred image, by
+Stein's estimate, falls.  In planes the measurement is inverted about the result, and
+similar patches are estimated under the noise of the inverse, four times (Dabov, Foi,
+Katkovnik, Egiazarian, Image restoration by sparse 3D transform-domain collaborative
+filtering, SPIE 6812, 2008).  The paper preset has the network (5 scales of 128
+channels, skips of 16), the code (8 channels, perturbed by 0.001), Adam at 0.01 halved
+at 2000, 3000 and 4000 of 5000 iterations and, where the PSF is unknown, the kernel
+network of Ren et al. with Adam at 0.0001; their program changes from the squared error
+to structural similarity after 1000 iterations, ours keeps the squared error, and begins
+the kernel at the PSF that is given.""",
 )
 
 if TYPE_CHECKING:
