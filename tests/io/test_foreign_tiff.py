@@ -1131,3 +1131,14 @@ def test_a_mosaic_of_colours_is_read_as_values(tmp_path):
     np.testing.assert_array_equal(image.data, GRAY)
     note = "a.tif holds a mosaic of colours; its values were read"
     assert image.header.notes == (note,)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_integers_of_24_bits_are_refused(tmp_path, byteorder):
+    path = tmp_path / "deep.tif"
+    tifffile.imwrite(path, np.zeros((40, 144), "u1"), byteorder=byteorder)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages.first.tags["ImageWidth"].overwrite(48)
+        tif.pages.first.tags["BitsPerSample"].overwrite(24)
+    with pytest.raises(FileError, match=r"deep\.tif has integers of 24 bits; .* 32"):
+        files.read(path)

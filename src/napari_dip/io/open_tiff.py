@@ -178,13 +178,20 @@ def _check_pages(tif: tifffile.TiffFile, path: Path) -> list[bytes]:
     Raises
     ------
     FileError
-        If pages follow each other in a circle, which tifffile may not end.
+        If pages follow each other in a circle, which tifffile may not end, or hold
+        integers whose bytes tifffile puts in a wrong order.
     """
     file, layout = tif.filehandle, tif.tiff
     if not tif.pages:
         raise FileError(f"{path.name} holds no image")
+    first = tif.pages.first
+    if first.bitspersample in range(17, 32) and first.dtype in (np.uint32, np.int32):
+        raise FileError(
+            f"{path.name} has integers of {first.bitspersample} bits; TIFF files are "
+            f"read with 1 to 16, 32 and 64"
+        )
     code = struct.pack(layout.byteorder + "H", _ORIENTATION)
-    offset, seen, orientations = tif.pages.first.offset, set(), []
+    offset, seen, orientations = first.offset, set(), []
     while offset:
         if offset in seen:
             raise FileError(
