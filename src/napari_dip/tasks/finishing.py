@@ -120,7 +120,9 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
 
     def step(average: Tensor) -> Tensor:
         y, weight = plane.tensors(average.device)
-        good = _good_blur(plane, noise, average)
+        good, kept = _good_blur(plane, noise, average), posterior(average)
+        if not bool(good.any()):
+            return kept
         best, least = average, torch.full_like(good, float("inf"))
         for blurred, own in _blurs(y, weight):
             away = (blurred - own * y) / (1 - own) - average
@@ -130,7 +132,7 @@ def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
             error = _mean((mixed - y).square(), weight)
             best = torch.where(error < least, mixed, best)
             least = torch.minimum(error, least)
-        return torch.lerp(posterior(average), best, good)
+        return torch.lerp(kept, best, good)
 
     return step
 
