@@ -100,14 +100,6 @@ def test_many_channels_without_a_relation_are_not_related_by_chance(seed):
     assert groups(prepare(noise, "image")) == tuple((c,) for c in range(24))
 
 
-def test_large_groups_are_parted_by_their_noise():
-    random = np.random.default_rng(0)
-    sigma = np.tile([0.01, 0.1], 8)
-    noise = random.normal(size=(16, 64, 64)) * sigma[:, None, None]
-    found = groups(prepare(cells(1) + noise, "image"))
-    assert found == (tuple(range(0, 16, 2)), tuple(range(1, 16, 2)))
-
-
 def test_values_under_a_mask_do_not_group_channels():
     truth = np.stack([1e4 * cells(1), cells(2)])
     settings = {"iterations": 1, "channel_axis": 0, **FIXED}

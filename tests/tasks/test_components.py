@@ -11,11 +11,14 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.components import (
     _of_sum,
+    by_component,
     component_noise,
     components_of,
     mixing,
+    of_strongest,
 )
 from napari_dip.tasks.denoise import TASK
+from napari_dip.tasks.finishing import collaborative
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_correlation import SHARED, channel_correlations
 from napari_dip.tasks.plane import prepare
@@ -144,3 +147,67 @@ def test_impossible_components_are_refused(facts):
         facts = {"components": vars(facts["components"])}
     with pytest.raises(InputError, match="analysis: "):
         Analysis.from_dict({**values, **good, **facts})
+
+
+def twelve_channels(random):
+    """Return twelve channels of two patterns, (12, 64, 64), and their noise."""
+    y, x = np.mgrid[:64, :64]
+    patterns = [np.sin(x / 4) * np.cos(y / 5), (x - 32) ** 2 + (y - 32) ** 2 < 300]
+    gains = random.uniform(0.2, 1, (12, 2))
+    truth = np.tensordot(gains, patterns, 1)
+    return truth, np.linspace(0.05, 0.4, 12)[:, None, None] * np.ptp(truth)
+
+
+def test_many_channels_keep_less_noise_component_by_component(random):
+    truth, sigma = twelve_channels(random)
+    plane = prepare(truth + sigma * random.normal(size=truth.shape), "image")
+    unit = plane.span[:, None, None]
+    noise = NoiseModel.gaussian(np.square(sigma / unit).ravel())
+    pilot = ndimage.gaussian_filter(truth, (0, 1, 1)) + 0.1 * sigma
+    pilot = (pilot - plane.offset[:, None, None]) / unit
+    average = torch.from_numpy(pilot.astype(np.float32))[None]
+
+    def errors(step):
+        result = plane.to_units(step(average)[0].numpy())
+        return np.square(result - truth).mean(axis=(1, 2))
+
+    def make(plane, noise):
+        return collaborative(plane, noise, ("three rounds",))
+
+    together = errors(make(plane, noise))
+    apart = errors(by_component(plane, noise, make))
+    assert apart.sum() < 0.8 * together.sum()
+    # The noisier half has the most to gain.
+    assert apart[6:].sum() < 0.65 * together[6:].sum()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_few_channels_of_like_noise_are_filtered_together(random, channels):
+    image = random.normal(size=(channels, 64, 64))
+    plane, made = prepare(image, "image"), []
+    noise = NoiseModel.gaussian(np.full(channels, 0.01))
+    by_component(plane, noise, lambda plane, _: made.append(len(plane.values)))
+    assert made == [channels]
+
+
+def test_photon_noise_is_no_matter_of_components(random):
+    plane, made = prepare(random.normal(size=(5, 64, 64)), "image"), []
+    noise = NoiseModel((0.01,) * 5, (0.1,) * 5, (0.0,) * 5)
+    by_component(plane, noise, lambda plane, _: made.append(len(plane.values)))
+    assert made == [5]
+
+
+def test_a_step_gets_three_components_that_vary_at_a_time(random):
+    truth, _ = twelve_channels(random)
+    plane, counts = prepare(truth, "image"), []
+
+    def step(image):
+        counts.append(image.shape[1])
+        return image
+
+    image = torch.from_numpy(plane.values)[None]
+    same = of_strongest(plane, step)(image)
+    torch.testing.assert_close(same, image, atol=1e-5, rtol=0)
+    assert counts == [2]
+    few = plane.of_channels(range(3))
+    assert of_strongest(few, step) is step

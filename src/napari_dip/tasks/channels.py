@@ -10,7 +10,6 @@ import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
-from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane
 
 REACH = 2
@@ -45,9 +44,6 @@ FEW_PAIRS = 3
 """Pairs of channels from which on chance must be less likely: of many pairs that have
 nothing in common, some seem to."""
 
-MOST_TOGETHER = 8
-"""Most channels of a group: a fit of more leaves noise in them, and blurs the clear."""
-
 
 def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     """Group the channels that help to predict each other.
@@ -56,7 +52,7 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
     and structure.  The noise of two channels is independent (or they are fitted as
     one anyway), so where these rests are correlated, one channel shows structure
     that the other holds, too.  All channels are related where the image is too small to
-    tell; a channel without noise in most places is by itself.  Large groups are parted.
+    tell; a channel without noise in most places is by itself.
     """
     known = plane.known > 0
     # Surroundings may hold scattered missing pixels, which are filled, but no holes.
@@ -74,18 +70,9 @@ def groups(plane: Plane) -> tuple[tuple[int, ...], ...]:
                 side,
             )
     return tuple(
-        tuple(sorted(part.tolist()))
+        tuple(np.flatnonzero(joined == label).tolist())
         for label in dict.fromkeys(joined.tolist())
-        for part in _parted(plane, np.flatnonzero(joined == label))
     )
-
-
-def _parted(plane: Plane, group: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Part a large group into some of like noise, of at most `MOST_TOGETHER`."""
-    if len(group) > MOST_TOGETHER:
-        noise = channel_variances(plane.values[group], plane.noisy[group])
-        group = group[np.argsort(noise, kind="stable")]
-    return np.array_split(group, -(-len(group) // MOST_TOGETHER))
 
 
 def _join(

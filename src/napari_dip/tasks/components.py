@@ -1,4 +1,4 @@
-"""Components of channels that share their noise; that of the components is apart."""
+"""Components: weighted sums of channels, whose noise is independent."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ LEAST = 1e-6
 
 CONSTANT = 1e-3
 """Range of a component, over the largest, up to which it is taken for constant."""
+
+TOGETHER = 3
+"""Channels or components that are filtered together."""
+
+WEAKEST = 0.01
+"""Standard deviation of a component, over the largest, up to which it hardly varies:
+there rounding errors would decide."""
+
+UNLIKE = 2.0
+"""Ratio of the variances of the noise of so few channels from which on components are
+filtered one by one, too."""
+
+SINGLE, MOST_SINGLE = 0.4, 0.8
+"""Part of that in a channel with the mean variance, and the largest part."""
 
 
 def mixing(correlations: Matrix, levels: NDArray[np.float64]) -> Matrix:
@@ -92,22 +106,114 @@ def on_components(
     """
     import torch
 
-    from napari_dip.prior.wiener import mix_channels
-
     parts = components_of(plane, matrix)
     ranges = np.ptp(parts.values.reshape(len(matrix), -1), axis=1)
     varying = np.flatnonzero(ranges > CONSTANT * ranges.max()).tolist()
-    inverse = np.linalg.inv(matrix)
     known = torch.from_numpy(parts.values)[None]
 
-    def on_channels(step: Step) -> Step:
-        def finish(image: Tensor) -> Tensor:
-            changed = known.to(image).clone()
-            mixed = mix_channels(image, image.new_tensor(matrix))
+    def on_varying(step: Step) -> Step:
+        def finish(mixed: Tensor) -> Tensor:
+            changed = known.to(mixed).clone()
             changed[:, varying] = step(mixed[:, varying])
-            return mix_channels(changed, image.new_tensor(inverse))
+            return changed
 
         return finish
 
     chosen = parts.of_channels(varying), noise.of_channels(varying)
-    return [on_channels(step) for step in steps(*chosen)]
+    return [_on_mixed(on_varying(step), matrix) for step in steps(*chosen)]
+
+
+def by_component(
+    plane: Plane, noise: NoiseModel, make: Callable[[Plane, NoiseModel], Step]
+) -> Step:
+    """Return a filter that takes the strongest components of channels apart.
+
+    `make` returns it for a plane and its noise.  Filtered together, channels keep some
+    of what varies in any of them, and so do their noises, which is the more the more
+    channels there are and the less they show themselves.  In units of its noise, what
+    the channels have in common is in few components, their principal ones.
+
+    More than `TOGETHER` channels are filtered by so many of these at a time.  Single
+    components leave less noise, but also less of what is weak in a single channel:
+    noisier channels get more of that.  Photon noise is no matter of components.
+    """
+    import torch
+
+    level = noise.level(plane.values, plane.noisy)
+    few = len(level) <= TOGETHER
+    alike = level.max() <= UNLIKE * level.min()
+    if noise.kind != "gaussian" or level.max() == 0 or (few and alike):
+        return make(plane, noise)
+    level = np.maximum(level, LEAST * level.max())
+    matrix = _principal(plane, level)
+    parts, white = components_of(plane, matrix), NoiseModel.gaussian(level**0)
+
+    def of_size(size: int) -> Step:
+        counts = range(len(level))
+        groups = [counts[first : first + size] for first in counts[::size]]
+        steps = [make(parts.of_channels(g), white.of_channels(g)) for g in groups]
+
+        def step(mixed: Tensor) -> Tensor:
+            pairs = zip(groups, steps, strict=True)
+            return torch.cat([step(mixed[:, list(g)]) for g, step in pairs], dim=1)
+
+        return _on_mixed(step, matrix)
+
+    together = make(plane, noise) if few else of_size(TOGETHER)
+    single = of_size(1)
+    part = np.minimum(SINGLE * level / level.mean(), MOST_SINGLE)
+    part = part.reshape(-1, *[1] * plane.known.ndim)
+
+    def step(image: Tensor) -> Tensor:
+        return together(image).lerp(single(image), image.new_tensor(part))
+
+    return step
+
+
+def of_strongest(plane: Plane, step: Step) -> Step:
+    """Return a step that takes the strongest components of many channels apart.
+
+    Patches of many channels are so small that they show little of what is around them.
+    Without noise the channels have their ranges for units.  A component that hardly
+    varies is left as it is.
+    """
+    import torch
+
+    count = len(plane.values)
+    if count <= TOGETHER:
+        return step
+
+    def on_components(mixed: Tensor) -> Tensor:
+        spread = mixed.flatten(2).std(dim=2)[0]
+        varying = torch.nonzero(spread > WEAKEST * spread.max()).flatten()
+        changed = mixed.clone()
+        for group in varying.split(TOGETHER):
+            changed[:, group] = step(mixed[:, group])
+        return changed
+
+    return _on_mixed(on_components, _principal(plane, np.ones(count)))
+
+
+def _principal(plane: Plane, level: NDArray[np.float64]) -> Matrix:
+    """Return the matrix that maps channels to principal components, strongest first.
+
+    These are of channels in units of their noise, whose variance is given.
+    """
+    values = plane.values[:, plane.known > 0] / np.sqrt(level)[:, None]
+    values = values - values.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(values @ values.T)
+    matrix: Matrix = vectors.T[::-1] / np.sqrt(level)
+    return matrix
+
+
+def _on_mixed(step: Step, matrix: Matrix) -> Step:
+    """Return a step on mixed channels as one on channels."""
+    from napari_dip.prior.wiener import mix_channels
+
+    inverse = np.linalg.inv(matrix)
+
+    def finish(image: Tensor) -> Tensor:
+        mixed = mix_channels(image, image.new_tensor(matrix))
+        return mix_channels(step(mixed), image.new_tensor(inverse))
+
+    return finish

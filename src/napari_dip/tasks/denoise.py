@@ -11,7 +11,12 @@ import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
-from napari_dip.tasks.components import component_noise, mixing, on_components
+from napari_dip.tasks.components import (
+    by_component,
+    component_noise,
+    mixing,
+    on_components,
+)
 from napari_dip.tasks.finishing import (
     Step,
     beside_noisier,
@@ -249,12 +254,13 @@ def _steps_of_channels(
     plane: Plane, noise: NoiseModel, finish: Sequence[str]
 ) -> list[Step]:
     """Return the steps against noise that is independent, the slow one last."""
+    similar = partial(collaborative, finish=finish)
 
     def steps(plane: Plane, noise: NoiseModel) -> list[Step]:
         makers: dict[str, Callable[[Plane, NoiseModel], Step]] = {
             "posterior mean": blurred_mean if "blur" in finish else posterior_mean,
             "wiener": wiener_mean,
-            "collaborative": partial(collaborative, finish=finish),
+            "collaborative": partial(by_component, make=similar),
         }
         return [make(plane, noise) for name, make in makers.items() if name in finish]
 

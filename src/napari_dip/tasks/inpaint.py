@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index, Layout, as_array, without_single_axes
+from napari_dip.tasks.components import by_component, of_strongest
 from napari_dip.tasks.finishing import (
     Step,
     collaborative,
@@ -268,12 +269,13 @@ def _steps(
     if "wiener" in finish and analysis.noisy:
         quick.append(wiener_mean(plane, noise))
     if "collaborative" in finish and analysis.noisy:
-        slow.append(collaborative(plane, noise, finish))
+        similar = partial(collaborative, finish=finish)
+        slow.append(by_component(plane, noise, similar))
     wide = "wide similar patches" in finish
     if wide or "similar patches" in finish:
         if not analysis.noisy:
             quick.append(known_restored(plane))
-        slow.append(filled(plane, wide=wide))
+        slow.append(of_strongest(plane, filled(plane, wide=wide)))
     return quick, slow
 
 
