@@ -14,20 +14,14 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index, Layout, as_array, without_single_axes
-from napari_dip.tasks.finishing import (
-    Step,
-    collaborative,
-    filled,
-    in_turn,
-    known_restored,
-    posterior_mean,
-    wiener_mean,
-)
+from napari_dip.tasks.finishing import Step, in_turn, known_restored, wiener_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel, single_or_list
 from napari_dip.tasks.noise_level import NOISELESS, growing_noise, known_noise
 from napari_dip.tasks.plane import Plane, keeping
+from napari_dip.tasks.posterior import posterior_mean
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.similar_patches import collaborative, filled
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
 

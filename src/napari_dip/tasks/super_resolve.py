@@ -12,12 +12,13 @@ import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
-from napari_dip.tasks.finishing import Step, without_noise
+from napari_dip.tasks.finishing import Step
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import plane_model, single_or_list
 from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.similar_patches import without_noise
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
 
