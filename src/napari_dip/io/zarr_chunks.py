@@ -128,7 +128,7 @@ Decoded = Callable[[bytes], bytes | None]
 
 @cache
 def _decoders() -> tuple[type, type]:
-    """Return the classes of codecs of versions 2 and 3 of Zarr that only decode."""
+    """Return the classes of codecs of versions 2 and 3 of Zarr that decode so."""
     from numcodecs.abc import Codec as Codec2
     from zarr.abc.codec import BytesBytesCodec
 
@@ -139,7 +139,7 @@ def _decoders() -> tuple[type, type]:
             self._codec, self._decoded = codec, decoded
 
         def encode(self, buf: Any) -> Any:
-            raise NotImplementedError
+            return self._codec.encode(buf)
 
         def decode(self, buf: Any, out: Any = None) -> Any:
             decoded = self._decoded(bytes(buf))
@@ -151,8 +151,8 @@ def _decoders() -> tuple[type, type]:
         decoded: Decoded
         is_fixed_size = False
 
-        def compute_encoded_size(self, length: int, spec: Any) -> int:
-            raise NotImplementedError
+        def compute_encoded_size(self, length: int, spec: Any) -> Any:
+            return self.codec.compute_encoded_size(length, spec)
 
         async def _decode_single(self, content: Any, spec: Any) -> Any:
             decoded = await asyncio.to_thread(self.decoded, content.to_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 from napari_dip.errors import InputError
@@ -23,7 +24,7 @@ def check_widths(architecture: Any) -> None:
         )
 
 
-class Halving:
+class Halving(ABC):
     """Base of networks that halve the resolution at every scale.
 
     Attributes
@@ -36,9 +37,9 @@ class Halving:
     flat_scales: int
 
     @property
+    @abstractmethod
     def scales(self) -> int:
         """Number of scales, each halving the resolution once."""
-        raise NotImplementedError
 
     def check_flat_scales(self) -> None:
         """Raise if there are not as many scales."""
