@@ -3,7 +3,7 @@
 Two thirds (68 %) and 95 % of the pixels of normal errors do.  The images are those that
 nothing was chosen on: the rest of Set9 with noise of ours, and microscope images.
 
-``--calibrate`` prints the two factors of `napari_dip.tasks.posterior` with which the
+``--calibrate`` prints the two factors of `napari_dip.tasks.finishing` with which the
 truth of the other images is likeliest.
 """
 
@@ -139,7 +139,7 @@ def fits(case: Case) -> Iterator[tuple[Any, Any, Any, np.ndarray]]:
     from napari_dip.prior.fit import run_to_end
     from napari_dip.tasks.block import fit_block
     from napari_dip.tasks.denoise import TASK, DenoiseRecipe
-    from napari_dip.tasks.posterior import posterior_deviation
+    from napari_dip.tasks.finishing import posterior_deviation
     from napari_dip.tasks.running import Running
 
     recipe = DenoiseRecipe()

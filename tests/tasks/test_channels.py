@@ -17,9 +17,9 @@ from napari_dip import (
 from napari_dip.tasks import channels
 from napari_dip.tasks.channels import groups
 from napari_dip.tasks.constant import completed, constant_regions
+from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.noise import NoiseModel, plane_model
 from napari_dip.tasks.plane import prepare
-from napari_dip.tasks.posterior import posterior_mean
 
 FIXED = {"device": "cpu", "precision": "float32"}
 

@@ -17,11 +17,10 @@ from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks import blurs, presets
 from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
 from napari_dip.tasks.denoise import TASK
-from napari_dip.tasks.finishing import beside_noisier
+from napari_dip.tasks.finishing import beside_noisier, posterior_mean
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
-from napari_dip.tasks.posterior import posterior_mean
 from napari_dip.tasks.setup import HALVED
 from napari_dip.tasks.similar_patches import collaborative
 from tests.tasks.conftest import plan_of

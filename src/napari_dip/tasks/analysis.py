@@ -11,7 +11,6 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.prior.kinds import is_of_kind
-from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import LARGEST, Plane
@@ -134,9 +133,9 @@ class Analysis:
         """Return the analysis of `to_dict`, or of the JSON made from it."""
         try:
             fields: dict[str, Any] = {
-                name: NoiseModel(**{k: frozen(v) for k, v in value.items()})
+                name: NoiseModel(**{k: _frozen(v) for k, v in value.items()})
                 if isinstance(value, Mapping)
-                else frozen(value)
+                else _frozen(value)
                 for name, value in values.items()
             }
             analysis = cls(**fields)
@@ -190,6 +189,11 @@ class Analysis:
                 raise InputError(
                     f"analysis: {name} must be from 0 to {STRONGEST:g}; got {values}"
                 )
+
+
+def _frozen(value: Any) -> Any:
+    """Return a list, which JSON has made of a tuple, as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:

@@ -215,7 +215,7 @@ def _plan(
     blind = partial(_blind, KERNEL_RATE[recipe.preset], problem, scaled)
     return Plan(
         problem,
-        keeping(plane, plane.to_units, plane.constant),
+        keeping(plane, plane.constant),
         in_turn([*quick, *slow, seen]),
         details,
         [*warnings, *analysis.warnings],

@@ -18,6 +18,8 @@ from napari_dip.tasks.finishing import (
     Step,
     beside_noisier,
     in_turn,
+    posterior_deviation,
+    posterior_mean,
     same_mean,
     wiener_mean,
 )
@@ -39,7 +41,6 @@ from napari_dip.tasks.noise_correlation import (
 )
 from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
-from napari_dip.tasks.posterior import posterior_deviation, posterior_mean
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.similar_patches import collaborative, collaborative_shared
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
@@ -210,7 +211,7 @@ def plan_of(
     }
     return Plan(
         problem,
-        keeping(plane, plane.to_units, plane.constant),
+        keeping(plane, plane.constant),
         in_turn([*quick, *slow]),
         details,
         list(analysis.warnings),

@@ -21,12 +21,11 @@ from napari_dip.tasks.arrays import (
     as_array,
     without_single_axes,
 )
-from napari_dip.tasks.finishing import Step
+from napari_dip.tasks.finishing import Step, posterior_mean
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
 from napari_dip.tasks.plane import Plane, prepare
-from napari_dip.tasks.posterior import posterior_mean
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import Block
 

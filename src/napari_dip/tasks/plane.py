@@ -465,16 +465,14 @@ def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def keeping(
-    plane: Plane, to_units: Callable[[Float], NDArray[Any]], kept: NDArray[np.bool_]
-) -> Callable[[Float], NDArray[Any]]:
+def keeping(plane: Plane, kept: NDArray[np.bool_]) -> Callable[[Float], NDArray[Any]]:
     """Return the way back to units that leaves the kept pixels exactly as they came."""
     if not kept.any():
-        return to_units
+        return plane.to_units
     exact = np.result_type(plane.pixels.dtype, np.float32)
     exact_values = np.where(kept, plane.pixels, 0).astype(exact)
     return lambda values: np.where(
-        _finer(kept, values), _finer(exact_values, values), to_units(values)
+        _finer(kept, values), _finer(exact_values, values), plane.to_units(values)
     )
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.tasks.blurs import Goodness
-from napari_dip.tasks.finishing import Step, filtering
+from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
-from napari_dip.tasks.posterior import POOLING, posterior_mean
 from napari_dip.tasks.shared_noise import shared_noise
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 

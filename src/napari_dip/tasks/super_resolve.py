@@ -162,8 +162,7 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    to_units = keeping(plane, plane.to_units, kept)
-    return Plan(problem, to_units, finish, details, preview=preview)
+    return Plan(problem, keeping(plane, kept), finish, details, preview=preview)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:

@@ -97,7 +97,9 @@ class Scrubber(QWidget):
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = Text()
         self.keep_button.clicked.connect(self._keep)
-        self.go_on_button.clicked.connect(self._go_on)
+        self.go_on_button.clicked.connect(
+            lambda: self.controller.go_on(self.more.value())
+        )
 
     def refresh(self) -> None:
         """Offer the snapshots of the plane in view, and point at the one it shows."""
@@ -185,9 +187,6 @@ class Scrubber(QWidget):
     def _copy_ended(self) -> None:
         self.copied = None
         self._offer()
-
-    def _go_on(self) -> None:
-        self.controller.go_on(self.more.value())
 
     def _plane_changed(self, event: Any = None) -> None:
         last = self.controller.last
