@@ -64,7 +64,9 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
     """
     local = []
     for before, text in itertools.pairwise(["", *arguments]):
-        if not text.strip() and before and _takes_none(before):
+        # The argument before is no option, or has its value already.
+        alone = before and (not before.startswith("-") or "=" in before)
+        if not text.strip() and alone:
             raise InputError("an input must be a file; got an empty name")
         if home := _HOME.fullmatch(text):
             text = (home[1] or "") + os.path.expanduser(home[2])
@@ -86,11 +88,6 @@ def local_paths(arguments: Sequence[str]) -> list[str]:
 def _named(tokens: Sequence[Token]) -> str:
     name = (tokens[0].keyword or "").lstrip("-")
     return name if len(name) > 1 else "output"  # -o
-
-
-def _takes_none(argument: str) -> bool:
-    """Return whether the argument after this one is no value of an option."""
-    return not argument.startswith("-") or "=" in argument
 
 
 def input_path(_: Any, tokens: Sequence[Token]) -> Path:

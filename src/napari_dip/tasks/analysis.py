@@ -29,63 +29,44 @@ class Analysis:
 
     It holds plain numbers, so that it can be kept in a file and given to another
     process, tile or plane, which then fits as the whole image would.
-
-    Attributes
-    ----------
-    channels : tuple of int
-        Channels of the image that it describes.
-    offset, span : tuple of float
-        Scale of every channel: ``input = offset + span * scaled``.
-    noise : NoiseModel
-        Noise of every channel, in scaled units.
-    correlated : bool
-        Whether neighbouring pixels share their noise.
-    mixing : tuple of float
-        Weights of the channels in components whose noise is independent, component by
-        component; empty unless the channels share their noise.
-    components : NoiseModel
-        Noise of these components.
-    noisy : bool
-        Whether a task that asks takes the image for noisy.
-    clean : tuple of bool
-        The same the other way round for every channel, where that is asked.
-    mask : str
-        Kind of the mask, "text", "hole" or "random"; empty without one.
-    missing : float
-        Part of the pixels that is missing under the mask.
-    detail : float
-        Mean square of the fine detail, in scaled units.
-    background : tuple of float
-        Value of every channel that stands for no light, in units of the image.
-    levels : tuple of float
-        Mean variance of the noise of every channel, in scaled units.
-    sharp_span : tuple of float
-        Range of the sharp image of every channel, in scaled units; empty where nothing
-        is deblurred.
-    subsampling : str
-        How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
-        is not asked.
-    warnings : tuple of str
-        What the user should know about the image.
     """
 
     channels: tuple[int, ...]
+    """Channels of the image that it describes."""
     offset: tuple[float, ...]
     span: tuple[float, ...]
+    """Scale of every channel: ``input = offset + span * scaled``."""
     noise: NoiseModel
+    """Noise of every channel, in scaled units."""
     correlated: bool = False
+    """Whether neighbouring pixels share their noise."""
     mixing: tuple[float, ...] = ()
+    """Weights of the channels in components whose noise is independent, component by
+    component; empty unless the channels share their noise."""
     components: NoiseModel = NOTHING
+    """Noise of these components."""
     noisy: bool = False
+    """Whether a task that asks takes the image for noisy."""
     clean: tuple[bool, ...] = ()
+    """The same the other way round for every channel, where that is asked."""
     mask: str = ""
+    """Kind of the mask, "text", "hole" or "random"; empty without one."""
     missing: float = 0.0
+    """Part of the pixels that is missing under the mask."""
     detail: float = 0.0
+    """Mean square of the fine detail, in scaled units."""
     background: tuple[float, ...] = ()
+    """Value of every channel that stands for no light, in units of the image."""
     levels: tuple[float, ...] = ()
+    """Mean variance of the noise of every channel, in scaled units."""
     sharp_span: tuple[float, ...] = ()
+    """Range of the sharp image of every channel, in scaled units; empty where nothing
+    is deblurred."""
     subsampling: str = ""
+    """How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
+    is not asked."""
     warnings: tuple[str, ...] = ()
+    """What the user should know about the image."""
 
     @classmethod
     def unknown(cls, channels: int) -> Analysis:

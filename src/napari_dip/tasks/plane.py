@@ -50,18 +50,12 @@ only one or two values, as those that stand for missing pixels have."""
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """One image or volume as it came.
-
-    Attributes
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), NaN where missing.
-    constant : ndarray
-        bool, of the same shape, true in regions of one value; see `completed`.
-    """
+    """One image or volume as it came."""
 
     values: NDArray[Any]
+    """(C, Y, X) or (C, Z, Y, X), NaN where missing."""
     constant: NDArray[np.bool_]
+    """bool, of the same shape, true in regions of one value; see `completed`."""
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Pixels:
@@ -101,39 +95,27 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One image or volume, cleaned and scaled for a fit, every channel by itself.
-
-    Attributes
-    ----------
-    pixels : ndarray
-        The input, (C, Y, X) or (C, Z, Y, X), NaN where missing.
-    values : ndarray
-        float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
-    known : ndarray
-        float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
-    constant : ndarray
-        bool, of the shape of `values`, true in regions of one value.
-    offset, span : ndarray
-        float64, one per channel: ``input = offset + span * values``.
-    dtype : numpy.dtype
-        Type of results in the units of the input; see `float_type`.
-    warnings : tuple of str
-        What the user should know about the pixels.
-    beyond : ndarray, optional
-        What has been cut off `values`, to be added to the result, where a few pixels
-        are so bright, or so dark, that in their range nothing would be left of the
-        others.
-    """
+    """One image or volume, cleaned and scaled for a fit, every channel by itself."""
 
     pixels: NDArray[Any]
+    """The input, (C, Y, X) or (C, Z, Y, X), NaN where missing."""
     values: Float
+    """float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite."""
     known: Float
+    """float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1."""
     constant: NDArray[np.bool_]
+    """bool, of the shape of `values`, true in regions of one value."""
     offset: NDArray[np.float64]
     span: NDArray[np.float64]
+    """float64, one per channel: ``input = offset + span * values``."""
     dtype: np.dtype[Any] = FLOAT32
+    """Type of results in the units of the input; see `float_type`."""
     warnings: tuple[str, ...] = ()
+    """What the user should know about the pixels."""
     beyond: Float | None = None
+    """What has been cut off `values`, to be added to the result, where a few pixels
+    are so bright, or so dark, that in their range nothing would be left of the
+    others."""
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
@@ -428,18 +410,15 @@ def _scale(
         if together
         else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
     )
-    ends = [_ends(part if unit or together else _near(part), unit) for part in parts]
+    if not (unit or together):
+        parts = [-_not_above(-_not_above(part)) for part in parts]
+    ends = [_ends(part, unit) for part in parts]
     low, high = np.broadcast_to(ends, (len(plane), 2)).T
     span = np.where(high > low, high - low, 1.0)
     if unit:
         return low, span
     span = span / 0.9
     return low - 0.05 * span, span
-
-
-def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave out values far from the others where they would decide on the range."""
-    return -_not_above(-_not_above(part))
 
 
 def _not_above(part: NDArray[np.float64]) -> NDArray[np.float64]:
