@@ -335,21 +335,14 @@ def _is_of_device(error: RuntimeError) -> bool:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fit will take.
-
-    Attributes
-    ----------
-    memory : int
-        Peak bytes on the device, above what is in use before the fit.
-    available : int or None
-        Bytes that the device has left, None where unknown.
-    seconds : float or None
-        Per iteration, from a trial on a small piece; None if not tried.
-    """
+    """What a fit will take."""
 
     memory: int
+    """Peak bytes on the device, above what is in use before the fit."""
     available: int | None
+    """Bytes that the device has left, None where unknown."""
     seconds: float | None = None
+    """Per iteration, from a trial on a small piece; None if not tried."""
 
     @property
     def fits(self) -> bool:

@@ -25,16 +25,11 @@ def check_widths(architecture: Any) -> None:
 
 
 class Halving(ABC):
-    """Base of networks that halve the resolution at every scale.
-
-    Attributes
-    ----------
-    flat_scales : int
-        How many of the finest scales leave the first spatial axis of a volume at full
-        resolution: for stacks whose planes are further apart than their pixels.
-    """
+    """Base of networks that halve the resolution at every scale."""
 
     flat_scales: int
+    """How many of the finest scales leave the first spatial axis of a volume at full
+    resolution: for stacks whose planes are further apart than their pixels."""
 
     @property
     @abstractmethod
