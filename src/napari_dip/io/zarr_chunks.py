@@ -175,19 +175,6 @@ class Chunks:
     codecs : sequence of Codec
         What it went through before it was stored.
 
-    Attributes
-    ----------
-    nbytes : int
-        Bytes of a chunk, or of what its values become in between if that is more.
-    stored : int
-        Bytes of a chunk in its file if it was not compressed.
-    compressed : bool
-        Whether it was.
-    unpacked : int
-        Bytes that were compressed, 0 where nothing was.
-    inner : Chunks or None
-        What the chunks in it may stand for where it is a shard.
-
     Raises
     ------
     FileError
@@ -202,10 +189,16 @@ class Chunks:
             raise FileError(
                 f"went through {len(codecs)} codecs; at most {_MOST} are undone"
             )
-        self.nbytes = self.stored = math.prod(shape) * dtype.itemsize
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        """Bytes of a chunk, or of what its values become in between if that is more."""
+        self.stored = self.nbytes
+        """Bytes of a chunk in its file if it was not compressed."""
         self.compressed = False
+        """Whether it was."""
         self.unpacked = 0
+        """Bytes that were compressed, 0 where nothing was."""
         self.inner: Chunks | None = None
+        """What the chunks in it may stand for where it is a shard."""
         for kind, options in codecs:
             if self.compressed and kind not in _CHECKSUMS:
                 again = kind in _COMPRESSED

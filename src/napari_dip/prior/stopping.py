@@ -114,20 +114,15 @@ class Watch:
         Weights of the fit's own loss, (1, 1, ...) or (1, C, ...).
     **tensors : Tensor
         What else the rule needs.
-
-    Attributes
-    ----------
-    tensors : dict of str to Tensor
-        "weight" and the others; rules may add to them.
-    values : dict
-        What the rule remembers from check to check, JSON-able.
     """
 
     def __init__(self, rule: Rule, weight: Tensor, **tensors: Tensor) -> None:
         self.rule = rule
         self.tensors = {"weight": weight, **tensors}
+        """The weights and the others; rules may add to them."""
         self.fixed = frozenset(self.tensors)
         self.values: dict[str, Any] = {}
+        """What the rule remembers from check to check, JSON-able."""
 
     @property
     def weight(self) -> Tensor:
