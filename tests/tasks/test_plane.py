@@ -5,7 +5,8 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, as_array
-from napari_dip.tasks.plane import Pixels, float_type, keeping, prepare
+from napari_dip.tasks.plane import Pixels, keeping, prepare
+from napari_dip.tasks.scaling import float_type
 
 
 @pytest.mark.parametrize(

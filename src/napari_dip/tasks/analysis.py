@@ -13,7 +13,8 @@ from napari_dip.errors import InputError
 from napari_dip.prior.kinds import is_of_kind
 from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
-from napari_dip.tasks.plane import LARGEST, Plane
+from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.scaling import LARGEST
 
 STRONGEST = 1e10
 """Largest number of a model of noise, in scaled units: nothing is left of the image

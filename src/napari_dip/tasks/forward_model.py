@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Float, Layout, as_array, longer_axes
-from napari_dip.tasks.plane import float_type, known_pixels
+from napari_dip.tasks.scaling import float_type, known_pixels
 
 if TYPE_CHECKING:
     import torch
