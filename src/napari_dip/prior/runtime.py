@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import os
@@ -55,6 +56,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: no Apple GPU found")
     return device
+
+
+def module_on(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Return a module on a device; where it is on another one, a copy of it."""
+    tensors = [*module.parameters(), *module.buffers()]
+    there = all(t.device == device for t in tensors)
+    return module if there else copy.deepcopy(module).to(device)
 
 
 def _refuse_fork() -> None:

@@ -178,15 +178,12 @@ def _forward(operator: Any, device: torch.device) -> Any:
 
     A physics object of deepinv adds noise when called; its `A` does not.
     """
-    import copy
-
     from torch import nn
 
+    from napari_dip.prior.runtime import module_on
+
     if isinstance(operator, nn.Module):
-        tensors = [*operator.parameters(), *operator.buffers()]
-        if any(t.device != device for t in tensors):
-            # A copy: the caller's own stays where it is.
-            operator = copy.deepcopy(operator).to(device)
+        operator = module_on(operator, device)
     inner = getattr(operator, "A", None)
     return inner if callable(inner) else operator
 
