@@ -17,7 +17,7 @@ import pytest
 from napari_dip.batch import cluster
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
-from napari_dip.errors import FitError
+from napari_dip.errors import FitError, InputError
 from napari_dip.io import files
 from napari_dip.prior.local import Local
 from napari_dip.tasks import block, restoring, sweep, windows
@@ -113,6 +113,8 @@ def test_workers_and_a_scheduler_are_not_given_together(call, folder, tmp_path):
     code, _, err = call(*command, "--workers", "1", "--scheduler", "tcp://a:1")
     assert code == 2
     assert "either workers or a scheduler must be given; got both" in err
+    with pytest.raises(InputError, match="got neither"), cluster.on_cluster(None, None):
+        pass
 
 
 def test_images_that_no_worker_can_do_have_failed(
