@@ -111,10 +111,10 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the filters of similar patches go over an image once."""
     from napari_dip.prior import filling
-    from napari_dip.tasks import finishing, super_resolve
+    from napari_dip.tasks import similar_patches, super_resolve
 
     monkeypatch.setattr(filling, "PASSES", 1)
-    monkeypatch.setattr(finishing, "ROUNDS", {})
+    monkeypatch.setattr(similar_patches, "ROUNDS", {})
     monkeypatch.setattr(super_resolve, "PASSES", 1)
 
 

@@ -1,6 +1,7 @@
 """Limits in environment variables, wherever a fit is started from."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,24 @@ def test_the_four_fits_of_the_impedance_share_the_time(monkeypatch):
     monkeypatch.setenv("NAPARI_DIP_MAX_ITERATIONS", "8")
     with pytest.raises(InputError, match="8 or fewer in one fit; got 9"):
         noise_impedance(image, iterations=9, architecture=network)
+
+
+@pytest.mark.parametrize(
+    ("system", "free"),
+    [
+        ({"sysconf_names": {"SC_PHYS_PAGES": 1}, "sysconf": lambda name: 2**12}, 2**24),
+        ({}, None),
+    ],
+)
+def test_free_memory_of_other_systems(monkeypatch, system, free):
+    """All of it where only that is known, as on macOS, and nothing on Windows."""
+
+    def absent(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(machine, "open", absent, raising=False)
+    monkeypatch.setattr(machine, "os", SimpleNamespace(environ={}, **system))
+    assert machine.free_memory() == free
 
 
 @pytest.mark.parametrize(

@@ -433,8 +433,12 @@ def test_files_that_are_of_no_checkpoint_or_of_another(tmp_path):
     names = {"parts": ["plane 0"], "checkpoint": other}
     beside = path.with_name(f"{path.name}.0")
     checkpoint.write(beside, "parts", {}, names, overwrite=True)
+    parts = batch_checkpoint.Parts(path, about)
     with pytest.raises(FileError, match="is of another checkpoint than"):
-        batch_checkpoint.Parts(path, about)["plane 0"]
+        parts["plane 0"]
+    with pytest.raises(TypeError, match=r"kept.* keeps all parts .* got 'plane 0'"):
+        del parts["plane 0"]
+    assert list(parts) == [JOB, "plane 0"]
 
 
 @pytest.mark.parametrize("option", ["save-weights", "checkpoint"])

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from napari_dip.batch import cluster
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.manifest import NAME
+from napari_dip.errors import FitError, InputError
 from napari_dip.io import files
 from napari_dip.prior.local import Local
 from napari_dip.tasks import block, restoring, sweep, windows
@@ -93,6 +95,40 @@ def test_scheduler_that_is_not_there(call, folder, tmp_path):
     assert code == 1
     assert "scheduler tcp://127.0.0.1:9 cannot be reached" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [("--workers", "1"), ("--scheduler", "tcp://a:1")])
+def test_the_extra_that_is_missing_is_named(
+    call, folder, tmp_path, monkeypatch, options
+):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", *SHORT)
+    code, _, err = call(*command, *options)
+    assert code == 1
+    assert 'pip install "napari-dip[cluster]" brings them' in err
+
+
+def test_workers_and_a_scheduler_are_not_given_together(call, folder, tmp_path):
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", *SHORT)
+    code, _, err = call(*command, "--workers", "1", "--scheduler", "tcp://a:1")
+    assert code == 2
+    assert "either workers or a scheduler must be given; got both" in err
+    with pytest.raises(InputError, match="got neither"), cluster.on_cluster(None, None):
+        pass
+
+
+def test_images_that_no_worker_can_do_have_failed(
+    call, folder, tmp_path, threads, monkeypatch
+):
+    def fail(*arguments):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(cluster, "_step", fail)
+    command = ("batch", "denoise", folder, "-o", tmp_path / "out", *SHORT)
+    code, _, err = call(*command, "--scheduler", threads)
+    assert code == 1
+    assert "no worker could do it: ZeroDivisionError: a fault of ours" in err
+    assert set(states(tmp_path / "out").values()) == {"failed"}
 
 
 # -- the planes and tiles of one image --------------------------------------------
@@ -208,14 +244,21 @@ def test_a_stop_leaves_the_tiles_that_workers_have_not_done(
     np.testing.assert_array_equal(image[3:], given[3:])
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ZeroDivisionError("a fault"), "no worker could do it: ZeroDivisionError: a "),
+        (FitError("the fit failed"), "the fit failed"),
+    ],
+)
 def test_a_tile_that_no_worker_can_do_leaves_its_plane(
-    call, stack, tmp_path, small_networks, threads, monkeypatch
+    call, stack, tmp_path, small_networks, threads, monkeypatch, error, says
 ):
     restore = restoring.restore
 
     def fail(job, recipe, shared, index, *others, **how):
         if index[0] == 1:
-            raise ZeroDivisionError("a fault of ours")
+            raise error
         return restore(job, recipe, shared, index, *others, **how)
 
     monkeypatch.setattr(restoring, "restore", fail)
@@ -223,7 +266,7 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
     command = ("denoise", stack, "-o", output, *STACK, "--scheduler", threads)
     code, _, err = call(*command)
     assert code == 0
-    assert err.count("plane 1 was not fitted: no worker could do it: ZeroDiv") == 1
+    assert err.count(f"plane 1 was not fitted: {says}") == 1
     image, given = files.read(output).data, files.read(stack).data
     np.testing.assert_array_equal(image[1], given[1])
     assert (image[0] != given[0]).all()

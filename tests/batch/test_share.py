@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_dip import denoise
+from napari_dip.batch import run as batch_run
 from napari_dip.batch import share
 from napari_dip.batch.manifest import NAME
 from napari_dip.errors import InputError
@@ -174,6 +175,53 @@ def test_a_network_that_fails_leaves_the_files_to_fits_of_their_own(
     assert code == 0
     assert err.count("no network could be fitted for all files: ZeroDivision") == 3
     assert [e["shared"] for e in entries(tmp_path / "out").values()] == [False] * 3
+
+
+def test_a_file_that_cannot_be_looked_at_is_fitted_for_itself(
+    call, folder, tmp_path, monkeypatch
+):
+    candidates = share.candidates
+
+    def fail(job, planes, seed, count):
+        if job.take(planes[0]).max() > 1000:
+            raise ZeroDivisionError("a fault of ours")
+        return candidates(job, planes, seed, count)
+
+    files.write(folder / "bright.tif", scene(9, level=5000.0))
+    monkeypatch.setattr(share, "candidates", fail)
+    assert call(*command(folder, tmp_path / "out"))[0] == 0
+    shared = {name: e["shared"] for name, e in entries(tmp_path / "out").items()}
+    assert shared == {"0.tif": True, "1.tif": True, "2.tif": True, "bright.tif": False}
+
+
+@pytest.mark.parametrize("gone", [(0,), (1,), (0, 1, 2)])
+def test_files_that_are_gone_when_the_network_is_fitted(
+    call, folder, tmp_path, monkeypatch, gone
+):
+    fit = batch_run.fit
+
+    def late(shared, *others):
+        for number in gone:
+            (folder / f"{number}.tif").unlink()
+        return fit(shared, *others)
+
+    monkeypatch.setattr(batch_run, "fit", late)
+    assert call(*command(folder, tmp_path / "out"))[0] == 1
+    states = {name: entry["state"] for name, entry in entries(tmp_path / "out").items()}
+    assert states == {f"{n}.tif": "failed" if n in gone else "done" for n in range(3)}
+
+
+def test_a_preset_that_sees_more_than_a_window_is_told(
+    call, folder, tmp_path, monkeypatch
+):
+    def none(*arguments, **options):
+        return None
+        yield
+
+    monkeypatch.setattr(share, "fit_shared", none)
+    code, _, err = call(*command(folder, tmp_path / "out"))
+    assert code == 0
+    assert err.count("the preset sees more of an image than a window") == 3
 
 
 def test_a_stop_of_the_fit_leaves_nothing(call, folder, tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """A file is there whole or not at all."""
 
+import errno
+import importlib.util
 import os
 import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -386,6 +390,68 @@ def test_a_lock_is_held_once(tmp_path):
     assert not path.exists()
     with locks.held(path) as again:
         assert again
+
+
+@pytest.fixture
+def windows_locks(monkeypatch):
+    """Return the module of locks as on Windows, with files that are closed noted."""
+    taken, closed = {}, []
+
+    def locking(handle, mode, count):
+        if (place := os.fstat(handle).st_ino) in taken.values():
+            raise PermissionError
+        taken[handle] = place
+
+    def close(handle):
+        closed.append(taken.pop(handle, None) is not None)
+        os.close(handle)
+
+    msvcrt = SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec = importlib.util.spec_from_file_location("windows_locks", locks.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.os = SimpleNamespace(**vars(os) | {"name": "nt", "close": close})
+    return module, closed
+
+
+def test_a_lock_is_held_once_on_windows(tmp_path, monkeypatch, windows_locks):
+    module, closed = windows_locks
+    path, unlink = tmp_path / "lock", Path.unlink
+
+    def remove(self):
+        assert closed[-1]  # Windows removes no file that is open
+        unlink(self)
+
+    monkeypatch.setattr(Path, "unlink", remove)
+    with module.held(path) as first, module.held(path) as second:
+        assert (first, second) == (True, False)
+    assert not path.exists()
+    with module.held(path) as again:
+        assert again
+
+
+@pytest.mark.skipif(os.name != "posix", reason="another system has other locks")
+def test_a_file_system_without_locks_lets_all_write(tmp_path, monkeypatch):
+    def refuse(handle, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with locks.held(tmp_path / "a") as one, locks.held(tmp_path / "b") as other:
+        assert one
+        assert other
+
+
+def test_what_a_run_left_behind_and_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    (tmp_path / ".out.tif.0123.part").touch()
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(atomic, "_remove", refuse)
+    with pytest.raises(FileError, match=r"\.out\.tif\.0123 cannot be removed: Perm"):
+        atomic.clear([tmp_path / "out.tif"])
 
 
 def test_a_lock_of_many_threads_is_held_by_one_at_a_time(tmp_path):

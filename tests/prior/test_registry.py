@@ -52,11 +52,15 @@ def test_every_class_is_tried():
         (
             architecture,
             {"name": "hourglass", "down_kernel": 3.0},
-            r"down_kernel of hourglass must be of type int \| tuple\[int.* got 3.0",
+            r"down_kernel must be of type int \| tuple\[int.* got 3.0",
         ),
-        (architecture, {"name": "hourglass", "down": [8.5]}, "down of .* got .8.5,"),
+        (architecture, {"name": "hourglass", "down": [8.5]}, "down must .* got .8.5,"),
         (architecture, {"name": "hourglass", "pointwise": "no"}, "type bool; got 'no'"),
-        (architecture, {"name": "local", "widths": [True]}, "widths of .* got .True,"),
+        (
+            architecture,
+            {"name": "local", "widths": [True]},
+            "widths .* got .True,",
+        ),
         (architecture, {"name": "unet", "widths": 5}, r"tuple\[int, ...\]; got 5"),
         (architecture, {"name": "unet", "widths": []}, "UNet: widths must be positive"),
         (architecture, {"name": "unet", "widths": [0, 8]}, r"positive.* got \(0, 8\)"),
@@ -103,7 +107,7 @@ def test_every_class_is_tried():
         (
             stopping,
             {"name": "plateau", "maximum": 2, "patience": "x"},
-            "patience of plateau must be of type int; got 'x'",
+            "stop: patience must be of type int; got 'x'",
         ),
         (
             stopping,

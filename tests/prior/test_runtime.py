@@ -302,3 +302,11 @@ def test_advice_names_no_size_where_none_fits():
 
 def test_advice_where_nothing_is_known_names_no_size():
     assert "more than there is" in Estimate(2**30, None).advice(100, 2)
+
+
+def test_a_module_on_another_device_is_copied():
+    module = torch.nn.Linear(2, 2)
+    assert runtime.module_on(module, torch.device("cpu")) is module
+    copy = runtime.module_on(module, torch.device("meta"))
+    assert {p.device.type for p in copy.parameters()} == {"meta"}
+    assert {p.device.type for p in module.parameters()} == {"cpu"}

@@ -119,7 +119,7 @@ def few_passes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_dip.tasks.super_resolve.PASSES", 1)
         patch.setattr("napari_dip.prior.filling.PASSES", 1)
-        patch.setattr("napari_dip.tasks.finishing.ROUNDS", {})
+        patch.setattr("napari_dip.tasks.similar_patches.ROUNDS", {})
         yield
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import napari_dip
-from napari_dip.tasks.plane import BRIGHTEST, DARKEST, FAR, prepare
+from napari_dip.tasks.plane import BRIGHTEST, DARKEST, prepare
+from napari_dip.tasks.scaling import FAR
 
 pytestmark = pytest.mark.usefixtures("few_passes")
 

@@ -18,10 +18,10 @@ from napari_dip.tasks.components import (
     of_strongest,
 )
 from napari_dip.tasks.denoise import TASK
-from napari_dip.tasks.finishing import collaborative
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_correlation import SHARED, channel_correlations
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.similar_patches import collaborative
 from tests.tasks.conftest import plan_of
 
 plan = plan_of(TASK)

@@ -14,18 +14,15 @@ from napari_dip.prior.codes import Noise
 from napari_dip.prior.local import Local
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Huber, Squared
-from napari_dip.tasks import presets
+from napari_dip.tasks import blurs, presets
+from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
 from napari_dip.tasks.denoise import TASK
-from napari_dip.tasks.finishing import (
-    beside_noisier,
-    blurred_mean,
-    collaborative,
-    posterior_mean,
-)
+from napari_dip.tasks.finishing import beside_noisier, posterior_mean
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.setup import HALVED
+from napari_dip.tasks.similar_patches import collaborative
 from tests.tasks.conftest import plan_of
 
 plan = plan_of(TASK)
@@ -375,10 +372,20 @@ def test_a_blur_helps_though_the_fit_misses_the_same(seed):
     around = (ndimage.gaussian_filter(counts, 6) - own * counts) / (1 - own)
     average = torch.tensor(around * gain + offset)[None, None].float()
     errors = []
-    for step in (blurred_mean(plane, noise), posterior_mean(plane, noise)):
+    mean = posterior_mean(plane, noise)
+    for step in (or_blurred(mean, plane, goodness_of_blurs(plane, noise)), mean):
         image = plane.to_units(step(average)[0].numpy())[0]
         errors.append(np.square(image - truth).mean())
     assert errors[0] < 0.6 * errors[1]
+
+
+def test_blurs_of_an_image_are_judged_once(random, monkeypatch):
+    judged, blurred = [], blurs._blurs
+    monkeypatch.setattr(blurs, "_blurs", lambda *v: judged.append(1) or blurred(*v))
+    # Without anything smooth no blur is good, so that none is mixed in.
+    noisy = random.integers(0, 2, (32, 30)) + random.normal(0, 0.05, (32, 30))
+    denoise(noisy, **SHORT)
+    assert len(judged) == 1
 
 
 def test_it_stops_by_itself(random):

@@ -5,7 +5,8 @@ import pytest
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import Layout, as_array
-from napari_dip.tasks.plane import Pixels, float_type, keeping, prepare
+from napari_dip.tasks.plane import Pixels, keeping, prepare
+from napari_dip.tasks.scaling import float_type
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_what_is_kept_is_exact(dtype):
     plane = prepare(image, "image")
     kept = np.zeros(image.shape, bool)
     kept[0, 3:] = True
-    found = keeping(plane, plane.to_units, kept)(plane.values)
+    found = keeping(plane, kept)(plane.values)
     np.testing.assert_array_equal(found[kept], image[kept])
 
 

@@ -174,7 +174,7 @@ def test_the_range_of_the_image_is_in_the_analysis(truth, monkeypatch):
     low, high = facts["range"]
     assert known["offset"] == [low]
     assert low + known["span"][0] == high
-    monkeypatch.setattr("napari_dip.tasks.restore._range", None)
+    monkeypatch.setattr("napari_dip.tasks.forward_model._range", None)
     again = restore(measured, halve, analysis=known, **given)
     np.testing.assert_array_equal(again.image, fit.image)
 

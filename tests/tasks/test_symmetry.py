@@ -16,7 +16,7 @@ import napari_dip
 from napari_dip.prior import deblurring
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.local import Local
-from napari_dip.tasks import finishing, presets
+from napari_dip.tasks import presets, similar_patches
 
 FITTING = {"device": "cpu", "precision": "float32"}
 
@@ -115,7 +115,7 @@ def test_a_turned_image_gives_the_turned_result(
     # is no measure; the filters have tests of their own.
     module = importlib.import_module("napari_dip.tasks.super_resolve")
     monkeypatch.setattr(module, "PASSES", 0)
-    monkeypatch.setattr(finishing, "THRESHOLDED", 0)
+    monkeypatch.setattr(similar_patches, "THRESHOLDED", 0)
     monkeypatch.setattr(deblurring, "STEPS", 0)
     image = noisy if task in ("denoise", "denoise_guided") else scene
 

@@ -76,7 +76,7 @@ def richardson_lucy(
 
     from napari_dip.prior import richardson_lucy as rl
     from napari_dip.prior.convolution import Convolution
-    from napari_dip.tasks.deconvolve import floors
+    from napari_dip.tasks.blurred import floors
 
     iterations = check("iterations", iterations, int, NoneType, low=1)
     sigma = check("sigma", sigma, float, NoneType, low=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import NoneType
 from typing import Any
 
@@ -128,9 +129,8 @@ def tv(
         denoised: Array = denoise_tv_chambolle(component, weight=strength)
         return denoised
 
-    return _denoise(
-        image, sigma, noise, channel_axis, spatial_dims, _by_component(method)
-    )
+    whole = partial(_by_component, method)
+    return _denoise(image, sigma, noise, channel_axis, spatial_dims, whole)
 
 
 def wavelet(
@@ -174,9 +174,8 @@ def wavelet(
         )
         return average
 
-    return _denoise(
-        image, sigma, noise, channel_axis, spatial_dims, _by_component(method)
-    )
+    whole = partial(_by_component, method)
+    return _denoise(image, sigma, noise, channel_axis, spatial_dims, whole)
 
 
 def _denoise(
@@ -210,16 +209,12 @@ def _denoise(
 
 
 def _by_component(
-    method: Callable[[Float, float], Array],
-) -> Callable[[Float, float], Array]:
+    method: Callable[[Float, float], Array], values: Float, sigma: float
+) -> Array:
     """Apply a method for one channel to the principal components of all."""
-
-    def by_component(values: Float, sigma: float) -> Array:
-        flat = values.reshape(len(values), -1).astype(np.float64)
-        flat -= flat.mean(axis=1, keepdims=True)
-        rotation = np.linalg.eigh(flat @ flat.T)[1].astype(np.float32)
-        components = np.tensordot(rotation.T, values, 1)
-        denoised = np.stack([method(component, sigma) for component in components])
-        return np.tensordot(rotation, denoised, 1)
-
-    return by_component
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    rotation = np.linalg.eigh(flat @ flat.T)[1].astype(np.float32)
+    components = np.tensordot(rotation.T, values, 1)
+    denoised = np.stack([method(component, sigma) for component in components])
+    return np.tensordot(rotation, denoised, 1)

@@ -100,7 +100,7 @@ class Parts(MutableMapping[str, State]):
         held[name] = part
 
     def __delitem__(self, name: str) -> None:
-        raise NotImplementedError("what is done stays done")
+        raise TypeError(f"{self.path} keeps all parts that are done; got {name!r}")
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self.running, *self.places, *self.waiting])

@@ -37,7 +37,8 @@ def on_cluster(workers: int | None, scheduler: str | None) -> Iterator[Cluster]:
     whose scheduler has the given address.
     """
     if (workers is None) == (scheduler is None):
-        raise InputError("either workers or a scheduler must be given; got both")
+        got = "neither" if workers is None else "both"
+        raise InputError(f"either workers or a scheduler must be given; got {got}")
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:

@@ -107,25 +107,16 @@ class FileRun:
             pool=pool,
         )
         follow = partial(self._follow, opened, kept, stop, warn, progress)
-        data: Any = None if like is None else like.data
-        if like is not None and isinstance(data, Regions):
-            # Too large for the memory, so that the results are, too.
-            shape = result_shape(opened.job)
+        if like is not None and opened.is_large:
             dtype = _type_of(recipe, like.header)
-
-            def writing(path: Path | None, dtype: np.dtype[Any]) -> Any:
-                if path is None:
-                    return nullcontext()
-                overwrite = self.overwrite
-                return files.writing(path, shape, dtype, like, overwrite=overwrite)
-
+            writing = partial(self._writing, like, result_shape(opened.job))
             with writing(self.uncertainty, np.dtype(np.float32)) as room:
                 with writing(self.target, dtype) as out:
                     fit, origin = follow(begin(out=(out, room)))
                     out.provenance = origin
                 if room is not None:
                     room.provenance = self._about_uncertainty(fit, origin)
-            facts = {"shape": list(shape), "dtype": str(dtype)}
+            facts = {"shape": list(out.shape), "dtype": str(dtype)}
             not_kept = out.notes
         else:
             fit, origin = follow(begin())
@@ -141,6 +132,18 @@ class FileRun:
         result = Result(self.target, dict(self.sources), facts, origin)
         kept.finish(fit, is_unfinished(origin), self.overwrite)
         return result
+
+    def _writing(
+        self,
+        like: Image,
+        shape: tuple[int, ...],
+        path: Path | None,
+        dtype: np.dtype[Any],
+    ) -> Any:
+        """Write a result part by part, as the context lasts, if it has a file."""
+        if path is None:
+            return nullcontext()
+        return files.writing(path, shape, dtype, like, overwrite=self.overwrite)
 
     def _follow(
         self,
@@ -170,8 +173,7 @@ class FileRun:
 
         Images that are too large for the memory are not looked at.
         """
-        large = opened.like is not None and isinstance(opened.like.data, Regions)
-        unseen = large or self.keep.weights is not None
+        unseen = opened.is_large or self.keep.weights is not None
         if not (unseen or has_uncertainty(opened.job, opened.recipe)):
             raise InputError(
                 "uncertainty is not known where neighbouring pixels or channels share "
@@ -294,6 +296,11 @@ class Opened:
     """For each array the name of its file, and what is in it."""
     notes: list[str]
     """What the user should know about the files."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the result is too large for the memory, as its file is."""
+        return self.like is not None and isinstance(self.like.data, Regions)
 
     @cached_property
     def job(self) -> Job:

@@ -20,7 +20,6 @@ from napari_dip.cli.options import (
     Scheduler,
     Weights,
     Workers,
-    check_folder,
     command_of,
     inputs_of,
     keyword,
@@ -28,6 +27,7 @@ from napari_dip.cli.options import (
 )
 from napari_dip.cli.output import FAILED, STOPPED, put, put_json, say
 from napari_dip.cli.report import of_file, warn
+from napari_dip.cli.targets import check_folder
 from napari_dip.errors import InputError
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Task

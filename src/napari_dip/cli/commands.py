@@ -29,21 +29,18 @@ from napari_dip.cli.options import (
     Scheduler,
     Weights,
     Workers,
-    check_apart,
-    check_target,
-    check_uncertainty,
     command_of,
     inputs_of,
     keyword,
-    targets_of,
     values_of,
 )
 from napari_dip.cli.output import NAME, put, put_json, say
 from napari_dip.cli.report import run_all, run_and_report
+from napari_dip.cli.targets import check_apart, check_target, targets_of
 from napari_dip.errors import DipError, InputError
 from napari_dip.tasks.bead_psf import BeadParameters
 from napari_dip.tasks.microscope_psf import MicroscopeParameters
-from napari_dip.tasks.recipe import Parameters
+from napari_dip.tasks.recipe import Parameters, Recipe
 from napari_dip.tasks.run import TASKS, get
 from napari_dip.tasks.sample_prior import SampleParameters
 from napari_dip.tasks.task import SHARED_WEIGHTS, Task
@@ -154,7 +151,7 @@ def _runs(
         overwrite = True  # of the image of the same fit as far as it had come
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
-        check_uncertainty(task, recipe)
+        _check_uncertainty(task, recipe)
         deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     runs = []
     for sources, target, place in zip(sets, targets, deviations, strict=True):
@@ -176,6 +173,16 @@ def _runs(
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")
     return runs
+
+
+def _check_uncertainty(task: Task, recipe: Recipe) -> None:
+    """Raise if results of a task with such a recipe have no uncertainty."""
+    if recipe.restarts in ("auto", 1) and not task.uncertain(recipe):
+        raise InputError(
+            f"uncertainty is known of denoise (but not with --preset paper or --noise "
+            f"impulse) and of several fits (--restarts 2 or more); {task.command} "
+            f"has none as it is called here"
+        )
 
 
 def _refuse_many(task: Task, path: Path) -> None:

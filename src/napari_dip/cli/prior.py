@@ -15,13 +15,12 @@ from napari_dip.cli.options import (
     Overwrite,
     Quiet,
     Results,
-    check_place,
-    check_target,
     command_of,
     values_of,
 )
 from napari_dip.cli.output import put
 from napari_dip.cli.report import save_and_report
+from napari_dip.cli.targets import check_place, check_target
 from napari_dip.errors import InputError
 from napari_dip.tasks import noise_impedance as impedance
 from napari_dip.tasks import sample_prior as sampling

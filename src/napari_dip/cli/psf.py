@@ -15,12 +15,12 @@ from napari_dip.cli.options import (
     PARAMETERS,
     FileResults,
     Results,
-    check_target,
     command_of,
     input_path,
     values_of,
 )
 from napari_dip.cli.report import save_and_report
+from napari_dip.cli.targets import check_target
 from napari_dip.errors import InputError
 from napari_dip.tasks.bead_psf import BeadParameters, measure
 from napari_dip.tasks.microscope_psf import (

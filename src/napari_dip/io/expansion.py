@@ -88,17 +88,9 @@ def _zstd_size(content: bytes) -> int | None:
     return total
 
 
-def _blosc(content: bytes, limit: int) -> bool:
-    return int.from_bytes(content[4:8], "little") > limit
-
-
-def _lz4(content: bytes, limit: int) -> bool:
-    return int.from_bytes(content[:4], "little") > limit
-
-
 SIZED: dict[str, Callable[[bytes, int], bool]] = {
-    "blosc": _blosc,
-    "lz4": _lz4,
+    "blosc": lambda content, limit: int.from_bytes(content[4:8], "little") > limit,
+    "lz4": lambda content, limit: int.from_bytes(content[:4], "little") > limit,
     "zstd": _zstd,
 }
 """For compressions that say how large they become, as numcodecs and Zarr name them,

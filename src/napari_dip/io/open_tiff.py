@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import FileError
 from napari_dip.io import limits
 from napari_dip.io.reading import logged, one_line, one_line_errors
+from napari_dip.io.tiff_planes import UNFIT, arrange, arrange_imagej, exists
 
 _COMPANION = 2**26
 """Largest size in bytes of a companion file, which holds nothing but XML."""
@@ -38,11 +38,6 @@ _ORIENTATION = 274
 
 _BESIDE = ("Thumbnail", "Label", "Macro")
 """Names that tifffile gives pictures of a slide that are beside its image."""
-
-_INDEX = "NDTiff.index"
-"""File in which Micro-Manager says where planes are."""
-
-_UNFIT = "the description of {} does not fit its planes; they were read as they lie"
 
 
 @dataclass
@@ -150,8 +145,8 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         if file.tif.is_ome:
             _open_ome(file, path, stack)
         elif file.tif.is_imagej:
-            _arrange_imagej(file, path)
-        _arrange(file, path)
+            arrange_imagej(file, path)
+        arrange(file, path)
         if not file.tif.series:
             raise FileError(f"{path.name} holds no image")
         count, number = len(file.images), series or 0
@@ -161,7 +156,7 @@ def opened(path: Path, series: int | None = None) -> Iterator[OpenTiff]:
         # Of what does not fit tifffile warns, and takes pages for what they are.
         generic = file.tif.is_ome and file.series.kind == "generic"
         if any(" series " in text for text in log) or (generic and not file.missing):
-            file.notes.append(_UNFIT.format(path.name))
+            file.notes.append(UNFIT.format(path.name))
         elif file.series.kind == "ome":
             _note_other_planes(file, path)
         elif reasons := [text for text in warned if " series " in text]:
@@ -240,7 +235,7 @@ def _open_ome(file: OpenTiff, path: Path, stack: ExitStack) -> None:
             and uuid.text != root.get("UUID")
         ]
         for name in sorted({uuid.attrib["FileName"] for uuid in uuids}):
-            if not _exists(path, name):
+            if not exists(path, name):
                 file.missing.append(name)
                 continue
             file.others.append(name)
@@ -276,7 +271,7 @@ def _description(file: OpenTiff, path: Path) -> ElementTree.Element | None:
         if text := _companion(path, name):
             return ElementTree.fromstring(text)
     except ElementTree.ParseError:
-        file.notes.append(_UNFIT.format(path.name))
+        file.notes.append(UNFIT.format(path.name))
         setattr(file.tif, "is_ome", False)  # noqa: B010  # not known to type checkers
         return None
     file.missing.append(name)
@@ -355,119 +350,9 @@ def _number(element: ElementTree.Element, key: str, otherwise: float = 1) -> flo
 
 
 def _companion(path: Path, name: str) -> str | None:
-    if not name or not _exists(path, name):
+    if not name or not exists(path, name):
         return None
     companion = path.parent / name
     if companion.stat().st_size > _COMPANION:
         raise FileError(f"{name} is too large for the metadata of {path.name}")
     return companion.read_text("utf-8", "replace")
-
-
-def _exists(path: Path, name: str) -> bool:
-    """Return whether a file that another refers to exists; raise for a pipe."""
-    other = path.parent / name
-    if other.exists() and not (other.is_file() or other.is_dir()):
-        raise FileError(f"{path.name} refers to {name}, which is no regular file")
-    return other.is_file()
-
-
-def _arrange(file: OpenTiff, path: Path) -> None:
-    """Read planes as they lie where a description makes no sense to tifffile."""
-    tif = file.tif
-    try:
-        if tif.is_micromanager:
-            _check_micromanager(tif, path)
-        fits = all(_fits(level) for series in tif.series for level in series.levels)
-    except FileError:
-        raise
-    except Exception:  # noqa: BLE001  # of any kind, by what is in the text
-        fits = False
-    if not fits:
-        vars(tif).pop("series", None)
-        for kind in tifffile.TIFF.FILE_FLAGS:
-            setattr(tif, f"is_{kind}", False)
-        file.notes.append(_UNFIT.format(path.name))
-
-
-def _fits(series: Any) -> bool:
-    """Return whether the planes of a series make its shape; one may stand for all."""
-    pages, page = series.pages, series.keyframe
-    values = math.prod(map(operator.index, series.shape))
-    return len(pages) == 1 or values == len(pages) * page.size
-
-
-def _check_micromanager(tif: tifffile.TiffFile, path: Path) -> None:
-    """Raise if Micro-Manager speaks of too many planes, or of pipes."""
-    about: dict[str, Any] = tif.micromanager_metadata or {}
-    sides: list[int] = []
-    if tif.is_mmstack:
-        last = about["IndexMap"][:, :4].max(axis=0).tolist()
-        keys = ("Channels", "Slices", "Frames", "Positions")
-        counts = [int(about["Summary"].get(key, 1)) for key in keys]
-        sides = [max(n, i + 1) for n, i in zip(counts, last, strict=True)]
-        for other in path.parent.glob("*_MMStack*.tif"):
-            _exists(path, other.name)
-    elif tif.is_ndtiff and _exists(path, _INDEX):
-        places: dict[str, set[Any]] = {}
-        for record in tifffile.read_ndtiff_index(path.parent / _INDEX):
-            _exists(path, record[1])
-            for axis, place in record[0].items():
-                places.setdefault(axis, set()).add(place)
-        for along in places.values():
-            numbers = all(isinstance(place, int) for place in along)
-            sides.append(max(along) - min(along) + 1 if numbers else len(along))
-    limits.check_planes(math.prod(sides), path.name)
-
-
-def _arrange_imagej(file: OpenTiff, path: Path) -> None:
-    """Read planes as they lie where ImageJ's description speaks of others.
-
-    Files that were cropped or split by other programs often keep the old one.
-    """
-    tif = file.tif
-    metadata = tif.imagej_metadata or {}
-    counts = [metadata.get(key, 1) for key in ("frames", "slices", "channels")]
-    if all(isinstance(count, int) and count > 0 for count in counts):
-        planes, pages = math.prod(counts), len(tif.pages)
-        # The samples of a colour may be called channels.
-        if planes == 1 or pages in (planes, planes // counts[2]):
-            return
-        if pages == 1 and _holds(tif, planes // counts[2], path):
-            return
-        file.notes.append(
-            f"{path.name} speaks of {planes} planes and holds {pages}, which were read"
-        )
-    else:
-        file.notes.append(_UNFIT.format(path.name))
-    # Series are found once; what is asked later is what else ImageJ says.
-    setattr(tif, "is_imagej", False)  # noqa: B010  # not known to type checkers
-    _ = tif.series
-    setattr(tif, "is_imagej", True)  # noqa: B010
-
-
-def _holds(tif: tifffile.TiffFile, planes: int, path: Path) -> bool:
-    """Return whether planes without pages of their own follow a single page.
-
-    ImageJ writes them so.
-
-    Raises
-    ------
-    FileError
-        If the file ends within them.
-    """
-    page = tif.pages.first
-    size = path.stat().st_size
-    if not page.is_final:
-        return False
-    end = page.dataoffsets[0] + page.nbytes * planes
-    # The place of the next page follows the last tag.
-    tag_size = tif.tiff.tagsize + tif.tiff.offsetsize
-    own = [page.dataoffsets[0] + page.nbytes]
-    for tag in page.tags:
-        own += [tag.offset + tag_size, tag.valueoffset + tag.valuebytecount]
-    if end > size > max(own):
-        raise FileError(
-            f"{path.name} is truncated: its {planes} planes end at byte {end}, the "
-            f"file at {size}"
-        )
-    return bool(end <= size)

@@ -128,7 +128,7 @@ Decoded = Callable[[bytes], bytes | None]
 
 @cache
 def _decoders() -> tuple[type, type]:
-    """Return the classes of codecs of versions 2 and 3 of Zarr that only decode."""
+    """Return the classes of codecs of versions 2 and 3 of Zarr that decode so."""
     from numcodecs.abc import Codec as Codec2
     from zarr.abc.codec import BytesBytesCodec
 
@@ -139,7 +139,7 @@ def _decoders() -> tuple[type, type]:
             self._codec, self._decoded = codec, decoded
 
         def encode(self, buf: Any) -> Any:
-            raise NotImplementedError
+            return self._codec.encode(buf)
 
         def decode(self, buf: Any, out: Any = None) -> Any:
             decoded = self._decoded(bytes(buf))
@@ -151,8 +151,8 @@ def _decoders() -> tuple[type, type]:
         decoded: Decoded
         is_fixed_size = False
 
-        def compute_encoded_size(self, length: int, spec: Any) -> int:
-            raise NotImplementedError
+        def compute_encoded_size(self, length: int, spec: Any) -> Any:
+            return self.codec.compute_encoded_size(length, spec)
 
         async def _decode_single(self, content: Any, spec: Any) -> Any:
             decoded = await asyncio.to_thread(self.decoded, content.to_bytes())
@@ -175,19 +175,6 @@ class Chunks:
     codecs : sequence of Codec
         What it went through before it was stored.
 
-    Attributes
-    ----------
-    nbytes : int
-        Bytes of a chunk, or of what its values become in between if that is more.
-    stored : int
-        Bytes of a chunk in its file if it was not compressed.
-    compressed : bool
-        Whether it was.
-    unpacked : int
-        Bytes that were compressed, 0 where nothing was.
-    inner : Chunks or None
-        What the chunks in it may stand for where it is a shard.
-
     Raises
     ------
     FileError
@@ -202,10 +189,16 @@ class Chunks:
             raise FileError(
                 f"went through {len(codecs)} codecs; at most {_MOST} are undone"
             )
-        self.nbytes = self.stored = math.prod(shape) * dtype.itemsize
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        """Bytes of a chunk, or of what its values become in between if that is more."""
+        self.stored = self.nbytes
+        """Bytes of a chunk in its file if it was not compressed."""
         self.compressed = False
+        """Whether it was."""
         self.unpacked = 0
+        """Bytes that were compressed, 0 where nothing was."""
         self.inner: Chunks | None = None
+        """What the chunks in it may stand for where it is a shard."""
         for kind, options in codecs:
             if self.compressed and kind not in _CHECKSUMS:
                 again = kind in _COMPRESSED

@@ -10,6 +10,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_dip.errors import InputError
 
+_hints = cache(get_type_hints)
+"""The type hints of a class, which take longer than the checks."""
+
 LARGEST = 2**53
 """Integers of a state lie below it; larger ones are no counts."""
 
@@ -52,12 +55,6 @@ def check_fields(owner: Any, what: str, **ranges: tuple[float, float]) -> None:
         if value == math.inf:
             raise InputError(f"{what}: {name} must be finite; got {value!r}")
         check_range(value, low, high, f"{what}: {name}")
-
-
-@cache
-def _hints(owner: type) -> dict[str, Any]:
-    """Return the type hints of a class, which take longer than the checks."""
-    return get_type_hints(owner)
 
 
 def is_of_kind(value: Any, kind: Any) -> bool:

@@ -18,8 +18,7 @@ from napari_dip.prior.codes import Draw
 from napari_dip.prior.layers import corner
 from napari_dip.prior.objective import Objective
 from napari_dip.prior.problem import Fit, Iterate, Prior, Problem, Settings
-from napari_dip.prior.state import FITTED, Coarse, Progress, State, begin
-from napari_dip.prior.stopping import at_maximum
+from napari_dip.prior.state import FITTED, Coarse, Progress, State, at_maximum, begin
 
 GRAPH_AFTER = 3
 """Steps before a CUDA graph is captured: optimisers make their state in them."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_dip.errors import InputError
 from napari_dip.prior.problem import Problem
+from napari_dip.prior.runtime import module_on
 
 
 class Objective:
@@ -29,11 +30,9 @@ class Objective:
         self.fitted: nn.Module | None = None
         operator = problem.operator
         if isinstance(operator, nn.Module):
-            fitted = problem.operator_learning_rate is not None
-            tensors = [*operator.parameters(), *operator.buffers()]
-            if fitted or any(t.device != device for t in tensors):
-                operator = copy.deepcopy(operator).to(device)
-            self.fitted = operator if fitted else None
+            operator = module_on(operator, device)
+            if problem.operator_learning_rate is not None:
+                operator = self.fitted = copy.deepcopy(operator)
         self.operator = operator
 
     def known(self, *, per_channel: bool) -> Tensor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from napari_dip.errors import InputError
-from napari_dip.prior.kinds import check_kind
 
 
 def to_dict(value: Any, classes: Mapping[str, type[Any]]) -> dict[str, Any]:
@@ -34,17 +33,9 @@ def from_dict(
         raise InputError(
             f"{what}: name must be one of {', '.join(classes)}; got {name!r}"
         )
-    fields = {key: frozen(v) for key, v in data.items() if key != "name"}
-    kinds = get_type_hints(classes[name])
-    for key in fields.keys() & kinds.keys():
-        check_kind(fields[key], kinds[key], f"{what}: {key} of {name}")
+    fields = {key: v for key, v in data.items() if key != "name"}
     try:
         return classes[name](**fields)
     except TypeError as error:
         known = ", ".join(f.name for f in dataclasses.fields(classes[name]))
         raise InputError(f"{what}: {name} has {known}; {error}") from None
-
-
-def frozen(value: Any) -> Any:
-    """Return a list, which JSON has made of a tuple, as a tuple."""
-    return tuple(value) if isinstance(value, list) else value

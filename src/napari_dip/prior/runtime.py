@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import os
@@ -55,6 +56,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: no Apple GPU found")
     return device
+
+
+def module_on(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Return a module on a device; where it is on another one, a copy of it."""
+    tensors = [*module.parameters(), *module.buffers()]
+    there = all(t.device == device for t in tensors)
+    return module if there else copy.deepcopy(module).to(device)
 
 
 def _refuse_fork() -> None:
@@ -335,21 +343,14 @@ def _is_of_device(error: RuntimeError) -> bool:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fit will take.
-
-    Attributes
-    ----------
-    memory : int
-        Peak bytes on the device, above what is in use before the fit.
-    available : int or None
-        Bytes that the device has left, None where unknown.
-    seconds : float or None
-        Per iteration, from a trial on a small piece; None if not tried.
-    """
+    """What a fit will take."""
 
     memory: int
+    """Peak bytes on the device, above what is in use before the fit."""
     available: int | None
+    """Bytes that the device has left, None where unknown."""
     seconds: float | None = None
+    """Per iteration, from a trial on a small piece; None if not tried."""
 
     @property
     def fits(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 from napari_dip.errors import InputError
@@ -23,22 +24,17 @@ def check_widths(architecture: Any) -> None:
         )
 
 
-class Halving:
-    """Base of networks that halve the resolution at every scale.
-
-    Attributes
-    ----------
-    flat_scales : int
-        How many of the finest scales leave the first spatial axis of a volume at full
-        resolution: for stacks whose planes are further apart than their pixels.
-    """
+class Halving(ABC):
+    """Base of networks that halve the resolution at every scale."""
 
     flat_scales: int
+    """How many of the finest scales leave the first spatial axis of a volume at full
+    resolution: for stacks whose planes are further apart than their pixels."""
 
     @property
+    @abstractmethod
     def scales(self) -> int:
         """Number of scales, each halving the resolution once."""
-        raise NotImplementedError
 
     def check_flat_scales(self) -> None:
         """Raise if there are not as many scales."""

@@ -27,7 +27,7 @@ from napari_dip.prior.snapshot import (
     copied,
     overwrite,
 )
-from napari_dip.prior.stopping import Ending, Watch
+from napari_dip.prior.stopping import Verdict, Watch
 
 PARTS = (
     "network",
@@ -95,6 +95,57 @@ class Progress(Values):
     def checked(self) -> bool:
         """Whether this iteration has been checked."""
         return bool(self.history) and self.history[-1]["step"] == self.step
+
+
+@dataclass
+class Ending(Values):
+    """When a fit ends: as its rule says, or so many iterations later."""
+
+    maximum: int
+    """Most iterations of the rule."""
+    extra: int
+    """Iterations from where the rule says stop to the end; the image of the last one is
+    then kept."""
+    limit: int
+    """Most iterations of the fit."""
+    stop_step: int | None = None
+    """Where the rule has said stop."""
+    stop_reason: str | None = None
+    """Why it has."""
+    ended: str | None = None
+    """Why the fit has ended, once it has."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all of it."""
+        super().load_state_dict(state)
+        if min(self.maximum, self.limit) < 1:
+            raise InputError("state: ending.maximum and ending.limit must be 1 or more")
+
+    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
+        """Decide on the scores of a checked iteration."""
+        if self.stop_step is None:
+            verdict = watch.judge(step, scores)
+            reason = verdict.reason
+            if reason is None and step >= self.maximum:
+                reason = at_maximum(step)
+            if reason is None or not self.extra:
+                return verdict._replace(reason=reason)
+            self.stop_step, self.stop_reason = step, reason
+        last, more = (True,) * len(scores), step - self.stop_step
+        if more < self.extra:
+            return Verdict(last, None)
+        asked = f"{self.stop_reason}; {more} more iterations were asked for"
+        return Verdict(last, asked)
+
+    def go_on(self, step: int, extra: int) -> None:
+        """Take more iterations after the fit has ended at `step`."""
+        self.stop_step, self.stop_reason = step, self.ended
+        self.extra, self.limit, self.ended = extra, step + extra, None
+
+
+def at_maximum(step: int) -> str:
+    """Return why a fit ends that has not been stopped by its rule."""
+    return f"the maximum of {step} iterations"
 
 
 class Best:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from napari_dip.errors import InputError
 from napari_dip.prior import registry
 from napari_dip.prior.kinds import check_fields, check_kind, check_range
-from napari_dip.prior.snapshot import Values, check, copied, overwrite
+from napari_dip.prior.snapshot import check, copied, overwrite
 from napari_dip.prior.terms import Term, channel_means, weighted_mean
 
 Error = Callable[[Tensor], Tensor]
@@ -114,20 +114,15 @@ class Watch:
         Weights of the fit's own loss, (1, 1, ...) or (1, C, ...).
     **tensors : Tensor
         What else the rule needs.
-
-    Attributes
-    ----------
-    tensors : dict of str to Tensor
-        "weight" and the others; rules may add to them.
-    values : dict
-        What the rule remembers from check to check, JSON-able.
     """
 
     def __init__(self, rule: Rule, weight: Tensor, **tensors: Tensor) -> None:
         self.rule = rule
         self.tensors = {"weight": weight, **tensors}
+        """The weights and the others; rules may add to them."""
         self.fixed = frozenset(self.tensors)
         self.values: dict[str, Any] = {}
+        """What the rule remembers from check to check, JSON-able."""
 
     @property
     def weight(self) -> Tensor:
@@ -445,54 +440,3 @@ def from_dict(data: Mapping[str, Any]) -> Rule:
     """Return the rule that `to_dict` has written."""
     rule: Rule = registry.from_dict(data, RULES, "stop")
     return rule
-
-
-@dataclass
-class Ending(Values):
-    """When a fit ends: as its rule says, or so many iterations later."""
-
-    maximum: int
-    """Most iterations of the rule."""
-    extra: int
-    """Iterations from where the rule says stop to the end; the image of the last one is
-    then kept."""
-    limit: int
-    """Most iterations of the fit."""
-    stop_step: int | None = None
-    """Where the rule has said stop."""
-    stop_reason: str | None = None
-    """Why it has."""
-    ended: str | None = None
-    """Why the fit has ended, once it has."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set all of it."""
-        super().load_state_dict(state)
-        if min(self.maximum, self.limit) < 1:
-            raise InputError("state: ending.maximum and ending.limit must be 1 or more")
-
-    def judge(self, watch: Watch, step: int, scores: Sequence[float]) -> Verdict:
-        """Decide on the scores of a checked iteration."""
-        if self.stop_step is None:
-            verdict = watch.judge(step, scores)
-            reason = verdict.reason
-            if reason is None and step >= self.maximum:
-                reason = at_maximum(step)
-            if reason is None or not self.extra:
-                return verdict._replace(reason=reason)
-            self.stop_step, self.stop_reason = step, reason
-        last, more = (True,) * len(scores), step - self.stop_step
-        if more < self.extra:
-            return Verdict(last, None)
-        asked = f"{self.stop_reason}; {more} more iterations were asked for"
-        return Verdict(last, asked)
-
-    def go_on(self, step: int, extra: int) -> None:
-        """Take more iterations after the fit has ended at `step`."""
-        self.stop_step, self.stop_reason = step, self.ended
-        self.extra, self.limit, self.ended = extra, step + extra, None
-
-
-def at_maximum(step: int) -> str:
-    """Return why a fit ends that has not been stopped by its rule."""
-    return f"the maximum of {step} iterations"

@@ -11,10 +11,10 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.prior.kinds import is_of_kind
-from napari_dip.prior.registry import frozen
 from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
-from napari_dip.tasks.plane import LARGEST, Plane
+from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.scaling import LARGEST
 
 STRONGEST = 1e10
 """Largest number of a model of noise, in scaled units: nothing is left of the image
@@ -30,63 +30,44 @@ class Analysis:
 
     It holds plain numbers, so that it can be kept in a file and given to another
     process, tile or plane, which then fits as the whole image would.
-
-    Attributes
-    ----------
-    channels : tuple of int
-        Channels of the image that it describes.
-    offset, span : tuple of float
-        Scale of every channel: ``input = offset + span * scaled``.
-    noise : NoiseModel
-        Noise of every channel, in scaled units.
-    correlated : bool
-        Whether neighbouring pixels share their noise.
-    mixing : tuple of float
-        Weights of the channels in components whose noise is independent, component by
-        component; empty unless the channels share their noise.
-    components : NoiseModel
-        Noise of these components.
-    noisy : bool
-        Whether a task that asks takes the image for noisy.
-    clean : tuple of bool
-        The same the other way round for every channel, where that is asked.
-    mask : str
-        Kind of the mask, "text", "hole" or "random"; empty without one.
-    missing : float
-        Part of the pixels that is missing under the mask.
-    detail : float
-        Mean square of the fine detail, in scaled units.
-    background : tuple of float
-        Value of every channel that stands for no light, in units of the image.
-    levels : tuple of float
-        Mean variance of the noise of every channel, in scaled units.
-    sharp_span : tuple of float
-        Range of the sharp image of every channel, in scaled units; empty where nothing
-        is deblurred.
-    subsampling : str
-        How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
-        is not asked.
-    warnings : tuple of str
-        What the user should know about the image.
     """
 
     channels: tuple[int, ...]
+    """Channels of the image that it describes."""
     offset: tuple[float, ...]
     span: tuple[float, ...]
+    """Scale of every channel: ``input = offset + span * scaled``."""
     noise: NoiseModel
+    """Noise of every channel, in scaled units."""
     correlated: bool = False
+    """Whether neighbouring pixels share their noise."""
     mixing: tuple[float, ...] = ()
+    """Weights of the channels in components whose noise is independent, component by
+    component; empty unless the channels share their noise."""
     components: NoiseModel = NOTHING
+    """Noise of these components."""
     noisy: bool = False
+    """Whether a task that asks takes the image for noisy."""
     clean: tuple[bool, ...] = ()
+    """The same the other way round for every channel, where that is asked."""
     mask: str = ""
+    """Kind of the mask, "text", "hole" or "random"; empty without one."""
     missing: float = 0.0
+    """Part of the pixels that is missing under the mask."""
     detail: float = 0.0
+    """Mean square of the fine detail, in scaled units."""
     background: tuple[float, ...] = ()
+    """Value of every channel that stands for no light, in units of the image."""
     levels: tuple[float, ...] = ()
+    """Mean variance of the noise of every channel, in scaled units."""
     sharp_span: tuple[float, ...] = ()
+    """Range of the sharp image of every channel, in scaled units; empty where nothing
+    is deblurred."""
     subsampling: str = ""
+    """How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
+    is not asked."""
     warnings: tuple[str, ...] = ()
+    """What the user should know about the image."""
 
     @classmethod
     def unknown(cls, channels: int) -> Analysis:
@@ -134,9 +115,9 @@ class Analysis:
         """Return the analysis of `to_dict`, or of the JSON made from it."""
         try:
             fields: dict[str, Any] = {
-                name: NoiseModel(**{k: frozen(v) for k, v in value.items()})
+                name: NoiseModel(**{k: _frozen(v) for k, v in value.items()})
                 if isinstance(value, Mapping)
-                else frozen(value)
+                else _frozen(value)
                 for name, value in values.items()
             }
             analysis = cls(**fields)
@@ -190,6 +171,11 @@ class Analysis:
                 raise InputError(
                     f"analysis: {name} must be from 0 to {STRONGEST:g}; got {values}"
                 )
+
+
+def _frozen(value: Any) -> Any:
+    """Return a list, which JSON has made of a tuple, as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:

@@ -19,8 +19,9 @@ from napari_dip.tasks.arrays import (
     without_single_axes,
 )
 from napari_dip.tasks.function import function
-from napari_dip.tasks.plane import OUTLYING, Plane, known_pixels, per_channel, prepare
+from napari_dip.tasks.plane import Plane, per_channel, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.scaling import OUTLYING, known_pixels
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import Block
 

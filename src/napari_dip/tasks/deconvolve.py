@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
 from napari_dip.tasks import psf_check
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, as_array
+from napari_dip.tasks.blurred import (
+    SAMPLE,
+    SAMPLES,
+    Blurred,
+    blurred_image,
+    floors,
+    sampled_span,
+)
 from napari_dip.tasks.finishing import Step, in_turn
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import (
@@ -24,12 +31,11 @@ from napari_dip.tasks.noise import (
     plane_model,
     single_or_list,
 )
-from napari_dip.tasks.noise_level import channel_variances
-from napari_dip.tasks.plane import Plane, keeping, per_channel
+from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.psf import kernel_for
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND, Block, Region, tiles
+from napari_dip.tasks.tiles import AROUND, Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,25 +45,8 @@ if TYPE_CHECKING:
     from napari_dip.prior.terms import Term
     from napari_dip.tasks.presets import Preset
 
-RICHARDSON_LUCY = 100
-"""Most iterations of the estimate that a fit starts from."""
-
 POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
-
-SAMPLE = 192
-"""Pixels along the parts of a plane in tiles by which the range of the sharp image is
-estimated; twice the PSF, if that is more."""
-
-SAMPLES = 8
-"""Parts that are estimated to the end; a plane of no more is estimated as a whole.
-
-The range is then within 5 % of that of the whole plane for blobs and texture, and
-within 15 % for single points of any brightness.
-"""
-
-FEW = 10
-"""Iterations on all parts, which tell where to look."""
 
 ERRORS = 10.0
 """Noise that similar patches are told of, over what the PSF leaves unexplained.
@@ -70,9 +59,6 @@ SHARPENED = 100
 
 FLOOR = 0.1
 """Power of the transfer function below which the data fidelity amplifies no further."""
-
-FARTHEST = 1e4
-"""Ranges of the image by which the background may be brighter than the image."""
 
 KERNEL_RATE = {"fast": 1e-3, "best": 1e-3, "paper": 1e-4}
 """Learning rate of the kernel network; the last is that of the program of Ren et al.
@@ -130,7 +116,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
             return preset_for(recipe, "blind")
         return preset_for(recipe, "volumes" if kernel.ndim == 3 else "")
 
-    blurred = lru_cache(maxsize=1)(partial(_blurred, recipe.boundary, kernel))
+    blurred = lru_cache(maxsize=1)(partial(blurred_image, recipe.boundary, kernel))
 
     def analyse(plane: Plane, block: Block) -> Analysis:
         # Which planes are cut does not depend on what is found out about them.
@@ -156,130 +142,12 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     return job
 
 
-@dataclass(frozen=True, eq=False)
-class _Blurred:
-    """A measurement above its background."""
-
-    plane: Plane
-    """Where it was taken; its `to_units` leads back to the units of the image."""
-    psf: Tensor
-    """The PSF."""
-    blur: Convolution
-    """The blur."""
-    measurement: Tensor
-    weight: Tensor
-    """What was measured, and where it is known."""
-    estimate: Tensor
-    """The sharp image by Richardson-Lucy."""
-
-    def tensors(self, device: Any) -> tuple[Convolution, Tensor, Tensor]:
-        """Return blur, measurement and weight on a device."""
-        return (
-            self.blur.to(device),
-            self.measurement.to(device),
-            self.weight.to(device),
-        )
-
-    def divided(self, span: NDArray[np.float64]) -> _Blurred:
-        """Return it in units in which peaks of the sharp image are near one."""
-        import torch
-
-        divisor = torch.from_numpy(
-            per_channel(span, self.plane.values).astype(np.float32)
-        )
-        return replace(
-            self,
-            plane=replace(self.plane, span=span * self.plane.span),
-            measurement=self.measurement / divisor,
-            estimate=self.estimate / divisor,
-        )
-
-
-def _sharp_span(measured: _Blurred) -> tuple[float, ...]:
-    """Return the range of the sharp image of every channel; see `Analysis`.
-
-    Sharp images have brighter peaks than blurred ones.
-    """
-    values = measured.plane.values[:, measured.plane.known > 0]
-    pairs = zip(values, measured.estimate[0].numpy(), strict=True)
-    return _span([max(float(np.percentile(v, 99.9)) for v in pair) for pair in pairs])
-
-
-def _span(tops: Iterable[float]) -> tuple[float, ...]:
-    """Return the ranges of channels by the values that few pixels are above."""
-    return tuple(float(top) / 0.9 if top > 0 else 1.0 for top in tops)
-
-
-def _sampled_span(
-    plane: Plane,
-    noise: NoiseModel,
-    background: tuple[float, ...],
-    blurred: Callable[..., _Blurred],
-    side: int,
-) -> tuple[float, ...]:
-    """Return the range of the sharp image of every channel by parts of a plane.
-
-    A few iterations on every part tell where the brightest pixels are, and all of them
-    on some parts how bright these become.
-    """
-    cores = [tile.core for tile in tiles(plane.known.shape, (side, side), 0)]
-
-    def sharp(core: Region, iterations: int) -> NDArray[Any]:
-        part = plane.cut(core)
-        levels = noise.level(part.above(np.asarray(background)).values)
-        measured = blurred(part, background, tuple(levels.tolist()), iterations)
-        estimate: NDArray[Any] = measured.estimate[measured.blur.crop][0].numpy()
-        return estimate
-
-    first = np.empty_like(plane.values)
-    for core in cores:
-        first[:, *core] = sharp(core, FEW)
-    known = plane.known > 0
-    ends = np.percentile(first[:, known], 99.9, axis=1)
-    bright = (first > per_channel(ends, first)) & known
-    counts = np.array([np.count_nonzero(bright[:, *core]) for core in cores])
-    ranked = np.argsort(-counts, kind="stable")[: max(np.count_nonzero(counts), 1)]
-    spread = np.linspace(0, len(ranked) - 1, min(SAMPLES, len(ranked)))
-    chosen = [cores[n] for n in ranked[spread.round().astype(int)]]
-    estimates = [sharp(core, RICHARDSON_LUCY) for core in chosen]
-    measured = plane.above(np.asarray(background)).values[:, known]
-    tops = np.percentile(measured, 99.9, axis=1)
-    for channel in range(len(tops)):
-        # As many pixels as in the first estimate are beyond the end of the range.
-        few = sum(int(bright[channel, *core].sum()) for core in chosen)
-        values = np.sort(np.concatenate([e[channel].ravel() for e in estimates]))
-        tops[channel] = max(tops[channel], values[-max(few, 1)])
-    return _span(tops)
-
-
-def _blurred(
-    boundary: str,
-    kernel: NDArray[Any],
-    plane: Plane,
-    background: tuple[float, ...],
-    levels: tuple[float, ...],
-    iterations: int = RICHARDSON_LUCY,
-) -> _Blurred:
-    """Return a plane above its background, with an estimate of the sharp image."""
-    import torch
-
-    from napari_dip.prior.convolution import Convolution
-    from napari_dip.prior.richardson_lucy import richardson_lucy
-
-    above = plane.above(np.asarray(background)).without_constant()
-    values, weight = above.tensors()
-    psf = torch.from_numpy(kernel.astype(np.float32))
-    blur = Convolution(psf, weight.shape[2:], periodic=boundary == "periodic")
-    estimate = richardson_lucy(blur, values, weight, iterations, levels)
-    return _Blurred(above, psf, blur, values, weight, estimate)
-
-
 def _analyse(
     recipe: DeconvolveRecipe,
     plane: Plane,
     block: Block,
     kernel: NDArray[Any],
-    blurred: Callable[..., _Blurred],
+    blurred: Callable[..., Blurred],
     tiled: bool,
 ) -> Analysis:
     """Find out scale, noise and background, and whether the PSF is turned.
@@ -298,9 +166,10 @@ def _analyse(
     )
     side = max(SAMPLE, 2 * max(kernel.shape))
     if tiled and above.known.size > SAMPLES * side**2:
-        span = _sampled_span(plane, noise, analysis.background, blurred, side)
+        span = sampled_span(plane, noise, analysis.background, blurred, side)
     else:
-        span = _sharp_span(blurred(plane, analysis.background, analysis.levels))
+        measured = blurred(plane, analysis.background, analysis.levels)
+        span = measured.sharp_span
     turned = None
     if block.plane == 0 and not recipe.blind:
         variance = float(np.mean(analysis.levels)) / len(above.values)
@@ -314,7 +183,7 @@ def _analyse(
 
 def _plan(
     recipe: DeconvolveRecipe,
-    measured: _Blurred,
+    measured: Blurred,
     analysis: Analysis,
     preset: Preset,
     warnings: list[str],
@@ -323,7 +192,7 @@ def _plan(
     from napari_dip.prior.terms import variation_penalty
 
     # Analyses of other tasks have no such range.
-    span = np.array(analysis.sharp_span or _sharp_span(measured))
+    span = np.array(analysis.sharp_span or measured.sharp_span)
     scaled, noise = measured.divided(span), analysis.noise.rescaled(span)
     plane, blur = scaled.plane, scaled.blur
     levels = noise.level(scaled.measurement[0].numpy())
@@ -341,20 +210,13 @@ def _plan(
         "background": single_or_list(plane.offset),
         "psf": list(scaled.psf.shape),
     }
-    quick: list[Step] = []
-    if "richardson-lucy" in preset.finish:
-        quick.append(partial(_polished, scaled, levels))
-    steps = list(quick)
-    if quick:
-        steps.append(partial(_sharpened, scaled, noise))
-    if "similar patches" in preset.finish:
-        steps.append(partial(_like_similar_patches, scaled, noise))
+    quick, slow = _steps(preset, scaled, noise, levels)
     seen: Step = itemgetter(blur.crop)
     blind = partial(_blind, KERNEL_RATE[recipe.preset], problem, scaled)
     return Plan(
         problem,
-        keeping(plane, plane.to_units, plane.constant),
-        in_turn([*steps, seen]),
+        keeping(plane, plane.constant),
+        in_turn([*quick, *slow, seen]),
         details,
         [*warnings, *analysis.warnings],
         seeded=blind if recipe.blind else None,
@@ -362,7 +224,7 @@ def _plan(
     )
 
 
-def _blind(rate: float, problem: Problem, scaled: _Blurred, seed: int) -> Problem:
+def _blind(rate: float, problem: Problem, scaled: Blurred, seed: int) -> Problem:
     """Return the problem of a seed, in which the PSF is fitted too, at that rate."""
     from napari_dip.prior.convolution import KernelNet, UnknownConvolution
 
@@ -390,7 +252,21 @@ def _term(
     return Sharpened(blur, FLOOR, weighted)
 
 
-def _polished(scaled: _Blurred, levels: NDArray[np.float64], average: Tensor) -> Tensor:
+def _steps(
+    preset: Preset, scaled: Blurred, noise: NoiseModel, levels: NDArray[np.float64]
+) -> tuple[list[Step], list[Step]]:
+    """Return the quick and the slow steps of the preset, on the canvas."""
+    quick: list[Step] = []
+    slow: list[Step] = []
+    if "richardson-lucy" in preset.finish:
+        quick.append(partial(_polished, scaled, levels))
+        slow.append(partial(_sharpened, scaled, noise))
+    if "similar patches" in preset.finish:
+        slow.append(partial(_like_similar_patches, scaled, noise))
+    return quick, slow
+
+
+def _polished(scaled: Blurred, levels: NDArray[np.float64], average: Tensor) -> Tensor:
     """Return an average, on the canvas, to which what it has missed comes back.
 
     What the network has not got to yet comes back by Richardson-Lucy, as far as more
@@ -403,7 +279,7 @@ def _polished(scaled: _Blurred, levels: NDArray[np.float64], average: Tensor) ->
     )
 
 
-def _sharpened(scaled: _Blurred, noise: NoiseModel, estimate: Tensor) -> Tensor:
+def _sharpened(scaled: Blurred, noise: NoiseModel, estimate: Tensor) -> Tensor:
     """Return an estimate, on the canvas, sharpened while its gradients get sparser."""
     from napari_dip.prior.richardson_lucy import sharpened_while_sparser
 
@@ -413,7 +289,7 @@ def _sharpened(scaled: _Blurred, noise: NoiseModel, estimate: Tensor) -> Tensor:
 
 
 def _like_similar_patches(
-    scaled: _Blurred, noise: NoiseModel, estimate: Tensor
+    scaled: Blurred, noise: NoiseModel, estimate: Tensor
 ) -> Tensor:
     """Return an estimate, on the canvas, deblurred with similar patches.
 
@@ -435,37 +311,6 @@ def _like_similar_patches(
         return factor * noise.at(image)
 
     return deblurred(blur, y, weight, variance, estimate)
-
-
-def floors(background: float | str | None, plane: Plane) -> NDArray[np.float64]:
-    """Return the value of every channel that zero stands for: no light, or no limit."""
-    values = plane.to_units(plane.values)
-    variances = channel_variances(plane.values, plane.noisy).tolist()
-    noise = [s * v**0.5 for s, v in zip(plane.span, variances, strict=True)]
-    return np.array(
-        [
-            _floor(background, v[plane.known > 0], n)
-            for v, n in zip(values, noise, strict=True)
-        ]
-    )
-
-
-def _floor(background: float | str | None, seen: NDArray[Any], noise: float) -> float:
-    low, high = (float(v) for v in np.percentile(seen, [0.1, 99.9]))
-    # One range below the darkest the limit changes nothing, and it follows the
-    # image's own offset.
-    free = low - ((high - low) or 1.0)
-    if background == "auto":
-        background = None if np.percentile(seen, 1) < -4 * noise else 0.0
-    if background is None:
-        return free
-    background = float(background)
-    if background > high + FARTHEST * (low - free):
-        raise InputError(
-            f"background must be near the values of the image, {low:.3g} to "
-            f"{high:.3g}; got {background:.3g}"
-        )
-    return max(background, free)
 
 
 TASK = Task(

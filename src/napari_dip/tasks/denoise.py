@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
+from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
 from napari_dip.tasks.components import (
     by_component,
     component_noise,
@@ -20,10 +22,6 @@ from napari_dip.tasks.components import (
 from napari_dip.tasks.finishing import (
     Step,
     beside_noisier,
-    blurred_mean,
-    channel_weights,
-    collaborative,
-    collaborative_shared,
     in_turn,
     posterior_deviation,
     posterior_mean,
@@ -49,6 +47,7 @@ from napari_dip.tasks.noise_correlation import (
 from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.similar_patches import collaborative, collaborative_shared
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.texture import has_shared_texture, without_texture
 from napari_dip.tasks.tiles import AROUND, Block
@@ -62,6 +61,9 @@ if TYPE_CHECKING:
 WHITE = 0.5
 """Variance of the finest detail, over that of known noise, from which on the noise is
 white: that of cameras has 0.37 and less."""
+
+EVEN = 0.02
+"""Noise, as a part of a channel's range, below which less gives no more weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +197,7 @@ def plan_of(
     variance = np.asarray(analysis.levels)
     # Squared for signal-dependent noise as well: weighting by the variance makes
     # the dark background decide, and cost 8 dB on fluorescence.
-    term: Term = terms.Squared(channel_weights(variance))
+    term: Term = terms.Squared(_channel_weights(variance))
     if recipe.preset == "paper":
         term = terms.Squared()
     if recipe.noise == "impulse":
@@ -214,13 +216,21 @@ def plan_of(
     }
     return Plan(
         problem,
-        keeping(plane, plane.to_units, plane.constant),
+        keeping(plane, plane.constant),
         in_turn([*quick, *slow]),
         details,
         list(analysis.warnings),
         preview=in_turn(quick),
         deviation=posterior_deviation(plane, noise) if certain else None,
     )
+
+
+def _channel_weights(variance: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return weights of the channels' errors, by the variance of their noise."""
+    if len(variance) == 1:
+        return ()
+    weights = 1 / (variance + EVEN**2)
+    return tuple((weights / weights.mean()).tolist())
 
 
 def _steps(
@@ -254,15 +264,23 @@ def _steps_of_channels(
     plane: Plane, noise: NoiseModel, finish: Sequence[str]
 ) -> list[Step]:
     """Return the steps against noise that is independent, the slow one last."""
-    similar = partial(collaborative, finish=finish)
 
     def steps(plane: Plane, noise: NoiseModel) -> list[Step]:
-        makers: dict[str, Callable[[Plane, NoiseModel], Step]] = {
-            "posterior mean": blurred_mean if "blur" in finish else posterior_mean,
-            "wiener": wiener_mean,
-            "collaborative": partial(by_component, make=similar),
-        }
-        return [make(plane, noise) for name, make in makers.items() if name in finish]
+        good = goodness_of_blurs(plane, noise) if "blur" in finish else None
+        chosen = []
+        if "posterior mean" in finish:
+            mean = posterior_mean(plane, noise)
+            chosen.append(mean if good is None else or_blurred(mean, plane, good))
+        if "wiener" in finish:
+            chosen.append(wiener_mean(plane, noise))
+        if "collaborative" in finish:
+
+            def similar(part: Plane, level: NoiseModel) -> Step:
+                own = good if part is plane else None
+                return collaborative(part, level, finish, own)
+
+            chosen.append(by_component(plane, noise, similar))
+        return chosen
 
     return beside_noisier(plane, noise, steps)
 

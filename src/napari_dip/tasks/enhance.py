@@ -88,8 +88,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         alike = together and len(set(plane.span.tolist())) == 1 < len(plane.span)
         boost = partial(_boosted, recipe.amount, plane, alike)
         problem = Problem(measurement, weight=known)
-        to_units = keeping(plane, plane.to_units, plane.constant)
-        return Plan(problem, to_units, boost, details)
+        return Plan(problem, keeping(plane, plane.constant), boost, details)
 
     return Job(
         layout,

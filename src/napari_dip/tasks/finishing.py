@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 from napari_dip.tasks.noise import LIKE_VARIANCES, NoiseModel
 from napari_dip.tasks.noise_level import noise_by_brightness
 from napari_dip.tasks.plane import Plane, per_channel
-from napari_dip.tasks.shared_noise import shared_noise
-from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,58 +21,15 @@ Step = Callable[["Tensor"], "Tensor"]
 FILTERED = 0.5
 """Part of the Wiener filter in the result."""
 
-THRESHOLDED = 0.5
-"""Part of the estimate by thresholds in the pilot of the collaborative filter."""
-
-SMOOTHED = 0.55
-"""Noise over signal in the collaborative filter, as a part of what its pilot tells,
-where that is smoother than the image."""
-
-KEPT, NOISIER = 0.2, 1.5
-"""Part of its own value that a pixel of the pilot has kept, up to which that holds, and
-how much the part grows from there on, up to 1: the pilot has noise of its own."""
-
-ROUNDS = {"two rounds": 2, "three rounds": 3}
-"""Rounds of the collaborative filter, of which a fourth gains nothing."""
-
-DENSE = {"window": 30, "step": 3}
-"""A search that takes three times as long for 0.06 dB."""
-
-SMOOTHED_PHOTONS = 0.65
-"""The same for photon noise, whose model is less certain: noise of micrographs that it
-leaves out would be taken for signal."""
-
 TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
 part has been taken up, and it is often weakest there."""
-
-FLATTEST = 1.2
-"""Noise that neighbours share, over what it is in the flattest places."""
-
-WIDE_PIXELS = 36
-"""Pixels of a wide patch, six a side, of images of up to `WIDE_CHANNELS` channels."""
-
-WIDE_CHANNELS = 3
-"""Channels from which on a wide patch has fewer pixels, so that it costs no more."""
 
 SAMPLE = 1_000_000
 """Pixels that are enough for a quantile."""
 
 POOLING = 4.0
 """Standard deviation in pixels of the window that judges a pixel's reliability."""
-
-BLURS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Standard deviations in pixels of the blurs that a fit is compared with."""
-
-ENOUGH = 0.07
-"""Error of the best blur, as a part of the noise, from which on a fit is better."""
-
-BLURRED = 0.3
-"""Part of the pilot in the result of the collaborative filter where a blur is good: of
-few photons it takes some that are together for structure."""
-
-EVEN = 0.02
-"""Noise, as a part of a channel's range, below which less gives no more weight."""
 
 NEAR = 2.0
 """Standard deviation in pixels of the window that judges a result's error."""
@@ -102,85 +56,6 @@ def in_turn(steps: Sequence[Step]) -> Step | None:
         return average
 
     return finish
-
-
-def blurred_mean(plane: Plane, noise: NoiseModel) -> Step:
-    """Return the step `posterior_mean`, or one with a Gaussian blur where that is good.
-
-    Of few photons a network learns the noise before it has learnt the image.  There a
-    plain blur takes out as much noise and errs in other ways, while the pixels' own
-    values say hardly anything.  As the network does, the blur B leaves a pixel out, so
-    that the noisy values y tell which average ``e + p (B - e)`` errs least, whether or
-    not both err alike: that with ``p = mean((y - e) (B - e)) / mean((B - e)^2)``, and
-    with the blur in `BLURS` by which it is nearest to y.
-    """
-    import torch
-
-    posterior = posterior_mean(plane, noise)
-
-    def step(average: Tensor) -> Tensor:
-        y, weight = plane.tensors(average.device)
-        good, kept = _good_blur(plane, noise, average), posterior(average)
-        if not bool(good.any()):
-            return kept
-        best, least = average, torch.full_like(good, float("inf"))
-        for blurred, own in _blurs(y, weight):
-            away = (blurred - own * y) / (1 - own) - average
-            part = _mean((y - average) * away, weight)
-            part = part / _mean(away.square(), weight).clamp(min=1e-20)
-            mixed = average + part.clamp(0, 1) * weight * away
-            error = _mean((mixed - y).square(), weight)
-            best = torch.where(error < least, mixed, best)
-            least = torch.minimum(error, least)
-        return torch.lerp(kept, best, good)
-
-    return step
-
-
-def _good_blur(plane: Plane, noise: NoiseModel, like: Tensor) -> Tensor:
-    """Return how good a Gaussian blur of every channel is, from 0 to 1.
-
-    The error of a blur against the truth is known without bias: with B the blurred
-    values, h the weight of a pixel in its own and s^2 the variance of the noise, it is
-    the mean of ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about
-    its standard error.  Where that is more than half of `ENOUGH` of the noise for the
-    best of `BLURS`, it is less good.
-    """
-    import torch
-
-    y, weight = plane.tensors(like.device)
-    variance = noise.at(y)
-    level = _mean(variance, weight)
-    errors = [
-        _mean((blurred - y).square() + (2 * own - 1) * variance, weight)
-        for blurred, own in _blurs(y, weight)
-    ]
-    pixels = max(float(weight.sum()), 1.0)
-    least = torch.stack(errors).amin(dim=0).maximum(level / pixels**0.5)
-    return (2 - 2 * least / (ENOUGH * level).clamp(min=1e-20)).clamp(0, 1)
-
-
-def _blurs(y: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield Gaussian blurs of values, and the part of a value in its own blur."""
-    from napari_dip.prior.operators import gaussian_mean
-
-    for sigma in BLURS:
-        blurred, near = gaussian_mean(y, weight, sigma)
-        yield blurred, _centre(sigma, y.ndim - 2) / near
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Return the means of channels over the pixels that are known."""
-    spatial = tuple(range(2, values.ndim))
-    total = weight.sum(spatial, keepdim=True).clamp(min=1)
-    return (values * weight).sum(spatial, keepdim=True) / total
-
-
-def _centre(sigma: float, ndim: int) -> float:
-    """Return the weight of a pixel in its own Gaussian blur."""
-    from napari_dip.prior.operators import gaussian_taps
-
-    return float(gaussian_taps(math.ceil(3 * sigma), sigma).sum()) ** -ndim
 
 
 def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
@@ -299,117 +174,27 @@ def wiener_mean(plane: Plane, noise: NoiseModel) -> Step:
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         return wiener(noisy, restored, noise.at(restored))
 
-    return _filtered(plane, filter_noisy, FILTERED)
+    return filtering(plane, filter_noisy, FILTERED)
 
 
-def collaborative(plane: Plane, noise: NoiseModel, finish: Sequence[str]) -> Step:
-    """Return the step that estimates similar patches of the noisy image together.
+def filtering(
+    plane: Plane,
+    filter_noisy: Callable[[Tensor, Tensor], Tensor],
+    part: float,
+) -> Step:
+    """Return the step that mixes a part of a filter of the noisy image in.
 
-    A pilot tells which patches are similar, and what they have in common.  If `finish`
-    names "thresholds", it is the mean of the restored image and of an estimate by
-    thresholds, in which the network has no part: both err independently.  Otherwise it
-    is the restored image.
-
-    If `finish` names "two rounds" or "three rounds", the filter goes through the image
-    more than once; that does not help against photon noise.  If it names "dense", the
-    filter takes more time to look for similar patches.
-
-    Patches are too small to tell apart noise and image of low frequencies.  If `finish`
-    names "half resolution", pilot and result get those of an estimate at half the
-    resolution, where a patch covers four times the area (Facciolo, Pierazzo, Morel,
-    Conservative scale recomposition for multiscale denoising, SIAM Journal on Imaging
-    Sciences 10, 2017).
+    Missing pixels are left as they have been restored.
     """
     import torch
 
-    from napari_dip.prior.collaborative import collaborative_filter
-    from napari_dip.prior.pyramid import halved, with_low_frequencies
+    def step(restored: Tensor) -> Tensor:
+        y, weight = plane.tensors(restored.device)
+        y = torch.lerp(restored, y, weight)
+        filtered = filter_noisy(y, restored)
+        return torch.lerp(restored, filtered, part * weight)
 
-    gaussian = noise.kind == "gaussian"
-    rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
-    search: dict[str, Any] = DENSE if "dense" in finish else {}
-
-    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        pilot, variance = restored, noise.at(restored)
-        smoothed = torch.ones_like(restored[:, :1])
-        if "thresholds" in finish:
-            if gaussian:
-                _, known = plane.tensors(restored.device)
-                smoothed = _smoothed(noisy - restored, variance, known)
-            else:
-                smoothed *= SMOOTHED_PHOTONS
-            first = _thresholded(noisy, variance, noise)
-            pilot = torch.lerp(restored, first, THRESHOLDED)
-        coarse = None
-        if "half resolution" in finish:
-            halves = halved(noisy), halved(pilot), halved(variance) / 4
-            coarse = collaborative_filter(*halves, halved(smoothed), rounds)
-            pilot = with_low_frequencies(pilot, coarse)
-        estimate = collaborative_filter(
-            noisy, pilot, variance, smoothed, rounds, **search
-        )
-        if coarse is not None:
-            estimate = with_low_frequencies(estimate, coarse)
-        if "blur" in finish:
-            good = _good_blur(plane, noise, restored)
-            estimate = torch.lerp(estimate, restored, BLURRED * good)
-        return estimate
-
-    return _filtered(plane, filter_noisy, 1)
-
-
-def _smoothed(away: Tensor, variance: Tensor, known: Tensor) -> Tensor:
-    """Return noise over signal as a part of what a pilot tells, (1, 1, ...).
-
-    By `posterior_mean` a pixel of the pilot keeps a part g of its noisy value, more
-    where the network has missed fine structure, and with it a part of its noise.  The
-    mean square distance `away` from the noisy image is then ``1 - g`` of the variance
-    of the noise.
-    """
-    from napari_dip.prior.operators import gaussian_mean
-
-    power = (away.square() / variance).mean(dim=1, keepdim=True)
-    kept = 1 - gaussian_mean(power, known, POOLING)[0]
-    return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, 1)
-
-
-def collaborative_shared(plane: Plane) -> Step:
-    """Return the step that estimates similar patches under noise that neighbours share.
-
-    Its level at every brightness and its covariance are measured where the pilot is
-    flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
-    pilot, for an estimate by thresholds, then with the mean of both, for the estimate
-    of similar patches.  Nothing is done where no place tells the noise.
-    """
-    import torch
-
-    from napari_dip.prior import thresholding
-    from napari_dip.prior.collaborative import VALUES, collaborative_filter
-    from napari_dip.prior.groups import patch_side
-
-    def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
-        image = pilot[0].cpu().numpy()
-        noise = shared_noise(plane.values, image, plane.noisy)
-        if noise is None:
-            return None
-        covariance = noise.covariance(side)
-        return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
-
-    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        noise = noise_by(restored, thresholding.SIDE)
-        if noise is None:
-            return restored
-        first = thresholding.collaborative_threshold(noisy, *noise)
-        pilot = torch.lerp(restored, first, THRESHOLDED)
-        noise = noise_by(pilot, patch_side(VALUES, noisy.shape[1]))
-        if noise is None:
-            return restored
-        variance, covariance = noise
-        return collaborative_filter(
-            noisy, pilot, variance, FLATTEST, covariance=covariance
-        )
-
-    return _filtered(plane, filter_noisy, 1)
+    return step
 
 
 def beside_noisier(
@@ -444,33 +229,6 @@ def beside_noisier(
     return [with_own(*pair) for pair in zip(make(plane, noise), own, strict=True)]
 
 
-def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
-    """Return the values of a plane without their noise, (1, C, ...) in scaled units.
-
-    No network has a part in it: the pilot of `collaborative` is the estimate by
-    thresholds, and pixels that it misses get their own values back.
-    """
-    measurement, known = plane.tensors()
-    pilot = _thresholded(measurement, noise.at(measurement), noise)
-    pilot = posterior_mean(plane, noise)(pilot)
-    filtered = collaborative(plane, noise, ("three rounds", "half resolution"))(pilot)
-    return measurement.lerp(filtered, known)
-
-
-def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
-    """Return the estimate by thresholds, which compares noise of one level."""
-    import torch
-
-    from napari_dip.prior.thresholding import collaborative_threshold
-
-    if noise.kind == "gaussian":
-        return collaborative_threshold(noisy, variance)
-    even = torch.from_numpy(stabilised(noisy[0].cpu().numpy(), noise))[None].to(noisy)
-    estimate = collaborative_threshold(even, torch.ones_like(even))
-    values = unstabilised(estimate[0].cpu().numpy(), noise)
-    return torch.from_numpy(values)[None].to(noisy)
-
-
 def same_mean(plane: Plane, noise: NoiseModel) -> Step:
     """Return the step that gives an image the mean signal of the noisy one.
 
@@ -498,49 +256,3 @@ def known_restored(plane: Plane) -> Step:
         return restored.lerp(*plane.tensors(restored.device))
 
     return step
-
-
-def filled(plane: Plane, *, wide: bool = False) -> Step:
-    """Return the step that estimates missing pixels from similar patches.
-
-    A stroke leaves something of wide patches.
-    """
-    from napari_dip.prior.collaborative import VALUES
-    from napari_dip.prior.filling import fill_from_similar
-
-    values = WIDE_PIXELS * min(len(plane.values), WIDE_CHANNELS)
-    values = max(values, VALUES) if wide else VALUES
-
-    def step(restored: Tensor) -> Tensor:
-        _, known = plane.tensors(restored.device)
-        return fill_from_similar(restored, known, values)
-
-    return step
-
-
-def _filtered(
-    plane: Plane,
-    filter_noisy: Callable[[Tensor, Tensor], Tensor],
-    part: float,
-) -> Step:
-    """Return the step that mixes a part of a filter of the noisy image in.
-
-    Missing pixels are left as they have been restored.
-    """
-    import torch
-
-    def step(restored: Tensor) -> Tensor:
-        y, weight = plane.tensors(restored.device)
-        y = torch.lerp(restored, y, weight)
-        filtered = filter_noisy(y, restored)
-        return torch.lerp(restored, filtered, part * weight)
-
-    return step
-
-
-def channel_weights(variance: np.ndarray) -> tuple[float, ...]:
-    """Return weights of the channels' errors, by the variance of their noise."""
-    if len(variance) == 1:
-        return ()
-    weights = 1 / (variance + EVEN**2)
-    return tuple((weights / weights.mean()).tolist())

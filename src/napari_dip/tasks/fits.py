@@ -31,35 +31,24 @@ GIVEN_UP = "given up"
 
 @dataclass(eq=False, kw_only=True)
 class Fits(ABC):
-    """Fits of one problem, whose averages are put together.
-
-    Attributes
-    ----------
-    running : Running
-        The job they belong to, whose record keeps them.
-    plane : Plane or None
-        What is fitted, scaled.
-    analysis, preset, plan
-        What belongs to it.
-    seed : int
-        Seed of the job.
-    number : int
-        Number of the first fit, of which its seed is made.
-    keep_weights : bool
-        Whether every fit gives the weights of its network.
-    name : str
-        Their name in the record.
-    """
+    """Fits of one problem, whose averages are put together."""
 
     running: Running
+    """The job they belong to, whose record keeps them."""
     plane: Plane | None
+    """What is fitted, scaled."""
     analysis: Analysis
     preset: Preset
     plan: Plan
+    """What belongs to it."""
     seed: int
+    """Seed of the job."""
     number: int = 0
+    """Number of the first fit, of which its seed is made."""
     keep_weights: bool
+    """Whether every fit gives the weights of its network."""
     name: str
+    """Their name in the record."""
 
     def __post_init__(self) -> None:
         self.record, self.overrides = self.running.record, self.running.overrides

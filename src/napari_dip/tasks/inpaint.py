@@ -17,8 +17,6 @@ from napari_dip.tasks.arrays import Index, Layout, as_array, without_single_axes
 from napari_dip.tasks.components import by_component, of_strongest
 from napari_dip.tasks.finishing import (
     Step,
-    collaborative,
-    filled,
     in_turn,
     known_restored,
     posterior_mean,
@@ -29,6 +27,7 @@ from napari_dip.tasks.noise import NoiseModel, single_or_list
 from napari_dip.tasks.noise_level import NOISELESS, growing_noise, known_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.similar_patches import collaborative, filled
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
 
@@ -251,9 +250,8 @@ def _plan(
         "scale weights": list(factors),
     }
     kept = ~np.isnan(plane.pixels) if recipe.keep_known else plane.constant
-    to_units = keeping(plane, plane.to_units, kept)
-    steps = in_turn([*quick, *slow])
-    return Plan(problem, to_units, steps, details, warnings, preview=in_turn(quick))
+    steps = keeping(plane, kept), in_turn([*quick, *slow])
+    return Plan(problem, *steps, details, warnings, preview=in_turn(quick))
 
 
 def _steps(

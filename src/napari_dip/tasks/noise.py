@@ -38,21 +38,14 @@ LEAST = 0.2
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Variance as a function of the signal, ``gain * (signal - offset) + variance``.
-
-    Attributes
-    ----------
-    variance : tuple of float
-        Variance of every channel without signal; for Gaussian noise, of everything.
-    gain : tuple of float
-        Variance per unit of signal, 0 for Gaussian noise.
-    offset : tuple of float
-        Signal at which `variance` holds.
-    """
+    """Variance as a function of the signal, ``gain * (signal - offset) + variance``."""
 
     variance: tuple[float, ...]
+    """Variance of every channel without signal; for Gaussian noise, of everything."""
     gain: tuple[float, ...]
+    """Variance per unit of signal, 0 for Gaussian noise."""
     offset: tuple[float, ...]
+    """Signal at which `variance` holds."""
 
     @classmethod
     def gaussian(cls, variance: Any) -> NoiseModel:

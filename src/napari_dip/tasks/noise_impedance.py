@@ -29,24 +29,17 @@ FORMATS = ("csv", "png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class Impedance:
-    """Learning curves of four targets.
-
-    Attributes
-    ----------
-    steps : ndarray of int
-        Iterations, from 1.
-    curves : dict of str to ndarray
-        For each of `KINDS` the mean squared error at every step, of an image scaled
-        to [0, 1].
-    targets, images : dict of str to ndarray
-        What was fitted, and what the fit had become at the end, float32 in [0, 1],
-        in the layout of the input.
-    """
+    """Learning curves of four targets."""
 
     steps: NDArray[np.int64]
+    """Iterations, from 1."""
     curves: dict[str, NDArray[np.float64]]
+    """For each of `KINDS` the mean squared error at every step, of an image scaled
+    to [0, 1]."""
     targets: dict[str, Float] = field(repr=False)
     images: dict[str, Float] = field(repr=False)
+    """What was fitted, and what the fit had become at the end, float32 in [0, 1],
+    in the layout of the input."""
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the curves over the logarithm of the iteration.

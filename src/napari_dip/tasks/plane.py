@@ -14,21 +14,22 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import FLOAT32, Float, Index
 from napari_dip.tasks.constant import completed
 from napari_dip.tasks.patches import lone_pixels
+from napari_dip.tasks.scaling import (
+    FAR,
+    FEW_OUTLIERS,
+    OUTLYING,
+    cut_off,
+    float_type,
+    known_pixels,
+    outliers,
+    range_of,
+    scale_of,
+    varying_values,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-LARGEST = 1e300
-"""Largest value that leaves float64 room for sums and differences."""
-
-OUTLYING = 1e5
-"""Distance from the median, in median distances, beyond which no measurement lies: a
-camera of 16 bits reaches 65,535 grey levels."""
-
-FAR = 20.0
-"""Range of the image from which on something is too bright, or too dark, to be fitted
-in it."""
 
 DARKEST, BRIGHTEST = -0.1, 1.1
 """Scaled values beyond which the rest is then put aside: some networks reach so far."""
@@ -43,25 +44,15 @@ tell anything about the noise."""
 LIKE_SPANS = 3.0
 """Ratio of the spans of two channels up to which they are measured together."""
 
-FEW_OUTLIERS = 1e-3
-"""Part of the pixels above which they are no outliers but structure, unless they have
-only one or two values, as those that stand for missing pixels have."""
-
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """One image or volume as it came.
-
-    Attributes
-    ----------
-    values : ndarray
-        (C, Y, X) or (C, Z, Y, X), NaN where missing.
-    constant : ndarray
-        bool, of the same shape, true in regions of one value; see `completed`.
-    """
+    """One image or volume as it came."""
 
     values: NDArray[Any]
+    """(C, Y, X) or (C, Z, Y, X), NaN where missing."""
     constant: NDArray[np.bool_]
+    """bool, of the same shape, true in regions of one value; see `completed`."""
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Pixels:
@@ -90,7 +81,7 @@ class Pixels:
         if not usable.any(axis=tuple(range(1, usable.ndim))).all():
             return not usable.any()
         parts = [v[u] for v, u in zip(self.values, usable, strict=True)]
-        spans = [np.ptp(_range(part)) for part in parts]
+        spans = [np.ptp(range_of(part)) for part in parts]
         return bool(max(spans) <= LIKE_SPANS * min(spans))
 
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
@@ -101,39 +92,27 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One image or volume, cleaned and scaled for a fit, every channel by itself.
-
-    Attributes
-    ----------
-    pixels : ndarray
-        The input, (C, Y, X) or (C, Z, Y, X), NaN where missing.
-    values : ndarray
-        float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite.
-    known : ndarray
-        float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1.
-    constant : ndarray
-        bool, of the shape of `values`, true in regions of one value.
-    offset, span : ndarray
-        float64, one per channel: ``input = offset + span * values``.
-    dtype : numpy.dtype
-        Type of results in the units of the input; see `float_type`.
-    warnings : tuple of str
-        What the user should know about the pixels.
-    beyond : ndarray, optional
-        What has been cut off `values`, to be added to the result, where a few pixels
-        are so bright, or so dark, that in their range nothing would be left of the
-        others.
-    """
+    """One image or volume, cleaned and scaled for a fit, every channel by itself."""
 
     pixels: NDArray[Any]
+    """The input, (C, Y, X) or (C, Z, Y, X), NaN where missing."""
     values: Float
+    """float32, (C, Y, X) or (C, Z, Y, X), scaled to about [0, 1], finite."""
     known: Float
+    """float32, (Y, X) or (Z, Y, X), 0 where the input was NaN, else 1."""
     constant: NDArray[np.bool_]
+    """bool, of the shape of `values`, true in regions of one value."""
     offset: NDArray[np.float64]
     span: NDArray[np.float64]
+    """float64, one per channel: ``input = offset + span * values``."""
     dtype: np.dtype[Any] = FLOAT32
+    """Type of results in the units of the input; see `float_type`."""
     warnings: tuple[str, ...] = ()
+    """What the user should know about the pixels."""
     beyond: Float | None = None
+    """What has been cut off `values`, to be added to the result, where a few pixels
+    are so bright, or so dark, that in their range nothing would be left of the
+    others."""
 
     @property
     def noisy(self) -> NDArray[np.bool_]:
@@ -232,7 +211,7 @@ class Plane:
 
         Fits that give pixels nothing of their own values back would lose it.
         """
-        values, beyond = _cut_off(self.values, *REACHED)
+        values, beyond = cut_off(self.values, *REACHED)
         if not beyond.any():
             return self
         if self.beyond is not None:
@@ -298,8 +277,8 @@ def prepare(
     known = np.asarray(known_pixels(plane, name).all(axis=0))
     if not known.any():
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
-    varying = _varying(plane, known, pixels.constant)
-    outlying = _outliers(plane, varying)
+    varying = varying_values(plane, known, pixels.constant)
+    outlying = outliers(plane, varying)
     warnings: tuple[str, ...] = ()
     if (known & outlying).any():
         known = known & ~outlying
@@ -310,22 +289,13 @@ def prepare(
         )
     if scale is None:
         used = np.broadcast_to(known, plane.shape) if unit else known & varying
-        scale = _scale(plane, used, unit, together)
+        scale = scale_of(plane, used, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale)
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
     if not (unit or together):
-        others = np.where(pixels.constant, 0, values)
-        low = DARKEST if (others < 1 - FAR).any() else -np.inf
-        high = BRIGHTEST if (others > FAR).any() else np.inf
-        bounded, excess = _cut_off(
-            values,
-            np.where(pixels.constant, DARKEST, low),
-            np.where(pixels.constant, BRIGHTEST, high),
-        )
-        if excess.any():
-            values, beyond = bounded, excess
+        values, beyond = _bounded(values, pixels.constant)
     values[:, ~known] = values[:, known].mean(axis=1, keepdims=True)
     dtypes = [
         float_type(low, low + width * bool(np.ptp(channel[known])))
@@ -344,137 +314,24 @@ def prepare(
     )
 
 
-def _varying(
-    plane: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    constant: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Return the known values of every channel that are outside of constant regions.
-
-    Where these do not vary, as in an image with a single bright pixel, it is all known
-    values.
-    """
-    varying = known & ~constant
-    for chosen, channel in zip(varying, plane, strict=True):
-        if not chosen.any() or not np.ptp(channel[chosen]):
-            chosen[:] = known
-    return varying
+def _bounded(values: Float, constant: NDArray[np.bool_]) -> tuple[Float, Float | None]:
+    """Cut off what would leave nothing of the others; also return what was beyond."""
+    others = np.where(constant, 0, values)
+    low = DARKEST if (others < 1 - FAR).any() else -np.inf
+    high = BRIGHTEST if (others > FAR).any() else np.inf
+    limits = np.where(constant, DARKEST, low), np.where(constant, BRIGHTEST, high)
+    bounded, excess = cut_off(values, *limits)
+    return (bounded, excess) if excess.any() else (values, None)
 
 
-def known_pixels(plane: NDArray[np.float64], name: str) -> NDArray[np.bool_]:
-    """Return which values are known: all but NaN.
-
-    Raises
-    ------
-    InputError
-        If there are infinities, or values larger than `LARGEST`.
-    """
-    if (np.abs(plane) > LARGEST).any():
-        infinite = int(np.isinf(plane).sum())
-        if infinite:
-            raise InputError(
-                f"{name} must be finite (NaN marks missing pixels); got {infinite} "
-                f"infinite values"
-            )
-        raise InputError(
-            f"{name} must be from {-LARGEST} to {LARGEST}; got values from "
-            f"{np.nanmin(plane):.3g} to {np.nanmax(plane):.3g}"
-        )
-    return ~np.isnan(plane)
-
-
-def float_type(low: float, high: float) -> np.dtype[Any]:
-    """Return float32, or float64 where float32 cannot hold a range of values.
-
-    Its steps at the larger end must not be coarser than a 256th of the range, and
-    both must be far from its own limits.
-    """
-    top, span = max(abs(low), abs(high)), high - low
-    held = span == 0 or (top <= 2**15 * span and span > 1e-30)
-    return np.dtype(np.float32 if held and top < 1e30 else np.float64)
-
-
-def _outliers(plane: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where a channel has a value that cannot have been measured.
-
-    Broken pixels and values that stand for missing ones, such as 1e30, would leave
-    nothing of the others in float32.  The used values decide.
-    """
-    outlying = np.zeros(plane.shape[1:], bool)
-    for channel, chosen in zip(plane, used, strict=True):
-        part = channel[chosen]
-        centre = np.median(part)
-        away = np.abs(part - centre)
-        differing = away[away > 0]
-        reach = OUTLYING * np.median(differing) if differing.size else np.inf
-        far = part[away > reach]
-        if len(far) <= FEW_OUTLIERS * len(part) or len(np.unique(far)) <= 2:
-            outlying |= np.abs(channel - centre) > reach
-    return outlying
-
-
-def _cut_off(values: Float, low: Any, high: Any) -> tuple[Float, Float]:
-    """Cut off values beyond limits, single or for each; also return what was beyond."""
-    cut = values.clip(low, high).astype(np.float32)
-    return cut, np.nan_to_num(values - cut)
-
-
-def _scale(
-    plane: NDArray[np.float64], used: NDArray[np.bool_], unit: bool, together: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return offset and span of every channel by the used values; see `prepare`."""
-    parts = (
-        [plane[used]]
-        if together
-        else [channel[chosen] for channel, chosen in zip(plane, used, strict=True)]
-    )
-    ends = [_ends(part if unit or together else _near(part), unit) for part in parts]
-    low, high = np.broadcast_to(ends, (len(plane), 2)).T
-    span = np.where(high > low, high - low, 1.0)
-    if unit:
-        return low, span
-    span = span / 0.9
-    return low - 0.05 * span, span
-
-
-def _near(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave out values far from the others where they would decide on the range."""
-    return -_not_above(-_not_above(part))
-
-
-def _not_above(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave out values far above the others where they would decide on the range."""
-    lowest, low, high, top = np.percentile(part, [0.1, 1, 99, 99.9])
-    if high - lowest > FAR * (high - low) / 0.9 > 0:
-        lowest = low  # some are far below the others, too
-    limit = lowest + FAR * (high - lowest) / 0.9
-    return part[part <= limit] if lowest < high and top > limit else part
-
-
-def _range(part: NDArray[Any]) -> NDArray[Any]:
-    """Return the ends of the range of values, without a thousandth at each of them."""
-    ends: NDArray[Any] = np.percentile(part, [0.1, 99.9])
-    return ends
-
-
-def _ends(part: NDArray[np.float64], unit: bool) -> tuple[float, float]:
-    """Return the values that scaling maps to its ends; see `prepare`."""
-    low, high = _range(part)
-    if unit or low == high:  # few values differ from the others
-        low, high = part.min(), part.max()
-    return float(low), float(high)
-
-
-def keeping(
-    plane: Plane, to_units: Callable[[Float], NDArray[Any]], kept: NDArray[np.bool_]
-) -> Callable[[Float], NDArray[Any]]:
+def keeping(plane: Plane, kept: NDArray[np.bool_]) -> Callable[[Float], NDArray[Any]]:
     """Return the way back to units that leaves the kept pixels exactly as they came."""
     if not kept.any():
-        return to_units
+        return plane.to_units
     exact = np.result_type(plane.pixels.dtype, np.float32)
     exact_values = np.where(kept, plane.pixels, 0).astype(exact)
     return lambda values: np.where(
-        _finer(kept, values), _finer(exact_values, values), to_units(values)
+        _finer(kept, values), _finer(exact_values, values), plane.to_units(values)
     )
 
 

@@ -29,36 +29,24 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Begun:
-    """A plane that is being fitted.
-
-    Attributes
-    ----------
-    number : int
-        Its number.
-    index : tuple
-        Its index in the array.
-    given : ndarray or None
-        The plane as it came.
-    pixels : Pixels, optional
-        What is known of it.
-    parts : list of tuple
-        What is fitted: its blocks, or tiles of them, and what the user sets for each.
-    error : Exception, optional
-        Why it cannot be fitted.
-    done : dict of int to BlockFit
-        The fits that are done.
-    resumed : generator, optional
-        Goes on with the next part, which was stopped.
-    """
+    """A plane that is being fitted."""
 
     number: int
+    """Its number."""
     index: Index
+    """Its index in the array."""
     given: NDArray[Any] | None
+    """The plane as it came."""
     pixels: Pixels | None = None
+    """What is known of it."""
     parts: list[tuple[Block, Overrides]] = field(default_factory=list)
+    """What is fitted: its blocks, or tiles of them, and what the user sets for each."""
     error: Exception | None = None
+    """Why it cannot be fitted."""
     done: dict[int, BlockFit] = field(default_factory=dict)
+    """The fits that are done."""
     resumed: BlockFitting | None = None
+    """Goes on with the next part, which was stopped."""
 
 
 class Planes(Running):
@@ -153,7 +141,8 @@ class Planes(Running):
             result.unknown(number, unknown, layout.channels)
         deviation = Canvas(np.full_like(plane.image, np.nan), self.job.factor)
         for count, (block, _) in enumerate(begun.parts):
-            if pixels is not None and not block.is_known(pixels):
+            known = None if pixels is None else pixels.known(block.channels)
+            if known is not None and not known[block.region()].any():
                 result.unknown(number, [], layout.channels)
                 continue
             done = begun.done.get(count)

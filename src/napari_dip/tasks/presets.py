@@ -33,7 +33,7 @@ class Preset(Optimization, Prior):
     """Fits that are averaged."""
     finish: tuple[str, ...] = ()
     """Steps from the average to the result, and what belongs to the collaborative one;
-    see `napari_dip.tasks.finishing`."""
+    see `napari_dip.tasks.finishing` and `napari_dip.tasks.similar_patches`."""
 
 
 QUICKLY: dict[str, Any] = {

@@ -84,7 +84,7 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         kept, plane = plane.apart, plane.without_apart()
         plane = plane.within_reach() if short else plane
         plan = _plan(recipe, plane, analysis, cells_of if constrained else None)
-        return replace(plan, to_units=keeping(plane, plane.to_units, kept))
+        return replace(plan, to_units=keeping(plane, kept))
 
     return Job(
         layout,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Index, Layout, cast, narrowed, widened
 from napari_dip.tasks.block import BlockFit
-from napari_dip.tasks.plane import float_type
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.scaling import float_type
 from napari_dip.tasks.task import SHARED_WEIGHTS
 from napari_dip.tasks.tiles import Block
 

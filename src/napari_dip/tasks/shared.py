@@ -71,38 +71,26 @@ ONE_PLANE = ("thresholds", "half resolution", "two rounds")
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """A network that was fitted to windows of a data set.
-
-    Attributes
-    ----------
-    analysis : Analysis
-        What was found out about all windows together.
-    preset : Preset
-        How it was fitted.
-    predictor : Predictor
-        The network.
-    neighbours : int
-        Planes on either side that it sees beside the one it restores.
-    fits : list of Fit
-        The fit of every restart.
-    errors : tuple of float
-        Smallest and largest error of a window where pixels were hidden, in units of the
-        noise.
-    details : dict
-        For the provenance, JSON-able.
-    resume : callable, optional
-        Goes on with the fit, where the user has stopped it and that was asked for:
-        ``resume(extra)`` yields iterates and returns another of these.
-    """
+    """A network that was fitted to windows of a data set."""
 
     analysis: Analysis
+    """What was found out about all windows together."""
     preset: Preset
+    """How it was fitted."""
     predictor: Predictor
+    """The network."""
     neighbours: int
+    """Planes on either side that it sees beside the one it restores."""
     fits: list[Fit]
+    """The fit of every restart."""
     errors: tuple[float, float]
+    """Smallest and largest error of a window where pixels were hidden, in units of the
+    noise."""
     details: dict[str, Any] = field(default_factory=dict)
+    """For the provenance, JSON-able."""
     resume: Callable[[int], GroupFitting] | None = None
+    """Goes on with the fit, where the user has stopped it and that was asked for:
+    ``resume(extra)`` yields iterates and returns another of these."""
 
     @property
     def stopped(self) -> bool:

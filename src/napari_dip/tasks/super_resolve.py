@@ -12,12 +12,13 @@ import numpy as np
 
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Layout, as_array
-from napari_dip.tasks.finishing import Step, without_noise
+from napari_dip.tasks.finishing import Step
 from napari_dip.tasks.function import function
 from napari_dip.tasks.noise import plane_model, single_or_list
 from napari_dip.tasks.noise_level import sharp_noise
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
+from napari_dip.tasks.similar_patches import without_noise
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.tiles import AROUND, Block
 
@@ -161,8 +162,7 @@ def _plan(
     )
     level = np.sqrt(analysis.levels)
     details = {"noise": single_or_list(level * plane.span), "noisy": analysis.noisy}
-    to_units = keeping(plane, plane.to_units, kept)
-    return Plan(problem, to_units, finish, details, preview=preview)
+    return Plan(problem, keeping(plane, kept), finish, details, preview=preview)
 
 
 def _operator(recipe: SuperResolveRecipe) -> Downsampling:

@@ -33,15 +33,10 @@ Sweeping = Generator["Iterate", "bool | None", Any]
 
 @dataclass(eq=False)
 class Sweep(Running):
-    """A pass over all planes.
-
-    Attributes
-    ----------
-    result : Result
-        Takes what is restored.
-    """
+    """A pass over all planes."""
 
     result: Result = field(kw_only=True)
+    """Takes what is restored."""
     done: int = field(default=0, init=False)
     """Tiles that are restored."""
     broken: set[int] = field(default_factory=set, init=False)

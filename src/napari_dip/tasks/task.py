@@ -15,8 +15,9 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Float, Index, Layout, check_integers
 from napari_dip.tasks.channels import groups
-from napari_dip.tasks.plane import Pixels, Plane, known_pixels, prepare
+from napari_dip.tasks.plane import Pixels, Plane, prepare
 from napari_dip.tasks.recipe import Recipe
+from napari_dip.tasks.scaling import known_pixels
 from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
 
 if TYPE_CHECKING:

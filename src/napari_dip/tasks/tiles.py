@@ -188,10 +188,6 @@ class Block:
         chosen = list(self.channels)
         return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
 
-    def is_known(self, pixels: Pixels) -> bool:
-        """Return whether any pixel of it is known in all of its channels."""
-        return bool(pixels.known(self.channels)[self.region()].any())
-
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
         return tuple(

@@ -24,6 +24,7 @@ OF_THE_LAYER = ("channel_axis", "spatial_dims")
 class ParameterPanel(QWidget):
     """A dock widget that runs something with parameters of a kind.
 
+    Subclasses define the methods that raise here; a class of Qt cannot be an ABC.
     napari passes the viewer to parameters of the name `napari_viewer`.
     """
 
@@ -171,6 +172,7 @@ class MakingPanel(ParameterPanel):
         create_worker(make, _connect=slots)
 
     def _show(self, result: Any) -> None:
+        """Show what was computed."""
         raise NotImplementedError
 
     def _python(self) -> tuple[str, str]:

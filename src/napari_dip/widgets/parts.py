@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSlider,
     QStyle,
     QVBoxLayout,
     QWidget,
@@ -34,6 +35,15 @@ def button(text: str, tip: str) -> QPushButton:
     # Qt breaks the lines of a tip only in rich text.
     push_button.setToolTip(f"<qt>{tip}</qt>")
     return push_button
+
+
+def step_slider() -> QSlider:
+    """Return a slider that goes from tick to tick."""
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setTickPosition(QSlider.TickPosition.TicksBelow)
+    slider.setTickInterval(1)
+    slider.setPageStep(1)
+    return slider
 
 
 class Text(QLabel):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import duration
+from napari_dip.widgets.parts import step_slider
 
 QUICK, NORMAL, BEST = "Quick look", "Normal", "Best"
 """Names of the qualities."""
@@ -56,11 +57,8 @@ class Quality(QWidget):
         super().__init__()
         self.choices = qualities(task)
         self.names = list(self.choices)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = step_slider()
         self.slider.setRange(0, len(self.names) - 1)
-        self.slider.setPageStep(1)
-        self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
-        self.slider.setTickInterval(1)
         tips = "<br>".join(f"<b>{name}</b>: {TIPS[name]}" for name in self.names)
         self.slider.setToolTip(f"<qt>{tips}<br>Settings has more choices.</qt>")
         self.labels = {name: QLabel(name) for name in self.names}

@@ -6,13 +6,12 @@ from typing import Any
 
 from napari.layers import Image
 from napari.qt.threading import create_worker
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSlider, QSpinBox, QWidget
+from qtpy.QtWidgets import QLabel, QSpinBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_dip.widgets.controller import IDLE, RunController
 from napari_dip.widgets.deletion import connect
-from napari_dip.widgets.parts import Text, button, fill, side_by_side
+from napari_dip.widgets.parts import Text, button, fill, side_by_side, step_slider
 from napari_dip.widgets.results import insert
 from napari_dip.widgets.trajectory import Snapshot
 
@@ -71,14 +70,11 @@ class Scrubber(QWidget):
         self._offer()
 
     def _make_slider(self, ends: tuple[str, str]) -> None:
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = step_slider()
         self.slider.setToolTip(
             f"<qt>Moves through the fit: left to earlier images ({ends[0]}), right to "
             f"later ones ({ends[1]}). The layer shows that image.</qt>"
         )
-        self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
-        self.slider.setTickInterval(1)
-        self.slider.setPageStep(1)
         self.slider.valueChanged.connect(self._look)
         self.label = Text()
 
@@ -97,7 +93,9 @@ class Scrubber(QWidget):
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = Text()
         self.keep_button.clicked.connect(self._keep)
-        self.go_on_button.clicked.connect(self._go_on)
+        self.go_on_button.clicked.connect(
+            lambda: self.controller.go_on(self.more.value())
+        )
 
     def refresh(self) -> None:
         """Offer the snapshots of the plane in view, and point at the one it shows."""
@@ -185,9 +183,6 @@ class Scrubber(QWidget):
     def _copy_ended(self) -> None:
         self.copied = None
         self._offer()
-
-    def _go_on(self) -> None:
-        self.controller.go_on(self.more.value())
 
     def _plane_changed(self, event: Any = None) -> None:
         last = self.controller.last

@@ -386,12 +386,10 @@ class TaskWidget(ParameterPanel):
         self._start(self._visible)
 
     def _visible(self) -> Work:
-        source = self.source
-        if source is None:
+        if self.source is None:
             return self.work()  # says what is missing
-        recipe = self.recipe()
-        leading = layout_of(recipe, source).leading_axes
-        return self.work(shown_part(source, leading, self.viewer))
+        leading = layout_of(self.recipe(), self.source).leading_axes
+        return self.work(shown_part(self.source, leading, self.viewer))
 
     def _start(self, wanted: Callable[[], Work]) -> None:
         try:

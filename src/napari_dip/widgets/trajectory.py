@@ -63,8 +63,10 @@ class Trajectory:
 
     def _thin(self, plane: list[Snapshot]) -> None:
         """Drop the snapshot between the closest neighbours, or the oldest of two."""
+        # Two fits are far apart.
+        times = [snapshot.part * 1e9 + snapshot.step for snapshot in plane]
         inner = range(1, len(plane) - 1)
-        gaps = {i: _gap(plane[i - 1], plane[i + 1]) for i in inner}
+        gaps = {i: times[i + 1] - times[i - 1] for i in inner}
         self._drop(plane, min(gaps, key=gaps.__getitem__) if gaps else 0)
 
     def _drop(self, plane: list[Snapshot], i: int) -> None:
@@ -74,8 +76,3 @@ class Trajectory:
 def position(index: Index) -> tuple[int, ...]:
     """Return the position of a plane from its index."""
     return tuple(i for i in index if not isinstance(i, slice))
-
-
-def _gap(before: Snapshot, after: Snapshot) -> float:
-    """Return the iterations between two snapshots, very many between two fits."""
-    return (after.part - before.part) * 1e9 + after.step - before.step

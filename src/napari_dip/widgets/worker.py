@@ -46,16 +46,7 @@ class Cancelled(Exception):
 
 
 class Control:
-    """The requests of the main thread to a running fit.
-
-    Attributes
-    ----------
-    ended_at : tuple of int or None
-        Number of the fit and iteration at which the user stopped it, as in
-        `Iterate.part` and `Report.moment`.
-    ended_in : tuple or None
-        Index of the plane that was fitted then.
-    """
+    """The requests of the main thread to a running fit."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -66,7 +57,10 @@ class Control:
         self.drawn = Event()
         self.drawn.set()
         self.ended_at: tuple[int, int] | None = None
+        """Number of the fit and iteration at which the user stopped it, as in
+        `Iterate.part` and `Report.moment`."""
         self.ended_in: Index | None = None
+        """Index of the plane that was fitted then."""
 
     def wanted(self) -> int:
         """Return how often to stop; raise if the fit is to end without a result."""

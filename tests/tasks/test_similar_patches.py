@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_dip.tasks.finishing import SMOOTHED, _smoothed
+from napari_dip.tasks.similar_patches import SMOOTHED, _smoothed
 
 SIGMA = 0.05
 

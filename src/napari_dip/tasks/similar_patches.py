@@ -1,0 +1,213 @@
+"""Steps that estimate similar patches of an image together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from napari_dip.tasks.blurs import Goodness
+from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.shared_noise import shared_noise
+from napari_dip.tasks.stabilization import stabilised, unstabilised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+THRESHOLDED = 0.5
+"""Part of the estimate by thresholds in the pilot of the collaborative filter."""
+
+SMOOTHED = 0.55
+"""Noise over signal in the collaborative filter, as a part of what its pilot tells,
+where that is smoother than the image."""
+
+SMOOTHED_PHOTONS = 0.65
+"""The same for photon noise, whose model is less certain: noise of micrographs that it
+leaves out would be taken for signal."""
+
+KEPT, NOISIER = 0.2, 1.5
+"""Part of its own value that a pixel of the pilot has kept, up to which that holds, and
+how much the part grows from there on, up to 1: the pilot has noise of its own."""
+
+ROUNDS = {"two rounds": 2, "three rounds": 3}
+"""Rounds of the collaborative filter, of which a fourth gains nothing."""
+
+DENSE = {"window": 30, "step": 3}
+"""A search that takes three times as long for 0.06 dB."""
+
+FLATTEST = 1.2
+"""Noise that neighbours share, over what it is in the flattest places."""
+
+BLURRED = 0.3
+"""Part of the pilot in the result of the collaborative filter where a blur is good: of
+few photons it takes some that are together for structure."""
+
+WIDE_PIXELS = 36
+"""Pixels of a wide patch, six a side, of images of up to `WIDE_CHANNELS` channels."""
+
+WIDE_CHANNELS = 3
+"""Channels from which on a wide patch has fewer pixels, so that it costs no more."""
+
+
+def collaborative(
+    plane: Plane,
+    noise: NoiseModel,
+    finish: Sequence[str],
+    goodness: Goodness | None = None,
+) -> Step:
+    """Return the step that estimates similar patches of the noisy image together.
+
+    A pilot tells which patches are similar, and what they have in common.  If `finish`
+    names "thresholds", it is the mean of the restored image and of an estimate by
+    thresholds, in which the network has no part: both err independently.  Otherwise it
+    is the restored image.
+
+    If `finish` names "two rounds" or "three rounds", the filter goes through the image
+    more than once; that does not help against photon noise.  If it names "dense", the
+    filter takes more time to look for similar patches.
+
+    Patches are too small to tell apart noise and image of low frequencies.  If `finish`
+    names "half resolution", pilot and result get those of an estimate at half the
+    resolution, where a patch covers four times the area (Facciolo, Pierazzo, Morel,
+    Conservative scale recomposition for multiscale denoising, SIAM Journal on Imaging
+    Sciences 10, 2017).
+
+    With the `goodness` of blurs, the result gets part of the pilot back where these are
+    good.
+    """
+    import torch
+
+    from napari_dip.prior.collaborative import collaborative_filter
+    from napari_dip.prior.pyramid import halved, with_low_frequencies
+
+    gaussian = noise.kind == "gaussian"
+    rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
+    search: dict[str, Any] = DENSE if "dense" in finish else {}
+
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        pilot, variance = restored, noise.at(restored)
+        smoothed = torch.ones_like(restored[:, :1])
+        if "thresholds" in finish:
+            if gaussian:
+                _, known = plane.tensors(restored.device)
+                smoothed = _smoothed(noisy - restored, variance, known)
+            else:
+                smoothed *= SMOOTHED_PHOTONS
+            first = _thresholded(noisy, variance, noise)
+            pilot = torch.lerp(restored, first, THRESHOLDED)
+        coarse = None
+        if "half resolution" in finish:
+            halves = halved(noisy), halved(pilot), halved(variance) / 4
+            coarse = collaborative_filter(*halves, halved(smoothed), rounds)
+            pilot = with_low_frequencies(pilot, coarse)
+        estimate = collaborative_filter(
+            noisy, pilot, variance, smoothed, rounds, **search
+        )
+        if coarse is not None:
+            estimate = with_low_frequencies(estimate, coarse)
+        if goodness is not None:
+            part = BLURRED * goodness(restored.device)
+            estimate = torch.lerp(estimate, restored, part)
+        return estimate
+
+    return filtering(plane, filter_noisy, 1)
+
+
+def _smoothed(away: Tensor, variance: Tensor, known: Tensor) -> Tensor:
+    """Return noise over signal as a part of what a pilot tells, (1, 1, ...).
+
+    By `posterior_mean` a pixel of the pilot keeps a part g of its noisy value, more
+    where the network has missed fine structure, and with it a part of its noise.  The
+    mean square distance `away` from the noisy image is then ``1 - g`` of the variance
+    of the noise.
+    """
+    from napari_dip.prior.operators import gaussian_mean
+
+    power = (away.square() / variance).mean(dim=1, keepdim=True)
+    kept = 1 - gaussian_mean(power, known, POOLING)[0]
+    return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, 1)
+
+
+def collaborative_shared(plane: Plane) -> Step:
+    """Return the step that estimates similar patches under noise that neighbours share.
+
+    Its level at every brightness and its covariance are measured where the pilot is
+    flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
+    pilot, for an estimate by thresholds, then with the mean of both, for the estimate
+    of similar patches.  Nothing is done where no place tells the noise.
+    """
+    import torch
+
+    from napari_dip.prior import thresholding
+    from napari_dip.prior.collaborative import VALUES, collaborative_filter
+    from napari_dip.prior.groups import patch_side
+
+    def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
+        image = pilot[0].cpu().numpy()
+        noise = shared_noise(plane.values, image, plane.noisy)
+        if noise is None:
+            return None
+        covariance = noise.covariance(side)
+        return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
+
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        noise = noise_by(restored, thresholding.SIDE)
+        if noise is None:
+            return restored
+        first = thresholding.collaborative_threshold(noisy, *noise)
+        pilot = torch.lerp(restored, first, THRESHOLDED)
+        noise = noise_by(pilot, patch_side(VALUES, noisy.shape[1]))
+        if noise is None:
+            return restored
+        variance, covariance = noise
+        return collaborative_filter(
+            noisy, pilot, variance, FLATTEST, covariance=covariance
+        )
+
+    return filtering(plane, filter_noisy, 1)
+
+
+def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
+    """Return the values of a plane without their noise, (1, C, ...) in scaled units.
+
+    No network has a part in it: the pilot of `collaborative` is the estimate by
+    thresholds, and pixels that it misses get their own values back.
+    """
+    measurement, known = plane.tensors()
+    pilot = _thresholded(measurement, noise.at(measurement), noise)
+    pilot = posterior_mean(plane, noise)(pilot)
+    filtered = collaborative(plane, noise, ("three rounds", "half resolution"))(pilot)
+    return measurement.lerp(filtered, known)
+
+
+def _thresholded(noisy: Tensor, variance: Tensor, noise: NoiseModel) -> Tensor:
+    """Return the estimate by thresholds, which compares noise of one level."""
+    import torch
+
+    from napari_dip.prior.thresholding import collaborative_threshold
+
+    if noise.kind == "gaussian":
+        return collaborative_threshold(noisy, variance)
+    even = torch.from_numpy(stabilised(noisy[0].cpu().numpy(), noise))[None].to(noisy)
+    estimate = collaborative_threshold(even, torch.ones_like(even))
+    values = unstabilised(estimate[0].cpu().numpy(), noise)
+    return torch.from_numpy(values)[None].to(noisy)
+
+
+def filled(plane: Plane, *, wide: bool = False) -> Step:
+    """Return the step that estimates missing pixels from similar patches.
+
+    A stroke leaves something of wide patches.
+    """
+    from napari_dip.prior.collaborative import VALUES
+    from napari_dip.prior.filling import fill_from_similar
+
+    values = WIDE_PIXELS * min(len(plane.values), WIDE_CHANNELS)
+    values = max(values, VALUES) if wide else VALUES
+
+    def step(restored: Tensor) -> Tensor:
+        _, known = plane.tensors(restored.device)
+        return fill_from_similar(restored, known, values)
+
+    return step
