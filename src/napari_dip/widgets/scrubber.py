@@ -187,7 +187,8 @@ class Scrubber(QWidget):
         self._offer()
 
     def _go_on(self) -> None:
-        self.controller.go_on(self.more.value())
+        # What was stopped while its image was finished takes no iteration more.
+        self.controller.go_on(self.more.value() if self.more.isEnabled() else 0)
 
     def _plane_changed(self, event: Any = None) -> None:
         last = self.controller.last
