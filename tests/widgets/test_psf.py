@@ -159,6 +159,13 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     panel.fields.fields["shape"].value = (4, 4)
     panel.run_button.click()
     assert "odd numbers" in panel.progress.text()
+    panel.fields.fields["shape"].value = (5, 5)
+    assert panel.progress.isHidden()
+    panel.run_button.click()
+    viewer.add_image(np.ones((32, 32)), name="other")
+    panel.reset_choices()
+    panel.image.choose("other")
+    assert panel.progress.isHidden()
 
 
 @pytest.mark.parametrize(

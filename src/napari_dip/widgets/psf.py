@@ -76,6 +76,7 @@ class PsfPanel(MakingPanel):
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, where it has any."""
+        self.progress.hide()
         known = {} if self.image.layer is None else sizes(self.image.layer)
         if "y" in known and "x" in known and not differ(known["y"], known["x"]):
             self.fields.fields["pixel_size"].value = known["x"]
