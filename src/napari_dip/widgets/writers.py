@@ -257,16 +257,11 @@ def _header(
         axes += letter if usable else "Q"
     axes += "YX"
     units = [symbol(unit) for unit in attributes.get("units", [None] * ndim)]
-    # napari gives layers of unknown scale the scale 1 and the unit pixel.
-    known = [
-        letter != "C" and (unit is not None or step != 1)
-        for letter, step, unit in zip(axes, attributes["scale"], units, strict=True)
-    ]
-    scale = [
-        abs(float(s)) if k else None
-        for s, k in zip(attributes["scale"], known, strict=True)
-    ]
-    units = [u if k else None for u, k in zip(units, known, strict=True)]
+    scale: list[float | None] = [abs(float(step)) for step in attributes["scale"]]
+    for i, letter in enumerate(axes):
+        # napari gives layers of unknown scale the scale 1 and the unit pixel.
+        if letter == "C" or (units[i] is None and attributes["scale"][i] == 1):
+            scale[i] = units[i] = None
     if rgb:
         axes, scale, units = axes + "S", [*scale, None], [*units, None]
     return Header("layer", shape, dtype, axes, tuple(scale), tuple(units))
