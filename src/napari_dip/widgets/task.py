@@ -290,7 +290,7 @@ class TaskWidget(ParameterPanel):
         self.panel.estimate.say("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
-        self.quality.show_seconds(name, forecast.seconds)
+        self.quality.show_seconds(name, forecast.seconds, forecast.fixed)
         if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
             self.panel.finishing = forecast.finishing
             self.panel.estimate.say(in_words(forecast))
@@ -401,7 +401,7 @@ class TaskWidget(ParameterPanel):
             return
         self.foresight.cancel()
         self.remember()
-        self.panel.begin()
+        self.panel.curve.clear()
         self.controller.start(work)
 
     # -- as text ------------------------------------------------------------------
