@@ -94,11 +94,10 @@ class Quality(QWidget):
             label.setEnabled(bool(same))
         return same[0] if same else None
 
-    def show_seconds(self, name: str, seconds: float, fixed: bool) -> None:
-        """Show below a name how long that takes, or takes at most."""
+    def show_seconds(self, name: str, seconds: float) -> None:
+        """Show below a name how long that takes."""
         if name in self.labels:
-            limit = "" if fixed else "up to "
-            self.labels[name].setText(f"{name}\n{limit}{duration(seconds)}")
+            self.labels[name].setText(f"{name}\n{duration(seconds)}")
 
     def forget_seconds(self) -> None:
         """Show names alone: it is not known how long anything takes."""

@@ -290,7 +290,7 @@ class TaskWidget(ParameterPanel):
         self.panel.estimate.say("" if self.panel.has_failed else text)
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
-        self.quality.show_seconds(name, forecast.seconds, forecast.fixed)
+        self.quality.show_seconds(name, forecast.seconds)
         if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
             self.panel.finishing = forecast.finishing
             self.panel.estimate.say(in_words(forecast))
