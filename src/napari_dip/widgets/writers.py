@@ -278,15 +278,13 @@ def _colour(colormap: Any) -> str:
 def _is_moved(attributes: dict[str, Any]) -> bool:
     """Return whether a layer is shifted, rotated, sheared or flipped."""
     ndim = len(attributes["scale"])
-    if min(attributes["scale"]) < 0:
-        return True
     plain = {
         "translate": np.zeros(ndim),
         "shear": np.zeros(ndim * (ndim - 1) // 2),
         "rotate": np.eye(ndim),
         "affine": np.eye(ndim + 1),
     }
-    return any(
+    return min(attributes["scale"]) < 0 or any(
         not np.array_equal(np.asarray(attributes[key]), value)
         for key, value in plain.items()
         if key in attributes
