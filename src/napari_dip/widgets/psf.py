@@ -122,14 +122,15 @@ class MicroscopePanel(PsfPanel):
             self.fields.show_row(name, shown)
 
     def take_sizes(self, _: Any = None) -> None:
-        """Fill in the pixel sizes of the layer, and slices for a volume."""
+        """Fill in the pixel sizes of the layer, and slices for a volume alone."""
         super().take_sizes()
-        layer = self.image.layer
-        if layer is not None and "z" in sizes(layer):
-            count = array_of(layer).shape[layer.ndim - 3]
-            field = self.fields.fields["shape"]
-            sides = field.value[-2:]
-            if isinstance(sides, tuple):  # not a text that is no shape
+        layer, field = self.image.layer, self.fields.fields["shape"]
+        sides = field.value[-2:]
+        if layer is not None and isinstance(sides, tuple):  # not a text
+            if layer.ndim == 2:
+                field.value = sides
+            elif "z" in sizes(layer):
+                count = array_of(layer).shape[layer.ndim - 3]
                 field.value = (slices_for(count), *sides)
 
     def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:

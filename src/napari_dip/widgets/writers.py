@@ -145,10 +145,9 @@ def _write(target: Path, layer: _Saved, overwrite: bool) -> None:
     like = Image(layer.data, layer.header)
     if layer.header.axes[-1] == "S" and layer.header.shape[-1] == 4:
         like = split_opacity(layer.data, layer.header)
-    not_kept = files.write(
+    for note in files.write(
         target, like.data, like, layer.provenance, overwrite=overwrite
-    )
-    for note in not_kept:
+    ):
         show_warning(note)
 
 
