@@ -209,7 +209,6 @@ def place_beside(layer: Image, layers: Any) -> None:
         known = [converted(1.0, symbol(a), symbol(b)) for a, b in pairs]
         lengths = np.array([length or 1.0 for length in known])
     low, high = extent.world[:, -layer.ndim :] * lengths
-    sides = np.array(layer.data.shape)
-    place = (low + high) / 2 - sides // 2 * layer.scale
+    place = (low + high) / 2 - np.array(layer.data.shape) // 2 * layer.scale
     place[-1] = high[-1] + APART * layer.scale[-1]
     layer.translate = place
