@@ -104,6 +104,22 @@ def test_the_time_of_another_run_is_not_shown_during_this_one(
     widget.panel.cancel_button.click()
 
 
+def test_the_time_for_another_image_of_the_same_size_is_told(
+    open_widget, estimate, until, noisy, paced
+):
+    viewer, widget = open_widget(noisy)
+    estimate(widget)
+    until(lambda: not widget.foresight.waits)
+    began = []
+    widget.foresight.began.connect(lambda: began.append(True))
+    viewer.add_image(noisy + 1, name="other")
+    widget.reset_choices()
+    widget.first.choose("other")
+    widget.foresight.ask()
+    until(lambda: len(began) > 0, timeout=10)
+    until(lambda: not widget.foresight.waits)
+
+
 @pytest.mark.parametrize("side", [100, 400])
 def test_the_time_for_a_jpeg_is_told(open_widget, estimate, monkeypatch, side):
     monkeypatch.setattr(forecast, "_paces", {})
