@@ -186,6 +186,10 @@ REFUSED = {
         (A, np.stack([A] * 3, -1), M, {"channel_axis": 2}),
         r"foreground must .* as many channels as the background \(3\); got",
     ),
+    "colours on gray": (
+        (np.stack([A] * 3, -1), A, M, {"channel_axis": None}),
+        r"as many channels as the background \(1\)",
+    ),
     "other channels": ((np.stack([A] * 3, -1), A, M, {}), "as many channels"),
     "NaN in front": ((A + np.nan, A, M, {}), "foreground must be finite"),
     "outliers in front": (

@@ -70,6 +70,17 @@ def test_a_layer_that_does_not_fit_is_not_chosen(open_widget, noisy):
     assert "no image layer to take the PSF from" in widget.panel.progress.text()
 
 
+def test_a_background_is_as_large_as_the_foreground_where_there_is_one(
+    open_widget, noisy, empty_viewer
+):
+    colours = np.tile(noisy[..., None], (1, 2, 3)) / noisy.max()
+    for name, image in {"wide": np.tile(noisy, 2), "small": noisy[:20]}.items():
+        empty_viewer.add_image(image, name=name)
+    empty_viewer.add_image(colours.clip(0, 1), name="colours", rgb=True)
+    _, widget = open_widget(noisy, kind=BlendWidget)
+    assert chosen(widget) == {"foreground": "raw", "background": "wide", "mask": None}
+
+
 def test_a_guide_has_the_size_of_the_image_and_the_users_choice_stays(
     open_widget, noisy, empty_viewer
 ):

@@ -267,6 +267,7 @@ def test_a_classical_method_runs_beside(open_widget, until, noisy):
     viewer, widget = open_widget(noisy, translate=(3, 4))
     comparison = widget.comparison
     assert comparison.methods.choices == FOR_TASK["denoise"]
+    assert comparison.methods.native.itemText(0) == "Non-local means"
     comparison.methods.value = "tv"
     comparison.classic_button.click()
     until(lambda: len(viewer.layers) == 2)

@@ -90,14 +90,15 @@ def test_another_run_makes_another_layer(open_widget, finish, noisy):
     assert first["run_id"] != second["run_id"]
 
 
+@pytest.mark.parametrize("seen", [{"blending": "additive"}, {"opacity": 0.7}], ids=str)
 def test_a_channel_is_not_seen_together_with_its_result(
-    open_widget, finish, until, noisy, slow, empty_viewer
+    open_widget, finish, until, noisy, slow, empty_viewer, seen
 ):
     def shown():
         return [layer.name for layer in viewer.layers if layer.visible]
 
-    viewer, widget = open_widget(noisy, iterations=2, blending="additive")
-    empty_viewer.add_image(noisy, name="other channel", blending="additive")
+    viewer, widget = open_widget(noisy, iterations=2, **seen)
+    empty_viewer.add_image(noisy, name="other channel", **seen)
     finish(widget)
     assert shown() == [RESULT, "other channel"]
     finish(widget)

@@ -6,7 +6,7 @@ import pytest
 from napari_dip.errors import InputError
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.widgets.fields import Fields
+from napari_dip.widgets.fields import Fields, label_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +117,9 @@ def test_a_change_of_any_field_is_told(qtbot):
     fields.fields["several"].value = (2,)
     fields.fields["three_ways"].value = 3.0
     assert len(told) >= 3
+
+
+def test_a_name_of_two_meanings_has_two_labels():
+    assert label_of("sigma", "denoise") == "Noise sigma"
+    assert label_of("sigma", "super_resolve") == "Gaussian sigma"
+    assert label_of("sigma") == "Noise sigma"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_dip.widgets.blend import BlendWidget
+from napari_dip.widgets.controller import duration
 from napari_dip.widgets.panels import InpaintWidget, SuperResolveWidget
 
 pytestmark = pytest.mark.gui
@@ -36,6 +37,23 @@ def first_report(until):
         return *shown, reports[-1].iterate.maximum
 
     return run
+
+
+def test_no_time_is_zero():
+    assert [duration(seconds) for seconds in (0, 0.4, 1.6)] == ["1 s", "1 s", "2 s"]
+
+
+def test_a_fit_that_waits_for_no_other_starts(open_widget, finish, noisy):
+    _, widget = open_widget(noisy)
+    panel = widget.panel
+    panel.run_button.click()
+    assert panel.progress.text() == "Starting"
+    panel.cancel_button.click()
+    finish(widget)
+    assert panel.bar.value() > 0
+    widget.scrubber.go_on_button.click()
+    assert (panel.progress.text(), panel.bar.value()) == ("Starting", 0)
+    panel.cancel_button.click()
 
 
 @pytest.mark.parametrize("kind", [SuperResolveWidget, InpaintWidget])

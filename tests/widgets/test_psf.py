@@ -114,6 +114,10 @@ def test_pixel_sizes_and_slices_of_the_image(open_widget, compute):
     compute(panel)
     assert viewer.layers[-1].data.shape == (13, 65, 65)
     np.testing.assert_allclose(viewer.layers[-1].scale, [0.4, 0.065, 0.065])
+    viewer.add_image(np.zeros((32, 32)), name="a plane")
+    panel.reset_choices()
+    panel.image.choose("a plane")
+    assert panel.fields.values()["shape"] == (65, 65)
 
 
 def test_an_image_of_unknown_pixel_size_changes_nothing(open_widget, compute):
@@ -159,6 +163,13 @@ def test_what_is_wrong_is_said(open_widget, compute, messages):
     panel.fields.fields["shape"].value = (4, 4)
     panel.run_button.click()
     assert "odd numbers" in panel.progress.text()
+    panel.fields.fields["shape"].value = (5, 5)
+    assert panel.progress.isHidden()
+    panel.run_button.click()
+    viewer.add_image(np.ones((32, 32)), name="other")
+    panel.reset_choices()
+    panel.image.choose("other")
+    assert panel.progress.isHidden()
 
 
 @pytest.mark.parametrize(

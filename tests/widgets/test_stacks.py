@@ -1,10 +1,13 @@
 """Stacks that were stopped, and what the panel says while a fit prepares."""
 
+import importlib
 import math
+import time
 
 import numpy as np
 import pytest
 
+from napari_dip.prior import interrupt
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import HeldOut
 from napari_dip.prior.terms import Squared
@@ -134,6 +137,39 @@ def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish, s
     finish(widget)
     whole = viewer.layers[f"{RESULT} [1]"]
     np.testing.assert_array_equal(layer.data, whole.data)
+
+
+def test_a_stop_in_the_filters_of_a_plane_adds_no_iterations(
+    open_widget, until, finish, noisy, monkeypatch
+):
+    stopped = []
+
+    def filters(image):
+        while not stopped:
+            interrupt.check()
+            time.sleep(0.01)
+        return image
+
+    denoise = importlib.import_module("napari_dip.tasks.denoise")
+    monkeypatch.setattr(
+        denoise, "_steps", lambda *_: ([lambda image: image], [filters])
+    )
+    _, widget = open_widget(np.stack([noisy] * 2), contrast_limits=(0, 120))
+    reports = []
+    widget.controller.reported.connect(reports.append)
+    widget.panel.run_button.click()
+    until(lambda: any(report.finishing for report in reports))
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    stopped.append(True)
+    assert "plane 2 was not begun" in widget.panel.progress.text()
+    widget.scrubber.go_on_button.click()
+    until(lambda: widget.controller.state == "idle")
+    went_on = widget.controller.last
+    assert "asked for" not in widget.panel.progress.text()
+    finish(widget)
+    np.testing.assert_array_equal(went_on.image, widget.controller.last.image)
+    assert went_on.provenance["iterations"] == 16
 
 
 def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messages):

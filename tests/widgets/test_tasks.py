@@ -401,6 +401,22 @@ def test_it_looks_again_at_a_layer_that_changes(
     assert widget.panel.progress.isHidden()
 
 
+def test_the_estimate_is_shown_again_when_a_failure_is_forgotten(
+    open_widget, finish, noisy
+):
+    viewer, widget = open_widget(np.full_like(noisy, np.inf), contrast_limits=(0, 1))
+    widget.panel.estimate.say("About 3 s.")
+    finish(widget)
+    assert "Failed: " in widget.panel.progress.text()
+    assert widget.panel.estimate.isHidden()
+    viewer.add_image(noisy, name="of the same size")
+    widget.reset_choices()
+    widget.first.choose("of the same size")
+    assert widget.panel.progress.isHidden()
+    assert not widget.panel.estimate.isHidden()
+    assert widget.panel.estimate.text() == "About 3 s."
+
+
 def test_what_is_wrong_is_said_once(open_widget, until, noisy):
     _, widget = open_widget(noisy[:8, :8])
     widget.foresight.debouncer.setTimeout(10)

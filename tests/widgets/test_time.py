@@ -13,6 +13,7 @@ from superqt.utils import WorkerBase
 
 from napari_dip import remove_artifacts
 from napari_dip.errors import FitError
+from napari_dip.io.raster import jpeg_tables
 from napari_dip.metrics import psnr
 from napari_dip.prior.layers import Conv
 from napari_dip.tasks import forecast
@@ -28,6 +29,7 @@ from napari_dip.widgets.quality import (
     QUICK_ITERATIONS,
     Quality,
 )
+from napari_dip.widgets.readers import JPEG_KEY
 from napari_dip.widgets.remove_artifacts import (
     QUICK_WITH_TABLES,
     RemoveArtifactsWidget,
@@ -100,6 +102,38 @@ def test_the_time_of_another_run_is_not_shown_during_this_one(
     assert not widget.panel.estimate.isVisibleTo(widget)
     assert widget.quality.labels[NORMAL].text() == NORMAL
     widget.panel.cancel_button.click()
+
+
+def test_the_time_for_another_image_of_the_same_size_is_told(
+    open_widget, estimate, until, noisy, paced
+):
+    viewer, widget = open_widget(noisy)
+    estimate(widget)
+    until(lambda: not widget.foresight.waits)
+    began = []
+    widget.foresight.began.connect(lambda: began.append(True))
+    viewer.add_image(noisy + 1, name="other")
+    widget.reset_choices()
+    widget.first.choose("other")
+    widget.foresight.ask()
+    until(lambda: len(began) > 0, timeout=10)
+    until(lambda: not widget.foresight.waits)
+
+
+@pytest.mark.parametrize("side", [100, 400])
+def test_the_time_for_a_jpeg_is_told(open_widget, estimate, monkeypatch, side):
+    monkeypatch.setattr(forecast, "_paces", {})
+    file = io.BytesIO()
+    Pillow.fromarray(data.camera()[:side, :side]).save(file, "JPEG", quality=10)
+    with Pillow.open(file) as photo:
+        _, widget = open_widget(
+            np.asarray(photo),
+            kind=RemoveArtifactsWidget,
+            iterations="auto",
+            metadata={JPEG_KEY: jpeg_tables(photo)},
+        )
+    assert widget.recipe().quantization is not None
+    assert estimate(widget).startswith("About ")
 
 
 @pytest.mark.usefixtures("own_presets")

@@ -211,6 +211,8 @@ def _steps(run: Run, advice: Callable[[], str]) -> Fitting:
 
     def resume(extra: int) -> Fitting:
         check_iterations(run.state.progress.step + extra)
+        if not extra and run.state.ending.ended is not None:
+            return dataclasses.replace(result, resume=resume)
         with runtime.kept_pages():
             run.go_on(extra)
             return (yield from _drive(run, advice))

@@ -283,7 +283,7 @@ class Fit:
         ``resume(extra)`` goes on with the fit, a generator like the one it came
         from; only once, and only where `Settings.resumable` asked for it.  A fit
         that was stopped by the user goes on as if it had not been, any other takes
-        `extra` more iterations and keeps the last image, as if
+        `extra` more iterations, 0 or more, and keeps the last image, as if
         `Settings.extra_iterations` had been higher by so many.
     not_begun : tuple of int
         Numbers of the planes that were not begun before the user stopped the fit.

@@ -16,6 +16,7 @@ from napari_dip.tasks.arrays import (
     as_array,
     check_finite,
     check_integers,
+    without_ones,
     without_single_axes,
 )
 from napari_dip.tasks.function import function
@@ -106,7 +107,8 @@ def place(
         f"foreground must be one image with as many channels as the background "
         f"({layout.channels}); got shape {front.shape}"
     )
-    if layout.channel_axis is not None and front.ndim != back.ndim:
+    gray = layout.channel_axis is None
+    if len(without_ones(front.shape)) > 2 if gray else front.ndim != back.ndim:
         raise unlike
     front_layout = Layout.of(front, recipe.channel_axis, 2, "foreground")
     if (front_layout.planes, front_layout.channels) != (1, layout.channels):

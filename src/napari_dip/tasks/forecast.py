@@ -319,7 +319,8 @@ def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, fl
         sides = (SMALL[ndim],) * ndim
         few = math.prod(prior.canvas(sides))
         if few < whole / 2 and problem.shape is None:
-            bare = Problem(torch.rand(1, channels, *sides), term=problem.term)
+            # Not with its data fidelity, which may be of the pixels of one image.
+            bare = Problem(torch.rand(1, channels, *sides))
             smaller = min(timed(bare, prior, settings), each * whole)
             each = (each * whole - smaller) / (whole - few)
             least = max(smaller - each * few, 0.0)

@@ -48,13 +48,14 @@ def kernel_for(
     kernel = _with_spatial_axes(psf, spatial_dims)
     try:
         layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
-    except InputError as error:
+    except InputError:
         if kernel.ndim == 2 or spatial_dims == 3:
             raise
         Layout.of(image, channel_axis, 2, "image")  # raises if nothing would fit it
         raise InputError(
             f"psf must have 2 axes unless the image is a volume; got shape "
-            f"{kernel.shape}, for which {error}"
+            f"{kernel.shape} for an image of shape {np.shape(image)} with channel_axis "
+            f"{channel_axis}"
         ) from None
     kernel, warnings = _clean(kernel)
     deep = boundary == "extend" and kernel.ndim == 3

@@ -13,7 +13,7 @@ from napari_dip.errors import InputError
 from napari_dip.tasks.blend import BlendRecipe
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
-from napari_dip.widgets.layers import Crop, shift, sides_of
+from napari_dip.widgets.layers import KEY, Crop, array_of, shift, sides_of
 from napari_dip.widgets.masks import MaskInput, check_painted, chosen_labels, mask_of
 from napari_dip.widgets.task import TaskWidget
 
@@ -67,6 +67,13 @@ class BackgroundInput(AnyImageInput):
     """The image layer that the foreground is set into, of any size."""
 
     aligned = True
+
+    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...]:
+        """Return how well a layer goes with the foreground; see `ImageInput.suits`."""
+        pairs = zip(sides_of(layer)[-2:], sides_of(first)[-2:], strict=True)
+        larger = all(own >= other for own, other in pairs)
+        alike = array_of(layer).ndim == array_of(first).ndim
+        return alike, larger, KEY not in layer.metadata, layer.visible
 
 
 class BlendWidget(TaskWidget):

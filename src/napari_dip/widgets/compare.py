@@ -21,6 +21,7 @@ from napari_dip.tasks.arrays import Index, cast
 from napari_dip.widgets import residual
 from napari_dip.widgets.controller import RunController
 from napari_dip.widgets.deletion import connect
+from napari_dip.widgets.fields import label_of
 from napari_dip.widgets.inputs import read
 from napari_dip.widgets.layers import KEY, array_of, whole
 from napari_dip.widgets.parts import Text, button, fill, side_by_side
@@ -77,7 +78,7 @@ class Comparison(QWidget):
         self.residual_button.setVisible(residual_makes_sense)
         self.uncertainty_button = button("Uncertainty", UNCERTAINTY)
         self.reading = Text()
-        self.methods = ComboBox(choices=[(m.replace("_", " "), m) for m in methods])
+        self.methods = ComboBox(choices=[(label_of(m), m) for m in methods])
         self.methods.native.setToolTip("<qt>A classical method for this task.</qt>")
         self.classic_button = button(
             "Run classical method",
@@ -95,7 +96,7 @@ class Comparison(QWidget):
         connect(self, controller.viewer.layers.events.removed, self.refresh)
         self.methods.native.setVisible(len(methods) > 1)
         if len(methods) == 1:
-            self.classic_button.setText(f"Run {methods[0].replace('_', ' ')}")
+            self.classic_button.setText(f"Run {label_of(methods[0]).lower()}")
         self.refresh()
 
     def refresh(self, event: Any = None) -> None:

@@ -335,9 +335,9 @@ def named(planes: Sequence[int]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words, to about two digits."""
+    """Return a time in words, to about two digits, 1 s or more."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 100 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"

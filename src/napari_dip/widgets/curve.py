@@ -28,7 +28,7 @@ class Curve(QWidget):
             "<qt>How the fit goes. The loss is what the fit makes small, and has no "
             "unit. By the error an image is chosen; the numbers are in the units of "
             "the image. The green line marks the image that is kept. Each curve has "
-            "its own scale.</qt>"
+            "its own scale. Of a stack you see the plane that was fitted last.</qt>"
         )
 
     def sizeHint(self) -> QSize:
@@ -36,9 +36,9 @@ class Curve(QWidget):
         return QSize(240, 110)
 
     def clear(self) -> None:
-        """Remove the curves of an earlier fit."""
+        """Remove the curves of an earlier fit, and hide the plot."""
         self.checks, self.chosen, self.score_name = [], 0, ""
-        self.update()
+        self.hide()
 
     def add(
         self, checks: Iterable[Check], chosen: int, score_name: str = "error"

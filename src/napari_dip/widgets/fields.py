@@ -29,6 +29,8 @@ LABELS = {
     "dtype": "Result type",
     "psf": "PSF",
     "sigma": "Noise sigma",
+    "super_resolve.sigma": "Gaussian sigma",
+    "nlm": "Non-local means",
     "tv": "Total variation",
     "wavelength": "Wavelength (nm)",
     "excitation_wavelength": "Excitation (nm)",
@@ -38,7 +40,7 @@ LABELS = {
     "depth": "Depth (µm)",
     "bead_diameter": "Bead diameter (µm)",
 }
-"""Labels of parameters and arrays whose name makes no good label."""
+"""Labels of parameters, arrays and methods whose name makes no good label."""
 
 FEW = 4
 """Number of integers up to which a range is offered as a list."""
@@ -210,7 +212,8 @@ class Fields(QWidget):
         shared = {p.name for p in Recipe.parameters()}
         for p in sorted(kind.parameters(), key=lambda p: p.name in shared):
             field = self.fields[p.name] = make_field(p)
-            forms[p.advanced].addRow(*row(label_of(p.name), field.widget, p.help))
+            label = label_of(p.name, kind.task)
+            forms[p.advanced].addRow(*row(label, field.widget, p.help))
             field.widget.changed.connect(lambda *_: self.changed.emit())
         self.advanced = folded("Advanced", inside)
         fill(self, basic, self.advanced)
@@ -235,9 +238,10 @@ class Fields(QWidget):
             field.value = getattr(recipe, name)
 
 
-def label_of(name: str) -> str:
-    """Return the label of a parameter or an array."""
-    return LABELS.get(name, name.replace("_", " ").capitalize())
+def label_of(name: str, task: str = "") -> str:
+    """Return the label of a parameter, of a task if given, an array or a method."""
+    label = LABELS.get(f"{task}.{name}") or LABELS.get(name)
+    return label or name.replace("_", " ").capitalize()
 
 
 def make_form(widget: QWidget) -> QFormLayout:

@@ -111,7 +111,7 @@ class Foresight(QObject):
             return
         # A shapes layer has a list in place of an array.
         sizes = {
-            name: getattr(array_of(layer), "shape", None)
+            name: (id(layer), getattr(array_of(layer), "shape", None))
             for name, layer in work.layers.items()
         }
         crops = [None if piece is None else piece.crop for _, piece in pieces.values()]

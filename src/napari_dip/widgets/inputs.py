@@ -189,10 +189,6 @@ class AnyImageInput(ImageInput):
 
     aligned = False
 
-    def suits(self, layer: Layer, first: Layer) -> tuple[float, ...] | None:
-        """Return how well a layer goes with the first one; see `ImageInput.suits`."""
-        return KEY not in layer.metadata, layer.visible
-
 
 class BlurredInput(ImageInput):
     """An image layer that is to be deconvolved."""

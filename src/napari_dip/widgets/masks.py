@@ -260,10 +260,9 @@ def _check_pixels(layer: Layer, source: Image) -> None:
     """Raise if a labels layer has not the pixels of an image, in its place."""
     check_same_place(source, layer)
     if not covers(layer, source):
-        sides = sides_of(source)
         raise InputError(
-            f"{layer.name} must have the sides of {source.name}, {sides}, or of one "
-            f"plane of it, {sides[-2:]}; got {sides_of(layer)}"
+            f"{layer.name} must have the sides of {source.name}, {sides_of(source)}, "
+            f"or the last of them; got {sides_of(layer)}"
         )
 
 

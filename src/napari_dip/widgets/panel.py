@@ -200,6 +200,7 @@ class MakingPanel(ParameterPanel):
         self._fill_dock(self.fields, self.run_button, self.progress)
         self._restore()
         self.run_button.clicked.connect(self.run)
+        self.fields.changed.connect(self.progress.hide)
 
     def _failed(self, error: Exception) -> None:
         message = str(error) or type(error).__name__

@@ -76,6 +76,7 @@ class PsfPanel(MakingPanel):
 
     def take_sizes(self, _: Any = None) -> None:
         """Fill in the pixel sizes of the layer, where it has any."""
+        self.progress.hide()
         known = {} if self.image.layer is None else sizes(self.image.layer)
         if "y" in known and "x" in known and not differ(known["y"], known["x"]):
             self.fields.fields["pixel_size"].value = known["x"]
@@ -121,14 +122,15 @@ class MicroscopePanel(PsfPanel):
             self.fields.show_row(name, shown)
 
     def take_sizes(self, _: Any = None) -> None:
-        """Fill in the pixel sizes of the layer, and slices for a volume."""
+        """Fill in the pixel sizes of the layer, and slices for a volume alone."""
         super().take_sizes()
-        layer = self.image.layer
-        if layer is not None and "z" in sizes(layer):
-            count = array_of(layer).shape[layer.ndim - 3]
-            field = self.fields.fields["shape"]
-            sides = field.value[-2:]
-            if isinstance(sides, tuple):  # not a text that is no shape
+        layer, field = self.image.layer, self.fields.fields["shape"]
+        sides = field.value[-2:]
+        if layer is not None and isinstance(sides, tuple):  # not a text
+            if layer.ndim == 2:
+                field.value = sides
+            elif "z" in sizes(layer):
+                count = array_of(layer).shape[layer.ndim - 3]
                 field.value = (slices_for(count), *sides)
 
     def _maker(self, parameters: Any) -> Callable[[], tuple[Image, str]]:
@@ -207,7 +209,6 @@ def place_beside(layer: Image, layers: Any) -> None:
         known = [converted(1.0, symbol(a), symbol(b)) for a, b in pairs]
         lengths = np.array([length or 1.0 for length in known])
     low, high = extent.world[:, -layer.ndim :] * lengths
-    sides = np.array(layer.data.shape)
-    place = (low + high) / 2 - sides // 2 * layer.scale
+    place = (low + high) / 2 - np.array(layer.data.shape) // 2 * layer.scale
     place[-1] = high[-1] + APART * layer.scale[-1]
     layer.translate = place

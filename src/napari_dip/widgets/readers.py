@@ -128,10 +128,7 @@ def _layer(path: Path, name: str, labels: bool = False) -> LayerData:
     keywords = {**_keywords(header, name), "rgb": "S" in header.axes}
     if _shown_white(data, header):
         keywords |= _colours(data, header, name)
-    if "C" in header.axes:
-        keywords |= _channels(header, name)
-    else:
-        keywords |= _channel(header)
+    keywords |= _channels(header, name) if "C" in header.axes else _channel(header)
     if isinstance(data, list):
         keywords["multiscale"] = True
     return data, keywords, "image"

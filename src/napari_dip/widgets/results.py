@@ -63,7 +63,8 @@ def insert(layers: Any, below: Sequence[Layer], layer: Image) -> list[Layer]:
         place += 1
     hidden: list[Layer] = []
     source = layer.metadata.get(KEY, {}).get("source")
-    if source is not None and layer.visible and layer.blending in SEEN_THROUGH:
+    clear = layer.blending in SEEN_THROUGH or layer.opacity < 1
+    if source is not None and layer.visible and clear:
         hidden = [a for a in related(layers, source) if a.visible]
     before = set(layers.selection)
     layers.insert(place, layer)

@@ -105,8 +105,10 @@ class RunPanel(QWidget):
         for other in (self.pause_button, self.stop_button, self.cancel_button):
             other.setVisible(state != IDLE)
         self.bar.setVisible(state != IDLE)
-        if state == WAITING:
-            self._say("Waiting for another fit to end")
+        waits = state == WAITING
+        if waits or (state == RUNNING and not self.controller.begun):
+            self.bar.setValue(0)
+            self._say("Waiting for another fit to end" if waits else "Starting")
         elif state == ENDING:
             self._say("Stopping")
 
@@ -116,16 +118,9 @@ class RunPanel(QWidget):
         if again:
             self.stop_button.setEnabled(False)
 
-    def begin(self) -> None:
-        """Clear the progress of an earlier fit."""
-        self.bar.setValue(0)
-        self.curve.clear()
-        self.curve.hide()
-        self._say("Starting")
-
     def show_failure(self, text: str) -> None:
         """Say why a fit did not start or has failed, and nothing else."""
-        self.estimate.say("")
+        self.estimate.hide()
         self.show_end(text)
         self.has_failed = True
 
@@ -133,6 +128,7 @@ class RunPanel(QWidget):
         """Do not say any longer why a fit failed: something has changed since."""
         if self.has_failed:
             self.progress.hide()
+            self.estimate.say(self.estimate.text())
             self.has_failed = False
 
     def show_report(self, report: Report) -> None:

@@ -81,17 +81,14 @@ def python(recipe: Parameters, arrays: Mapping[str, str], ending: Ending) -> str
 
 def command(recipe: Parameters, files: Mapping[str, str], output: str) -> str:
     """Return the command line that repeats a run, from files to a file."""
-    # The first file has no name on the command line.
-    first = list(files)[:1]
     words = [
         "napari-dip",
         *SUBCOMMANDS.get(recipe.task, (recipe.task.replace("_", "-"),)),
     ]
-    words += [files[name] for name in first]
-    words += ["--output", output]
-    for name, file in files.items():
-        if name not in first:
-            words += [_option(name), file]
+    # The first file has no name on the command line.
+    words += [*list(files.values())[:1], "--output", output]
+    for name, file in list(files.items())[1:]:
+        words += [_option(name), file]
     known = {p.name for p in recipe.parameters()}
     options = dict(_changed(recipe))
     options |= {n: getattr(recipe, n) for n in FILE_DECIDES if n in known}

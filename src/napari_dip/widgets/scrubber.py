@@ -93,9 +93,7 @@ class Scrubber(QWidget):
         self.go_on_button = button("Continue fitting", GO_ON)
         self.reason = Text()
         self.keep_button.clicked.connect(self._keep)
-        self.go_on_button.clicked.connect(
-            lambda: self.controller.go_on(self.more.value())
-        )
+        self.go_on_button.clicked.connect(self._go_on)
 
     def refresh(self) -> None:
         """Offer the snapshots of the plane in view, and point at the one it shows."""
@@ -183,6 +181,10 @@ class Scrubber(QWidget):
     def _copy_ended(self) -> None:
         self.copied = None
         self._offer()
+
+    def _go_on(self) -> None:
+        # What was stopped while its image was finished takes no iteration more.
+        self.controller.go_on(self.more.value() if self.more.isEnabled() else 0)
 
     def _plane_changed(self, event: Any = None) -> None:
         last = self.controller.last

@@ -399,7 +399,7 @@ class TaskWidget(ParameterPanel):
             return
         self.foresight.cancel()
         self.remember()
-        self.panel.begin()
+        self.panel.curve.clear()
         self.controller.start(work)
 
     # -- as text ------------------------------------------------------------------

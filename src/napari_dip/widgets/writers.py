@@ -145,10 +145,9 @@ def _write(target: Path, layer: _Saved, overwrite: bool) -> None:
     like = Image(layer.data, layer.header)
     if layer.header.axes[-1] == "S" and layer.header.shape[-1] == 4:
         like = split_opacity(layer.data, layer.header)
-    not_kept = files.write(
+    for note in files.write(
         target, like.data, like, layer.provenance, overwrite=overwrite
-    )
-    for note in not_kept:
+    ):
         show_warning(note)
 
 
@@ -257,16 +256,11 @@ def _header(
         axes += letter if usable else "Q"
     axes += "YX"
     units = [symbol(unit) for unit in attributes.get("units", [None] * ndim)]
-    # napari gives layers of unknown scale the scale 1 and the unit pixel.
-    known = [
-        letter != "C" and (unit is not None or step != 1)
-        for letter, step, unit in zip(axes, attributes["scale"], units, strict=True)
-    ]
-    scale = [
-        abs(float(s)) if k else None
-        for s, k in zip(attributes["scale"], known, strict=True)
-    ]
-    units = [u if k else None for u, k in zip(units, known, strict=True)]
+    scale: list[float | None] = [abs(float(step)) for step in attributes["scale"]]
+    for i, letter in enumerate(axes):
+        # napari gives layers of unknown scale the scale 1 and the unit pixel.
+        if letter == "C" or (units[i] is None and attributes["scale"][i] == 1):
+            scale[i] = units[i] = None
     if rgb:
         axes, scale, units = axes + "S", [*scale, None], [*units, None]
     return Header("layer", shape, dtype, axes, tuple(scale), tuple(units))
@@ -283,15 +277,13 @@ def _colour(colormap: Any) -> str:
 def _is_moved(attributes: dict[str, Any]) -> bool:
     """Return whether a layer is shifted, rotated, sheared or flipped."""
     ndim = len(attributes["scale"])
-    if min(attributes["scale"]) < 0:
-        return True
     plain = {
         "translate": np.zeros(ndim),
         "shear": np.zeros(ndim * (ndim - 1) // 2),
         "rotate": np.eye(ndim),
         "affine": np.eye(ndim + 1),
     }
-    return any(
+    return min(attributes["scale"]) < 0 or any(
         not np.array_equal(np.asarray(attributes[key]), value)
         for key, value in plain.items()
         if key in attributes
