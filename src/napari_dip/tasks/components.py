@@ -37,7 +37,8 @@ UNLIKE = 2.0
 filtered one by one, too."""
 
 SINGLE, MOST_SINGLE = 0.4, 0.8
-"""Part of that in a channel with the mean variance, and the largest part."""
+"""Part of these in the result, in a channel with the mean variance of the noise, and
+the largest part in any channel."""
 
 
 def mixing(correlations: Matrix, levels: NDArray[np.float64]) -> Matrix:
@@ -126,16 +127,19 @@ def on_components(
 def by_component(
     plane: Plane, noise: NoiseModel, make: Callable[[Plane, NoiseModel], Step]
 ) -> Step:
-    """Return a filter that takes the strongest components of channels apart.
+    """Return a filter of channels that works on their principal components.
 
-    `make` returns it for a plane and its noise.  Filtered together, channels keep some
-    of what varies in any of them, and so do their noises, which is the more the more
-    channels there are and the less they show themselves.  In units of its noise, what
-    the channels have in common is in few components, their principal ones.
+    `make` returns the filter for a plane and its noise.  In every channel a filter of
+    patches keeps what varies in any of them, and some noise with it: the more channels
+    there are, the more noise, and most in those that have the most.  In units of their
+    noise, a few components hold what channels have in common.  The others are mostly
+    noise, which they lose.
 
-    More than `TOGETHER` channels are filtered by so many of these at a time.  Single
-    components leave less noise, but also less of what is weak in a single channel:
-    noisier channels get more of that.  Photon noise is no matter of components.
+    More than `TOGETHER` channels are filtered as so many components at a time, the
+    strongest first.  Single components keep less noise, but lose fine structure that
+    they share.  The result is a mean of both, in which noisier channels take more of
+    the single ones.  Few channels of like noise are filtered as they are, and so is
+    photon noise, where components gain nothing.
     """
     import torch
 
@@ -171,11 +175,11 @@ def by_component(
 
 
 def of_strongest(plane: Plane, step: Step) -> Step:
-    """Return a step that takes the strongest components of many channels apart.
+    """Return a step that takes `TOGETHER` components of channels at a time.
 
-    Patches of many channels are so small that they show little of what is around them.
-    Without noise the channels have their ranges for units.  A component that hardly
-    varies is left as it is.
+    Patches of more channels have so few pixels that they show little of what is around
+    a missing one.  Components are the principal ones of channels in units of their
+    ranges.  One that hardly varies is left as it is.
     """
     import torch
 

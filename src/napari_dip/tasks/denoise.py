@@ -304,10 +304,11 @@ pixels (Noise2Self), first at half the resolution, with an orthogonalising optim
 reliability, average with an empirical Wiener filter that the result guides, and then
 estimate similar patches of the noisy image together (NL-Ridge and NL-Bayes), in rounds
 between which half of the noise is put back (LIChI).  Their first pilot is the result,
-averaged with the first step of BM3D.  Low frequencies are those of the same filter at
-half the resolution.  Noise that reaches into neighbouring pixels is
-recognised and fitted without hiding; its covariance is measured in flat places, and the
-filter of similar patches takes it into account (Noise Clinic).  Under noise that
+averaged with the first step of BM3D.  More than three channels, and channels of unlike
+noise, are filtered as principal components in units of their noise.  Low frequencies
+are those of the same filter at half the resolution.  Noise that reaches into
+neighbouring pixels is recognised and fitted without hiding; its covariance is measured
+in flat places, and the filter of similar patches takes it into account (Noise Clinic).  Under noise that
 channels share, the steps after the fit work on weighted sums of the channels whose
 noise is independent.  Impulses take a longer fit without filters.""",
 )
