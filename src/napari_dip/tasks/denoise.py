@@ -308,9 +308,9 @@ averaged with the first step of BM3D.  More than three channels, and channels of
 noise, are filtered as principal components in units of their noise.  Low frequencies
 are those of the same filter at half the resolution.  Noise that reaches into
 neighbouring pixels is recognised and fitted without hiding; its covariance is measured
-in flat places, and the filter of similar patches takes it into account (Noise Clinic).  Under noise that
-channels share, the steps after the fit work on weighted sums of the channels whose
-noise is independent.  Impulses take a longer fit without filters.""",
+in flat places, and the filter of similar patches takes it into account (Noise Clinic).
+Under noise that channels share, the steps after the fit work on weighted sums of the
+channels whose noise is independent.  Impulses take a longer fit without filters.""",
 )
 
 if TYPE_CHECKING:
