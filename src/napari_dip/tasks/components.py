@@ -136,10 +136,10 @@ def by_component(
     noise, which they lose.
 
     More than `TOGETHER` channels are filtered as so many components at a time, the
-    strongest first.  Single components keep less noise, but lose fine structure that
-    they share.  The result is a mean of both, in which noisier channels take more of
-    the single ones.  Few channels of like noise are filtered as they are, and so is
-    photon noise, where components gain nothing.
+    strongest first.  Few channels of unlike noise are averaged with their single
+    components: these keep less noise, but lose fine structure that they share, so that
+    noisier channels take more of them.  Few channels of like noise are filtered as they
+    are, and so is photon noise, where components gain nothing.
     """
     import torch
 
@@ -163,8 +163,9 @@ def by_component(
 
         return _on_mixed(step, matrix)
 
-    together = make(plane, noise) if few else of_size(TOGETHER)
-    single = of_size(1)
+    if not few:
+        return of_size(TOGETHER)
+    together, single = make(plane, noise), of_size(1)
     part = np.minimum(SINGLE * level / level.mean(), MOST_SINGLE)
     part = part.reshape(-1, *[1] * plane.known.ndim)
 
