@@ -41,7 +41,7 @@ class FitError(DipError):
 
 
 class OutOfMemory(FitError):
-    """The device has too little memory; the message says what would fit."""
+    """The device has too little memory; the message says which, and what to do."""
 
 
 class DeviceFailed(FitError):

@@ -185,7 +185,10 @@ def _same(value: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], source: _Source, *arguments: Any) -> Any:
-    return function(source.job, *arguments)
+    from napari_dip.prior.runtime import device_errors
+
+    with device_errors():
+        return function(source.job, *arguments)
 
 
 @dataclass(frozen=True)

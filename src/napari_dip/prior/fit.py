@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
+from napari_dip.errors import DeviceFailed, InputError
 from napari_dip.machine import check_iterations
 from napari_dip.prior import interrupt, runtime
 from napari_dip.prior.estimate import estimate, surely_fits
@@ -111,9 +111,10 @@ def fit(
     with runtime.device_errors():
         certain = surely_fits(problem, prior, settings)
     if not (certain or needed().fits):
-        raise OutOfMemory(advice())
+        on_gpu = runtime.pick_device(settings.device).type != "cpu"
+        raise runtime.out_of_memory(on_gpu, advice())
     with runtime.kept_pages():
-        with runtime.memory_errors(advice):
+        with runtime.device_errors(advice):
             run = Run(problem, prior, settings, weights, state)
         ended = run.state.ending.ended
         if ended is not None:
@@ -188,20 +189,20 @@ def _steps(run: Run, advice: Callable[[], str]) -> Fitting:
     before_stop: dict[str, Any] | None = None
     begun = run.state.best.image is not None
     while reason is None:
-        with runtime.memory_errors(advice):
+        with runtime.device_errors(advice):
             reason, unseen = _advance(run, begun)
         begun = True
         stop = yield dataclasses.replace(run.iterate(), last=reason is not None)
         if unseen:
-            with runtime.memory_errors(advice):
+            with runtime.device_errors(advice):
                 reason = run.look()
         if stop and reason is None:
-            with runtime.memory_errors(advice):
+            with runtime.device_errors(advice):
                 # The check is made for the user's stop alone: going on undoes it.
                 before_stop = run.state.state_dict() if resumable else None
                 run.check()
             reason = STOPPED
-    with runtime.memory_errors(advice):
+    with runtime.device_errors(advice):
         result = run.result(reason)
     if not resumable:
         return result
