@@ -292,8 +292,7 @@ def device_errors(
     except (MemoryError, RuntimeError) as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         if _is_of_memory(error):
-            words = message.lower()
-            gpu = any(word in words for word in ("cuda", "cublas", "hip", "mps"))
+            gpu = _says(error, "cuda", "cublas", "hip", "mps")
         elif _is_of_device(error):
             failure = message
         else:
@@ -310,36 +309,34 @@ def device_errors(
 
 
 def _is_of_memory(error: Exception) -> bool:
-    message = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in message
-        for words in (
-            "can't allocate memory",
-            "not enough memory",
-            "out of memory",
-            "cublas_status_alloc_failed",
-        )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _says(
+        error,
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+        "cublas_status_alloc_failed",
     )
 
 
 def _is_of_device(error: Exception) -> bool:
     # An error of its own since torch 2.8.
-    own = getattr(torch, "AcceleratorError", ())
-    message = str(error).lower()
-    return isinstance(error, own) or any(
-        words in message
-        for words in (
-            "cuda error",
-            "cudnn error",
-            "cudnn_status",
-            "cublas_status",
-            "cufft_",
-            "cusolver_status",
-            "hip error",
-            # In a process that was forked after backward passes on a GPU.
-            "fork-based multiprocessing",
-        )
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or _says(
+        error,
+        "cuda error",
+        "cudnn error",
+        "cudnn_status",
+        "cublas_status",
+        "cufft_",
+        "cusolver_status",
+        "hip error",
+        # In a process that was forked after backward passes on a GPU.
+        "fork-based multiprocessing",
     )
+
+
+def _says(error: Exception, *texts: str) -> bool:
+    message = str(error).lower()
+    return any(text in message for text in texts)
 
 
 @dataclass(frozen=True)
