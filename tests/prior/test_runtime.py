@@ -309,7 +309,7 @@ def test_advice_where_nothing_is_known_names_no_size():
 
 def test_advice_names_no_size_where_the_estimate_was_too_low():
     text = Estimate(2**30, 2**31).advice(100, 2)
-    assert text == "the fit needs about 1.0 GiB, or more than was estimated"
+    assert text == "the fit needs about 1.0 GiB, more than there is"
 
 
 def test_a_module_on_another_device_is_copied():

@@ -292,7 +292,7 @@ def device_errors(
     except (MemoryError, RuntimeError) as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         if _is_of_memory(error):
-            gpu = _says(error, "cuda", "cublas", "hip", "mps")
+            gpu = _says(error, "cuda", "cublas", "hip out", "mps backend")
         elif _is_of_device(error):
             failure = message
         else:
@@ -358,10 +358,8 @@ class Estimate:
     def advice(self, pixels: int, ndim: int) -> str:
         """Return what is needed, what there is, and which size would fit, if any."""
         text = f"the fit needs about {machine.gibibytes(self.memory)}"
-        if self.available is None:
+        if self.available is None or self.fits:  # it ran out all the same
             return text + ", more than there is"
-        if self.fits:  # it ran out all the same
-            return text + ", or more than was estimated"
         text += f" and {machine.gibibytes(self.available)} are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))
         side -= side % 32

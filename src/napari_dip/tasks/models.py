@@ -151,9 +151,8 @@ def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor
     from napari_dip.prior.runtime import device_errors, pick_device
 
     values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
-    advice = "the model needs more for an image of this size than there is"
     try:
-        with torch.no_grad(), device_errors(lambda: advice):
+        with torch.no_grad(), device_errors():
             return features(values.to(pick_device(recipe.device)))
     except DipError:
         raise
