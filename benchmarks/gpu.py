@@ -148,7 +148,7 @@ def _too_large() -> dict[str, Any]:
             if attempt == "foreseen":
                 _fit(huge)
             else:
-                with runtime.memory_errors(lambda: "translated"):
+                with runtime.device_errors(lambda: "translated"):
                     torch.empty(2**46, device="cuda")
         except OutOfMemory as error:
             told.append(str(error))

@@ -41,7 +41,7 @@ class FitError(DipError):
 
 
 class OutOfMemory(FitError):
-    """The device has too little memory; the message says what would fit."""
+    """The device has too little memory; the message says which, and what to do."""
 
 
 class DeviceFailed(FitError):
@@ -49,7 +49,9 @@ class DeviceFailed(FitError):
 
 
 def fault(error: Exception) -> str:
-    """Return a fault of ours as one line that says where it happened."""
+    """Return an error as one line; a fault of ours says where it happened."""
+    if isinstance(error, DipError | MemoryError):
+        return str(error) or "not enough memory"
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
     return f"{type(error).__name__}: {error} ({where})"

@@ -9,12 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from napari_dip.batch import run as batch_run
 from napari_dip.batch.file_run import FileRun
 from napari_dip.batch.manifest import NAME
 from napari_dip.batch.stop import Stop
 from napari_dip.io import atomic, files
+from napari_dip.tasks import block
 from tests.batch.conftest import entries
 
 SHORT = ("--iterations", "2", "--precision", "float32")
@@ -122,6 +124,28 @@ def test_bad_files_are_passed_over(call, folder, tmp_path, write, monkeypatch):
     write(folder / "0.tif")
     code, _, err = call("batch", "denoise", folder, "-o", output, *SHORT)
     assert err.endswith("4 images: 1 done, 1 done before, 2 failed\n")
+
+
+def test_gpu_memory_that_runs_out_costs_one_image(call, folder, tmp_path, monkeypatch):
+    restored, calls = block.restored, []
+
+    def full(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return restored(*arguments, **options)
+
+    monkeypatch.setattr(block, "restored", full)
+    output = tmp_path / "out"
+    code, _, err = call("batch", "denoise", folder, "-o", output, *SHORT)
+    assert code == 1
+    error, last = err.splitlines()
+    assert error == (
+        "napari-dip: error: 1.tif: there is too little GPU memory: this image needs "
+        "more than there is; take a smaller image or tile, or device=cpu"
+    )
+    assert last == "napari-dip: 3 images: 2 done, 1 failed"
+    assert sorted(path.name for path in output.glob("*.tif")) == ["0.tif", "2.tif"]
 
 
 def test_files_of_others_stay(call, folder, tmp_path):

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import atomic, files, locks
+from napari_dip.io import atomic, checkpoint, files, locks
 
 
 def test_file_appears_at_the_end(tmp_path):
@@ -98,15 +99,33 @@ def test_a_disk_that_gets_full(full, ending):
     assert list(full.iterdir()) == []
 
 
-def test_a_write_of_numpy_that_ends_early_says_why(tmp_path):
+@pytest.fixture
+def small_files():
+    """Let no file become larger than 64 KiB."""
     resource = pytest.importorskip("resource", reason="not on Windows")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
-    try:
-        with pytest.raises(FileError, match=r"a.tif cannot be written: No space left"):
-            files.write(tmp_path / "a.tif", LARGE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_write_of_numpy_that_ends_early_says_why(tmp_path):
+    with pytest.raises(FileError, match=r"a.tif cannot be written: No space left"):
+        files.write(tmp_path / "a.tif", LARGE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_that_is_larger_than_a_limit_says_so(tmp_path):
+    reason = (
+        "File too large for this file system or for a limit, such as that of ulimit"
+    )
+    with pytest.raises(FileError, match=f"^a.png cannot be written: {reason}"):
+        files.write(tmp_path / "a.png", LARGE.reshape(-1, 128))
+    state = {"a": torch.zeros(2**15)}
+    with pytest.raises(FileError, match=f"^a.safetensors cannot be written: {reason}"):
+        checkpoint.write(tmp_path / "a.safetensors", "weights", state, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,8 +15,8 @@ from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.runtime import (
     Estimate,
+    device_errors,
     kept_pages,
-    memory_errors,
     pick_device,
     pick_dtype,
     step_context,
@@ -213,11 +213,14 @@ def test_lack_of_memory_becomes_one_error(error):
         raise error
 
     with (
-        pytest.raises(OutOfMemory, match="what would fit") as caught,
-        memory_errors(lambda: "what would fit"),
+        pytest.raises(OutOfMemory, match="what would fit; take a smaller") as caught,
+        device_errors(lambda: "what would fit"),
     ):
         step()
     assert not isinstance(caught.value, RuntimeError)
+    on_gpu = any(name in str(error) for name in ("CUDA", "MPS"))
+    assert ("too little GPU memory" in str(caught.value)) == on_gpu
+    assert ("device=cpu" in str(caught.value)) == on_gpu
     # The tensors of the failed step are let go.
     assert tensors[0]() is None
 
@@ -240,7 +243,7 @@ def test_failures_of_a_device_become_one_line(error):
         tensors.append(weakref.ref(tensor))
         raise error
 
-    with pytest.raises(DeviceFailed) as caught, memory_errors(lambda: "no"):
+    with pytest.raises(DeviceFailed) as caught, device_errors(lambda: "no"):
         step()
     first = str(error).splitlines()[0]
     assert str(caught.value) == f"the device has failed: {first}"
@@ -249,7 +252,7 @@ def test_failures_of_a_device_become_one_line(error):
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("x")])
 def test_other_errors_pass(error):
-    with pytest.raises(type(error)) as caught, memory_errors(lambda: "no"):
+    with pytest.raises(type(error)) as caught, device_errors(lambda: "no"):
         raise error
     assert caught.value is error
 
@@ -302,6 +305,11 @@ def test_advice_names_no_size_where_none_fits():
 
 def test_advice_where_nothing_is_known_names_no_size():
     assert "more than there is" in Estimate(2**30, None).advice(100, 2)
+
+
+def test_advice_names_no_size_where_the_estimate_was_too_low():
+    text = Estimate(2**30, 2**31).advice(100, 2)
+    assert text == "the fit needs about 1.0 GiB, more than there is"
 
 
 def test_a_module_on_another_device_is_copied():

@@ -233,7 +233,7 @@ def test_lack_of_memory_is_told_as_such(image):
         def forward(self, x):
             raise MemoryError
 
-    with pytest.raises(OutOfMemory, match="the model takes more memory"):
+    with pytest.raises(OutOfMemory, match="little memory: this image needs more"):
         invert_features(image, Large(), "act", **SHORT)
 
 

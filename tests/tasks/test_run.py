@@ -7,6 +7,7 @@ from itertools import pairwise
 import dask.array
 import numpy as np
 import pytest
+import torch
 
 from napari_dip import denoise, enhance, inpaint, machine, super_resolve
 from napari_dip.errors import FitError, InputError, OutOfMemory
@@ -449,13 +450,30 @@ def test_a_device_that_fails_during_restarts(stack, failing_device):
     assert np.isfinite(fit.image).all()
 
 
-def test_a_device_that_fails_while_an_image_is_finished(stack, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            RuntimeError("CUDA error: the device is lost"),
+            "the device has failed: CUDA error: the device is lost",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+            "there is too little GPU memory: this image needs more than there is; take "
+            "a smaller image or tile, or device=cpu",
+        ),
+    ],
+)
+def test_a_device_that_fails_while_an_image_is_finished(
+    stack, monkeypatch, error, says
+):
     def lost(*arguments, **options):
-        raise RuntimeError("CUDA error: the device is lost")
+        raise error
 
     monkeypatch.setattr(block, "restored", lost)
-    with pytest.raises(FitError, match=r"^the device has failed: CUDA error: the"):
+    with pytest.raises(FitError) as caught:
         denoise(stack[0], **SHORT)
+    assert str(caught.value) == says
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int64"])

@@ -316,8 +316,8 @@ def broken(error):
     ("error", "told"),
     [
         (RuntimeError("shapes do not match"), "RuntimeError: shapes do not match"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "would fit"),
-        (MemoryError(), "would fit"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "too little GPU memory:"),
+        (MemoryError(), "too little memory: the fit"),
         (ZeroDivisionError("nonsense"), "ZeroDivisionError: nonsense"),
     ],
 )

@@ -18,7 +18,7 @@ from napari_dip.batch.run import Step
 from napari_dip.batch.stop import Stop, handled
 from napari_dip.errors import DipError, FitError, InputError
 from napari_dip.io import files
-from napari_dip.tasks.pool import Call, Pool
+from napari_dip.tasks.pool import Call, Pool, called
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.task import Job, Task
 
@@ -185,7 +185,7 @@ def _same(value: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], source: _Source, *arguments: Any) -> Any:
-    return function(source.job, *arguments)
+    return called(function, source.job, *arguments)
 
 
 @dataclass(frozen=True)

@@ -173,8 +173,6 @@ def process(
         entry["sha256"] = digest(run.target)
         if run.keep.share:
             entry["shared"] = result.shared
-    except (DipError, MemoryError) as error:
-        entry = failure(str(error) or "not enough memory")
     except Exception as error:  # noqa: BLE001  # one bad file does not end a batch
         entry = failure(fault(error))
     files = {name: str(path) for name, path in run.sources.items()}

@@ -185,8 +185,6 @@ def fit(
             last.details[STOPPED_BY] = limit
         state = state_of(networks)
         checkpoint.write(shared.target, "weights", state, shared.about, overwrite=True)
-    except (DipError, MemoryError) as error:
-        return FitError(str(error) or "not enough memory")
     except Exception as error:  # noqa: BLE001  # the files can be fitted one by one
         return FitError(fault(error))
     return shared.target

@@ -87,10 +87,14 @@ def _put(temporary: Path, path: Path, previous: Path | None, overwrite: bool) ->
 
 
 def _reason(error: OSError) -> str:
+    text = error.strerror or str(error)
     # NumPy's error for a file that took a part only has no number.
-    if error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)):
-        return os.strerror(errno.ENOSPC)
-    return error.strerror or str(error)
+    if error.errno is None and re.search(r"\d+ requested and \d+ written", text):
+        text = os.strerror(errno.ENOSPC)
+    text = re.sub(r".*I/O error: (.*) \(os error \d+\)", r"\1", text)  # of safetensors
+    if text == os.strerror(errno.EFBIG):
+        text += " for this file system or for a limit, such as that of ulimit -f"
+    return text
 
 
 def _remove(path: Path) -> None:

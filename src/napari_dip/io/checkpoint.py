@@ -55,11 +55,11 @@ def write(
         "sha256": digest(state),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with atomic.replacing(path, overwrite=overwrite) as temporary:
+    with atomic.replacing(path, overwrite=overwrite) as temporary:
+        try:
             save_file(tensors, temporary, {_KEY: json.dumps(header)})
-    except SafetensorError as error:  # a full disk, which is no OSError here
-        raise FileError(f"{path.name} cannot be written: {one_line(error)}") from error
+        except SafetensorError as error:  # a full disk, which is no OSError here
+            raise OSError(one_line(error)) from error
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

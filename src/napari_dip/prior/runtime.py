@@ -269,76 +269,74 @@ def saved_bytes(network: torch.nn.Module, code: Tensor) -> int:
     return sum(storages.values())
 
 
-@contextmanager
-def memory_errors(advice: Callable[[], str]) -> Iterator[None]:
-    """Turn the several ways torch reports lack of memory into `OutOfMemory`.
+def out_of_memory(gpu: bool, why: str) -> OutOfMemory:
+    """Return the error that names the memory, and says why and what to do."""
+    memory, other = ("GPU memory", ", or device=cpu") if gpu else ("memory", "")
+    return OutOfMemory(
+        f"there is too little {memory}: {why}; take a smaller image or tile{other}"
+    )
 
-    A failure of the device becomes `DeviceFailed`, and any other RuntimeError passes.
-    `advice` returns what would fit.
+
+@contextmanager
+def device_errors(
+    advice: Callable[[], str] = lambda: "this image needs more than there is",
+) -> Iterator[None]:
+    """Turn the several ways torch reports failures and lack of memory into ours.
+
+    A failure of a GPU becomes `DeviceFailed` and lack of memory `OutOfMemory`, of which
+    `advice` says what would fit.  Any other error passes.
     """
-    failed = False
+    failure = gpu = None
     try:
-        with device_errors():
-            yield
+        yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error):
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if _is_of_memory(error):
+            gpu = _says(error, "cuda", "cublas", "hip out", "mps backend")
+        elif _is_of_device(error):
+            failure = message
+        else:
             raise
-        failed = True
         # It stays the context of the new error: let the tensors in the failed
         # step's frames go.
         traceback.clear_frames(error.__traceback__)
-    if failed:
+    if failure is not None:
+        raise DeviceFailed(f"the device has failed: {failure}") from None
+    if gpu is not None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise OutOfMemory(advice()) from None
+        raise out_of_memory(gpu, advice()) from None
 
 
 def _is_of_memory(error: Exception) -> bool:
-    message = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in message
-        for words in (
-            "can't allocate memory",
-            "not enough memory",
-            "out of memory",
-            "cublas_status_alloc_failed",
-        )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _says(
+        error,
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+        "cublas_status_alloc_failed",
     )
 
 
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """Turn the several ways torch reports a failure of a GPU into `DeviceFailed`."""
-    failure = None
-    try:
-        yield
-    except RuntimeError as error:
-        if _is_of_memory(error) or not _is_of_device(error):
-            raise
-        failure = (str(error).strip() or type(error).__name__).splitlines()[0]
-        traceback.clear_frames(error.__traceback__)
-    if failure is not None:
-        raise DeviceFailed(f"the device has failed: {failure}") from None
-
-
-def _is_of_device(error: RuntimeError) -> bool:
+def _is_of_device(error: Exception) -> bool:
     # An error of its own since torch 2.8.
-    own = getattr(torch, "AcceleratorError", ())
-    message = str(error).lower()
-    return isinstance(error, own) or any(
-        words in message
-        for words in (
-            "cuda error",
-            "cudnn error",
-            "cudnn_status",
-            "cublas_status",
-            "cufft_",
-            "cusolver_status",
-            "hip error",
-            # In a process that was forked after backward passes on a GPU.
-            "fork-based multiprocessing",
-        )
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or _says(
+        error,
+        "cuda error",
+        "cudnn error",
+        "cudnn_status",
+        "cublas_status",
+        "cufft_",
+        "cusolver_status",
+        "hip error",
+        # In a process that was forked after backward passes on a GPU.
+        "fork-based multiprocessing",
     )
+
+
+def _says(error: Exception, *texts: str) -> bool:
+    message = str(error).lower()
+    return any(text in message for text in texts)
 
 
 @dataclass(frozen=True)
@@ -360,7 +358,7 @@ class Estimate:
     def advice(self, pixels: int, ndim: int) -> str:
         """Return what is needed, what there is, and which size would fit, if any."""
         text = f"the fit needs about {machine.gibibytes(self.memory)}"
-        if self.available is None:
+        if self.available is None or self.fits:  # it ran out all the same
             return text + ", more than there is"
         text += f" and {machine.gibibytes(self.available)} are free"
         side = int((pixels * self.available / max(self.memory, 1)) ** (1 / ndim))

@@ -148,12 +148,11 @@ def seen(recipe: ModelRecipe, features: Features, image: NDArray[Any]) -> Tensor
     """Return the activations of an image (C, Y, X); raise if the model takes none."""
     import torch
 
-    from napari_dip.prior.runtime import memory_errors, pick_device
+    from napari_dip.prior.runtime import device_errors, pick_device
 
     values = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
-    advice = "the model takes more memory than there is for an image of this size"
     try:
-        with torch.no_grad(), memory_errors(lambda: advice):
+        with torch.no_grad(), device_errors():
             return features(values.to(pick_device(recipe.device)))
     except DipError:
         raise

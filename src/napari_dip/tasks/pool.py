@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_dip.errors import DipError, InputError
@@ -42,6 +43,14 @@ class Pool(Protocol):
         """Call ``function(job, *arguments)``."""
 
 
+def called(function: Callable[..., Any], job: Job, *arguments: Any) -> Any:
+    """Call a function of a job; failures of the device are errors of ours."""
+    from napari_dip.prior.runtime import device_errors
+
+    with device_errors():
+        return function(job, *arguments)
+
+
 @dataclass(frozen=True)
 class Here:
     """Calls functions in this thread, when their results are asked for."""
@@ -55,13 +64,7 @@ class Here:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
         """Call ``function(job, *arguments)`` later."""
-        from napari_dip.prior.runtime import device_errors
-
-        def call() -> Any:
-            with device_errors():
-                return function(self.job, *arguments)
-
-        return Later(call)
+        return Later(partial(called, function, self.job, *arguments))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
-from napari_dip.errors import DipError, FitError, OutOfMemory
+from napari_dip.errors import DipError, FitError
 from napari_dip.tasks.arrays import Index, cast
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
@@ -202,12 +202,13 @@ def restoring(
         of generators ignore: the worker would then never end.
     """
     from napari_dip.prior.interrupt import asking
+    from napari_dip.prior.runtime import device_errors
     from napari_dip.prior.threads import threads_here
 
     fitting = None
     try:
         # The copied Python code sets as many, so that it gives the same bits.
-        with threads_here.set(threads()), asking(control.wanted):
+        with device_errors(), threads_here.set(threads()), asking(control.wanted):
             fitting, kind = begin()
             fit = yield from _reports(control, fitting, kind, interval)
             if control.ended_in is not None:
@@ -221,8 +222,6 @@ def restoring(
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, DipError):
             raise
-        if isinstance(error, MemoryError):
-            raise OutOfMemory("there is not enough memory for this image") from error
         raise FitError(f"{type(error).__name__}: {error}") from error
     finally:
         if fitting is not None:
