@@ -17,6 +17,7 @@ from napari_dip.baselines.common import (
     read,
 )
 from napari_dip.tasks.arrays import Float, Index
+from napari_dip.tasks.components import principal_axes
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import per_channel
 from napari_dip.tasks.recipe import check
@@ -213,8 +214,7 @@ def _by_component(
 ) -> Array:
     """Apply a method for one channel to the principal components of all."""
     flat = values.reshape(len(values), -1).astype(np.float64)
-    flat -= flat.mean(axis=1, keepdims=True)
-    rotation = np.linalg.eigh(flat @ flat.T)[1].astype(np.float32)
+    rotation = principal_axes(flat).astype(np.float32)
     components = np.tensordot(rotation.T, values, 1)
     denoised = np.stack([method(component, sigma) for component in components])
     return np.tensordot(rotation, denoised, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,8 +142,6 @@ def by_component(
     noisier channels take more of them.  Few channels of like noise are filtered as they
     are, and so is photon noise, where components gain nothing.
     """
-    import torch
-
     level = noise.level(plane.values, plane.noisy)
     few = len(level) <= TOGETHER
     alike = level.max() <= UNLIKE * level.min()
@@ -151,26 +150,35 @@ def by_component(
     level = np.maximum(level, LEAST * level.max())
     matrix = _principal(plane, level)
     parts, white = components_of(plane, matrix), NoiseModel.gaussian(level**0)
-
-    def of_size(size: int) -> Step:
-        counts = range(len(level))
-        groups = [counts[first : first + size] for first in counts[::size]]
-        steps = [make(parts.of_channels(g), white.of_channels(g)) for g in groups]
-
-        def step(mixed: Tensor) -> Tensor:
-            pairs = zip(groups, steps, strict=True)
-            return torch.cat([step(mixed[:, list(g)]) for g, step in pairs], dim=1)
-
-        return _on_mixed(step, matrix)
-
+    at_a_time = partial(_at_a_time, make, parts, white)
     if not few:
-        return of_size(TOGETHER)
-    together, single = make(plane, noise), of_size(1)
+        return _on_mixed(at_a_time(TOGETHER), matrix)
+    together, single = make(plane, noise), _on_mixed(at_a_time(1), matrix)
     part = np.minimum(SINGLE * level / level.mean(), MOST_SINGLE)
     part = part.reshape(-1, *[1] * plane.known.ndim)
 
     def step(image: Tensor) -> Tensor:
         return together(image).lerp(single(image), image.new_tensor(part))
+
+    return step
+
+
+def _at_a_time(
+    make: Callable[[Plane, NoiseModel], Step],
+    plane: Plane,
+    noise: NoiseModel,
+    count: int,
+) -> Step:
+    """Return the filter that `make` makes of so many channels at a time."""
+    import torch
+
+    channels = range(len(plane.values))
+    groups = [list(channels[first : first + count]) for first in channels[::count]]
+    steps = [make(plane.of_channels(g), noise.of_channels(g)) for g in groups]
+
+    def step(image: Tensor) -> Tensor:
+        pairs = zip(groups, steps, strict=True)
+        return torch.cat([step(image[:, group]) for group, step in pairs], dim=1)
 
     return step
 
@@ -205,10 +213,15 @@ def _principal(plane: Plane, level: NDArray[np.float64]) -> Matrix:
     These are of channels in units of their noise, whose variance is given.
     """
     values = plane.values[:, plane.known > 0] / np.sqrt(level)[:, None]
-    values = values - values.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(values @ values.T)
-    matrix: Matrix = vectors.T[::-1] / np.sqrt(level)
+    matrix: Matrix = principal_axes(values).T[::-1] / np.sqrt(level)
     return matrix
+
+
+def principal_axes(values: NDArray[np.float64]) -> Matrix:
+    """Return the principal axes of channels, (C, N), as columns, the weakest first."""
+    values = values - values.mean(axis=1, keepdims=True)
+    axes: Matrix = np.linalg.eigh(values @ values.T)[1]
+    return axes
 
 
 def _on_mixed(step: Step, matrix: Matrix) -> Step:
