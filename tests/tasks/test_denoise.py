@@ -379,6 +379,22 @@ def test_a_blur_helps_though_the_fit_misses_the_same(seed):
     assert errors[0] < 0.6 * errors[1]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_blur_is_good_where_there_are_some_hundred_photons(seed):
+    random = np.random.default_rng(seed)
+    truth = np.zeros((128, 128))
+    truth[tuple(random.integers(0, 128, (2, 50)))] = 2
+    counts = random.poisson(ndimage.gaussian_filter(truth, 2)).astype(float)
+    twice = counts.copy()
+    twice[tuple(random.integers(0, 128, (2, 2)))] = 2  # pixels that decide
+    for image in (counts, twice):
+        plane = prepare(image[None], "image")
+        gain, offset = 1 / plane.span, -plane.offset / plane.span
+        noise = NoiseModel((1e-4,), tuple(gain.tolist()), tuple(offset.tolist()))
+        good = goodness_of_blurs(plane, noise)(torch.device("cpu"))
+        assert float(good) > 0.9
+
+
 def test_blurs_of_an_image_are_judged_once(random, monkeypatch):
     judged, blurred = [], blurs._blurs
     monkeypatch.setattr(blurs, "_blurs", lambda *v: judged.append(1) or blurred(*v))

@@ -61,9 +61,10 @@ def goodness_of_blurs(plane: Plane, noise: NoiseModel) -> Goodness:
 
     The error of a blur against the truth is known without bias: with B the blurred
     values, h the weight of a pixel in its own and s^2 the variance of the noise, it is
-    the mean of ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate), never less than about
-    its standard error.  Where that is more than half of `ENOUGH` of the noise for the
-    best of `BLURS`, it is less good.
+    the mean of ``(B - y)^2 - s^2 + 2 h s^2`` (Stein's estimate).  Where that, less its
+    own standard error, is more than half of `ENOUGH` of the noise for the best of
+    `BLURS`, it is less good: of some hundred photons the few that share pixels decide
+    on the estimate.
     """
     import torch
 
@@ -71,14 +72,16 @@ def goodness_of_blurs(plane: Plane, noise: NoiseModel) -> Goodness:
     def goodness(device: torch.device) -> Tensor:
         y, weight = plane.tensors(device)
         variance = noise.at(y)
-        level = _mean(variance, weight)
-        errors = [
-            _mean((blurred - y).square() + (2 * own - 1) * variance, weight)
-            for blurred, own in _blurs(y, weight)
-        ]
         pixels = max(float(weight.sum()), 1.0)
-        least = torch.stack(errors).amin(dim=0).maximum(level / pixels**0.5)
-        return (2 - 2 * least / (ENOUGH * level).clamp(min=1e-20)).clamp(0, 1)
+        errors = []
+        for blurred, own in _blurs(y, weight):
+            error = (blurred - y).square() + (2 * own - 1) * variance
+            mean = _mean(error, weight)
+            spread = _mean((error - mean).square(), weight).sqrt()
+            errors.append(mean - spread / pixels**0.5)
+        least = torch.stack(errors).amin(dim=0)
+        level = (ENOUGH * _mean(variance, weight)).clamp(min=1e-20)
+        return (2 - 2 * least / level).clamp(0, 1)
 
     return goodness
 
