@@ -1142,3 +1142,13 @@ def test_integers_of_24_bits_are_refused(tmp_path, byteorder):
         tif.pages.first.tags["BitsPerSample"].overwrite(24)
     with pytest.raises(FileError, match=r"deep\.tif has integers of 24 bits; .* 32"):
         files.read(path)
+
+
+def test_numbers_that_cannot_be_unpacked_have_a_line_that_tells_it(tmp_path):
+    path = tmp_path / "a.lsm"
+    planes = np.zeros((2, 32, 40), np.uint16)
+    facts = (0x0400494C).to_bytes(4, "little") + bytes(496)
+    tags = [(34412, "B", len(facts), facts, True)]
+    tifffile.imwrite(path, planes, planarconfig="separate", extratags=tags)
+    with pytest.raises(FileError, match=r"a\.lsm cannot be read: it ends too early"):
+        files.read_header(path)

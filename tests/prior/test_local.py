@@ -28,6 +28,22 @@ def test_what_is_far_away_does_not_count():
     assert (first - second)[..., 48:, :].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("end", [-30.0, 30.0])
+def test_an_output_at_the_end_of_its_range_has_a_way_back(end):
+    net = network()
+    code = torch.rand(1, 2, 64, 64)
+    inside = net(code)
+    inside.sum().backward()
+    before = net.head.bias.grad.item()
+    net.zero_grad()
+    with torch.no_grad():
+        net.head.bias.fill_(end)
+    image = net(code)
+    torch.testing.assert_close(image, torch.full_like(image, -0.1 if end < 0 else 1.1))
+    image.sum().backward()
+    assert 0.02 * before < net.head.bias.grad.item() < before
+
+
 def test_features_keep_their_scale():
     torch.manual_seed(0)
     body = network(widths=(32,) * 4).body

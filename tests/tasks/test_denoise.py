@@ -357,6 +357,23 @@ def test_few_photons_are_not_far_behind_a_blur(peak, most, seed):
     assert details["gain"] == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("peak", [1, 3])
+def test_spots_on_black_are_found_from_any_seed(peak):
+    random = np.random.default_rng(2)
+    truth = np.zeros((128, 128))
+    for _ in range(40):
+        place = random.integers(4, 124), random.integers(4, 124)
+        truth[place] += random.uniform(0.3, 1)
+    truth = ndimage.gaussian_filter(truth, 2.5)
+    truth *= peak / truth.max()
+    counts = np.random.default_rng(101).poisson(truth)
+    found = denoise(counts, seed=1, device="cpu")
+    assert found.mean() == pytest.approx(counts.mean(), rel=0.01)
+    blurred = ndimage.gaussian_filter(counts.astype(float), 2)
+    assert psnr(found, truth) > psnr(blurred, truth) - 0.3
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_blur_helps_though_the_fit_misses_the_same(seed):
     random = np.random.default_rng(seed)

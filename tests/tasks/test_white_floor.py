@@ -50,6 +50,18 @@ def test_blurred_noise_stays_correlated_also_on_spots(blur, rounded):
     assert correlated(np.rint(image) if rounded else image)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("peak", [10, 100])
+def test_photons_of_bright_things_on_black_are_no_correlated_noise(seed, peak):
+    random = np.random.default_rng(seed)
+    things = np.zeros((128, 128))
+    things[tuple(random.integers(0, 128, (2, 40)))] = 1
+    things = ndimage.gaussian_filter(things, 3)
+    smooth = np.clip(things / things.max() - 0.15, 0, 0.4)
+    values = random.poisson(peak * smooth / smooth.max())[None].astype(float)
+    assert has_white_floor(values, np.ones(values.shape, bool))
+
+
 @pytest.mark.parametrize("sigma", [3, 10])
 @pytest.mark.parametrize("side", [48, 64])
 def test_white_noise_on_few_pixels_is_hardly_ever_taken_for_correlated(side, sigma):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,10 @@ def one_line_errors(path: Path) -> Iterator[None]:
     except (FileError, InputError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        kind = type(error).__name__
+        if isinstance(error, struct.error):
+            kind = "it ends too early, or a number in it is wrong"
+        reason = f"{kind}: {one_line(error)}"
         raise FileError(f"{path.name} cannot be read: {reason}") from error
 
 

@@ -17,6 +17,12 @@ MARGIN = 0.1
 """How far below 0 and above 1 the output can go.  A sigmoid from 0 to 1 has hardly any
 gradient where an image is black: fits of dark images were stuck there."""
 
+LEAST_SLOPE = 0.01
+"""Slope that is added to that of the sigmoid where it is less.  The first steps may
+take the output of a dark image to the end of the range everywhere, where a sigmoid
+alone has no gradient to come back by: fits of spots on black were stuck there from some
+seeds."""
+
 
 @dataclass(frozen=True)
 class Local(Halving):
@@ -129,4 +135,8 @@ class _Local(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         code = code.contiguous(memory_format=memory_format(self.ndim))
         out: Tensor = self.head(self.body(code)).float()
-        return (1 + 2 * MARGIN) * torch.sigmoid(out) - MARGIN
+        inside = torch.sigmoid(out)
+        flat = (inside * (1 - inside) < LEAST_SLOPE).detach()
+        # The last factor is zero, and its gradient is one.
+        inside = inside + LEAST_SLOPE * flat * (out - out.detach())
+        return (1 + 2 * MARGIN) * inside - MARGIN

@@ -47,6 +47,14 @@ OF_PATCHES = 0.5
 """Least power at the finest frequencies, over the `patch_variance` of the noise: 0.5
 and more for white noise, 0.4 and less for that of cameras."""
 
+FALLING_IN_ALL = 1.15
+"""As `FALLING`, of the mean power of all blocks: white noise reads 0.8 to 1.1, that of
+cameras 1.2 and more."""
+
+OF_ALL = 0.8, 2.0
+"""As `OF_PATCHES`, least and most, of their mean power: white noise reads 0.85 to 1.25,
+that of cameras 0.75 and less, and outliers more."""
+
 OF_FLATTEST = 0.02
 """Least power at the finest frequencies, over that of the flattest blocks: what is less
 is due to rounding."""
@@ -84,11 +92,18 @@ def _is_white(values: Float, usable: Mask) -> bool:
     power[:, :2, :2] = 0  # the mean and the slopes
     flat = 0.0 if few else 0.1  # few blocks may all hold structure
     flattest = float(np.quantile(power.mean(axis=(1, 2)), flat))
-    return (
+    noise = float(patch_variance(values[None], usable))
+    if (
         fine < falling * finest
-        and finest > OF_PATCHES * patch_variance(values[None], usable)
+        and finest > OF_PATCHES * noise
         and finest > OF_FLATTEST * flattest
-    )
+    ):
+        return True
+    # Photon noise is in the bright blocks, and most blocks may be dark.
+    fine, finest = (float(band.mean()) for band in bands)
+    least, most = OF_ALL
+    like_noise = least * noise < finest < most * noise
+    return not few and like_noise and fine < FALLING_IN_ALL * finest
 
 
 def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
