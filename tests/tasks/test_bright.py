@@ -114,7 +114,7 @@ def test_what_is_slightly_too_bright_is_not_cut_off_beside_a_bead(name):
 def test_beads_leave_the_others_their_range(beads, name):
     image, where = beads(HEIGHT)
     dim, _ = beads(0)
-    function, further = getattr(napari_dip, name), SHORT | {"iterations": 25}
+    function, further = getattr(napari_dip, name), SHORT | {"iterations": 15}
     errors = [np.abs(function(i, **further) - dim)[~where].mean() for i in (dim, image)]
     assert errors[1] < errors[0] + 3
 

@@ -260,7 +260,7 @@ def error(image, truth):
 
 def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     image, truth = blurred
-    found = deconvolve(image, psf, **SHORT | {"iterations": 50})
+    found = deconvolve(image, psf, **SHORT | {"iterations": 35})
     made = plan(image, psf)
     estimate = made.to_units(
         made.problem.first_estimate[made.problem.operator.crop][0].numpy()
@@ -275,7 +275,7 @@ def test_with_a_delta_it_is_denoising(blurred, random):
     noisy = truth + random.normal(0, 40, truth.shape)
     delta = np.zeros((5, 5))
     delta[2, 2] = 3
-    found = deconvolve(noisy, delta, **SHORT | {"iterations": 40})
+    found = deconvolve(noisy, delta, **SHORT | {"iterations": 25})
     assert error(found, truth) < 0.75 * error(noisy, truth)
 
 
@@ -283,7 +283,7 @@ def test_an_unknown_psf_is_found(blur, psf):
     image, _ = blur(1)
     guess = gaussian(2.5, 3)[1:-1]
     fit = deconvolve(
-        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 40}
+        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 25}
     )
     found = fit.operator.psf.numpy()
     assert isinstance(fit.operator, UnknownConvolution)
