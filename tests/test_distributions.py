@@ -72,8 +72,7 @@ def test_installed_plugin_is_found_and_valid(archives, tmp_path):
     scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / "python"
     pip = (sys.executable, "-m", "pip", "--python", python)
-    options = ("--no-deps", "--no-compile", "--disable-pip-version-check")
-    run(*pip, "install", *options, archives["wheel from sdist"], cwd=tmp_path)
+    run(*pip, "install", "--no-deps", archives["wheel from sdist"], cwd=tmp_path)
     # The dependencies are those of this environment. Python appends the folder but
     # does not read the .pth files in it, so the editable install stays out of sight.
     site_packages = next((tmp_path / "venv").rglob("site-packages"))
