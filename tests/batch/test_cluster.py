@@ -302,7 +302,8 @@ def test_planes_are_fitted_by_workers(
 def test_a_stop_ends_the_wait_for_a_worker(
     call, stack, tmp_path, narrow, threads, monkeypatch
 ):
-    fit, add, first = block.fit_block, Result.add, threading.Event()
+    fit, add = block.fit_block, Result.add
+    first, over = threading.Event(), threading.Event()
 
     def noted(self, done):
         add(self, done)
@@ -312,14 +313,17 @@ def test_a_stop_ends_the_wait_for_a_worker(
         if one.plane == 1:
             assert first.wait(30)
             signal.raise_signal(signal.SIGINT)
-            time.sleep(1.5)
+            over.wait(30)
         return fit(running, one, **options)
 
     monkeypatch.setattr(Result, "add", noted)
     monkeypatch.setattr(block, "fit_block", interrupting)
     output = tmp_path / "out.tif"
     command = ("denoise", stack, "--share", "no", *SHORT, "-o", output)
-    code, _, err = call(*command, "--scheduler", threads)
+    try:
+        code, _, err = call(*command, "--scheduler", threads)
+    finally:
+        over.set()
     assert code == 130
     assert "planes 2 to 3 were not restored before the stop" in err
     image, given = files.read(output).data, files.read(stack).data

@@ -92,9 +92,12 @@ def remember_signatures(patch):
 
     def remembered(callback):
         function = getattr(callback, "__func__", callback)
-        if not isinstance(function, FunctionType) or function.__dict__:
+        if isinstance(callback, EventEmitter):
+            key = type(callback)
+        elif isinstance(function, FunctionType) and not function.__dict__:
+            key = function.__code__, function is callback
+        else:
             return inspect(callback)  # it may have another signature than its code
-        key = function.__code__, function is callback
         if key not in known:
             known[key] = inspect(callback)
         return known[key]

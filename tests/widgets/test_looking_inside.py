@@ -55,10 +55,10 @@ def test_the_manifest_offers_them(root, kind, title):
     "kind",
     [BlendWidget, InvertFeaturesWidget, MaximizeActivationWidget, SamplePriorWidget],
 )
-def test_it_says_what_it_does_and_every_field_has_a_tip(open_own_viewer, kind):
+def test_it_says_what_it_does_and_every_field_has_a_tip(open_widget, kind):
     assert 200 < len(kind.about) < 900
     assert kind.__doc__
-    _, widget = open_own_viewer(np.zeros((24, 30, 3)), kind=kind, rgb=True)
+    _, widget = open_widget(np.zeros((24, 30, 3)), kind=kind, rgb=True)
     rows = [entry for given in widget.inputs.values() for entry in given.rows]
     parts = [w for _, w, _ in rows] + [f.widget for f in widget.fields.fields.values()]
     assert all(part.native.toolTip() for part in parts)
