@@ -78,7 +78,7 @@ def small_windows(monkeypatch):
 def test_neighbours_that_show_the_same_thing_help(small_windows):
     clean = np.stack([blobs(64, 64)] * 3)
     stack = noisy(clean, sigma=20)
-    common = {"share": "yes", "iterations": 15, **FIXED}
+    common = {"share": "yes", "iterations": 25, **FIXED}
 
     def error(neighbours):
         fit = denoise(stack, neighbours=neighbours, full_output=True, **common)

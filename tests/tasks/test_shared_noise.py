@@ -68,7 +68,7 @@ def test_flat_places_without_noise_tell_nothing(ramp):
 def test_filter_takes_away_what_a_posterior_mean_leaves():
     truth = camera()[128:192, 160:224].astype(np.float32)
     noisy = truth + 15 * blurred_noise(truth.shape, 0.8)
-    fit = denoise(noisy, iterations=20, seed=0, full_output=True)
+    fit = denoise(noisy, iterations=30, seed=0, full_output=True)
     assert fit.settings["planes"][0]["analysis"]["correlated"]
 
     def error(image):
