@@ -159,6 +159,9 @@ def test_the_control_gives_arrays_and_code_that_agree(image):
     assert np.array_equal(eval(code, {"viewer": viewer, "mask_of": mask_of}), array)
     with pytest.raises(InputError, match="only a labels layer"):
         control.file(crop)
+    control.labels.value = "3, 5"
+    with pytest.raises(InputError, match="numbers that are in m; got 3, 5"):
+        control.array(stack, crop)
 
 
 @pytest.fixture

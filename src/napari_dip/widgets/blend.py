@@ -40,7 +40,7 @@ class CutInput(MaskInput):
         """Return a function that reads the mask, on the pixels of the foreground."""
         labels = chosen_labels(self.labels.value)
         layer, foreground = self.chosen_layer, self.foreground.chosen_layer
-        check_painted(layer, self.purpose)
+        check_painted(layer, self.purpose, labels)
         shift(layer, foreground)  # raises here, before anything runs
         return partial(mask_of, layer, foreground, labels, moved=True)
 

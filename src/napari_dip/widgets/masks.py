@@ -130,7 +130,7 @@ class MaskInput(ImageInput):
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.chosen_layer, chosen_labels(self.labels.value)
-        check_painted(layer, self.purpose)
+        check_painted(layer, self.purpose, chosen)
         if not isinstance(layer, Labels):
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
@@ -266,8 +266,8 @@ def _check_pixels(layer: Layer, source: Image) -> None:
         )
 
 
-def check_painted(layer: Layer, purpose: str) -> None:
-    """Raise if a mask has nothing in it yet, as a new one, and say what to do."""
+def check_painted(layer: Layer, purpose: str, chosen: tuple[int, ...]) -> None:
+    """Raise if a mask has nothing in it yet, or none of the labels that count."""
     data = array_of(layer)
     labels = isinstance(layer, Labels)
     if labels and not isinstance(data, np.ndarray):
@@ -275,6 +275,11 @@ def check_painted(layer: Layer, purpose: str) -> None:
     if not (data.any() if labels else len(data)):
         verb = "paint" if labels else "draw"
         raise InputError(f"Now {verb} over {purpose}, in the layer {layer.name}.")
+    if labels and chosen and not _selected(data, (), chosen).any():
+        raise InputError(
+            f"labels must be all or numbers that are in {layer.name}; got "
+            f"{', '.join(map(str, chosen))}"
+        )
 
 
 def fits(layer: Layer, source: Layer) -> bool:
