@@ -136,7 +136,7 @@ class _Local(nn.Module):
         code = code.contiguous(memory_format=memory_format(self.ndim))
         out: Tensor = self.head(self.body(code)).float()
         inside = torch.sigmoid(out)
-        flat = (inside * (1 - inside) < LEAST_SLOPE).detach()
+        flat = inside * (1 - inside) < LEAST_SLOPE
         # The last factor is zero, and its gradient is one.
         inside = inside + LEAST_SLOPE * flat * (out - out.detach())
         return (1 + 2 * MARGIN) * inside - MARGIN
