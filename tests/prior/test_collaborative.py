@@ -3,7 +3,10 @@ import pytest
 import torch
 
 from napari_dip.prior import collaborative, groups
-from napari_dip.prior.collaborative import collaborative_filter
+from napari_dip.prior.collaborative import (
+    collaborative_filter,
+    guided_collaborative_filter,
+)
 from napari_dip.prior.operators import gaussian_blur
 
 
@@ -263,3 +266,45 @@ def test_patches_that_are_all_alike_give_finite_numbers(noise):
     y += 1e-7 * torch.rand(y.shape, generator=torch.Generator().manual_seed(0))
     filtered = collaborative_filter(y, y, torch.full_like(y, noise))
     assert torch.allclose(filtered, y, atol=1e-5)
+
+
+# -- with a guide -----------------------------------------------------------------
+
+
+def fine(channels=1):
+    """Return an image of fine structure, with noise and without, and a blurred one."""
+    generator = torch.Generator().manual_seed(1)
+    rough = torch.randn(1, channels, 48, 52, generator=generator)
+    clean = 0.5 + 0.4 * gaussian_blur(rough, 0.7)
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+    return noisy, clean, gaussian_blur(clean, 0.7)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_guide_shows_structure_that_no_patch_repeats(channels):
+    noisy, clean, pilot = fine(channels)
+    variance = torch.full_like(noisy, 0.01)
+    guide = 7 - 2000 * clean
+    alone = error(collaborative_filter(noisy, pilot, variance), clean)
+    guided = guided_collaborative_filter(noisy, pilot, variance, guide)
+    assert error(guided, clean) < 0.95 * min(alone, error(pilot, clean))
+
+
+def test_a_strange_guide_costs_little():
+    noisy, clean, pilot = fine()
+    variance = torch.full_like(noisy, 0.01)
+    alone = error(collaborative_filter(noisy, pilot, variance), clean)
+    strange = torch.rand(noisy.shape, generator=torch.Generator().manual_seed(2))
+    for guide in (strange, torch.ones_like(noisy)):
+        result = guided_collaborative_filter(noisy, pilot, variance, guide)
+        assert error(result, clean) < 1.1 * alone
+
+
+def test_the_units_of_the_guide_do_not_matter():
+    noisy, clean, pilot = fine()
+    variance = torch.full_like(noisy, 0.01)
+    first, second = (
+        guided_collaborative_filter(noisy, pilot, variance, guide)
+        for guide in (clean, 4096 * clean - 100)
+    )
+    assert torch.allclose(first, second, atol=1e-4)

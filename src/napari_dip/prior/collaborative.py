@@ -47,6 +47,9 @@ EXCESS = 1.2
 """Variance of the noise in the later rounds, over what has been kept: some is left in
 the estimate, too."""
 
+GUIDE_NOISE = 5e-4
+"""Variance of the noise of a guide, over that of the image, where both vary alike."""
+
 
 def collaborative_filter(
     noisy: Tensor,
@@ -136,6 +139,60 @@ def collaborative_filter(
             torch.stack([y, x, level * factor]), groups, grouping, estimates
         )
     return x.reshape(noisy.shape) * unit
+
+
+def guided_collaborative_filter(
+    noisy: Tensor,
+    pilot: Tensor,
+    variance: Tensor,
+    guide: Tensor,
+    covariance: Tensor | None = None,
+) -> Tensor:
+    """Estimate groups of similar patches of an image and of another of the same scene.
+
+    The guide's values are further values of a patch, with next to no noise.  Similar
+    patches look alike in both images, and every value of the noisy one is estimated
+    from those of the guide, too, as far as they go together in the pilot (the second
+    estimate of `collaborative_filter`).  A guide that shows something else adds
+    nothing.
+
+    Parameters
+    ----------
+    noisy, pilot, variance : Tensor
+        As for `collaborative_filter`.
+    guide : Tensor
+        (1, G, Y, X) or (1, G, Z, Y, X), in any units.
+    covariance : Tensor, optional
+        Of the noisy values of a patch of `guided_side` pixels a side.
+
+    Returns
+    -------
+    Tensor
+        The image without its noise, of the shape of `noisy`.
+    """
+    unit = noise_unit(variance)
+    spatial = tuple(range(2, noisy.ndim))
+    pilot, variance = pilot / unit, variance / unit.square()
+    guide = guide - guide.mean(spatial, keepdim=True)
+    spread = guide.square().mean(spatial, keepdim=True).sqrt()
+    guide = guide * (pilot.std(spatial).mean() / spread.clamp(min=1e-12))
+    channels, guides = noisy.shape[1], guide.shape[1]
+    values = guided_side(channels, guides) ** 2
+    if covariance is None:
+        covariance = torch.eye(channels * values).to(noisy)
+    free = GUIDE_NOISE * torch.eye(guides * values).to(noisy)
+    filtered = collaborative_filter(
+        torch.cat([noisy / unit, guide], 1),
+        torch.cat([pilot, guide], 1),
+        torch.cat([variance, variance.mean(1, keepdim=True).expand_as(guide)], 1),
+        covariance=torch.block_diag(covariance, free),
+    )
+    return filtered[:, :channels] * unit
+
+
+def guided_side(channels: int, guides: int) -> int:
+    """Return the pixels along a patch of so many channels and those of a guide."""
+    return patch_side(VALUES, channels + guides)
 
 
 def _estimates(

@@ -23,6 +23,7 @@ from napari_dip.tasks.finishing import (
     Step,
     beside_noisier,
     in_turn,
+    missed_restored,
     posterior_deviation,
     posterior_mean,
     same_mean,
@@ -47,13 +48,20 @@ from napari_dip.tasks.noise_correlation import (
 from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.tasks.similar_patches import collaborative, collaborative_shared
+from napari_dip.tasks.similar_patches import (
+    collaborative,
+    collaborative_guided,
+    collaborative_shared,
+    collaborative_shared_guided,
+)
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.texture import has_shared_texture, without_texture
 from napari_dip.tasks.tiles import AROUND, Block
 from napari_dip.tasks.white_floor import has_white_floor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_dip.prior.terms import Term
     from napari_dip.tasks.presets import Preset
 
@@ -188,9 +196,12 @@ def plan_of(
     analysis: Analysis,
     preset: Preset,
     *,
-    guided: bool = False,
+    guide: Tensor | None = None,
 ) -> Plan:
-    """Return the fit of one plane; `guided` if a second image shows what is in it."""
+    """Return the fit of one plane.
+
+    A guide, (1, G, ...) in any units, is a second image that shows what is in it.
+    """
     from napari_dip.prior import terms
     from napari_dip.prior.problem import Problem
 
@@ -205,7 +216,7 @@ def plan_of(
     plane = plane.without_constant()
     measurement, weight = plane.tensors()
     problem = Problem(measurement, term=term, weight=weight)
-    quick, slow = _steps(recipe, plane, analysis, preset, guided)
+    quick, slow = _steps(recipe, plane, analysis, preset, guide)
     noise = analysis.noise
     # Of noise that neighbours or channels share nothing is known of the error.
     certain = slow and not (analysis.correlated or analysis.shared)
@@ -238,30 +249,34 @@ def _steps(
     plane: Plane,
     analysis: Analysis,
     preset: Preset,
-    guided: bool,
+    guide: Tensor | None,
 ) -> tuple[list[Step], list[Step]]:
     """Return the quick and the slow steps of the preset that suit the noise."""
     finish = preset.finish
-    if recipe.noise == "impulse" or (analysis.correlated and guided):
+    if recipe.noise == "impulse":
         return [], []
     if analysis.correlated:
-        quick = [posterior_mean(plane, None)] if "posterior mean" in finish else []
-        slow = [collaborative_shared(plane)] if "collaborative" in finish else []
+        first, last = posterior_mean(plane, None), collaborative_shared(plane)
+        if guide is not None:
+            first = missed_restored(plane)
+            last = collaborative_shared_guided(plane, guide)
+        quick = [first] if "posterior mean" in finish else []
+        slow = [last] if "collaborative" in finish else []
         return quick, slow
-    steps_for = partial(_steps_of_channels, finish=finish)
+    steps_for = partial(_steps_of_channels, finish=finish, guide=guide)
     if analysis.shared:
         matrix = np.reshape(analysis.mixing, (len(plane.values),) * 2)
         quick = on_components(plane, matrix, analysis.components, steps_for)
     else:
         quick = steps_for(plane, analysis.noise)
     slow = [quick.pop()] if "collaborative" in finish else []
-    if slow and analysis.noise.kind != "gaussian":
+    if slow and guide is None and analysis.noise.kind != "gaussian":
         slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 
 def _steps_of_channels(
-    plane: Plane, noise: NoiseModel, finish: Sequence[str]
+    plane: Plane, noise: NoiseModel, finish: Sequence[str], guide: Tensor | None
 ) -> list[Step]:
     """Return the steps against noise that is independent, the slow one last."""
 
@@ -276,6 +291,8 @@ def _steps_of_channels(
         if "collaborative" in finish:
 
             def similar(part: Plane, level: NoiseModel) -> Step:
+                if guide is not None:
+                    return collaborative_guided(part, level, guide)
                 own = good if part is plane else None
                 return collaborative(part, level, finish, own)
 

@@ -21,28 +21,20 @@ from napari_dip.tasks.arrays import (
     as_array,
     without_single_axes,
 )
-from napari_dip.tasks.finishing import Step, posterior_mean
+from napari_dip.tasks.components import TOGETHER, principal_axes
 from napari_dip.tasks.function import function
-from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
 from napari_dip.tasks.plane import Plane, prepare
+from napari_dip.tasks.registration import displacement, moved
 from napari_dip.tasks.task import Job, Plan, Task
 from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_dip.prior.problem import Iterate, Problem
     from napari_dip.tasks.presets import Preset
 
 LOOK_AT = (50, 100)
 """Iterations at which a fit is looked at for wrong colours: a stuck one gives up on its
 held-out pixels before the hundredth."""
-
-FAILED = 3.0
-"""Mean square of what a fit differs by from the noisy image, over the variance of the
-noise, from which on the fit is worse than that: 2, but correlated noise is estimated
-to be weaker than it is."""
 
 APART = 0.15
 """Difference of a channel's mean from the measurement's, of the image's range, by
@@ -128,40 +120,40 @@ def _plan(
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
-    if recipe.noise != "impulse" and recipe.preset != "paper":
-        plane = plane.within_reach()
-    plan = denoise.plan_of(recipe, plane, analysis, preset, guided=True)
-    if plan.finish is None and analysis.correlated and recipe.preset != "paper":
-        finish = missed_restored(plane.without_constant())
-        plan = dataclasses.replace(plan, finish=finish)
+    found = None
+    if recipe.preset != "paper":
+        if recipe.noise != "impulse":
+            plane = plane.within_reach()
+        found = displacement(plane.values, guide)
+    if found is not None:
+        guide = moved(guide, -found)
+    strongest = torch.from_numpy(_strongest(guide))[None]
+    plan = denoise.plan_of(recipe, plane, analysis, preset, guide=strongest)
     image = torch.from_numpy(np.ascontiguousarray(guide))[None]
     code = preset.code
     if isinstance(code, BlindSpot):
         code = dataclasses.replace(code, guide=image)
     elif isinstance(code, Guide):
         code = Guide(image, code.perturbation)
+    if found is not None:
+        plan.details["guide displacement"] = found.round(2).tolist()
+        plan.warnings.append(
+            "guide is displaced against image and was moved to fit; the record says "
+            "by how many pixels (guide displacement)"
+        )
     return dataclasses.replace(plan, code=code, failed=_wrong_colour(plan.problem))
 
 
-def missed_restored(plane: Plane) -> Step:
-    """Return the step that gives pixels their own values back where a fit has failed.
+def _strongest(guide: Float) -> Float:
+    """Return the channels of a guide, the principal components of many.
 
-    The fit is judged at few pixels, since neighbours share their noise, and may be
-    ended before it has learnt the image.  If it differs by more than `FAILED` times
-    the noise from the noisy image, that is nearer to the truth.
+    Patches of many channels have few pixels.
     """
-    groups = map(noise_by_brightness, plane.values, plane.noisy)
-    variance = [variances.mean() for _, variances in groups]
-    noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
-    give_back = posterior_mean(plane, noise)
-
-    def step(average: Tensor) -> Tensor:
-        y, weight = plane.tensors(average.device)
-        ratio = (y - average).square() / noise.at(average) * weight
-        mean = float(ratio.sum() / weight.sum() / average.shape[1])
-        return give_back(average) if mean > FAILED else average
-
-    return step
+    if len(guide) <= TOGETHER:
+        return np.ascontiguousarray(guide)
+    values = guide.reshape(len(guide), -1).astype(np.float64)
+    axes = principal_axes(values)[:, -TOGETHER:]
+    return np.tensordot(axes.T, guide, 1).astype(np.float32)
 
 
 def _wrong_colour(problem: Problem) -> Callable[[Iterate], str | None]:

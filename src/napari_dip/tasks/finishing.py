@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import LIKE_VARIANCES, NoiseModel
-from napari_dip.tasks.noise_level import noise_by_brightness
+from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
 from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ FILTERED = 0.5
 TAKEN_UP = 2.0
 """Noise over what a fit of correlated noise leaves of it where the image is smooth:
 part has been taken up, and it is often weakest there."""
+
+FAILED = 3.0
+"""Mean square of what a fit differs by from the noisy image, over the variance of the
+noise, from which on the fit is worse than that: 2, but correlated noise is estimated
+to be weaker than it is."""
 
 SAMPLE = 1_000_000
 """Pixels that are enough for a quantile."""
@@ -115,6 +120,27 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
             local = torch.where(unlike, torch.minimum(local, common), common)
         gain = (1 - 1 / local.clamp(min=1e-6)).clamp(min=0) * weight
         return average + gain * (y - average)
+
+    return step
+
+
+def missed_restored(plane: Plane) -> Step:
+    """Return the step that gives pixels their own values back where a fit has failed.
+
+    The fit is judged at few pixels, since neighbours share their noise, and may be
+    ended before it has learnt the image.  If it differs by more than `FAILED` times
+    the noise from the noisy image, that is nearer to the truth.
+    """
+    groups = map(noise_by_brightness, plane.values, plane.noisy)
+    variance = [variances.mean() for _, variances in groups]
+    noise = NoiseModel.gaussian(np.maximum(variance, NOISELESS))
+    give_back = posterior_mean(plane, noise)
+
+    def step(average: Tensor) -> Tensor:
+        y, weight = plane.tensors(average.device)
+        ratio = (y - average).square() / noise.at(average) * weight
+        mean = float(ratio.sum() / weight.sum() / average.shape[1])
+        return give_back(average) if mean > FAILED else average
 
     return step
 

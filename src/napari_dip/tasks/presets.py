@@ -115,6 +115,7 @@ WITH_GUIDE = replace(
     stop=HeldOut(800, patience=40, relative_patience=0),
     adam_learning_rate=0.02,
     ema_decay=0.98,
+    finish=("posterior mean", "collaborative"),
 )
 # Wide skips bring the guide's detail along.
 GUIDED = Preset(
@@ -123,7 +124,7 @@ GUIDED = Preset(
     HeldOut(800, radius=5, patience=60, relative_patience=0),
     learning_rate=0.03,
     ema_decay=0.98,
-    finish=("posterior mean",),
+    finish=("posterior mean", "collaborative"),
 )
 DENOISE_GUIDED: Table = {
     ("fast", ""): WITH_GUIDE,

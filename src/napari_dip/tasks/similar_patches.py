@@ -39,6 +39,9 @@ DENSE = {"window": 30, "step": 3}
 FLATTEST = 1.2
 """Noise that neighbours share, over what it is in the flattest places."""
 
+GUIDED_PASSES = 4
+"""Passes of that filter with a guide; more gain little."""
+
 BLURRED = 0.3
 """Part of the pilot in the result of the collaborative filter where a blur is good: of
 few photons it takes some that are together for structure."""
@@ -129,6 +132,20 @@ def _smoothed(away: Tensor, variance: Tensor, known: Tensor) -> Tensor:
     return (SMOOTHED + NOISIER * (kept - KEPT)).clamp(SMOOTHED, 1)
 
 
+def collaborative_guided(plane: Plane, noise: NoiseModel, guide: Tensor) -> Step:
+    """Return the step that estimates similar patches of an image and its guide.
+
+    The guide is (1, G, ...), in any units.
+    """
+    from napari_dip.prior.collaborative import guided_collaborative_filter
+
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        variance = noise.at(restored)
+        return guided_collaborative_filter(noisy, restored, variance, guide.to(noisy))
+
+    return filtering(plane, filter_noisy, 1)
+
+
 def collaborative_shared(plane: Plane) -> Step:
     """Return the step that estimates similar patches under noise that neighbours share.
 
@@ -143,21 +160,13 @@ def collaborative_shared(plane: Plane) -> Step:
     from napari_dip.prior.collaborative import VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
 
-    def noise_by(pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
-        image = pilot[0].cpu().numpy()
-        noise = shared_noise(plane.values, image, plane.noisy)
-        if noise is None:
-            return None
-        covariance = noise.covariance(side)
-        return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
-
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        noise = noise_by(restored, thresholding.SIDE)
+        noise = _noise_by(plane, restored, thresholding.SIDE)
         if noise is None:
             return restored
         first = thresholding.collaborative_threshold(noisy, *noise)
         pilot = torch.lerp(restored, first, THRESHOLDED)
-        noise = noise_by(pilot, patch_side(VALUES, noisy.shape[1]))
+        noise = _noise_by(plane, pilot, patch_side(VALUES, noisy.shape[1]))
         if noise is None:
             return restored
         variance, covariance = noise
@@ -166,6 +175,46 @@ def collaborative_shared(plane: Plane) -> Step:
         )
 
     return filtering(plane, filter_noisy, 1)
+
+
+def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
+    """Return the step that does the same with a guide, (1, G, ...) in any units.
+
+    The fit is ended before it has learnt much, so that what is restored by it and the
+    guide is a better pilot, again and again.  The noise is no stronger than what a
+    pilot leaves of the noisy image: where there is texture everywhere, the flattest
+    places tell too much.
+    """
+    from napari_dip.prior.collaborative import guided_collaborative_filter, guided_side
+
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        side = guided_side(noisy.shape[1], guide.shape[1])
+        _, known = plane.tensors(noisy.device)
+        for _ in range(GUIDED_PASSES):
+            noise = _noise_by(plane, restored, side)
+            if noise is None:
+                break
+            variance, covariance = noise
+            left = ((noisy - restored).square() * known).sum()
+            part = (left / (variance * known).sum().clamp(min=1e-20)).clamp(max=1)
+            images = noisy, restored, part * variance, guide.to(noisy)
+            restored = guided_collaborative_filter(*images, covariance)
+        return restored
+
+    return filtering(plane, filter_noisy, 1)
+
+
+def _noise_by(plane: Plane, pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
+    """Return the variance of noise that neighbours share, and its covariance.
+
+    None where no place tells it.
+    """
+    image = pilot[0].cpu().numpy()
+    noise = shared_noise(plane.values, image, plane.noisy)
+    if noise is None:
+        return None
+    covariance = noise.covariance(side)
+    return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
 
 
 def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
