@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.tasks.blurs import Goodness
+from napari_dip.tasks.components import by_component
 from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
@@ -226,7 +228,9 @@ def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
     measurement, known = plane.tensors()
     pilot = _thresholded(measurement, noise.at(measurement), noise)
     pilot = posterior_mean(plane, noise)(pilot)
-    filtered = collaborative(plane, noise, ("three rounds", "half resolution"))(pilot)
+    finish = ("three rounds", "half resolution")
+    similar = partial(collaborative, finish=finish)
+    filtered = by_component(plane, noise, similar)(pilot)
     return measurement.lerp(filtered, known)
 
 
