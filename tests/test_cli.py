@@ -99,11 +99,14 @@ def test_one_line_on_stdout(call, noisy, tmp_path):
     assert "clean.tif: 3 iterations" in out
 
 
-# Every run is a fork of this process, which imports once what takes long to import.
-# It runs the module and ends as an interpreter does.
+# Every run is a fork of this process, which imports once what all runs need. It ends as
+# an interpreter does, which looks at all objects that are not frozen.
 UNREAD = """
-import json, os, runpy, sys, tempfile
-import napari_dip.batch.file_run, napari_dip.cli.commands, napari_dip.prior.fit
+import gc, json, os, runpy, sys, tempfile
+import rich, tifffile
+import napari_dip.cli.commands, napari_dip.io.files
+gc.collect()
+gc.freeze()
 for line in sys.stdin:
     told, sys.argv[1:] = json.loads(line)
     with tempfile.TemporaryFile() as errors:
