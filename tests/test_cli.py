@@ -99,44 +99,70 @@ def test_one_line_on_stdout(call, noisy, tmp_path):
     assert "clean.tif: 3 iterations" in out
 
 
-def unread(*arguments, stderr):
-    """Run a module with the pipes closed that it writes to."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        return subprocess.run(
-            [sys.executable, "-m", *map(str, arguments)],
-            stdout=writer,
-            stderr=subprocess.PIPE if stderr else writer,
-            timeout=100,
-        )
-    finally:
-        os.close(writer)
+# Every run is a fork of this process, which imports once what all runs need. It ends as
+# an interpreter does, which looks at all objects that are not frozen.
+UNREAD = """
+import gc, json, os, runpy, sys, tempfile
+import rich, tifffile
+import napari_dip.cli.commands, napari_dip.io.files
+gc.collect()
+gc.freeze()
+for line in sys.stdin:
+    told, sys.argv[1:] = json.loads(line)
+    with tempfile.TemporaryFile() as errors:
+        child = os.fork()
+        if not child:
+            reader, writer = os.pipe()
+            os.close(reader)
+            os.dup2(writer, 1)
+            os.dup2(errors.fileno() if told else writer, 2)
+            sys.exit(runpy.run_module("napari_dip", run_name="__main__"))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        errors.seek(0)
+        print(json.dumps([code, errors.read().decode()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def unread():
+    """Return a function that runs the module with a pipe closed that it writes to.
+
+    It returns the exit code and what was written to stderr, if that is no such pipe.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", UNREAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def run(*arguments, stderr):
+            print(json.dumps([stderr, [*map(str, arguments)]]), file=process.stdin)
+            process.stdin.flush()
+            return tuple(json.loads(process.stdout.readline()))
+
+        yield run
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
 @pytest.mark.parametrize(
     "arguments", [("info", "FILE"), ("info", "FILE", "--json"), ("--help",)]
 )
-def test_closed_standard_output_ends_without_a_word(noisy, arguments):
+def test_closed_standard_output_ends_without_a_word(unread, noisy, arguments):
     arguments = [noisy if part == "FILE" else part for part in arguments]
-    done = unread("napari_dip", *arguments, stderr=True)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert unread(*arguments, stderr=True) == (141, "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
-def test_closed_standard_error_changes_no_exit_code(tmp_path):
-    done = unread("napari_dip", "info", tmp_path / "none.tif", stderr=False)
-    assert done.returncode == 1
-    done = unread("napari_dip", "nonsense", stderr=False)
-    assert done.returncode == 2
+def test_closed_standard_error_changes_no_exit_code(unread, tmp_path):
+    assert unread("info", tmp_path / "none.tif", stderr=False)[0] == 1
+    assert unread("nonsense", stderr=False)[0] == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no SIGPIPE here")
-def test_nothing_is_lost_where_nobody_reads(noisy, tmp_path):
+def test_nothing_is_lost_where_nobody_reads(unread, noisy, tmp_path):
     output = tmp_path / "clean.tif"
-    done = unread("napari_dip", "denoise", noisy, "-o", output, *SHORT, stderr=True)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert unread("denoise", noisy, "-o", output, *SHORT, stderr=True) == (141, "")
     assert files.read(output).data.shape == (32, 32)
 
 

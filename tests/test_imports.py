@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 import napari_dip
 from napari_dip.io import files
+from napari_dip.io.image import Header, Image
 
 # Run in a fresh interpreter; prints what `import napari_dip` added to sys.modules.
 LIST_NEW_MODULES = """
@@ -151,12 +152,18 @@ def test_help_and_version_do_without_what_takes_long_to_load():
     assert not slow & loaded
 
 
-def test_rich_is_for_help_and_version_alone(tmp_path):
-    files.write(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
-    said = [(["info", str(tmp_path / "a.png")], "shape: 8, 8")]
+def test_rich_is_for_help_and_version_alone_and_pint_for_rare_units(tmp_path):
+    plane = np.zeros((8, 8), np.uint8)
+    header = Header("", plane.shape, plane.dtype, "YX", (0.2, 0.1), ("µm", "µm"))
+    for name in ("a.png", "a.tif", "a.ome.tif"):
+        files.write(tmp_path / name, plane)
+    files.write(tmp_path / "scaled.tif", plane, Image(plane, header))
+    files.write(tmp_path / "scaled.ome.tif", plane, Image(plane, header))
+    paths = [str(path) for path in tmp_path.iterdir()]
+    said = [(["info", path], "shape: 8, 8") for path in paths]
     loaded = set(run_fresh(LIST_MODULES_OF_HELP.format(said=said)))
-    assert "napari_dip.io.raster" in loaded
-    assert "rich" not in loaded
+    assert {"napari_dip.io.raster", "napari_dip.io.tiff_metadata"} <= loaded
+    assert not {"rich", "pint"} & loaded
 
 
 # Prints what is left of the variable; GNU OpenMP itself says what it has read.

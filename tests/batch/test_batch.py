@@ -302,37 +302,48 @@ def test_a_signal_before_a_fit_ends_the_batch(call, folder, tmp_path, monkeypatc
     assert signal.getsignal(signal.SIGINT) is before
 
 
+# Every batch is a fork of one process, which imports once what takes long to import.
+KILLED = """
+import os, signal, sys
+from napari_dip import cli
+from napari_dip.batch import file_run
+from napari_dip.io import atomic, files
+from napari_dip.prior import fit
+write, place = files.write, None
+def killed(path, *arguments, **options):
+    now = path.name == "1.tif" and place
+    if now == "before":
+        atomic._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+    result = write(path, *arguments, **options)
+    if now == "after":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+files.write = killed
+for place in ("before", "after"):
+    child = os.fork()
+    if not child:
+        sys.exit(cli.main([*sys.argv[1:], "-o", place]))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == -signal.SIGKILL, code
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
-@pytest.mark.parametrize("place", ["before", "after"])
-def test_a_killed_batch_goes_on_where_it_was(call, folder, tmp_path, place, runs):
+def test_a_killed_batch_goes_on_where_it_was(call, folder, tmp_path, runs):
     """Killed before or after the second result gets its name."""
-    program = (
-        "import os, signal, sys\n"
-        "from napari_dip import cli\n"
-        "from napari_dip.io import atomic, files\n"
-        "write = files.write\n"
-        "def killed(path, *arguments, **options):\n"
-        f"    now = path.name == '1.tif' and {place!r}\n"
-        "    if now == 'before':\n"
-        "        atomic._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    result = write(path, *arguments, **options)\n"
-        "    if now == 'after':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return result\n"
-        "files.write = killed\n"
-        "sys.exit(cli.main())\n"
-    )
-    output = tmp_path / "out"
-    command = ("batch", "denoise", folder, "-o", output, *SHORT)
-    killed = subprocess.run([sys.executable, "-c", program, *command], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    states = [entry["state"] for entry in entries(output).values()]
-    assert states == ["done", "pending", "pending"]
-    assert (output / "1.tif").exists() == (place == "after")
-    assert call(*command)[0] == 0
-    assert runs == ["1.tif", "2.tif"]
-    names = sorted(path.name for path in output.iterdir())
-    assert names == ["0.tif", "1.tif", "2.tif", NAME]
+    command = ("batch", "denoise", folder, *SHORT)
+    program = [sys.executable, "-c", KILLED, *command]
+    subprocess.run(program, check=True, cwd=tmp_path)
+    for place in ("before", "after"):
+        output = tmp_path / place
+        states = [entry["state"] for entry in entries(output).values()]
+        assert states == ["done", "pending", "pending"]
+        assert (output / "1.tif").exists() == (place == "after")
+        runs.clear()
+        assert call(*command, "-o", output)[0] == 0
+        assert runs == ["1.tif", "2.tif"]
+        names = sorted(path.name for path in output.iterdir())
+        assert names == ["0.tif", "1.tif", "2.tif", NAME]
 
 
 # -- memory -----------------------------------------------------------------------

@@ -90,7 +90,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_job_goes_on_to_the_same_bits_wherever_it_is_broken(stack, case):
     more, prepare = CASES[case]
-    more = {**more, "iterations": 3}
+    more = {**more, "iterations": 2}
     image, seen = prepare(stack), []
     whole = fitted(image, None, lambda it: seen.append((it.part, it.step)), **more)
     for at in {1, len(seen) // 2, len(seen) - 1, len(seen)}:

@@ -273,6 +273,7 @@ def test_modules_are_left_where_and_as_they_are(truth):
         assert p.grad is None
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_it_can_be_watched_and_stopped(truth):
     fit = restore(truth, identity, callback=lambda it: it.step == 2, full_output=True)
     assert fit.iterations == 2

@@ -56,7 +56,7 @@ def restored(stack):
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
-@pytest.mark.usefixtures("few_passes")
+@pytest.mark.usefixtures("small_fits")
 def test_the_error_of_a_shared_fit_is_in_the_units_of_the_stack(stack):
     dim, bright, few = [], [], {**QUICK, "iterations": 4}
     denoise(stack, callback=lambda it: dim.append(it.error), **few)

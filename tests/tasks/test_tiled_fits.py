@@ -75,7 +75,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
 
 
 @pytest.fixture
-def cut_early(narrow, monkeypatch):
+def cut_early(small_fits, monkeypatch):
     """Cut planes of more than a few pixels, as others from a megapixel on."""
     monkeypatch.setattr(tiles, "SIDE", 192)
     monkeypatch.setattr(tiles, "WHOLE", 90)

@@ -52,7 +52,7 @@ def from_ome(header: Header, text: str | None, number: int) -> Header:
     sizes = {}
     for axis, (key, kind) in _OME_STEPS.items():
         unit = pixels.get(f"{key}Unit", _OME_DEFAULT[kind])
-        sizes[axis] = _positive(pixels.get(key)), units.symbol(unit)
+        sizes[axis] = _positive(pixels.get(key)), unit
     channels = _listed(pixels.get("Channel"))
     names = tuple(str(channel.get("Name", "")) for channel in channels)
     colours = tuple(_ome_colour(channel.get("Color")) for channel in channels)
@@ -78,7 +78,6 @@ def from_imagej(header: Header, tif: tifffile.TiffFile) -> Header:
     for axis, (step, name) in lengths.items():
         if unit is not None or not (per_length or step == 1):
             sizes[axis] = step, name
-    sizes = {axis: (step, units.symbol(name)) for axis, (step, name) in sizes.items()}
     header = dataclasses.replace(header, format="ImageJ TIFF")
     names = _imagej_names(_listed(metadata.get("Labels")), header)
     tables = _listed(metadata.get("LUTs"))
@@ -199,7 +198,11 @@ def _scaled(
     names: tuple[str, ...],
     colours: tuple[str, ...],
 ) -> Header:
-    known = {axis: size for axis, size in sizes.items() if size[0] is not None}
+    known = {
+        axis: (size, units.symbol(unit))
+        for axis, (size, unit) in sizes.items()
+        if size is not None
+    }
     count = header.channels
     return dataclasses.replace(
         header,

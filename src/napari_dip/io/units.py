@@ -11,6 +11,9 @@ _ALIASES = {"micron": "µm", "microns": "µm", "\\u00b5m": "µm", "\\u00c5": "Å
 
 _PIXELS = ("", "pixel", "pixels", "px")
 
+_COMMON = {"µm": "length", "nm": "length", "mm": "length", "s": "time"}
+"""Symbols that need no pint, which takes a second to load, and what they measure."""
+
 
 def symbol(name: Any) -> str | None:
     """Return the symbol of a unit, such as "µm" for "microns".
@@ -21,6 +24,8 @@ def symbol(name: Any) -> str | None:
     text = _ALIASES.get(text.lower(), text)
     if text.lower() in _PIXELS:
         return None
+    if text in _COMMON:
+        return text
     unit = _parsed(text)
     return text if unit is None else f"{unit:~}"
 
@@ -33,6 +38,8 @@ def long_name(symbol: str) -> str:
 
 def kind(name: str | None) -> str | None:
     """Return whether a unit is one of "length" or "time", or of neither: None."""
+    if name in _COMMON:
+        return _COMMON[name]
     unit = None if name is None else _parsed(name)
     if unit is None:
         return None

@@ -204,7 +204,8 @@ def _uniform(channel: NDArray[np.float64], *sides: int) -> NDArray[np.bool_]:
     """Return where a pixel lies in a rectangle of one value, of sides along y and x."""
     interrupt.check()
     for side, equal in zip(sides, _equal_neighbours(channel), strict=True):
-        if side > 1 and not equal.any():  # as in most images of floats
+        pairs = math.prod(sides) // side * (side - 1)  # in one rectangle
+        if np.count_nonzero(equal) < pairs:  # as in most images
             return np.zeros(channel.shape, bool)
     size = (*[1] * (channel.ndim - 2), *sides)
     # There is no rectangle beyond the border, nor where pixels are missing.
