@@ -135,7 +135,16 @@ def test_missing_pixels_are_filled_and_move_nothing(noisy, clean):
         (np.ones((32, 30), complex), "guide must be an array of real .* complex"),
         (np.zeros((0, 30)), "guide must not be empty"),
     ],
-    ids=["turned", "stack", "single axes", "1-D", "infinite", "nan", "complex", "empty"],
+    ids=[
+        "turned",
+        "stack",
+        "single axes",
+        "1-D",
+        "infinite",
+        "nan",
+        "complex",
+        "empty",
+    ],
 )
 def test_guides_that_are_refused(noisy, guide, words):
     with pytest.raises(InputError, match=words):
