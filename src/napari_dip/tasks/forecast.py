@@ -151,7 +151,8 @@ def _quicker(recipe: Recipe) -> Recipe:
     would take minutes.
     """
     enlarges = recipe.spatial_dims == 3 and hasattr(recipe, "factor")
-    return replace(recipe, factor=2) if enlarges else recipe
+    changed: dict[str, Any] = {"factor": 2} if enlarges else {}
+    return replace(recipe, **changed)
 
 
 def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
@@ -301,8 +302,16 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
         restarts = restarts_of(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
         finishes = 1 + restarts if spread else 1
-        times = prepared, finishing, finishes, _ending(*fit)
-        yield _Fit(*fit, analysis, preset, restarts, *times)
+        yield _Fit(
+            *fit,
+            analysis,
+            preset,
+            restarts,
+            prepared,
+            finishing,
+            finishes,
+            _ending(*fit),
+        )
         began = time.perf_counter()
 
 
@@ -314,7 +323,7 @@ def _ending(problem: Problem, prior: Prior, settings: Settings) -> float:
     if not isinstance(settings.stop, Discrepancy):
         return 0.0
     sides, side = problem.image_shape[1:], TRIED[problem.ndim]
-    part = (..., *(slice((n - min(n, side)) // 2, (n + side) // 2) for n in sides))
+    part: Any = (..., *(slice((n - min(n, side)) // 2, (n + side) // 2) for n in sides))
     weight = None if problem.weight is None else problem.weight[part]
     problem = replace(problem, measurement=problem.measurement[part], weight=weight)
     run = Run(problem, prior, settings)

@@ -184,7 +184,8 @@ def _forecasts(
         with threads_here.set(threads()), asking(wanted):
             # All qualities are of the same arrays.
             chosen, part = next(iter(pieces.values()))
-            arrays, small = _values(chosen), part and _values(part)
+            arrays = _values(chosen)
+            small = None if part is None else _values(part)
             for name, (work, _) in pieces.items():
                 wanted()
                 try:
