@@ -165,6 +165,8 @@ def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
     larger = forecast.forecast(recipe, [np.tile(image, (2, 2))], [image])
     assert 1.5 * taken < larger.ends_after < 2 * taken
     monkeypatch.setattr(forecast, "LONGEST", 0.0)
+    assert forecast.forecast(recipe, [image], [image]).ends_after == taken
+    forecast._endings.clear()
     most = forecast.forecast(recipe, [image], [image])
     assert not most.fixed
     assert most.ends_after == 0

@@ -59,6 +59,9 @@ _paces: dict[Any, tuple[float, float, float, float]] = {}
 """When something was timed, the seconds of every step, and of every pixel in it, and
 the bytes of that network for every pixel."""
 
+_endings: dict[Any, float] = {}
+"""What trials have found, see `_Fit.ending`; by the levels, which tell images apart."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -322,6 +325,10 @@ def _ending(problem: Problem, prior: Prior, settings: Settings) -> float:
 
     if not isinstance(settings.stop, Discrepancy):
         return 0.0
+    # A wider network takes about as many.
+    key = settings.stop.level, problem.image_shape, settings.optimizer
+    if key in _endings:
+        return _endings[key]
     sides, side = problem.image_shape[1:], TRIED[problem.ndim]
     part: Any = (..., *(slice((n - min(n, side)) // 2, (n + side) // 2) for n in sides))
     weight = None if problem.weight is None else problem.weight[part]
@@ -332,7 +339,8 @@ def _ending(problem: Problem, prior: Prior, settings: Settings) -> float:
         if time.perf_counter() - began > LONGEST:
             return 0.0
     pixels = math.prod(prior.canvas(problem.image_shape[1:]))
-    return run.state.progress.step / float(pixels**GROWTH)
+    _endings[key] = run.state.progress.step / pixels**GROWTH
+    return _endings[key]
 
 
 def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
