@@ -143,7 +143,7 @@ def forecast(
         finishing=finishing,
         fixed=shared or known or all(fit.settings.stop.fixed for fit in fits),
         planes=planes,
-        ends_after=max(fit.iterations(each) for fit in fits) if known else 0,
+        ends_after=max(fit.ends_after(each) for fit in fits) if known else 0,
     )
 
 
@@ -270,13 +270,13 @@ class _Fit:
     def seconds(self, larger: float) -> float:
         """Return seconds of the iterations with so many times the pixels."""
         settings = self.settings
-        whole = self.iterations(larger) + settings.extra_iterations
+        whole = self.ends_after(larger) + settings.extra_iterations
         if self.problem.first_estimate is not None:
             whole += settings.start_iterations
         coarse = settings.coarse_iterations
         return self._iterations(whole, coarse, self.pixels * larger)
 
-    def iterations(self, larger: float) -> int:
+    def ends_after(self, larger: float) -> int:
         """Return after how many iterations it ends with so many times the pixels."""
         maximum = self.settings.stop.maximum
         expected = self.ending * (self.pixels * larger) ** GROWTH
