@@ -196,6 +196,7 @@ EMPTY = np.zeros((64, 64))
         (EMPTY, {"min_beads": 0}, "min_beads must be"),
         (np.zeros((4, 5, 64, 64)), {}, "a plane or a volume"),
         (np.zeros(64), {}, "a plane or a volume"),
+        (np.zeros((1, 64, 8)), {}, r"columns; got shape \(1, 64, 8\)"),
         (np.zeros((64, 8)), {}, "at least 16 rows and columns"),
         (np.full((64, 64), np.nan), {}, "finite; got 4096"),
         (EMPTY.astype(complex), {}, "real numbers"),

@@ -199,6 +199,15 @@ def test_few_slices_and_deep_psfs(random, slices, depth):
         deconvolve(volume, np.ones((3, 21, 3)), **SHORT)
 
 
+def test_a_psf_that_is_refused_is_named_by_the_shape_that_was_given():
+    """It is cut to where its light is, and loses axes of one element, before that."""
+    wide = np.pad(np.ones((21, 3)), 6)
+    for psf in (wide, wide[None, None]):
+        with pytest.raises(InputError) as error:
+            deconvolve(np.ones((18, 20)), psf, **SHORT)
+        assert f"{psf.shape} for an image of shape (18, 20)" in str(error.value)
+
+
 @pytest.mark.usefixtures("narrow", "short_start")
 def test_a_psf_is_as_large_as_its_light(random):
     image = random.normal(100, 10, (18, 20))

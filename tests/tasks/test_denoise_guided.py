@@ -126,13 +126,23 @@ def test_missing_pixels_are_filled_and_move_nothing(noisy, clean):
     [
         (np.ones((30, 32)), r"guide must cover the same 32 x 30 .* shape \(30, 32\)"),
         (np.ones((2, 3, 32, 30)), "guide must cover the same .* once or for each"),
+        (np.ones((1, 1, 30, 32)), r"guide of shape \(1, 1, 30, 32\) for an image"),
         (np.ones(32), "guide must cover the same"),
         (np.full((32, 30), np.inf), "guide must be finite .* got 960 infinite"),
         (np.full((32, 30), np.nan), "guide must have known pixels; got nothing but"),
         (np.ones((32, 30), complex), "guide must be an array of real .* complex"),
         (np.zeros((0, 30)), "guide must not be empty"),
     ],
-    ids=["turned", "stack", "1-D", "infinite", "nan", "complex", "empty"],
+    ids=[
+        "turned",
+        "stack",
+        "single axes",
+        "1-D",
+        "infinite",
+        "nan",
+        "complex",
+        "empty",
+    ],
 )
 def test_guides_that_are_refused(noisy, guide, words):
     with pytest.raises(InputError, match=words):

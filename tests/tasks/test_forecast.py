@@ -150,6 +150,46 @@ def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
 
 
 @pytest.mark.usefixtures("narrow")
+def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
+    """Its maximum is many times what it takes."""
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (1.0, 0.0))
+    y, x = np.mgrid[:40, :44] / 6
+    image = 50 * np.sin(x) * np.cos(y) + np.random.default_rng(0).normal(0, 5, x.shape)
+    task = get("enhance")
+    recipe = task.recipe(detail=1.0, device="cpu", precision="float32")
+    told = forecast.forecast(recipe, [image], [image])
+    taken = run_to_end(run(task, recipe, [image])).iterations
+    assert told.fixed
+    assert told.ends_after == taken > 5
+    assert told.seconds == pytest.approx(taken * forecast.SHOWING, rel=0.1)
+    larger = forecast.forecast(recipe, [np.tile(image, (2, 2))], [image])
+    assert 1.5 * taken < larger.ends_after < 2 * taken
+    monkeypatch.setattr(forecast, "LONGEST", 0.0)
+    assert forecast.forecast(recipe, [image], [image]).ends_after == taken
+    forecast._endings.clear()
+    most = forecast.forecast(recipe, [image], [image])
+    assert not most.fixed
+    assert most.ends_after == 0
+    assert most.seconds > 2999
+
+
+def test_an_enlarged_volume_is_tried_at_the_smallest_factor(monkeypatch):
+    """Filters took minutes to finish the smallest piece of it."""
+    sizes = []
+    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-6))
+    monkeypatch.setattr(
+        "napari_dip.tasks.super_resolve._like_similar_patches",
+        lambda agree, average: sizes.append(average.shape) or average,
+    )
+    recipe = get("super_resolve").recipe(factor=4, spatial_dims=3, device="cpu")
+    piece = np.random.default_rng(0).normal(50, 5, (5, 16, 16)).astype(np.float32)
+    told = forecast.forecast(recipe, [blank(5, 64, 64)], [piece])
+    assert sizes == [(1, 1, 10, 32, 32)]
+    steps = 250 * 20 * 256 * 256 * 1e-6 * forecast.SHOWING
+    assert 0.9 * steps < told.seconds < 2 * steps
+
+
+@pytest.mark.usefixtures("narrow")
 def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
     """Other programs slow a fit, and come and go."""
     slow = iter([0, 0, 0.2, 0.2, 0.2] * 4)

@@ -288,10 +288,20 @@ def test_it_can_be_stopped(image, mask):
         (np.ones((32, 31)), r"mask must have the shape of .*\(32, 30\).* \(32, 31\)"),
         (np.ones(30), r"mask must have the shape .* got shape \(30,\)"),
         (np.ones((2, 32, 30)), r"mask must have the shape .* got shape \(2, 32, 30\)"),
+        (np.ones((1, 3, 30)), r"mask must have the shape .* got shape \(1, 3, 30\)"),
         (np.ones((32, 30), complex), "mask must be an array of real .* got dtype comp"),
         (np.full((32, 30), "a"), "mask must be an array of real numbers"),
     ],
-    ids=["nothing", "everything", "shape", "1-D", "3-D", "complex", "text"],
+    ids=[
+        "nothing",
+        "everything",
+        "shape",
+        "1-D",
+        "3-D",
+        "single axis",
+        "complex",
+        "text",
+    ],
 )
 def test_masks_that_are_refused(image, mask, words):
     with pytest.raises(InputError, match=words):

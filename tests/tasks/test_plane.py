@@ -210,5 +210,7 @@ def test_channels_are_alike_by_the_range_of_what_varies():
     constant = np.zeros((16, 16))
     assert Pixels.of(np.stack([noise, 3 * noise])).alike
     assert not Pixels.of(np.stack([noise, 4 * noise])).alike
+    assert Pixels.of(np.stack([noise, noise + 100])).alike
+    assert not Pixels.of(np.stack([noise, noise + 1e6])).alike
     assert not Pixels.of(np.stack([noise, constant])).alike
     assert Pixels.of(np.stack([constant, constant])).alike

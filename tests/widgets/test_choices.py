@@ -1,9 +1,12 @@
 """Which layers a panel chooses, and what it does with every kind of mask."""
 
+import threading
+
 import dask.array as da
 import numpy as np
 import pytest
 
+from napari_dip.widgets import masks
 from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.panels import DenoiseGuidedWidget, DenoiseWidget, InpaintWidget
@@ -248,17 +251,44 @@ def test_a_new_mask_asks_for_paint_and_says_no_error(
     widget.inputs["mask"].new.native.click()
     widget.foresight.debouncer.setTimeout(10)
     widget.foresight.ask()
-    until(lambda: bool(widget.panel.estimate.text()))
-    assert widget.panel.estimate.text() == (
-        "Now paint over what is to be filled, in the layer raw [mask]."
-    )
+    text = "Now paint over what is to be filled, in the layer raw [mask]."
+    until(lambda: widget.panel.estimate.text() == text)
     widget.panel.run_button.click()
-    assert "Now paint over" in widget.panel.progress.text()
+    until(lambda: widget.controller.state == "idle")
+    assert widget.panel.progress.text() == text
     assert not widget.panel.estimate.isVisibleTo(widget)
     assert messages == []
     mask = viewer.layers["raw [mask]"]
     mask.paint((10, 10), 1)
     assert not widget.panel.progress.isVisibleTo(widget)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, da.from_array])
+def test_the_viewer_does_not_wait_until_labels_are_searched(
+    open_widget, until, noisy, messages, monkeypatch, kind
+):
+    seen = {}
+
+    def note(labels, crop, chosen):
+        values = np.asarray(labels[crop] if crop else labels)
+        seen.setdefault(threading.current_thread(), []).append(values.size)
+        return np.isin(values, chosen)
+
+    monkeypatch.setattr(masks, "_selected", note)
+    monkeypatch.setattr(masks, "LOOKED_AT", 100)
+    viewer, widget = open_widget(np.tile(noisy, (2, 2)), kind=InpaintWidget)
+    labels = np.zeros((64, 64), np.uint8)
+    labels[20:40, 20:40] = 2
+    viewer.add_labels(kind(labels), name="m")
+    widget.inputs["mask"].labels.value = "3"
+    widget.pieces(widget.work())
+    widget.panel.run_button.click()
+    until(lambda: widget.controller.state == "idle")
+    text = "labels must be all or numbers that are in m; got 3"
+    assert widget.panel.progress.text() == text
+    assert messages == []
+    assert max(seen.pop(threading.main_thread(), [0])) <= 200
+    assert [max(sizes) for sizes in seen.values()] == [64 * 64]
 
 
 def test_a_new_mask_stays_chosen_when_other_layers_are_added(

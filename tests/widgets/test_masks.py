@@ -161,7 +161,7 @@ def test_the_control_gives_arrays_and_code_that_agree(image):
         control.file(crop)
     control.labels.value = "3, 5"
     with pytest.raises(InputError, match="numbers that are in m; got 3, 5"):
-        control.array(stack, crop)
+        control.array(stack, crop)()
 
 
 @pytest.fixture

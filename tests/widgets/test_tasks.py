@@ -480,3 +480,16 @@ def test_the_command_palette_offers_nothing_that_cannot_be_run(empty_viewer):
         name = item.command.id.removeprefix("napari-dip.")
         if name == "read" or name.startswith("write_"):
             assert not item.command.enablement.eval({})
+
+
+def test_run_progress_and_stop_are_in_view_on_a_small_screen(open_widget, noisy, kind):
+    """A dock has 700 pixels on a screen of 768, and scrolls."""
+    _, widget = open_widget(noisy, kind=kind)
+    panel, area = widget.panel, widget.findChild(VerticalArea)
+    panel.estimate.say("At most 40 s for 5 planes, 19 MiB of memory (21.5 GiB free).")
+    panel.progress.say("Iteration 10 of at most 40\n3.3 per second, at most 5 s left")
+    for part in (panel.pause_button, panel.stop_button, panel.cancel_button, panel.bar):
+        part.setVisible(True)
+    form = widget.form.sizeHint().height()
+    assert 150 < form + panel.sizeHint().height() < 500
+    assert area.minimumSizeHint().height() < 500

@@ -204,6 +204,30 @@ def test_a_forecast_is_right_within_a_factor_of_two():
     assert took / 2 < told < 2 * took
 
 
+def test_a_volume_is_enlarged_on_a_piece_of_few_pixels(open_widget):
+    _, widget = open_widget(np.ones((5, 64, 64)), kind=SuperResolveWidget)
+    widget.fields.fields["spatial_dims"].value = 3
+    for _, piece in widget.pieces(widget.work()).values():
+        assert piece.arrays["image"]().shape == (5, 16, 16)
+
+
+def test_the_progress_is_that_to_the_expected_end(open_widget, until, noisy, slow):
+    _, widget = open_widget(noisy, kind=EnhanceWidget, iterations="auto")
+    widget.fields.fields["detail"].value = 0.001
+    panel, said = widget.panel, []
+    widget.controller.reported.connect(
+        lambda report: said.append((report.iterate.step, panel.bar.value()))
+    )
+    panel.run_button.click()
+    panel.ends_after = 40
+    until(lambda: bool(said) and said[-1][0] > 10)
+    step, done = said[-1]
+    assert done == pytest.approx(1000 * min(step / 40, 1), abs=1)
+    assert f"Iteration {step} of about " in panel.progress.text()
+    assert "about " in panel.progress.text().split("per second")[1]
+    panel.cancel_button.click()
+
+
 @pytest.mark.parametrize(("factor", "side"), [(2, 96), (4, 48), (8, 32)])
 def test_an_enlargement_is_tried_on_a_piece_of_few_pixels(open_widget, factor, side):
     _, widget = open_widget(np.ones((300, 300)), kind=SuperResolveWidget)

@@ -179,16 +179,17 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
 
 
 def _checked(image: Any, parameters: BeadParameters) -> Array:
-    image = without_single_axes(np.asarray(as_array(image, "image")))
+    given = np.asarray(as_array(image, "image"))
+    image = without_single_axes(given)
     if image.ndim not in (2, 3):
         raise InputError(
             f"image must be a plane or a volume of beads, with 2 or 3 axes; got shape "
-            f"{image.shape}"
+            f"{given.shape}"
         )
     if min(image.shape[-2:]) < SMALLEST:
         raise InputError(
             f"image must have at least {SMALLEST} rows and columns; got shape "
-            f"{image.shape}"
+            f"{given.shape}"
         )
     check_finite(image, "image")
     shape = parameters.shape
@@ -198,7 +199,7 @@ def _checked(image: Any, parameters: BeadParameters) -> Array:
     ):
         raise InputError(
             f"shape must have an odd number for every axis of image, no larger than "
-            f"the image; got {shape} for an image of {image.shape}"
+            f"the image; got {shape} for an image of shape {given.shape}"
         )
     if image.ndim == 3 and parameters.bead_diameter and parameters.z_step is None:
         raise InputError(

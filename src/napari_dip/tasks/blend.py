@@ -114,11 +114,12 @@ def place(
     if (front_layout.planes, front_layout.channels) != (1, layout.channels):
         raise unlike
     above = front_layout.take(front, next(front_layout.indices()))
-    wanted = np.asarray(without_single_axes(as_array(mask, "mask"))) != 0
+    given = np.asarray(as_array(mask, "mask"))
+    wanted = without_single_axes(given) != 0
     if wanted.shape != front_layout.sides:
         raise InputError(
             f"mask must have the foreground's sides {front_layout.sides}; got "
-            f"{wanted.shape}"
+            f"{given.shape}"
         )
     above = _finite(above, "foreground")
     placed, inside = behind.copy(), np.zeros(layout.sides, bool)

@@ -51,7 +51,7 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
 def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     alone, guide = denoise.make_job(recipe, image), as_array(guide, "guide")
     layout = alone.layout
-    guide_at = planes_of(without_single_axes(guide, layout.shape), layout)
+    guide_at = planes_of(guide, layout)
 
     def over(index: Index) -> Plane:
         return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
@@ -75,7 +75,9 @@ def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
     InputError
         If the guide does not cover the pixels of the image.
     """
-    covering = _layout_of(guide, image)
+    given = tuple(guide.shape)
+    guide = without_single_axes(guide, image.shape)
+    covering = _layout_of(guide, image, given)
 
     def take(index: Index) -> NDArray[Any]:
         position = [index[axis] for axis in image.leading_axes]
@@ -87,8 +89,11 @@ def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
     return take
 
 
-def _layout_of(guide: Any, image: Layout) -> Layout:
-    """Find the guide's channels by what is left when it lies over the image."""
+def _layout_of(guide: Any, image: Layout, given: tuple[int, ...]) -> Layout:
+    """Find the guide's channels by what is left when it lies over the image.
+
+    `given` is the shape that the user gave it in.
+    """
     shape = tuple(guide.shape)
     if shape == image.shape:
         return dataclasses.replace(image, dtype=np.dtype(guide.dtype))
@@ -105,7 +110,7 @@ def _layout_of(guide: Any, image: Layout) -> Layout:
     raise InputError(
         f"guide must cover the same {' x '.join(map(str, image.sides))} pixels as "
         f"image, with any number of channels, once or for each of its planes; got a "
-        f"guide of shape {shape} for an image of shape {image.shape}"
+        f"guide of shape {given} for an image of shape {image.shape}"
     )
 
 

@@ -139,7 +139,8 @@ def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]
     one_channel = tuple(
         1 if axis == layout.channel_axis else n for axis, n in enumerate(layout.shape)
     )
-    if tuple(mask.shape) != one_channel:
+    given = tuple(mask.shape)
+    if given != one_channel:
         mask = without_single_axes(mask, layout.shape)
     shape = tuple(mask.shape)
     if shape in (layout.shape, one_channel):
@@ -149,7 +150,7 @@ def _planes_of(mask: Any, layout: Layout) -> Callable[[Index], NDArray[np.bool_]
     if len(shape) < 2 or shape != full[len(full) - len(shape) :]:
         raise InputError(
             f"mask must have the shape of the image {layout.shape}, or of its last "
-            f"axes without channels, such as {full[-2:]}; got shape {shape}"
+            f"axes without channels, such as {full[-2:]}; got shape {given}"
         )
     mask_axes = axes[len(axes) - len(shape) :]
 

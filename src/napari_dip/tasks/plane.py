@@ -44,6 +44,10 @@ tell anything about the noise."""
 LIKE_SPANS = 3.0
 """Ratio of the spans of two channels up to which they are measured together."""
 
+APART = 1000.0
+"""Span of all channels, over that of one, up to which they are: beyond it, what a
+channel shows is lost beside the distance of the channels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -76,13 +80,14 @@ class Pixels:
 
     @cached_property
     def alike(self) -> bool:
-        """Whether no channel is much brighter than another."""
+        """Whether no channel is much brighter than another, nor far from it."""
         usable = ~self.constant & ~np.isnan(self.values)
         if not usable.any(axis=tuple(range(1, usable.ndim))).all():
             return not usable.any()
-        parts = [v[u] for v, u in zip(self.values, usable, strict=True)]
-        spans = [np.ptp(range_of(part)) for part in parts]
-        return bool(max(spans) <= LIKE_SPANS * min(spans))
+        ranges = [range_of(v[u]) for v, u in zip(self.values, usable, strict=True)]
+        spans = np.ptp(ranges, axis=1)
+        together = max(spans) <= LIKE_SPANS * min(spans)
+        return bool(together and np.ptp(ranges) <= APART * min(spans))
 
     def known(self, channels: Sequence[int]) -> NDArray[np.bool_]:
         """Return where all of some channels are known, (Y, X) or (Z, Y, X)."""

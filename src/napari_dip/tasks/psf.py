@@ -45,7 +45,10 @@ def kernel_for(
         If the PSF has another number of axes than 2 or 3, is larger than the image,
         is not finite or does not sum to more than zero.
     """
-    kernel = _with_spatial_axes(psf, spatial_dims)
+    given = np.asarray(as_array(psf, "psf"), np.float64)
+    got = f"got shape {given.shape}"
+    kernel = _with_spatial_axes(given, spatial_dims, got)
+    got += f" for an image of shape {np.shape(image)}"
     try:
         layout = Layout.of(image, channel_axis, kernel.ndim, "image", fewest_slices=1)
     except InputError:
@@ -53,9 +56,8 @@ def kernel_for(
             raise
         Layout.of(image, channel_axis, 2, "image")  # raises if nothing would fit it
         raise InputError(
-            f"psf must have 2 axes unless the image is a volume; got shape "
-            f"{kernel.shape} for an image of shape {np.shape(image)} with channel_axis "
-            f"{channel_axis}"
+            f"psf must have 2 axes unless the image is a volume; {got} with "
+            f"channel_axis {channel_axis}"
         ) from None
     kernel, warnings = _clean(kernel)
     deep = boundary == "extend" and kernel.ndim == 3
@@ -64,28 +66,19 @@ def kernel_for(
     sides = list(zip(kernel.shape, layout.sides, strict=True))
     which, compared = ("y and x", sides[1:]) if deep else ("any axis", sides)
     if any(k > n for k, n in compared):
-        raise InputError(
-            f"psf must not be larger than the image along {which}; got shape "
-            f"{kernel.shape} for an image of {layout.sides}"
-        )
+        raise InputError(f"psf must not be larger than the image along {which}; {got}")
     return layout, kernel, warnings
 
 
-def _with_spatial_axes(psf: Any, spatial_dims: int) -> Array:
-    """Return a PSF as float64 with the axes of planes or of volumes, or raise."""
-    array = np.asarray(as_array(psf, "psf"), np.float64)
-    kernel: Array = without_single_axes(array)
-    if spatial_dims == 3 and kernel.ndim == 2 < array.ndim:
+def _with_spatial_axes(psf: Array, spatial_dims: int, got: str) -> Array:
+    """Return a PSF with the axes of planes or of volumes, or raise."""
+    kernel: Array = without_single_axes(psf)
+    if spatial_dims == 3 and kernel.ndim == 2 < psf.ndim:
         kernel = kernel[np.newaxis]
     if kernel.ndim not in (2, 3):
-        raise InputError(
-            f"psf must have 2 axes, for planes, or 3, for volumes; got shape "
-            f"{kernel.shape}"
-        )
+        raise InputError(f"psf must have 2 axes, for planes, or 3, for volumes; {got}")
     if spatial_dims == 3 and kernel.ndim == 2:
-        raise InputError(
-            f"psf must have 3 axes where spatial_dims is 3; got shape {kernel.shape}"
-        )
+        raise InputError(f"psf must have 3 axes where spatial_dims is 3; {got}")
     return kernel
 
 

@@ -14,7 +14,13 @@ from napari_dip.tasks.blend import BlendRecipe
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import AnyImageInput, ImageInput
 from napari_dip.widgets.layers import KEY, Crop, array_of, shift, sides_of
-from napari_dip.widgets.masks import MaskInput, check_painted, chosen_labels, mask_of
+from napari_dip.widgets.masks import (
+    Mask,
+    MaskInput,
+    check_painted,
+    chosen_labels,
+    mask_of,
+)
 from napari_dip.widgets.task import TaskWidget
 
 
@@ -40,9 +46,12 @@ class CutInput(MaskInput):
         """Return a function that reads the mask, on the pixels of the foreground."""
         labels = chosen_labels(self.labels.value)
         layer, foreground = self.chosen_layer, self.foreground.chosen_layer
-        check_painted(layer, self.purpose, labels)
         shift(layer, foreground)  # raises here, before anything runs
-        return partial(mask_of, layer, foreground, labels, moved=True)
+        return partial(self._read, layer, foreground, labels)
+
+    def _read(self, layer: Layer, foreground: Layer, labels: tuple[int, ...]) -> Mask:
+        check_painted(layer.name, array_of(layer), labels, self.purpose)
+        return mask_of(layer, foreground, labels, moved=True)
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the mask, in napari's console."""

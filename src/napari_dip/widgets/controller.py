@@ -15,6 +15,7 @@ from napari_dip.machine import MAX_SECONDS
 from napari_dip.tasks.result import CONSTANT, ranges
 from napari_dip.widgets import settings, turns, worker
 from napari_dip.widgets.deletion import connect, never_mind, when_deleted
+from napari_dip.widgets.inputs import NotYet
 from napari_dip.widgets.results import ResultLayer, Work
 from napari_dip.widgets.trajectory import Snapshot, Trajectory
 
@@ -223,6 +224,9 @@ class RunController(QObject):
             result.resume = None  # the fit has changed; what is refused has not
         self._undo(result)
         message = str(error) or type(error).__name__
+        if isinstance(error, NotYet):
+            self.failed.emit(message)
+            return
         if not isinstance(error, DipError) or error.__cause__ is not None:
             # An unexpected error: the traceback helps to find its cause.
             _log.error("a fit failed", exc_info=error)

@@ -182,11 +182,12 @@ def _forecasts(
 
     try:
         with threads_here.set(threads()), asking(wanted):
-            chosen, _ = next(iter(pieces.values()))
-            for name, (work, piece) in pieces.items():
+            # All qualities are of the same arrays.
+            chosen, part = next(iter(pieces.values()))
+            arrays = _values(chosen)
+            small = None if part is None else _values(part)
+            for name, (work, _) in pieces.items():
                 wanted()
-                arrays = _values(work)
-                small = None if piece is None else _values(piece)
                 try:
                     expected = forecast(work.recipe, arrays, small)
                 except InputError:

@@ -184,6 +184,10 @@ class ImageInput:
         return saved_as(layer) or f"{file_name(layer.name)}.tif"
 
 
+class NotYet(InputError):
+    """What the user has still to do before anything can run."""
+
+
 class AnyImageInput(ImageInput):
     """An image layer that need not lie on the one that is restored."""
 

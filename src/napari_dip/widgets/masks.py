@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import without_ones
-from napari_dip.widgets.inputs import ImageInput, brackets, matching
+from napari_dip.widgets.inputs import ImageInput, NotYet, brackets, matching
 from napari_dip.widgets.layers import (
     Crop,
     array_of,
@@ -27,6 +27,9 @@ from napari_dip.widgets.layers import (
 )
 
 Mask = NDArray[np.bool_]
+
+LOOKED_AT = 2**20
+"""Labels of a mask, about, that are looked at in the main thread."""
 
 LINES = ("line", "path")
 """Kinds of shapes that have no inside."""
@@ -113,7 +116,8 @@ class MaskInput(ImageInput):
     def centre(self, source: Image) -> tuple[int, ...] | None:
         """Return a pixel of the image, in its last axes, that is likely in the mask.
 
-        None stands for a layer whose pixels would have to be read for that.
+        Of many labels only some are looked at.  None stands for a layer whose pixels
+        would have to be read for that, and for one where none of them is marked.
         """
         layer = self.chosen_layer
         data = array_of(layer)
@@ -123,15 +127,22 @@ class MaskInput(ImageInput):
             return tuple(np.rint(place[-layer.ndim :]).astype(int).tolist())
         if not isinstance(data, np.ndarray):
             return None
-        marked = np.flatnonzero(data)
-        middle = np.unravel_index(marked[len(marked) // 2], data.shape)
-        return tuple(int(i) for i in middle[-source.ndim :])
+        step = max(1, round((data.size / LOOKED_AT) ** (1 / data.ndim)))
+        some = (slice(None, None, step),) * data.ndim
+        marked = np.argwhere(_selected(data, some, chosen_labels(self.labels.value)))
+        if len(marked) == 0:
+            return None
+        middle = step * marked[len(marked) // 2]
+        return tuple(middle[-source.ndim :].tolist())
 
     def array(self, source: Layer, crop: Crop) -> Callable[[], Any]:
         """Return a function that reads the mask; see `ImageInput.array`."""
         layer, chosen = self.chosen_layer, chosen_labels(self.labels.value)
-        check_painted(layer, self.purpose, chosen)
         if not isinstance(layer, Labels):
+            if not len(layer.data):
+                raise NotYet(
+                    f"Now draw over {self.purpose}, in the layer {layer.name}."
+                )
             # Rasterised here: the user may change shapes while a thread reads them.
             mask = mask_of(layer, source)
             return partial(np.copy, mask[matching(crop[: source.ndim], mask.shape)])
@@ -142,7 +153,8 @@ class MaskInput(ImageInput):
             )
         _check_pixels(layer, source)
         part = matching(crop[: source.ndim], sides_of(layer))
-        return partial(_selected, array_of(layer), part, chosen)
+        labels = array_of(layer)
+        return partial(_painted, layer.name, labels, part, chosen, self.purpose)
 
     def code(self, source: Layer, crop: Crop) -> str:
         """Return the Python expression of the mask, in napari's console."""
@@ -266,18 +278,31 @@ def _check_pixels(layer: Layer, source: Image) -> None:
         )
 
 
-def check_painted(layer: Layer, purpose: str, chosen: tuple[int, ...]) -> None:
-    """Raise if a mask has nothing in it yet, or none of the labels that count."""
-    data = array_of(layer)
-    labels = isinstance(layer, Labels)
-    if labels and not isinstance(data, np.ndarray):
-        return  # lazy: found out in the thread
-    if not (data.any() if labels else len(data)):
-        verb = "paint" if labels else "draw"
-        raise InputError(f"Now {verb} over {purpose}, in the layer {layer.name}.")
-    if labels and chosen and not _selected(data, (), chosen).any():
-        raise InputError(
-            f"labels must be all or numbers that are in {layer.name}; got "
+def _painted(
+    name: str, labels: Any, part: Crop, chosen: tuple[int, ...], purpose: str
+) -> Mask:
+    """Return the mask in a part of labels, and raise if they have none anywhere.
+
+    This takes long for many labels, and is called in a thread.
+    """
+    mask = _selected(labels, part, chosen)
+    if mask.any():
+        return mask
+    # Of a lazy array no more is read than is restored.
+    if isinstance(labels, np.ndarray) or all(each == slice(None) for each in part):
+        check_painted(name, labels, chosen, purpose)
+    return mask
+
+
+def check_painted(
+    name: str, labels: Any, chosen: tuple[int, ...], purpose: str
+) -> None:
+    """Raise if labels have nothing in them yet, or none of the labels that count."""
+    if not np.asarray(labels).any():
+        raise NotYet(f"Now paint over {purpose}, in the layer {name}.")
+    if chosen and not _selected(labels, (), chosen).any():
+        raise NotYet(
+            f"labels must be all or numbers that are in {name}; got "
             f"{', '.join(map(str, chosen))}"
         )
 

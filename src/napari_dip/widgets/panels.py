@@ -89,7 +89,7 @@ class EnhanceWidget(TaskWidget):
     about = (
         "A network is fitted for a short while, until it has the large shapes of "
         "this image but not its detail. The difference, which is the detail, is "
-        "added to the image once more. Most images need a tenth of the time told.\n\n"
+        "added to the image once more.\n\n"
         "The result is for viewing: intensities change, and noise gets stronger as "
         "well, so denoise first. Do not measure in the result."
     )

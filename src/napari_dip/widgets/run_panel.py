@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_dip.widgets.controller import (
@@ -37,6 +39,8 @@ class RunPanel(QWidget):
         self.curve = Curve()
         self.finishing = 0.0
         """Seconds that finishing an image takes, as far as known."""
+        self.ends_after = 0
+        """Iterations after which a fit likely ends by itself, 0 where unknown."""
         self.has_failed = False
         self._make_buttons()
         self._make_texts()
@@ -142,10 +146,11 @@ class RunPanel(QWidget):
             self.setUpdatesEnabled(True)
 
     def _show_report(self, report: Report) -> None:
+        report = self._expected(report)
         it = report.iterate
         self.bar.setValue(round(1000 * self._done(report)))
         lines = [self._place(report)] if it.parts > 1 else []
-        limit = "" if it.fixed else "at most "
+        limit = "about" if it.fixed or it.fitted or self.ends_after else "at most"
         if it.fitted:
             lines.append("The network restores plane after plane")
         elif report.finishing:
@@ -154,11 +159,11 @@ class RunPanel(QWidget):
             now = report.before - it.ahead
             lines.append(f"Preparing: iteration {now} of {report.before}")
         else:
-            lines.append(f"Iteration {it.step} of {limit}{it.maximum}")
+            most = it.maximum if it.fixed else f"{limit} {it.maximum}"
+            lines.append(f"Iteration {it.step} of {most}")
         if report.rate > 0 and not report.finishing:
             times = [] if it.fitted else [f"{report.rate:.3g} per second"]
             if it.step > 0:
-                limit = "about" if it.fixed or it.fitted else "at most"
                 times.append(f"{limit} {duration(self._left(report))} left")
             lines.append(", ".join(times))
         self.progress.say("\n".join(lines))
@@ -167,6 +172,14 @@ class RunPanel(QWidget):
         reading = f"{it.reading[:1].upper()}{it.reading[1:]}"
         best = f" in the units of the image, best at iteration {it.best_step}"
         self.quality.say(reading and reading + best)
+
+    def _expected(self, report: Report) -> Report:
+        """Return a report whose fit takes as many iterations as it likely does."""
+        it = report.iterate
+        if not self.ends_after:
+            return report
+        last = min(max(self.ends_after, it.step), it.maximum)
+        return replace(report, iterate=replace(it, maximum=last))
 
     def _left(self, report: Report) -> float:
         """Return how many seconds are left, at most."""

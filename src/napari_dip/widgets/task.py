@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 PIECE = {2: 192, 3: 32}
 """Side of the piece of an image on which steps are timed, for planes and volumes."""
 
-LEAST_PIECE = 32
+LEAST_PIECE = {2: 32, 3: 16}
 """Side of that piece, at least, where its result has finer pixels: filters that finish
 such a result would take minutes otherwise."""
 
@@ -281,18 +281,24 @@ class TaskWidget(ParameterPanel):
 
     def _show_timing(self) -> None:
         """Say that the time is being measured, and show no other time meanwhile."""
-        self.quality.forget_seconds()
+        self._forget_time()
         self.panel.estimate.say("Timing a few steps on a small piece")
 
     def _show_refusal(self, text: str) -> None:
         """Say why nothing can run, unless a failed run has just said so."""
-        self.quality.forget_seconds()
+        self._forget_time()
         self.panel.estimate.say("" if self.panel.has_failed else text)
+
+    def _forget_time(self) -> None:
+        """Tell no time that was told of something else."""
+        self.quality.forget_seconds()
+        self.panel.ends_after = 0
 
     def _show_forecast(self, name: str, forecast: Forecast) -> None:
         self.quality.show_seconds(name, forecast.seconds)
         if name == (self.quality.show_choice(self.fields.values()) or CUSTOM):
             self.panel.finishing = forecast.finishing
+            self.panel.ends_after = forecast.ends_after
             self.panel.estimate.say(in_words(forecast))
 
     # -- what Run would do --------------------------------------------------------
@@ -363,8 +369,8 @@ class TaskWidget(ParameterPanel):
         piece: Work | None = None
         if self.in_parts:
             leading = layout_of(work.recipe, work.source).leading_axes
-            finer = getattr(work.recipe, "factor", 1)
-            side = max(PIECE[work.recipe.spatial_dims] // finer, LEAST_PIECE)
+            dims, finer = work.recipe.spatial_dims, getattr(work.recipe, "factor", 1)
+            side = max(PIECE[dims] // finer, LEAST_PIECE[dims])
             centre = self.masks[0].centre(work.source) if self.masks else None
             place = leading, side, self.viewer.dims, centre
             piece = self.work(piece_of(work.source, work.crop, *place))
