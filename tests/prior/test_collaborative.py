@@ -239,7 +239,8 @@ def test_very_bright_spots_stay_where_they_are():
     assert error(image[..., :8], clean[..., :8]) < 0.08
 
 
-def test_a_turned_image_is_filtered_alike():
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_turned_image_is_filtered_alike(guided):
     """References are counted from the first corner: little may depend on it."""
     y, x = torch.meshgrid(torch.arange(48), torch.arange(60), indexing="ij")
     clean = 0.5 + 0.3 * torch.sin(x / 4) * (y > 20) + 0.1 * torch.cos((x + y) / 3)
@@ -249,8 +250,11 @@ def test_a_turned_image_is_filtered_alike():
     def turned(image):
         return image.mT.flip(2)
 
-    def filtered(*images):
-        return collaborative_filter(*images, torch.full_like(images[0], 0.01))
+    def filtered(noisy, pilot):
+        images = noisy, pilot, torch.full_like(noisy, 0.01)
+        if guided:
+            return guided_collaborative_filter(*images, pilot.sqrt())
+        return collaborative_filter(*images)
 
     here = filtered(noisy, pilot)
     there = filtered(turned(noisy), turned(pilot)).flip(2).mT
