@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from skimage.data import camera
 
 from napari_dip import denoise
+from napari_dip.tasks import similar_patches
+from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.shared_noise import SIDE, shared_noise
 
 
@@ -76,3 +79,20 @@ def test_filter_takes_away_what_a_posterior_mean_leaves():
 
     # Two seeds: 0.68 and 0.67.
     assert error(fit.image) < 0.75 * error(noisy)
+
+
+def test_texture_everywhere_is_not_all_taken_for_noise(monkeypatch):
+    """Its flattest places tell a noise that is far stronger than the real one."""
+    clean = 0.5 + 0.1 * blurred_noise((1, 96, 96), 1.5)
+    noisy = clean + 0.02 * blurred_noise(clean.shape, seed=2)
+    plane = prepare(noisy, "image")
+    step = similar_patches.collaborative_shared(plane)
+    pilot = plane.values + 0.02 * blurred_noise(noisy.shape, seed=1)
+
+    def error():
+        restored = step(torch.from_numpy(pilot)[None])[0].numpy()
+        return np.square(plane.to_units(restored) - clean).mean()
+
+    limited = error()
+    monkeypatch.setattr(similar_patches, "LEFT", 1e9)
+    assert limited < 0.7 * error()

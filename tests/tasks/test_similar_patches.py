@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_dip.tasks.similar_patches import SMOOTHED, _smoothed
+from napari_dip.tasks.similar_patches import SMOOTHED, _limited, _smoothed
 
 SIGMA = 0.05
 
@@ -33,3 +33,12 @@ def test_missing_pixels_do_not_tell_how_noisy_a_pilot_is(noise):
     away = noise * known  # a missing pixel of the noisy image is that of the pilot
     assert trust(away, known).mean() == pytest.approx(SMOOTHED, abs=0.02)
     assert trust(away).mean() > 0.8
+
+
+def test_noise_is_no_more_than_so_many_times_what_a_pilot_leaves(noise):
+    known = (torch.rand(1, 1, 64, 64) < 0.5).float()
+    variance = torch.full_like(noise, 9 * SIGMA**2)
+    for limit in (1, 1.8):
+        limited = _limited(variance, noise * known, known, limit)
+        assert limited.mean() == pytest.approx(limit * SIGMA**2, rel=0.03)
+    assert torch.equal(_limited(variance, noise, known, 10), variance)

@@ -41,6 +41,10 @@ DENSE = {"window": 30, "step": 3}
 FLATTEST = 1.2
 """Noise that neighbours share, over what it is in the flattest places."""
 
+LEFT = 1.8
+"""Noise at most, over what a pilot leaves of the noisy image; a pilot of a fit has some
+of the noise itself."""
+
 GUIDED_PASSES = 4
 """Passes of that filter with a guide; more gain little."""
 
@@ -171,9 +175,10 @@ def collaborative_shared(plane: Plane) -> Step:
         noise = _noise_by(plane, pilot, patch_side(VALUES, noisy.shape[1]))
         if noise is None:
             return restored
-        variance, covariance = noise
+        _, known = plane.tensors(noisy.device)
+        variance = _limited(noise[0], noisy - pilot, known, LEFT)
         return collaborative_filter(
-            noisy, pilot, variance, FLATTEST, covariance=covariance
+            noisy, pilot, variance, FLATTEST, covariance=noise[1]
         )
 
     return filtering(plane, filter_noisy, 1)
@@ -183,9 +188,7 @@ def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
     """Return the step that does the same with a guide, (1, G, ...) in any units.
 
     The fit is ended before it has learnt much, so that what is restored by it and the
-    guide is a better pilot, again and again.  The noise is no stronger than what a
-    pilot leaves of the noisy image: where there is texture everywhere, the flattest
-    places tell too much.
+    guide is a better pilot, again and again.
     """
     from napari_dip.prior.collaborative import guided_collaborative_filter, guided_side
 
@@ -196,11 +199,9 @@ def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
             noise = _noise_by(plane, restored, side)
             if noise is None:
                 break
-            variance, covariance = noise
-            left = ((noisy - restored).square() * known).sum()
-            part = (left / (variance * known).sum().clamp(min=1e-20)).clamp(max=1)
-            images = noisy, restored, part * variance, guide.to(noisy)
-            restored = guided_collaborative_filter(*images, covariance)
+            variance = _limited(noise[0], noisy - restored, known)
+            images = noisy, restored, variance, guide.to(noisy)
+            restored = guided_collaborative_filter(*images, noise[1])
         return restored
 
     return filtering(plane, filter_noisy, 1)
@@ -217,6 +218,16 @@ def _noise_by(plane: Plane, pilot: Tensor, side: int) -> tuple[Tensor, Tensor] |
         return None
     covariance = noise.covariance(side)
     return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
+
+
+def _limited(variance: Tensor, left: Tensor, known: Tensor, limit: float = 1) -> Tensor:
+    """Return a variance, in the mean at most so many times what is left of an image.
+
+    Where there is texture everywhere, the flattest places tell too much noise.
+    """
+    total = (variance * known).sum().clamp(min=1e-20)
+    power = (left.square() * known).sum()
+    return variance * (limit * power / total).clamp(max=1)
 
 
 def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
