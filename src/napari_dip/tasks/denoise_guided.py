@@ -204,11 +204,10 @@ are those of its published program: the hourglass of 5 scales and 128 channels, 
 0.1, 601 iterations, the last output.  The other presets are those of `denoise`, with
 the guide beside the image of which pixels are hidden.  A fit that is stuck at a wrong
 colour after 50 or 100 iterations begins again from another seed.  At the end similar
-patches of the image and the guide are estimated together, so that every pixel is told
-by those of the guide as well (NL-Bayes; see
-`napari_dip.prior.collaborative.guided_collaborative_filter`), under noise that
-neighbours share four times.  A guide whose edges are displaced by up to a sixteenth of
-the side is moved before; a warning says so.""",
+patches of the image and the guide are estimated together (NL-Bayes; see
+`napari_dip.prior.collaborative.guided_collaborative_filter`).  Where neighbours share
+their noise, this is done four times.  A guide whose edges are displaced by up to a
+sixteenth of the side is moved before the fit; a warning says so.""",
 )
 
 if TYPE_CHECKING:
