@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import gc
 import importlib.util
 import json
 import os
@@ -19,6 +20,7 @@ import torch
 from PIL import Image as Pillow
 
 import napari_dip
+from napari_dip import cli
 from napari_dip.batch.stop import Stop
 from napari_dip.cli import commands
 from napari_dip.cli.options import local_paths
@@ -1192,3 +1194,16 @@ def test_two_inputs_with_one_result_are_named(call, noisy, tmp_path):
     other = tmp_path / "other" / noisy.name
     says = f"two inputs, {noisy} and {other}, have a result of the same name"
     refused(call("denoise", noisy, other, "-o", tmp_path / "out"), 2, says)
+
+
+def test_only_a_process_of_its_own_ends_without_looking_for_garbage(
+    monkeypatch, capsys
+):
+    """To look through all that torch has made takes half a second."""
+    found = []
+    monkeypatch.setattr(cli.atexit, "register", found.append)
+    assert cli.main(["--version"]) == 0
+    assert not found
+    monkeypatch.setattr(sys, "argv", ["napari-dip", "--version"])
+    assert cli.main() == 0
+    assert found == [gc.freeze]

@@ -6,6 +6,8 @@ code here.  Torch is imported when a fit begins, not for ``--help``.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C or SIGTERM, 141
     nobody reads standard output any more.
     """
+    if arguments is None:
+        # The process ends with the command, and need not look for garbage before.
+        atexit.register(gc.freeze)
     with terminable():
         try:
             # Here, since signals can already come while all that is needed is imported.
