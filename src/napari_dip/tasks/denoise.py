@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -256,12 +256,13 @@ def _steps(
     if recipe.noise == "impulse":
         return [], []
     if analysis.correlated:
-        first, last = posterior_mean(plane, None), collaborative_shared(plane)
+        first: Callable[[Plane], Step] = partial(posterior_mean, noise=None)
+        last: Callable[[Plane], Step] = collaborative_shared
         if guide is not None:
-            first = missed_restored(plane)
-            last = collaborative_shared_guided(plane, guide)
-        quick = [first] if "posterior mean" in finish else []
-        slow = [last] if "collaborative" in finish else []
+            first = missed_restored
+            last = partial(collaborative_shared_guided, guide=guide)
+        quick = [first(plane)] if "posterior mean" in finish else []
+        slow = [last(plane)] if "collaborative" in finish else []
         return quick, slow
     steps_for = partial(_steps_of_channels, finish=finish, guide=guide)
     if analysis.shared:

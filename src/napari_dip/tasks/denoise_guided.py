@@ -132,9 +132,10 @@ def _plan(
         found = displacement(plane.values, guide)
     if found is not None:
         guide = moved(guide, -found)
+    guide = np.ascontiguousarray(guide)
     strongest = torch.from_numpy(_strongest(guide))[None]
     plan = denoise.plan_of(recipe, plane, analysis, preset, guide=strongest)
-    image = torch.from_numpy(np.ascontiguousarray(guide))[None]
+    image = torch.from_numpy(guide)[None]
     code = preset.code
     if isinstance(code, BlindSpot):
         code = dataclasses.replace(code, guide=image)
@@ -155,7 +156,7 @@ def _strongest(guide: Float) -> Float:
     Patches of many channels have few pixels.
     """
     if len(guide) <= TOGETHER:
-        return np.ascontiguousarray(guide)
+        return guide
     values = guide.reshape(len(guide), -1).astype(np.float64)
     axes = principal_axes(values)[:, -TOGETHER:]
     return np.tensordot(axes.T, guide, 1).astype(np.float32)

@@ -153,9 +153,10 @@ def _quicker(recipe: Recipe) -> Recipe:
     Filters take so long for every pixel of an enlarged volume that the smallest piece
     would take minutes.
     """
-    enlarges = recipe.spatial_dims == 3 and hasattr(recipe, "factor")
-    changed: dict[str, Any] = {"factor": 2} if enlarges else {}
-    return replace(recipe, **changed)
+    if recipe.spatial_dims != 3 or not hasattr(recipe, "factor"):
+        return recipe
+    smallest: dict[str, Any] = {"factor": 2}
+    return replace(recipe, **smallest)
 
 
 def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:

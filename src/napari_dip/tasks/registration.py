@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import scipy  # whose modules load on first use
 from numpy.typing import NDArray
@@ -51,10 +53,7 @@ def displacement(image: Float, guide: Float) -> NDArray[np.float64] | None:
     first, second = _edges(image), _edges(guide)
     if not (first.any() and second.any()):
         return None
-    window = np.ones(first.shape)
-    for axis, side in enumerate(first.shape):
-        shape = [side if other == axis else 1 for other in range(first.ndim)]
-        window = window * np.hanning(side + 2)[1:-1].reshape(shape)
+    window = reduce(np.multiply.outer, [np.hanning(n + 2)[1:-1] for n in first.shape])
     windowed = [window * (edges - edges.mean()) for edges in (first, second)]
     shift = phase_cross_correlation(*windowed, upsample_factor=FINENESS)[0]
     limits = FARTHEST * np.array(first.shape)
@@ -80,9 +79,11 @@ def _edges(image: Float) -> Float:
 
 
 def _alike(first: Float, second: Float) -> float:
-    """Return the correlation of two images, their borders left out."""
+    """Return the correlation of two images, their borders left out.
+
+    It is NaN where one is constant there.
+    """
     inside = tuple(slice(side // 16, side - side // 16) for side in first.shape)
-    a, b = (image[inside] - image[inside].mean() for image in (first, second))
-    return float(
-        (a * b).sum() / max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-12)
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pair = first[inside].ravel(), second[inside].ravel()
+        return float(np.corrcoef(*pair)[0, 1])

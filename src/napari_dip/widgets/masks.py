@@ -298,7 +298,8 @@ def check_painted(
     name: str, labels: Any, chosen: tuple[int, ...], purpose: str
 ) -> None:
     """Raise if labels have nothing in them yet, or none of the labels that count."""
-    if not np.asarray(labels).any():
+    labels = np.asarray(labels)  # those of a lazy array are read once
+    if not labels.any():
         raise NotYet(f"Now paint over {purpose}, in the layer {name}.")
     if chosen and not _selected(labels, (), chosen).any():
         raise NotYet(
