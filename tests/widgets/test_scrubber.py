@@ -6,15 +6,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from napari_dip.widgets import turns
+
 pytestmark = pytest.mark.gui
 
 RESULT = "raw [DIP denoise]"
 
 
 @pytest.fixture
-def done(open_widget, finish, noisy, slow, every_image):
+def done(open_widget, finish, until, noisy, slow, every_image):
     viewer, widget = open_widget(noisy, iterations=10)
     finish(widget)
+    # The thread ends a moment later; until then another fit would wait for its turn.
+    until(lambda: not turns.busy())
     return viewer, widget
 
 
