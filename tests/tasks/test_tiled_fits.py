@@ -172,11 +172,11 @@ def test_tiles_of_a_blurred_image_have_its_scale():
 
 def analysed(image, **options):
     """Return the analysis of a blurred plane, and the sizes that were estimated."""
-    sizes, estimate = [], richardson_lucy.richardson_lucy
+    sizes, estimate = [], richardson_lucy.least_risk
 
-    def noting(blur, measurement, weight, iterations, *given):
+    def noting(blur, measurement, weight, variance, iterations):
         sizes.append((measurement[0, 0].numel(), iterations))
-        return estimate(blur, measurement, weight, iterations, *given)
+        return estimate(blur, measurement, weight, variance, iterations)
 
     recipe = TASK.recipe(device="cpu", **options)
     job = TASK.make_job(recipe, image, PSF)
@@ -184,7 +184,7 @@ def analysed(image, **options):
     pixels = job.pixels(index, job.take(index))
     (block,) = job.blocks(0, index, pixels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(richardson_lucy, "richardson_lucy", noting)
+        patch.setattr(richardson_lucy, "least_risk", noting)
         return job.analyse(job.scaled(pixels, block), block), sizes
 
 
@@ -207,7 +207,7 @@ def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(kind, monkeypa
     whole, whole_sizes = analysed(image, **{**options, "tile": None})
     rtol = 0.15 if kind == "beads" else 0.05
     np.testing.assert_allclose(part.sharp_span, whole.sharp_span, rtol=rtol)
-    assert whole_sizes == [(300 * 400, 100)]
+    assert whole_sizes == [(300 * 400, 300)]
     assert [count for _, count in sizes].count(100) == 8
     assert sum(size for size, count in sizes if count < 100) == 300 * 400
     assert max(sizes)[0] <= (1.5 * 48) ** 2
@@ -219,7 +219,7 @@ def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(kind, monkeypa
 def test_small_blurred_planes_are_estimated_as_a_whole():
     image = blobs(48, 300)
     tiled, sizes = analysed(image, tile=192)
-    assert sizes == [(48 * 300, 100)]
+    assert sizes == [(48 * 300, 300)]
     assert tiled == analysed(image, tile=None)[0]
 
 

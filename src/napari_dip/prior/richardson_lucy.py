@@ -11,18 +11,14 @@ from napari_dip.prior import interrupt
 from napari_dip.prior.convolution import Convolution
 from napari_dip.prior.layers import corner
 
-SPARSE = 0.8
-"""Density of the gradients below which an image is sharpened further.
-
-Independent Gaussian gradients have about 0.9, and so has the noise that iterations
-amplify: nothing could tell it from such a texture.
-"""
-
 PROBED = 0.1
 """Noise that is added to find derivatives, over that of the measurement."""
 
+MARGIN = 0.02
+"""Part of the noise by which the error has to fall, unless gradients get sparser."""
+
 PATIENCE = 20
-"""Iterations in which the error has to fall below the lowest so far."""
+"""Iterations in which the error of a channel has to fall below the lowest so far."""
 
 
 class Iteration:
@@ -93,27 +89,31 @@ def richardson_lucy(
     return x
 
 
-def sharpened_while_sparser(
+def least_risk(
     blur: Convolution,
     measurement: Tensor,
     weight: Tensor,
     variance: Tensor,
     iterations: int,
-    estimate: Tensor,
+    first_estimate: Tensor | None = None,
 ) -> Tensor:
-    """Continue Richardson-Lucy as long as the gradients of a channel become sparser.
+    """Return the Richardson-Lucy estimate that fits the blurred truth best.
 
     The iterations are accelerated (Biggs, Andrews, Acceleration of iterative image
     restoration algorithms, Applied Optics 36, 1997): each begins beyond the last
-    estimate, in the direction of the last change.  Spots on a dark ground become
-    sharper for long.  Noise and ringing make gradients less sparse, and in most images
-    from the first iteration on.
+    estimate, in the direction of its change.
 
-    Where the noise becomes a field of sparse points, gradients cannot tell.  So the
-    error of the blurred estimate against the blurred truth has to fall as well.  Up to
-    a constant it is the mean of ``(A x - y)^2 + 2 v d(A x)/dy``, v being the variance
-    of the noise; the derivatives are found by a second measurement, to which a little
-    noise is added (Ramani, Blu, Unser, Monte-Carlo SURE, IEEE TIP 17, 2008).
+    Of every channel that estimate is taken whose error, blurred, against the blurred
+    truth is the least.  Up to a constant it is the mean of ``(A x - y)^2 + 2 v d(A
+    x)/dy``, v being the variance of the noise (Stein's unbiased estimate); the
+    derivatives are found by a second measurement, to which a little noise is added
+    (Ramani, Blu, Unser, Monte-Carlo SURE, IEEE TIP 17, 2008).  What a first estimate
+    has taken from the noise is not counted.
+
+    With a wrong PSF the error goes on to fall, slowly, while the image is spoilt, and
+    so it does when noise becomes a field of sparse points.  So it has to fall by a part
+    of the noise.  Any amount is enough only where gradients are sparser than ever since
+    the first estimate, as those of spots on a dark ground become.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ def sharpened_while_sparser(
         Of the noise of y, (1, C, *sides).
     iterations : int
         At most so many.
-    estimate : Tensor
-        The first estimate, (1, C, *canvas), not negative.
+    first_estimate : Tensor, optional
+        (1, C, *canvas), not negative; a constant image where there is none.
 
     Returns
     -------
     Tensor
-        The estimate with the sparsest gradients, of the shape of `estimate`.
+        The estimate, (1, C, *canvas), not negative.
     """
     channels = measurement.shape[1]
     random = torch.Generator().manual_seed(0)
@@ -141,28 +141,32 @@ def sharpened_while_sparser(
     probe = variance.sqrt() * signs.to(variance.device)
     pair = torch.cat([measurement, measurement + PROBED * probe], 1)
     iterate = Iteration(blur, pair, weight)
-    here = ahead = iterate.start(torch.cat([estimate, estimate], 1))
+    twice = None if first_estimate is None else torch.cat([first_estimate] * 2, 1)
+    here = ahead = iterate.start(twice)
     best = here[:, :channels]
-    density = gradient_density(best[blur.crop], weight)
-    going = density < SPARSE
-    least = torch.full_like(density, float("inf"))
-    waited = torch.zeros_like(density)
     change = torch.zeros_like(here)
+    total = (weight * variance).sum(iterate.axes)[0]
+    least = measurement.new_full((channels,), float("inf"))
+    # Gradients of the first images after a constant one say nothing.
+    sparsest = least if first_estimate is not None else torch.zeros_like(least)
+    waited = torch.zeros_like(least)
     for _ in range(iterations):
         interrupt.check()
         blurred = blur(ahead)
         given, probed = blurred.split(channels, 1)
         error = (given - measurement).square() + 2 / PROBED * probe * (probed - given)
         risk = (weight * error).sum(iterate.axes)[0]
-        here, before = iterate(ahead, blurred), here
-        now = gradient_density(here[:, :channels][blur.crop], weight)
-        better = risk < least
+        density = gradient_density(ahead[:, :channels][blur.crop], weight)
+        enough = least - torch.where(density < sparsest, 0, MARGIN * total)
+        sparsest = sparsest.minimum(density)
+        going = waited <= PATIENCE
+        better = going & (risk < enough)
+        best = iterate.keep(better, ahead[:, :channels], best)
         waited = torch.where(better, 0, waited + 1)
-        going = going & (now < density) & (waited <= PATIENCE)
+        least = torch.where(better, risk, least)
         if not bool(going.any()):
             break
-        density, least = now, torch.minimum(risk, least)
-        best = iterate.keep(going & better, here[:, :channels], best)
+        here, before = iterate(ahead, blurred), here
         last, change = change, here - ahead
         forward = (change * last).sum(iterate.axes, keepdim=True)
         length = forward / last.square().sum(iterate.axes, keepdim=True).clamp(1e-30)

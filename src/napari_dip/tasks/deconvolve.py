@@ -48,14 +48,18 @@ if TYPE_CHECKING:
 POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
+COMPLETED = 200
+"""Most accelerated ones, to the least estimated error."""
+
+DENSE, SPARSE = 0.6, 0.5
+"""Density of the gradients of photographs, at least, and of spots and filaments on a
+dark ground, at most.  The latter are completed beyond the level of the noise."""
+
 ERRORS = 10.0
 """Noise that similar patches are told of, over what the PSF leaves unexplained.
 
 Errors of the PSF are amplified like noise.  With one that was blurred, displaced and
 noisy, 1 loses up to 1.7 dB in five steps and 10 up to 0.5."""
-
-SHARPENED = 100
-"""Most accelerated iterations of Richardson-Lucy that make an image sparser."""
 
 FLOOR = 0.1
 """Power of the transfer function below which the data fidelity amplifies no further."""
@@ -124,7 +128,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         return _analyse(recipe, plane, block, kernel, blurred, tiled)
 
     def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        measured = blurred(plane, analysis.background, analysis.levels)
+        measured = blurred(plane, analysis.background, analysis.noise)
         return _plan(recipe, measured, analysis, preset, warnings)
 
     extend = recipe.boundary == "extend"
@@ -168,7 +172,7 @@ def _analyse(
     if tiled and above.known.size > SAMPLES * side**2:
         span = sampled_span(plane, noise, analysis.background, blurred, side)
     else:
-        measured = blurred(plane, analysis.background, analysis.levels)
+        measured = blurred(plane, analysis.background, analysis.noise)
         span = measured.sharp_span
     turned = None
     if block.plane == 0 and not recipe.blind:
@@ -210,17 +214,17 @@ def _plan(
         "background": single_or_list(plane.offset),
         "psf": list(scaled.psf.shape),
     }
-    quick, slow = _steps(preset, scaled, noise, levels)
     seen: Step = itemgetter(blur.crop)
+    preview, finish = _steps(preset, scaled, noise, levels)
     blind = partial(_blind, KERNEL_RATE[recipe.preset], problem, scaled)
     return Plan(
         problem,
         keeping(plane, plane.constant),
-        in_turn([*quick, *slow, seen]),
+        in_turn([*finish, seen]),
         details,
         [*warnings, *analysis.warnings],
         seeded=blind if recipe.blind else None,
-        preview=in_turn([*quick, seen]),
+        preview=in_turn([*preview, seen]),
     )
 
 
@@ -255,15 +259,15 @@ def _term(
 def _steps(
     preset: Preset, scaled: Blurred, noise: NoiseModel, levels: NDArray[np.float64]
 ) -> tuple[list[Step], list[Step]]:
-    """Return the quick and the slow steps of the preset, on the canvas."""
-    quick: list[Step] = []
-    slow: list[Step] = []
+    """Return the steps that show an image, and those that finish it, on the canvas."""
+    preview: list[Step] = []
+    finish: list[Step] = []
     if "richardson-lucy" in preset.finish:
-        quick.append(partial(_polished, scaled, levels))
-        slow.append(partial(_sharpened, scaled, noise))
+        preview.append(partial(_polished, scaled, levels))
+        finish.append(partial(_completed, scaled, noise, levels))
     if "similar patches" in preset.finish:
-        slow.append(partial(_like_similar_patches, scaled, noise))
-    return quick, slow
+        finish.append(partial(_like_similar_patches, scaled, noise))
+    return preview, finish
 
 
 def _polished(scaled: Blurred, levels: NDArray[np.float64], average: Tensor) -> Tensor:
@@ -279,13 +283,22 @@ def _polished(scaled: Blurred, levels: NDArray[np.float64], average: Tensor) -> 
     )
 
 
-def _sharpened(scaled: Blurred, noise: NoiseModel, estimate: Tensor) -> Tensor:
-    """Return an estimate, on the canvas, sharpened while its gradients get sparser."""
-    from napari_dip.prior.richardson_lucy import sharpened_while_sparser
+def _completed(
+    scaled: Blurred, noise: NoiseModel, levels: NDArray[np.float64], average: Tensor
+) -> Tensor:
+    """Return an average, on the canvas, polished, or completed if it is sparse.
 
-    tensors = blur, *_ = scaled.tensors(estimate.device)
-    variance = noise.at(blur(estimate))
-    return sharpened_while_sparser(*tensors, variance, SHARPENED, estimate)
+    Structure on a dark ground becomes sharper beyond the level of the noise.  Between
+    both limits of its density the image is a mixture.
+    """
+    from napari_dip.prior.richardson_lucy import gradient_density, least_risk
+
+    polished = _polished(scaled, levels, average)
+    blur, y, weight = scaled.tensors(average.device)
+    completed = least_risk(blur, y, weight, noise.at(y), COMPLETED, average)
+    density = gradient_density(completed[blur.crop], weight)
+    sparse = ((DENSE - density) / (DENSE - SPARSE)).clamp(0, 1)
+    return polished.lerp(completed, sparse.reshape(1, -1, *[1] * (y.ndim - 2)))
 
 
 def _like_similar_patches(
@@ -328,20 +341,21 @@ A network is fitted so that its image, blurred with the PSF, becomes the measure
 """,
     notes="""The image beyond the border blurs into the measurement: it is fitted too,
 on a canvas larger by the PSF (Ren et al., Neural Blind Deconvolution Using Deep Priors,
-CVPR 2020).  The fit starts from an estimate by Richardson-Lucy; its squared error is
-filtered so that frequencies which the blur has weakened come back sooner; held-out
-pixels of the measurement tell when to stop.  Then Richardson-Lucy goes on, accelerated
-(Biggs, Andrews, Acceleration of iterative image restoration algorithms, Applied Optics
-36, 1997), as long as gradients get sparser and the error of the blurred image, by
-Stein's estimate, falls.  In planes the measurement is inverted about the result, and
-similar patches are estimated under the noise of the inverse, four times (Dabov, Foi,
-Katkovnik, Egiazarian, Image restoration by sparse 3D transform-domain collaborative
-filtering, SPIE 6812, 2008).  The paper preset has the network (5 scales of 128
-channels, skips of 16), the code (8 channels, perturbed by 0.001), Adam at 0.01 halved
-at 2000, 3000 and 4000 of 5000 iterations and, where the PSF is unknown, the kernel
-network of Ren et al. with Adam at 0.0001; their program changes from the squared error
-to structural similarity after 1000 iterations, ours keeps the squared error, and begins
-the kernel at the PSF that is given.""",
+CVPR 2020).  The fit starts from an estimate by Richardson-Lucy, accelerated (Biggs,
+Andrews, Acceleration of iterative image restoration algorithms, Applied Optics 36,
+1997) and ended where the error of the blurred image, by Stein's estimate, is the least;
+its squared error is filtered so that frequencies which the blur has weakened come back
+sooner; held-out pixels of the measurement tell when to stop.  Then Richardson-Lucy goes
+on to the level of the noise or, for spots and filaments on a dark ground, to the least
+estimated error.  In planes the measurement is inverted about the result, and similar
+patches are estimated under the noise of the inverse, four times (Dabov, Foi, Katkovnik,
+Egiazarian, Image restoration by sparse 3D transform-domain collaborative filtering,
+SPIE 6812, 2008).  The paper preset has the network (5 scales of 128 channels, skips of
+16), the code (8 channels, perturbed by 0.001), Adam at 0.01 halved at 2000, 3000 and
+4000 of 5000 iterations and, where the PSF is unknown, the kernel network of Ren et al.
+with Adam at 0.0001; their program changes from the squared error to structural
+similarity after 1000 iterations, ours keeps the squared error, and begins the kernel at
+the PSF that is given.""",
 )
 
 if TYPE_CHECKING:
