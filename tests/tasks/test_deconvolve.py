@@ -486,7 +486,9 @@ def test_volumes_are_fitted_for_longer(blurred, psf):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_spots_are_completed_beyond_the_level_of_the_noise(seed, changed_presets, monkeypatch):
+def test_spots_are_completed_beyond_the_level_of_the_noise(
+    seed, changed_presets, monkeypatch
+):
     changed_presets(start_iterations=0)
     random = np.random.default_rng(seed)
     sharp = np.full((76, 76), 10.0)

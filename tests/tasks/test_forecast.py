@@ -9,7 +9,7 @@ import pytest
 from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.loop import Run
-from napari_dip.tasks import block, forecast
+from napari_dip.tasks import block, forecast, pace
 from napari_dip.tasks.run import get, run
 from napari_dip.tasks.tiles import SIDE
 from napari_dip.tasks.windows import SIDE as WINDOW
@@ -61,7 +61,7 @@ def blank(*shape):
 @pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("case", CUT)
 def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-9))
+    monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 1e-9))
     monkeypatch.setattr("napari_dip.prior.estimate._trial", lambda *_: 0.0)
     task, more = get(case.split()[0]), {"device": "cpu", "precision": "float32"}
     more |= CUT[case]
@@ -119,7 +119,7 @@ def test_an_iteration_is_of_what_is_fitted(monkeypatch):
 def test_a_forecast_of_a_shared_network_counts_the_iterations_of_the_recipe(
     monkeypatch,
 ):
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (1.0, 0.0))
+    monkeypatch.setattr(forecast, "pace", lambda *_: (1.0, 0.0))
     # A busy machine takes long to prepare the piece.
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
@@ -136,7 +136,7 @@ def test_a_forecast_of_a_shared_network_counts_the_iterations_of_the_recipe(
 
 
 def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1.0))
+    monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 1.0))
     piece = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
 
     def seconds(tile):
@@ -152,7 +152,7 @@ def test_a_forecast_counts_what_tiles_see_around_them(monkeypatch):
 @pytest.mark.usefixtures("narrow")
 def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
     """Its maximum is many times what it takes."""
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (1.0, 0.0))
+    monkeypatch.setattr(forecast, "pace", lambda *_: (1.0, 0.0))
     y, x = np.mgrid[:40, :44] / 6
     image = 50 * np.sin(x) * np.cos(y) + np.random.default_rng(0).normal(0, 5, x.shape)
     task = get("enhance")
@@ -164,9 +164,9 @@ def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
     assert told.seconds == pytest.approx(taken * forecast.SHOWING, rel=0.1)
     larger = forecast.forecast(recipe, [np.tile(image, (2, 2))], [image])
     assert 1.5 * taken < larger.ends_after < 2 * taken
-    monkeypatch.setattr(forecast, "LONGEST", 0.0)
+    monkeypatch.setattr(pace, "LONGEST", 0.0)
     assert forecast.forecast(recipe, [image], [image]).ends_after == taken
-    forecast._endings.clear()
+    pace._endings.clear()
     most = forecast.forecast(recipe, [image], [image])
     assert not most.fixed
     assert most.ends_after == 0
@@ -176,7 +176,7 @@ def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
 def test_an_enlarged_volume_is_tried_at_the_smallest_factor(monkeypatch):
     """Filters took minutes to finish the smallest piece of it."""
     sizes = []
-    monkeypatch.setattr(forecast, "_pace", lambda *_: (0.0, 1e-6))
+    monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 1e-6))
     monkeypatch.setattr(
         "napari_dip.tasks.super_resolve._like_similar_patches",
         lambda agree, average: sizes.append(average.shape) or average,
@@ -200,7 +200,7 @@ def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
         return advance(run)
 
     monkeypatch.setattr(Run, "advance", advanced)
-    forecast._paces.clear()
+    pace._paces.clear()
     image = np.random.default_rng(0).normal(50, 5, (32, 34)).astype(np.float32)
     task = get("enhance")
     recipe = task.recipe(iterations=10, device="cpu", precision="float32")
@@ -210,13 +210,13 @@ def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
 
     first = seconds()
     assert first > 10 * 0.2
-    times = list(forecast._paces.values())
+    times = list(pace._paces.values())
     seconds()
-    assert list(forecast._paces.values()) == times
-    monkeypatch.setattr(forecast, "FRESH", 0.0)
+    assert list(pace._paces.values()) == times
+    monkeypatch.setattr(pace, "FRESH", 0.0)
     seconds()
-    assert list(forecast._paces.values()) != times
-    forecast._paces.clear()
+    assert list(pace._paces.values()) != times
+    pace._paces.clear()
 
 
 @pytest.mark.usefixtures("few_passes")
@@ -224,7 +224,7 @@ def test_a_wider_network_is_not_timed_again(monkeypatch):
     """Another program that ends meanwhile would make it seem the quicker one."""
     times = iter([1.0, 1.0, 0.01, 0.01])
     monkeypatch.setattr("napari_dip.prior.estimate.timed", lambda *_: next(times))
-    forecast._paces.clear()
+    pace._paces.clear()
     image = np.random.default_rng(0).normal(50, 5, (128, 128)).astype(np.float32)
     task = get("denoise")
 
@@ -233,5 +233,5 @@ def test_a_wider_network_is_not_timed_again(monkeypatch):
         return forecast.forecast(recipe, [image], [image]).seconds
 
     normal, best = seconds("fast"), seconds("best")
-    forecast._paces.clear()
+    pace._paces.clear()
     assert 1.2 * normal < best < 3 * normal

@@ -208,8 +208,8 @@ def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(kind, monkeypa
     rtol = 0.15 if kind == "beads" else 0.05
     np.testing.assert_allclose(part.sharp_span, whole.sharp_span, rtol=rtol)
     assert whole_sizes == [(300 * 400, 300)]
-    assert [count for _, count in sizes].count(100) == 8
-    assert sum(size for size, count in sizes if count < 100) == 300 * 400
+    assert [count for _, count in sizes].count(300) == 8
+    assert sum(size for size, count in sizes if count < 300) == 300 * 400
     assert max(sizes)[0] <= (1.5 * 48) ** 2
     same = ("offset", "span", "noise", "levels", "background", "warnings")
     for name in same:

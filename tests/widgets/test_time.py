@@ -16,7 +16,7 @@ from napari_dip.errors import FitError
 from napari_dip.io.raster import jpeg_tables
 from napari_dip.metrics import psnr
 from napari_dip.prior.layers import Conv
-from napari_dip.tasks import forecast
+from napari_dip.tasks import forecast, pace
 from napari_dip.tasks.presets import TABLES
 from napari_dip.tasks.setup import HALVED
 from napari_dip.widgets import foresee
@@ -44,7 +44,7 @@ RESULT = "raw [DIP denoise]"
 @pytest.fixture
 def paced(monkeypatch):
     """Let every step take a hundredth of a second and a microsecond for every pixel."""
-    monkeypatch.setattr(forecast, "_pace", lambda *fit: (0.01, 1e-6))
+    monkeypatch.setattr(forecast, "pace", lambda *fit: (0.01, 1e-6))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_the_time_for_another_image_of_the_same_size_is_told(
 
 @pytest.mark.parametrize("side", [100, 400])
 def test_the_time_for_a_jpeg_is_told(open_widget, estimate, monkeypatch, side):
-    monkeypatch.setattr(forecast, "_paces", {})
+    monkeypatch.setattr(pace, "_paces", {})
     file = io.BytesIO()
     Pillow.fromarray(data.camera()[:side, :side]).save(file, "JPEG", quality=10)
     with Pillow.open(file) as photo:
@@ -152,7 +152,7 @@ def test_hours_are_warned_of_and_something_quicker_is_offered(
 
 @pytest.mark.usefixtures("own_presets")
 def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
-    forecast._paces.clear()
+    pace._paces.clear()
     from napari_dip.tasks.denoise import DenoiseRecipe
 
     recipe = DenoiseRecipe(iterations=100, precision="float32", share="no")
@@ -239,7 +239,7 @@ def test_an_enlargement_is_tried_on_a_piece_of_few_pixels(open_widget, factor, s
 
 
 def test_a_forecast_that_is_no_longer_wanted_ends(open_widget, until, noisy):
-    forecast._paces.clear()
+    pace._paces.clear()
     _, widget = open_widget(np.tile(noisy, (16, 16)), iterations="auto")
     widget.fields.fields["preset"].value = "paper"
     widget.foresight.debouncer.setTimeout(10)
@@ -549,7 +549,7 @@ def test_denoising_has_a_quick_look_of_a_third_of_the_time(
     open_widget, estimate, seconds, noisy, monkeypatch
 ):
     # Steps of a second: what is really timed beside them, on a busy machine, is little.
-    monkeypatch.setattr(forecast, "_pace", lambda *fit: (1, 0))
+    monkeypatch.setattr(forecast, "pace", lambda *fit: (1, 0))
     _, widget = open_widget(noisy, iterations="auto")
     assert widget.quality.names == [QUICK, NORMAL, BEST]
     estimate(widget)

@@ -12,6 +12,7 @@ from napari_dip.errors import InputError
 from napari_dip.machine import check_iterations
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.neighbours import wanted
+from napari_dip.tasks.pace import GROWTH, ending, pace
 from napari_dip.tasks.run import get
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
 from napari_dip.tasks.shared import (
@@ -30,19 +31,8 @@ if TYPE_CHECKING:
     from napari_dip.tasks.presets import Preset
     from napari_dip.tasks.recipe import Recipe
 
-SMALL = {2: 32, 3: 16}
-"""Side of the image on which the time that each step takes at least is measured."""
-
 USUAL = {2: 256, 3: 64}
 """Longest side of the image that stands for one whose pixels are not looked at."""
-
-TRIED, LONGEST = {2: 64, 3: 32}, 8.0
-"""Side of the part on which a fit that ends at a level is tried, and seconds after
-which the trial is given up."""
-
-GROWTH = 0.4
-"""Power of the pixels that the iterations to a level grow with: 0.29 to 0.5 for
-photographs and micrographs, clean and noisy, of 64 x 64 to 256 x 256 pixels."""
 
 LOOK = 1.5
 """Time of the passes that restore an image, in steps of a fit: they hide four times
@@ -51,16 +41,6 @@ and go forward only."""
 SHOWING = 1.2
 """Time of a fit whose images are looked at, relative to one that runs by itself: 1.15
 to 1.25 in napari, where a processor draws."""
-
-FRESH = 60.0
-"""Seconds for which steps are not timed again: other programs come and go."""
-
-_paces: dict[Any, tuple[float, float, float, float]] = {}
-"""When something was timed, the seconds of every step, and of every pixel in it, and
-the bytes of that network for every pixel."""
-
-_endings: dict[Any, float] = {}
-"""What trials have found, see `_Fit.ending`; by the levels, which tell images apart."""
 
 
 @dataclass(frozen=True)
@@ -249,8 +229,7 @@ class _Fit:
     """Images that are finished: with several fits their mean, and that of each, whose
     spread is the uncertainty where the task has none of its own."""
     ending: float = 0.0
-    """Iterations after which it likely ends by itself, for one pixel; see `GROWTH`.  0
-    stands for a fit that is not known to end before its maximum."""
+    """Iterations after which it likely ends by itself; see `pace.ending`."""
 
     @property
     def pixels(self) -> int:
@@ -265,7 +244,7 @@ class _Fit:
 
     def looking(self, larger: float) -> float:
         """Return seconds that a network takes to restore so many times the pixels."""
-        _, each = _pace(self.problem, self.prior, self.settings)
+        _, each = pace(self.problem, self.prior, self.settings)
         return self.restarts * LOOK * each * self.pixels * larger
 
     def seconds(self, larger: float) -> float:
@@ -285,7 +264,7 @@ class _Fit:
 
     def _iterations(self, whole: int, coarse: int, pixels: float) -> float:
         """Return seconds of iterations with so many pixels, or a quarter of them."""
-        least, each = _pace(self.problem, self.prior, self.settings)
+        least, each = pace(self.problem, self.prior, self.settings)
         steps = whole * (least + each * pixels) + coarse * (least + each * pixels / 4)
         return self.restarts * steps * SHOWING
 
@@ -314,34 +293,9 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
             prepared,
             finishing,
             finishes,
-            _ending(*fit),
+            ending(*fit),
         )
         began = time.perf_counter()
-
-
-def _ending(problem: Problem, prior: Prior, settings: Settings) -> float:
-    """Return what `_Fit.ending` says of a fit, by a trial on the middle of it."""
-    from napari_dip.prior.loop import Run
-    from napari_dip.prior.stopping import Discrepancy
-
-    if not isinstance(settings.stop, Discrepancy):
-        return 0.0
-    # A wider network takes about as many.
-    key = settings.stop.level, problem.image_shape, settings.optimizer
-    if key in _endings:
-        return _endings[key]
-    sides, side = problem.image_shape[1:], TRIED[problem.ndim]
-    part: Any = (..., *(slice((n - min(n, side)) // 2, (n + side) // 2) for n in sides))
-    weight = None if problem.weight is None else problem.weight[part]
-    problem = replace(problem, measurement=problem.measurement[part], weight=weight)
-    run = Run(problem, prior, settings)
-    began = time.perf_counter()
-    while run.advance() is None:
-        if time.perf_counter() - began > LONGEST:
-            return 0.0
-    pixels = math.prod(prior.canvas(problem.image_shape[1:]))
-    _endings[key] = run.state.progress.step / pixels**GROWTH
-    return _endings[key]
 
 
 def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
@@ -356,49 +310,3 @@ def _bare_fit(job: Job, recipe: Recipe) -> _Fit:
     plan = Plan(Problem(torch.rand(1, channels, *sides)), lambda image: image)
     fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
     return _Fit(*fit, unknown, preset, restarts_of(recipe, preset))
-
-
-def _pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:
-    """Return seconds of every step, and of every pixel in it.
-
-    Those of a wider network follow from its memory: other programs change the time of a
-    step by more, so that the qualities of a panel could be out of order.
-    """
-    import torch
-
-    from napari_dip.prior import runtime
-    from napari_dip.prior.estimate import estimate, timed
-    from napari_dip.prior.problem import Problem
-
-    ndim, channels = problem.ndim, problem.image_shape[0]
-    device = runtime.pick_device(settings.device)
-    key = (
-        type(prior.architecture),
-        type(prior.code),
-        prior.code.channels(problem.image_shape),
-        channels,
-        ndim,
-        settings.optimizer,
-        settings.average,
-        type(problem.operator),
-        type(problem.term),
-        runtime.pick_dtype(settings.precision, device),
-        device,
-        torch.get_num_threads(),
-    )
-    now = time.monotonic()
-    whole = math.prod(prior.canvas(problem.image_shape[1:]))
-    size = estimate(problem, prior, settings).memory / whole
-    if key not in _paces or now - _paces[key][0] > FRESH:
-        least, each = 0.0, timed(problem, prior, settings) / whole
-        sides = (SMALL[ndim],) * ndim
-        few = math.prod(prior.canvas(sides))
-        if few < whole / 2 and problem.shape is None:
-            # Not with its data fidelity, which may be of the pixels of one image.
-            bare = Problem(torch.rand(1, channels, *sides))
-            smaller = min(timed(bare, prior, settings), each * whole)
-            each = (each * whole - smaller) / (whole - few)
-            least = max(smaller - each * few, 0.0)
-        _paces[key] = now, least, each, size
-    _, least, each, timed_size = _paces[key]
-    return least * size / timed_size, each * size / timed_size
