@@ -7,6 +7,7 @@ import pytest
 import scipy.signal
 import tifffile
 import torch
+from skimage import data
 
 from napari_dip import deconvolve, iterate
 from napari_dip.cli import main
@@ -483,6 +484,28 @@ def test_volumes_are_fitted_for_longer(blurred, psf):
     presets = [job.preset(Analysis.unknown(1)) for job in (plane, volume)]
     assert [preset.stop.maximum for preset in presets] == [120, 400]
     assert [len(preset.finish) for preset in presets] == [2, 1]
+
+
+@pytest.mark.parametrize("kind", ["spots", "photograph"])
+def test_best_is_a_mean_of_short_fits_where_the_image_is_sparse(kind):
+    random = np.random.default_rng(0)
+    sharp = data.camera()[60:172, 160:272].astype(float)
+    if kind == "spots":
+        sharp = np.full((112, 112), 10.0)
+        sharp[*random.integers(8, 104, (2, 25))] = random.uniform(1000, 4000, 25)
+    psf = gaussian(1.5, 5)
+    image = scipy.signal.fftconvolve(sharp, psf, mode="valid")
+    image += random.normal(0, 0.01 * image.max(), image.shape)
+    for tile in (None, 64):
+        job = TASK.make_job(DeconvolveRecipe(preset="best", tile=tile), image, psf)
+        index = next(job.layout.indices())
+        pixels = job.pixels(index, job.take(index))
+        (block,) = job.blocks(0, index, pixels)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("napari_dip.tasks.deconvolve.SAMPLE", 32)
+            analysis = job.analyse(job.scaled(pixels, block), block)
+        assert analysis.sparse == (kind == "spots")
+        assert (job.preset(analysis).restarts == 3) == (kind == "spots")
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -63,6 +63,8 @@ class Analysis:
     sharp_span: tuple[float, ...] = ()
     """Range of the sharp image of every channel, in scaled units; empty where nothing
     is deblurred."""
+    sparse: bool = False
+    """Whether the sharp image has sparse gradients, as spots on a dark ground have."""
     subsampling: str = ""
     """How a JPEG file shares colours between pixels, such as "4:2:0"; empty where that
     is not asked."""

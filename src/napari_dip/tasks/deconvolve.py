@@ -20,7 +20,7 @@ from napari_dip.tasks.blurred import (
     Blurred,
     blurred_image,
     floors,
-    sampled_span,
+    sampled,
 )
 from napari_dip.tasks.finishing import Step, in_turn
 from napari_dip.tasks.function import function
@@ -54,6 +54,10 @@ COMPLETED = 200
 DENSE, SPARSE = 0.6, 0.5
 """Density of the gradients of photographs, at least, and of spots and filaments on a
 dark ground, at most.  The latter are completed beyond the level of the noise."""
+
+SPARSE_START = 0.58
+"""Density of the gradients of the first estimate below which the image is sparse: 0.2
+to 0.55 are those of spots, filaments and nuclei, 0.6 to 0.85 those of photographs."""
 
 ERRORS = 10.0
 """Noise that similar patches are told of, over what the PSF leaves unexplained.
@@ -118,7 +122,9 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     def preset(analysis: Analysis) -> Preset:
         if recipe.blind:
             return preset_for(recipe, "blind")
-        return preset_for(recipe, "volumes" if kernel.ndim == 3 else "")
+        if kernel.ndim == 3:
+            return preset_for(recipe, "volumes")
+        return preset_for(recipe, "sparse" if analysis.sparse else "")
 
     blurred = lru_cache(maxsize=1)(partial(blurred_image, recipe.boundary, kernel))
 
@@ -170,10 +176,10 @@ def _analyse(
     )
     side = max(SAMPLE, 2 * max(kernel.shape))
     if tiled and above.known.size > SAMPLES * side**2:
-        span = sampled_span(plane, noise, analysis.background, blurred, side)
+        span, density = sampled(plane, noise, analysis.background, blurred, side)
     else:
         measured = blurred(plane, analysis.background, analysis.noise)
-        span = measured.sharp_span
+        span, density = measured.sharp_span, measured.density
     turned = None
     if block.plane == 0 and not recipe.blind:
         variance = float(np.mean(analysis.levels)) / len(above.values)
@@ -182,7 +188,8 @@ def _analyse(
         turned = psf_check.turn_warning(mean, known, kernel, variance, periodic)
     warnings = excess_warnings(above, recipe.sigma)
     warnings += () if turned is None else (turned,)
-    return replace(analysis, sharp_span=span, warnings=warnings)
+    sparse = density < SPARSE_START
+    return replace(analysis, sharp_span=span, sparse=sparse, warnings=warnings)
 
 
 def _plan(
