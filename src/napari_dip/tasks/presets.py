@@ -314,8 +314,8 @@ ENHANCE: Table = {
 
 # "paper": the program of Ren et al., Neural Blind Deconvolution Using Deep Priors
 # (CVPR 2020).
-# In planes, similar patches take the place of most iterations.  "sparse": spots and
-# filaments on a dark ground, on which longer fits put noise.  While the PSF is
+# "sparse": spots and filaments on a dark ground, on which longer fits put noise.
+# In planes, similar patches take the place of most iterations.  While the PSF is
 # unknown, nothing tells what the inversion makes of the noise.
 DEBLUR_VOLUMES = Preset(
     hourglass(32, 4, skip=16, output="softplus"),
@@ -338,6 +338,7 @@ LONG: dict[str, Any] = {
 }
 DECONVOLVE: Table = {
     ("fast", ""): DEBLUR,
+    ("fast", "sparse"): DEBLUR,
     ("fast", "volumes"): DEBLUR_VOLUMES,
     ("fast", "blind"): DEBLUR_BLIND,
     ("best", ""): replace(DEBLUR, **LONG | {"stop": HeldOut(400, patience=60)}),
