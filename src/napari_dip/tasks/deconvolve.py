@@ -301,11 +301,13 @@ def _completed(
     """
     from napari_dip.prior.richardson_lucy import gradient_density, least_risk
 
-    polished = _polished(scaled, levels, average)
     blur, y, weight = scaled.tensors(average.device)
     completed = least_risk(blur, y, weight, noise.at(y), COMPLETED, average)
     density = gradient_density(completed[blur.crop], weight)
     sparse = ((DENSE - density) / (DENSE - SPARSE)).clamp(0, 1)
+    if bool((sparse == 1).all()):
+        return completed
+    polished = _polished(scaled, levels, average)
     return polished.lerp(completed, sparse.reshape(1, -1, *[1] * (y.ndim - 2)))
 
 
