@@ -4,14 +4,22 @@ import pytest
 import torch
 from torch import nn
 
+from napari_dip.prior import optimizers
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.optimizers import Muon, make, orthogonalize
 from napari_dip.prior.problem import Optimization
 from napari_dip.prior.stopping import Iterations
 
 
+@pytest.fixture(params=[True, False], ids=["bfloat16", "float32"])
+def native(request, monkeypatch):
+    """Whether the processor multiplies bfloat16."""
+    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda _: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (20, 20)], ids=str)
-def test_singular_values_end_near_one(shape, random):
+def test_singular_values_end_near_one(shape, native, random):
     matrices = torch.randn((5, *shape), generator=random)
     singular = torch.linalg.svdvals(orthogonalize(matrices))
     assert singular.min() > 0.6
@@ -43,6 +51,13 @@ def test_matrices_of_a_batch_do_not_mix(random):
     matrices = torch.randn((3, 6, 20), generator=random)
     apart = torch.cat([orthogonalize(m[None]) for m in matrices])
     torch.testing.assert_close(orthogonalize(matrices), apart, rtol=0, atol=0.03)
+
+
+def test_matrices_are_rounded_only_where_that_is_quicker(native, random):
+    matrices = torch.randn((2, 6, 20), generator=random)
+    found = orthogonalize(matrices)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, found.bfloat16().float()) is native
 
 
 def test_a_zero_matrix_stays_zero():

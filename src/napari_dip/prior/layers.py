@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.prior import interrupt
+from napari_dip.prior.processor import is_slow_at_kernel_gradients, kernel_gradient
 
 SMALL = 2**16
 """Values up to which torch's own reflection padding is quicker on the CPU: it is one
@@ -192,10 +193,11 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
             module.reset(generator)
 
 
-class _HalvedBackward(torch.autograd.Function):
+class _Convolution(torch.autograd.Function):
     """A convolution that asks whether to stop between the halves of its backward pass.
 
-    The gradients are those of torch, to the same bits.
+    The gradient of the kernel is computed as is quickest on the processor; where that
+    is torch's own way, the gradients are those of torch, to the same bits.
     """
 
     @staticmethod
@@ -212,13 +214,23 @@ class _HalvedBackward(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dims = x.ndim - 2
         shape = (list(ctx.stride), [0] * dims, [1] * dims, False, [0] * dims, 1)
-        halves: list[Tensor | None] = []
-        for chosen in ([True, False, False], [False, True, ctx.bias]):
+
+        def gradients(*wanted: bool) -> list[Tensor | None]:
             interrupt.check()
-            halves += torch.ops.aten.convolution_backward(
-                grad, x, weight, [len(weight)] if ctx.bias else None, *shape, chosen
+            sizes = [len(weight)] if ctx.bias else None
+            return list(
+                torch.ops.aten.convolution_backward(
+                    grad, x, weight, sizes, *shape, wanted
+                )
             )
-        return halves[0], halves[4], halves[5], None
+
+        of_x = gradients(True, False, False)[0] if ctx.needs_input_grad[0] else None
+        if is_slow_at_kernel_gradients(x, weight, ctx.stride):
+            interrupt.check()
+            of_bias = grad.sum((0, 2, 3)) if ctx.bias else None
+            return of_x, kernel_gradient(x, grad, weight.shape[-1]), of_bias, None
+        _, of_weight, of_bias = gradients(False, True, ctx.bias)
+        return of_x, of_weight, of_bias, None
 
 
 class Conv(nn.Module):
@@ -261,7 +273,8 @@ class Conv(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x = pad(x, self.margin, self.padding)
         interrupt.check_both_ways(x)
-        if interrupt.is_asked() and x.requires_grad:
-            out: Tensor = _HalvedBackward.apply(x, weight, bias, self.stride)  # type: ignore[no-untyped-call]
+        asked = interrupt.is_asked() and x.requires_grad
+        if asked or is_slow_at_kernel_gradients(x, weight, self.stride):
+            out: Tensor = _Convolution.apply(x, weight, bias, self.stride)  # type: ignore[no-untyped-call]
             return out
         return self.convolve(x, weight, bias, self.stride)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from napari_dip.errors import InputError
 from napari_dip.prior.kinds import check_kind, check_range
+from napari_dip.prior.processor import multiplies_bfloat16
 from napari_dip.prior.snapshot import overwrite
 
 if TYPE_CHECKING:
@@ -101,9 +102,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """Return nearly semi-orthogonal matrices with the same row and column spaces.
 
     They are a batch, (n, rows, columns).  Singular values end between about 0.7 and
-    1.2.  The quintic's coefficients (3.4445, -4.7750, 2.0315) are Jordan's.
+    1.2.  The quintic's coefficients (3.4445, -4.7750, 2.0315) are Jordan's; bfloat16
+    is precise enough.
     """
-    x = matrices.bfloat16()
+    native = multiplies_bfloat16(matrices.device)
+    x = matrices.to(torch.bfloat16 if native else torch.float32)
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

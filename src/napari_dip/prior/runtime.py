@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_dip import machine
 from napari_dip.errors import DeviceFailed, InputError, OutOfMemory
+from napari_dip.prior.processor import multiplies_bfloat16
 from napari_dip.prior.threads import threads_here
 
 if TYPE_CHECKING:
@@ -78,23 +79,14 @@ def _refuse_fork() -> None:
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype the network computes in; parameters and loss stay float32.
 
-    "auto" is bfloat16 where the hardware multiplies it natively: CPUs with
-    AVX512-BF16 or AMX, CUDA GPUs from Ampere on.
+    "auto" is bfloat16 where the device multiplies it by itself.
     """
     if precision not in PRECISIONS:
         raise InputError(
             f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}"
         )
     if precision == "auto":
-        native = False
-        if device.type == "cuda":
-            native = torch.cuda.get_device_capability(device)[0] >= 8
-        if device.type == "cpu":
-            # Private in torch, and absent from builds for other processors.
-            native = any(
-                getattr(torch.cpu, name, bool)()
-                for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-            )
+        native = multiplies_bfloat16(device)
         return torch.bfloat16 if native else torch.float32
     return getattr(torch, precision)  # type: ignore[no-any-return]
 
