@@ -95,6 +95,8 @@ def constant_regions(
     `known` of the pixels tells something, where others have been filled.
     """
     channel = np.where(np.isfinite(channel), channel, np.nan)
+    if not any(equal.any() for equal in _equal_neighbours(channel)):  # as if noisy
+        return np.zeros(channel.shape, bool)
     region = _squares(channel, known)
     region |= _at_border(channel, region)
     return _grown(channel, region) if region.any() else region
