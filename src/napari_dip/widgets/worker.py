@@ -37,8 +37,14 @@ Drawing a new layer takes longer while the fit uses the processor, too.
 
 
 def threads() -> int:
-    """Return the number of threads of a fit: one core is left to the interface."""
-    return max(1, (os.cpu_count() or 2) - 1)
+    """Return the number of threads of a fit.
+
+    It is torch's own, or one less if the interface would have no processor then.  Of
+    two processors a fit takes both: the interface answers as quickly.
+    """
+    from napari_dip.prior.threads import threads_here
+
+    return min(threads_here.count(), max(2, (os.cpu_count() or 2) - 1))
 
 
 class Cancelled(Exception):
