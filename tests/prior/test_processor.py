@@ -32,28 +32,30 @@ def test_the_gradient_is_that_of_torch(
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype", "weight", "stride", "expected"),
+    ("capability", "dtype", "weight", "stride", "sides", "expected"),
     [
-        ("AVX2", torch.float32, (32, 32, 3, 3), (1, 1), True),
-        ("AVX512", torch.float32, (32, 32, 3, 3), (1, 1), False),
-        ("AVX2", torch.bfloat16, (32, 32, 3, 3), (1, 1), False),
-        ("AVX2", torch.float32, (32, 6, 3, 3), (1, 1), False),
-        ("AVX2", torch.float32, (32, 32, 1, 1), (1, 1), False),
-        ("AVX2", torch.float32, (32, 32, 3, 3), (2, 2), False),
+        ("AVX2", torch.float32, (32, 32, 3, 3), (1, 1), (30, 30), True),
+        ("AVX512", torch.float32, (32, 32, 3, 3), (1, 1), (30, 30), False),
+        ("AVX2", torch.bfloat16, (32, 32, 3, 3), (1, 1), (30, 30), False),
+        ("AVX2", torch.float32, (32, 6, 3, 3), (1, 1), (30, 30), False),
+        ("AVX2", torch.float32, (32, 32, 1, 1), (1, 1), (30, 30), False),
+        ("AVX2", torch.float32, (32, 32, 3, 3), (2, 2), (30, 30), False),
+        ("AVX2", torch.float32, (32, 32, 3, 3), (1, 1), (18, 18), False),
+        ("AVX2", torch.float32, (32, 32, 3, 3, 3), (1, 1, 1), (9, 30, 30), False),
     ],
 )
 def test_it_is_used_where_it_is_quicker(
-    capability, dtype, weight, stride, expected, monkeypatch
+    capability, dtype, weight, stride, sides, expected, monkeypatch
 ):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    x = torch.zeros(1, weight[1], 8, 8, dtype=dtype)
+    x = torch.zeros(1, weight[1], *sides, dtype=dtype)
     assert is_slow_at_kernel_gradients(x, torch.zeros(weight), stride) is expected
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("of_input", [True, False])
 def test_layers_have_the_same_gradients_either_way(of_input, bias, random, monkeypatch):
-    x = torch.rand(1, 16, 12, 14, generator=random, requires_grad=of_input)
+    x = torch.rand(1, 16, 25, 27, generator=random, requires_grad=of_input)
     conv = layers.Conv(16, 20, 3, 2, bias=bias)
     layers.draw_weights(conv, random)
     wanted = [x, *conv.parameters()] if of_input else list(conv.parameters())

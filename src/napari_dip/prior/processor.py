@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,9 @@ from torch.nn import functional as F
 BAND = 8192
 """Pixels that are multiplied at a time; they and their neighbours fit in the cache."""
 
-FEW = 16
-"""Channels below which oneDNN's AVX2 code is quick enough."""
+FEW_CHANNELS = 16
+FEW_PIXELS = 24 * 24
+"""Channels, and pixels of an image, below which oneDNN's AVX2 code is quick enough."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -34,14 +36,16 @@ def is_slow_at_kernel_gradients(
     """Return whether the gradient of a kernel is better made by `kernel_gradient`.
 
     oneDNN's AVX2 code takes three to five times as long for it as for the convolution,
-    if the channels are last and not few.  For volumes both ways take as long.
+    if the channels are last, and neither they nor the pixels are few.  For volumes both
+    ways take as long.
     """
     return (
         x.ndim == 4
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and max(stride) == 1 < weight.shape[-1]
-        and min(weight.shape[:2]) >= FEW
+        and min(weight.shape[:2]) >= FEW_CHANNELS
+        and math.prod(x.shape[2:]) >= FEW_PIXELS
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
     )
 
