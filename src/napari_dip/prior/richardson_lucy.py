@@ -156,7 +156,7 @@ def least_risk(
         given, probed = blurred.split(channels, 1)
         error = (given - measurement).square() + 2 / PROBED * probe * (probed - given)
         risk = (weight * error).sum(iterate.axes)[0]
-        density = gradient_density(ahead[:, :channels][blur.crop], weight)
+        density = gradient_density(blur, ahead[:, :channels], weight)
         enough = least - torch.where(density < sparsest, 0, MARGIN * total)
         sparsest = sparsest.minimum(density)
         going = waited <= PATIENCE
@@ -175,12 +175,13 @@ def least_risk(
     return best
 
 
-def gradient_density(image: Tensor, weight: Tensor) -> Tensor:
+def gradient_density(blur: Convolution, estimate: Tensor, weight: Tensor) -> Tensor:
     """Return the mean over the root-mean-square gradient of every channel, (C,).
 
-    Low values are sparse: few pixels have all of the gradient.  Pixels of the weight 0
-    do not count.
+    Low values are sparse: few pixels have all of the gradient.  The estimate is on the
+    canvas of the blur; pixels of the weight 0, and those beyond it, do not count.
     """
+    image = estimate[blur.crop]
     inside = corner([n - 1 for n in image.shape[2:]])
     steps = [torch.diff(image, dim=axis)[inside] for axis in range(2, image.ndim)]
     squared = torch.stack(steps).square().sum(0).flatten(2)

@@ -78,9 +78,7 @@ class Blurred:
         """The density of the gradients of the estimate, the mean over channels."""
         from napari_dip.prior.richardson_lucy import gradient_density
 
-        return float(
-            gradient_density(self.estimate[self.blur.crop], self.weight).mean()
-        )
+        return float(gradient_density(self.blur, self.estimate, self.weight).mean())
 
     def divided(self, span: NDArray[np.float64]) -> Blurred:
         """Return it in units in which peaks of the sharp image are near one."""

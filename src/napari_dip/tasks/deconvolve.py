@@ -303,7 +303,7 @@ def _completed(
 
     blur, y, weight = scaled.tensors(average.device)
     completed = least_risk(blur, y, weight, noise.at(y), COMPLETED, average)
-    density = gradient_density(completed[blur.crop], weight)
+    density = gradient_density(blur, completed, weight)
     sparse = ((DENSE - density) / (DENSE - SPARSE)).clamp(0, 1)
     if bool((sparse == 1).all()):
         return completed

@@ -198,13 +198,14 @@ class Scrubber(QWidget):
         idle = self.controller.state == IDLE and last is not None
         self.keep_button.setEnabled(idle and self.copied is None)
         can = last is not None and last.resume is not None
-        self.setVisible(len(self.moments) > 1 or (idle and can))
+        planes = 1 if last is None else last.planes
+        # A stack says why it cannot go on, even without images to look back at.
+        self.setVisible(len(self.moments) > 1 or (idle and (can or planes > 1)))
         self.slider.setEnabled(len(self.moments) > 1)
         self.go_on_button.setEnabled(idle and can)
         # What was stopped goes on to its own end.
         stopped = last is not None and last.provenance.get("ended_at") is not None
         self.more.setEnabled(idle and can and not stopped)
-        planes = 1 if last is None else last.planes
         self.reason.setText(OF_PLANES if planes > 1 else CANNOT_GO_ON)
         self.reason.setVisible(idle and not can)
         self._name_shown(idle)
