@@ -12,7 +12,8 @@ PRECISION ?= auto
 JOBS ?= 2
 # mkdocs-material announces its successor otherwise.
 export NO_MKDOCS_2_WARNING := 1
-# A plugin of napari loads numpy before conftest.py can ask for one thread.
+# The byte code that Python keeps, also of the tests, saves every later process seconds.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
 
 export PYTHON

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,6 +27,11 @@ from napari_dip.tasks.presets import Preset
 
 torch.set_num_threads(1)
 
+pytest_plugins = ["napari.utils._testsupport", "npe2._pytest_plugin"]
+
+OF_NAPARI = {"_clean_themes", "_disable_qt_warnings"}
+"""Fixtures that the plugin of napari adds to every test; they load Qt."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that makes one machine compute as another would."""
@@ -36,6 +42,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help='what precision="auto" stands for in every test '
         "(default: what the machine has)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what prepares a viewer out of the tests that open none."""
+    for item in items:
+        names = getattr(item, "fixturenames", [])
+        if "widgets" not in item.path.parts:
+            names[:] = [name for name in names if name not in OF_NAPARI]
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of what is searched for garbage from here on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

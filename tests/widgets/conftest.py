@@ -9,14 +9,17 @@ from types import FunctionType
 import napari
 import numpy as np
 import pytest
+from napari._qt.layer_controls import qt_layer_controls_container
 from napari._qt.qt_viewer import QtViewer
 from napari._qt.threads.status_checker import StatusChecker
+from napari._vispy.utils.visual import overlay_to_visual
 from napari.settings import get_settings
 from napari.utils._proxies import PublicOnlyProxy
 from napari.utils.events import EventEmitter
 from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFrame
 from superqt.utils import WorkerBase
+from vispy.scene import Node
 
 from napari_dip.prior import interrupt
 from napari_dip.tasks import presets
@@ -116,6 +119,29 @@ def undress(window):
         styled.setStyleSheet("")
 
 
+class NoOverlay:
+    """In place of what napari shows while somebody draws labels with the mouse."""
+
+    def __init__(self, **options):
+        self.node = Node()
+
+    def close(self):
+        self.node.parent = None
+
+
+def leave_out(patch):
+    """Leave out what takes a third of the time of adding a layer, and no test looks at.
+
+    That is the controls of the layer, and what is shown while labels are drawn.
+    """
+    patch.setattr(
+        qt_layer_controls_container, "create_qt_layer_controls", lambda layer: QFrame()
+    )
+    for kind in overlay_to_visual:
+        if kind.__name__.startswith("Labels"):
+            patch.setitem(overlay_to_visual, kind, NoOverlay)
+
+
 @pytest.fixture(scope="session")
 def shared_viewer(qapp):
     """Open the viewer of all tests that do not close it.
@@ -124,6 +150,7 @@ def shared_viewer(qapp):
     """
     with pytest.MonkeyPatch.context() as patch:
         remember_signatures(patch)
+        leave_out(patch)
         patch.setattr(StatusChecker, "start", lambda self: None)
         get_settings().reset()
         viewer = napari.Viewer(show=False, show_welcome_screen=False)
