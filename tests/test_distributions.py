@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-# What napari does at its start: find the plugin among the installed distributions.
+# What napari does at its start: find the plugin among the installed distributions. Then
+# what `npe2 validate napari-dip --imports` does.
 DISCOVER = """
 import json, napari_dip
 from npe2 import PluginManager
@@ -19,6 +20,8 @@ plugins = PluginManager()
 plugins.discover()
 commands = plugins.get_manifest("napari-dip").contributions.commands
 print(json.dumps([napari_dip.__file__, [command.id for command in commands]]))
+from npe2.cli import app
+app(["validate", "napari-dip", "--imports"])
 """
 
 
@@ -36,7 +39,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 def archives(tmp_path_factory, root) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("dist")
     build = (sys.executable, "-m", "build", "--no-isolation")
-    run(*build, "--wheel", "--outdir", folder / "wheel", root, cwd=folder)
+    # The builder of the wheel, without the processes that `build` starts around it.
+    hatch = (sys.executable, "-m", "hatchling", "build")
+    run(*hatch, "--target", "wheel", "--directory", folder / "wheel", cwd=root)
     # Without --wheel: the source archive, and the wheel from it.
     run(*build, "--outdir", folder / "sdist", root, cwd=folder)
     return {
@@ -72,14 +77,16 @@ def test_installed_plugin_is_found_and_valid(archives, tmp_path):
     scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / "python"
     pip = (sys.executable, "-m", "pip", "--python", python)
-    run(*pip, "install", "--no-deps", archives["wheel from sdist"], cwd=tmp_path)
+    options = ("--no-deps", "--no-index")
+    run(*pip, "install", *options, archives["wheel from sdist"], cwd=tmp_path)
     # The dependencies are those of this environment. Python appends the folder but
     # does not read the .pth files in it, so the editable install stays out of sight.
     site_packages = next((tmp_path / "venv").rglob("site-packages"))
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
 
-    found, commands = json.loads(run(python, "-c", DISCOVER, cwd=tmp_path))
+    printed, _, report = run(python, "-c", DISCOVER, cwd=tmp_path).partition("\n")
+    assert "valid" in report
+    found, commands = json.loads(printed)
     assert Path(found).is_relative_to(site_packages)
     assert "napari-dip.denoise_widget" in commands
-    run(python, "-m", "npe2", "validate", "napari-dip", "--imports", cwd=tmp_path)
     assert "denoise" in run(scripts / "napari-dip", "--help", cwd=tmp_path)

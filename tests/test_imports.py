@@ -41,12 +41,17 @@ for arguments, says in {said}:
 print(json.dumps(sorted(sys.modules)))
 """
 
-# A module whose entry in sys.modules is None cannot be imported.
+# Prints what is left of the variable once torch is loaded, and then the modules that
+# were imported. A module whose entry in sys.modules is None cannot be.
 IMPORT_ALL_BUT_WIDGETS = """
-import importlib, json, pkgutil, sys
+import importlib, json, os, pkgutil, sys
 for name in ("napari", "magicgui", "npe2", "qtpy", "superqt", "PyQt6", "vispy"):
     sys.modules[name] = None
+import numpy as np
 import napari_dip
+from napari_dip.machine import load_torch
+load_torch()
+print("left:", os.environ.get("GOMP_SPINCOUNT"))
 def walk(package):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if module.name.rpartition(".")[2] in ("__main__", "widgets"):
@@ -166,7 +171,7 @@ def test_rich_is_for_help_and_version_alone_and_pint_for_rare_units(tmp_path):
     assert not {"rich", "pint"} & loaded
 
 
-# Prints what is left of the variable; GNU OpenMP itself says what it has read.
+# As above; GNU OpenMP itself says what it has read of the variable.
 SPINNING = """
 import os
 import numpy as np
@@ -186,11 +191,15 @@ LOAD = "from napari_dip.machine import load_torch; load_torch()"
 
 
 def spin(first, call, given, path, check=True):
+    return run_to_spin(SPINNING.format(first=first, call=call), given, path, check)
+
+
+def run_to_spin(code, given, path, check=True):
     unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
     plain = {name: value for name, value in os.environ.items() if name not in unset}
     found = os.pathsep.join([*map(str, path), *sys.path])
     return subprocess.run(
-        [sys.executable, "-c", SPINNING.format(first=first, call=call)],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=check,
@@ -206,13 +215,18 @@ def stand_in(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def all_but_widgets():
+    """Load torch and then all modules but the widgets in a process of their own."""
+    return run_to_spin(IMPORT_ALL_BUT_WIDGETS, {}, [], check=False)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no GNU OpenMP")
-def test_threads_that_we_load_first_spin_less():
-    done = spin("", LOAD, {}, [])
-    if "GOMP_SPINCOUNT" not in done.stderr:
+def test_threads_that_we_load_first_spin_less(all_but_widgets):
+    if "GOMP_SPINCOUNT" not in all_but_widgets.stderr:
         pytest.skip("torch has another OpenMP")
-    assert "GOMP_SPINCOUNT = '20000'" in done.stderr
-    assert done.stdout == "left: None\n"
+    assert "GOMP_SPINCOUNT = '20000'" in all_but_widgets.stderr
+    assert all_but_widgets.stdout.splitlines()[0] == "left: None"
 
 
 def test_threads_that_others_load_first_stay_as_they_are(stand_in):
@@ -248,8 +262,10 @@ def test_what_the_user_has_set_for_threads_stays(given, read, stand_in):
     assert done.stdout == f"read: {read}\nleft: {given.get('GOMP_SPINCOUNT')}\n"
 
 
-def test_all_but_the_widgets_import_without_napari_and_qt():
-    assert "napari_dip.tasks" in run_fresh(IMPORT_ALL_BUT_WIDGETS)
+def test_all_but_the_widgets_import_without_napari_and_qt(all_but_widgets):
+    assert all_but_widgets.returncode == 0, all_but_widgets.stderr
+    _, imported = all_but_widgets.stdout.splitlines()
+    assert "napari_dip.tasks" in json.loads(imported)
 
 
 @pytest.mark.parametrize("name", napari_dip._LAZY)
