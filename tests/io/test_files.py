@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from itertools import product
 
 import dask.array
 import imagecodecs
@@ -947,20 +948,36 @@ PASSES = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2)]
 PASSES += [(0, 1, 2, 2), (1, 0, 2, 1)]
 
 
-@pytest.mark.parametrize("shape", [(11, 13), (11, 13, 3), (1, 1), (3, 2, 4)])
-@pytest.mark.parametrize("dtype", [">u1", ">u2"])
-def test_interlaced_png(tmp_path, rng, dtype, shape):
-    pixels = numbers(rng, shape, dtype[1:]).astype(dtype)
+INTERLACED = list(product([">u1", ">u2"], [(11, 13), (11, 13, 3), (1, 1), (3, 2, 4)]))
+
+
+def interlaced_png(path, pixels):
     parts = (pixels[y::dy, x::dx] for y, x, dy, dx in PASSES)
     lines = b"".join(
         b"\0" + row.tobytes() for part in parts if part.size for row in part
     )
-    colour_type = {(): 0, (3,): 2, (4,): 6}[shape[2:]]
-    layout = (shape[1], shape[0], 8 * pixels.itemsize, colour_type, 1)
-    path = png_of(tmp_path / "a.png", zlib.compress(lines), layout)
+    height, width, *samples = pixels.shape
+    colour_type = {(): 0, (3,): 2, (4,): 6}[tuple(samples)]
+    layout = (width, height, 8 * pixels.itemsize, colour_type, 1)
+    return png_of(path, zlib.compress(lines), layout)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), INTERLACED)
+def test_interlaced_png(tmp_path, rng, dtype, shape):
+    pixels = numbers(rng, shape, dtype[1:]).astype(dtype)
+    path = interlaced_png(tmp_path / "a.png", pixels)
     colours = pixels[..., :3] if pixels.ndim == 3 else pixels
     np.testing.assert_array_equal(files.read(path).data, colours)
-    check_silence([path])
+
+
+def test_interlaced_pngs_are_read_in_silence(tmp_path, rng):
+    paths = [
+        interlaced_png(
+            tmp_path / f"{number}.png", numbers(rng, shape, dtype[1:]).astype(dtype)
+        )
+        for number, (dtype, shape) in enumerate(INTERLACED)
+    ]
+    check_silence(paths)
 
 
 def test_bytes_that_follow_the_pixels_or_the_transparency_of_a_png(tmp_path, rng):

@@ -121,15 +121,19 @@ def test_an_axis_of_stride_one_is_not_upsampled(tensor, assert_same, mode):
 
 @pytest.mark.usefixtures("either_size")
 @pytest.mark.parametrize("shape", [(1, 2, 4, 5), (1, 2, 3, 3, 4)], ids=str)
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_gradients_are_those_of_finite_differences(tensor, shape, mode):
+def test_gradients_of_padding_are_those_of_finite_differences(tensor, shape):
     def padded(x):
         return pad(x, 2, "reflection")
 
+    assert torch.autograd.gradcheck(padded, tensor(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4, 5), (1, 2, 3, 3, 4)], ids=str)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_gradients_of_upsampling_are_those_of_finite_differences(tensor, shape, mode):
     def upsampled(x):
         return upsample(x, (2,) * (len(shape) - 2), mode)
 
-    assert torch.autograd.gradcheck(padded, tensor(shape))
     assert torch.autograd.gradcheck(upsampled, tensor(shape))
 
 
