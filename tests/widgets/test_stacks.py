@@ -199,6 +199,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     open_widget, until, noisy, slow, every_image, messages, monkeypatch
 ):
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"
@@ -228,9 +229,10 @@ def test_one_network_for_all_planes_tells_the_time_for_all(
 ):
     """Its fit takes most of the time, and the planes little, one like the other."""
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
-    _, widget = open_widget(stack, iterations=40, contrast_limits=(0, 120))
+    _, widget = open_widget(stack, iterations=20, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"
     widget.panel.finishing = 0.1
     said = []
@@ -242,11 +244,11 @@ def test_one_network_for_all_planes_tells_the_time_for_all(
 
     widget.controller.reported.connect(note)
     finish(widget)
-    fitting = [one for one in said if 20 < one[0].iterate.step < 40]
+    fitting = [one for one in said if 10 < one[0].iterate.step < 20]
     for report, text, _, left in fitting:
         assert "One network for all 4 planes\nIteration " in text
         assert "Plane" not in text
-        assert left == pytest.approx((40 - report.iterate.step) / report.rate + 0.4)
+        assert left == pytest.approx((20 - report.iterate.step) / report.rate + 0.4)
     assert fitting[0][2] > 300
     for report, text, *_ in (one for one in said if one[0].iterate.fitted):
         plane = report.iterate.index[0] + 1
@@ -277,6 +279,7 @@ def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
     open_widget, until, noisy, slow, every_image, endless_filters, monkeypatch
 ):
     monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=100_000)
     widget.fields.fields["share"].value = "yes"
