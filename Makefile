@@ -14,7 +14,7 @@ JOBS ?= 2
 export NO_MKDOCS_2_WARNING := 1
 # The byte code that Python keeps, also of the tests, saves every later process seconds.
 export PYTHONDONTWRITEBYTECODE :=
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECISION)
 
 export PYTHON
 
