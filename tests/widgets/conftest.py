@@ -9,19 +9,14 @@ from types import FunctionType
 import napari
 import numpy as np
 import pytest
-from napari._qt.layer_controls import qt_layer_controls_container
 from napari._qt.qt_viewer import QtViewer
 from napari._qt.threads.status_checker import StatusChecker
-from napari._vispy.layers import image
-from napari._vispy.layers.image import ImageLayerNode
-from napari._vispy.utils.visual import overlay_to_visual
 from napari.settings import get_settings
 from napari.utils._proxies import PublicOnlyProxy
 from napari.utils.events import EventEmitter
 from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QApplication, QFrame
+from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
-from vispy.scene import Node
 
 from napari_dip.prior import interrupt
 from napari_dip.tasks import presets
@@ -121,61 +116,6 @@ def undress(window):
         styled.setStyleSheet("")
 
 
-class NoOverlay:
-    """In place of what napari shows while somebody draws labels with the mouse."""
-
-    def __init__(self, **options):
-        self.node = Node()
-
-    def close(self):
-        self.node.parent = None
-
-
-def leave_out(patch):
-    """Leave out what takes a third of the time of adding a layer, and no test looks at.
-
-    That is the controls of the layer, and what is shown while labels are drawn.
-    """
-    patch.setattr(
-        qt_layer_controls_container, "create_qt_layer_controls", lambda layer: QFrame()
-    )
-    for kind in overlay_to_visual:
-        if kind.__name__.startswith("Labels"):
-            patch.setitem(overlay_to_visual, kind, NoOverlay)
-
-
-class Unmade(partial):
-    """A node of an image that is made once it is shown: few tests do."""
-
-    texture_format = None
-
-
-def make_nodes_when_shown(patch):
-    """Make no node for volumes and for large images where an image is shown as a plane.
-
-    To make these two takes a quarter of the time of adding a layer.
-    """
-    make, get = ImageLayerNode.__init__, ImageLayerNode.get_node
-    kinds = {"TiledImageNode", "VolumeNode"} & vars(image).keys()
-
-    def make_one(self, *args, **kwargs):
-        with pytest.MonkeyPatch.context() as inner:
-            for kind in kinds:
-                inner.setattr(image, kind, partial(Unmade, getattr(image, kind)))
-            make(self, *args, **kwargs)
-
-    def get_made(self, *args, **kwargs):
-        node = get(self, *args, **kwargs)
-        if not isinstance(node, Unmade):
-            return node
-        (name,) = (name for name, value in vars(self).items() if value is node)
-        setattr(self, name, node())
-        return get(self, *args, **kwargs)
-
-    patch.setattr(ImageLayerNode, "__init__", make_one)
-    patch.setattr(ImageLayerNode, "get_node", get_made)
-
-
 @pytest.fixture(scope="session")
 def shared_viewer(qapp):
     """Open the viewer of all tests that do not close it.
@@ -184,8 +124,6 @@ def shared_viewer(qapp):
     """
     with pytest.MonkeyPatch.context() as patch:
         remember_signatures(patch)
-        leave_out(patch)
-        make_nodes_when_shown(patch)
         patch.setattr(StatusChecker, "start", lambda self: None)
         get_settings().reset()
         viewer = napari.Viewer(show=False, show_welcome_screen=False)
