@@ -222,8 +222,8 @@ def deconvolved():
 def test_a_region_of_one_value_costs_a_deconvolution_nothing(
     field, region, deconvolved
 ):
-    settings = {"iterations": 30, **FIXED}
-    noisy, truth = field
+    settings = {"iterations": 12, **FIXED}
+    noisy, truth = (part[:72, :72] for part in field)
     image = ndimage.convolve(truth, BLUR / BLUR.sum()) + (noisy - truth) / 4
     masked = np.ones(truth.shape, bool)
     if region == "border":

@@ -163,7 +163,7 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     image = noisy(
         np.moveaxis(blobs(*channels, 24, 290), 0, -1) if channels else blobs(32, 290)
     )
-    few = {**QUICK, "iterations": 8}
+    few = {**QUICK, "iterations": 3}
     whole = denoise(image, tile=None, **few)
     cut = denoise(image, tile=192, **few)
     np.testing.assert_array_equal(denoise(image, tile=(400, 192), **few), cut)

@@ -110,7 +110,7 @@ def narrower(monkeypatch):
     ],
 )
 def test_a_turned_image_gives_the_turned_result(
-    task, iterations, bound, scene, noisy, monkeypatch, narrower
+    task, iterations, bound, scene, noisy, monkeypatch, narrower, quick_estimates
 ):
     # There the difference between seeds would vary more.
     if task not in ("denoise", "inpaint"):
