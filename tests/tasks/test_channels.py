@@ -191,8 +191,7 @@ def field():
 
 @pytest.mark.parametrize("value", [0, np.nan, 65535], ids=["zero", "nan", "saturated"])
 @pytest.mark.parametrize("width", [16, 32])
-def test_borders_take_no_part_in_the_noise(field, value, width, changed_presets):
-    changed_presets(coarse_iterations=0, finish=())
+def test_borders_take_no_part_in_the_noise(field, value, width, small_fits):
     noisy, _ = field
     framed = np.pad(noisy, width, constant_values=value)
     fit = denoise(framed, full_output=True, iterations=1, **FIXED)
@@ -369,6 +368,7 @@ def test_thin_borders_and_round_ones_are_found(outline, side, value):
     assert (region & ~expected).mean() < 0.01
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("outline", ["frame 1", "frame 4", "round"])
 def test_thin_borders_and_round_ones_stay_as_they_were(field, outline):
     noisy, _ = field
