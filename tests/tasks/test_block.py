@@ -97,6 +97,7 @@ def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
 # -- the analysis ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_an_analysis_goes_through_json_and_makes_the_same_fit(noisy):
     fit = denoise(noisy[0], iterations=3, full_output=True, **FIXED)
     stored = json.loads(json.dumps(fit.settings["planes"][0]["analysis"]))
@@ -136,6 +137,7 @@ def test_what_is_no_analysis_is_refused(noisy, value):
         denoise(noisy[0], analysis=value, **FIXED)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("fitted", "given", "message"),
     [
@@ -283,6 +285,7 @@ def test_a_second_attempt_goes_on_as_one(noisy):
     assert_same(run_to_end(going_on), whole)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_job_of_several_fits_has_no_state(noisy):
     state, _ = state_at(2, noisy[0], iterations=3, **FIXED)
     with pytest.raises(InputError, match="state: is of one fit; got a job of several"):
@@ -316,6 +319,7 @@ def test_other_weights_are_refused(noisy, weights, message):
 def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy, monkeypatch):
     # How long a fit takes does not matter here.
     monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr("napari_dip.prior.estimate._trial", lambda *_: 0.0)
     small, large = (
         estimate("denoise", noisy, architecture=Architecture.uniform(n, 2), **FIXED)
         for n in (4, 24)

@@ -107,6 +107,7 @@ def test_a_constant_image_comes_back_constant(value):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_missing_pixels_are_filled(noisy):
     image = noisy.copy()
     image[5:9, 6:10] = np.nan
@@ -593,6 +594,7 @@ def test_half_the_resolution_takes_out_noise_of_low_frequencies(random):
     assert error("half resolution") < 0.7 * error()
 
 
+@pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_single_known_line_comes_back_finite(axis):
     noisy = np.random.default_rng(0).normal(50, 5, (40, 44))

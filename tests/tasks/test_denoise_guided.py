@@ -73,6 +73,7 @@ def test_guides_of_any_layout(random, shape, guide, parameters, channels, plan):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_outliers_of_the_guide_are_told(noisy, clean):
     guide = clean.astype(np.float64)
     guide[3, 4] = 1e30
@@ -80,6 +81,7 @@ def test_outliers_of_the_guide_are_told(noisy, clean):
     assert any("pixels of guide" in warning for warning in fit.warnings)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_every_plane_has_its_own_guide(noisy, clean):
     both = denoise_guided(np.stack([noisy] * 2), np.stack([clean, -clean]), **SHORT)
     np.testing.assert_array_equal(both[0], denoise_guided(noisy, clean, **SHORT))
@@ -107,6 +109,7 @@ def test_a_constant_image_comes_back_constant(value, random):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_missing_pixels_are_filled_and_move_nothing(noisy, clean):
     noisy[5:9, 6:10] = np.nan
     clean[20, 20] = np.nan
@@ -244,6 +247,7 @@ def test_a_stuck_fit_is_seen_before_it_gives_up(stuck, random):
 # -- files ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_files(noisy, clean, tmp_path, capsys):
     image, guide = noisy.astype(np.float32), clean.astype(np.uint16)
     tifffile.imwrite(tmp_path / "in.tif", image)
