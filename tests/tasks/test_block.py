@@ -12,7 +12,6 @@ from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.stopping import Iterations, MovingVariance
-from napari_dip.tasks import forecast
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.block import fit_to_end
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
@@ -316,10 +315,7 @@ def test_other_weights_are_refused(noisy, weights, message):
         denoise(noisy[0], weights=weights, **FIXED)
 
 
-def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy, monkeypatch):
-    # How long a fit takes does not matter here.
-    monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 0.0))
-    monkeypatch.setattr("napari_dip.prior.estimate._trial", lambda *_: 0.0)
+def test_an_estimate_is_of_the_network_that_takes_the_presets_place(noisy):
     small, large = (
         estimate("denoise", noisy, architecture=Architecture.uniform(n, 2), **FIXED)
         for n in (4, 24)

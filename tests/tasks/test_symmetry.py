@@ -102,8 +102,8 @@ def narrower(monkeypatch):
     [
         ("denoise", 20, 2.5),
         ("inpaint", 10, 2.5),
-        ("super_resolve", 10, 1.5),
-        ("remove_artifacts", 15, 1.4),
+        ("super_resolve", 20, 1.5),
+        ("remove_artifacts", 30, 1.4),
         ("enhance", 20, 1.5),
         ("denoise_guided", 30, 1.5),
         ("deconvolve", 20, 1.5),
