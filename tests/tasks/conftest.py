@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_dip.prior import collaborative, richardson_lucy
 from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import windows
 from napari_dip.tasks.setup import set_up
@@ -64,13 +65,27 @@ def image(random):
 
 
 @pytest.fixture
-def narrow(changed_presets, few_passes):
+def quick_estimates(monkeypatch):
+    """Let estimates of blurred images end after few iterations of Richardson-Lucy."""
+    least_risk = richardson_lucy.least_risk
+
+    def ended_early(blur, measurement, weight, variance, iterations, *first):
+        few = min(iterations, 20)
+        return least_risk(blur, measurement, weight, variance, few, *first)
+
+    monkeypatch.setattr(richardson_lucy, "least_risk", ended_early)
+
+
+@pytest.fixture
+def narrow(changed_presets, few_passes, quick_estimates, monkeypatch):
     """Give every preset a small network, nothing before the fit and little after it."""
     changed_presets(
-        architecture=Architecture.uniform(8, 2),
+        architecture=Architecture.uniform(8, 1),
         start_iterations=0,
         coarse_iterations=0,
     )
+    # In volumes the filters look for similar patches in the nearest places only.
+    monkeypatch.setattr(collaborative, "WINDOW_IN_VOLUMES", 8)
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_a_block_fitted_alone_is_the_plane_of_the_whole(noisy):
 # -- the analysis ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_an_analysis_goes_through_json_and_makes_the_same_fit(noisy):
     fit = denoise(noisy[0], iterations=3, full_output=True, **FIXED)
     stored = json.loads(json.dumps(fit.settings["planes"][0]["analysis"]))
@@ -135,6 +136,7 @@ def test_what_is_no_analysis_is_refused(noisy, value):
         denoise(noisy[0], analysis=value, **FIXED)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("fitted", "given", "message"),
     [
@@ -282,6 +284,7 @@ def test_a_second_attempt_goes_on_as_one(noisy):
     assert_same(run_to_end(going_on), whole)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_job_of_several_fits_has_no_state(noisy):
     state, _ = state_at(2, noisy[0], iterations=3, **FIXED)
     with pytest.raises(InputError, match="state: is of one fit; got a job of several"):

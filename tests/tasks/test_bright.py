@@ -10,7 +10,7 @@ from napari_dip.tasks.scaling import FAR
 pytestmark = pytest.mark.usefixtures("few_passes")
 
 HEIGHT = 30_000
-SHORT = {"iterations": 10, "device": "cpu", "precision": "float32"}
+SHORT = {"iterations": 4, "device": "cpu", "precision": "float32"}
 MISSING = np.zeros((48, 52), bool)
 MISSING[40:, ::3] = True
 DELTA = np.pad([[1.0]], 2)

@@ -12,6 +12,7 @@ from skimage import data
 from napari_dip import deconvolve, iterate
 from napari_dip.cli import main
 from napari_dip.errors import InputError
+from napari_dip.prior import deblurring
 from napari_dip.prior.convolution import UnknownConvolution
 from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
@@ -270,7 +271,7 @@ def error(image, truth):
 
 def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     image, truth = blurred
-    found = deconvolve(image, psf, **SHORT | {"iterations": 35})
+    found = deconvolve(image, psf, **SHORT | {"iterations": 20})
     made = plan(image, psf)
     estimate = made.to_units(
         made.problem.first_estimate[made.problem.operator.crop][0].numpy()
@@ -285,7 +286,7 @@ def test_with_a_delta_it_is_denoising(blurred, random):
     noisy = truth + random.normal(0, 40, truth.shape)
     delta = np.zeros((5, 5))
     delta[2, 2] = 3
-    found = deconvolve(noisy, delta, **SHORT | {"iterations": 25})
+    found = deconvolve(noisy, delta, **SHORT | {"iterations": 12})
     assert error(found, truth) < 0.75 * error(noisy, truth)
 
 
@@ -293,14 +294,14 @@ def test_an_unknown_psf_is_found(blur, psf):
     image, _ = blur(1)
     guess = gaussian(2.5, 3)[1:-1]
     fit = deconvolve(
-        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 25}
+        image, guess, blind=True, full_output=True, **SHORT | {"iterations": 15}
     )
     found = fit.operator.psf.numpy()
     assert isinstance(fit.operator, UnknownConvolution)
     assert found.shape == psf.shape
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1, rel=1e-4)
-    # Over seeds: 0.81 +- 0.02.
+    # Over seeds: 0.86 +- 0.02.
     assert np.abs(found - psf).sum() < 0.95 * np.abs(guess / guess.sum() - psf).sum()
 
 
@@ -513,6 +514,7 @@ def test_spots_are_completed_beyond_the_level_of_the_noise(
     seed, changed_presets, monkeypatch
 ):
     changed_presets(start_iterations=0)
+    monkeypatch.setattr(deblurring, "STEPS", 0)
     random = np.random.default_rng(seed)
     sharp = np.full((76, 76), 10.0)
     sharp[*random.integers(8, 68, (2, 12))] = random.uniform(1000, 4000, 12)

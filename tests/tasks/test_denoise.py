@@ -107,6 +107,7 @@ def test_a_constant_image_comes_back_constant(value):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_missing_pixels_are_filled(noisy):
     image = noisy.copy()
     image[5:9, 6:10] = np.nan
@@ -347,7 +348,7 @@ def test_few_photons_are_not_far_behind_a_blur(peak, most, seed):
     truth = ndimage.gaussian_filter(truth, 3)
     truth *= peak / truth.max()
     counts = random.poisson(truth)
-    found = denoise(counts, full_output=True, device="cpu", precision="float32")
+    found = denoise(counts, full_output=True, **SHORT | {"iterations": 40})
     blurred = ndimage.gaussian_filter(counts.astype(float), 2)
     assert found.image.mean() == pytest.approx(counts.mean(), rel=0.01)
     errors = [np.mean((image - truth) ** 2) for image in (found.image, blurred)]
@@ -593,6 +594,7 @@ def test_half_the_resolution_takes_out_noise_of_low_frequencies(random):
     assert error("half resolution") < 0.7 * error()
 
 
+@pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_single_known_line_comes_back_finite(axis):
     noisy = np.random.default_rng(0).normal(50, 5, (40, 44))

@@ -73,6 +73,7 @@ def test_guides_of_any_layout(random, shape, guide, parameters, channels, plan):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_outliers_of_the_guide_are_told(noisy, clean):
     guide = clean.astype(np.float64)
     guide[3, 4] = 1e30
@@ -80,6 +81,7 @@ def test_outliers_of_the_guide_are_told(noisy, clean):
     assert any("pixels of guide" in warning for warning in fit.warnings)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_every_plane_has_its_own_guide(noisy, clean):
     both = denoise_guided(np.stack([noisy] * 2), np.stack([clean, -clean]), **SHORT)
     np.testing.assert_array_equal(both[0], denoise_guided(noisy, clean, **SHORT))
@@ -107,6 +109,7 @@ def test_a_constant_image_comes_back_constant(value, random):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_missing_pixels_are_filled_and_move_nothing(noisy, clean):
     noisy[5:9, 6:10] = np.nan
     clean[20, 20] = np.nan
@@ -244,6 +247,7 @@ def test_a_stuck_fit_is_seen_before_it_gives_up(stuck, random):
 # -- files ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_files(noisy, clean, tmp_path, capsys):
     image, guide = noisy.astype(np.float32), clean.astype(np.uint16)
     tifffile.imwrite(tmp_path / "in.tif", image)
@@ -279,7 +283,7 @@ def test_a_guide_of_many_channels_gains_as_much(random):
     noisy = truth + random.normal(0, 50, truth.shape)
     guide = [(truth / 255) ** gamma for gamma in np.linspace(0.4, 1.5, 12)]
     guide = np.stack(guide) + random.normal(0, 0.02, (12, *truth.shape))
-    settings = {"iterations": 40, "device": "cpu", "precision": "float32"}
+    settings = {"iterations": 20, "device": "cpu", "precision": "float32"}
     few, many = (
         np.mean((denoise_guided(noisy, g, **settings) - truth) ** 2)
         for g in (guide[:3], guide)
@@ -288,17 +292,18 @@ def test_a_guide_of_many_channels_gains_as_much(random):
 
 
 def test_a_guide_gains_where_neighbours_share_their_noise(random):
-    truth = skimage.data.camera()[100:164, 200:264].astype(np.float64)
+    truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
     noise = gaussian_filter(random.normal(size=truth.shape), 1)
     noisy = truth + 40 * noise / noise.std()
-    settings = {"iterations": 40, "device": "cpu", "precision": "float32"}
+    settings = {"iterations": 20, "device": "cpu", "precision": "float32"}
     fit = denoise_guided(noisy, 255 - truth, **settings, full_output=True)
     assert fit.settings["planes"][0]["correlated"]
     guided = np.mean((fit.image - truth) ** 2)
     alone = np.mean((denoise(noisy, **settings) - truth) ** 2)
-    assert guided < 0.7 * alone  # over seeds: 0.50 +- 0.01
+    assert guided < 0.7 * alone  # over seeds: 0.47 +- 0.03
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("seed", range(5))
 def test_of_shared_noise_the_result_is_never_worse_than_the_image(

@@ -44,6 +44,7 @@ def test_shapes_come_back(random, shape, parameters):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(("factor", "shift"), [(0.001, 0), (50, -1e4)])
 def test_units_are_kept(image, factor, shift):
     plain = enhance(image, **SHORT)
@@ -58,6 +59,7 @@ def test_a_constant_image_comes_back_constant(value):
     np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_missing_pixels_are_filled_and_move_nothing(image):
     image[5:9, 6:10] = np.nan
     found = enhance(image, **SHORT)
@@ -66,6 +68,7 @@ def test_missing_pixels_are_filled_and_move_nothing(image):
     np.testing.assert_array_equal(enhance(rest, **SHORT), found)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_amount_is_linear_and_none_is_the_image(image):
     none = enhance(image, 0, **SHORT)
     np.testing.assert_allclose(none, image, rtol=1e-5)
@@ -76,6 +79,7 @@ def test_amount_is_linear_and_none_is_the_image(image):
     np.testing.assert_allclose(once, 2 * image - coarse, atol=0.01)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_colours_get_the_same_detail(random):
     photo = skimage.data.astronaut()[100:132, 200:232].astype(float)
     gain = enhance(photo, **SHORT) - photo
@@ -118,6 +122,7 @@ def test_channels_that_are_no_colours_do_not_get_the_same_detail(random):
     assert np.abs(gain[0] - gain[1]).max() > 1
 
 
+@pytest.mark.usefixtures("narrow")
 def test_integers_are_clipped_at_the_end(random):
     image = random.integers(0, 256, (20, 24), dtype=np.uint8)
     exact = enhance(image, 5.0, **SHORT)
@@ -182,6 +187,7 @@ def test_a_number_of_iterations_is_kept_to(plan, image, preset):
     assert plan(image, preset=preset, iterations=77).settings.stop == Iterations(77)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_files(tmp_path, capsys):
     photo = skimage.data.astronaut()[100:132, 200:232]
     source = tmp_path / "in.tif"

@@ -503,7 +503,7 @@ def test_scales_have_the_weights_of_the_second_paper(plan, image, mask):
 def test_random_pixels_of_a_photograph_are_filled_in(random):
     truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
     mask = random.random(truth.shape) < 0.5
-    found = inpaint(truth, mask, iterations=40, device="cpu", precision="float32")
+    found = inpaint(truth, mask, iterations=20, device="cpu", precision="float32")
     flat = np.full(truth.shape, truth[~mask].mean())
 
     def error(filled):
@@ -521,7 +521,7 @@ def test_photon_noise_of_the_known_pixels_is_taken_away_in_bright_places_too(ran
     truth = skimage.data.camera()[60:132, 190:262].astype(np.float64)
     counts = random.poisson(truth / 255 * 30)
     mask = random.random(truth.shape) < 0.2
-    fit = inpaint(counts, mask, keep_known=False, full_output=True, iterations=25)
+    fit = inpaint(counts, mask, keep_known=False, full_output=True, iterations=12)
     assert fit.settings["planes"][0]["analysis"]["noise"]["gain"][0] > 0
     error, before = (
         np.sqrt(np.mean((image * 255 / 30 - truth) ** 2))

@@ -80,6 +80,7 @@ def test_activations_are_a_target_as_good_as_the_image(model, image):
     )
 
 
+@pytest.mark.usefixtures("narrow")
 def test_units_of_the_image_come_back(model, image):
     whole = np.rint(255 * image).astype(np.uint8)
     options = {"layer": "act", "iterations": 4, **PIXELS}
@@ -89,6 +90,7 @@ def test_units_of_the_image_come_back(model, image):
     assert invert_features(whole, model, dtype="input", **options).dtype == np.uint8
 
 
+@pytest.mark.usefixtures("narrow")
 def test_preprocessing_by_function_or_by_numbers(model, image):
     mean, std, size = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), (16, 16)
 
@@ -105,6 +107,7 @@ def test_preprocessing_by_function_or_by_numbers(model, image):
     assert np.abs(numbers - other).max() > 1e-3
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("channels", [1, 3], ids=["gray", "colour"])
 def test_layouts(image, channels):
     model = Tiny(channels)
@@ -157,6 +160,7 @@ def state(model):
     )
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("how", ["end", "stop", "error", "given up"])
 def test_the_model_is_not_changed(model, image, how):
     model.train()
@@ -300,6 +304,7 @@ def test_models_that_are_none_are_refused(home, name, message):
 # -- the command --------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("narrow")
 def test_command(home, image, tmp_path, capsys):
     source, out, again = (str(tmp_path / f"{n}.png") for n in ("in", "out", "again"))
     skimage.io.imsave(source, np.rint(255 * image).astype(np.uint8))

@@ -69,7 +69,7 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.usefixtures("two_threads")
+@pytest.mark.usefixtures("two_threads", "few_passes")
 def test_four_fits_at_once_in_new_threads_give_the_bits_of_one():
     image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
     fit = partial(denoise, image, seed=1, architecture=Local((8, 8)), **SHORT)

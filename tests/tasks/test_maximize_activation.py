@@ -98,6 +98,7 @@ def test_total_variation_smooths(model):
     assert rough[1] < 0.5 * rough[0]
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shape_and_channels(channels):
     net = nn.Sequential(nn.Conv2d(channels, 2, 3))
@@ -120,6 +121,7 @@ def test_paper_is_the_published_program(model, first_fit):
     assert plans["classes"].settings.stop.maximum == 3100
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_model_is_not_changed(model):
     model.train()
     model.edges.weight.requires_grad_(False)
@@ -172,6 +174,7 @@ def made():
     return Colours()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_command(tmp_path, capsys, monkeypatch):
     import sys
     import types

@@ -235,6 +235,7 @@ def plan_warnings(image, psf, **options):
     return found
 
 
+@pytest.mark.usefixtures("quick_estimates")
 def test_deconvolve_warns():
     image = blurred(picture("coins"), trace(0), 0.5)[:150, :150]
     turned = np.roll(np.pad(np.flip(trace(0)), 4), (3, 0), (0, 1))

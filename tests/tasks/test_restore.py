@@ -107,6 +107,7 @@ def test_shapes(shape, parameters, tensor):
     assert seen == {tensor}
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_shape_is_the_measurements_where_not_given(truth):
     assert restore(truth, identity, **SHORT).shape == truth.shape
     assert restore(truth[None, None], identity, **SHORT).shape == truth.shape
@@ -125,6 +126,7 @@ def test_a_constant_comes_back_constant():
     np.testing.assert_allclose(found, 40, atol=3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_missing_values_change_no_bit(truth):
     measured = truth.copy()
     measured[4:9, 5:12] = np.nan
@@ -179,6 +181,7 @@ def test_the_range_of_the_image_is_in_the_analysis(truth, monkeypatch):
     np.testing.assert_array_equal(again.image, fit.image)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_one_operator_may_return_several_tensors(truth):
     both = [truth.mean(1), torch.from_numpy(truth.mean(0))]
     parameters = SHORT | {"shape": truth.shape}
@@ -263,6 +266,7 @@ def test_total_variation_smooths(truth):
     assert roughness(5.0) < 0.75 * roughness(0.0)  # over seeds: 0.63 +- 0.02
 
 
+@pytest.mark.usefixtures("narrow")
 def test_modules_are_left_where_and_as_they_are(truth):
     module = torch.nn.Conv2d(1, 1, 3, padding=1)
     before = [p.detach().clone() for p in module.parameters()]
@@ -283,6 +287,7 @@ def test_it_can_be_watched_and_stopped(truth):
     assert estimate("restore", truth, identity, device="cpu").memory > 0
 
 
+@pytest.mark.usefixtures("narrow")
 def test_runs_where_gradients_are_off(truth):
     expected = restore(truth, identity, **SHORT)
     with torch.inference_mode():

@@ -25,7 +25,7 @@ SHORT = {"iterations": 3, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(autouse=True)
-def small(changed_presets):
+def small(changed_presets, few_passes):
     changed_presets(architecture=Local((8, 8)))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from napari_dip import denoise
 from napari_dip.errors import FitError, InputError
 from napari_dip.prior.architecture import ARCHITECTURES, Architecture
-from napari_dip.tasks import presets, sweep, windows
+from napari_dip.tasks import presets, similar_patches, sweep, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 
@@ -19,7 +19,7 @@ FIXED = {"device": "cpu", "precision": "float32"}
 QUICK = {"iterations": 12, "share": "yes", **FIXED}
 
 
-pytestmark = pytest.mark.usefixtures("small_windows")
+pytestmark = pytest.mark.usefixtures("small_windows", "few_passes")
 
 
 def blobs(*shape, seed=0):
@@ -53,6 +53,7 @@ def restored(stack):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "SIDE", 48)
         patch.setattr(windows, "WINDOWS", 4)
+        patch.setattr(similar_patches, "ROUNDS", {})
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
@@ -163,7 +164,7 @@ def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     image = noisy(
         np.moveaxis(blobs(*channels, 24, 290), 0, -1) if channels else blobs(32, 290)
     )
-    few = {**QUICK, "iterations": 8}
+    few = {**QUICK, "iterations": 3}
     whole = denoise(image, tile=None, **few)
     cut = denoise(image, tile=192, **few)
     np.testing.assert_array_equal(denoise(image, tile=(400, 192), **few), cut)
@@ -417,7 +418,6 @@ def test_windows_of_photons_are_of_all_planes(clean, monkeypatch):
     assert drawn[0] == drawn[1]
 
 
-@pytest.mark.usefixtures("few_passes")
 def test_planes_of_unlike_brightness_have_networks_of_their_own(clean):
     scales = np.reshape([1, 30], (2, 1, 1))
     image = scales * noisy(clean[:2])

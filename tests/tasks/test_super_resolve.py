@@ -149,12 +149,12 @@ def test_reduced_again_a_noisy_image_is_the_input_within_its_noise(random):
     clean = 100 * np.sin(3 * y) * x
     noisy = (clean + random.normal(0, 8, clean.shape)).astype(np.float32)
     found = super_resolve(
-        noisy, factor=2, iterations=60, device="cpu", precision="float32"
+        noisy, factor=2, iterations=25, device="cpu", precision="float32"
     )
     again = reduced(found, resampling.lanczos(2))
     residual = np.sqrt(np.mean((again - noisy) ** 2))
-    assert residual == pytest.approx(8, rel=0.5)  # over seeds: 7.5 +- 1
-    assert np.sqrt(np.mean((again - clean) ** 2)) < 6  # over seeds: 3.7 +- 0.4
+    assert residual == pytest.approx(8, rel=0.5)  # over seeds: 6.6 +- 0.7
+    assert np.sqrt(np.mean((again - clean) ** 2)) < 6  # over seeds: 2.6 +- 0.4
 
 
 # -- what is refused --------------------------------------------------------------

@@ -101,7 +101,7 @@ def narrower(monkeypatch):
     ("task", "iterations", "bound"),
     [
         ("denoise", 20, 2.5),
-        ("inpaint", 20, 2.5),
+        ("inpaint", 10, 2.5),
         ("super_resolve", 20, 1.5),
         ("remove_artifacts", 30, 1.4),
         ("enhance", 20, 1.5),
@@ -110,7 +110,7 @@ def narrower(monkeypatch):
     ],
 )
 def test_a_turned_image_gives_the_turned_result(
-    task, iterations, bound, scene, noisy, monkeypatch, narrower
+    task, iterations, bound, scene, noisy, monkeypatch, narrower, quick_estimates
 ):
     # There the difference between seeds would vary more.
     if task not in ("denoise", "inpaint"):

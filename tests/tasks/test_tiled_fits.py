@@ -14,7 +14,6 @@ from napari_dip import deconvolve, denoise, remove_artifacts
 from napari_dip.errors import InputError
 from napari_dip.io.raster import jpeg_tables
 from napari_dip.prior import richardson_lucy
-from napari_dip.prior.architecture import Architecture
 from napari_dip.tasks import psf_check, task, tiles
 from napari_dip.tasks.deconvolve import TASK
 from napari_dip.tasks.planes import Planes
@@ -59,12 +58,8 @@ UNSHARED = [
 
 
 @pytest.mark.parametrize(("name", "more"), calls())
-def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
-    changed_presets(
-        architecture=Architecture.uniform(8, 2),
-        start_iterations=1,
-        coarse_iterations=0,
-    )
+def test_every_task_that_can_be_cut_is(name, more, changed_presets, narrow):
+    changed_presets(start_iterations=1)
     fit = fitted(name, more, tile=192)
     factor = more.get("factor", 1)
     assert len(fit.settings["planes"]) == 2
@@ -75,7 +70,7 @@ def test_every_task_that_can_be_cut_is(name, more, changed_presets, few_passes):
 
 
 @pytest.fixture
-def cut_early(small_fits, monkeypatch):
+def cut_early(small_fits, quick_estimates, monkeypatch):
     """Cut planes of more than a few pixels, as others from a megapixel on."""
     monkeypatch.setattr(tiles, "SIDE", 192)
     monkeypatch.setattr(tiles, "WHOLE", 90)
@@ -139,7 +134,7 @@ def test_a_jpeg_with_its_tables_stays_whole():
     assert len(fit.settings["planes"]) == 1
 
 
-@pytest.mark.usefixtures("small_fits")
+@pytest.mark.usefixtures("small_fits", "quick_estimates")
 def test_a_turned_psf_is_looked_for_once_in_an_image(monkeypatch):
     looked = []
     turned = "the PSF turned by 180 degrees explains the image better"
@@ -152,6 +147,7 @@ def test_a_turned_psf_is_looked_for_once_in_an_image(monkeypatch):
     assert fit.warnings == [turned]
 
 
+@pytest.mark.usefixtures("quick_estimates")
 def test_tiles_of_a_blurred_image_have_its_scale():
     image = blobs(48, 300)
     image[:, 200:] = 100 + 0.1 * (image[:, 200:] - 100)  # what is bright is elsewhere
@@ -181,7 +177,8 @@ def analysed(image, estimate=richardson_lucy.least_risk, **options):
 
     def noting(blur, measurement, weight, variance, iterations):
         sizes.append((measurement[0, 0].numel(), iterations))
-        return estimate(blur, measurement, weight, variance, iterations)
+        # Some of them tell parts from a whole as well as all of them do.
+        return estimate(blur, measurement, weight, variance, min(iterations, 100))
 
     recipe = TASK.recipe(device="cpu", **options)
     job = TASK.make_job(recipe, image, PSF)
@@ -208,11 +205,11 @@ def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(
 ):
     monkeypatch.setattr("napari_dip.tasks.deconvolve.SAMPLE", 48)
     random = np.random.default_rng(0)
-    clean = 200 * (blobs(300, 400) > 110)
+    clean = 200 * (blobs(200, 260) > 110)
     if kind == "beads":
-        clean = np.zeros((300, 400))
-        places = random.integers(0, 300, 1500), random.integers(0, 400, 1500)
-        clean[places] = 20_000 * random.random(1500)
+        clean = np.zeros((200, 260))
+        places = random.integers(0, 200, 650), random.integers(0, 260, 650)
+        clean[places] = 20_000 * random.random(650)
     blurred = ndimage.convolve(clean.astype(float), PSF / PSF.sum())
     image = 100 + blurred + random.normal(0, 2, blurred.shape)
     options = {"tile": 192}
@@ -222,9 +219,9 @@ def test_the_scale_of_a_large_blurred_plane_is_found_by_its_parts(
     part, sizes = analysed(image, estimate, **options)
     whole, whole_sizes = analysed(image, estimate, **{**options, "tile": None})
     np.testing.assert_allclose(part.sharp_span, whole.sharp_span, rtol=rtol)
-    assert whole_sizes == [(300 * 400, 300)]
+    assert whole_sizes == [(200 * 260, 300)]
     assert [count for _, count in sizes].count(300) == 8
-    assert sum(size for size, count in sizes if count < 300) == 300 * 400
+    assert sum(size for size, count in sizes if count < 300) == 200 * 260
     assert max(sizes)[0] <= (1.5 * 48) ** 2
     same = ("offset", "span", "noise", "levels", "background", "warnings")
     for name in same:

@@ -72,6 +72,7 @@ def test_missing_pixels_have_none_and_constant_ones_no_error():
     assert (fit.uncertainty[16:][~missing[16:]] > 0).all()
 
 
+@pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("share", ["no", "yes"])
 def test_planes_of_a_stack(share, monkeypatch):
     monkeypatch.setattr(windows, "SIDE", 32)
@@ -91,10 +92,10 @@ def test_planes_of_a_stack(share, monkeypatch):
     np.testing.assert_array_equal(spread, fit.uncertainty)
 
 
-@pytest.mark.usefixtures("small_windows")
+@pytest.mark.usefixtures("small_windows", "few_passes")
 def test_tiles_cannot_be_told_from_the_whole():
     image = noisy(np.tile(scene(48, 64), (1, 5))[:, :288])
-    more = {**SHORT, "iterations": 6, "share": "yes"}
+    more = {**SHORT, "share": "yes"}
     whole = denoise(image, tile=None, **more).uncertainty
     cut = denoise(image, tile=192, **more).uncertainty
     ratio = cut / whole
@@ -103,12 +104,14 @@ def test_tiles_cannot_be_told_from_the_whole():
     assert seams.mean() < 0.02
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_restarts_do_not_give_their_spread():
     image = noisy(scene(40, 48))
     one, three = (denoise(image, restarts=n, **SHORT).uncertainty for n in (1, 3))
     np.testing.assert_allclose(three.mean(), one.mean(), rtol=0.2)
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_a_fit_that_goes_on_has_its_own():
     from napari_dip.prior.fit import run_to_end
     from napari_dip.tasks.denoise import TASK, DenoiseRecipe
@@ -145,6 +148,7 @@ def test_an_array_of_the_user_has_none_beside_it():
     assert enhance(image, out=(out, np.zeros(out.shape)), **SHORT).uncertainty is None
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_a_tile_without_pixels_has_none():
     image = noisy(scene(32, 600))
     image[:, 200:] = np.nan
