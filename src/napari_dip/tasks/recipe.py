@@ -141,7 +141,8 @@ def check_channel_axis(channel_axis: Any) -> int | str | None:
 def _number(value: Any) -> float | None:
     """Return a finite real scalar (NumPy's too) as a float, else None."""
     unreal = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
-    if unreal or not hasattr(value, "__float__"):
+    # NumPy before 2.4 takes arrays of one value for numbers.
+    if unreal or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
         return None
     try:
         number = float(value)
