@@ -177,7 +177,7 @@ def analysed(image, estimate=richardson_lucy.least_risk, **options):
 
     def noting(blur, measurement, weight, variance, iterations):
         sizes.append((measurement[0, 0].numel(), iterations))
-        # Some of them tell parts from a whole as well as all of them do.
+        # 100 iterations compare parts with the whole as well as 300 do.
         return estimate(blur, measurement, weight, variance, min(iterations, 100))
 
     recipe = TASK.recipe(device="cpu", **options)

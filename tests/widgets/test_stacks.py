@@ -23,6 +23,12 @@ RESULT = "raw [DIP denoise]"
 
 
 @pytest.fixture
+def small_windows(small_windows, monkeypatch):
+    """Fit a shared network to windows that are smaller than the planes here."""
+    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
+
+
+@pytest.fixture
 def stopped_stack(open_widget, until, noisy, slow, every_image):
     """Return a function that stops a run in the second of four planes."""
 
@@ -195,11 +201,10 @@ def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messag
     assert messages == []
 
 
+@pytest.mark.usefixtures("small_windows")
 def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
-    open_widget, until, noisy, slow, every_image, messages, monkeypatch
+    open_widget, until, noisy, slow, every_image, messages
 ):
-    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
-    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=12, contrast_limits=(0, 120))
     widget.fields.fields["share"].value = "yes"
@@ -224,12 +229,11 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
+@pytest.mark.usefixtures("small_windows")
 def test_one_network_for_all_planes_tells_the_time_for_all(
     open_widget, finish, noisy, slow, monkeypatch
 ):
     """Its fit takes most of the time, and the planes little, one like the other."""
-    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
-    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     _, widget = open_widget(stack, iterations=20, contrast_limits=(0, 120))
@@ -275,11 +279,10 @@ def test_a_run_begins_in_view(open_widget, until, noisy, slow):
     widget.panel.cancel_button.click()
 
 
+@pytest.mark.usefixtures("small_windows")
 def test_a_second_stop_leaves_out_the_filters_of_a_plane_of_such_a_fit(
-    open_widget, until, noisy, slow, every_image, endless_filters, monkeypatch
+    open_widget, until, noisy, slow, every_image, endless_filters
 ):
-    monkeypatch.setattr("napari_dip.tasks.windows.SIDE", 24)
-    monkeypatch.setattr("napari_dip.tasks.windows.WINDOWS", 4)
     stack = np.stack([noisy, noisy[::-1], noisy[:, ::-1], noisy.T])
     viewer, widget = open_widget(stack, iterations=100_000)
     widget.fields.fields["share"].value = "yes"
