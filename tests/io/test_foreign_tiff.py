@@ -303,7 +303,8 @@ def test_planes_that_tifffile_calls_colours(tmp_path, count, dtype):
         np.testing.assert_array_equal(image.data, data)
         assert image.header.axes == "QQYX"[-data.ndim :]
         assert image.alpha is None
-        assert "read as gray (--channel-axis 0" in image.header.notes[0]
+        axis = data.ndim - 3
+        assert f"read as gray (--channel-axis {axis} if" in image.header.notes[0]
 
 
 @pytest.mark.parametrize("count", [3, 4])

@@ -631,7 +631,8 @@ def test_strip_that_is_an_image_beyond_the_limit_of_pillow(tmp_path, monkeypatch
 @pytest.mark.parametrize("name", IMAGES)
 def test_strip_that_does_not_say_its_size(tmp_path, name):
     compressed_strip(tmp_path / "a.tif", name, b"no image at all" * 10)
-    with pytest.raises(FileError, match="does not say how large its image is"):
+    said = "written before 1995" if name == "OJPEG" else "how large its image is"
+    with pytest.raises(FileError, match=said):
         files.read(tmp_path / "a.tif")
 
 

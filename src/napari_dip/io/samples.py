@@ -220,7 +220,7 @@ def samples_of(file: OpenTiff, name: str, colours: bool = True) -> Samples:
     are_planes = False
     if _may_be_planes(tif, series):
         are_planes = not colours or page.dtype not in _COLOUR_TYPES
-        notes.append(_planes_note(page, name, are_planes))
+        notes.append(_planes_note(series, name, are_planes))
         if are_planes:
             photometric = PHOTOMETRIC.MINISBLACK
     signed = _is_signed(tif)
@@ -271,13 +271,14 @@ def _may_be_planes(tif: tifffile.TiffFile, series: Any) -> bool:
     )
 
 
-def _planes_note(page: Any, name: str, are_planes: bool) -> str:
+def _planes_note(series: Any, name: str, are_planes: bool) -> str:
     """Return how planes were read that may be colours, and what changes that."""
-    count = page.samplesperpixel
+    count, axis = series.keyframe.samplesperpixel, series.axes.index("S")
     colours = "colours" if count == 3 else "colours and opacity"
     note = f"{name} calls its {count} planes {colours}, as tifffile calls any {count}; "
     if are_planes:
-        return note + "they were read as gray (--channel-axis 0 if they are channels)"
+        note += "they were read as gray "
+        return note + f"(--channel-axis {axis} if they are channels)"
     return note + "they were read as such (--channel-axis none if they are gray)"
 
 

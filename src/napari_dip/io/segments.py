@@ -82,6 +82,12 @@ def _check_segment(content: bytes, page: Any, path: Path) -> None:
     if page.compression == COMPRESSION.LERC:  # says how many values it has
         expected *= page.samplesperpixel
     pixels = _PIXELS[page.compression](content[:_HEAD])
+    if not pixels and page.compression == COMPRESSION.OJPEG:
+        # What a decoder needs stands in tags of the page, as TIFF 6.0 had it first.
+        raise FileError(
+            f"{path.name} holds JPEG as it was written before 1995 (compression 6), "
+            "which is not read; convert it to another compression"
+        )
     if not pixels and page.jpegheader is None:
         raise FileError(
             f"{path.name} is damaged: a strip or tile does not say how large its image "
