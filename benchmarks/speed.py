@@ -4,6 +4,9 @@ The same network on the same image: the published one, on colour images.  Every
 measurement is a process of its own, plain and engine in turn, so that neither
 sees the other's memory; ratios are of the medians.  Cost and memory should grow in
 proportion to the pixels, which the plot shows (with matplotlib, if installed).
+
+"fast" has no column: its iterations are of half the resolution and then of the whole,
+or of windows of a large image.  `presets` and `scale` have its seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from benchmarks import common
 from benchmarks.plain import loop
 from napari_dip.prior import runtime
 
-SIZES = [128, 256, 512, 1024, 2048]
+SIZES = [128, 256, 512, 1024]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,7 @@ MEMORY = {"plain": "plain MiB", "engine": "engine MiB", "engine-thread": "engine
 def _compare(
     arguments: argparse.Namespace, size: int, smaller: dict[str, Any] | None
 ) -> dict[str, Any]:
-    kinds = ["plain", "engine", "engine-thread", "fast"]
+    kinds = ["plain", "engine", "engine-thread"]
     if smaller is not None:
         # Where it would not fit, the system ends whatever it likes.
         grown = (size / smaller["size"]) ** 2
@@ -95,11 +98,8 @@ def _compare(
         "engine ms/it": seconds.get("engine"),
         "ratio": ratio("engine"),
         "ratio in a thread": ratio("engine-thread"),
-        "fast preset ms/it": seconds["fast"],
-        "ratio of fast": ratio("fast"),
         "plain MiB": memory.get("plain"),
         "engine MiB": memory.get("engine"),
-        "fast preset MiB": memory["fast"],
     }
 
 
@@ -116,8 +116,8 @@ def _plot(rows: list[dict[str, Any]], device: str) -> None:
         figure.subplots(1, 2),
         ("milliseconds per iteration", "peak memory, MiB"),
         (
-            ("plain ms/it", "engine ms/it", "fast preset ms/it"),
-            ("plain MiB", "engine MiB", "fast preset MiB"),
+            ("plain ms/it", "engine ms/it"),
+            ("plain MiB", "engine MiB"),
         ),
         strict=True,
     ):
@@ -168,8 +168,7 @@ def _steps(kind: str, noisy: torch.Tensor, device: str) -> Any:
     from napari_dip import iterate
 
     image = noisy[0].permute(1, 2, 0).numpy()
-    preset = "fast" if kind == "fast" else "paper"
-    return iterate("denoise", image, preset=preset, device=device)
+    return iterate("denoise", image, preset="paper", device=device)
 
 
 def _peak(device: str) -> float:
