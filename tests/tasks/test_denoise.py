@@ -264,7 +264,6 @@ def test_kinds_of_noise_have_their_models(plan, random):
     assert plan(flat).problem.term == Squared()
     impulse = plan(flat, noise="impulse")
     assert isinstance(impulse.problem.term, Huber)
-    assert impulse.finish is None
     assert impulse.settings.stop.variance is None
 
 

@@ -30,6 +30,7 @@ from napari_dip.tasks.finishing import (
     wiener_mean,
 )
 from napari_dip.tasks.function import function
+from napari_dip.tasks.impulses import judged_steps, without_impulses
 from napari_dip.tasks.noise import (
     LIKE_VARIANCES,
     NoiseModel,
@@ -84,7 +85,8 @@ class DenoiseRecipe(Recipe):
         parameter(
             "auto",
             "Kind of noise; auto looks whether the noise grows with the signal and "
-            "chooses gaussian or poisson-gaussian.",
+            "chooses gaussian or poisson-gaussian. impulse removes single pixels far "
+            "from what is around them as well, such as hot and dead ones.",
         )
     )
     sigma: float | None = known_sigma()
@@ -115,16 +117,17 @@ def uncertain(recipe: DenoiseRecipe) -> bool:
 
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
+    plane, kind = _without_impulses(recipe, plane)
     usable = plane.noisy
-    noise = plane_model(plane, recipe.noise, recipe.sigma)
+    noise = plane_model(plane, kind, recipe.sigma)
     facts: dict[str, Any] = {}
     between = channel_correlations(plane.values, np.all(usable, axis=0))
     textured = has_shared_texture(plane, noise, between)
     if textured and recipe.sigma is None:
-        noise = without_texture(plane, noise, recipe.noise)
+        noise = without_texture(plane, noise, kind)
     if not textured and np.abs(np.triu(between, 1)).max() > SHARED:
         matrix = mixing(between, noise.level(plane.values, usable))
-        parts = component_noise(plane, matrix, recipe.noise, recipe.sigma)
+        parts = component_noise(plane, matrix, kind, recipe.sigma)
         facts = {"mixing": tuple(matrix.flatten().tolist()), "components": parts}
     return Analysis.of(
         plane,
@@ -143,14 +146,22 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     not: fitted together, the one would be restored as the other.  Channels with like
     noise are of one kind.
     """
+    plane, kind = _without_impulses(recipe, plane)
     values, usable = plane.values, plane.noisy
     channels = [slice(c, c + 1) for c in range(len(values))]
     correlated = [_correlated(recipe, plane, c) for c in channels]
     if len(set(correlated)) == 1:
         return correlated
-    levels = plane_model(plane, recipe.noise, recipe.sigma).level(values, usable)
+    levels = plane_model(plane, kind, recipe.sigma).level(values, usable)
     alike = levels.max() <= LIKE_VARIANCES * levels.min()
     return [False] * len(values) if alike else correlated
+
+
+def _without_impulses(recipe: DenoiseRecipe, plane: Plane) -> tuple[Plane, str]:
+    """Return a plane with independent noise alone, and which kind to assume."""
+    if recipe.noise != "impulse":
+        return plane, recipe.noise
+    return without_impulses(plane), "auto"
 
 
 def _correlated(
@@ -185,8 +196,6 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
 def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
     if analysis.correlated:
         return "correlated"
-    if recipe.noise == "impulse":
-        return "impulse"
     return "" if analysis.noise.kind == "gaussian" else "signal-dependent"
 
 
@@ -213,13 +222,20 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    plane = plane.without_constant()
+    noisy = plane = plane.without_constant()
+    if preset.finish:
+        plane, _ = _without_impulses(recipe, plane)
     measurement, weight = plane.tensors()
     problem = Problem(measurement, term=term, weight=weight)
-    quick, slow = _steps(recipe, plane, analysis, preset, guide)
+    steps = partial(_steps, analysis=analysis, preset=preset, guide=guide)
+    if recipe.noise == "impulse" and preset.finish:
+        quick, slow = judged_steps(noisy, steps)
+    else:
+        quick, slow = steps(plane)
     noise = analysis.noise
     # Of noise that neighbours or channels share nothing is known of the error.
     certain = slow and not (analysis.correlated or analysis.shared)
+    certain = certain and uncertain(recipe)
     details = {
         **noise.details(variance, plane.span),
         "correlated": analysis.correlated,
@@ -245,16 +261,10 @@ def _channel_weights(variance: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _steps(
-    recipe: DenoiseRecipe,
-    plane: Plane,
-    analysis: Analysis,
-    preset: Preset,
-    guide: Tensor | None,
+    plane: Plane, analysis: Analysis, preset: Preset, guide: Tensor | None
 ) -> tuple[list[Step], list[Step]]:
     """Return the quick and the slow steps of the preset that suit the noise."""
     finish = preset.finish
-    if recipe.noise == "impulse":
-        return [], []
     if analysis.correlated:
         first: Callable[[Plane], Step] = partial(posterior_mean, noise=None)
         last: Callable[[Plane], Step] = collaborative_shared
@@ -328,7 +338,9 @@ are those of the same filter at half the resolution.  Noise that reaches into
 neighbouring pixels is recognised and fitted without hiding; its covariance is measured
 in flat places, and the filter of similar patches takes it into account (Noise Clinic).
 Under noise that channels share, the steps after the fit work on weighted sums of the
-channels whose noise is independent.  Impulses take a longer fit without filters.""",
+channels whose noise is independent.  Impulses are replaced before the fit by the
+median of a window, and judged again by the fit, which has not seen the pixels that it
+predicts.""",
 )
 
 if TYPE_CHECKING:

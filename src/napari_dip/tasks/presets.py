@@ -50,7 +50,6 @@ WIDE = hourglass(48, 4, skip=32, skip_kernel=3)
 """Networks whose wide skips carry what the hidden pixels' neighbours show."""
 
 # "paper": the paper's text, section 4 (1800 iterations; its program runs 3000).
-# "impulse": the filters at the end of a short fit are not made for impulses.
 # "signal-dependent": microscope images, whose dim parts take longer.
 # "correlated": hidden pixels could be told from their neighbours, noise and all, so
 # none are hidden; held-out blocks reach as far as the noise of camera JPEGs (0.1 at a
@@ -82,12 +81,6 @@ THOROUGH = replace(
     stop=HeldOut(100, patience=40, relative_patience=0),
     finish=(*HIDING.finish, "dense"),
 )
-UNFILTERED = Preset(
-    NARROW,
-    BlindSpot(0.25),
-    HeldOut(800, patience=80, relative_patience=0.2),
-    finish=("posterior mean",),
-)
 CORRELATED = Preset(
     hourglass(64, 3),
     Noise(),
@@ -102,17 +95,16 @@ DENOISE: Table = {
     ("paper", ""): Preset(Architecture(), Noise(), Iterations(1800), "adam", 0.01),
     ("fast", "signal-dependent"): LONGER,
     ("best", "signal-dependent"): THOROUGH,
-    ("fast", "impulse"): UNFILTERED,
-    ("best", "impulse"): replace(UNFILTERED, architecture=WIDE, restarts=3),
     ("fast", "correlated"): CORRELATED,
     ("best", "correlated"): replace(CORRELATED, restarts=3),
 }
 
 # "paper": the published program's, since the paper names no parameters for this task.
 # Fewer iterations than without a guide: it shows at once where the edges are.
-WITH_GUIDE = replace(
-    UNFILTERED,
-    stop=HeldOut(800, patience=40, relative_patience=0),
+WITH_GUIDE = Preset(
+    NARROW,
+    BlindSpot(0.25),
+    HeldOut(800, patience=40, relative_patience=0),
     adam_learning_rate=0.02,
     ema_decay=0.98,
     finish=("posterior mean", "collaborative"),

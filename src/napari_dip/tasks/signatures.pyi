@@ -70,7 +70,7 @@ def denoise(
     image : array_like
         Noisy image: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
-        Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
+        Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
 
@@ -186,7 +186,7 @@ def denoise_guided(
     guide : array_like
         Better image of the same scene, pixel on pixel: one with flash, or a brighter channel. Any real dtype and number of channels, one guide for all planes or one for each.
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
-        Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian.
+        Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
 

@@ -1,0 +1,113 @@
+"""Impulses: single pixels far from what is around them, such as hot and dead ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy  # whose modules load on first use
+
+from napari_dip.tasks.arrays import Float
+from napari_dip.tasks.patches import Mask
+from napari_dip.tasks.plane import Plane
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_dip.tasks.finishing import Step
+
+AROUND = 5
+"""Side of the window whose median says what a pixel should be, before the fit."""
+
+WIDER = 7
+"""Side of the window that tells how far from it pixels are anyway."""
+
+FAR = 5.0
+"""Standard deviations of that, beyond which a pixel is an impulse."""
+
+LEAST = 0.05
+"""Part of the range below which nothing is: filters take such noise away."""
+
+LIKE_IT = 1
+"""Neighbours as far off as the pixel that an impulse may have; lines have more."""
+
+
+def without_impulses(plane: Plane) -> Plane:
+    """Return a plane with the median of their surroundings in place of impulses."""
+    medians, impulses = _before_the_fit(plane)
+    return _with_others(plane, impulses, medians)
+
+
+def judged_by(plane: Plane, estimate: Float) -> Plane:
+    """Return a plane with the values of an estimate in place of impulses.
+
+    The estimate comes from a fit that has not seen the pixels that it is compared with.
+    What was an impulse before the fit need only be far from it, and not farther than
+    what is around it.
+    """
+    apart = np.abs(plane.values - estimate)
+    far = _are_far(apart, _around(apart)) & plane.noisy
+    _, before = _before_the_fit(plane)
+    return _with_others(plane, far | (before & _are_far(apart)), estimate)
+
+
+def judged_steps(
+    plane: Plane, steps: Callable[[Plane], tuple[list[Step], list[Step]]]
+) -> tuple[list[Step], list[Step]]:
+    """Return quick and slow steps for a plane without what a fit says is an impulse."""
+
+    def judged(slow: bool) -> Step:
+        def step(average: Tensor) -> Tensor:
+            estimate = average[0].detach().cpu().numpy()
+            for one in steps(judged_by(plane, estimate))[slow]:
+                average = one(average)
+            return average
+
+        return step
+
+    return [judged(False)], [judged(True)]
+
+
+def _before_the_fit(plane: Plane) -> tuple[Float, Mask]:
+    """Return the medians of windows, and what is far from them and from neighbours."""
+    medians = np.stack([_medians(v, AROUND) for v in plane.values])
+    apart = plane.values - medians
+    far = _are_far(np.abs(apart), _around(apart)) & plane.noisy
+    for side in (apart > 0, apart < 0):
+        far &= ~side | (_neighbours(far & side) <= LIKE_IT)
+    return medians, far
+
+
+def _around(apart: Float) -> Float:
+    """Return the median differences of windows."""
+    return np.stack([_medians(np.abs(channel), WIDER) for channel in apart])
+
+
+def _are_far(apart: Float, around: Float | float = 0.0) -> Mask:
+    """Return which absolute differences are more than most, and than those around."""
+    usual = np.median(apart, axis=tuple(range(1, apart.ndim)), keepdims=True)
+    far: Mask = apart > np.maximum(FAR * np.maximum(usual, around) / 0.6745, LEAST)
+    return far
+
+
+def _medians(channel: Float, side: int) -> Float:
+    """Return the medians of windows, in every plane of a volume."""
+    size = (1,) * (channel.ndim - 2) + (side, side)
+    medians: Float = scipy.ndimage.median_filter(channel, size)
+    return medians
+
+
+def _neighbours(mask: Mask) -> Float:
+    """Return how many of the eight neighbours are true."""
+    around = np.ones((1,) * (mask.ndim - 2) + (3, 3), np.float32)
+    count: Float = scipy.ndimage.convolve(mask.astype(np.float32), around)
+    return count - mask
+
+
+def _with_others(plane: Plane, where: Mask, values: Float) -> Plane:
+    """Return a plane with other values somewhere, and nothing beyond them there."""
+    beyond = None if plane.beyond is None else np.where(where, 0, plane.beyond)
+    changed = np.where(where, values, plane.values).astype(np.float32)
+    return replace(plane, values=changed, beyond=beyond)
