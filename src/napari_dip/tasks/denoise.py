@@ -196,6 +196,8 @@ def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:
 def _case(recipe: DenoiseRecipe, analysis: Analysis) -> str:
     if analysis.correlated:
         return "correlated"
+    if recipe.noise == "impulse":
+        return "impulse"
     return "" if analysis.noise.kind == "gaussian" else "signal-dependent"
 
 
