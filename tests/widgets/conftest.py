@@ -257,7 +257,9 @@ def endless_filters(monkeypatch):
             time.sleep(0.01)
 
     module = importlib.import_module("napari_dip.tasks.denoise")
-    monkeypatch.setattr(module, "_steps", lambda *_: ([lambda image: image], [endless]))
+    monkeypatch.setattr(
+        module, "_steps", lambda *_, **__: ([lambda image: image], [endless])
+    )
 
 
 @pytest.fixture

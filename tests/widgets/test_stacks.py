@@ -158,7 +158,7 @@ def test_a_stop_in_the_filters_of_a_plane_adds_no_iterations(
 
     denoise = importlib.import_module("napari_dip.tasks.denoise")
     monkeypatch.setattr(
-        denoise, "_steps", lambda *_: ([lambda image: image], [filters])
+        denoise, "_steps", lambda *_, **__: ([lambda image: image], [filters])
     )
     _, widget = open_widget(np.stack([noisy] * 2), contrast_limits=(0, 120))
     reports = []
