@@ -264,6 +264,8 @@ def test_kinds_of_noise_have_their_models(plan, random):
     assert plan(flat).problem.term == Squared()
     impulse = plan(flat, noise="impulse")
     assert isinstance(impulse.problem.term, Huber)
+    assert impulse.finish is not None
+    assert impulse.deviation is None
     assert impulse.settings.stop.variance is None
 
 

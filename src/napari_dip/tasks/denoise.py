@@ -224,20 +224,19 @@ def plan_of(
         term = terms.Squared()
     if recipe.noise == "impulse":
         term = terms.Huber()
-    noisy = plane = plane.without_constant()
-    if preset.finish:
-        plane, _ = _without_impulses(recipe, plane)
-    measurement, weight = plane.tensors()
-    problem = Problem(measurement, term=term, weight=weight)
+    plane = plane.without_constant()
     steps = partial(_steps, analysis=analysis, preset=preset, guide=guide)
     if recipe.noise == "impulse" and preset.finish:
-        quick, slow = judged_steps(noisy, steps)
+        noisy, plane = plane, without_impulses(plane)
+        quick, slow = judged_steps(noisy, plane, steps)
     else:
         quick, slow = steps(plane)
+    measurement, weight = plane.tensors()
+    problem = Problem(measurement, term=term, weight=weight)
     noise = analysis.noise
     # Of noise that neighbours or channels share nothing is known of the error.
-    certain = slow and not (analysis.correlated or analysis.shared)
-    certain = certain and uncertain(recipe)
+    independent = not (analysis.correlated or analysis.shared)
+    certain = slow and independent and uncertain(recipe)
     details = {
         **noise.details(variance, plane.span),
         "correlated": analysis.correlated,

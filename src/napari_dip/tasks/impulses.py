@@ -1,4 +1,8 @@
-"""Impulses: single pixels far from what is around them, such as hot and dead ones."""
+"""Impulses: single pixels far from what is around them, such as hot and dead ones.
+
+`napari_dip.tasks.patches.lone_pixels` tells the surest of them, which nobody has asked
+to remove; here are all that a user wants removed.
+"""
 
 from __future__ import annotations
 
@@ -35,33 +39,41 @@ LIKE_IT = 1
 
 
 def without_impulses(plane: Plane) -> Plane:
-    """Return a plane with the median of their surroundings in place of impulses."""
-    medians, impulses = _before_the_fit(plane)
-    return _with_others(plane, impulses, medians)
+    """Return a plane with the median of their surroundings in place of impulses.
+
+    These are far from it, and have hardly a neighbour that is as far off.
+    """
+    medians = np.stack([_medians(v, AROUND) for v in plane.values])
+    apart = plane.values - medians
+    far = _are_far(np.abs(apart), _around(np.abs(apart))) & plane.noisy
+    for side in (apart > 0, apart < 0):
+        far &= ~side | (_neighbours(far & side) <= LIKE_IT)
+    return _with_others(plane, far, medians)
 
 
-def judged_by(plane: Plane, estimate: Float) -> Plane:
+def judged_by(plane: Plane, without: Plane, estimate: Float) -> Plane:
     """Return a plane with the values of an estimate in place of impulses.
 
-    The estimate comes from a fit that has not seen the pixels that it is compared with.
-    What was an impulse before the fit need only be far from it, and not farther than
-    what is around it.
+    The estimate comes from a fit to the plane `without_impulses`, which has not seen
+    the pixels that it is compared with.  What was an impulse before the fit need only
+    be far from it, and not farther than what is around it.
     """
-    apart = np.abs(plane.values - estimate)
+    apart, before = np.abs(plane.values - estimate), without.values != plane.values
     far = _are_far(apart, _around(apart)) & plane.noisy
-    _, before = _before_the_fit(plane)
     return _with_others(plane, far | (before & _are_far(apart)), estimate)
 
 
 def judged_steps(
-    plane: Plane, steps: Callable[[Plane], tuple[list[Step], list[Step]]]
+    plane: Plane,
+    without: Plane,
+    steps: Callable[[Plane], tuple[list[Step], list[Step]]],
 ) -> tuple[list[Step], list[Step]]:
     """Return quick and slow steps for a plane without what a fit says is an impulse."""
 
     def judged(slow: bool) -> Step:
         def step(average: Tensor) -> Tensor:
             estimate = average[0].detach().cpu().numpy()
-            for one in steps(judged_by(plane, estimate))[slow]:
+            for one in steps(judged_by(plane, without, estimate))[slow]:
                 average = one(average)
             return average
 
@@ -70,19 +82,9 @@ def judged_steps(
     return [judged(False)], [judged(True)]
 
 
-def _before_the_fit(plane: Plane) -> tuple[Float, Mask]:
-    """Return the medians of windows, and what is far from them and from neighbours."""
-    medians = np.stack([_medians(v, AROUND) for v in plane.values])
-    apart = plane.values - medians
-    far = _are_far(np.abs(apart), _around(apart)) & plane.noisy
-    for side in (apart > 0, apart < 0):
-        far &= ~side | (_neighbours(far & side) <= LIKE_IT)
-    return medians, far
-
-
 def _around(apart: Float) -> Float:
-    """Return the median differences of windows."""
-    return np.stack([_medians(np.abs(channel), WIDER) for channel in apart])
+    """Return the medians of absolute differences in windows."""
+    return np.stack([_medians(channel, WIDER) for channel in apart])
 
 
 def _are_far(apart: Float, around: Float | float = 0.0) -> Mask:
