@@ -108,7 +108,11 @@ def set9(noise: str, side: int | None, names: tuple[str, ...] = SET9) -> Iterato
 
 
 def gray(noise: str, side: int | None) -> Iterator[Case]:
-    """Four gray photographs with noise of ours, as in `set9`."""
+    """Four gray photographs with noise of ours, as in `set9`.
+
+    "rows-S" is Gaussian noise of S, and as much again that every row shares;
+    "impulses-P" is Gaussian noise of 10, and P per cent of the pixels black or white.
+    """
     for name in GRAY:
         truth = centre(read(DATA / "bernoulli50" / f"{name}.png"), side)
         noisy, sigma = damaged(truth, noise, name)
@@ -120,7 +124,7 @@ def damaged(
 ) -> tuple[NDArray[np.float32], float | None]:
     """Return an image with noise, and its standard deviation if that is constant."""
     kind, level = noise.split("-")
-    sigma = float(level)
+    sigma = 10.0 if kind == "impulses" else float(level)
     rng = np.random.default_rng([ord(c) for c in name])
     if kind == "poisson":
         gain = sigma**2 / 128
@@ -128,6 +132,11 @@ def damaged(
         noisy = noisy + rng.normal(0, sigma / 5, truth.shape)
     else:
         noisy = truth + rng.normal(0, sigma, truth.shape)
+    if kind == "rows":
+        noisy = noisy + rng.normal(0, sigma, (len(truth), *[1] * (truth.ndim - 1)))
+    if kind == "impulses":
+        where = rng.random(truth.shape) < float(level) / 100
+        noisy = np.where(where, rng.choice([0.0, 255.0], truth.shape), noisy)
     clipped = np.clip(noisy, 0, 255).astype(np.float32)
     return clipped, None if kind == "poisson" else sigma
 

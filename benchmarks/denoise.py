@@ -78,7 +78,9 @@ def _one(case: Case, method: str, seed: int, device: str) -> Found:
     return row
 
 
-def ours(preset: common.Preset) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:
+def ours(
+    preset: common.Preset, **parameters: Any
+) -> Callable[[Case, int, str], tuple[np.ndarray, Found]]:
     def method(case: Case, seed: int, device: str) -> tuple[np.ndarray, Found]:
         from napari_dip import denoise
 
@@ -100,6 +102,7 @@ def ours(preset: common.Preset) -> Callable[[Case, int, str], tuple[np.ndarray, 
             device=device,
             callback=watch,
             full_output=True,
+            **parameters,
         )
         return fit.image, {
             "spent on hindsight": spent,
@@ -205,6 +208,8 @@ METHODS: dict[str, Callable[[Case, int, str], tuple[np.ndarray, Found]]] = {
     "fast": ours("fast"),
     "best": ours("best"),
     "paper": ours("paper"),
+    "impulse": ours("fast", noise="impulse"),
+    "stripes kept": ours("fast", stripes="no"),
     "nlm": baseline("nlm"),
     "tv": baseline("tv"),
     "wavelet": baseline("wavelet"),

@@ -55,6 +55,7 @@ from napari_dip.tasks.similar_patches import (
     collaborative_shared,
     collaborative_shared_guided,
 )
+from napari_dip.tasks.stripes import Stripes
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
 from napari_dip.tasks.texture import has_shared_texture, without_texture
 from napari_dip.tasks.tiles import AROUND, Block
@@ -90,6 +91,12 @@ class DenoiseRecipe(Recipe):
         )
     )
     sigma: float | None = known_sigma()
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = parameter(
+        "auto",
+        "Whether whole rows or columns have offsets, as cameras and scanning "
+        "microscopes add them, which are removed before the fit; auto removes those "
+        "that must be noise.",
+    )
 
 
 def make_job(recipe: DenoiseRecipe, image: Any) -> Job:
@@ -107,7 +114,14 @@ def make_job(recipe: DenoiseRecipe, image: Any) -> Job:
         shareable=True,
         uncertain=uncertain(recipe),
         kinds=lambda plane: noise_kinds(recipe, plane),
+        stripes=_stripes(recipe, image, layout),
     )
+
+
+def _stripes(recipe: DenoiseRecipe, image: Any, layout: Layout) -> Stripes | None:
+    if recipe.stripes == "no" or recipe.preset == "paper":
+        return None
+    return Stripes(image, layout, recipe.stripes)
 
 
 def uncertain(recipe: DenoiseRecipe) -> bool:

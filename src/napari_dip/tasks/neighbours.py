@@ -121,9 +121,9 @@ def guide(
         planes = []
         for other in around(job.layout, index, count):
             try:
-                values = job.take(other)
-                assert values is not None
-                plane = job.outside(other, values)
+                pixels = job.pixels(other)
+                assert pixels is not None
+                plane = pixels.values
             except InputError:
                 plane = job.unread(other)  # which is told when it is its turn
             values = plane[list(channels)].astype(np.float64)

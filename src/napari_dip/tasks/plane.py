@@ -57,6 +57,8 @@ class Pixels:
     """(C, Y, X) or (C, Z, Y, X), NaN where missing."""
     constant: NDArray[np.bool_]
     """bool, of the same shape, true in regions of one value; see `completed`."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know about them."""
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Pixels:
@@ -76,7 +78,17 @@ class Pixels:
 
     def of_channels(self, channels: Sequence[int]) -> Pixels:
         """Return some of the channels."""
-        return Pixels(self.values[list(channels)], self.constant[list(channels)])
+        return self.part(list(channels))
+
+    def part(self, index: Any) -> Pixels:
+        """Return the part of the arrays at an index."""
+        return Pixels(self.values[index], self.constant[index], self.warnings)
+
+    def less(self, offsets: NDArray[np.float64], warnings: tuple[str, ...]) -> Pixels:
+        """Return the pixels less something, but for constant ones, with warnings."""
+        dtype = np.result_type(self.values.dtype, np.float32)
+        values = np.where(self.constant, self.values, self.values - offsets)
+        return Pixels(values.astype(dtype), self.constant, (*self.warnings, *warnings))
 
     @cached_property
     def alike(self) -> bool:
@@ -284,10 +296,10 @@ def prepare(
         raise InputError(f"{name} must have known pixels; got nothing but NaN")
     varying = varying_values(plane, known, pixels.constant)
     outlying = outliers(plane, varying)
-    warnings: tuple[str, ...] = ()
+    warnings = pixels.warnings
     if (known & outlying).any():
         known = known & ~outlying
-        warnings = (
+        warnings += (
             f"pixels of {name} that lie more than {OUTLYING:,.0f} times as far from "
             f"the median as others took no part in the fit; their number is "
             f"{np.count_nonzero(outlying)}",

@@ -51,6 +51,7 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
@@ -73,6 +74,8 @@ def denoise(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
+    stripes : auto, no, rows, columns or both, default 'auto'
+        Whether whole rows or columns have offsets, as cameras and scanning microscopes add them, which are removed before the fit; auto removes those that must be noise.
 
     ``help(napari_dip.denoise)`` describes the others, too.
     """
@@ -99,6 +102,7 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
@@ -131,6 +135,7 @@ def denoise(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
@@ -164,6 +169,7 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
@@ -189,6 +195,8 @@ def denoise_guided(
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
         Standard deviation of gaussian noise in the units of the image; None estimates it.
+    stripes : auto, no, rows, columns or both, default 'auto'
+        Whether whole rows or columns have offsets, as cameras and scanning microscopes add them, which are removed before the fit; auto removes those that must be noise.
 
     ``help(napari_dip.denoise_guided)`` describes the others, too.
     """
@@ -216,6 +224,7 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,
@@ -249,6 +258,7 @@ def denoise_guided(
         "auto", "gaussian", "poisson", "poisson-gaussian", "impulse"
     ] = "auto",
     sigma: float | None = None,
+    stripes: Literal["auto", "no", "rows", "columns", "both"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
     weights: Mapping[str, Tensor] | None = None,

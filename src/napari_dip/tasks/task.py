@@ -18,6 +18,7 @@ from napari_dip.tasks.channels import groups
 from napari_dip.tasks.plane import Pixels, Plane, prepare
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.scaling import known_pixels
+from napari_dip.tasks.stripes import Stripes
 from napari_dip.tasks.tiles import WHOLE, Block, tile_sides
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Job:
     missing: Callable[[Index], NDArray[np.bool_]] | None = None
     """Maps the index of a plane to the mask of what is missing in it, (C or 1, ...),
     beside what is NaN."""
+    stripes: Stripes | None = None
+    """What rows and columns of the planes share, to be removed before anything else."""
     check_others: Callable[[Index], Any] | None = None
     """Maps the index of a plane to nothing, and raises if another array of the task
     cannot be used for it."""
@@ -178,7 +181,10 @@ class Job:
     def pixels(self, index: Index, plane: NDArray[Any] | None = None) -> Pixels | None:
         """Return what is known of a plane, which may have been taken already."""
         plane = self.take(index) if plane is None else plane
-        return None if plane is None else Pixels.of(self.outside(index, plane))
+        if plane is None:
+            return None
+        pixels = Pixels.of(self.outside(index, plane))
+        return pixels if self.stripes is None else self.stripes.removed(pixels, index)
 
     def outside(self, index: Index, plane: NDArray[Any]) -> NDArray[Any]:
         """Return a plane with NaN where the mask says that it is missing."""

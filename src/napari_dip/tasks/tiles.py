@@ -185,8 +185,7 @@ class Block:
     def cut(self, pixels: Pixels) -> Pixels:
         """Return the block's part of a plane."""
         index = (slice(None), *self.region())
-        chosen = list(self.channels)
-        return Pixels(pixels.values[chosen][index], pixels.constant[chosen][index])
+        return pixels.of_channels(self.channels).part(index)
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
