@@ -355,7 +355,8 @@ in flat places, and the filter of similar patches takes it into account (Noise C
 Under noise that channels share, the steps after the fit work on weighted sums of the
 channels whose noise is independent.  Impulses are replaced before the fit by the
 median of a window, and judged again by the fit, which has not seen the pixels that it
-predicts.""",
+predicts.  Offsets of rows and columns are the white part of their profile, by a Wiener
+filter of largest likelihood.""",
 )
 
 if TYPE_CHECKING:

@@ -82,6 +82,10 @@ def row_offsets(values: Array, usable: Mask, *, asked: bool = False) -> Array | 
     ndarray or None
         float64, (Y,), of mean 0; None where there are none.
     """
+    middle = np.median(values[usable]) if usable.any() else 0.0
+    values = np.where(usable, values - middle, 0)
+    unit = np.abs(values).max()
+    values = values / (unit or 1)
     steps, seen = np.diff(values, axis=0), usable[1:] & usable[:-1]
     if not (asked or _are_noise(steps, seen)):
         return None
@@ -89,14 +93,13 @@ def row_offsets(values: Array, usable: Mask, *, asked: bool = False) -> Array | 
     if len(known) < FEWEST_ROWS:
         return None
     rows = slice(known[0], known[-1] + 1)
-    filled = np.where(usable, values, np.median(values[usable]))
     offsets = np.zeros(len(values))
     weights = seen.astype(float)
     for _ in range(3):
         profile = np.append(0, np.cumsum(_location(steps[rows], weights[rows])))
         offsets[rows.start : rows.stop + 1] = _white_part(profile)
-        weights = seen * _flatness(filled - offsets[:, None])
-    return offsets if offsets.any() else None
+        weights = seen * _flatness(values - offsets[:, None])
+    return unit * offsets if offsets.any() else None
 
 
 def _are_noise(steps: Array, seen: Mask) -> bool:
@@ -162,23 +165,23 @@ def _white_part(profile: Array) -> Array:
     """
     spectrum = scipy.fft.dct(profile, norm="ortho")
     power, frequency = spectrum[1:] ** 2, np.arange(1, len(spectrum))
-    if not power.any():
+    if not power[len(power) // 4 :].any():
         return np.zeros(len(profile))
 
-    def parts(logarithms: Array) -> tuple[float, Array]:
-        white, fall, steepness = logarithms
-        steepness = np.clip(steepness, *STEEPNESS)
-        return np.exp(white), np.exp(fall - steepness * np.log(frequency))
+    power = power / power[len(power) // 4 :].mean()
 
-    def unlikely(logarithms: Array) -> float:
-        white, falling = parts(logarithms)
-        return float((np.log(white + falling) + power / (white + falling)).sum())
+    def falling(fall: float, steepness: float) -> Array:
+        return np.exp(fall - steepness * np.log(frequency))
 
-    fine, coarse = power[len(power) // 4 :].mean(), power[:4].mean()
-    start = [np.log(fine + 1e-300), np.log(coarse + 1e-300), 2.0]
-    best = scipy.optimize.minimize(unlikely, start, method="Nelder-Mead")
-    white, falling = parts(best.x)
-    spectrum[1:] *= white / (white + falling)
+    def unlikely(found: Array) -> float:
+        expected = np.exp(found[0]) + falling(*found[1:])
+        return float((np.log(expected) + power / expected).sum())
+
+    start = [0.0, np.log(power[:4].mean() + 1e-9), 2.0]
+    bounds = [(None, None), (None, None), STEEPNESS]
+    best = scipy.optimize.minimize(unlikely, start, method="L-BFGS-B", bounds=bounds)
+    white = np.exp(best.x[0])
+    spectrum[1:] *= white / (white + falling(*best.x[1:]))
     spectrum[0] = 0
     offsets: Array = scipy.fft.idct(spectrum, norm="ortho")
     return offsets
@@ -225,45 +228,36 @@ class Stripes:
 
     def _of_plane(self, index: Index, pixels: Pixels) -> dict[str, Array]:
         """Return the offsets of a plane, of which some pixels may be known already."""
-        sides = self.layout.sides
-        whole = pixels.values.shape[1:] == sides
         asked, found = self.which != "auto", {}
         for axis, name in ((-2, "rows"), (-1, "columns")):
             if self.which in ("auto", "both", name):
-                parts = (
-                    [pixels]
-                    if whole and _width(sides, axis) is None
-                    else [
-                        Pixels.of(
-                            self.layout.take(self.image, self.layout.within(index, r))
-                        )
-                        for r in _strips(sides, axis)
-                    ]
-                )
-                offsets = _offsets(parts, axis, asked)
+                offsets = _offsets(self._parts(index, pixels, axis), axis, asked)
                 if offsets.any():
                     found[name] = offsets
         return found
 
+    def _parts(self, index: Index, pixels: Pixels, axis: int) -> list[Pixels]:
+        """Return enough of a plane, as parts that have all rows, or all columns."""
+        sides = self.layout.sides
+        width = max(ENOUGH // sides[axis] // STRIPS, 2 * FEWEST_PIXELS)
+        other = len(sides) - 3 - axis
+        if STRIPS * width >= sides[other]:
+            regions = [tuple(slice(0, n) for n in sides)]
+            if pixels.values.shape[1:] == sides:
+                return [pixels]
+        else:
+            regions = list(_strips(sides, other, width))
+        within = [self.layout.within(index, region) for region in regions]
+        return [Pixels.of(self.layout.take(self.image, place)) for place in within]
 
-def _strips(sides: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
-    """Yield parts of a plane that have all rows, and together enough of the columns."""
-    width = _width(sides, axis)
-    if width is None:
-        yield tuple(slice(0, n) for n in sides)
-        return
-    other = -3 - axis
+
+def _strips(sides: Sequence[int], axis: int, width: int) -> Iterator[tuple[slice, ...]]:
+    """Yield parts of a plane of a width along an axis, spread over it."""
     for n in range(STRIPS):
-        start = round((n + 0.5) * sides[other] / STRIPS - width / 2)
-        region = [slice(0, n) for n in sides]
-        region[other] = slice(start, start + width)
+        start = round((n + 0.5) * sides[axis] / STRIPS - width / 2)
+        region = [slice(0, side) for side in sides]
+        region[axis] = slice(start, start + width)
         yield tuple(region)
-
-
-def _width(sides: Sequence[int], axis: int) -> int | None:
-    """Return the columns of a strip; None where the whole plane is looked at."""
-    width = max(ENOUGH // sides[axis] // STRIPS, 2 * FEWEST_PIXELS)
-    return width if STRIPS * width < sides[-3 - axis] else None
 
 
 def _offsets(parts: Sequence[Pixels], axis: int, asked: bool) -> Array:
