@@ -68,6 +68,7 @@ BAD = [
     ("dtype", "uint8", "float32 or input"),
     ("dtype", np.uint8, "float32 or input"),
     ("noise", "salt", "auto, gaussian, poisson, poisson-gaussian or impulse"),
+    ("stripes", "yes", "auto, no, rows, columns or both"),
     ("sigma", -0.1, "a finite number of 0 or more or None"),
     ("sigma", np.nan, "a finite number of 0 or more or None"),
     ("sigma", np.inf, "a finite number of 0 or more or None"),

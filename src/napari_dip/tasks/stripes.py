@@ -6,6 +6,7 @@ The network that predicts a pixel sees the others of its row, and so would keep 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,7 +25,7 @@ STRIPS = 4
 """Parts of a row that are compared: noise of the row is the same in all."""
 
 ENOUGH = 2**21
-"""Pixels of a plane that are looked at."""
+"""Pixels of a plane that are looked at, in `STRIPS` parts."""
 
 FEWEST_ROWS = 48
 """Rows from which on an image is looked at."""
@@ -217,46 +218,45 @@ class Stripes:
 
         Constant regions stay as they are.
         """
+        if pixels.constant.all():
+            return pixels
         place = tuple(index[axis] for axis in self.layout.leading_axes)
         if place not in self.found:
-            self.found[place] = self._of_plane(index, pixels)
+            self.found[place] = self._of_plane(index)
         for name, offsets in self.found[place].items():
             note = f"the {name} of the image have offsets, which were removed as noise"
             told = (f"{note}; stripes=no keeps them",) if self.which == "auto" else ()
             pixels = pixels.less(_part(offsets, self.layout.region(index)), told)
         return pixels
 
-    def _of_plane(self, index: Index, pixels: Pixels) -> dict[str, Array]:
-        """Return the offsets of a plane, of which some pixels may be known already."""
+    def _of_plane(self, index: Index) -> dict[str, Array]:
+        """Return the offsets of a plane, by an index of it or of a part of it."""
         asked, found = self.which != "auto", {}
         for axis, name in ((-2, "rows"), (-1, "columns")):
             if self.which in ("auto", "both", name):
-                offsets = _offsets(self._parts(index, pixels, axis), axis, asked)
+                offsets = _offsets(self._parts(index, axis), axis, asked)
                 if offsets.any():
                     found[name] = offsets
         return found
 
-    def _parts(self, index: Index, pixels: Pixels, axis: int) -> list[Pixels]:
-        """Return enough of a plane, as parts that have all rows, or all columns."""
-        sides = self.layout.sides
-        width = max(ENOUGH // sides[axis] // STRIPS, 2 * FEWEST_PIXELS)
-        other = len(sides) - 3 - axis
-        if STRIPS * width >= sides[other]:
-            regions = [tuple(slice(0, n) for n in sides)]
-            if pixels.values.shape[1:] == sides:
-                return [pixels]
-        else:
-            regions = list(_strips(sides, other, width))
-        within = [self.layout.within(index, region) for region in regions]
-        return [Pixels.of(self.layout.take(self.image, place)) for place in within]
+    def _parts(self, index: Index, axis: int) -> list[Pixels]:
+        """Return parts of a plane that have all rows (axis -2), or all columns (-1)."""
+        layout = self.layout
+        regions = _strips(layout.sides, axis)
+        within = [layout.within(index, region) for region in regions]
+        return [Pixels.of(layout.take(self.image, place)) for place in within]
 
 
-def _strips(sides: Sequence[int], axis: int, width: int) -> Iterator[tuple[slice, ...]]:
-    """Yield parts of a plane of a width along an axis, spread over it."""
-    for n in range(STRIPS):
-        start = round((n + 0.5) * sides[axis] / STRIPS - width / 2)
+def _strips(sides: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Yield parts that reach along an axis, spread along the other one."""
+    most = max(ENOUGH // sides[axis] // STRIPS, 2 * FEWEST_PIXELS)
+    other = len(sides) - 3 - axis
+    ends = np.linspace(0, sides[other], STRIPS + 1).astype(int).tolist()
+    for start, stop in itertools.pairwise(ends):
+        width = min(most, stop - start)
+        start += (stop - start - width) // 2
         region = [slice(0, side) for side in sides]
-        region[axis] = slice(start, start + width)
+        region[other] = slice(start, start + width)
         yield tuple(region)
 
 
