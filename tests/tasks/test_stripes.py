@@ -132,12 +132,17 @@ def of(image, which="auto", **settings):
     return Stripes(image, layout, which), layout
 
 
+def without(removing, index):
+    values = removing.layout.take(removing.image, index)
+    return removing.removed(Pixels.of(values), index, values)
+
+
 def test_constant_regions_stay_as_they_came(striped):
     image = striped.copy()
     image[:, 100:] = 7
     removing, layout = of(image)
     (index,) = layout.indices()
-    pixels = removing.removed(Pixels.of(layout.take(image, index)), index)
+    pixels = without(removing, index)
     assert (pixels.values[0, :, 100:] == 7).all()
     assert (
         pixels.values[0, :, :100].std(axis=0).mean() < image[:, :100].std(axis=0).mean()
@@ -148,10 +153,10 @@ def test_parts_of_a_plane_have_its_offsets(striped):
     stack = np.stack([striped, striped[::-1]])
     removing, layout = of(stack)
     for index in layout.indices():
-        whole = removing.removed(Pixels.of(layout.take(stack, index)), index)
+        whole = without(removing, index)
         place = layout.within(index, (slice(16, 60), slice(40, 90)))
         again, _ = of(stack)
-        part = again.removed(Pixels.of(layout.take(stack, place)), place)
+        part = without(again, place)
         np.testing.assert_array_equal(part.values, whole.values[:, 16:60, 40:90])
 
 
@@ -160,7 +165,7 @@ def test_of_large_planes_strips_are_enough(striped, monkeypatch):
     monkeypatch.setattr(stripes, "ENOUGH", wide.size // 4)
     removing, layout = of(wide)
     (index,) = layout.indices()
-    removed = removing.removed(Pixels.of(layout.take(wide, index)), index)
+    removed = without(removing, index)
     found = (wide - removed.values[0])[:, 0]
     assert left(found, offsets_for(96)) < LEFT
 
@@ -169,7 +174,7 @@ def test_planes_of_a_volume_have_their_own(striped, noisy):
     volume = np.stack([noisy, striped, noisy, noisy])
     removing, layout = of(volume, spatial_dims=3)
     (index,) = layout.indices()
-    removed = removing.removed(Pixels.of(layout.take(volume, index)), index)
+    removed = without(removing, index)
     changed = (removed.values[0] != volume).any(axis=(1, 2))
     assert changed.tolist() == [False, True, False, False]
 

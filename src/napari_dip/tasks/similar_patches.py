@@ -45,6 +45,14 @@ LEFT = 1.8
 """Noise at most, over what a pilot leaves of the noisy image; a pilot of a fit has some
 of the noise itself."""
 
+BROAD_THRESHOLDS, BROAD = 2.5, 1.8
+"""Standard deviation of white noise that is as strong at low frequencies, of which flat
+places tell too little, over that of noise that neighbours share: for an estimate by
+thresholds, and for one of similar patches."""
+
+BROAD_LEFT = 4.0
+"""The same as `LEFT` for such white noise."""
+
 GUIDED_PASSES = 4
 """Passes of that filter with a guide; more gain little."""
 
@@ -159,27 +167,41 @@ def collaborative_shared(plane: Plane) -> Step:
     flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
     pilot, for an estimate by thresholds, then with the mean of both, for the estimate
     of similar patches.  Nothing is done where no place tells the noise.
+
+    Noise of cameras has more power at low frequencies than flat places tell, and
+    differs from place to place.  The result is therefore the mean of that estimate and
+    of another that takes the noise for stronger white noise.
     """
     import torch
 
     from napari_dip.prior import thresholding
     from napari_dip.prior.collaborative import VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
+    from napari_dip.prior.thresholding import collaborative_threshold
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         noise = _noise_by(plane, restored, thresholding.SIDE)
         if noise is None:
             return restored
-        first = thresholding.collaborative_threshold(noisy, *noise)
-        pilot = torch.lerp(restored, first, THRESHOLDED)
-        noise = _noise_by(plane, pilot, patch_side(VALUES, noisy.shape[1]))
-        if noise is None:
+        white = BROAD_THRESHOLDS**2 * noise[0]
+        narrow, broad = (
+            torch.lerp(restored, first, THRESHOLDED)
+            for first in (
+                collaborative_threshold(noisy, *noise),
+                collaborative_threshold(noisy, white),
+            )
+        )
+        side = patch_side(VALUES, noisy.shape[1])
+        shared, stronger = (_noise_by(plane, pilot, side) for pilot in (narrow, broad))
+        if shared is None or stronger is None:
             return restored
         _, known = plane.tensors(noisy.device)
-        variance = _limited(noise[0], noisy - pilot, known, LEFT)
-        return collaborative_filter(
-            noisy, pilot, variance, FLATTEST, covariance=noise[1]
+        variance = _limited(shared[0], noisy - narrow, known, LEFT)
+        estimate = collaborative_filter(
+            noisy, narrow, variance, FLATTEST, covariance=shared[1]
         )
+        white = _limited(BROAD**2 * stronger[0], noisy - broad, known, BROAD_LEFT)
+        return (estimate + collaborative_filter(noisy, broad, white)) / 2
 
     return filtering(plane, filter_noisy, 1)
 

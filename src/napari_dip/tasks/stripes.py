@@ -213,38 +213,45 @@ class Stripes:
     """Offsets, (C, ...) with one pixel along the other axis, of the planes that have
     been looked at, by their place on the leading axes."""
 
-    def removed(self, pixels: Pixels, index: Index) -> Pixels:
+    def removed(self, pixels: Pixels, index: Index, values: NDArray[Any]) -> Pixels:
         """Return the pixels of a plane, or of a part of one, without its stripes.
 
-        Constant regions stay as they are.
+        Constant regions stay as they are.  The values are what was read at the index: a
+        whole plane is not read again.
         """
         if pixels.constant.all():
             return pixels
         place = tuple(index[axis] for axis in self.layout.leading_axes)
         if place not in self.found:
-            self.found[place] = self._of_plane(index)
+            self.found[place] = self._of_plane(index, values)
         for name, offsets in self.found[place].items():
             note = f"the {name} of the image have offsets, which were removed as noise"
             told = (f"{note}; stripes=no keeps them",) if self.which == "auto" else ()
             pixels = pixels.less(_part(offsets, self.layout.region(index)), told)
         return pixels
 
-    def _of_plane(self, index: Index) -> dict[str, Array]:
+    def _of_plane(self, index: Index, values: NDArray[Any]) -> dict[str, Array]:
         """Return the offsets of a plane, by an index of it or of a part of it."""
         asked, found = self.which != "auto", {}
         for axis, name in ((-2, "rows"), (-1, "columns")):
             if self.which in ("auto", "both", name):
-                offsets = _offsets(self._parts(index, axis), axis, asked)
+                offsets = _offsets(self._parts(index, values, axis), axis, asked)
                 if offsets.any():
                     found[name] = offsets
         return found
 
-    def _parts(self, index: Index, axis: int) -> list[Pixels]:
+    def _parts(self, index: Index, values: NDArray[Any], axis: int) -> list[Pixels]:
         """Return parts of a plane that have all rows (axis -2), or all columns (-1)."""
         layout = self.layout
-        regions = _strips(layout.sides, axis)
-        within = [layout.within(index, region) for region in regions]
-        return [Pixels.of(layout.take(self.image, place)) for place in within]
+        whole = values.shape[1:] == layout.sides
+        return [
+            Pixels.of(
+                values[(slice(None), *region)]
+                if whole
+                else layout.take(self.image, layout.within(index, region))
+            )
+            for region in _strips(layout.sides, axis)
+        ]
 
 
 def _strips(sides: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:

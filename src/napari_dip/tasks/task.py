@@ -184,7 +184,9 @@ class Job:
         if plane is None:
             return None
         pixels = Pixels.of(self.outside(index, plane))
-        return pixels if self.stripes is None else self.stripes.removed(pixels, index)
+        if self.stripes is None:
+            return pixels
+        return self.stripes.removed(pixels, index, plane)
 
     def outside(self, index: Index, plane: NDArray[Any]) -> NDArray[Any]:
         """Return a plane with NaN where the mask says that it is missing."""
