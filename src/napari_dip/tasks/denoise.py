@@ -352,6 +352,7 @@ noise, are filtered as principal components in units of their noise.  Low freque
 are those of the same filter at half the resolution.  Noise that reaches into
 neighbouring pixels is recognised and fitted without hiding; its covariance is measured
 in flat places, and the filter of similar patches takes it into account (Noise Clinic).
+The result is averaged with that of a filter for stronger white noise.
 Under noise that channels share, the steps after the fit work on weighted sums of the
 channels whose noise is independent.  Impulses are replaced before the fit by the
 median of a window, and judged again by the fit, which has not seen the pixels that it
