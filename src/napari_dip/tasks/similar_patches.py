@@ -207,7 +207,7 @@ def collaborative_shared(plane: Plane) -> Step:
 
 
 def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
-    """Return the step that does the same with a guide, (1, G, ...) in any units.
+    """Return the step that uses that covariance and a guide, (1, G, ...), in any units.
 
     The fit is ended before it has learnt much, so that what is restored by it and the
     guide is a better pilot, again and again.
