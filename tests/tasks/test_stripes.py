@@ -18,7 +18,6 @@ has its own."""
 
 FIXED = {"device": "cpu", "precision": "float32", "iterations": 20}
 
-
 PART = np.s_[:64, :64]
 """What is fitted."""
 
@@ -127,9 +126,9 @@ def test_pixels_that_hold_no_noise_take_no_part(striped):
     assert left(found[rows], offsets_for(96)[rows]) < LEFT
 
 
-def of(image, which="auto", **settings):
-    layout = Layout.of(image, None, settings.pop("spatial_dims", 2), "image")
-    return Stripes(image, layout, which), layout
+def of(image, spatial_dims=2):
+    layout = Layout.of(image, None, spatial_dims, "image")
+    return Stripes(image, layout, "auto"), layout
 
 
 def without(removing, index):

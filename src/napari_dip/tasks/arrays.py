@@ -317,9 +317,13 @@ class Layout:
         parts = [index[axis] for axis in self.spatial_axes]
         return tuple(part for part in parts if isinstance(part, slice))
 
+    def place(self, index: Index) -> Index:
+        """Return the place of a plane, or of a part of one, on the leading axes."""
+        return tuple(index[axis] for axis in self.leading_axes)
+
     def is_part(self, index: Index, plane: Index) -> bool:
         """Return whether an index is of a part of a plane."""
-        return all(index[axis] == plane[axis] for axis in self.leading_axes)
+        return self.place(index) == self.place(plane)
 
     def extent(self, index: Index) -> tuple[int, ...]:
         """Return the sides of a plane, or of a part of one, by its index."""

@@ -80,11 +80,10 @@ def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
     covering = _layout_of(guide, image, given)
 
     def take(index: Index) -> NDArray[Any]:
-        position = [index[axis] for axis in image.leading_axes]
-        place: list[int | slice] = [slice(None)] * guide.ndim
-        for axis, i in zip(covering.leading_axes, position, strict=False):
-            place[axis] = i
-        return covering.take(guide, tuple(place))
+        within: list[int | slice] = [slice(None)] * guide.ndim
+        for axis, i in zip(covering.leading_axes, image.place(index), strict=False):
+            within[axis] = i
+        return covering.take(guide, tuple(within))
 
     return take
 

@@ -39,8 +39,9 @@ they are of the rows."""
 
 FLAT = 0.6
 """Geometric over arithmetic mean of that power at all frequencies, over that of white
-noise, above which it is white: printed lines and grids of rows have 0.5 and less, noise
-0.8 and more."""
+noise, from which on it is white.  Bars have 0.02, lines of print 0.3 and 0.4, and a
+zebra 0.5 and less; offsets of 192 rows have 1.0, with a deviation of 0.13, and of 64
+rows one of 0.25."""
 
 USUAL = 0.8
 """Usual over root-mean-square step below which few rows are apart, such as edges of
@@ -54,6 +55,9 @@ CLIPPED = 1.5
 
 ROUNDS = 4
 """Steps towards that mean."""
+
+PASSES = 3
+"""Estimates of the offsets; from the second on, it is known where the image is flat."""
 
 STEEPNESS = 1.0, 6.0
 """Least and largest exponent with which the power of an image falls."""
@@ -94,12 +98,12 @@ def row_offsets(values: Array, usable: Mask, *, asked: bool = False) -> Array | 
     if len(known) < FEWEST_ROWS:
         return None
     rows = slice(known[0], known[-1] + 1)
-    offsets = np.zeros(len(values))
-    weights = seen.astype(float)
-    for _ in range(3):
+    offsets, weights = np.zeros(len(values)), seen.astype(float)
+    for number in range(PASSES):
+        if number:
+            weights = seen * _flatness(values - offsets[:, None])
         profile = np.append(0, np.cumsum(_location(steps[rows], weights[rows])))
         offsets[rows.start : rows.stop + 1] = _white_part(profile)
-        weights = seen * _flatness(values - offsets[:, None])
     return unit * offsets if offsets.any() else None
 
 
@@ -221,7 +225,7 @@ class Stripes:
         """
         if pixels.constant.all():
             return pixels
-        place = tuple(index[axis] for axis in self.layout.leading_axes)
+        place = self.layout.place(index)
         if place not in self.found:
             self.found[place] = self._of_plane(index, values)
         for name, offsets in self.found[place].items():

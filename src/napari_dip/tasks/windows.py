@@ -55,23 +55,18 @@ def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Window]:
     """
     drawn = candidates(job, planes, seed, CANDIDATES * WINDOWS)
     alike = _alike(job.layout, _useful(drawn))
-    return _useful([w for w in drawn if _plane_of(job.layout, w) in alike])
+    return _useful([w for w in drawn if job.layout.place(w.index) in alike])
 
 
 def _useful(drawn: Sequence[Window]) -> list[Window]:
     return [drawn[n] for n in most_useful([w.structure for w in drawn])]
 
 
-def _plane_of(layout: Layout, window: Window) -> Index:
-    """Return the place of a window's plane along the leading axes."""
-    return tuple(window.index[axis] for axis in layout.leading_axes)
-
-
 def _alike(layout: Layout, windows: Sequence[Window]) -> list[Index]:
     """Return the places of planes with like noise, the kind with most windows."""
     planes: dict[Index, list[Pixels]] = {}
     for window in windows:
-        planes.setdefault(_plane_of(layout, window), []).append(window.pixels)
+        planes.setdefault(layout.place(window.index), []).append(window.pixels)
     if len(planes) < 2:
         return list(planes)
     noise = {at: _noise(Pixels.stacked(parts)) for at, parts in planes.items()}
