@@ -45,6 +45,7 @@ from napari_dip.tasks.noise_correlation import (
     channel_correlations,
     correlation,
     falling,
+    homogeneous,
 )
 from napari_dip.tasks.noise_level import channel_variances
 from napari_dip.tasks.plane import Plane, keeping
@@ -189,7 +190,9 @@ def _correlated(
     if alike and recipe.sigma is not None:
         known = (recipe.sigma / plane.span[channels]) ** 2
         alike = not (channel_variances(values, usable) > WHITE * known).all()
-    return alike and not has_white_floor(values, usable)
+    return alike and (
+        homogeneous(values, usable) or not has_white_floor(values, usable)
+    )
 
 
 def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:

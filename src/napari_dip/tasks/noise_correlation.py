@@ -33,6 +33,16 @@ to 2.5."""
 FLATTEST = 0.05
 """Part of the blocks that is looked at for it: those with least power there."""
 
+HOMOGENEOUS = 2.4
+"""Power at middle frequencies that a quarter of the blocks stays below, over that of a
+twentieth, up to which it is noise of one level: noise reads 1.8 to 2.3, many small
+spots, resampled images and restored ones 2.4 and more."""
+
+WEAK = 0.25
+"""Power of the former blocks without their means, over the variance of the image, up
+to which it is noise on something else: where spots fill the image, they are all there
+is, and are as homogeneous."""
+
 SHARED = 0.65
 """Correlation of the noise between two channels above which channels share it.
 
@@ -124,6 +134,27 @@ def falling(values: Float, usable: Mask | None = None) -> float:
         flat = np.argsort(middle)[: max(int(FLATTEST * len(middle)), 8)]
         ratios.append(middle[flat].mean() / power[flat, FINEST, FINEST].mean())
     return float(np.mean(ratios))
+
+
+def homogeneous(values: Float, usable: Mask) -> bool:
+    """Return whether all flat blocks of some channel hold the same power.
+
+    Noise that a median or a mean of neighbours has smoothed may have any power in its
+    finest detail, but it is everywhere; structure is not.
+    """
+    return any(map(_is_homogeneous, values, usable))
+
+
+def _is_homogeneous(channel: NDArray[np.floating], mask: Mask) -> bool:
+    power = block_spectra(channel[None], mask[None])
+    if not len(power):
+        return False
+    middle = power[:, MIDDLE].mean(axis=1)
+    least, quarter = np.quantile(middle, (0.05, 0.25))
+    flat = power[middle <= quarter]
+    varying = (flat.sum(axis=(1, 2)) - flat[:, 0, 0]).mean() / flat[0].size
+    weak = varying <= WEAK * channel[mask].var()
+    return bool(weak and quarter <= HOMOGENEOUS * least)
 
 
 def correlation(values: Float, usable: Mask | None = None) -> float:

@@ -23,6 +23,10 @@ FALLING = 1.25
 that of shared noise does: white noise under spots reads 0.9 to 1.25 in many blocks,
 camera noise 1.1 to 2.2, that of a colour camera on a microscope 1.45 to 2.2."""
 
+RISING = 0.3
+"""The same below which it is no white noise either: a mean of 3 x 3 pixels, whose
+spectrum has a zero there, leaves 0.1."""
+
 FEW_PIXELS = 128**2
 """Pixels of a channel below which blocks overlap, so that chance decides less."""
 
@@ -94,7 +98,7 @@ def _is_white(values: Float, usable: Mask) -> bool:
     flattest = float(np.quantile(power.mean(axis=(1, 2)), flat))
     noise = float(patch_variance(values[None], usable))
     if (
-        fine < falling * finest
+        RISING * finest < fine < falling * finest
         and finest > OF_PATCHES * noise
         and finest > OF_FLATTEST * flattest
     ):
@@ -103,7 +107,7 @@ def _is_white(values: Float, usable: Mask) -> bool:
     fine, finest = (float(band.mean()) for band in bands)
     least, most = OF_ALL
     like_noise = least * noise < finest < most * noise
-    return not few and like_noise and fine < FALLING_IN_ALL * finest
+    return not few and like_noise and RISING * finest < fine < FALLING_IN_ALL * finest
 
 
 def _blocks(channel: NDArray[Any]) -> NDArray[Any]:
