@@ -53,6 +53,27 @@ def test_channels_that_share_noise_are_seen_to(ramp):
     assert noise.variance[0, 1] == pytest.approx(4 * noise.variance[0, 0])
 
 
+@pytest.mark.parametrize(("channels", "lacking"), [(3, 0.5), (1, 0.6)])
+def test_texture_of_another_brightness_is_not_told_as_noise(channels, lacking):
+    texture = np.zeros((1, 256, 256))
+    texture[..., 128:] = 0.1 * blurred_noise((1, 256, 128), 1.5, seed=1)
+    scene = np.where(np.arange(256) < 128, 0.2, 0.7) + texture
+    noise = 0.05 * blurred_noise((channels, 256, 256), 0.6)
+    estimate = np.repeat(scene - lacking * texture, channels, axis=0)
+    told = shared_noise(scene + noise, estimate, np.ones(noise.shape, bool))
+    # With the brightness of the texture it would be 2.9 times the variance.
+    assert told.variance.max() < 1.2 * 0.05**2
+    assert told.variance.min() > 0.8 * 0.05**2
+
+
+def test_noise_that_grows_on_texture_is_told_where_nothing_is_flat():
+    texture = 0.1 * blurred_noise((1, 256, 256), 1.5, seed=1)
+    noise = 0.05 * blurred_noise((1, 256, 256), 0.6)
+    scene = 0.5 + texture
+    told = shared_noise(scene + noise, scene, np.ones(noise.shape, bool))
+    assert len(told.variance) == 4
+
+
 def test_blocks_that_are_not_whole_tell_nothing(ramp):
     noisy = ramp + 0.05 * blurred_noise(ramp.shape)
     usable = np.ones(ramp.shape, bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,6 +16,17 @@ from napari_dip.tasks.patches import Mask, cut_blocks
 
 SIDE = 16
 """Side of the blocks: three times as far as the noise of cameras reaches."""
+
+FLAT = 0.2
+"""Deviation of the estimate in blocks, over that of their noise, up to which they are
+flat indeed: on photographs the flattest of one brightness have 0.03 to 0.7."""
+
+ALIKE = 0.15
+"""How much more alike than in flat blocks the noise of channels may be in others."""
+
+LEFT = 1.2
+"""Deviation of what the estimate leaves of the image, over that of the noise in flat
+blocks, up to which it may be noise: 1.1 for cameras, 1.5 and more for bricks."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,20 @@ class SharedNoise:
         return covariance
 
 
+class _Group(NamedTuple):
+    """Blocks of like brightness, and the noise of the flattest of them."""
+
+    brightness: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    rough: float
+    """Deviation of the estimate there, over that of the noise."""
+    alike: float
+    """Correlation of the channels' noise."""
+    left: float
+    """Variance of what the estimate leaves of the image in half of all its blocks."""
+
+
 def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | None:
     """Measure the noise of an image where an estimate of it is flat.
 
@@ -66,19 +92,57 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
     if not len(noisy):
         return None
-    brightness, variance, residuals = [], [], []
+    groups = []
     freedom = (SIDE**2 - 3) / SIDE**2
+    left = (_residual(noisy - smooth) ** 2).mean(axis=(1, 2, 3)) / freedom
     for group in by_brightness(smooth.mean(axis=(1, 2, 3))):
         rough = _residual(smooth[group]).var(axis=(1, 2, 3))
-        flat = group[flattest(rough)]
+        chosen = flattest(rough)
+        flat = group[chosen]
         noise = _residual(noisy[flat])
         power = (noise**2).mean(axis=(0, 2, 3)) / freedom
         if not power.all():
             return None
-        brightness.append(smooth[flat].mean(axis=(0, 2, 3)))
-        variance.append(power)
-        residuals.append(noise / np.sqrt(power)[:, None, None])
-    return SharedNoise(np.array(brightness), np.array(variance), residuals)
+        told = _Group(
+            smooth[flat].mean(axis=(0, 2, 3)),
+            power,
+            noise / np.sqrt(power)[:, None, None],
+            float(np.sqrt(rough[chosen].mean() / power.mean())),
+            _alike(noise),
+            float(np.median(left[group])),
+        )
+        groups.append(told)
+    brightness, variance, residuals, *_ = zip(*_of_noise(groups), strict=True)
+    return SharedNoise(np.array(brightness), np.array(variance), list(residuals))
+
+
+def _of_noise(groups: list[_Group]) -> list[_Group]:
+    """Return the groups whose flattest blocks tell of noise, and not of structure.
+
+    Where a brightness has no flat place, texture that the estimate lacks adds to the
+    noise.  The channels are more alike there than where there is noise alone, or more
+    is left of the image than this noise.  Without any flat place all groups count.
+    """
+    flat = [group for group in groups if group.rough <= FLAT]
+    if not flat:
+        return groups
+    alike = max(group.alike for group in flat) + ALIKE
+    most = LEFT**2 * max(group.variance.mean() for group in flat)
+    return [
+        group
+        for group in groups
+        if group.rough <= FLAT or (group.alike <= alike and group.left <= most)
+    ]
+
+
+def _alike(noise: NDArray[np.float64]) -> float:
+    """Return the covariances of the channels of blocks, over the largest possible."""
+    samples = noise.swapaxes(0, 1).reshape(noise.shape[1], -1)
+    covariance = samples @ samples.T
+    spread = np.sqrt(np.diag(covariance))
+    possible = np.outer(spread, spread)
+    others = possible.sum() - np.trace(possible)
+    return float((covariance.sum() - np.trace(covariance)) / others) if others else 0.0
 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
