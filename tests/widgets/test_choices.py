@@ -327,6 +327,19 @@ def test_volumes_are_offered_only_where_the_layer_has_any(
     assert messages == []
 
 
+def test_the_folded_settings_say_how_many_are_changed(open_widget, noisy):
+    _, widget = open_widget(noisy)
+    widget.fields.load(widget.fields.kind())
+    assert widget.settings_section.text() == "Settings"
+    widget._take_quality("Best")
+    assert widget.settings_section.text() == "Settings"
+    widget.fields.fields["noise"].value = "impulse"
+    widget.fields.fields["seed"].value = 3
+    assert widget.settings_section.text() == "Settings (2 changed)"
+    widget.defaults_button.click()
+    assert widget.settings_section.text() == "Settings"
+
+
 def test_axes_of_one_layer_are_not_remembered_for_the_next(open_widget, finish, noisy):
     stack = np.stack([noisy] * 16)
     viewer, widget = open_widget(stack, iterations=1)
@@ -336,6 +349,7 @@ def test_axes_of_one_layer_are_not_remembered_for_the_next(open_widget, finish, 
     widget.remember()
     again = DenoiseWidget(viewer)
     viewer.window.add_dock_widget(again, name="Again")
+    assert again.settings_section.text().endswith("changed)")
     recipe = again.fields.recipe()
     assert (recipe.spatial_dims, recipe.channel_axis) == (2, "auto")
     assert recipe.noise == "gaussian"

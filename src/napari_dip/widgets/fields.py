@@ -232,6 +232,11 @@ class Fields(QWidget):
         """Return the values of the fields, checked, as an instance of `kind`."""
         return self.kind(**self.values())
 
+    def differing(self) -> set[str]:
+        """Return the parameters whose fields do not hold the default."""
+        default = self.kind()
+        return {n for n, value in self.values().items() if value != getattr(default, n)}
+
     def load(self, recipe: Parameters) -> None:
         """Fill in values."""
         for name, field in self.fields.items():

@@ -40,7 +40,7 @@ from napari_dip.widgets.layers import (
     whole,
 )
 from napari_dip.widgets.masks import MaskInput
-from napari_dip.widgets.panel import ParameterPanel
+from napari_dip.widgets.panel import OF_THE_LAYER, ParameterPanel
 from napari_dip.widgets.parts import folded
 from napari_dip.widgets.quality import Quality
 from napari_dip.widgets.results import Work
@@ -123,7 +123,7 @@ class TaskWidget(ParameterPanel):
         top = QWidget()
         self.form = make_form(top)
         self._fill_form()
-        self.settings_section = folded("Settings", self.fields)
+        self.settings_section = folded(CUSTOM, self.fields)
         self.compare_section = folded("Compare", self.comparison)
         self._fill_dock(
             top, self.panel, self.scrubber, self.settings_section, self.compare_section
@@ -234,13 +234,26 @@ class TaskWidget(ParameterPanel):
         for key, value in self.quality.choices[name].items():
             self.fields.fields[key].value = value
 
+    def _count_settings(self, quality: str | None) -> None:
+        """Say in the title of the settings how many are not the defaults.
+
+        They are remembered from the last time, and folded away.  What is shown above
+        them, or follows the layer, does not count.
+        """
+        shown = {*OF_THE_LAYER, *self.simple}
+        if quality is not None:
+            shown.update(*self.quality.choices.values())
+        count = len(self.fields.differing() - shown)
+        title = f"{CUSTOM} ({count} changed)" if count else CUSTOM
+        self.settings_section.setText(title)
+
     def _changed(self, _: Any = None) -> None:
         """Offer what suits the layer, and estimate again what the fit takes."""
         source = self.source
         self.panel.forget_failure()
         self.message.hide()
         self._offer_axes(source)
-        self.quality.show_choice(self.fields.values())
+        self._count_settings(self.quality.show_choice(self.fields.values()))
         stack = False
         if source is not None:
             with suppress(InputError):  # shown by the estimate below, and by Run
