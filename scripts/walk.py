@@ -100,7 +100,7 @@ class Walk:
 def expand(widget: QWidget, title: str) -> None:
     """Unfold a section of a panel."""
     for section in widget.findChildren(QCollapsible):
-        if section.text() == title:
+        if section.text().startswith(title):
             section.expand(animate=False)
 
 

@@ -26,7 +26,7 @@ ALIKE = 0.15
 
 LEFT = 1.2
 """Deviation of what the estimate leaves of the image, over that of the noise in flat
-blocks, up to which it may be noise: 1.1 for cameras, 1.5 and more for bricks."""
+blocks, up to which it may be noise: 1.1 for cameras, 1.4 and more for bricks."""
 
 
 @dataclass(frozen=True)
