@@ -66,7 +66,7 @@ def test_texture_of_another_brightness_is_not_told_as_noise(channels, lacking):
     assert told.variance.min() > 0.8 * 0.05**2
 
 
-def test_noise_that_grows_on_texture_is_told_where_nothing_is_flat():
+def test_every_brightness_counts_where_none_has_a_flat_place():
     texture = 0.1 * blurred_noise((1, 256, 256), 1.5, seed=1)
     noise = 0.05 * blurred_noise((1, 256, 256), 0.6)
     scene = 0.5 + texture

@@ -116,12 +116,9 @@ class ParameterPanel(QWidget):
 
     def remember(self) -> None:
         """Remember what is filled in and is no default, for the next time."""
-        default = self.fields.kind().to_dict()
-        changed = {
-            name: value
-            for name, value in self.fields.recipe().to_dict().items()
-            if name == "task" or (value != default[name] and name not in OF_THE_LAYER)
-        }
+        kept = {"task", *self.fields.differing()} - {*OF_THE_LAYER}
+        values = self.fields.recipe().to_dict()
+        changed = {name: value for name, value in values.items() if name in kept}
         settings.remember(self.fields.kind.task, changed)
 
     def load_recipe(self) -> None:
