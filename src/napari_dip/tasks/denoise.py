@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import PLANES, Layout, as_array
+from napari_dip.tasks.arrays import PLANES, Float, Layout, as_array
 from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
 from napari_dip.tasks.components import (
     by_component,
@@ -46,8 +46,10 @@ from napari_dip.tasks.noise_correlation import (
     correlation,
     falling,
     homogeneous,
+    is_along_axis,
 )
 from napari_dip.tasks.noise_level import channel_variances
+from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.similar_patches import (
@@ -184,14 +186,20 @@ def _correlated(
 ) -> bool:
     """Return whether neighbouring pixels of some channels share their noise."""
     values, usable = plane.values[channels], plane.noisy[channels]
-    alike = correlation(values, usable) > CORRELATED
-    # Texture is alike as well, but the noise on it does not fall off.
-    alike = alike and falling(values, usable) > FALLING
+    alike = is_along_axis(values, usable) or _are_alike(values, usable)
     if alike and recipe.sigma is not None:
         known = (recipe.sigma / plane.span[channels]) ** 2
         alike = not (channel_variances(values, usable) > WHITE * known).all()
-    return alike and (
-        homogeneous(values, usable) or not has_white_floor(values, usable)
+    return alike
+
+
+def _are_alike(values: Float, usable: Mask) -> bool:
+    """Return whether neighbours along both axes share their noise."""
+    # Texture is alike as well, but the noise on it does not fall off.
+    return (
+        correlation(values, usable) > CORRELATED
+        and falling(values, usable) > FALLING
+        and (homogeneous(values, usable) or not has_white_floor(values, usable))
     )
 
 
@@ -284,8 +292,11 @@ def _steps(
     """Return the quick and the slow steps of the preset that suit the noise."""
     finish = preset.finish
     if analysis.correlated:
-        first: Callable[[Plane], Step] = partial(posterior_mean, noise=None)
-        last: Callable[[Plane], Step] = collaborative_shared
+        photons = analysis.noise if analysis.noise.kind != "gaussian" else None
+        first: Callable[[Plane], Step] = partial(
+            posterior_mean, noise=None, photons=photons
+        )
+        last: Callable[[Plane], Step] = partial(collaborative_shared, photons=photons)
         if guide is not None:
             first = missed_restored
             last = partial(collaborative_shared_guided, guide=guide)

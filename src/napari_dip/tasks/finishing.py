@@ -63,7 +63,9 @@ def in_turn(steps: Sequence[Step]) -> Step | None:
     return finish
 
 
-def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
+def posterior_mean(
+    plane: Plane, noise: NoiseModel | None, photons: NoiseModel | None = None
+) -> Step:
     """Return the step that gives an average its pixels' own values back.
 
     A pixel's prediction e was made without its noisy value y, which still says
@@ -78,7 +80,8 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
     Without a model of the noise, s^2 is `TAKEN_UP` times the v that a tenth of the
     pixels is below: there the fit has missed nothing but noise.  That may be where the
-    image is dark, so that it is no less than the variance in flat blocks as bright.
+    image is dark, so that it is no less than the variance in flat blocks as bright, nor
+    than that of `photons`: few bright pixels have no flat blocks.
     Channels miss the same structure, so ``v - s^2`` is averaged over them, weighted by
     the certainty s^-4.  But what is hidden from a channel with weak noise is predicted
     from noisier ones, and the other way round: where the noise is unlike, no channel
@@ -88,7 +91,7 @@ def posterior_mean(plane: Plane, noise: NoiseModel | None) -> Step:
 
     from napari_dip.prior.operators import gaussian_mean
 
-    flat_variance = noise_as_bright(plane) if noise is None else None
+    flat_variance = noise_as_bright(plane, photons) if noise is None else None
 
     def step(average: Tensor) -> Tensor:
         y, weight = plane.tensors(average.device)
@@ -145,14 +148,18 @@ def missed_restored(plane: Plane) -> Step:
     return step
 
 
-def noise_as_bright(plane: Plane) -> Step:
-    """Return the step that maps an image to the variance of flat blocks as bright."""
+def noise_as_bright(plane: Plane, photons: NoiseModel | None) -> Step:
+    """Return the step that maps an image to the variance of flat blocks as bright.
+
+    It is no less than that of `photons`.
+    """
     groups = [*map(noise_by_brightness, plane.values, plane.noisy)]
 
     def step(image: Tensor) -> Tensor:
         channels = zip(image[0].cpu().numpy(), groups, strict=True)
         variance = [np.interp(values, *group) for values, group in channels]
-        return image.new_tensor(np.stack(variance))[None]
+        flat = image.new_tensor(np.stack(variance))[None]
+        return flat if photons is None else flat.maximum(photons.at(image))
 
     return step
 

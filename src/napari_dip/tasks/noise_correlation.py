@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.patches import (
     FINEST,
+    MEDIUM,
     MIDDLE,
     SIDE,
     Mask,
@@ -42,6 +43,24 @@ WEAK = 0.25
 """Power of the former blocks without their means, over the variance of the image, up
 to which it is noise on something else: where spots fill the image, they are all there
 is, and are as homogeneous."""
+
+ALONG = 1.5
+"""Power of flat blocks at medium frequencies along one axis, over that at the finest
+ones, from which on neighbours along it share their noise.  Both are among the finest
+frequencies along the other axis, where images have least: white noise reads 0.95 to
+1.1, texture that has a direction up to 1.6 and that of a scanning microscope 1.8 to
+2.05."""
+
+ACROSS = 1.15
+"""The same along the other axis, at most, and one over it at least.  It is also no more
+at medium frequencies along both axes, over that at those along the one: texture and
+blurs reach along both."""
+
+SCATTER = 1.2
+"""What is added to both, over the square root of the number of blocks."""
+
+FLAT_PART = 0.25
+"""Part of the blocks that is looked at for both: those with least power there."""
 
 SHARED = 0.65
 """Correlation of the noise between two channels above which channels share it.
@@ -134,6 +153,33 @@ def falling(values: Float, usable: Mask | None = None) -> float:
         flat = np.argsort(middle)[: max(int(FLATTEST * len(middle)), 8)]
         ratios.append(middle[flat].mean() / power[flat, FINEST, FINEST].mean())
     return float(np.mean(ratios))
+
+
+def is_along_axis(values: Float, usable: Mask) -> bool:
+    """Return whether neighbours share their noise along rows or columns alone.
+
+    A detector that is slow for the pace of a scan leaves such noise, and a shift along
+    one axis by a part of a pixel.
+    """
+    ratios = []
+    usable = np.broadcast_to(usable, values.shape)
+    for channel, mask in zip(values, usable, strict=True):
+        power = block_spectra(channel[None], mask[None])
+        if not len(power):
+            return False
+        bands = [(y, x) for y in (FINEST, MEDIUM) for x in (FINEST, MEDIUM)]
+        means = np.array([power[:, y, x].mean(axis=(1, 2)) for y, x in bands])
+        total = means.sum(axis=0)
+        flat = total <= np.quantile(total, FLAT_PART)
+        finest, *medium = means[:, flat].mean(axis=1)
+        ratios.append(medium / finest)
+    columns, rows, both = np.mean(ratios, axis=0)
+    across, along = sorted([columns, rows])
+    scatter = SCATTER / np.count_nonzero(flat) ** 0.5
+    white = ACROSS + scatter
+    return bool(
+        along > ALONG + scatter and 1 / white < across < white and both < white * along
+    )
 
 
 def homogeneous(values: Float, usable: Mask) -> bool:

@@ -35,6 +35,9 @@ SPECTRUM = 8
 FINEST = slice(5, 8)
 """Their finest frequencies along both axes, in half periods of a block."""
 
+MEDIUM = slice(2, 5)
+"""As many frequencies that are less fine, along one axis."""
+
 _ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
 MIDDLE = (_ORDER >= 3) & (_ORDER <= 4)
 """As many frequencies of less than half as many periods."""

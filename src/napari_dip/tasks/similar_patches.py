@@ -160,13 +160,14 @@ def collaborative_guided(plane: Plane, noise: NoiseModel, guide: Tensor) -> Step
     return filtering(plane, filter_noisy, 1)
 
 
-def collaborative_shared(plane: Plane) -> Step:
+def collaborative_shared(plane: Plane, photons: NoiseModel | None = None) -> Step:
     """Return the step that estimates similar patches under noise that neighbours share.
 
     Its level at every brightness and its covariance are measured where the pilot is
     flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
     pilot, for an estimate by thresholds, then with the mean of both, for the estimate
-    of similar patches.  Nothing is done where no place tells the noise.
+    of similar patches.  Nothing is done where no place tells the noise.  It is no less
+    than that of `photons`.
 
     Noise of cameras has more power at low frequencies than flat places tell, and
     differs from place to place.  The result is therefore the mean of that estimate and
@@ -180,7 +181,7 @@ def collaborative_shared(plane: Plane) -> Step:
     from napari_dip.prior.thresholding import collaborative_threshold
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        noise = _noise_by(plane, restored, thresholding.SIDE)
+        noise = _noise_by(plane, restored, thresholding.SIDE, photons)
         if noise is None:
             return restored
         white = BROAD_THRESHOLDS**2 * noise[0]
@@ -192,7 +193,9 @@ def collaborative_shared(plane: Plane) -> Step:
             )
         )
         side = patch_side(VALUES, noisy.shape[1])
-        shared, stronger = (_noise_by(plane, pilot, side) for pilot in (narrow, broad))
+        shared, stronger = (
+            _noise_by(plane, pilot, side, photons) for pilot in (narrow, broad)
+        )
         if shared is None or stronger is None:
             return restored
         _, known = plane.tensors(noisy.device)
@@ -229,7 +232,9 @@ def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
     return filtering(plane, filter_noisy, 1)
 
 
-def _noise_by(plane: Plane, pilot: Tensor, side: int) -> tuple[Tensor, Tensor] | None:
+def _noise_by(
+    plane: Plane, pilot: Tensor, side: int, photons: NoiseModel | None = None
+) -> tuple[Tensor, Tensor] | None:
     """Return the variance of noise that neighbours share, and its covariance.
 
     None where no place tells it.
@@ -239,7 +244,10 @@ def _noise_by(plane: Plane, pilot: Tensor, side: int) -> tuple[Tensor, Tensor] |
     if noise is None:
         return None
     covariance = noise.covariance(side)
-    return pilot.new_tensor(noise.at(image))[None], pilot.new_tensor(covariance)
+    variance = pilot.new_tensor(noise.at(image))[None]
+    if photons is not None:
+        variance = variance.maximum(photons.at(pilot))
+    return variance, pilot.new_tensor(covariance)
 
 
 def _limited(variance: Tensor, left: Tensor, known: Tensor, limit: float = 1) -> Tensor:
