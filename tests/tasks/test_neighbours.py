@@ -9,6 +9,7 @@ from napari_dip.tasks import windows
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.neighbours import around, guide, most, related, stacked
+from napari_dip.tasks.stretch import KNOTS, Stretch
 
 FIXED = {"device": "cpu", "precision": "float32"}
 
@@ -55,7 +56,7 @@ def test_the_guide_is_what_lies_in_the_neighbours():
     stack = noisy(blobs(3, 20, 30, 2))
     stack[2, 3, 4, 0] = np.nan
     job, planes = job_of(stack, channel_axis=3)
-    scale = ((50.0, 0.0), (100.0, 200.0))
+    scale = ((50.0, 0.0), (100.0, 200.0), ())
     windows = [job.layout.within(planes[1], (slice(0, 16), slice(2, 18)))]
     seen = guide(job, (0, 1), scale, windows, 1)
     assert seen.shape == (1, 4, 16, 16)
@@ -67,6 +68,16 @@ def test_the_guide_is_what_lies_in_the_neighbours():
     )
     expected[2, 3, 2] = 0.5
     np.testing.assert_allclose(seen[0], expected, rtol=1e-5)
+    # Where the planes are stretched, so is the guide.
+    spreads = np.linspace(1, 0.2, 2 * KNOTS)
+    stretch = Stretch.of(spreads.reshape(2, KNOTS))
+    scale = (*scale[:2], tuple(spreads.tolist()))
+    even = guide(job, (0, 1), scale, windows, 1)[0]
+    before = np.where(np.arange(4)[:, None, None] == 2, expected, seen[0])
+    known = expected != 0.5
+    for part in (slice(0, 2), slice(2, 4)):
+        result = stretch.stretch(before[part])
+        np.testing.assert_allclose(even[part][known[part]], result[known[part]], 1e-4)
 
 
 @pytest.fixture

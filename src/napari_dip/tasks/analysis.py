@@ -15,6 +15,7 @@ from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.scaling import LARGEST
+from napari_dip.tasks.stretch import KNOTS
 
 STRONGEST = 1e10
 """Largest number of a model of noise, in scaled units: nothing is left of the image
@@ -60,6 +61,10 @@ class Analysis:
     """Value of every channel that stands for no light, in units of the image."""
     levels: tuple[float, ...] = ()
     """Mean variance of the noise of every channel, in scaled units."""
+    spreads: tuple[float, ...] = ()
+    """Standard deviations of noise that falls as the signal grows, at equally spaced
+    scaled values from 0 to 1, channel by channel; empty for all other noise.  All else
+    describes the values after they have been stretched by it."""
     sharp_span: tuple[float, ...] = ()
     """Range of the sharp image of every channel, in scaled units; empty where nothing
     is deblurred."""
@@ -99,9 +104,9 @@ class Analysis:
         )
 
     @property
-    def scale(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Offset and span, as `prepare` takes them."""
-        return self.offset, self.span
+    def scale(self) -> tuple[tuple[float, ...], ...]:
+        """Offset, span and spreads, as `prepare` takes them."""
+        return self.offset, self.span, self.spreads
 
     @property
     def shared(self) -> bool:
@@ -159,6 +164,13 @@ class Analysis:
                 raise InputError(
                     f"analysis: mixing must be {count} x {count} numbers of a matrix "
                     f"that can be inverted; got {self.mixing!r:.99}"
+                )
+        if self.spreads:
+            count = len(self.channels) * KNOTS
+            if len(self.spreads) != count or min(self.spreads) <= 0:
+                raise InputError(
+                    f"analysis: spreads must be {count} positive numbers, {KNOTS} for "
+                    f"each of the channels {self.channels}; got {self.spreads!r:.99}"
                 )
         for name, values in each:
             if len(values) != max(len(self.channels), 1):

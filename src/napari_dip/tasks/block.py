@@ -109,6 +109,8 @@ def fit_block(
         return _constant(job, recipe, block, plane, levels)
     interrupt.check()
     analysis = known or job.analyse(plane, block)
+    if plane is not None:
+        plane = plane.stretched(analysis.spreads)
     preset = job.preset(analysis)
     interrupt.check()
     plan = job.plan(plane, block, analysis, preset)

@@ -19,6 +19,7 @@ from napari_dip.tasks.components import (
     mixing,
     on_components,
 )
+from napari_dip.tasks.falling_noise import falling_noise
 from napari_dip.tasks.finishing import (
     Step,
     beside_noisier,
@@ -134,6 +135,7 @@ def uncertain(recipe: DenoiseRecipe) -> bool:
 
 def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     """Find out scale and noise."""
+    as_it_is = plane
     plane, kind = _without_impulses(recipe, plane)
     usable = plane.noisy
     noise = plane_model(plane, kind, recipe.sigma)
@@ -146,11 +148,17 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         matrix = mixing(between, noise.level(plane.values, usable))
         parts = component_noise(plane, matrix, kind, recipe.sigma)
         facts = {"mixing": tuple(matrix.flatten().tolist()), "components": parts}
+    correlated = not textured and _correlated(recipe, plane)
+    if kind == "auto" and recipe.sigma is None and not (correlated or textured):
+        spreads = falling_noise(plane, noise)
+        if spreads:
+            even = analyse(recipe, as_it_is.stretched(spreads), block)
+            return replace(even, spreads=spreads)
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
-        correlated=not textured and _correlated(recipe, plane),
+        correlated=correlated,
         warnings=excess_warnings(plane, recipe.sigma),
         **facts,
     )
@@ -263,7 +271,7 @@ def plan_of(
     independent = not (analysis.correlated or analysis.shared)
     certain = slow and independent and uncertain(recipe)
     details = {
-        **noise.details(variance, plane.span),
+        **noise.details(variance, plane.mean_growth),
         "correlated": analysis.correlated,
         "shared by channels": analysis.shared,
     }
@@ -367,6 +375,8 @@ are those of the same filter at half the resolution.  Noise that reaches into
 neighbouring pixels is recognised and fitted without hiding; its covariance is measured
 in flat places, and the filter of similar patches takes it into account (Noise Clinic).
 The result is averaged with that of a filter for stronger white noise.
+Noise that falls as the signal grows, as after a correction of gamma, is made even
+before the fit by a stretch of the values (a variance-stabilising transform).
 Under noise that channels share, the steps after the fit work on weighted sums of the
 channels whose noise is independent.  Impulses are replaced before the fit by the
 median of a window, and judged again by the fit, which has not seen the pixels that it

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import LIKE_VARIANCES, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS, noise_by_brightness
-from napari_dip.tasks.plane import Plane, per_channel
+from napari_dip.tasks.plane import Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,8 +187,8 @@ def posterior_deviation(
         local, _ = gaussian_mean((restored - average).square(), weight, NEAR)
         error = moved * local + unseen * variance
         posterior = error * variance / (error + variance).clamp(min=1e-20)
-        span = per_channel(plane.span, plane.values).astype(plane.dtype)
-        result: NDArray[Any] = posterior.sqrt()[0].cpu().numpy() * span
+        growth = plane.growth(restored[0].cpu().numpy())
+        result: NDArray[Any] = posterior.sqrt()[0].cpu().numpy() * growth
         result[:, plane.known == 0] = np.nan
         result[plane.constant] = 0
         return result

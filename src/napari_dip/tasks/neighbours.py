@@ -14,6 +14,7 @@ from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.channels import CERTAIN, REACH
 from napari_dip.tasks.patches import patches_at
 from napari_dip.tasks.plane import Pixels, per_channel
+from napari_dip.tasks.stretch import Stretch
 from napari_dip.tasks.task import Job
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
 def guide(
     job: Job,
     channels: Sequence[int],
-    scale: tuple[Sequence[float], Sequence[float]],
+    scale: tuple[Sequence[float], ...],
     windows: Sequence[Index],
     count: int,
 ) -> Tensor:
@@ -115,7 +116,8 @@ def guide(
     """
     import torch
 
-    offset, span = scale
+    offset, span, spreads = scale
+    stretch = Stretch.of(np.reshape(spreads, (len(channels), -1))) if spreads else None
     images = []
     for index in windows:
         planes = []
@@ -128,6 +130,8 @@ def guide(
                 plane = job.unread(other)  # which is told when it is its turn
             values = plane[list(channels)].astype(np.float64)
             scaled = (values - per_channel(offset, values)) / per_channel(span, values)
+            if stretch is not None:
+                scaled = stretch.stretch(scaled)
             planes.append(np.nan_to_num(scaled, nan=0.5).clip(-10, 10))
         images.append(np.concatenate(planes).astype(np.float32))
     return torch.from_numpy(np.stack(images))

@@ -26,6 +26,7 @@ from napari_dip.tasks.scaling import (
     scale_of,
     varying_values,
 )
+from napari_dip.tasks.stretch import Stretch
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,8 @@ class Plane:
     """Type of results in the units of the input; see `float_type`."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the pixels."""
+    stretch: Stretch | None = None
+    """What was done to `values` after that, so that their noise is even."""
     beyond: Float | None = None
     """What has been cut off `values`, to be added to the result, where a few pixels
     are so bright, or so dark, that in their range nothing would be left of the
@@ -146,10 +149,10 @@ class Plane:
     def unit(self) -> float:
         """An error of one in scaled values, in the units of the input.
 
-        It is the root mean square of the spans, which may have any size.
+        It is the root mean square of that of every channel, which may have any size.
         """
-        largest = self.span.max()
-        return float(largest * np.sqrt(np.square(self.span / largest).mean()))
+        largest = self.mean_growth.max()
+        return float(largest * np.sqrt(np.square(self.mean_growth / largest).mean()))
 
     @property
     def levels(self) -> NDArray[Any] | None:
@@ -163,6 +166,8 @@ class Plane:
 
         They may have finer pixels than the input.
         """
+        if self.stretch is not None:
+            values = self.stretch.back(values)
         if self.beyond is not None:
             values = values + _finer(self.beyond, values)
         span, offset = self._in_units(self.span), self._in_units(self.offset)
@@ -180,7 +185,33 @@ class Plane:
     def of_channels(self, channels: Sequence[int]) -> Plane:
         """Return some of the channels."""
         chosen = list(channels)
-        return self._part(chosen, offset=self.offset[chosen], span=self.span[chosen])
+        stretch = self.stretch and self.stretch.of_channels(chosen)
+        scale = {"offset": self.offset[chosen], "span": self.span[chosen]}
+        return self._part(chosen, stretch=stretch, **scale)
+
+    def stretched(self, spreads: Sequence[float]) -> Plane:
+        """Return the plane with values whose noise is even; see `Stretch.of`.
+
+        The standard deviations are channel by channel.  Without any, and where it has
+        been stretched already, the plane is returned as it is.
+        """
+        if not len(spreads) or self.stretch is not None:
+            return self
+        stretch = Stretch.of(np.reshape(spreads, (len(self.values), -1)))
+        return replace(self, values=stretch.stretch(self.values), stretch=stretch)
+
+    def growth(self, values: Float) -> NDArray[Any]:
+        """Return the units of the input in one of `values`, at every one of them."""
+        span = np.broadcast_to(self._in_units(self.span), values.shape)
+        return span if self.stretch is None else span * self.stretch.growth(values)
+
+    @cached_property
+    def mean_growth(self) -> NDArray[np.float64]:
+        """The mean of `growth` over the image, (C,)."""
+        if self.stretch is None:
+            return self.span
+        axes = tuple(range(1, self.values.ndim))
+        return np.asarray(self.growth(self.values).mean(axes, dtype=np.float64))
 
     def _part(self, index: Any, **others: Any) -> Plane:
         """Index all arrays that have channels, and replace other fields."""
@@ -231,6 +262,8 @@ class Plane:
         values, beyond = cut_off(self.values, *REACHED)
         if not beyond.any():
             return self
+        if self.stretch is not None:
+            beyond = self.stretch.back(self.values) - self.stretch.back(values)
         if self.beyond is not None:
             beyond = beyond + self.beyond
         return replace(self, values=values, beyond=beyond)
@@ -261,7 +294,7 @@ def prepare(
     *,
     unit: bool = False,
     together: bool = False,
-    scale: tuple[Any, Any] | None = None,
+    scale: tuple[Any, ...] | None = None,
 ) -> Plane:
     """Clean and scale one plane.
 
@@ -281,7 +314,8 @@ def prepare(
     together : bool
         Scale all channels alike, for colours of one kind.
     scale : tuple of sequence of float, optional
-        Offset and span of every channel, where they are known already.
+        Offset and span of every channel, where they are known already, and what
+        `Plane.stretched` takes.
 
     Raises
     ------
@@ -307,7 +341,7 @@ def prepare(
     if scale is None:
         used = np.broadcast_to(known, plane.shape) if unit else known & varying
         scale = scale_of(plane, used, unit, together)
-    offset, span = (np.asarray(v, np.float64) for v in scale)
+    offset, span = (np.asarray(v, np.float64) for v in scale[:2])
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
     values, beyond = np.asarray(scaled, np.float32), None
@@ -318,7 +352,7 @@ def prepare(
         float_type(low, low + width * bool(np.ptp(channel[known])))
         for channel, low, width in zip(plane, offset, span, strict=True)
     ]
-    return Plane(
+    unstretched = Plane(
         pixels.values,
         values,
         np.asarray(known, np.float32),
@@ -327,8 +361,9 @@ def prepare(
         span,
         np.result_type(*dtypes),
         warnings,
-        beyond,
+        beyond=beyond,
     )
+    return unstretched.stretched(*scale[2:]) if scale[2:] else unstretched
 
 
 def _bounded(values: Float, constant: NDArray[np.bool_]) -> tuple[Float, Float | None]:

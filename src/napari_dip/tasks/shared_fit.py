@@ -176,6 +176,7 @@ def _fits_of(
     if plane.levels is not None:
         return None
     analysis = known or job.analyse(_sample(plane), block)
+    plane = plane.stretched(analysis.spreads)
     whole = job.preset(analysis)
     network = overrides.architecture or whole.architecture
     preset = for_windows(dataclasses.replace(whole, architecture=network), neighbours)

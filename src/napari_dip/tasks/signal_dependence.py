@@ -65,29 +65,41 @@ def signal_dependence(
     they are too few, and where much is clipped, all blocks tell it.
     """
     shown = np.ones(values.shape, bool) & (True if usable is None else usable)
-    axes = tuple(range(1, values.ndim))
-
-    def clipped(end: Float) -> Mask:
-        at: Mask = shown & (values == end)
-        fewest = CLIPPED * shown.sum(axes, keepdims=True)
-        at &= at.sum(axes, keepdims=True) > fewest
-        return at
-
-    bright = clipped(values.max(axes, keepdims=True, where=shown, initial=-np.inf))
-    dark = clipped(values.min(axes, keepdims=True, where=shown, initial=np.inf))
+    dark, bright = _clipped(values, shown)
     some_clipped = bool(bright.any() or dark.any())
     blocks = block_noise(values, BLOCK)
     if some_clipped and bright.sum() < MOST_CLIPPED * shown.sum():
-        unclipped = _variances(blocks, values, shown & ~bright & ~dark)
-        line = _line(_variances(blocks, values, shown & ~bright))
-        if line is not None and unclipped is not None:
-            gain, _ = np.polyfit(*unclipped, 1)
+        between = variances(blocks, values, shown & ~bright & ~dark)
+        line = _line(variances(blocks, values, shown & ~bright))
+        if line is not None and between is not None:
+            gain, _ = np.polyfit(*between, 1)
             if gain > SAME_GAIN * line[0]:
                 return line
-    return _line(_variances(blocks, values, shown))
+    return _line(variances(blocks, values, shown))
 
 
-def _variances(
+def not_too_bright(values: Float, usable: Mask) -> Mask:
+    """Return which usable values of channels are not clipped at the bright end."""
+    return usable & ~_clipped(values, usable)[1]
+
+
+def _clipped(values: Float, usable: Mask) -> tuple[Mask, Mask]:
+    """Return which values are clipped at the dark end, and which at the bright end."""
+    axes = tuple(range(1, values.ndim))
+
+    def clipped(end: Float) -> Mask:
+        at: Mask = usable & (values == end)
+        fewest = CLIPPED * usable.sum(axes, keepdims=True)
+        at &= at.sum(axes, keepdims=True) > fewest
+        return at
+
+    return (
+        clipped(values.min(axes, keepdims=True, where=usable, initial=np.inf)),
+        clipped(values.max(axes, keepdims=True, where=usable, initial=-np.inf)),
+    )
+
+
+def variances(
     blocks: NDArray[np.float64], values: Float, usable: Mask
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return mean and variance of the noise of blocks of like brightness, rising.

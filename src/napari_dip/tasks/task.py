@@ -268,7 +268,7 @@ class Job:
         return self.together == "all" or (self.together == "like" and pixels.alike)
 
     def scaled(
-        self, pixels: Pixels, block: Block, scale: tuple[Any, Any] | None = None
+        self, pixels: Pixels, block: Block, scale: tuple[Any, ...] | None = None
     ) -> Plane:
         """Return the pixels of a block of a plane, scaled as `scale` or they say.
 
