@@ -73,6 +73,7 @@ def test_what_the_user_says_of_the_noise_counts(scene, random):
     assert analysis_of(noisy).spreads
     assert not analysis_of(noisy, sigma=10).spreads
     assert not analysis_of(noisy, noise="gaussian").spreads
+    assert not analysis_of(noisy, preset="paper").spreads
 
 
 def test_it_is_removed(scene, random):
@@ -114,7 +115,9 @@ def test_an_analysis_can_be_given(small_fits, scene, random):
 @pytest.mark.parametrize("spreads", [(1.0,) * 5, (1.0,) * 16 + (0.0,)])
 def test_wrong_spreads_are_named(spreads):
     known = dataclasses.replace(Analysis.unknown(1), spreads=spreads)
-    with pytest.raises(InputError, match="spreads must be 17 positive numbers"):
+    with pytest.raises(
+        InputError, match=r"spreads must be 17 numbers from 0\.033 to 1"
+    ):
         Analysis.from_dict(known.to_dict())
 
 

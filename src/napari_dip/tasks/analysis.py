@@ -15,7 +15,7 @@ from napari_dip.tasks.noise import NOTHING, NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.scaling import LARGEST
-from napari_dip.tasks.stretch import KNOTS
+from napari_dip.tasks.stretch import KNOTS, WEAKEST
 
 STRONGEST = 1e10
 """Largest number of a model of noise, in scaled units: nothing is left of the image
@@ -167,10 +167,12 @@ class Analysis:
                 )
         if self.spreads:
             count = len(self.channels) * KNOTS
-            if len(self.spreads) != count or min(self.spreads) <= 0:
+            within = WEAKEST <= min(self.spreads) <= max(self.spreads) <= 1
+            if len(self.spreads) != count or not within:
                 raise InputError(
-                    f"analysis: spreads must be {count} positive numbers, {KNOTS} for "
-                    f"each of the channels {self.channels}; got {self.spreads!r:.99}"
+                    f"analysis: spreads must be {count} numbers from {WEAKEST:.3f} to 1"
+                    f", {KNOTS} for each of the channels {self.channels}; got "
+                    f"{self.spreads!r:.99}"
                 )
         for name, values in each:
             if len(values) != max(len(self.channels), 1):

@@ -149,7 +149,8 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         parts = component_noise(plane, matrix, kind, recipe.sigma)
         facts = {"mixing": tuple(matrix.flatten().tolist()), "components": parts}
     correlated = not textured and _correlated(recipe, plane)
-    if kind == "auto" and recipe.sigma is None and not (correlated or textured):
+    asked = kind == "auto" and recipe.sigma is None and recipe.preset != "paper"
+    if asked and not (correlated or textured):
         spreads = falling_noise(plane, noise)
         if spreads:
             even = analyse(recipe, as_it_is.stretched(spreads), block)

@@ -11,7 +11,7 @@ from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.patches import Mask, block_noise
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.signal_dependence import BLOCK, not_too_bright, variances
-from napari_dip.tasks.stretch import KNOTS
+from napari_dip.tasks.stretch import KNOTS, WEAKEST
 
 FALLING = 3.0
 """Least ratio of the variances at the dark and the bright end: texture that is dark
@@ -23,9 +23,6 @@ explains at least, and their rank correlation with the brightness at most."""
 
 GROUPS = 8
 """Brightnesses that tell such a function, at least."""
-
-WEAKEST = 1 / 30
-"""Least standard deviation, over the largest: values are stretched no further."""
 
 
 def falling_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:

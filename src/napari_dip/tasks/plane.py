@@ -122,13 +122,14 @@ class Plane:
     """bool, of the shape of `values`, true in regions of one value."""
     offset: NDArray[np.float64]
     span: NDArray[np.float64]
-    """float64, one per channel: ``input = offset + span * values``."""
+    """float64, one per channel: ``input = offset + span * values``, if the values are
+    not stretched."""
     dtype: np.dtype[Any] = FLOAT32
     """Type of results in the units of the input; see `float_type`."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the pixels."""
     stretch: Stretch | None = None
-    """What was done to `values` after that, so that their noise is even."""
+    """What makes the noise of `values` even, where they are stretched."""
     beyond: Float | None = None
     """What has been cut off `values`, to be added to the result, where a few pixels
     are so bright, or so dark, that in their range nothing would be left of the

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 KNOTS = 17
 """Values, from 0 to 1, at which the noise is told."""
 
+WEAKEST = 1 / 30
+"""Least standard deviation, over the largest: values are stretched no further."""
+
 FINE, FAR = 16, 10.0
 """Steps between two of them, and how far beyond them values are stretched."""
 
@@ -29,8 +32,9 @@ class Stretch:
         """Return the function that makes noise even.
 
         `spreads`, (C, `KNOTS`), are its standard deviations at equally spaced values
-        from 0 to 1.  The slope of the function is one over them (a variance-stabilising
-        transform: Bartlett, The use of transformations, Biometrics 3, 1947).
+        from 0 to 1, from `WEAKEST` to 1.  The slope of the function is one over them (a
+        variance-stabilising transform: Bartlett, The use of transformations, Biometrics
+        3, 1947).
         """
         knots = np.linspace(0, 1, KNOTS)
         values = np.linspace(0, 1, FINE * (KNOTS - 1) + 1)
