@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Float, Layout, as_array
 from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
+from napari_dip.tasks.colour_map import colour_map_warnings
 from napari_dip.tasks.components import (
     by_component,
     component_noise,
@@ -160,7 +161,7 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         block.channels,
         noise=noise,
         correlated=correlated,
-        warnings=excess_warnings(plane, recipe.sigma),
+        warnings=excess_warnings(plane, recipe.sigma) + colour_map_warnings(plane),
         **facts,
     )
 
