@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from napari_dip import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe, analyse
-from napari_dip.tasks.noise_correlation import FALLING, falling
+from napari_dip.tasks.noise_correlation import FALLING, channel_spectra, falling
 from napari_dip.tasks.noise_level import gaussian_variance, patch_variance
 from napari_dip.tasks.patches import block_spectra
 from napari_dip.tasks.plane import prepare
@@ -74,7 +74,9 @@ def test_texture_under_weak_noise_is_not_correlated_noise(name, sigma):
 def test_noise_of_neighbours_falls_off(name):
     image = noisy(name, 12, blur=0.8)
     assert correlated(image)
-    assert falling(image[None]) > FALLING > falling(noisy(name, 12)[None])
+    spectra = channel_spectra(image[None])
+    white = channel_spectra(noisy(name, 12)[None])
+    assert falling(spectra) > FALLING > falling(white)
 
 
 @pytest.mark.parametrize("sigma", [2, 4, 12])
@@ -92,7 +94,7 @@ def test_noise_of_neighbours_is_seen_where_its_level_is_known():
 def test_of_too_few_blocks_nothing_is_concluded():
     few = np.random.default_rng(0).normal(0, 1, (1, 24, 24))
     assert not len(block_spectra(few, None))
-    assert falling(few) == np.inf
+    assert falling(channel_spectra(few)) == np.inf
     assert gaussian_variance(few) == patch_variance(few)
 
 

@@ -31,7 +31,9 @@ def colour_map_warnings(plane: Plane) -> tuple[str, ...]:
     if len(plane.values) != 3:
         return ()
     shown = plane.pixels[:, plane.known > 0].T
-    if len(np.unique(shown[:SAMPLE], axis=0)) > MOST_COLOURS:
+    # All pixels of a large image take seconds to sort.
+    sample = shown[:: -(-len(shown) // SAMPLE)]
+    if len(np.unique(sample, axis=0)) > MOST_COLOURS:
         return ()
     colours = np.unique(shown, axis=0).astype(np.float64)
     few = 2 < len(colours) <= min(MOST_COLOURS, len(shown) // PIXELS)

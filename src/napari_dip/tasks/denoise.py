@@ -44,7 +44,9 @@ from napari_dip.tasks.noise_correlation import (
     CORRELATED,
     FALLING,
     SHARED,
+    Spectra,
     channel_correlations,
+    channel_spectra,
     correlation,
     falling,
     homogeneous,
@@ -196,20 +198,23 @@ def _correlated(
 ) -> bool:
     """Return whether neighbouring pixels of some channels share their noise."""
     values, usable = plane.values[channels], plane.noisy[channels]
-    alike = is_along_axis(values, usable) or _are_alike(values, usable)
+    spectra = channel_spectra(values, usable)
+    alike = is_along_axis(spectra) or _are_alike(spectra, values, usable)
     if alike and recipe.sigma is not None:
         known = (recipe.sigma / plane.span[channels]) ** 2
         alike = not (channel_variances(values, usable) > WHITE * known).all()
     return alike
 
 
-def _are_alike(values: Float, usable: Mask) -> bool:
+def _are_alike(spectra: Spectra, values: Float, usable: Mask) -> bool:
     """Return whether neighbours along both axes share their noise."""
     # Texture is alike as well, but the noise on it does not fall off.
     return (
         correlation(values, usable) > CORRELATED
-        and falling(values, usable) > FALLING
-        and (homogeneous(values, usable) or not has_white_floor(values, usable))
+        and falling(spectra) > FALLING
+        and (
+            homogeneous(spectra, values, usable) or not has_white_floor(values, usable)
+        )
     )
 
 

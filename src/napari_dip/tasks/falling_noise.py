@@ -34,7 +34,6 @@ def falling_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
     """
     if noise.kind != "gaussian" or plane.stretch is not None:
         return ()
-    # A volume is asked as its planes are.
     rows = [*map(_spreads, plane.values, plane.noisy)]
     if all(row is None for row in rows):
         return ()

@@ -117,7 +117,7 @@ def guide(
     import torch
 
     offset, span, spreads = scale
-    stretch = Stretch.of(np.reshape(spreads, (len(channels), -1))) if spreads else None
+    stretch = Stretch.of(spreads) if spreads else None
     images = []
     for index in windows:
         planes = []

@@ -20,6 +20,9 @@ from napari_dip.tasks.patches import (
     spread_patches,
 )
 
+Spectra = list[NDArray[np.float64]]
+"""Power of the blocks of every channel, each (n, SPECTRUM, SPECTRUM)."""
+
 CORRELATED = 0.25
 """Lag-one autocorrelation of the noise above which neighbours share it.
 
@@ -137,16 +140,21 @@ def lag_one(
     return float(together + 3 / weight.sum(axis=(1, 2)).mean())
 
 
-def falling(values: Float, usable: Mask | None = None) -> float:
+def channel_spectra(values: Float, usable: Mask | None = None) -> Spectra:
+    """Return the `block_spectra` of every channel."""
+    usable = np.broadcast_to(True if usable is None else usable, values.shape)
+    pairs = zip(values, usable, strict=True)
+    return [block_spectra(channel[None], mask[None]) for channel, mask in pairs]
+
+
+def falling(spectra: Spectra) -> float:
     """Return by how much the power of the noise falls towards the finest detail.
 
     It is the power at middle frequencies over that at the finest ones, in the flattest
     blocks; mean over the channels, and infinity where there are too few blocks.
     """
     ratios = []
-    usable = np.broadcast_to(True if usable is None else usable, values.shape)
-    for channel, mask in zip(values, usable, strict=True):
-        power = block_spectra(channel[None], mask[None])
+    for power in spectra:
         if not len(power):
             return np.inf
         middle = power[:, MIDDLE].mean(axis=1)
@@ -155,16 +163,14 @@ def falling(values: Float, usable: Mask | None = None) -> float:
     return float(np.mean(ratios))
 
 
-def is_along_axis(values: Float, usable: Mask) -> bool:
+def is_along_axis(spectra: Spectra) -> bool:
     """Return whether neighbours share their noise along rows or columns alone.
 
     A detector that is slow for the pace of a scan leaves such noise, and a shift along
     one axis by a part of a pixel.
     """
     ratios = []
-    usable = np.broadcast_to(usable, values.shape)
-    for channel, mask in zip(values, usable, strict=True):
-        power = block_spectra(channel[None], mask[None])
+    for power in spectra:
         if not len(power):
             return False
         bands = [(y, x) for y in (FINEST, MEDIUM) for x in (FINEST, MEDIUM)]
@@ -182,17 +188,18 @@ def is_along_axis(values: Float, usable: Mask) -> bool:
     )
 
 
-def homogeneous(values: Float, usable: Mask) -> bool:
+def homogeneous(spectra: Spectra, values: Float, usable: Mask) -> bool:
     """Return whether all flat blocks of some channel hold the same power.
 
     Noise that a median or a mean of neighbours has smoothed may have any power in its
     finest detail, but it is everywhere; structure is not.
     """
-    return any(map(_is_homogeneous, values, usable))
+    return any(map(_is_homogeneous, spectra, values, usable))
 
 
-def _is_homogeneous(channel: NDArray[np.floating], mask: Mask) -> bool:
-    power = block_spectra(channel[None], mask[None])
+def _is_homogeneous(
+    power: NDArray[np.float64], channel: NDArray[np.floating], mask: Mask
+) -> bool:
     if not len(power):
         return False
     middle = power[:, MIDDLE].mean(axis=1)

@@ -198,7 +198,7 @@ class Plane:
         """
         if not len(spreads) or self.stretch is not None:
             return self
-        stretch = Stretch.of(np.reshape(spreads, (len(self.values), -1)))
+        stretch = Stretch.of(spreads)
         return replace(self, values=stretch.stretch(self.values), stretch=stretch)
 
     def growth(self, values: Float) -> NDArray[Any]:
@@ -341,7 +341,7 @@ def prepare(
         )
     if scale is None:
         used = np.broadcast_to(known, plane.shape) if unit else known & varying
-        scale = scale_of(plane, used, unit, together)
+        scale = (*scale_of(plane, used, unit, together), ())
     offset, span = (np.asarray(v, np.float64) for v in scale[:2])
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
@@ -364,7 +364,7 @@ def prepare(
         warnings,
         beyond=beyond,
     )
-    return unstretched.stretched(*scale[2:]) if scale[2:] else unstretched
+    return unstretched.stretched(scale[2])
 
 
 def _bounded(values: Float, constant: NDArray[np.bool_]) -> tuple[Float, Float | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 KNOTS = 17
 """Values, from 0 to 1, at which the noise is told."""
@@ -28,17 +28,17 @@ class Stretch:
     """(C, n): what becomes of them."""
 
     @classmethod
-    def of(cls, spreads: NDArray[np.float64]) -> Stretch:
+    def of(cls, spreads: ArrayLike) -> Stretch:
         """Return the function that makes noise even.
 
-        `spreads`, (C, `KNOTS`), are its standard deviations at equally spaced values
-        from 0 to 1, from `WEAKEST` to 1.  The slope of the function is one over them (a
-        variance-stabilising transform: Bartlett, The use of transformations, Biometrics
-        3, 1947).
+        `spreads`, (C, `KNOTS`) or in a row, are its standard deviations at equally
+        spaced values from 0 to 1, from `WEAKEST` to 1.  The slope of the function is
+        one over them (a variance-stabilising transform: Bartlett, The use of
+        transformations, Biometrics 3, 1947).
         """
-        knots = np.linspace(0, 1, KNOTS)
+        knots, rows = np.linspace(0, 1, KNOTS), np.reshape(spreads, (-1, KNOTS))
         values = np.linspace(0, 1, FINE * (KNOTS - 1) + 1)
-        slopes = 1 / np.array([np.interp(values, knots, row) for row in spreads])
+        slopes = 1 / np.array([np.interp(values, knots, row) for row in rows])
         steps = (slopes[:, 1:] + slopes[:, :-1]) / 2
         whole = steps.sum(axis=1, keepdims=True)
         inner = np.pad(np.cumsum(steps / whole, axis=1), ((0, 0), (1, 0)))
@@ -68,4 +68,4 @@ class Stretch:
 def _mapped(image: NDArray[Any], functions: list[tuple[Any, Any]]) -> NDArray[Any]:
     pairs = zip(image, functions, strict=True)
     mapped = [np.interp(channel, *function) for channel, function in pairs]
-    return np.array(mapped, np.float32).reshape(image.shape)
+    return np.array(mapped, np.float32)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.components import components_of, mixing
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_correlation import falling, is_along_axis
+from napari_dip.tasks.noise_correlation import channel_spectra, falling, is_along_axis
 from napari_dip.tasks.noise_level import colour_variance
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.white_floor import has_white_floor
@@ -46,8 +46,8 @@ def has_shared_texture(
     levels = noise.level(plane.values, plane.noisy)
     parts = components_of(plane, mixing(correlations, levels)).values
     usable = np.all(plane.noisy, axis=0, keepdims=True)
-    white = falling(parts[:-1], usable) < WHITE
-    white = white and not is_along_axis(parts[:-1], usable)
+    differences = channel_spectra(parts[:-1], usable)
+    white = falling(differences) < WHITE and not is_along_axis(differences)
     return white and not has_white_floor(parts[-1:], usable)
 
 
