@@ -190,7 +190,7 @@ class Plane:
         scale = {"offset": self.offset[chosen], "span": self.span[chosen]}
         return self._part(chosen, stretch=stretch, **scale)
 
-    def stretched(self, spreads: Sequence[float]) -> Plane:
+    def stretched(self, spreads: Sequence[float] = ()) -> Plane:
         """Return the plane with values whose noise is even; see `Stretch.of`.
 
         The standard deviations are channel by channel.  Without any, and where it has
@@ -341,7 +341,7 @@ def prepare(
         )
     if scale is None:
         used = np.broadcast_to(known, plane.shape) if unit else known & varying
-        scale = (*scale_of(plane, used, unit, together), ())
+        scale = scale_of(plane, used, unit, together)
     offset, span = (np.asarray(v, np.float64) for v in scale[:2])
     plane[:, ~known] = np.nan
     scaled = (plane - per_channel(offset, plane)) / per_channel(span, plane)
@@ -364,7 +364,7 @@ def prepare(
         warnings,
         beyond=beyond,
     )
-    return unstretched.stretched(scale[2])
+    return unstretched.stretched(*scale[2:])
 
 
 def _bounded(values: Float, constant: NDArray[np.bool_]) -> tuple[Float, Float | None]:
