@@ -16,6 +16,7 @@ from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.scaling import LARGEST
 from napari_dip.tasks.stretch import KNOTS, WEAKEST
+from napari_dip.tasks.unevenness import MOST, NUMBERS, Unevenness
 
 STRONGEST = 1e10
 """Largest number of a model of noise, in scaled units: nothing is left of the image
@@ -65,6 +66,10 @@ class Analysis:
     """Standard deviations of noise that falls as the signal grows, at equally spaced
     scaled values from 0 to 1, channel by channel; empty for all other noise.  All else
     describes the values after they have been stretched by it."""
+    unevenness: tuple[float, ...] = ()
+    """How much stronger the noise is towards the border of a plane, as
+    `Unevenness.to_numbers` returns it; empty where it is as strong everywhere.  All
+    else describes the values after they have been divided by it."""
     sharp_span: tuple[float, ...] = ()
     """Range of the sharp image of every channel, in scaled units; empty where nothing
     is deblurred."""
@@ -173,6 +178,13 @@ class Analysis:
                     f"analysis: spreads must be {count} numbers from {WEAKEST:.3f} to 1"
                     f", {KNOTS} for each of the channels {self.channels}; got "
                     f"{self.spreads!r:.99}"
+                )
+        if self.unevenness:
+            possible = len(self.unevenness) == NUMBERS
+            if not possible or not Unevenness.of(self.unevenness).possible:
+                raise InputError(
+                    f"analysis: unevenness must be the {NUMBERS} numbers of a factor "
+                    f"from 1 to {MOST:g} at every pixel; got {self.unevenness!r:.99}"
                 )
         for name, values in each:
             if len(values) != max(len(self.channels), 1):

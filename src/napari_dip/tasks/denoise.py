@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import PLANES, Float, Layout, as_array
 from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
+from napari_dip.tasks.border_noise import border_noise
 from napari_dip.tasks.colour_map import colour_map_warnings
 from napari_dip.tasks.components import (
     by_component,
@@ -158,6 +159,10 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         if spreads:
             even = analyse(recipe, as_it_is.stretched(spreads), block)
             return replace(even, spreads=spreads)
+        uneven = border_noise(plane, noise)
+        if uneven:
+            even = analyse(recipe, as_it_is.evened(uneven, block.region()), block)
+            return replace(even, unevenness=uneven)
     return Analysis.of(
         plane,
         block.channels,
@@ -383,7 +388,8 @@ neighbouring pixels is recognised and fitted without hiding; its covariance is m
 in flat places, and the filter of similar patches takes it into account (Noise Clinic).
 The result is averaged with that of a filter for stronger white noise.
 Noise that falls as the signal grows, as after a correction of gamma, is made even
-before the fit by a stretch of the values (a variance-stabilising transform).
+before the fit by a stretch of the values (a variance-stabilising transform), and noise
+that grows towards the border, as a correction of vignetting leaves it, by a factor.
 Under noise that channels share, the steps after the fit work on weighted sums of the
 channels whose noise is independent.  Impulses are replaced before the fit by the
 median of a window, and judged again by the fit, which has not seen the pixels that it

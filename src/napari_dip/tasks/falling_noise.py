@@ -32,7 +32,8 @@ def falling_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
     to the largest.  The result is empty where the noise of no channel falls, or where
     it has another model.
     """
-    if noise.kind != "gaussian" or plane.stretch is not None:
+    made_even = plane.stretch is not None or plane.unevenness is not None
+    if noise.kind != "gaussian" or made_even:
         return ()
     rows = [*map(_spreads, plane.values, plane.noisy)]
     if all(row is None for row in rows):

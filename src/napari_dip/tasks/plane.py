@@ -27,6 +27,7 @@ from napari_dip.tasks.scaling import (
     varying_values,
 )
 from napari_dip.tasks.stretch import Stretch
+from napari_dip.tasks.unevenness import Unevenness
 
 if TYPE_CHECKING:
     import torch
@@ -123,13 +124,16 @@ class Plane:
     offset: NDArray[np.float64]
     span: NDArray[np.float64]
     """float64, one per channel: ``input = offset + span * values``, if the values are
-    not stretched."""
+    neither stretched nor made even."""
     dtype: np.dtype[Any] = FLOAT32
     """Type of results in the units of the input; see `float_type`."""
     warnings: tuple[str, ...] = ()
     """What the user should know about the pixels."""
     stretch: Stretch | None = None
     """What makes the noise of `values` even, where they are stretched."""
+    unevenness: Float | None = None
+    """(Y, X): what `values` are divided by, after the stretch, where their noise would
+    not be the same everywhere; see `napari_dip.tasks.unevenness`."""
     beyond: Float | None = None
     """What has been cut off `values`, to be added to the result, where a few pixels
     are so bright, or so dark, that in their range nothing would be left of the
@@ -167,13 +171,18 @@ class Plane:
 
         They may have finer pixels than the input.
         """
-        if self.stretch is not None:
-            values = self.stretch.back(values)
+        values = self._as_scaled(values)
         if self.beyond is not None:
             values = values + _finer(self.beyond, values)
         span, offset = self._in_units(self.span), self._in_units(self.offset)
         scaled: NDArray[Any] = values * span + offset
         return scaled
+
+    def _as_scaled(self, values: Float) -> Float:
+        """Return `values` as they were before their noise was made even."""
+        if self.unevenness is not None:
+            values = values * _finer(self.unevenness[None], values)
+        return values if self.stretch is None else self.stretch.back(values)
 
     def _in_units(self, numbers: NDArray[np.float64]) -> NDArray[Any]:
         """Return one number per channel, to compute with pixels of type `dtype`."""
@@ -181,7 +190,9 @@ class Plane:
 
     def cut(self, region: Index) -> Plane:
         """Return a part of the plane."""
-        return self._part((slice(None), *region), known=self.known[region])
+        uneven = None if self.unevenness is None else self.unevenness[region]
+        index = (slice(None), *region)
+        return self._part(index, known=self.known[region], unevenness=uneven)
 
     def of_channels(self, channels: Sequence[int]) -> Plane:
         """Return some of the channels."""
@@ -201,15 +212,29 @@ class Plane:
         stretch = Stretch.of(spreads)
         return replace(self, values=stretch.stretch(self.values), stretch=stretch)
 
+    def evened(self, numbers: Sequence[float], region: tuple[slice, ...]) -> Plane:
+        """Return the plane, a part of a whole one, with noise as strong everywhere.
+
+        The numbers are those of `Unevenness.to_numbers`.  Without any, of a volume, and
+        where it has been done already, the plane is returned as it is.
+        """
+        if not len(numbers) or self.known.ndim != 2 or self.unevenness is not None:
+            return self
+        factors = Unevenness.of(numbers).factors(region)
+        return replace(self, values=self.values / factors, unevenness=factors)
+
     def growth(self, values: Float) -> NDArray[Any]:
         """Return the units of the input in one of `values`, at every one of them."""
-        span = np.broadcast_to(self._in_units(self.span), values.shape)
-        return span if self.stretch is None else span * self.stretch.growth(values)
+        growth = np.broadcast_to(self._in_units(self.span), values.shape)
+        if self.unevenness is not None:
+            uneven = _finer(self.unevenness[None], values)
+            growth, values = growth * uneven, values * uneven
+        return growth if self.stretch is None else growth * self.stretch.growth(values)
 
     @cached_property
     def mean_growth(self) -> NDArray[np.float64]:
         """The mean of `growth` over the image, (C,)."""
-        if self.stretch is None:
+        if self.stretch is None and self.unevenness is None:
             return self.span
         axes = tuple(range(1, self.values.ndim))
         return np.asarray(self.growth(self.values).mean(axes, dtype=np.float64))
@@ -263,8 +288,8 @@ class Plane:
         values, beyond = cut_off(self.values, *REACHED)
         if not beyond.any():
             return self
-        if self.stretch is not None:
-            beyond = self.stretch.back(self.values) - self.stretch.back(values)
+        if self.stretch is not None or self.unevenness is not None:
+            beyond = self._as_scaled(self.values) - self._as_scaled(values)
         if self.beyond is not None:
             beyond = beyond + self.beyond
         return replace(self, values=values, beyond=beyond)

@@ -1,0 +1,130 @@
+"""Noise that grows towards the border, as a correction of vignetting leaves it."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.noise_level import NOISELESS
+from napari_dip.tasks.patches import block_noise, noisy_blocks
+from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.signal_dependence import BLOCK
+from napari_dip.tasks.unevenness import Unevenness
+
+REGIONS = 5
+"""Parts of an image along either axis, each of which tells its noise."""
+
+FEWEST, TELLING = 3, 0.75
+"""Blocks that a region needs, and part of the regions that need them."""
+
+ROUNDS, TEXTURED, SURE, LEFT = 2, 2.5, 0.05, 0.7
+"""How often regions are left out whose logarithm lies so many standard deviations above
+the function, for texture only adds; the least standard deviation that is assumed, and
+the part of the regions that must be left."""
+
+EXPLAINED = 0.85
+"""Least part of the scatter of the regions' logarithms that the function explains."""
+
+GROWING, GROWING_EVERYWHERE = 1.5, 1.1
+"""Least ratio of the variances at the border and in the middle, and the same for each
+of the four sides."""
+
+CENTRAL = 0.5
+"""How far from the middle noise may be weakest, of the way to the border."""
+
+PLACES = (np.arange(REGIONS) + 0.5) / REGIONS * 2 - 1
+"""Middles of the regions, from -1 to 1."""
+
+
+def border_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
+    """Return how the noise of a plane grows towards its border.
+
+    The result is that of `Unevenness.to_numbers`, empty where the noise does not grow.
+    What the variance is over that of the model is told by the flatter half of the
+    blocks of every region.  Its logarithm has to be a quadratic function of the place,
+    which rises from the middle towards all four sides: texture hardly ever does.
+    """
+    sides = plane.values.shape[1:]
+    few = min(sides) < 2 * REGIONS * BLOCK
+    if len(sides) != 2 or few or plane.unevenness is not None:
+        return ()
+    channels = range(len(plane.values))
+    told = np.mean([_logarithms(plane, noise, c) for c in channels], axis=0)
+    fitted = _quadratic(told)
+    if fitted is None:
+        return ()
+    _, y, x, yy, xy, xx = fitted
+    # To the scale of the standard deviation; that of photons is the root of a signal
+    # which the correction has raised as well.
+    power = 0.5 if noise.kind == "gaussian" else 1.0
+    curvature = np.array([[2 * yy, xy], [xy, 2 * xx]])
+    if np.linalg.eigvalsh(curvature)[0] <= 0:
+        return ()
+    middle = -np.linalg.solve(curvature, [y, x])
+    if np.abs(middle).max() > CENTRAL or not _rises(_terms() @ fitted):
+        return ()
+    shape = power * np.array([yy, xy, xx])
+    return Unevenness(sides, tuple(middle), tuple(shape)).to_numbers()
+
+
+def _logarithms(plane: Plane, noise: NoiseModel, channel: int) -> NDArray[np.float64]:
+    """Return the logarithm of the variance over the model's in every region.
+
+    It is NaN where too few blocks tell it.
+    """
+    only = slice(channel, channel + 1)
+    values, usable = plane.values[only], plane.noisy[only]
+    means, variances = block_noise(values, BLOCK)[:, 0]
+    own = noise.of_channels([channel])
+    signal = np.maximum(means - own.offset[0], 0)
+    model = own.gain[0] * signal + own.variance[0]
+    relative = variances / np.maximum(model, NOISELESS)
+    seen = noisy_blocks(values, usable, BLOCK)[0]
+    seen &= relative > 1e-2 * np.median(relative)  # others are saturated
+    grid = [n // BLOCK for n in values.shape[1:]]
+    relative, seen = relative.reshape(grid), seen.reshape(grid)
+    rows, columns = (np.array_split(np.arange(n), REGIONS) for n in grid)
+    logarithms = np.full(REGIONS**2, np.nan)
+    for number, part in enumerate(product(rows, columns)):
+        blocks = np.sort(relative[np.ix_(*part)][seen[np.ix_(*part)]])
+        if len(blocks) >= FEWEST:
+            flatter = blocks[: max(len(blocks) // 2, 2)]
+            logarithms[number] = np.log(flatter.mean())
+    return logarithms
+
+
+def _terms() -> NDArray[np.float64]:
+    """Return the terms of a quadratic function at every region, (REGIONS ** 2, 6)."""
+    y, x = (p.ravel() for p in np.meshgrid(PLACES, PLACES, indexing="ij"))
+    return np.stack([np.ones_like(x), y, x, y * y, x * y, x * x], axis=1)
+
+
+def _quadratic(told: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the coefficients of the function that explains logarithms of regions."""
+    terms, known = _terms(), np.isfinite(told)
+    if known.mean() < TELLING:
+        return None
+    used = known
+    for _ in range(ROUNDS + 1):
+        fitted = np.linalg.pinv(terms[used]) @ told[used]
+        missed = told - terms @ fitted
+        explaining, scattered = used, missed[used]
+        deviation = max(1.48 * float(np.median(np.abs(missed[known]))), SURE)
+        used = known & (missed < TEXTURED * deviation)
+        if used.sum() < LEFT * known.sum():
+            return None
+    scatter = told[explaining] - told[explaining].mean()
+    share = 1 - np.square(scattered).sum() / max(np.square(scatter).sum(), 1e-12)
+    return fitted if share > EXPLAINED else None
+
+
+def _rises(logarithms: NDArray[np.float64]) -> bool:
+    """Return whether a function rises from the middle of the regions to all sides."""
+    regions = np.exp(logarithms.reshape(REGIONS, REGIONS))
+    middle = regions[REGIONS // 2, REGIONS // 2]
+    sides = np.array([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    each = sides.mean(axis=1) / middle
+    return bool(each.mean() > GROWING and each.min() > GROWING_EVERYWHERE)
