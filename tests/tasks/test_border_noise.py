@@ -88,6 +88,13 @@ def test_noise_after_a_correction_of_vignetting_is_found(scene, corner, seed):
     assert level == pytest.approx(8 * true.mean(), rel=0.15)
 
 
+@pytest.mark.parametrize("corner", [20, 100, 1000])
+def test_the_analysis_of_extreme_noise_can_be_given(scene, random, corner):
+    noisy = scene + vignetting(corner) * random.normal(0, 8, SIDES)
+    found = analysis_of(noisy[None])
+    assert Analysis.from_dict(found.to_dict()) == found
+
+
 def test_photons_that_were_raised_are_counted_again(random):
     y, x = places()
     scene = 100 + 80 * np.sin(9 * x) * np.cos(7 * y)

@@ -20,7 +20,7 @@ REGIONS = 5
 FEWEST, TELLING = 3, 0.75
 """Blocks that a region needs, and part of the regions that need them."""
 
-ROUNDS, TEXTURED, SURE, LEFT = 2, 2.5, 0.05, 0.7
+ROUNDS, TEXTURED, SURE, REMAINING = 2, 2.5, 0.05, 0.7
 """How often regions are left out whose logarithm lies so many standard deviations above
 the function, for texture only adds; the least standard deviation that is assumed, and
 the part of the regions that must be left."""
@@ -28,7 +28,7 @@ the part of the regions that must be left."""
 EXPLAINED = 0.85
 """Least part of the scatter of the regions' logarithms that the function explains."""
 
-GROWING, GROWING_EVERYWHERE = 1.5, 1.1
+STRONGER, STRONGER_EACH = 1.5, 1.1
 """Least ratio of the variances at the border and in the middle, and the same for each
 of the four sides."""
 
@@ -67,7 +67,8 @@ def border_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
     if np.abs(middle).max() > CENTRAL or not _rises(_terms() @ fitted):
         return ()
     shape = power * np.array([yy, xy, xx])
-    return Unevenness(sides, tuple(middle), tuple(shape)).to_numbers()
+    uneven = Unevenness(sides, tuple(middle), tuple(shape))
+    return uneven.to_numbers() if uneven.possible else ()
 
 
 def _logarithms(plane: Plane, noise: NoiseModel, channel: int) -> NDArray[np.float64]:
@@ -114,7 +115,7 @@ def _quadratic(told: NDArray[np.float64]) -> NDArray[np.float64] | None:
         explaining, scattered = used, missed[used]
         deviation = max(1.48 * float(np.median(np.abs(missed[known]))), SURE)
         used = known & (missed < TEXTURED * deviation)
-        if used.sum() < LEFT * known.sum():
+        if used.sum() < REMAINING * known.sum():
             return None
     scatter = told[explaining] - told[explaining].mean()
     share = 1 - np.square(scattered).sum() / max(np.square(scatter).sum(), 1e-12)
@@ -127,4 +128,4 @@ def _rises(logarithms: NDArray[np.float64]) -> bool:
     middle = regions[REGIONS // 2, REGIONS // 2]
     sides = np.array([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     each = sides.mean(axis=1) / middle
-    return bool(each.mean() > GROWING and each.min() > GROWING_EVERYWHERE)
+    return bool(each.mean() > STRONGER and each.min() > STRONGER_EACH)
