@@ -163,6 +163,17 @@ def test_an_analysis_can_be_given(small_fits, scene, random):
     assert Analysis.from_dict(kept).to_dict() == kept
 
 
+def test_planes_that_share_a_network_cannot_have_that_of_one(small_fits, random):
+    stack = random.uniform(0, 1, (20, 64, 64)).astype(np.float32)
+    known = dataclasses.replace(Analysis.unknown(1), unevenness=RISING.to_numbers())
+    with pytest.raises(InputError, match="analysis must be without unevenness"):
+        denoise(stack, share="yes", analysis=known)
+    fit = denoise(stack, analysis=known, iterations=1, full_output=True)
+    assert not any("windows" in plane for plane in fit.settings["planes"])
+    plain = denoise(stack, iterations=1, full_output=True)
+    assert all("windows" in plane for plane in plain.settings["planes"])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -150,8 +150,7 @@ def expected(job: Job, recipe: Recipe, overrides: Overrides) -> Estimate:
     if overrides.architecture is not None:
         preset = replace(preset, architecture=overrides.architecture)
     shared = overrides.networks is not None or (
-        wants_sharing(job, recipe, overrides.architecture)
-        and for_windows(preset) is not None
+        wants_sharing(job, recipe, overrides) and for_windows(preset) is not None
     )
     parts = _parts(job, recipe, shared, unknown)
     needed = _needed(job, recipe, parts, overrides, trial=not shared)

@@ -210,9 +210,7 @@ def _restored(running: Running, out: Any) -> Fitting:
         _check_out(room, shape, "f")
     result = Result(image, out is not None, room)
     shared, given = False, overrides.networks is not None
-    if given or (
-        overrides.state is None and wants_sharing(job, recipe, overrides.architecture)
-    ):
+    if given or (overrides.state is None and wants_sharing(job, recipe, overrides)):
         shared = yield from Sweep.of(running, result=result).run()
     if not shared:
         yield from Planes.of(running).fit(result)

@@ -13,7 +13,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.neighbours import most
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.running import Running
-from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job
+from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job, Overrides
 from napari_dip.tasks.windows import SIDE, window_sides
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from napari_dip.prior.predictor import Predictor
     from napari_dip.prior.problem import Fit, Iterate, Settings
     from napari_dip.tasks.presets import Preset
+
+NOTHING_SET = Overrides()
+"""What a user sets who leaves all to the preset."""
 
 ITERATIONS = 240
 """Iterations of a shared fit, each of one window (docs/development/experiments.md)."""
@@ -113,31 +116,43 @@ class Shared:
 GroupFitting = Generator["Iterate", "bool | None", "Shared"]
 
 
-def wants_sharing(
-    job: Job, recipe: Recipe, architecture: Generates | None = None
-) -> bool:
+def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides = NOTHING_SET) -> bool:
     """Return whether to try one network for all planes of a job.
 
     Raises
     ------
     InputError
-        If that is asked for, with an architecture that sees more than a window.
+        If that is asked for, with an architecture that sees more than a window, or with
+        an analysis that is of one plane only.
     """
-    from napari_dip.prior.architecture import is_local
-
     layout = job.layout
     window = math.prod(max(n, SMALL) for n in window_sides(job))
     large = math.prod(layout.shape) >= ENOUGH * window * layout.channels
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
-    wanted = wanted and job.can_share
-    if not wanted or architecture is None or is_local(architecture):
-        return wanted
-    if recipe.share == "yes":
-        raise InputError(
+    if not (wanted and job.can_share):
+        return False
+    refused = _cannot_share(overrides)
+    if refused and recipe.share == "yes":
+        raise InputError(refused)
+    return not refused
+
+
+def _cannot_share(overrides: Overrides) -> str:
+    """Return why planes cannot share a network with what the user has set, if so."""
+    from napari_dip.prior.architecture import is_local
+
+    architecture = overrides.architecture
+    if architecture is not None and not is_local(architecture):
+        return (
             f"architecture must be one whose weights serve images of every size, such "
             f"as Local, where share is yes; got {type(architecture).__name__}"
         )
-    return False
+    if any(analysis.unevenness for analysis in overrides.analysis):
+        return (
+            "analysis must be without unevenness, which is of one plane, where share "
+            "is yes; got one with it"
+        )
+    return ""
 
 
 def predictor_of(
