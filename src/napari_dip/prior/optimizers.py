@@ -86,6 +86,7 @@ class Muon(_Plain):
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum_buffer"] for p in params]
+        # The caller chose those that have one.
         gradients = [p.grad for p in params if p.grad is not None]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, buffers, momentum)
@@ -110,15 +111,21 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     # Every iteration multiplies x by a polynomial of its Gram matrix: kept apart, they
     # cost a third where there are many columns.
     gram = x @ x.mT
-    total = None
-    for _ in range(NEWTON_SCHULZ):
-        factor = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        factor.diagonal(dim1=1, dim2=2).add_(3.4445)
-        total = factor if total is None else factor @ total
+    total = factor = _quintic(gram)
+    for _ in range(NEWTON_SCHULZ - 1):
         gram = factor @ gram @ factor
+        factor = _quintic(gram)
+        total = factor @ total
     x = total @ x
     result: Tensor = x.mT if tall else x
     return result
+
+
+def _quintic(gram: Tensor) -> Tensor:
+    """Return what an iteration multiplies matrices of such Gram matrices by."""
+    factor = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+    factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+    return factor
 
 
 class Optimizers:

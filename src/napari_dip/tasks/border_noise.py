@@ -112,13 +112,11 @@ def _quadratic(told: NDArray[np.float64]) -> NDArray[np.float64] | None:
     for _ in range(ROUNDS + 1):
         fitted = np.linalg.pinv(terms[used]) @ told[used]
         missed = told - terms @ fitted
-        explaining, scattered = used, missed[used]
+        share = 1 - missed[used].var() / max(told[used].var(), 1e-12)
         deviation = max(1.48 * float(np.median(np.abs(missed[known]))), SURE)
         used = known & (missed < TEXTURED * deviation)
         if used.sum() < REMAINING * known.sum():
             return None
-    scatter = told[explaining] - told[explaining].mean()
-    share = 1 - np.square(scattered).sum() / max(np.square(scatter).sum(), 1e-12)
     return fitted if share > EXPLAINED else None
 
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate, Settings
     from napari_dip.tasks.presets import Preset
 
-NOTHING_SET = Overrides()
-"""What a user sets who leaves all to the preset."""
-
 ITERATIONS = 240
 """Iterations of a shared fit, each of one window (docs/development/experiments.md)."""
 
@@ -116,7 +113,7 @@ class Shared:
 GroupFitting = Generator["Iterate", "bool | None", "Shared"]
 
 
-def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides = NOTHING_SET) -> bool:
+def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides | None = None) -> bool:
     """Return whether to try one network for all planes of a job.
 
     Raises
@@ -131,7 +128,7 @@ def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides = NOTHING_SET) 
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
     if not (wanted and job.can_share):
         return False
-    refused = _cannot_share(overrides)
+    refused = _cannot_share(overrides or Overrides())
     if refused and recipe.share == "yes":
         raise InputError(refused)
     return not refused
