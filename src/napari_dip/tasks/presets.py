@@ -91,6 +91,17 @@ CORRELATED = Preset(
     ema_decay=0.95,
     finish=("posterior mean", "collaborative"),
 )
+# With the rates and the averaged weights of one fit, the mean of three has 0.4 dB more
+# on one camera image and 0.7 dB less on another.
+MEAN_OF_CORRELATED = Preset(
+    hourglass(64, 3),
+    Noise(),
+    HeldOut(150, radius=5, patience=60, relative_patience=0),
+    learning_rate=0.03,
+    ema_decay=0.95,
+    restarts=3,
+    finish=CORRELATED.finish,
+)
 DENOISE: Table = {
     ("fast", ""): HIDING,
     ("best", ""): THOROUGH,
@@ -104,12 +115,7 @@ DENOISE: Table = {
         THOROUGH, stop=HeldOut(300, patience=60, relative_patience=0)
     ),
     ("fast", "correlated"): CORRELATED,
-    ("best", "correlated"): replace(
-        CORRELATED,
-        architecture=hourglass(64, 3),
-        stop=HeldOut(150, radius=5, patience=60, relative_patience=0),
-        restarts=3,
-    ),
+    ("best", "correlated"): MEAN_OF_CORRELATED,
 }
 
 # "paper": the published program's, since the paper names no parameters for this task.
