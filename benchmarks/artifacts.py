@@ -154,7 +154,7 @@ def ours(
     def method(case: Case, device: str) -> tuple[Any, Found]:
         from napari_dip import remove_artifacts
 
-        more: Found = {}
+        more: Found = {"find_tables": False}
         if tables:
             steps = tuple(step for table in case.tables.tables for step in table)
             more = {"quantization": steps, "subsampling": case.tables.subsampling}

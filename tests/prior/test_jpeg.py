@@ -90,12 +90,12 @@ def test_the_original_is_in_the_set_and_the_set_is_small(photo, quality, factors
 
 
 @pytest.mark.parametrize("factors", list(PILLOW))
-def test_projection_reaches_the_set_and_nears_the_original(photo, factors):
+def test_the_combination_is_in_the_set_and_nears_the_original(photo, factors):
     decoded, tables = compressed(photo, 10, factors)
     cells = found(decoded, tables, factors)
     blurred = scipy.ndimage.gaussian_filter(decoded.astype(float), (1, 1, 0))
-    projected = cells.project(tensor(blurred))
-    planes = jpeg.to_ycbcr(projected)
+    combined = cells.combine(tensor(blurred))
+    planes = jpeg.to_ycbcr(combined)
     for i, component in enumerate(cells.components):
         outside = component.outside(component.coefficients(planes[:, i]))
         # Components of sides no multiple of the factors meet it but for the last.
@@ -103,7 +103,25 @@ def test_projection_reaches_the_set_and_nears_the_original(photo, factors):
         assert whole.abs().max() < 1e-2
     truth = tensor(photo)
     before = (tensor(blurred) - truth).square().mean()
-    assert (projected - truth).square().mean() < before
+    assert (combined - truth).square().mean() < before
+
+
+@pytest.mark.parametrize(
+    ("quality", "wrong", "most"),
+    [(50, 5, 1), (90, 20, 1), (10, 5, 1.2), (50, 2, 1.5), (90, 5, 2)],
+)
+def test_a_restoration_counts_for_as_much_as_it_tells(random, quality, wrong, most):
+    gray = skimage.data.coins()[48:176, 104:232]
+    decoded, tables = compressed(gray, quality)
+    cells = found(decoded, tables, (1, 1))
+    truth = tensor(gray)
+    restored = truth + wrong * torch.randn(truth.shape, generator=random)
+    error, *errors = (
+        float((image - truth).square().mean())
+        for image in (cells.combine(restored), restored, tensor(decoded))
+    )
+    assert error < most * min(errors)
+    assert error < 0.5 * max(errors)
 
 
 def test_gray_images_have_one_component(photo):
@@ -143,7 +161,7 @@ def test_term_is_zero_inside_and_the_distance_outside(photo):
     cells = found(decoded, tables, (1, 1))
     term = jpeg.Constraints(cells, offset=-10.0, span=300.0)
     weight = torch.ones(1, 1, *decoded.shape[:2])
-    inside = cells.project(tensor(decoded))
+    inside = cells.combine(tensor(decoded))
     y = (tensor(decoded) + 10) / 300
     assert term.mean((inside + 10) / 300, y, weight) < 1e-7
     assert term(y, y).max() == 0

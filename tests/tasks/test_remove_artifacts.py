@@ -132,7 +132,8 @@ def test_result_compresses_to_the_same_file(photo):
     found = remove_artifacts(decoded, quantization=steps, **SHORT)
     assert np.abs(found - decoded).max() > 1
     assert changed(found, steps, decoded) == 0
-    assert changed(remove_artifacts(decoded, **SHORT), steps, decoded) > 0.02
+    without = remove_artifacts(decoded, find_tables=False, **SHORT)
+    assert changed(without, steps, decoded) > 0.02
 
 
 @pytest.mark.usefixtures("narrow")
@@ -181,6 +182,39 @@ def test_blocks_are_counted_once(photo, monkeypatch, subsampling, counted):
     remove_artifacts(decoded, quantization=steps, **SHORT)
     assert len(factors) == len(set(factors))
     assert set(factors) == counted
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("quality", [20, 75])
+def test_the_tables_are_found_in_the_pixels(photo, quality):
+    for truth in (photo, photo[..., 1].copy()):
+        decoded, steps, _ = compressed(truth, quality)
+        given = remove_artifacts(decoded, quantization=steps, **SHORT)
+        fit = remove_artifacts(decoded.astype(float), full_output=True, **SHORT)
+        np.testing.assert_array_equal(fit.image, given)
+        assert fit.settings["planes"][0]["found quality"] == quality
+        assert fit.warnings[0].startswith(
+            f"the pixels are those of a JPEG of quality {quality}"
+        )
+
+
+@pytest.mark.usefixtures("narrow")
+def test_tables_are_not_looked_for_elsewhere(photo, monkeypatch):
+    decoded, _, _ = compressed(photo[..., 1].copy(), 20)
+    options = {**SHORT, "full_output": True}
+    others = [
+        (decoded, {"find_tables": False}),
+        (decoded, {"preset": "paper"}),
+        (decoded, {"tile": 192}),
+        (decoded / 255, {}),
+        (decoded + 100.0, {}),
+        (np.stack([decoded] * 2), {}),
+    ]
+    for image, parameters in others:
+        fit = remove_artifacts(image, **options, **parameters)
+        assert "found quality" not in fit.settings["planes"][0]
+    monkeypatch.setattr("napari_dip.tasks.remove_artifacts.WHOLE", 63)
+    assert not remove_artifacts(decoded, **options).warnings
 
 
 @pytest.mark.usefixtures("narrow")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
@@ -14,7 +17,7 @@ from napari_dip.tasks.function import function
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import AROUND, Block
+from napari_dip.tasks.tiles import AROUND, WHOLE, Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,11 +31,17 @@ FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 BLOCK_COEFFICIENTS = 64
 
 NARROW = 0.3
-"""Part of the cells that costs nothing in the fit; the result is projected into all
-of them."""
+"""Part of the cells that costs nothing in the fit; the result may lie anywhere in
+them."""
 
 FITTING = 0.75
 """Smallest part of the coefficients that are multiples of the right steps."""
+
+FOUND = (
+    "the pixels are those of a JPEG of quality {}, whose tables were used; turn "
+    "find_tables off if other damage is to be removed"
+)
+"""Note where the tables were found."""
 
 AS_GOOD = 0.02
 """Part of the blocks by which a subsampling may fit less well than the best: where
@@ -55,10 +64,18 @@ class RemoveArtifactsRecipe(Recipe):
         high=65535,
         advanced=True,
     )
+    find_tables: bool = parameter(
+        True,
+        "Look for these tables in the pixels, where quantization is not given: those "
+        "of the usual qualities are found in a whole decoded image of up to 1024 x "
+        "1024 pixels, in integers from 0 to 255. Turn it off for damage of another "
+        "kind in such an image.",
+        advanced=True,
+    )
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = parameter(
         "auto",
-        "How the JPEG file shares colours between pixels, where quantization is "
-        "given; auto takes what fits the pixels best.",
+        "How the JPEG file shares colours between pixels, where its tables are "
+        "known; auto takes what fits the pixels best.",
         advanced=True,
     )
 
@@ -67,13 +84,20 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
     _check_tables(recipe, layout)
+    quality = _quality(recipe, image, layout)
+    if quality is not None:
+        recipe = replace(recipe, quantization=_standard_tables(quality, layout))
 
     tables = recipe.quantization is not None
     constrained = tables and recipe.preset != "paper"
     cells_of = lru_cache(maxsize=len(FACTORS))(partial(_cells, recipe))
 
     def analyse(plane: Plane, block: Block) -> Analysis:
-        sharing = _subsampling(recipe, plane, cells_of) if constrained else ""
+        sharing = ""
+        if constrained:
+            sharing, share = _subsampling(recipe, plane, cells_of)
+            if quality is None:
+                _check_share(share)
         return Analysis.of(plane, block.channels, subsampling=sharing)
 
     def preset(analysis: Analysis) -> Preset:
@@ -84,6 +108,9 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         kept, plane = plane.apart, plane.without_apart()
         plane = plane.within_reach() if short else plane
         plan = _plan(recipe, plane, analysis, cells_of if constrained else None)
+        if quality is not None:
+            plan.details["found quality"] = quality
+            plan.warnings.append(FOUND.format(quality))
         return replace(plan, to_units=keeping(plane, kept))
 
     return Job(
@@ -98,6 +125,31 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
         # What is blended need not be an image that the file can have been made from.
         cuttable=lambda analysis: not tables,
     )
+
+
+def _quality(recipe: RemoveArtifactsRecipe, image: Any, layout: Layout) -> int | None:
+    """Return the quality of a JPEG that the pixels tell of, where that is asked for."""
+    looked_for = recipe.find_tables and recipe.quantization is None
+    if not looked_for or recipe.preset == "paper" or recipe.tile not in ("auto", None):
+        return None
+    flat = layout.spatial_dims == 2 and layout.planes == 1
+    if not flat or layout.channels not in (1, 3) or math.prod(layout.sides) > WHOLE**2:
+        return None
+    import torch
+
+    from napari_dip.prior.jpeg_tables import quality_of
+
+    pixels = layout.take(image, next(iter(layout.indices())))
+    values = np.asarray(pixels, np.float64)
+    if not ((values >= 0) & (values <= 255) & (values == np.round(values))).all():
+        return None
+    return quality_of(torch.from_numpy(values)[None])
+
+
+def _standard_tables(quality: int, layout: Layout) -> tuple[int, ...]:
+    from napari_dip.prior.jpeg_tables import standard_tables
+
+    return standard_tables(quality)[: BLOCK_COEFFICIENTS * min(layout.channels, 2)]
 
 
 def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
@@ -133,7 +185,7 @@ def _plan(
     details: dict[str, Any] = {}
     if cells_of is not None:
         # An analysis for the paper preset does not have it.
-        sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)
+        sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)[0]
         cells = cells_of(plane, sharing)
         offset, span = float(plane.offset[0]), float(plane.span[0])
         # Shown the image as it was decoded, which meets all constraints, the network
@@ -142,7 +194,7 @@ def _plan(
         estimate = jpeg.reapplied(image, tables, FACTORS[sharing])
         measurement = (estimate - offset) / span
         term = jpeg.Constraints(cells, offset, span, NARROW)
-        finish = partial(_projected, cells, offset, span)
+        finish = partial(_combined, cells, offset, span)
         details = {"subsampling": sharing, "coefficients that fit": cells.share}
     problem = Problem(measurement, term=term, weight=known)
     return Plan(problem, plane.to_units, finish, details)
@@ -170,8 +222,8 @@ def _cells(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Cel
 
 def _subsampling(
     recipe: RemoveArtifactsRecipe, plane: Plane, cells_of: Callable[[Plane, str], Cells]
-) -> str:
-    """Return how the file shares colours; raise if its tables do not fit the image."""
+) -> tuple[str, float]:
+    """Return how the file shares colours, and how well its tables fit the image."""
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
     if len(plane.values) == 1:
         names = ["4:4:4"]
@@ -179,7 +231,11 @@ def _subsampling(
         names = names[:1]
     enough = max(cells_of(plane, name).blocks for name in names) - AS_GOOD
     name = next(n for n in names if cells_of(plane, n).blocks >= enough)
-    share = cells_of(plane, name).share
+    return name, cells_of(plane, name).share
+
+
+def _check_share(share: float) -> None:
+    """Raise an InputError if so many of the coefficients are no multiples of steps."""
     if share < FITTING:
         raise InputError(
             f"quantization does not fit image: only {share:.0%} of its "
@@ -187,12 +243,11 @@ def _subsampling(
             f"decoded JPEG, from 0 to 255, neither cropped nor resized, with the "
             f"file's own tables and subsampling"
         )
-    return name
 
 
-def _projected(cells: Cells, offset: float, span: float, average: Tensor) -> Tensor:
+def _combined(cells: Cells, offset: float, span: float, average: Tensor) -> Tensor:
     image = average * span + offset
-    return (cells.to(average.device).project(image) - offset) / span
+    return (cells.to(average.device).combine(image) - offset) / span
 
 
 TASK = Task(
@@ -208,10 +263,15 @@ image before it was compressed.
     notes="""The paper preset is Ulyanov, Vedaldi, Lempitsky, Deep Image Prior (IJCV
 2020), section 3.1 and Fig. 6: a small hourglass, Adam at 0.01, a code of 3 channels
 perturbed by 1/30, 2400 iterations, outputs averaged with 0.99.  With `quantization` the
-data fidelity is the distance from the set of images that compress to this file, and the
-result is projected into that set: every cosine coefficient is within half a step of the
-stored one.  The stored coefficients are found again from the pixels; where they cannot
-be (blocks that are clipped or cut off by the border) the squared error remains.""",
+data fidelity is the distance from the set of images that compress to this file.  Of the
+fit and the decoded image together the result is made, frequency by frequency: what the
+fit spreads beyond the cells of the stored coefficients is its error.  It is projected
+into the set: every cosine coefficient is within half a step of the stored one.  The
+stored coefficients are found again from the pixels; where they cannot
+be (blocks that are clipped or cut off by the border) the squared error remains.
+Without `quantization` the tables of the Independent JPEG Group's qualities are tried on
+the pixels, as in Fan, de Queiroz, Identification of bitmap compression history (IEEE
+Transactions on Image Processing 12, 2003).""",
 )
 
 if TYPE_CHECKING:

@@ -401,6 +401,7 @@ def remove_artifacts(
     seed: int = 0,
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
+    find_tables: bool = True,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
@@ -424,8 +425,10 @@ def remove_artifacts(
         Image with artifacts: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     quantization : one or more integers from 1 to 65535, such as (1, 2, 4) or None, default None
         Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies. With them the result is one of the images that the file can have been made from; the paper preset does without.
+    find_tables : true or false, default True
+        Look for these tables in the pixels, where quantization is not given: those of the usual qualities are found in a whole decoded image of up to 1024 x 1024 pixels, in integers from 0 to 255. Turn it off for damage of another kind in such an image.
     subsampling : auto, 4:4:4, 4:2:2 or 4:2:0, default 'auto'
-        How the JPEG file shares colours between pixels, where quantization is given; auto takes what fits the pixels best.
+        How the JPEG file shares colours between pixels, where its tables are known; auto takes what fits the pixels best.
 
     ``help(napari_dip.remove_artifacts)`` describes the others, too.
     """
@@ -449,6 +452,7 @@ def remove_artifacts(
     seed: int = 0,
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
+    find_tables: bool = True,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
@@ -479,6 +483,7 @@ def remove_artifacts(
     seed: int = 0,
     dtype: Literal["float32", "input"] = "float32",
     quantization: Sequence[int] | None = None,
+    find_tables: bool = True,
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"] = "auto",
     architecture: Generates | dict[str, Any] | None = None,
     stop: Rule | dict[str, Any] | None = None,
