@@ -284,6 +284,17 @@ def test_a_second_attempt_goes_on_as_one(noisy):
     assert_same(run_to_end(going_on), whole)
 
 
+@pytest.mark.usefixtures("small_fits")
+def test_a_fit_that_says_less_than_a_constant_is_begun_again(noisy, changed_presets):
+    changed_presets(check_every=5)
+    options = {"iterations": 10, "full_output": True, **FIXED}
+    assert not denoise(noisy[0], **options).warnings
+    changed_presets(learning_rate=50.0, adam_learning_rate=50.0)
+    says = "the network predicted nothing after 10 iterations: begun again from another"
+    fit = denoise(noisy[0], **options)
+    assert fit.warnings[0].startswith(says)
+
+
 @pytest.mark.usefixtures("narrow")
 def test_a_job_of_several_fits_has_no_state(noisy):
     state, _ = state_at(2, noisy[0], iterations=3, **FIXED)

@@ -407,6 +407,26 @@ def test_noise_of_known_pixels(random, sigma, part):
     assert correlation < 0.2
 
 
+@pytest.mark.parametrize("part", [0.8, 0.85, 0.9])
+@pytest.mark.parametrize("sigma", [10, 25])
+def test_noise_of_few_known_pixels(random, sigma, part):
+    for truth in (skimage.data.camera(), skimage.data.chelsea()[..., 1]):
+        truth = truth[60:220, 150:310]
+        known = random.random(truth.shape) >= part
+        noisy = np.where(known, truth + random.normal(0, sigma, truth.shape), 1e3)
+        found, _ = known_noise(noisy.astype(np.float32), known)
+        assert found == pytest.approx(sigma, rel=0.5)
+
+
+@pytest.mark.parametrize("part", [0.8, 0.85, 0.9])
+def test_few_known_pixels_without_noise_have_none(random, part):
+    """With 90 % missing the noise of a photograph was 47 gray values, or 0."""
+    for truth in (skimage.data.camera(), skimage.data.chelsea()[..., 1]):
+        truth = truth[60:220, 150:310].astype(np.float32)
+        found, _ = known_noise(truth, random.random(truth.shape) >= part)
+        assert found < 5
+
+
 def test_texture_is_not_taken_for_noise():
     y, x = np.mgrid[:64, :64]
     stripes = np.sin(1.2 * x + 0.5 * y).astype(np.float32)

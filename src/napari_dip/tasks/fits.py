@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Fits begun from one seed before a stuck one is kept."""
 
+COLLAPSED = 1.2
+"""Squared error of an image over the variance of the values from which on the network
+says less than a constant does: pure noise, predicted from its neighbours, has 1."""
+
 GIVEN_UP = "given up"
 """Name in the state of a fit for why those before it were given up."""
 
@@ -80,7 +84,11 @@ class Fits(ABC):
 
     def failed(self, it: Iterate) -> str | None:
         """Return why a fit is given up, None where it goes on."""
-        return None if self.plan.failed is None else self.plan.failed(it)
+        reason = None if self.plan.failed is None else self.plan.failed(it)
+        if reason is None and it.last and it.step >= self.preset.check_every:
+            collapsed = _says_nothing(self.plan.problem, it)
+            reason = predicted_nothing(it) if collapsed else None
+        return reason
 
     def begin_at(self, state: dict[str, Any]) -> None:
         """Have the next fit go on from a state."""
@@ -202,6 +210,28 @@ class Fits(ABC):
             **self.overrides.to_dict(),
             "analysis": self.analysis.to_dict(),
         }
+
+
+def predicted_nothing(it: Iterate) -> str:
+    """Return why a fit is given up whose network says less than a constant does."""
+    return f"the network predicted nothing after {it.step} iterations"
+
+
+def _says_nothing(problem: Problem, it: Iterate) -> bool:
+    """Return whether constant channels are nearer to the measurement than an image is.
+
+    The large steps of some fits lead there now and then.
+    """
+    if problem.operator is not None:
+        return False
+    values, average = problem.measurement[0], it.average[0].cpu()
+    weight = problem.weight
+    known = values == values if weight is None else weight[0].expand_as(values) > 0
+    error = variance = 0.0
+    for channel, restored, usable in zip(values, average, known, strict=True):
+        error += float((restored - channel)[usable].square().sum())
+        variance += float(channel[usable].var(correction=0)) * int(usable.sum())
+    return error > COLLAPSED * variance
 
 
 def relay(

@@ -42,6 +42,21 @@ SOME_FLAT = 0.06
 FLATTEST = 0.1
 """Quantile of the finest detail of all blocks that tells it otherwise."""
 
+BLOCK, FEWEST = 8, 16
+"""Pixels along the blocks in which known pixels tell their noise, and how many of them
+a block needs."""
+
+ENOUGH_BLOCKS, WELL_KNOWN = 100, 0.5
+"""Such blocks from which on they tell the noise; fewer do where they are that part of
+all in which something is known."""
+
+ENOUGH_PAIRS = 200
+"""Pairs of known pixels at one distance that `nugget` needs."""
+
+SMALLER, SMALLER_OF_NORMAL = 0.35, 0.4538
+"""Quantile of the differences that `nugget` looks at, and that of the absolute value of
+a standard normal variable."""
+
 TEXTURED = 0.88
 """Noise of either, over that of `patch_variance`, below which the latter is due to
 texture."""
@@ -123,13 +138,50 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
 
     A plane is fitted to the known pixels of every 8 x 8 block; the residuals of the
     flattest tenth of the blocks are the noise.  Texture is told from noise by its
-    correlation between neighbours.
+    correlation between neighbours.  Where few blocks are known well enough, as with
+    80 % of the pixels missing, pairs of pixels tell the noise; see `nugget`.
 
     Returns the standard deviation in the units of `values`, and the lag-one
     autocorrelation; zeros where too little is known to tell.
     """
-    blocks, weight = _known_blocks(values, known)
-    return _flat_noise(blocks, weight) if len(blocks) else (0.0, 0.0)
+    blocks, weight = _blocks(values, known)
+    enough = weight.sum(axis=(1, 2)) >= FEWEST
+    few = np.count_nonzero(enough) < ENOUGH_BLOCKS
+    if few and enough.mean() < WELL_KNOWN * weight.any(axis=(1, 2)).mean():
+        return nugget(values, known) ** 0.5, 0.0
+    if not enough.any():
+        return 0.0, 0.0
+    return _flat_noise(blocks[enough], weight[enough])
+
+
+def nugget(values: Float, known: Mask) -> float:
+    """Return the variance of noise in scattered values of a channel, 0 if too few.
+
+    It is the variogram at the distance 0 (Matheron, Principles of geostatistics, 1963),
+    by a line through those at 1 and 2 pixels along either axis.  Each of these is told
+    by the smaller differences, which are those in flat places.
+    """
+    planes = planes_of(values, known)
+    differences = [_differences(planes, distance) for distance in (1, 2)]
+    if min(map(len, differences)) < ENOUGH_PAIRS:
+        return 0.0
+    near, far = (
+        (np.quantile(d, SMALLER) / SMALLER_OF_NORMAL) ** 2 / 2 for d in differences
+    )
+    return max(2 * float(near) - float(far), 0.0)
+
+
+def _differences(
+    planes: list[tuple[NDArray[np.float64], Mask]], distance: int
+) -> NDArray[np.float64]:
+    """Return how far known pixels at a distance along an axis differ."""
+    found = []
+    for plane, known in planes:
+        for axis in (0, 1):
+            v, k = np.moveaxis(plane, axis, 0), np.moveaxis(known > 0, axis, 0)
+            both = k[distance:] & k[:-distance]
+            found.append(np.abs(v[distance:] - v[:-distance])[both])
+    return np.concatenate(found)
 
 
 def noise_by_brightness(
@@ -143,7 +195,9 @@ def noise_by_brightness(
     Returns the brightness of every group, rising, and the variance of its noise; one
     group without noise where too little is known.
     """
-    blocks, weight = _known_blocks(values, known)
+    blocks, weight = _blocks(values, known)
+    enough = weight.sum(axis=(1, 2)) >= FEWEST
+    blocks, weight = blocks[enough], weight[enough]
     if not len(blocks):
         return np.zeros(1), np.zeros(1)
     means = (blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
@@ -179,16 +233,14 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     return max(float(variance[0]), NOISELESS), float(gain), float(brightness[0])
 
 
-def _known_blocks(
+def _blocks(
     values: Float, known: Mask
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 8 x 8 blocks of which enough is known, and where: 1 or 0."""
-    side, fewest = 8, 16
+    """Return the 8 x 8 blocks of a channel, and what is known of them: 1 or 0."""
     planes = planes_of(values, known)
-    weight = np.concatenate([cut_blocks(m, side) for _, m in planes]).astype(np.float64)
-    blocks = np.concatenate([cut_blocks(plane, side) for plane, _ in planes])
-    enough = weight.sum(axis=(1, 2)) >= fewest
-    return blocks[enough], weight[enough]
+    weight = np.concatenate([cut_blocks(m, BLOCK) for _, m in planes])
+    blocks = np.concatenate([cut_blocks(plane, BLOCK) for plane, _ in planes])
+    return blocks, weight.astype(np.float64)
 
 
 def _flat_noise(

@@ -156,11 +156,13 @@ DENOISE_GUIDED: Table = {
 # text (section 4) differs: text has skips of 4 and bilinear upsampling there.  The last
 # output is the result.  "sparse" is the setting of the example with 98 % missing.
 # Hidden single pixels teach nothing about strokes: text is 1 to 3 dB worse with them.
-# Similar patches say more than a longer fit, where no more than 90 % is missing.
+# Similar patches say more than a longer fit, where no more than 90 % is missing.  Few
+# bright pixels among many dark ones are lost with the rates of other fits.
 RANDOM = replace(
     HIDING,
     code=BlindSpot(0.3),
     stop=Iterations(100),
+    learning_rate=0.02,
     coarse_iterations=60,
     finish=("similar patches",),
 )
@@ -173,6 +175,7 @@ SPARSE = replace(
     RANDOM,
     architecture=Local((32,) * 5),
     stop=Iterations(200),
+    learning_rate=0.01,
     finish=("posterior mean",),
 )
 TEXT = Preset(
