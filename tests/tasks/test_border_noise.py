@@ -7,8 +7,10 @@ import pytest
 from skimage import data
 
 from napari_dip import InputError, denoise
+from napari_dip.tasks import windows
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.denoise import DenoiseRecipe, analyse
+from napari_dip.tasks.denoise import TASK, DenoiseRecipe, analyse
+from napari_dip.tasks.neighbours import guide
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.tiles import Block
 from napari_dip.tasks.unevenness import NUMBERS, Unevenness
@@ -61,7 +63,7 @@ def test_the_factors_of_a_tile_are_those_of_the_plane():
 def test_a_plane_that_was_made_even_has_its_units(scene):
     pixels = np.stack([scene, 3 * scene + 7]).astype(np.float32)
     plane = prepare(pixels, "image")
-    even = plane.evened(RISING.to_numbers(), whole())
+    even = plane.evened(RISING.to_numbers(), [whole()])
     np.testing.assert_allclose(even.to_units(even.values), pixels, rtol=1e-4, atol=1e-2)
     slope = even.to_units(even.values + 0.5) - even.to_units(even.values - 0.5)
     np.testing.assert_allclose(even.growth(even.values), slope, rtol=1e-3)
@@ -163,15 +165,69 @@ def test_an_analysis_can_be_given(small_fits, scene, random):
     assert Analysis.from_dict(kept).to_dict() == kept
 
 
-def test_planes_that_share_a_network_cannot_have_that_of_one(small_fits, random):
-    stack = random.uniform(0, 1, (20, 64, 64)).astype(np.float32)
-    known = dataclasses.replace(Analysis.unknown(1), unevenness=RISING.to_numbers())
-    with pytest.raises(InputError, match="analysis must be without unevenness"):
-        denoise(stack, share="yes", analysis=known)
-    fit = denoise(stack, analysis=known, iterations=1, full_output=True)
-    assert not any("windows" in plane for plane in fit.settings["planes"])
-    plain = denoise(stack, iterations=1, full_output=True)
-    assert all("windows" in plane for plane in plain.settings["planes"])
+def windows_of(plane, side, count, random):
+    """Return windows of a plane, (1, N, side, side), and the block that they are."""
+    corners = random.integers(0, np.subtract(plane.shape, side - 1), (count, 2))
+    places = [tuple(slice(a, a + side) for a in corner) for corner in corners.tolist()]
+    pixels = np.stack([plane[place] for place in places])[None]
+    return pixels, Block.of_windows((0,), pixels.shape[1:], plane.shape, places)
+
+
+@pytest.mark.parametrize("corner", [1, 3])
+def test_windows_tell_it_of_their_plane(corner, random):
+    scene = data.camera()[:, ::-1].astype(float)
+    raised = vignetting(corner, scene.shape)
+    noisy = scene + raised * random.normal(0, 8, scene.shape)
+    pixels, block = windows_of(noisy, 128, 24, random)
+    plane = prepare(pixels.astype(np.float32), "image")
+    found = analyse(DenoiseRecipe(), plane, block)
+    if corner == 1:
+        assert not found.unevenness
+        return
+    factors = Unevenness.of(found.unevenness).factors(whole(scene.shape))
+    assert np.abs(factors / factors.mean() * raised.mean() / raised - 1).max() < 0.5
+    even = plane.evened(found.unevenness, block.places)
+    np.testing.assert_array_equal(
+        even.unevenness, [factors[place] for place in block.places]
+    )
+    nowhere = dataclasses.replace(block, windows=())
+    assert not analyse(DenoiseRecipe(), plane, nowhere).unevenness
+
+
+def test_it_is_removed_from_planes_that_share_a_network(random, monkeypatch):
+    monkeypatch.setattr(windows, "SIDE", 96)
+    truth = data.cell()[240:400, 180:356].astype(float)
+    noise = vignetting(3, truth.shape) * random.normal(0, 8, (2, *truth.shape))
+    noisy = (truth + noise).astype(np.float32)
+    options = {"iterations": 40, "seed": 0, "share": "yes", "full_output": True}
+    fit, one_level = (
+        denoise(noisy, noise=n, neighbours=0, **options) for n in ("auto", "gaussian")
+    )
+    assert len(fit.settings["planes"][0]["analysis"]["unevenness"]) == NUMBERS
+    y, x = places(truth.shape)
+    corners = y**2 + x**2 > 1
+
+    def error(image):
+        return np.sqrt(np.mean((image - truth)[:, corners] ** 2))
+
+    assert error(fit.image) < 0.8 * error(one_level.image)
+    tiled = denoise(noisy, weights=fit.weights, tile=96)
+    np.testing.assert_allclose(tiled, fit.image, atol=0.2)
+    with pytest.raises(InputError, match="towards the border of planes of 160 x 176"):
+        denoise(noisy[:, :, :170], weights=fit.weights)
+
+
+def test_neighbours_are_made_even_as_well(random):
+    stack = random.normal(0, 1, (3, 96, 96)).astype(np.float32)
+    job = TASK.make_job(DenoiseRecipe(), stack)
+    known = Analysis.unknown(1)
+    uneven = Unevenness((96, 96), (0, 0), (1, 0, 1))
+    part = (slice(0, 32), slice(40, 80))
+    index = [job.layout.within(next(iter(job.layout.indices())), part)]
+    plain = guide(job, known, index, 1)
+    numbers = dataclasses.replace(known, unevenness=uneven.to_numbers())
+    even = guide(job, numbers, index, 1)
+    np.testing.assert_allclose(even, plain.numpy() / uneven.factors(part), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Neighbouring planes as further input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from napari_dip import denoise
 from napari_dip.tasks import windows
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
 from napari_dip.tasks.neighbours import around, guide, most, related, stacked
@@ -56,13 +59,13 @@ def test_the_guide_is_what_lies_in_the_neighbours():
     stack = noisy(blobs(3, 20, 30, 2))
     stack[2, 3, 4, 0] = np.nan
     job, planes = job_of(stack, channel_axis=3)
-    scale = ((50.0, 0.0), (100.0, 200.0), ())
+    known = replace(Analysis.unknown(2), offset=(50.0, 0.0), span=(100.0, 200.0))
     windows = [job.layout.within(planes[1], (slice(0, 16), slice(2, 18)))]
-    seen = guide(job, (0, 1), scale, windows, 1)
+    seen = guide(job, known, windows, 1)
     assert seen.shape == (1, 4, 16, 16)
     expected = np.concatenate(
         [
-            np.moveaxis((stack[n, :16, 2:18] - scale[0]) / scale[1], -1, 0)
+            np.moveaxis((stack[n, :16, 2:18] - known.offset) / known.span, -1, 0)
             for n in (0, 2)
         ]
     )
@@ -71,8 +74,8 @@ def test_the_guide_is_what_lies_in_the_neighbours():
     # Where the planes are stretched, so is the guide.
     spreads = np.linspace(1, 0.2, 2 * KNOTS)
     stretch = Stretch.of(spreads.reshape(2, KNOTS))
-    scale = (*scale[:2], tuple(spreads.tolist()))
-    even = guide(job, (0, 1), scale, windows, 1)[0]
+    known = replace(known, spreads=tuple(spreads.tolist()))
+    even = guide(job, known, windows, 1)[0]
     before = np.where(np.arange(4)[:, None, None] == 2, expected, seen[0])
     known = expected != 0.5
     for part in (slice(0, 2), slice(2, 4)):

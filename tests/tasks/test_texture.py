@@ -9,6 +9,7 @@ from skimage import data
 
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.tiles import Block
 
 denoise = importlib.import_module("napari_dip.tasks.denoise")
 
@@ -19,16 +20,11 @@ def fur():
     return np.moveaxis(data.chelsea()[20:180, 60:220].astype(float), -1, 0)
 
 
-class All:
-    """A block of all channels."""
-
-    channels = (0, 1, 2)
-
-
 def analysed(image, **parameters):
     """Return the analysis of an image, and its noise in the units of the image."""
     plane = prepare(image.astype(np.float32), "image")
-    found = denoise.analyse(DenoiseRecipe(**parameters), plane, All)
+    block = Block.whole(0, (), (0, 1, 2), image.shape[1:])
+    found = denoise.analyse(DenoiseRecipe(**parameters), plane, block)
     levels = found.noise.level(plane.values, plane.noisy)
     return found, np.sqrt(levels) * plane.span
 

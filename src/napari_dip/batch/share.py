@@ -172,7 +172,8 @@ def fit(
     """
     try:
         recipe, job, windows = _windows(shared)
-        fitting = fit_shared(Running(job, recipe), windows, seed=recipe.seed)
+        running = Running(job, recipe)
+        fitting = fit_shared(running, windows, seed=recipe.seed, placed=False)
         networks, limit = shared.runs[0].followed(until_late(fitting), stop, progress)
         if networks is None:
             raise FitError("the preset sees more of an image than a window")

@@ -313,9 +313,11 @@ class Layout:
         return tuple(part)
 
     def region(self, index: Index) -> tuple[slice, ...]:
-        """Return the part of a plane that an index is of."""
-        parts = [index[axis] for axis in self.spatial_axes]
-        return tuple(part for part in parts if isinstance(part, slice))
+        """Return the part of a plane that an index is of, from where to where."""
+        parts = [(index[axis], self.shape[axis]) for axis in self.spatial_axes]
+        return tuple(
+            slice(*part.indices(n)[:2]) for part, n in parts if isinstance(part, slice)
+        )
 
     def place(self, index: Index) -> Index:
         """Return the place of a plane, or of a part of one, on the leading axes."""

@@ -111,7 +111,7 @@ def fit_block(
     analysis = known or job.analyse(plane, block)
     if plane is not None:
         plane = plane.stretched(analysis.spreads)
-        plane = plane.evened(analysis.unevenness, block.region())
+        plane = plane.evened(analysis.unevenness, block.places)
     preset = job.preset(analysis)
     interrupt.check()
     plan = job.plan(plane, block, analysis, preset)

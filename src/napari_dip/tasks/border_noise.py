@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +10,7 @@ from napari_dip.tasks.noise_level import NOISELESS
 from napari_dip.tasks.patches import block_noise, noisy_blocks
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.signal_dependence import BLOCK
+from napari_dip.tasks.tiles import Block, Region
 from napari_dip.tasks.unevenness import Unevenness
 
 REGIONS = 5
@@ -39,20 +38,19 @@ PLACES = (np.arange(REGIONS) + 0.5) / REGIONS * 2 - 1
 """Middles of the regions, from -1 to 1."""
 
 
-def border_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
-    """Return how the noise of a plane grows towards its border.
+def border_noise(plane: Plane, noise: NoiseModel, block: Block) -> tuple[float, ...]:
+    """Return how the noise of a plane, or of windows of planes, grows to the border.
 
     The result is that of `Unevenness.to_numbers`, empty where the noise does not grow.
     What the variance is over that of the model is told by the flatter half of the
     blocks of every region.  Its logarithm has to be a quadratic function of the place,
     which rises from the middle towards all four sides: texture hardly ever does.
     """
-    sides = plane.values.shape[1:]
-    few = min(sides) < 2 * REGIONS * BLOCK
-    if len(sides) != 2 or few or plane.unevenness is not None:
+    few = min(block.sides) < 2 * REGIONS * BLOCK
+    if not block.places or few or plane.unevenness is not None:
         return ()
     channels = range(len(plane.values))
-    told = np.mean([_logarithms(plane, noise, c) for c in channels], axis=0)
+    told = np.mean([_logarithms(plane, noise, block, c) for c in channels], axis=0)
     fitted = _quadratic(told)
     if fitted is None:
         return ()
@@ -67,34 +65,50 @@ def border_noise(plane: Plane, noise: NoiseModel) -> tuple[float, ...]:
     if np.abs(middle).max() > CENTRAL or not _rises(_terms() @ fitted):
         return ()
     shape = power * np.array([yy, xy, xx])
-    uneven = Unevenness(sides, tuple(middle), tuple(shape))
+    uneven = Unevenness(block.sides, tuple(middle), tuple(shape))
     return uneven.to_numbers() if uneven.possible else ()
 
 
-def _logarithms(plane: Plane, noise: NoiseModel, channel: int) -> NDArray[np.float64]:
+def _logarithms(
+    plane: Plane, noise: NoiseModel, block: Block, channel: int
+) -> NDArray[np.float64]:
     """Return the logarithm of the variance over the model's in every region.
 
     It is NaN where too few blocks tell it.
     """
-    only = slice(channel, channel + 1)
-    values, usable = plane.values[only], plane.noisy[only]
-    means, variances = block_noise(values, BLOCK)[:, 0]
     own = noise.of_channels([channel])
-    signal = np.maximum(means - own.offset[0], 0)
-    model = own.gain[0] * signal + own.variance[0]
-    relative = variances / np.maximum(model, NOISELESS)
-    seen = noisy_blocks(values, usable, BLOCK)[0]
-    seen &= relative > 1e-2 * np.median(relative)  # others are saturated
-    grid = [n // BLOCK for n in values.shape[1:]]
-    relative, seen = relative.reshape(grid), seen.reshape(grid)
-    rows, columns = (np.array_split(np.arange(n), REGIONS) for n in grid)
+    shape = (len(block.places), 1, *plane.values.shape[-2:])
+    found = []
+    values, usable = (a[channel].reshape(shape) for a in (plane.values, plane.noisy))
+    for part, noisy, place in zip(values, usable, block.places, strict=True):
+        means, variances = block_noise(part, BLOCK)[:, 0]
+        signal = np.maximum(means - own.offset[0], 0)
+        model = own.gain[0] * signal + own.variance[0]
+        relative = variances / np.maximum(model, NOISELESS)
+        seen = noisy_blocks(part, noisy, BLOCK)[0]
+        found.append((relative, seen, _regions(place, block.sides)))
+    relative, seen, regions = map(np.concatenate, zip(*found, strict=True))
+    seen = seen & (relative > 1e-2 * np.median(relative))  # others are saturated
     logarithms = np.full(REGIONS**2, np.nan)
-    for number, part in enumerate(product(rows, columns)):
-        blocks = np.sort(relative[np.ix_(*part)][seen[np.ix_(*part)]])
+    for number in range(REGIONS**2):
+        blocks = np.sort(relative[seen & (regions == number)])
         if len(blocks) >= FEWEST:
             flatter = blocks[: max(len(blocks) // 2, 2)]
             logarithms[number] = np.log(flatter.mean())
     return logarithms
+
+
+def _regions(place: Region, sides: tuple[int, ...]) -> NDArray[np.intp]:
+    """Return the region of a plane that every block of a part of it lies in."""
+    along = []
+    for part, side in zip(place, sides, strict=True):
+        parts = np.array_split(np.arange(side // BLOCK), REGIONS)
+        numbers = np.repeat(np.arange(REGIONS), [len(p) for p in parts])
+        count = (part.stop - part.start) // BLOCK
+        middles = part.start + BLOCK * np.arange(count) + BLOCK // 2
+        along.append(numbers[np.minimum(middles // BLOCK, len(numbers) - 1)])
+    rows, columns = along
+    return np.ravel(REGIONS * rows[:, None] + columns)
 
 
 def _terms() -> NDArray[np.float64]:

@@ -159,9 +159,9 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         if spreads:
             even = analyse(recipe, as_it_is.stretched(spreads), block)
             return replace(even, spreads=spreads)
-        uneven = border_noise(plane, noise)
+        uneven = border_noise(plane, noise, block)
         if uneven:
-            even = analyse(recipe, as_it_is.evened(uneven, block.region()), block)
+            even = analyse(recipe, as_it_is.evened(uneven, block.places), block)
             return replace(even, unevenness=uneven)
     return Analysis.of(
         plane,

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.channels import CERTAIN, REACH
 from napari_dip.tasks.patches import patches_at
 from napari_dip.tasks.plane import Pixels, per_channel
 from napari_dip.tasks.stretch import Stretch
 from napari_dip.tasks.task import Job
+from napari_dip.tasks.unevenness import Unevenness
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,8 +107,7 @@ def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
 
 def guide(
     job: Job,
-    channels: Sequence[int],
-    scale: tuple[Sequence[float], ...],
+    analysis: Analysis,
     windows: Sequence[Index],
     count: int,
 ) -> Tensor:
@@ -116,8 +117,9 @@ def guide(
     """
     import torch
 
-    offset, span, spreads = scale
+    offset, span, spreads = analysis.scale
     stretch = Stretch.of(spreads) if spreads else None
+    uneven = Unevenness.of(analysis.unevenness) if analysis.unevenness else None
     images = []
     for index in windows:
         planes = []
@@ -128,10 +130,12 @@ def guide(
                 plane = pixels.values
             except InputError:
                 plane = job.unread(other)  # which is told when it is its turn
-            values = plane[list(channels)].astype(np.float64)
+            values = plane[list(analysis.channels)].astype(np.float64)
             scaled = (values - per_channel(offset, values)) / per_channel(span, values)
             if stretch is not None:
                 scaled = stretch.stretch(scaled)
+            if uneven is not None:
+                scaled = scaled / uneven.factors(job.layout.region(index))
             planes.append(np.nan_to_num(scaled, nan=0.5).clip(-10, 10))
         images.append(np.concatenate(planes).astype(np.float32))
     return torch.from_numpy(np.stack(images))

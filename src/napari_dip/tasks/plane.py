@@ -132,8 +132,8 @@ class Plane:
     stretch: Stretch | None = None
     """What makes the noise of `values` even, where they are stretched."""
     unevenness: Float | None = None
-    """(Y, X): what `values` are divided by, after the stretch, where their noise would
-    not be the same everywhere; see `napari_dip.tasks.unevenness`."""
+    """Of the shape of `known`: what `values` are divided by, after the stretch, where
+    their noise would not be the same everywhere; see `napari_dip.tasks.unevenness`."""
     beyond: Float | None = None
     """What has been cut off `values`, to be added to the result, where a few pixels
     are so bright, or so dark, that in their range nothing would be left of the
@@ -212,15 +212,20 @@ class Plane:
         stretch = Stretch.of(spreads)
         return replace(self, values=stretch.stretch(self.values), stretch=stretch)
 
-    def evened(self, numbers: Sequence[float], region: tuple[slice, ...]) -> Plane:
+    def evened(
+        self, numbers: Sequence[float], places: Sequence[tuple[slice, ...]]
+    ) -> Plane:
         """Return the plane, a part of a whole one, with noise as strong everywhere.
 
-        The numbers are those of `Unevenness.to_numbers`.  Without any, of a volume, and
-        where it has been done already, the plane is returned as it is.
+        The numbers are those of `Unevenness.to_numbers`, and the place that of the
+        part; windows have one each.  Without any, and where it has been done already,
+        the plane is returned as it is.
         """
-        if not len(numbers) or self.known.ndim != 2 or self.unevenness is not None:
+        if not len(numbers) or not places or self.unevenness is not None:
             return self
-        factors = Unevenness.of(numbers).factors(region)
+        uneven = Unevenness.of(numbers)
+        factors = np.stack([uneven.factors(place) for place in places])
+        factors = factors.reshape(self.known.shape)
         return replace(self, values=self.values / factors, unevenness=factors)
 
     def growth(self, values: Float) -> NDArray[Any]:

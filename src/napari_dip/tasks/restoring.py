@@ -164,7 +164,9 @@ def restore(
 
 def _scaled(job: Job, shared: Shared, index: Index, pixels: Pixels) -> Plane:
     block = Block.whole(0, index, shared.channels, pixels.values.shape[1:])
-    return job.scaled(pixels, block, shared.analysis.scale)
+    analysis = shared.analysis
+    plane = job.scaled(pixels, block, analysis.scale)
+    return plane.evened(analysis.unevenness, [job.layout.region(index)])
 
 
 def _plan(job: Job, shared: Shared, index: Index, plane: Plane) -> Plan:
@@ -190,6 +192,6 @@ def code_at(
         return code
     from napari_dip.prior.codes import BlindSpot
 
-    seen = guide(job, analysis.channels, analysis.scale, windows, neighbours)
+    seen = guide(job, analysis, windows, neighbours)
     assert isinstance(code, BlindSpot)
     return dataclasses.replace(code, guide=seen)

@@ -14,6 +14,7 @@ from napari_dip.tasks.neighbours import most
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import NETWORKS, SHARED_WEIGHTS, Job, Overrides
+from napari_dip.tasks.unevenness import Unevenness
 from napari_dip.tasks.windows import SIDE, window_sides
 
 if TYPE_CHECKING:
@@ -119,37 +120,25 @@ def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides | None = None) 
     Raises
     ------
     InputError
-        If that is asked for, with an architecture that sees more than a window, or with
-        an analysis that is of one plane only.
+        If that is asked for, with an architecture that sees more than a window.
     """
+    from napari_dip.prior.architecture import is_local
+
     layout = job.layout
     window = math.prod(max(n, SMALL) for n in window_sides(job))
     large = math.prod(layout.shape) >= ENOUGH * window * layout.channels
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
     if not (wanted and job.can_share):
         return False
-    refused = _cannot_share(overrides or Overrides())
-    if refused and recipe.share == "yes":
-        raise InputError(refused)
-    return not refused
-
-
-def _cannot_share(overrides: Overrides) -> str:
-    """Return why planes cannot share a network with what the user has set, if so."""
-    from napari_dip.prior.architecture import is_local
-
-    architecture = overrides.architecture
-    if architecture is not None and not is_local(architecture):
-        return (
+    architecture = None if overrides is None else overrides.architecture
+    if architecture is None or is_local(architecture):
+        return True
+    if recipe.share == "yes":
+        raise InputError(
             f"architecture must be one whose weights serve images of every size, such "
             f"as Local, where share is yes; got {type(architecture).__name__}"
         )
-    if any(analysis.unevenness for analysis in overrides.analysis):
-        return (
-            "analysis must be without unevenness, which is of one plane, where share "
-            "is yes; got one with it"
-        )
-    return ""
+    return False
 
 
 def predictor_of(
@@ -205,8 +194,9 @@ def networks_of(running: Running, state: Mapping[str, Any]) -> list[Shared]:
     Raises
     ------
     InputError
-        If it has other channels, no planes that can share networks, or no neighbours
-        where the networks see some.
+        If it has other channels, or planes that cannot share networks, no neighbours
+        where the networks see some, or other sides than planes whose noise grows
+        towards the border.
     """
     from napari_dip.prior.kinds import check_kind
     from napari_dip.prior.snapshot import check_names, digest
@@ -224,11 +214,26 @@ def networks_of(running: Running, state: Mapping[str, Any]) -> list[Shared]:
             f"weights: are of shared networks for the channels {channels}; the image "
             f"has {layout.channels}"
         )
+    for analysis in analyses:
+        _check_sides(analysis, layout.sides)
     given = {SHARED_WEIGHTS: digest(state)}
     return [
         _network_of(running, state, group, analysis, given)
         for group, analysis in enumerate(analyses)
     ]
+
+
+def _check_sides(analysis: Analysis, sides: tuple[int, ...]) -> None:
+    """Raise an InputError if what is known of other planes is not true of these."""
+    if not analysis.unevenness:
+        return
+    known = Unevenness.of(analysis.unevenness).sides
+    if known != sides:
+        raise InputError(
+            f"weights: are of networks for noise that grows towards the border of "
+            f"planes of {' x '.join(map(str, known))} pixels; the planes have "
+            f"{' x '.join(map(str, sides))}"
+        )
 
 
 def _network_of(

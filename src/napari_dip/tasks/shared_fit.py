@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import DeviceFailed
 from napari_dip.tasks.arrays import Index
 from napari_dip.tasks.block import mean_of
-from napari_dip.tasks.fits import Fits
+from napari_dip.tasks.fits import COLLAPSED, Fits, predicted_nothing
 from napari_dip.tasks.neighbours import related, wanted
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.restoring import code_at, error_of
@@ -25,13 +25,6 @@ from napari_dip.tasks.windows import Window
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Iterate, Problem
-
-COLLAPSED = 1.2
-"""Squared error of the predictions of a network over the variance of the values from
-which on it has learnt nothing: pure noise has 1."""
-
-ANALYSED = 16
-"""Windows whose noise is analysed, where there are as many."""
 
 SharedFitting = Generator["Iterate", "bool | None", "list[Shared] | None"]
 
@@ -44,6 +37,7 @@ def fit_shared(
     begun: Sequence[Shared] = (),
     extra: int = 0,
     name: str = "",
+    placed: bool = True,
 ) -> SharedFitting:
     """Fit networks to windows of some planes, one for each group of channels.
 
@@ -61,6 +55,8 @@ def fit_shared(
         Further iterations of that one, if it had ended by itself.
     name : str
         Name of the networks in the record.
+    placed : bool
+        Whether the windows are at their places in the planes of the job.
 
     Yields
     ------
@@ -89,7 +85,9 @@ def fit_shared(
             fitting = resume(extra)
         else:
             named = f"{name}, group {len(shared)}"
-            group = _fits_of(running, pool, places, channels, neighbours, seed, named)
+            group = _fits_of(
+                running, pool, places, channels, neighbours, seed, named, placed
+            )
             if group is None:
                 return None
             fitting = group.all()
@@ -119,7 +117,7 @@ class _Group(Fits):
         """
         if it.step < self.preset.check_every or it.score < self.worst:
             return None
-        return f"the network predicted nothing after {it.step} iterations"
+        return predicted_nothing(it)
 
     @cached_property
     def worst(self) -> float:
@@ -167,16 +165,19 @@ def _fits_of(
     neighbours: int,
     seed: int,
     name: str,
+    placed: bool,
 ) -> _Group | None:
     """Return the fits of channels of windows, None where there can be none."""
     job, overrides = running.job, running.overrides
-    block = Block.whole(0, (), channels, pool.values.shape[1:])
+    places = [job.layout.region(w) for w in windows] if placed else []
+    block = Block.of_windows(channels, pool.values.shape[1:], job.layout.sides, places)
     known = overrides.known(channels)
     plane = job.scaled(pool, block, None if known is None else known.scale)
     if plane.levels is not None:
         return None
-    analysis = known or job.analyse(_sample(plane), block)
+    analysis = known or job.analyse(plane, block)
     plane = plane.stretched(analysis.spreads)
+    plane = plane.evened(analysis.unevenness, block.places)
     whole = job.preset(analysis)
     network = overrides.architecture or whole.architecture
     preset = for_windows(dataclasses.replace(whole, architecture=network), neighbours)
@@ -196,16 +197,6 @@ def _fits_of(
         shape=pool.values.shape,
         neighbours=neighbours,
     )
-
-
-def _sample(plane: Plane) -> Plane:
-    """Return the windows whose noise is analysed.
-
-    They are spread over all, so that windows full of structure are among them.
-    """
-    step = max(plane.values.shape[1] // ANALYSED, 1)
-    sample = plane.cut((slice(None, None, step),))
-    return sample if sample.noisy.any(axis=(1, 2, 3)).all() else plane
 
 
 def _as_windows(problem: Problem) -> Problem:

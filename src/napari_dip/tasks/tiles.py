@@ -155,6 +155,11 @@ class Block:
     """Pixels of the plane that are fitted, halo included, along every spatial axis."""
     halo: tuple[tuple[int, int], ...]
     """Pixels at either end of every spatial axis that neighbouring blocks share."""
+    around: tuple[int, ...] = ()
+    """Sides of the planes that windows are of, where these stand for the planes of a
+    volume."""
+    windows: tuple[Region, ...] = ()
+    """Where every window lies in its plane; nothing where that is not known."""
 
     @classmethod
     def whole(
@@ -167,6 +172,18 @@ class Block:
         """Return the block of a whole plane."""
         ends = ((0, 0),) * len(sides)
         return cls(plane, index, channels, (0,) * len(sides), sides, ends)
+
+    @classmethod
+    def of_windows(
+        cls,
+        channels: tuple[int, ...],
+        shape: tuple[int, ...],
+        sides: tuple[int, ...],
+        places: Sequence[Region],
+    ) -> Block:
+        """Return the block of windows, (N, Y, X), of planes with such sides."""
+        volume = cls.whole(0, (), channels, shape)
+        return replace(volume, around=sides, windows=tuple(places))
 
     def tiled(self, sides: tuple[int, ...], reach: int) -> list[Block]:
         """Return the tiles of a plane as blocks that are blended into each other."""
@@ -186,6 +203,16 @@ class Block:
         """Return the block's part of a plane."""
         index = (slice(None), *self.region())
         return pixels.of_channels(self.channels).part(index)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Pixels along the axes of the plane, if the block is a whole one."""
+        return self.around or self.stop
+
+    @property
+    def places(self) -> tuple[Region, ...]:
+        """Where the pixels lie in their plane, or the windows; nothing of a volume."""
+        return (self.region(),) if len(self.start) == 2 else self.windows
 
     def region(self, factor: int = 1) -> tuple[slice, ...]:
         """Return the spatial index of the block, in pixels that are `factor` finer."""
