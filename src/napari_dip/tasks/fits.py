@@ -226,7 +226,8 @@ def _says_nothing(problem: Problem, it: Iterate) -> bool:
         return False
     values, average = problem.measurement[0], it.average[0].cpu()
     weight = problem.weight
-    known = values == values if weight is None else weight[0].expand_as(values) > 0
+    known = values.new_ones(1) if weight is None else weight[0]
+    known = (known > 0).expand_as(values)
     error = variance = 0.0
     for channel, restored, usable in zip(values, average, known, strict=True):
         error += float((restored - channel)[usable].square().sum())

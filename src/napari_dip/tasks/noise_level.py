@@ -144,13 +144,12 @@ def known_noise(values: Float, known: Mask) -> tuple[float, float]:
     Returns the standard deviation in the units of `values`, and the lag-one
     autocorrelation; zeros where too little is known to tell.
     """
-    blocks, weight = _blocks(values, known)
-    enough = weight.sum(axis=(1, 2)) >= FEWEST
-    few = np.count_nonzero(enough) < ENOUGH_BLOCKS
-    if few and enough.mean() < WELL_KNOWN * weight.any(axis=(1, 2)).mean():
-        return nugget(values, known) ** 0.5, 0.0
-    if not enough.any():
+    blocks, weight = _known_blocks(values, known, 1)
+    if not len(blocks):
         return 0.0, 0.0
+    enough = weight.sum(axis=(1, 2)) >= FEWEST
+    if np.count_nonzero(enough) < min(ENOUGH_BLOCKS, WELL_KNOWN * len(blocks)):
+        return nugget(values, known) ** 0.5, 0.0
     return _flat_noise(blocks[enough], weight[enough])
 
 
@@ -195,9 +194,7 @@ def noise_by_brightness(
     Returns the brightness of every group, rising, and the variance of its noise; one
     group without noise where too little is known.
     """
-    blocks, weight = _blocks(values, known)
-    enough = weight.sum(axis=(1, 2)) >= FEWEST
-    blocks, weight = blocks[enough], weight[enough]
+    blocks, weight = _known_blocks(values, known, FEWEST)
     if not len(blocks):
         return np.zeros(1), np.zeros(1)
     means = (blocks * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
@@ -233,14 +230,16 @@ def growing_noise(values: Float, known: Mask) -> tuple[float, float, float] | No
     return max(float(variance[0]), NOISELESS), float(gain), float(brightness[0])
 
 
-def _blocks(
-    values: Float, known: Mask
+def _known_blocks(
+    values: Float, known: Mask, fewest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 8 x 8 blocks of a channel, and what is known of them: 1 or 0."""
+    """Return the 8 x 8 blocks with so many known pixels or more, and where: 1 or 0."""
     planes = planes_of(values, known)
     weight = np.concatenate([cut_blocks(m, BLOCK) for _, m in planes])
     blocks = np.concatenate([cut_blocks(plane, BLOCK) for plane, _ in planes])
-    return blocks, weight.astype(np.float64)
+    weight = weight.astype(np.float64)
+    enough = weight.sum(axis=(1, 2)) >= fewest
+    return blocks[enough], weight[enough]
 
 
 def _flat_noise(
