@@ -122,14 +122,14 @@ def wants_sharing(job: Job, recipe: Recipe, overrides: Overrides | None = None) 
     InputError
         If that is asked for, with an architecture that sees more than a window.
     """
-    from napari_dip.prior.architecture import is_local
-
     layout = job.layout
     window = math.prod(max(n, SMALL) for n in window_sides(job))
     large = math.prod(layout.shape) >= ENOUGH * window * layout.channels
     wanted = recipe.share == "yes" or (recipe.share == "auto" and large)
     if not (wanted and job.can_share):
         return False
+    from napari_dip.prior.architecture import is_local
+
     architecture = None if overrides is None else overrides.architecture
     if architecture is None or is_local(architecture):
         return True
