@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --precision $(PRECI
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types docs notebooks dist env system clean
+.PHONY: help demo test test-slow test-long lint types docs notebooks dist env system clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,11 +27,14 @@ help: ## show this list
 demo: $(VENV)/.headless ## restore a sample image without napari and say where it is
 	$(BIN)/python -m napari_dip.demo
 
-test: system $(VENV)/.dev ## run the tests, with napari in a virtual display
+test: system $(VENV)/.dev ## run the tests that are quick, with napari in a virtual display
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-slow: system $(VENV)/.dev ## run the tests that take long
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+test-slow: system $(VENV)/.dev ## run the tests that take seconds each, mostly of restored images
+	$(PYTEST) -m "slow and not long" $(PYTEST_ARGS)
+
+test-long: system $(VENV)/.dev ## run the tests that take minutes each
+	$(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting and the direction of imports
 	$(BIN)/ruff check .
@@ -45,7 +48,7 @@ docs: $(VENV)/.docs ## build the documentation site; warnings are errors
 	$(BIN)/mkdocs build --strict --quiet
 
 notebooks: system $(VENV)/.docs ## run the tutorials and the gallery as notebooks
-	$(PYTEST) -m slow tests/test_notebooks.py
+	$(PYTEST) -m long tests/test_notebooks.py
 
 dist: $(VENV)/.dev ## build the source archive and, from it, the wheel
 	$(BIN)/python -m build --no-isolation

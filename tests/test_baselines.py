@@ -374,6 +374,7 @@ def test_every_channel_has_its_own_mask(colours):
         assert (shared[10:20, 10:20, 1] != colours[10:20, 10:20, 1]).any()
 
 
+@pytest.mark.slow
 def test_large_masks_are_refused_or_filled(random):
     image = random.random((750, 750)).astype(np.float32)
     mask = np.ones((750, 750), bool)

@@ -26,6 +26,7 @@ def bench(root, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "engine-thread"])
 def test_speed_times_one_kind_of_loop(bench, kind):
     found = json.loads(
@@ -78,6 +79,7 @@ def rows_of(path):
     return json.loads(path.read_text())["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_fits", "few_passes")
 def test_seams_are_measured_in_every_task_that_can_be_cut(bench, results):
     from benchmarks import seams, tables

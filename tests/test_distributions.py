@@ -71,6 +71,7 @@ def test_both_wheels_hold_the_same_files(archives, root):
     assert {f"napari_dip/{name}" for name in others} <= set(contents[0])
 
 
+@pytest.mark.slow
 def test_installed_plugin_is_found_and_valid(archives, tmp_path):
     """Either wheel, since both hold the same."""
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=tmp_path)

@@ -19,6 +19,7 @@ from napari_dip.cli.options import values_of
 from napari_dip.io import files
 from napari_dip.tasks import shared, windows
 from napari_dip.tasks.run import TASKS, get
+from tests.slow import slow_but
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -122,7 +123,10 @@ TUTORIALS = [name for name in with_code("bash") if name.startswith("docs/tutoria
 
 
 # The code of the tutorials runs below, where nothing is given.
-@pytest.mark.parametrize("name", sorted({*with_code("python")} - {*TUTORIALS}))
+OTHERS = sorted({*with_code("python")} - {*TUTORIALS})
+
+
+@pytest.mark.parametrize("name", slow_but(OTHERS, *{*OTHERS} - {"docs/gallery.md"}))
 def test_python_runs(name, short, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in ("README.md", "docs/index.md"):
@@ -158,7 +162,7 @@ def run(name, names):
                 raise
 
 
-@pytest.mark.parametrize("name", TUTORIALS)
+@pytest.mark.parametrize("name", slow_but(TUTORIALS, "docs/tutorials/denoise.md"))
 def test_a_tutorial_makes_the_files_that_its_commands_read(
     name, short, tmp_path, monkeypatch
 ):

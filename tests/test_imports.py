@@ -221,6 +221,7 @@ def all_but_widgets():
     return run_to_spin(IMPORT_ALL_BUT_WIDGETS, {}, [], check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no GNU OpenMP")
 def test_threads_that_we_load_first_spin_less(all_but_widgets):
     if "GOMP_SPINCOUNT" not in all_but_widgets.stderr:

@@ -89,6 +89,7 @@ def test_table_region():
     assert metrics.table_region((33, 64, 3)) == (slice(4, 27), slice(4, 59))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", ["x4", "x8"])
 def test_published_super_resolution_rows(shared_data, factor):
     """Tables 1 and 2 of the first paper, from the authors' own images."""

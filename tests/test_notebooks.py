@@ -42,7 +42,7 @@ def test_a_notebook_is_valid(name):
     assert any(cell.cell_type == "code" for cell in book.cells)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_notebook_runs(name, tmp_path, monkeypatch):

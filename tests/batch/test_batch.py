@@ -328,6 +328,7 @@ for place in ("before", "after"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_killed_batch_goes_on_where_it_was(call, folder, tmp_path, runs):
     """Killed before or after the second result gets its name."""
@@ -355,9 +356,10 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 @pytest.mark.parametrize(
-    "count", [20, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "count", [20, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 def test_memory_does_not_grow_with_the_files(
     call, tmp_path, write, monkeypatch, narrow, count

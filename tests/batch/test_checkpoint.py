@@ -20,6 +20,7 @@ from napari_dip.io import atomic, checkpoint, files, provenance
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import windows
 from napari_dip.tasks.record import JOB
+from tests.slow import slow_but
 
 PARAMETERS = ("--iterations", "12", "--precision", "float32")
 
@@ -263,7 +264,7 @@ SETS = {
 
 
 @pytest.mark.usefixtures("small_set")
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", slow_but(SETS, "shared"))
 def test_a_broken_data_set_goes_on_to_the_same_bits(
     call, noisy, tmp_path, break_at, write, monkeypatch, kind
 ):
@@ -508,6 +509,7 @@ def test_weights_of_another_network_are_refused(call, noisy, tmp_path, write):
     assert "error: weights: " in err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_a_batch_begins_from_weights(call, folder, noisy, tmp_path):
     path = tmp_path / "kept.safetensors"
@@ -551,7 +553,7 @@ sys.exit(cli.main())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 @pytest.mark.parametrize("task", ["denoise", "inpaint"])

@@ -156,6 +156,7 @@ def small_networks(small_windows, changed_presets, monkeypatch):
     changed_presets(architecture=small, coarse_iterations=0, finish=())
 
 
+@pytest.mark.slow
 def test_tiles_of_a_stack_are_restored_by_workers(
     call, stack, tmp_path, small_networks, threads, monkeypatch
 ):
@@ -186,6 +187,7 @@ def two_threads():
         yield local.scheduler_address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files_of_it", [1, 2])
 def test_one_large_file_of_a_batch_is_restored_by_all_workers(
     call, stack, tmp_path, narrow, two_threads, monkeypatch, files_of_it
@@ -273,7 +275,9 @@ def test_a_tile_that_no_worker_can_do_leaves_its_plane(
     assert (image[0] != given[0]).all()
 
 
-@pytest.mark.parametrize("options", [(), ("--tile", "192")])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--tile", "192"), marks=pytest.mark.slow)]
+)
 def test_planes_are_fitted_by_workers(
     call, stack, tmp_path, small_fits, threads, monkeypatch, options
 ):
@@ -334,6 +338,7 @@ def test_a_stop_ends_the_wait_for_a_worker(
     assert made["stopped_by"].endswith("stopped by the user")
 
 
+@pytest.mark.slow
 def test_files_share_a_network_that_a_worker_has_fitted(
     call, folder, tmp_path, small_networks, threads
 ):
@@ -348,6 +353,7 @@ def test_files_share_a_network_that_a_worker_has_fitted(
 # -- processes --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_port_that_others_use_is_not_told():
     """Warnings are errors here."""
     with socket.socket() as taken:

@@ -249,7 +249,7 @@ def program(name, folder, kills):
 # -- the test ---------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks and kills processes")
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -7,6 +7,7 @@ import tifffile
 from napari_dip.batch.file_run import FileRun
 from napari_dip.io import files
 from napari_dip.tasks.run import get
+from tests.slow import slow_but
 
 QUICK = {"device": "cpu", "precision": "float32", "iterations": 3}
 
@@ -36,9 +37,8 @@ def source(tmp_path, small_fits, small_windows):
     ("share", "ending", "dtype"),
     [
         ("yes", ".ome.tif", "float32"),
-        ("yes", ".ome.zarr", "input"),
-        ("no", ".ome.tif", "input"),
         ("no", ".ome.zarr", "float32"),
+        *slow_but([("yes", ".ome.zarr", "input"), ("no", ".ome.tif", "input")]),
     ],
 )
 def test_the_result_is_that_of_the_whole(
@@ -66,6 +66,7 @@ def test_the_result_is_that_of_the_whole(
     assert result.facts["shape"] == [2, 48, 300]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "ending"), [("yes", ".ome.tif"), ("no", ".ome.zarr")]
 )

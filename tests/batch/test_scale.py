@@ -31,7 +31,7 @@ def tissue(rows, columns):
     return 2000 + 800 * np.sin(x / 13) * np.cos(y / 11) * np.sin((x + y) / 57)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the memory")
 def test_a_slide_of_400_megapixels_takes_less_than_two_gibibytes(

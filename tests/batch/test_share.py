@@ -98,6 +98,7 @@ def test_one_fit_serves_all_files(call, folder, tmp_path, fitted, changed_preset
     np.testing.assert_array_equal(files.read(tmp_path / "again.tif").data, of_batch)
 
 
+@pytest.mark.slow
 def test_a_second_call_does_what_is_new_with_the_same_network(
     call, folder, tmp_path, fitted
 ):
@@ -147,6 +148,7 @@ def test_every_kind_has_a_network_and_bad_files_are_passed_over(
     assert one != other
 
 
+@pytest.mark.slow
 def test_a_file_of_another_kind_is_fitted_for_itself(
     call, folder, tmp_path, fitted, monkeypatch
 ):

@@ -669,7 +669,7 @@ def sources(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc/self/status")
 @pytest.mark.parametrize(
     ("source", "target"),

@@ -21,6 +21,7 @@ from napari_dip.prior.problem import Prior, Problem, Settings
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.wiener import wiener
 from napari_dip.tasks.block import NOT_FINISHED
+from tests.slow import slow_but
 
 HOURGLASS = Prior(Architecture.uniform(8, 1), Noise(8))
 LOCAL = Prior(Local((8, 8)), BlindSpot(0.25))
@@ -84,7 +85,7 @@ def wholes(problem):
     }
 
 
-@pytest.mark.parametrize("part", [0.3, 0.47, 0.5, 0.6, 0.8])
+@pytest.mark.parametrize("part", slow_but([0.3, 0.47, 0.5, 0.6, 0.8], 0.5))
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_is_given_up_and_leaves_no_trace(problem, case, part, wholes):
     prior, more = CASES[case]

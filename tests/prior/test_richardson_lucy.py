@@ -103,6 +103,7 @@ def photograph():
     return torch.from_numpy(pixels.astype(np.float32))[None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.002, 0.01, 0.05])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_iterations_end_near_the_best_image(noise, seed):

@@ -76,6 +76,7 @@ def check(function, image, *others, **parameters):
     return fit
 
 
+@pytest.mark.slow
 @many
 @given(image=stacks(), dtype=st.sampled_from(["float32", "input"]))
 def test_denoise_of_any_numbers(image, dtype):
@@ -88,6 +89,7 @@ def test_denoise_of_any_numbers(image, dtype):
         assert fit.iterations == 0
 
 
+@pytest.mark.slow
 @many
 @given(image=stacks())
 @pytest.mark.parametrize("task", [enhance, super_resolve])
@@ -95,6 +97,7 @@ def test_other_tasks_of_any_numbers(task, image):
     check(task, image)
 
 
+@pytest.mark.slow
 @many
 @given(image=stacks(), dtype=st.sampled_from(["float32", "input"]))
 def test_inpaint_of_any_numbers(image, dtype):
@@ -132,6 +135,7 @@ def restored_noise():
     return denoise(noise(), **SHORT).image
 
 
+@pytest.mark.slow
 @many
 @given(
     power=st.integers(-900, 900),

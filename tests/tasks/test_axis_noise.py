@@ -79,6 +79,7 @@ def test_a_scanning_microscope_has_such_noise(name, expected, shared_data):
         assert correlated(cut) is expected
 
 
+@pytest.mark.slow
 def test_it_is_removed(random):
     truth = data.cell()[260:340, 200:280].astype(np.float32)
     noisy = truth + shifted(random.normal(0, 12, truth.shape)).astype(np.float32)

@@ -98,6 +98,7 @@ def test_a_lopsided_psf_and_a_given_shape(lopsided_psf):
     assert turned > 0.4
 
 
+@pytest.mark.slow
 def test_a_volume():
     psf = microscope_psf((31, 31, 31), z_step=0.3, **OPTICS).astype(float)
     shape = (41, 93, 129)

@@ -136,6 +136,7 @@ def test_what_the_user_says_of_the_noise_counts(scene, random):
     assert not analysis_of(noisy, preset="paper").unevenness
 
 
+@pytest.mark.slow
 def test_it_is_removed(random):
     truth = data.cell()[260:356, 200:312].astype(float)
     noise = vignetting(3, truth.shape) * random.normal(0, 8, truth.shape)
@@ -173,6 +174,7 @@ def windows_of(plane, side, count, random):
     return pixels, Block.of_windows((0,), pixels.shape[1:], plane.shape, places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", [1, 3])
 def test_windows_tell_it_of_their_plane(corner, random):
     scene = data.camera()[:, ::-1].astype(float)
@@ -194,6 +196,7 @@ def test_windows_tell_it_of_their_plane(corner, random):
     assert not analyse(DenoiseRecipe(), plane, nowhere).unevenness
 
 
+@pytest.mark.slow
 def test_it_is_removed_from_planes_that_share_a_network(random, monkeypatch):
     monkeypatch.setattr(windows, "SIDE", 96)
     truth = data.cell()[240:400, 180:356].astype(float)

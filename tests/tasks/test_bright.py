@@ -71,6 +71,7 @@ def test_a_peak_of_ten_ranges_is_not_lost(name):
     assert result[peak] == pytest.approx(500, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("heights", [[(1.2, 1.45), (-0.2, -0.45)], [(-5, -8)]])
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_what_is_slightly_too_bright_is_not_cut_off_beside_a_bead(name):
     assert np.diff(results) == pytest.approx(np.diff(given), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["denoise", "remove_artifacts"])
 def test_beads_leave_the_others_their_range(beads, name):
     image, where = beads(HEIGHT)

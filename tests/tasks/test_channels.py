@@ -20,6 +20,7 @@ from napari_dip.tasks.constant import completed, constant_regions
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.noise import NoiseModel, plane_model
 from napari_dip.tasks.plane import prepare
+from tests.slow import slow_but
 
 FIXED = {"device": "cpu", "precision": "float32"}
 
@@ -57,7 +58,7 @@ TASKS = {
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", slow_but(TASKS, "denoise", "inpaint"))
 def test_a_channel_without_relation_to_others_is_restored_as_alone(unlike, task):
     settings = {"iterations": 4, **FIXED}
     unlike = unlike[..., :32]
@@ -122,6 +123,7 @@ def test_the_residual_of_a_large_channel_is_found_strip_by_strip(monkeypatch):
     np.testing.assert_allclose(channels._residual(image, usable), whole, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_related_channels_of_unlike_brightness_help_each_other():
     random = np.random.default_rng(0)
     truth = 1 + 2 * cells(1, 80, 16)
@@ -169,6 +171,7 @@ def test_every_channel_has_its_own_noise(unlike):
     np.testing.assert_allclose(levels, [800, 12], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_thirty_channels_keep_their_levels():
     random = np.random.default_rng(0)
     brightness = 10 ** random.uniform(0, 3, 30).reshape(-1, 1, 1)
@@ -198,6 +201,7 @@ def test_borders_take_no_part_in_the_noise(field, value, width, small_fits):
     assert fit.settings["planes"][0]["sigma"] == pytest.approx(200, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_border_costs_nothing_and_stays_as_it_was(field):
     noisy, truth = (image[:48, :48] for image in field)
     framed = np.pad(noisy, 8)
@@ -216,6 +220,7 @@ def deconvolved():
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("region", ["border", "corner", "patch"])
 def test_a_region_of_one_value_costs_a_deconvolution_nothing(
@@ -254,6 +259,7 @@ BOX = np.zeros((64, 64), bool)
 BOX[2:14, 20:40] = True
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("task", KEEPING)
 @pytest.mark.parametrize("region", ["border", "corner"])
@@ -309,6 +315,7 @@ def test_a_saturated_corner_does_not_make_unlike_colours_alike():
     assert [part["analysis"]["channels"] for part in parts] == [(0,), (1,), (2,)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow", "few_passes")
 @pytest.mark.parametrize("task", ["enhance", "super_resolve"])
 def test_a_bright_region_of_one_value_takes_no_part_in_the_range(field, task):

@@ -45,6 +45,7 @@ def restored(made, truth):
     return np.moveaxis(made.to_units(made.finish(average)[0].numpy()), 0, -1)
 
 
+@pytest.mark.slow
 def test_a_gray_image_in_three_channels_is_restored_as_one_in_one(plan, random):
     truth = stripes(1)
     noisy = truth + random.normal(0, 20, truth.shape)
@@ -56,6 +57,7 @@ def test_a_gray_image_in_three_channels_is_restored_as_one_in_one(plan, random):
     assert np.square(three - truth).mean() < 1.2 * one < 40
 
 
+@pytest.mark.slow
 def test_gray_noise_is_taken_from_colours(plan, random):
     truth = stripes(1, 0.7, 0.4)
     noise = random.normal(0, 20, (96, 96, 1))
@@ -158,6 +160,7 @@ def twelve_channels(random):
     return truth, np.linspace(0.05, 0.4, 12)[:, None, None] * np.ptp(truth)
 
 
+@pytest.mark.slow
 def test_many_channels_keep_less_noise_component_by_component(random):
     truth, sigma = twelve_channels(random)
     plane = prepare(truth + sigma * random.normal(size=truth.shape), "image")

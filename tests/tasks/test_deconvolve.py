@@ -89,6 +89,7 @@ def test_the_operator_is_a_true_convolution_about_the_centre(plan, psf, random):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_flip_is_that_of_measured_data(shared_data, first_fit):
     """The bars were blurred with their PSF by others."""
     folder = shared_data / "deconv3d_bars"
@@ -281,6 +282,7 @@ def test_a_blurred_image_gets_sharp(blurred, psf, plan):
     assert error(found, truth) < 0.92 * error(estimate, truth)
 
 
+@pytest.mark.slow
 def test_with_a_delta_it_is_denoising(blurred, random):
     _, truth = blurred
     noisy = truth + random.normal(0, 40, truth.shape)
@@ -290,6 +292,7 @@ def test_with_a_delta_it_is_denoising(blurred, random):
     assert error(found, truth) < 0.75 * error(noisy, truth)
 
 
+@pytest.mark.slow
 def test_an_unknown_psf_is_found(blur, psf):
     image, _ = blur(1)
     guess = gaussian(2.5, 3)[1:-1]
@@ -509,6 +512,7 @@ def test_best_is_a_mean_of_short_fits_where_the_image_is_sparse(kind):
         assert (job.preset(analysis).restarts == 3) == (kind == "spots")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_spots_are_completed_beyond_the_level_of_the_noise(
     seed, changed_presets, monkeypatch

@@ -316,9 +316,8 @@ def test_a_photograph_gains_several_decibels(random):
     assert psnr(found, truth) > psnr(noisy, truth) + 3
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
 def test_a_dark_image_is_not_stuck_at_black(random, seed):
     """Fluorescence: nearly all pixels are dark, a few spots are bright."""
     truth = np.zeros((48, 48))
@@ -331,6 +330,7 @@ def test_a_dark_image_is_not_stuck_at_black(random, seed):
     assert error < 0.45 * before
 
 
+@pytest.mark.slow
 def test_an_image_too_small_to_be_halved_takes_more_iterations(noisy, changed_presets):
     changed_presets(architecture=Local((8, 8)), finish=())
     preset = presets.TABLES["denoise"]["fast", ""]
@@ -340,7 +340,8 @@ def test_an_image_too_small_to_be_halved_takes_more_iterations(noisy, changed_pr
     assert fit.iterations == 7
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 1])
 @pytest.mark.parametrize(("peak", "most"), [(0.3, 1), (1, 1.35)])
 def test_few_photons_are_not_far_behind_a_blur(peak, most, seed):
     random = np.random.default_rng(seed)
@@ -479,6 +480,7 @@ def test_missing_pixels_stay_as_predicted(plan, random):
     assert not torch.allclose(found, predicted)
 
 
+@pytest.mark.slow
 def test_a_clean_channel_loses_no_texture_to_a_noisier_one(plan, random):
     grass = skimage.data.camera()[400:496, 300:396].astype(np.float64)
     truth = np.stack([grass, 255 - grass])

@@ -232,6 +232,7 @@ def test_a_fit_at_a_wrong_colour_begins_again(
     assert not any("colour" in warning for warning in usual.warnings)
 
 
+@pytest.mark.slow
 def test_a_stuck_fit_is_seen_before_it_gives_up(stuck, random):
     y, x = np.mgrid[0:20, 0:20] / 20
     image = np.stack([x, y, 1 - x], -1) + random.normal(0, 0.05, (20, 20, 3))
@@ -277,6 +278,7 @@ def test_a_guide_gains_over_none(random):
     assert guided < 0.8 * alone  # over seeds: 0.64 +- 0.03
 
 
+@pytest.mark.slow
 def test_a_guide_of_many_channels_gains_as_much(random):
     """Patches of all of them would have next to no pixels."""
     truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
@@ -291,6 +293,7 @@ def test_a_guide_of_many_channels_gains_as_much(random):
     assert many < 1.2 * few
 
 
+@pytest.mark.slow
 def test_a_guide_gains_where_neighbours_share_their_noise(random):
     truth = skimage.data.camera()[100:148, 200:248].astype(np.float64)
     noise = gaussian_filter(random.normal(size=truth.shape), 1)
@@ -303,6 +306,7 @@ def test_a_guide_gains_where_neighbours_share_their_noise(random):
     assert guided < 0.7 * alone  # over seeds: 0.47 +- 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("seed", range(5))

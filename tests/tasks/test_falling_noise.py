@@ -76,6 +76,7 @@ def test_what_the_user_says_of_the_noise_counts(scene, random):
     assert not analysis_of(noisy, preset="paper").spreads
 
 
+@pytest.mark.slow
 def test_it_is_removed(scene, random):
     truth = corrected(scene)
     noisy = corrected(scene + random.normal(0, 0.05, scene.shape))
@@ -121,6 +122,7 @@ def test_wrong_spreads_are_named(spreads):
         Analysis.from_dict(known.to_dict())
 
 
+@pytest.mark.slow
 def test_planes_that_share_a_network_are_stretched_alike(small_fits, random):
     truth = np.stack([data.camera()[y : y + 64, 200:264] for y in range(60, 188, 8)])
     noisy = corrected(truth / 255 + random.normal(0, 0.05, truth.shape))

@@ -189,6 +189,7 @@ def test_an_enlarged_volume_is_tried_at_the_smallest_factor(monkeypatch):
     assert 0.9 * steps < told.seconds < 2 * steps
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
     """Other programs slow a fit, and come and go."""
@@ -219,6 +220,7 @@ def test_steps_are_timed_as_they_are_and_again_after_a_while(monkeypatch):
     pace._paces.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_a_wider_network_is_not_timed_again(monkeypatch):
     """Another program that ends meanwhile would make it seem the quicker one."""

@@ -9,6 +9,7 @@ from napari_dip.tasks import sweep
 from napari_dip.tasks.pool import Here
 from napari_dip.tasks.result import numbers
 from napari_dip.tasks.run import get, run
+from tests.slow import slow_but
 
 FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
 
@@ -70,8 +71,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("at", [1, 8])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("at", slow_but([1, 8], 8))
+@pytest.mark.parametrize("case", slow_but(CASES, "planes", "channels"))
 def test_a_stack_goes_on_where_it_was_stopped(stack, case, at, wholes):
     more, prepare = CASES[case]
     image = prepare(stack)
@@ -94,6 +95,7 @@ def test_a_stack_goes_on_where_it_was_stopped(stack, case, at, wholes):
     assert further.resume is None
 
 
+@pytest.mark.slow
 def test_what_goes_on_can_be_stopped_again(stack):
     job = Job(stack)
     fit = job.stopped(job.begin(), 2)
@@ -108,6 +110,7 @@ def test_a_stack_that_has_ended_cannot_go_on(stack):
     assert Job(stack).whole().resume is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 4])
 def test_the_plane_that_was_shown_is_restored_after_a_stop(stack, at):
     job = Job(stack, share="yes")
@@ -142,7 +145,7 @@ def test_the_tiles_that_are_left_are_restored_when_it_goes_on(stack, monkeypatch
 
 
 @pytest.mark.parametrize("share", ["no", "yes"])
-@pytest.mark.parametrize("at", [1, 2, 7, 12])
+@pytest.mark.parametrize("at", slow_but([1, 2, 7, 12], 7))
 def test_what_other_processes_had_begun_goes_on(stack, share, at, wholes):
     image = np.tile(stack[:, :24], 8)
     # A plane of another kind, with a network of its own.

@@ -91,6 +91,7 @@ def error(result, clean):
     return np.sqrt(np.mean((result - clean) ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_an_image_is_restored_as_without_them(hot, clean):
     image, noisy, _ = hot
@@ -98,6 +99,7 @@ def test_an_image_is_restored_as_without_them(hot, clean):
     assert error(result, clean) < 1.5 * error(denoise(noisy, **FIXED), clean)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_saturated_pixels_in_a_dim_image_are_taken_away(hot, clean):
     noisy = hot[1]
@@ -109,6 +111,7 @@ def test_saturated_pixels_in_a_dim_image_are_taken_away(hot, clean):
     assert denoise(image, **FIXED)[lone].min() > 60000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_a_guided_image_is_restored_without_them(hot, clean):
     image, _, where = hot

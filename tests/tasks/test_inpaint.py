@@ -537,6 +537,7 @@ def test_it_stops_by_itself(image, mask):
     assert 50 < step.maximum < 1000
 
 
+@pytest.mark.slow
 def test_photon_noise_of_the_known_pixels_is_taken_away_in_bright_places_too(random):
     truth = skimage.data.camera()[60:132, 190:262].astype(np.float64)
     counts = random.poisson(truth / 255 * 30)

@@ -35,6 +35,7 @@ def mask():
     return np.random.default_rng(0).random((32, 32)) < 0.3
 
 
+@pytest.mark.slow
 def test_two_fits_at_once_give_the_bits_of_one_after_the_other(mask):
     fits = [
         partial(denoise, noisy(1), seed=1, **SHORT),
@@ -69,6 +70,7 @@ def two_threads():
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_threads", "few_passes")
 def test_four_fits_at_once_in_new_threads_give_the_bits_of_one():
     image = np.random.default_rng(0).normal(100, 10, (40, 40)).astype(np.float32)
@@ -121,6 +123,7 @@ for number in ("set", "inherited"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process")
 def test_a_fit_after_fits_in_two_threads_and_a_fork():
     done = subprocess.run(
@@ -169,7 +172,7 @@ def resources():
     return pages * os.sysconf("SC_PAGE_SIZE"), files, threads
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 def test_nothing_grows_with_the_number_of_fits(mask, record_property):

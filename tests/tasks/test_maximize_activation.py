@@ -61,6 +61,7 @@ def test_a_class(model, unit, objective):
         assert others.max() < 0.4
 
 
+@pytest.mark.slow
 def test_a_network_does_it_too(model):
     found = maximize_activation(
         model, "classes", 1, iterations=15, device="cpu", shape=(20, 24)

@@ -89,6 +89,7 @@ def small_windows(monkeypatch):
     monkeypatch.setattr(windows, "WINDOWS", 6)
 
 
+@pytest.mark.slow
 def test_neighbours_that_show_the_same_thing_help(small_windows):
     clean = np.stack([blobs(64, 64)] * 3)
     stack = noisy(clean, sigma=20)
@@ -105,6 +106,7 @@ def test_neighbours_that_show_the_same_thing_help(small_windows):
     assert together < 0.97 * alone
 
 
+@pytest.mark.slow
 def test_there_are_no_more_neighbours_than_planes(small_windows):
     stack = noisy(np.stack([blobs(64, 64)] * 2))
     fit = denoise(

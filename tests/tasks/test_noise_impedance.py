@@ -22,6 +22,7 @@ def image():
     return (100 * (x > y) + 60 * np.sin(3 * x)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_natural_falls_faster_than_noise(image):
     found = noise_impedance(image, iterations=20, **SMALL)
     assert list(found.curves) == list(KINDS)

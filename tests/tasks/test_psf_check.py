@@ -81,6 +81,7 @@ def test_the_levin_set(levin):
         assert TURNED in warning(image, np.flip(psf))
 
 
+@pytest.mark.slow
 def test_levin_psfs_on_other_pictures(levin):
     """No right PSF is warned of, with any noise; most turned ones are, with none."""
     found = []
@@ -95,6 +96,7 @@ def test_levin_psfs_on_other_pictures(levin):
     assert np.mean(found) > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_right_psfs_are_not_warned_of(name):
     for seed in range(3):

@@ -17,6 +17,7 @@ from napari_dip.tasks.pool import Here
 from napari_dip.tasks.run import get, run
 from napari_dip.tasks.running import Running
 from napari_dip.tasks.task import Overrides
+from tests.slow import slow_but
 
 FIXED = {"iterations": 6, "device": "cpu", "precision": "float32"}
 
@@ -87,7 +88,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(CASES, "planes", "tiles", "shared"))
 def test_a_job_goes_on_to_the_same_bits_wherever_it_is_broken(stack, case):
     more, prepare = CASES[case]
     more = {**more, "iterations": 2}
@@ -135,6 +136,7 @@ def test_what_is_done_is_not_done_again(stack, monkeypatch):
     assert not calls
 
 
+@pytest.mark.slow
 def test_a_plane_of_another_kind_has_its_own_network_again(stack, monkeypatch):
     measure = kinds.errors_on_plane
 
@@ -166,6 +168,7 @@ def test_only_a_job_of_a_single_fit_has_an_operator(stack):
     assert deconvolve(planes, state=state, **more).operator is None
 
 
+@pytest.mark.slow
 def test_what_was_stopped_is_no_part_that_is_done(stack):
     for more in ({}, {"share": "yes"}):
         whole, state = fitted(stack, None, **more), {}

@@ -47,6 +47,7 @@ def plan(first_fit):
 # -- what the operator sees, and what comes back ----------------------------------
 
 
+@pytest.mark.slow
 def test_a_smaller_image_is_enlarged(truth, changed_presets):
     changed_presets(architecture=Architecture.uniform(16, 2))
     seen = []
@@ -121,6 +122,7 @@ def test_units_scale_with_the_measurement(truth):
     np.testing.assert_allclose(scaled, plain * 1000 - 5e5, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_constant_comes_back_constant():
     found = restore(np.full((16, 16), 40.0), identity, **SHORT | {"iterations": 60})
     np.testing.assert_allclose(found, 40, atol=3)
@@ -155,6 +157,7 @@ def columns(x):
     return x.mean(-2)
 
 
+@pytest.mark.slow
 def test_several_measurements_at_once(truth, changed_presets):
     changed_presets(architecture=Architecture.uniform(24, 3))
     both = [truth.mean(1), truth.mean(0)]
@@ -255,6 +258,7 @@ def test_the_range_is_found(plan, truth):
     assert found[1] == pytest.approx(high, abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_total_variation_smooths(truth):
     noisy = truth + np.random.default_rng(0).normal(0, 100, truth.shape)

@@ -14,6 +14,7 @@ from napari_dip.prior.architecture import ARCHITECTURES, Architecture
 from napari_dip.tasks import presets, similar_patches, sweep, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from tests.slow import slow_but
 
 FIXED = {"device": "cpu", "precision": "float32"}
 QUICK = {"iterations": 12, "share": "yes", **FIXED}
@@ -75,6 +76,7 @@ def test_one_fit_restores_all_planes(clean, stack, restored):
         assert rmse(image, truth) < 0.5 * rmse(given, truth)
 
 
+@pytest.mark.slow
 def test_the_networks_of_a_data_set_serve_the_next(stack, clean, restored):
     fit = restored
     more = {"iterations": 30, "weights": fit.weights, "full_output": True, **FIXED}
@@ -86,6 +88,7 @@ def test_the_networks_of_a_data_set_serve_the_next(stack, clean, restored):
     assert rmse(other.image, clean[1]) < 5
 
 
+@pytest.mark.slow
 def test_networks_that_do_not_suit_a_plane_are_told(stack, restored):
     more = {"iterations": 12, "full_output": True, **FIXED}
     told = "weights: plane 0 is unlike what the networks were fitted to"
@@ -130,6 +133,7 @@ def test_networks_that_see_neighbours_need_a_stack(stack):
     assert denoise(stack[:3], weights=fit.weights, **FIXED).shape == (3, 64, 80)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_fits")
 def test_a_network_that_collapses_is_fitted_again(stack, changed_presets, monkeypatch):
     monkeypatch.setattr(sharing, "CHECK_EVERY", 5)
@@ -159,6 +163,7 @@ def test_sharing_begins_with_the_size(stack, monkeypatch):
         assert len(denoise(stack, **auto).settings["planes"]) == fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_tiles_cannot_be_told_from_the_whole(channels, monkeypatch):
     image = noisy(
@@ -202,6 +207,7 @@ def test_what_is_nothing_but_nan_is_told():
     np.testing.assert_array_equal(np.isnan(fit.image), np.isnan(stack))
 
 
+@pytest.mark.slow
 def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
     stack = stack.copy()
     other = 3000 * blobs(64, 80, seed=5)
@@ -322,6 +328,7 @@ def test_only_parts_of_a_large_plane_are_read(monkeypatch):
     assert max(sizes) <= 64 * (192 + 2 * 64)
 
 
+@pytest.mark.slow
 def test_noise_that_needs_whole_planes_is_fitted_plane_by_plane(stack, changed_presets):
     changed_presets(architecture=Architecture.uniform(8, 2))
     blurred = ndimage.gaussian_filter(stack, (0, 1, 1))
@@ -419,6 +426,7 @@ def test_windows_of_photons_are_of_all_planes(clean, monkeypatch):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.slow
 def test_planes_of_unlike_brightness_have_networks_of_their_own(clean):
     scales = np.reshape([1, 30], (2, 1, 1))
     image = scales * noisy(clean[:2])
@@ -428,7 +436,7 @@ def test_planes_of_unlike_brightness_have_networks_of_their_own(clean):
         assert rmse(result / scale, truth) < 6  # of 8
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_but(range(3), 0))
 @pytest.mark.parametrize(("planes", "shape"), [(1, (1200, 1200)), (300, (64, 80))])
 def test_windows_are_found_in_data_that_are_mostly_empty(planes, shape, seed):
     sizes = []

@@ -89,6 +89,7 @@ def test_flat_places_without_noise_tell_nothing(ramp):
     assert shared_noise(np.ones_like(ramp), ramp, np.ones(ramp.shape, bool)) is None
 
 
+@pytest.mark.slow
 def test_filter_takes_away_what_a_posterior_mean_leaves():
     truth = camera()[128:192, 160:224].astype(np.float32)
     noisy = truth + 15 * blurred_noise(truth.shape, 0.8)

@@ -182,6 +182,7 @@ def error(result, clean):
     return np.sqrt(np.mean((result - clean) ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "image",
     [
@@ -198,6 +199,7 @@ def test_denoise_removes_them_and_says_so(striped, clean, image):
     assert [w for w in fit.warnings if "rows" in w and "stripes=no" in w]
 
 
+@pytest.mark.slow
 def test_denoise_can_be_told_to_keep_them(striped, clean):
     striped, clean = striped[PART], clean[PART]
     fit = denoise(striped, stripes="no", full_output=True, **FIXED)
@@ -205,6 +207,7 @@ def test_denoise_can_be_told_to_keep_them(striped, clean):
     assert not fit.warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["columns", "both"])
 def test_denoise_can_be_told_which(noisy, clean, which):
     noisy, clean = noisy[PART], clean[PART]
@@ -214,6 +217,7 @@ def test_denoise_can_be_told_which(noisy, clean, which):
     assert not fit.warnings
 
 
+@pytest.mark.slow
 def test_channels_and_planes_of_a_shared_network_have_their_own(noisy, clean):
     noisy, clean = noisy[PART], clean[PART]
     planes = np.stack([noisy + offsets_for(64, n)[:, None] for n in range(2)])
@@ -222,12 +226,14 @@ def test_channels_and_planes_of_a_shared_network_have_their_own(noisy, clean):
     assert error(result, clean) < 5.5
 
 
+@pytest.mark.slow
 def test_guided_denoising_removes_them(striped, noisy, clean):
     striped, noisy, clean = striped[PART], noisy[PART], clean[PART]
     result = denoise_guided(striped, guide=noisy[::-1], **FIXED)
     assert error(result, clean) < error(noisy, clean)
 
 
+@pytest.mark.slow
 def test_the_published_fit_leaves_them(striped):
     settings = {**FIXED, "iterations": 1}
     fits = [

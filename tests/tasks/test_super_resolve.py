@@ -20,6 +20,7 @@ from napari_dip.tasks.super_resolve import (
     TASK,
     noisy_above,
 )
+from tests.slow import slow_but
 from tests.tasks.conftest import plan_of
 
 plan = plan_of(TASK)
@@ -50,7 +51,7 @@ def reduced(image, operator):
         ((2, 16, 18), {"factor": 2}, (2, 32, 36)),
         ((2, 1, 16, 18), {"factor": 2}, (2, 1, 32, 36)),
         ((2, 16, 18), {"factor": 2, "channel_axis": 0}, (2, 32, 36)),
-        ((16, 16, 17), {"factor": 2, "spatial_dims": 3}, (32, 32, 34)),
+        *slow_but([((16, 16, 17), {"factor": 2, "spatial_dims": 3}, (32, 32, 34))]),
         ((16, 16), {"factor": 8}, (128, 128)),
     ],
     ids=str,

@@ -97,6 +97,7 @@ def narrower(monkeypatch):
 
 
 # The bounds are four standard deviations, over seeds, above the mean or more.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "iterations", "bound"),
     [

@@ -76,6 +76,7 @@ def cut_early(small_fits, quick_estimates, monkeypatch):
     monkeypatch.setattr(tiles, "WHOLE", 90)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cut_early")
 @pytest.mark.parametrize(("name", "more"), [*calls(), *UNSHARED])
 def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
@@ -86,6 +87,7 @@ def test_large_planes_are_cut_unless_tiles_would_differ(name, more):
     assert len(fitted(name, more, tile=None).settings["planes"]) == 1
 
 
+@pytest.mark.slow
 def test_a_small_plane_that_becomes_large_is_cut(narrow, monkeypatch):
     monkeypatch.setattr(tiles, "SIDE", 384)
     monkeypatch.setattr(tiles, "WHOLE", 192)
@@ -190,6 +192,7 @@ def analysed(image, estimate=richardson_lucy.least_risk, **options):
         return job.analyse(job.scaled(pixels, block), block), sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "estimate", "rtol"),
     [
@@ -248,6 +251,7 @@ def test_tiles_of_a_file_share_colours_alike():
     assert [p["subsampling"] for p in fit.settings["planes"]] == ["4:4:4"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_fits")
 def test_tiles_are_blended_into_each_other():
     """Tiles side by side, not blended, make a column that is 1.8 +- 0.4 as steep."""

@@ -33,6 +33,7 @@ def shares(fit, clean):
     return np.array([(ratio < 1).mean(), (ratio < 2).mean()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "seed"), [("float32", 1), ("bfloat16", 2)])
 def test_the_truth_lies_within_the_uncertainty(precision, seed):
     """Bounds from five single fits: 0.72 +- 0.015 and 0.94 +- 0.008."""
@@ -72,6 +73,7 @@ def test_missing_pixels_have_none_and_constant_ones_no_error():
     assert (fit.uncertainty[16:][~missing[16:]] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 @pytest.mark.parametrize("share", ["no", "yes"])
 def test_planes_of_a_stack(share, monkeypatch):
@@ -92,6 +94,7 @@ def test_planes_of_a_stack(share, monkeypatch):
     np.testing.assert_array_equal(spread, fit.uncertainty)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_windows", "few_passes")
 def test_tiles_cannot_be_told_from_the_whole():
     image = noisy(np.tile(scene(48, 64), (1, 5))[:, :288])
@@ -104,6 +107,7 @@ def test_tiles_cannot_be_told_from_the_whole():
     assert seams.mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_restarts_do_not_give_their_spread():
     image = noisy(scene(40, 48))
@@ -148,6 +152,7 @@ def test_an_array_of_the_user_has_none_beside_it():
     assert enhance(image, out=(out, np.zeros(out.shape)), **SHORT).uncertainty is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_passes")
 def test_a_tile_without_pixels_has_none():
     image = noisy(scene(32, 600))

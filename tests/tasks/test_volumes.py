@@ -104,6 +104,7 @@ def test_a_file_says_how_far_planes_are_apart(tmp_path, volume, unit, expected, 
     assert made["z_spacing"] == expected
 
 
+@pytest.mark.slow
 def test_a_volume_does_not_begin_at_half_the_resolution():
     """Fits of volumes collapsed after that, to one value everywhere."""
     volume = np.random.default_rng(0).normal(100, 10, (4, 64, 64)).astype(np.float32)

@@ -98,6 +98,7 @@ def test_of_too_few_blocks_nothing_is_concluded():
     assert gaussian_variance(few) == patch_variance(few)
 
 
+@pytest.mark.slow
 def test_no_detail_is_lost_under_weak_noise():
     part = np.s_[20:84, 20:84]
     clean, image = photo("coins")[part], noisy("coins", 4)[part]

@@ -62,6 +62,7 @@ def test_photons_of_bright_things_on_black_are_no_correlated_noise(seed, peak):
     assert has_white_floor(values, np.ones(values.shape, bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [3, 10])
 @pytest.mark.parametrize("side", [48, 64])
 def test_white_noise_on_few_pixels_is_hardly_ever_taken_for_correlated(side, sigma):
@@ -145,6 +146,7 @@ def test_noise_after_a_filter_of_neighbours_is_correlated(scene, smooth, sigma):
     assert correlated(smooth(noisy, 3))
 
 
+@pytest.mark.slow
 def test_smoothed_noise_is_removed():
     image = ndimage.median_filter(data.camera()[200:328, 200:328].astype(float), 3)
     noise = np.random.default_rng(0).normal(0, 20, image.shape)

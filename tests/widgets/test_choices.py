@@ -11,6 +11,7 @@ from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.deconvolve import DeconvolveWidget
 from napari_dip.widgets.panels import DenoiseGuidedWidget, DenoiseWidget, InpaintWidget
 from napari_dip.widgets.task import ALL, SHOWN
+from tests.slow import slow_but
 
 pytestmark = pytest.mark.gui
 
@@ -146,9 +147,11 @@ MASKS = {
 @pytest.mark.parametrize(
     ("form", "kind"),
     [
-        *(("plane", kind) for kind in MASKS),
-        *(("colours", kind) for kind in ("integers", "shapes")),
-        *(("stack", kind) for kind in ("labels", "multiscale", "shapes", "points")),
+        *slow_but((("plane", kind) for kind in MASKS), ("plane", "labels")),
+        *slow_but(("colours", kind) for kind in ("integers", "shapes")),
+        ("stack", "shapes"),
+        ("stack", "points"),
+        *slow_but(("stack", kind) for kind in ("labels", "multiscale")),
     ],
 )
 def test_every_kind_of_mask_goes_through_every_part_of_the_panel(
@@ -382,10 +385,14 @@ PSF = np.ones((1, 1, 1, 5, 5), np.float32)
     ("kind", "name", "data", "add"),
     [
         (DeconvolveWidget, "psf", PSF, "add_image"),
-        (DenoiseGuidedWidget, "guide", np.ones((1, 1, 3, 32, 32)), "add_image"),
-        (DenoiseGuidedWidget, "guide", np.ones((1, 1, 1, 32, 32)), "add_image"),
-        (InpaintWidget, "mask", np.ones((1, 1, 3, 32, 32), int), "add_labels"),
         (InpaintWidget, "mask", np.ones((1, 1, 32, 32), int), "add_labels"),
+        *slow_but(
+            [
+                (DenoiseGuidedWidget, "guide", np.ones((1, 1, 3, 32, 32)), "add_image"),
+                (DenoiseGuidedWidget, "guide", np.ones((1, 1, 1, 32, 32)), "add_image"),
+                (InpaintWidget, "mask", np.ones((1, 1, 3, 32, 32), int), "add_labels"),
+            ]
+        ),
     ],
 )
 def test_layers_with_axes_of_one_element_are_taken(

@@ -17,6 +17,7 @@ from superqt.utils import WorkerBase
 
 from napari_dip.prior.loop import Run
 from napari_dip.tasks.block import NOT_FINISHED
+from tests.slow import slow_but
 
 pytestmark = pytest.mark.gui
 
@@ -416,7 +417,7 @@ def test_a_dask_layer_is_read_in_the_thread(open_widget, finish, noisy):
 
 
 @pytest.mark.usefixtures("own_presets")
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("kind", slow_but([np.uint8, np.uint16, np.float32], np.uint16))
 def test_colours_stay_colours_in_a_type_that_napari_shows(
     open_widget, finish, noisy, kind
 ):

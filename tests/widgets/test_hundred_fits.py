@@ -15,7 +15,7 @@ from itertools import cycle, islice
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.gui, pytest.mark.slow]
+pytestmark = [pytest.mark.gui, pytest.mark.long]
 
 FITS = 100
 

@@ -80,6 +80,7 @@ def test_a_fit_says_itself_what_its_score_is_and_how_long_it_takes(
     assert widget.panel.curve.score_name == name.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets", "every_image")
 def test_what_was_said_of_the_plane_before_is_not_said_of_the_next(open_widget, until):
     large = np.random.default_rng(0).normal(100, 10, (2, 64, 64)).astype(np.float32)
@@ -111,6 +112,7 @@ def test_blending_takes_a_fixed_number_of_iterations(
     assert quality.startswith("Error ")
 
 
+@pytest.mark.slow
 def test_unrelated_channels_are_two_fits_of_one_plane(
     open_widget, until, unrelated, slow, every_image
 ):
@@ -175,6 +177,7 @@ def test_the_residual_of_unrelated_channels_is_the_input_less_the_result(
     assert "noise" in widget.comparison.reading.text()
 
 
+@pytest.mark.slow
 def test_planes_are_counted_as_planes_however_many_fits_they_take(
     open_widget, until, unrelated, slow, every_image
 ):

@@ -43,6 +43,7 @@ def test_python_gives_the_same_image(open_widget, finish, execute, noisy):
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_python_stops_where_the_user_did(
     open_widget, until, execute, noisy, monkeypatch, slow
@@ -66,6 +67,7 @@ def test_python_stops_where_the_user_did(
     assert "callback" not in QApplication.clipboard().text()
 
 
+@pytest.mark.slow
 def test_python_and_command_go_on_as_long_as_the_user_did(
     open_widget, finish, until, execute, noisy, slow, every_image, tmp_path, monkeypatch
 ):
@@ -89,6 +91,7 @@ def test_python_and_command_go_on_as_long_as_the_user_did(
     assert np.array_equal(files.read(output).data, result)
 
 
+@pytest.mark.slow
 def test_python_keeps_what_the_user_kept(
     open_widget, finish, execute, noisy, slow, every_image
 ):

@@ -60,6 +60,7 @@ class Watched(np.ndarray):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_keeping_one_plane_of_a_stack_does_not_hold_up_the_viewer(
     open_widget, finish, until, noisy, slow, every_image
 ):
@@ -104,6 +105,7 @@ def test_keeping_one_makes_a_layer_and_leaves_the_result(done, until):
     assert np.array_equal(layer.data, result)
 
 
+@pytest.mark.slow
 def test_looking_back_holds_the_layer_while_the_fit_goes_on(
     open_widget, until, qtbot, noisy, slow, every_image
 ):
@@ -126,6 +128,7 @@ def test_looking_back_holds_the_layer_while_the_fit_goes_on(
     assert scrubber.keep_button.isEnabled()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_images_of_the_preparation_are_called_so(
     open_widget, finish, until, slow, every_image
@@ -154,6 +157,7 @@ def test_images_of_the_preparation_are_called_so(
     assert f"{RESULT}, preparing" in viewer.layers
 
 
+@pytest.mark.slow
 def test_every_plane_has_moments_of_its_own(
     open_widget, finish, noisy, slow, every_image
 ):
@@ -177,6 +181,7 @@ def test_every_plane_has_moments_of_its_own(
     assert np.array_equal(layer.data, result)
 
 
+@pytest.mark.slow
 def test_without_a_result_there_is_nothing_to_look_back_at(done, finish, slow):
     viewer, widget = done
     slow.quicken()
@@ -188,6 +193,7 @@ def test_without_a_result_there_is_nothing_to_look_back_at(done, finish, slow):
     assert widget.scrubber.isVisibleTo(widget)
 
 
+@pytest.mark.slow
 def test_going_on_makes_the_same_layer_and_slider_longer(done, until):
     viewer, widget = done
     scrubber, layer = widget.scrubber, viewer.layers[RESULT]

@@ -70,6 +70,7 @@ def test_a_result_has_only_planes_that_were_fitted(stopped_stack, dtype, message
     assert messages == []
 
 
+@pytest.mark.slow
 def test_the_residual_is_read_plane_by_plane(stopped_stack, until):
     viewer, widget = stopped_stack()
     viewer.dims.set_current_step(0, 0)
@@ -134,6 +135,7 @@ def test_a_stack_can_go_on_before_there_are_images_to_look_back_at(
     assert scrubber.label.text() == "Shown: the result"
 
 
+@pytest.mark.slow
 def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish, slow):
     viewer, widget = stopped_stack()
     slow.quicken()
@@ -145,6 +147,7 @@ def test_a_stack_that_went_on_is_that_of_one_run(stopped_stack, until, finish, s
     np.testing.assert_array_equal(layer.data, whole.data)
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_filters_of_a_plane_adds_no_iterations(
     open_widget, until, finish, noisy, monkeypatch
 ):
@@ -178,6 +181,7 @@ def test_a_stop_in_the_filters_of_a_plane_adds_no_iterations(
     assert went_on.provenance["iterations"] == 16
 
 
+@pytest.mark.slow
 def test_a_stack_can_be_stopped_again_and_cancelled(stopped_stack, until, messages):
     viewer, widget = stopped_stack()
     controller, layer = widget.controller, viewer.layers[RESULT]
@@ -229,6 +233,7 @@ def test_a_stop_in_a_fit_for_all_planes_keeps_the_one_in_view(
     assert "Finished after 12 iterations" in widget.panel.progress.text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_windows")
 def test_one_network_for_all_planes_tells_the_time_for_all(
     open_widget, finish, noisy, slow, monkeypatch
@@ -304,6 +309,7 @@ def test_the_number_of_further_iterations_suits_the_fit(open_widget, finish, noi
     assert widget.scrubber.more.value() == 20
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_iterations_before_the_first_are_called_preparing(open_widget, until, slow):
     large = np.random.default_rng(0).normal(100, 10, (64, 64)).astype(np.float32)
@@ -337,6 +343,7 @@ def test_a_first_estimate_is_preparing_too(open_widget, until, noisy, slow):
     widget.panel.cancel_button.click()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noisy):
     bright = 1000 * noisy
@@ -372,6 +379,7 @@ def test_planes_to_come_are_black_without_being_filled(open_widget, until, noisy
     widget.controller.cancel()
 
 
+@pytest.mark.slow
 def test_the_copy_for_the_layer_is_made_in_the_thread_of_the_fit(noisy):
     recipe = DenoiseRecipe(iterations=2, precision="float32")
     fitting = worker.restoring(

@@ -120,6 +120,7 @@ def test_the_time_for_another_image_of_the_same_size_is_told(
     until(lambda: not widget.foresight.waits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [100, 400])
 def test_the_time_for_a_jpeg_is_told(open_widget, estimate, monkeypatch, side):
     monkeypatch.setattr(pace, "_paces", {})
@@ -150,6 +151,7 @@ def test_hours_are_warned_of_and_something_quicker_is_offered(
     assert "choose the plane that is shown" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_a_forecast_is_of_the_size_of_the_image_and_steps_are_timed_once(noisy):
     pace._paces.clear()
@@ -533,6 +535,7 @@ def test_a_quick_look_at_artifacts_follows_the_tables(open_widget, noisy):
     assert fields["iterations"].value == 33
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_a_quick_look_at_artifacts_is_no_worse_than_the_input():
     photo = data.camera()[100:140, 220:260]
