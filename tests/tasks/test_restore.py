@@ -157,7 +157,6 @@ def columns(x):
     return x.mean(-2)
 
 
-@pytest.mark.slow
 def test_several_measurements_at_once(truth, changed_presets):
     changed_presets(architecture=Architecture.uniform(24, 3))
     both = [truth.mean(1), truth.mean(0)]
