@@ -9,7 +9,7 @@ import pytest
 from napari_dip import estimate
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.loop import Run
-from napari_dip.tasks import block, forecast, pace, presets
+from napari_dip.tasks import block, forecast, pace
 from napari_dip.tasks.run import get, run
 from napari_dip.tasks.tiles import SIDE
 from napari_dip.tasks.windows import SIDE as WINDOW
@@ -185,8 +185,7 @@ def test_an_enlarged_volume_is_tried_at_the_smallest_factor(monkeypatch):
     piece = np.random.default_rng(0).normal(50, 5, (5, 16, 16)).astype(np.float32)
     told = forecast.forecast(recipe, [blank(5, 64, 64)], [piece])
     assert sizes == [(1, 1, 10, 32, 32)]
-    count = presets.UP_TO_4.stop.maximum
-    steps = count * 20 * 256 * 256 * 1e-6 * forecast.SHOWING
+    steps = 250 * 20 * 256 * 256 * 1e-6 * forecast.SHOWING
     assert 0.9 * steps < told.seconds < 2 * steps
 
 
