@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_dip.errors import FitError
 from napari_dip.widgets.blend import BlendWidget
 from napari_dip.widgets.controller import duration
 from napari_dip.widgets.panels import InpaintWidget, SuperResolveWidget
@@ -39,6 +40,10 @@ def first_report(until):
     return run
 
 
+def _fail(*arguments, **keywords):
+    raise FitError("the fit has failed")
+
+
 def test_no_time_is_zero():
     assert [duration(seconds) for seconds in (0, 0.4, 1.6)] == ["1 s", "1 s", "2 s"]
 
@@ -54,6 +59,28 @@ def test_a_fit_that_waits_for_no_other_starts(open_widget, finish, noisy):
     widget.scrubber.go_on_button.click()
     assert (panel.progress.text(), panel.bar.value()) == ("Starting", 0)
     panel.cancel_button.click()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["ended", "failed"])
+def test_a_fit_that_starts_as_one_ends_does_not_wait(
+    open_widget, until, noisy, monkeypatch, fails
+):
+    _, widget = open_widget(noisy)
+    controller, said = widget.controller, []
+
+    def again(state):
+        if state == "idle" and not said:
+            said.append("")
+            widget.panel.run_button.click()
+            said.append(widget.panel.progress.text())
+
+    controller.state_changed.connect(again)
+    if fails:
+        monkeypatch.setattr("napari_dip.widgets.worker.run", _fail)
+    widget.panel.run_button.click()
+    until(lambda: len(said) == 2)
+    assert said[1] == "Starting"
+    until(lambda: controller.state == "idle")
 
 
 @pytest.mark.parametrize("kind", [SuperResolveWidget, InpaintWidget])

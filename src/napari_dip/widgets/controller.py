@@ -285,17 +285,23 @@ class _Listener(QObject):
             self.controller.show_report(report)
 
     def returned(self, outcome: worker.Outcome | None) -> None:
-        """Pass the result on."""
+        """Pass the result on.
+
+        The fit has ended here.  The thread says so itself only later, and a fit that is
+        started between the two must not be told to wait.
+        """
+        turns.leave(self.control)
         if self.heard:
             self.controller.show_result(outcome)
 
     def errored(self, error: Exception) -> None:
         """Pass the error on."""
+        turns.leave(self.control)
         if self.heard:
             self.controller.show_error(error)
 
     def end(self) -> None:
-        """Let the next fit begin: the thread of this one has ended."""
+        """Let the next fit begin, if the thread has ended without saying how."""
         never_mind(self.controller, self.abandoning)
         self.deleteLater()
         turns.leave(self.control)
