@@ -116,5 +116,7 @@ def test_texture_everywhere_is_not_all_taken_for_noise(monkeypatch):
         return np.square(plane.to_units(restored) - clean).mean()
 
     limited = error()
-    monkeypatch.setattr(similar_patches, "LEFT", 1e9)
-    assert limited < 0.7 * error()
+    # Three seeds: 0.95 to 1.09 of the noise, and 1.15 to 1.44 without the limit.
+    assert limited < 1.15 * 0.02**2
+    monkeypatch.setattr(similar_patches, "GRAY_LEFT", 1e9)
+    assert limited < 0.9 * error()

@@ -385,8 +385,9 @@ averaged with the first step of BM3D.  More than three channels, and channels of
 noise, are filtered as principal components in units of their noise.  Low frequencies
 are those of the same filter at half the resolution.  Noise that reaches into
 neighbouring pixels is recognised and fitted without hiding; its covariance is measured
-in flat places, and the filter of similar patches takes it into account (Noise Clinic).
-The result is averaged with that of a filter for stronger white noise.
+in flat places (Noise Clinic), or in differences between channels that do not share it,
+and the filter of similar patches takes it into account.  In flat places, the result is
+averaged with that of a filter for stronger white noise.
 Noise that falls as the signal grows, as after a correction of gamma, is made even
 before the fit by a stretch of the values (a variance-stabilising transform), and noise
 that grows towards the border, as a correction of vignetting leaves it, by a factor.

@@ -17,12 +17,19 @@ from napari_dip.tasks.patches import Mask, cut_blocks
 SIDE = 16
 """Side of the blocks: three times as far as the noise of cameras reaches."""
 
+FREEDOM = (SIDE**2 - 3) / SIDE**2
+"""Variance that white noise keeps without its mean and slopes in a block."""
+
 FLAT = 0.2
 """Deviation of the estimate in blocks, over that of their noise, up to which they are
 flat indeed: on photographs the flattest of one brightness have 0.03 to 0.7."""
 
 ALIKE = 0.15
 """How much more alike than in flat blocks the noise of channels may be in others."""
+
+LEAST = 0.1
+"""Part of the variance of a block that is noise, at least, where the rest is structure
+of the estimate."""
 
 LEFT = 1.2
 """Deviation of what the estimate leaves of the image, over that of the noise in flat
@@ -71,6 +78,7 @@ class _Group(NamedTuple):
     brightness: NDArray[np.float64]
     variance: NDArray[np.float64]
     residuals: NDArray[np.float64]
+    """Of variance 1, (n, C, SIDE, SIDE)."""
     rough: float
     """Deviation of the estimate there, over that of the noise."""
     alike: float
@@ -87,33 +95,45 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     (blocks of low variance, each brightness by itself: Lebrun, Colom, Morel, The noise
     clinic: a blind image denoising algorithm, 2015).  There is nothing to measure where
     no block is whole, or the flat ones have no noise.
+
+    In gray images without a flat place, the variance of the estimate is not counted.
+    In the colours of cameras it has noise of low frequencies, of which flat places tell
+    too little already.
     """
-    whole = _blocks(usable).all(axis=(1, 2, 3))
-    noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
+    noisy, smooth = whole_blocks(values, estimate, usable)
     if not len(noisy):
         return None
     groups = []
-    freedom = (SIDE**2 - 3) / SIDE**2
-    left = (_residual(noisy - smooth) ** 2).mean(axis=(1, 2, 3)) / freedom
+    left = (residual(noisy - smooth) ** 2).mean(axis=(1, 2, 3)) / FREEDOM
     for group in by_brightness(smooth.mean(axis=(1, 2, 3))):
-        rough = _residual(smooth[group]).var(axis=(1, 2, 3))
-        chosen = flattest(rough)
+        structure = (residual(smooth[group]) ** 2).mean(axis=(1, 2, 3))
+        chosen = flattest(structure)
         flat = group[chosen]
-        noise = _residual(noisy[flat])
-        power = (noise**2).mean(axis=(0, 2, 3)) / freedom
+        noise = residual(noisy[flat])
+        power = (noise**2).mean(axis=(0, 2, 3)) / FREEDOM
         if not power.all():
             return None
+        rough = float(np.sqrt(structure[chosen].mean() / power.mean()))
+        gray = len(values) == 1
         told = _Group(
             smooth[flat].mean(axis=(0, 2, 3)),
-            power,
+            power * (part_of_noise(rough) if gray else 1),
             noise / np.sqrt(power)[:, None, None],
-            float(np.sqrt(rough[chosen].mean() / power.mean())),
+            rough,
             _alike(noise),
             float(np.median(left[group])),
         )
         groups.append(told)
     brightness, variance, residuals, *_ = zip(*_of_noise(groups), strict=True)
     return SharedNoise(np.array(brightness), np.array(variance), list(residuals))
+
+
+def part_of_noise(rough: float) -> float:
+    """Return the part of the variance of blocks that is noise.
+
+    `rough` is the deviation of the estimate there, over that of the noisy image.
+    """
+    return 1.0 if rough <= FLAT else max(1 - rough**2, LEAST)
 
 
 def _of_noise(groups: list[_Group]) -> list[_Group]:
@@ -145,12 +165,24 @@ def _alike(noise: NDArray[np.float64]) -> float:
     return float((covariance.sum() - np.trace(covariance)) / others) if others else 0.0
 
 
+def whole_blocks(
+    values: Float, estimate: Float, usable: Mask
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the blocks of an image and an estimate of it, (n, C, SIDE, SIDE) each.
+
+    Blocks with values that are not usable are left out.
+    """
+    whole = _blocks(usable).all(axis=(1, 2, 3))
+    noisy, smooth = (_blocks(v)[whole].astype(np.float64) for v in (values, estimate))
+    return noisy, smooth
+
+
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the blocks of all planes, (n, C, SIDE, SIDE)."""
     return np.stack([cut_blocks(channel, SIDE) for channel in image], axis=1)
 
 
-def _residual(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+def residual(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return blocks of all channels without their means and slopes."""
     flat = blocks.reshape(-1, SIDE, SIDE)
     centred = flat - flat.mean(axis=(1, 2), keepdims=True)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.tasks.blurs import Goodness
 from napari_dip.tasks.components import by_component
 from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
+from napari_dip.tasks.independent_noise import are_independent, independent_noise
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
-from napari_dip.tasks.shared_noise import shared_noise
+from napari_dip.tasks.shared_noise import SharedNoise, shared_noise
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    SideNoise = tuple[Tensor, Tensor]
+    """Variance of noise, (1, C, ...), and the covariance of patches of some side."""
+
+    Measure = Callable[[Tensor, int], SideNoise | None]
+    """Measures noise with a pilot, for patches of a side; None where nothing does."""
 
 THRESHOLDED = 0.5
 """Part of the estimate by thresholds in the pilot of the collaborative filter."""
@@ -41,17 +48,21 @@ DENSE = {"window": 30, "step": 3}
 FLATTEST = 1.2
 """Noise that neighbours share, over what it is in the flattest places."""
 
-LEFT = 1.8
-"""Noise at most, over what a pilot leaves of the noisy image; a pilot of a fit has some
-of the noise itself."""
-
 BROAD_THRESHOLDS, BROAD = 2.5, 1.8
 """Standard deviation of white noise that is as strong at low frequencies, of which flat
 places tell too little, over that of noise that neighbours share: for an estimate by
 thresholds, and for one of similar patches."""
 
-BROAD_LEFT = 4.0
-"""The same as `LEFT` for such white noise."""
+LEFT, BROAD_LEFT = 1.8, 4.0
+"""Noise at most, over what a pilot leaves of the noisy image, and the same for such
+white noise; a pilot of a fit has some of the noise itself."""
+
+GRAY_LEFT, GRAY_BROAD_LEFT, GRAY_THRESHOLDED = 1.2, 2.0, 0.75
+"""The same two, and `THRESHOLDED`, for gray images: the noise of low frequencies, of
+which flat places tell too little, is mostly in the colours of cameras."""
+
+INDEPENDENT_THRESHOLDED = 0.75
+"""`THRESHOLDED` where the noise of every channel is known well."""
 
 GUIDED_PASSES = 4
 """Passes of that filter with a guide; more gain little."""
@@ -163,11 +174,62 @@ def collaborative_guided(plane: Plane, noise: NoiseModel, guide: Tensor) -> Step
 def collaborative_shared(plane: Plane, photons: NoiseModel | None = None) -> Step:
     """Return the step that estimates similar patches under noise that neighbours share.
 
-    Its level at every brightness and its covariance are measured where the pilot is
-    flat (see `napari_dip.tasks.shared_noise`): first with the restored image as the
+    Where channels do not share their noise, their differences tell it well (see
+    `napari_dip.tasks.independent_noise`).  Otherwise flat places do (see
+    `napari_dip.tasks.shared_noise`), whose noise is weaker than that of cameras at low
+    frequencies, or has texture in it.  It is no less than that of `photons`.
+    """
+
+    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
+        image = restored[0].cpu().numpy()
+        apart = are_independent(plane.values, image, plane.noisy)
+        measure = partial(
+            _noise_by,
+            plane,
+            photons=photons,
+            measure=independent_noise if apart else shared_noise,
+        )
+        if apart:
+            return _by_differences(noisy, restored, measure)
+        _, known = plane.tensors(noisy.device)
+        return _by_flat_places(noisy, restored, known, measure)
+
+    return filtering(plane, filter_noisy, 1)
+
+
+def _by_differences(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor:
+    """Return the estimate under noise that differences between channels tell.
+
+    The noise is measured with the restored image as the pilot for an estimate by
+    thresholds, then with the mean of both for one of similar patches.  This and the
+    thresholds are the pilot of the last: a fit that was ended early lacks fine texture.
+    """
+    from napari_dip.prior import thresholding
+    from napari_dip.prior.collaborative import VALUES, collaborative_filter
+    from napari_dip.prior.groups import patch_side
+
+    noise = measure(restored, thresholding.SIDE)
+    if noise is None:
+        return restored
+    first = thresholding.collaborative_threshold(noisy, *noise)
+    estimate = restored
+    for part in (INDEPENDENT_THRESHOLDED, THRESHOLDED):
+        pilot = estimate.lerp(first, part)
+        noise = measure(pilot, patch_side(VALUES, noisy.shape[1]))
+        if noise is None:
+            break
+        estimate = collaborative_filter(noisy, pilot, noise[0], 1, covariance=noise[1])
+    return estimate
+
+
+def _by_flat_places(
+    noisy: Tensor, restored: Tensor, known: Tensor, measure: Measure
+) -> Tensor:
+    """Return the estimate under noise that flat places tell.
+
+    The noise is measured where the pilot is flat: first with the restored image as the
     pilot, for an estimate by thresholds, then with the mean of both, for the estimate
-    of similar patches.  Nothing is done where no place tells the noise.  It is no less
-    than that of `photons`.
+    of similar patches.
 
     Noise of cameras has more power at low frequencies than flat places tell, and
     differs from place to place.  The result is therefore the mean of that estimate and
@@ -180,33 +242,33 @@ def collaborative_shared(plane: Plane, photons: NoiseModel | None = None) -> Ste
     from napari_dip.prior.groups import patch_side
     from napari_dip.prior.thresholding import collaborative_threshold
 
-    def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        noise = _noise_by(plane, restored, thresholding.SIDE, photons)
-        if noise is None:
-            return restored
-        white = BROAD_THRESHOLDS**2 * noise[0]
-        narrow, broad = (
-            torch.lerp(restored, first, THRESHOLDED)
-            for first in (
-                collaborative_threshold(noisy, *noise),
-                collaborative_threshold(noisy, white),
-            )
+    noise = measure(restored, thresholding.SIDE)
+    if noise is None:
+        return restored
+    left, broad_left, part = LEFT, BROAD_LEFT, THRESHOLDED
+    if noisy.shape[1] == 1:
+        left, broad_left, part = GRAY_LEFT, GRAY_BROAD_LEFT, GRAY_THRESHOLDED
+        # A fit has too little structure to tell the part of it in a noise.
+        first = collaborative_threshold(noisy, *noise)
+        noise = measure(first, thresholding.SIDE) or noise
+    white = BROAD_THRESHOLDS**2 * noise[0]
+    narrow, broad = (
+        torch.lerp(restored, first, part)
+        for first in (
+            collaborative_threshold(noisy, *noise),
+            collaborative_threshold(noisy, white),
         )
-        side = patch_side(VALUES, noisy.shape[1])
-        shared, stronger = (
-            _noise_by(plane, pilot, side, photons) for pilot in (narrow, broad)
-        )
-        if shared is None or stronger is None:
-            return restored
-        _, known = plane.tensors(noisy.device)
-        variance = _limited(shared[0], noisy - narrow, known, LEFT)
-        estimate = collaborative_filter(
-            noisy, narrow, variance, FLATTEST, covariance=shared[1]
-        )
-        white = _limited(BROAD**2 * stronger[0], noisy - broad, known, BROAD_LEFT)
-        return (estimate + collaborative_filter(noisy, broad, white)) / 2
-
-    return filtering(plane, filter_noisy, 1)
+    )
+    side = patch_side(VALUES, noisy.shape[1])
+    shared, stronger = (measure(pilot, side) for pilot in (narrow, broad))
+    if shared is None or stronger is None:
+        return restored
+    variance = _limited(shared[0], noisy - narrow, known, left)
+    estimate = collaborative_filter(
+        noisy, narrow, variance, FLATTEST, covariance=shared[1]
+    )
+    white = _limited(BROAD**2 * stronger[0], noisy - broad, known, broad_left)
+    return (estimate + collaborative_filter(noisy, broad, white)) / 2
 
 
 def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
@@ -233,14 +295,18 @@ def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
 
 
 def _noise_by(
-    plane: Plane, pilot: Tensor, side: int, photons: NoiseModel | None = None
-) -> tuple[Tensor, Tensor] | None:
+    plane: Plane,
+    pilot: Tensor,
+    side: int,
+    photons: NoiseModel | None = None,
+    measure: Callable[..., SharedNoise | None] = shared_noise,
+) -> SideNoise | None:
     """Return the variance of noise that neighbours share, and its covariance.
 
     None where no place tells it.
     """
     image = pilot[0].cpu().numpy()
-    noise = shared_noise(plane.values, image, plane.noisy)
+    noise = measure(plane.values, image, plane.noisy)
     if noise is None:
         return None
     covariance = noise.covariance(side)
