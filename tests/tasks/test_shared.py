@@ -207,6 +207,48 @@ def test_what_is_nothing_but_nan_is_told():
     np.testing.assert_array_equal(np.isnan(fit.image), np.isnan(stack))
 
 
+@pytest.fixture
+def two_channels():
+    """Return four planes of two channels that show different things."""
+    two = np.stack([noisy(blobs(64, 80, seed=s), seed=s) for s in (1, 2)])
+    return np.stack([two, two[:, ::-1], two[..., ::-1], two[:, ::-1, ::-1]])
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_an_empty_channel_leaves_the_others_their_network(two_channels):
+    two_channels[:, 1] = 7
+    fit = denoise(two_channels, channel_axis=1, full_output=True, **QUICK)
+    assert len(fit.settings["planes"]) == 1
+    assert fit.warnings == []
+    assert (fit.image[:, 1] == 7).all()
+    assert (fit.image[:, 0] != two_channels[:, 0]).mean() > 0.9
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_a_channel_that_is_missing_in_one_plane_leaves_the_others(two_channels):
+    stack = np.repeat(two_channels[:, :1], 2, axis=1)
+    stack[0, 1] = np.nan
+    fit = denoise(stack, channel_axis=1, full_output=True, **QUICK)
+    assert len(fit.settings["planes"]) == 1
+    assert (fit.image[1:] != stack[1:]).mean() > 0.9
+    np.testing.assert_array_equal(fit.image[0], stack[0])
+    left, missing = fit.warnings
+    assert "channels 0 are left as they came" in left
+    assert missing.startswith("channels 1 of plane 0 came back unchanged")
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_a_channel_that_is_not_empty_everywhere_is_restored_there(two_channels):
+    before = two_channels[3, 1].copy()
+    two_channels[:, 1], two_channels[3, 1] = 7, before
+    fit = denoise(two_channels, channel_axis=1, full_output=True, **QUICK)
+    assert (fit.image[:3, 1] == 7).all()
+    left = [w for w in fit.warnings if "they are left as they came" in w]
+    restored = (fit.image[3, 1] != before).mean() > 0.9
+    assert restored != bool(left)
+    assert np.isfinite(fit.image).all()
+
+
 @pytest.mark.slow
 def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
     stack = stack.copy()
@@ -219,9 +261,8 @@ def test_a_plane_of_another_kind_is_fitted_for_itself(clean, stack):
 
 
 @pytest.mark.usefixtures("small_fits")
-def test_channels_of_different_things_have_networks_of_their_own():
-    two = np.stack([noisy(blobs(64, 80, seed=s), seed=s) for s in (1, 2)])
-    stack = np.stack([two, two[:, ::-1]])
+def test_channels_of_different_things_have_networks_of_their_own(two_channels):
+    stack = two_channels[:2]
     fit = denoise(stack, channel_axis=1, full_output=True, **QUICK)
     channels = [p["analysis"]["channels"] for p in fit.settings["planes"]]
     assert channels == [(0,), (1,)]

@@ -15,7 +15,7 @@ from napari_dip.tasks.block import BlockFit, constant_image, restored, result_ty
 from napari_dip.tasks.neighbours import guide
 from napari_dip.tasks.plane import Pixels, Plane
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.tasks.result import Canvas
+from napari_dip.tasks.result import Canvas, ranges
 from napari_dip.tasks.shared import Shared
 from napari_dip.tasks.task import Job
 from napari_dip.tasks.tiles import Block, Tile, probes, relative
@@ -64,21 +64,35 @@ def restore_tile(
     deviation = Canvas(np.full(unchanged.shape, np.nan, np.float32), 1)
     sides = unchanged.shape[1:]
     warnings: list[str] = []
-    for shared in kinds[number]:
-        if not pixels.known(shared.channels)[core[1:]].any():
-            continue
+    used = [s for s in kinds[number] if pixels.known(s.channels)[core[1:]].any()]
+    for shared in used:
         done = restore(job, recipe, shared, index, tile, pixels, preview=preview)
         warnings += done.warnings
         block = Block.whole(0, index, shared.channels, sides)
         canvas.put(block, done.image)
         if done.deviation is not None:
             deviation.put(block, done.deviation)
+    left = channels_left(used, pixels.part(core))
+    if left:
+        warnings.append(
+            f"channels {ranges(left)} are left as they came where no network serves "
+            "them: others that it needs are missing there, or they are constant in "
+            "most planes"
+        )
     canvas.fill(unchanged, exact=recipe.dtype == "input")
     spread = layout.arrange(deviation.image) if deviation.fitted else None
     unknown = np.isnan(unchanged).reshape(len(unchanged), -1).all(axis=1)
     details = {"unknown": np.flatnonzero(unknown).tolist()}
     image = layout.arrange(canvas.image)
     return BlockFit(image, spread, fits=[], details=details, warnings=warnings)
+
+
+def channels_left(networks: Sequence[Shared], pixels: Pixels) -> list[int]:
+    """Return the channels that vary and that no network is for."""
+    served = {c for shared in networks for c in shared.channels}
+    varies = ~pixels.constant & ~np.isnan(pixels.values)
+    varying = np.flatnonzero(varies.reshape(len(varies), -1).any(axis=1))
+    return [int(c) for c in varying if c not in served]
 
 
 def error_of(average: Tensor, plane: Plane, analysis: Analysis) -> float:
@@ -106,7 +120,7 @@ def error_on(
     is of another kind than the windows they were fitted to.
     """
     errors: list[float] = []
-    unlike = False
+    unlike = any(channels_left(networks, pixels) for _, pixels in parts if pixels)
     for shared in networks:
         ratios = []
         for index, pixels in parts:

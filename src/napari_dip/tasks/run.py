@@ -47,7 +47,8 @@ TASKS = {
 
 NOT_SHARED = (
     "no network can be shared by the planes or parts of this image, so every plane was "
-    "fitted by itself: the task or the preset needs whole planes"
+    "fitted by itself: the task or the preset needs whole planes, or too little "
+    "is known in all channels"
 )
 
 NO_NEIGHBOURS = (

@@ -67,9 +67,10 @@ def fit_shared(
     Returns
     -------
     list of Shared or None
-        The networks of the groups up to the one where the user has stopped.  None where
-        the network of the preset sees more than a window, or the task needs more of an
-        image than its pixels.
+        The networks of the groups up to the one where the user has stopped; there is
+        none for channels that are constant in all windows.  None where the network of
+        the preset sees more than a window, or the task needs more of an image than its
+        pixels.
     """
     job, asked = running.job, running.recipe.neighbours
     pool = Pixels.stacked([w.pixels for w in windows])
@@ -77,8 +78,9 @@ def fit_shared(
     neighbours = wanted(job.layout, asked)
     if neighbours and asked == "auto" and not related(job, pool, places):
         neighbours = 0
+    groups = [g for g in job.groups(pool) if not pool.of_channels(g).constant.all()]
     shared = list(begun[:-1])
-    for channels in list(job.groups(pool))[len(shared) :]:
+    for channels in groups[len(shared) :]:
         if len(shared) < len(begun):
             resume = begun[-1].resume
             assert resume is not None
