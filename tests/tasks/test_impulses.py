@@ -5,7 +5,8 @@ import pytest
 from scipy import ndimage
 
 from napari_dip import denoise, denoise_guided
-from napari_dip.tasks.impulses import judged_by, without_impulses
+from napari_dip.tasks.impulses import judged_by, kept_warnings, without_impulses
+from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
 
 FIXED = {"device": "cpu", "precision": "float32", "iterations": 20}
@@ -117,3 +118,60 @@ def test_a_guided_image_is_restored_without_them(hot, clean):
     image, _, where = hot
     result = denoise_guided(image, clean, noise="impulse", **FIXED)
     assert np.abs(result - clean)[where].max() < 75
+
+
+def told(image):
+    """Return the warnings of an image (C, ...)."""
+    plane = prepare(image, "image")
+    return kept_warnings(plane, plane_model(plane, "auto", None))
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    y, x = np.mgrid[:96, :96] / 10
+    noise = np.random.default_rng(0).normal(0, 5, (96, 96))
+    return (100 + 40 * np.sin(x) * np.cos(y) + noise)[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("height", [150, -90])
+@pytest.mark.parametrize("shape", [(1, 96, 96), (2, 96, 96), (1, 4, 96, 96)])
+def test_impulses_that_are_kept_are_told(smooth, height, shape):
+    rest = smooth[0]
+    image = np.broadcast_to(rest, shape).copy()
+    assert told(image) == ()
+    image[..., 8::24, 8::24] += height
+    (warning,) = told(image)
+    count = 16 * np.prod(shape[:-2])
+    assert warning.startswith(f"{count} single pixels differ far")
+    assert "noise=impulse" in warning
+
+
+def test_few_impulses_are_not_told(smooth):
+    image = smooth.copy()
+    image[0, [10, 30, 50, 70], 40] = 300
+    assert told(image) == ()
+
+
+@pytest.mark.parametrize("width", [0.6, 0.8, 1.5])
+def test_spots_are_no_impulses(width):
+    spots = np.zeros((96, 96))
+    spots[8::16, 8::16] = 1
+    spots = ndimage.gaussian_filter(spots, width)
+    noise = np.random.default_rng(0).normal(100, 5, spots.shape)
+    assert told((noise + 200 * spots / spots.max())[None]) == ()
+
+
+@pytest.mark.parametrize("peak", [0.3, 3])
+def test_photons_are_no_impulses(smooth, peak):
+    photons = np.random.default_rng(0).poisson(peak * smooth.clip(0) / smooth.max())
+    assert told(photons) == ()
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_only_who_keeps_impulses_is_told(smooth):
+    image = smooth[0].copy()
+    image[8::24, 8::24] += 150
+    settings = {"iterations": 2, "full_output": True, "device": "cpu"}
+    (warning,) = denoise(image, **settings).warnings
+    assert "16 single pixels" in warning
+    assert denoise(image, noise="impulse", **settings).warnings == []

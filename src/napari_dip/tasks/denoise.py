@@ -33,7 +33,11 @@ from napari_dip.tasks.finishing import (
     wiener_mean,
 )
 from napari_dip.tasks.function import function
-from napari_dip.tasks.impulses import judged_steps, without_impulses
+from napari_dip.tasks.impulses import (
+    judged_steps,
+    kept_warnings,
+    without_impulses,
+)
 from napari_dip.tasks.noise import (
     LIKE_VARIANCES,
     NoiseModel,
@@ -163,12 +167,15 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
         if uneven:
             even = analyse(recipe, as_it_is.evened(uneven, block.places), block)
             return replace(even, unevenness=uneven)
+    warnings = excess_warnings(plane, recipe.sigma) + colour_map_warnings(plane)
+    if recipe.noise != "impulse":
+        warnings += kept_warnings(plane, noise)
     return Analysis.of(
         plane,
         block.channels,
         noise=noise,
         correlated=correlated,
-        warnings=excess_warnings(plane, recipe.sigma) + colour_map_warnings(plane),
+        warnings=warnings,
         **facts,
     )
 

@@ -7,15 +7,16 @@ to remove; here are all that a user wants removed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy  # whose modules load on first use
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.patches import Mask
-from napari_dip.tasks.plane import Plane
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.patches import SURE, Mask, lone_pixels
+from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,39 @@ LEAST = 0.05
 
 LIKE_IT = 1
 """Neighbours as far off as the pixel that an impulse may have; lines have more."""
+
+ALONE = 2.0
+"""Distance of a pixel from the nearest of its neighbours' values, over that of this
+value from the median around, from which on nothing but the pixel is bright or dark: 1.8
+for the sharpest spots that optics leave."""
+
+SOME, FEW = 5, 0.01
+"""Pixels that are so from which on they are told, and the part of all up to which they
+are: single ones are in many images, and more may be what the image is of."""
+
+
+def kept_warnings(plane: Plane, noise: NoiseModel) -> tuple[str, ...]:
+    """Return a warning if there are impulses that nobody has asked to remove."""
+    values = plane.values if plane.beyond is None else plane.values + plane.beyond
+    variance, gain, offset = (per_channel(np.array(v), values) for v in astuple(noise))
+    expected = np.sqrt(variance + gain * np.maximum(values - offset, 0))
+    medians = np.stack([_medians(channel, AROUND) for channel in values])
+    lone = np.stack([lone_pixels(channel) for channel in values]) & plane.noisy
+    around = np.ones((1,) * (values.ndim - 3) + (3, 3), bool)
+    around[..., 1, 1] = False
+    for sign in (1, -1):
+        above = np.stack(
+            [scipy.ndimage.maximum_filter(sign * v, footprint=around) for v in values]
+        )
+        apart, rise = sign * values - above, above - sign * medians
+        lone &= (apart < 0) | (apart > np.maximum(ALONE * rise, SURE * expected))
+    count = int(np.count_nonzero(lone))
+    if not SOME <= count <= FEW * lone.size:
+        return ()
+    return (
+        f"{count} single pixels differ far from all their neighbours, as hot and dead "
+        "pixels do; the result keeps them, and noise=impulse removes them",
+    )
 
 
 def without_impulses(plane: Plane) -> Plane:
