@@ -346,6 +346,29 @@ def test_what_cannot_be_written_to_is_refused_before_the_fit(stack):
         denoise(stack, out=out, callback=pytest.fail, **SHORT)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "name"),
+    [
+        (lambda stack: stack, "image"),
+        (lambda stack: stack[::-1], "image"),
+        (lambda stack: (np.empty_like(stack), stack), "image"),
+        (lambda stack: (stack.copy(),) * 2, "the first array of out"),
+    ],
+)
+def test_results_are_not_written_over_what_is_read(stack, arrays, name):
+    with pytest.raises(InputError, match=f"out must be .* shares memory with {name}"):
+        denoise(stack, out=arrays(stack), callback=pytest.fail, **SHORT)
+    with pytest.raises(InputError, match=f"out must be .* shares memory with {name}"):
+        denoise(torch.from_numpy(stack), out=arrays(stack), **SHORT)
+
+
+def test_results_may_lie_between_what_is_read(stack):
+    both = np.stack([stack, stack], 1)
+    denoise(both[:, 0], out=both[:, 1], **SHORT)
+    np.testing.assert_array_equal(both[:, 0], stack)
+    np.testing.assert_array_equal(both[:, 1], denoise(stack, **SHORT))
+
+
 def test_a_constant_plane_or_channel_costs_nothing(stack):
     stack[0] = 3
     fit = denoise(stack, full_output=True, **SHORT)

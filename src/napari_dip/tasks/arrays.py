@@ -97,7 +97,7 @@ def as_array(value: Any, name: str) -> Any:
             f"{name} must be an array, not a file; read it first, for example by "
             f"napari_dip.io.files.read(path).data; got {os.fspath(value)!r}"
         )
-    if _is_lazy(value):
+    if is_lazy(value):
         array: Any = LazyArray(value, name)
     else:
         array = _read(lambda: value, name)
@@ -121,7 +121,7 @@ def as_array(value: Any, name: str) -> Any:
     return array
 
 
-def _is_lazy(value: Any) -> bool:
+def is_lazy(value: Any) -> bool:
     """Return whether a value is an array of another library that is read in parts.
 
     Torch's tensors have dtypes of their own.

@@ -56,7 +56,8 @@ full_output : bool, default False
 out : array or tuple of two arrays, optional
     Where the result is put, of its shape and any type; an array of zarr or
     h5py takes a result that is larger than the memory, part by part. A
-    second array, of floats, takes the standard deviation.
+    second array, of floats, takes the standard deviation. Neither may share
+    memory with an input.
 
 Returns
 -------

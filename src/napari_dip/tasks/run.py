@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from napari_dip.errors import InputError
 from napari_dip.machine import MAX_SECONDS, budget, free_memory, load_torch
 from napari_dip.tasks.analysis import Analysis
-from napari_dip.tasks.arrays import NUMBERS, Layout, LazyArray
+from napari_dip.tasks.arrays import NUMBERS, Layout, LazyArray, is_lazy
 from napari_dip.tasks.limit import in_time
 from napari_dip.tasks.planes import Planes
 from napari_dip.tasks.pool import Pool
@@ -90,7 +90,8 @@ def run(
 
     The result is put into `out`, of its shape and of any type, such as an array in a
     file: all it has to do is to take ``out[index] = values``, part by part.  Of two
-    arrays the second, of floats or None, takes the standard deviation.
+    arrays the second, of floats or None, takes the standard deviation.  Neither shares
+    memory with an input, which is read to the end.
 
     Processes of a pool fit planes and tiles, or restore them by networks that they
     share.  A job of a single fit is fitted here, with so many CPU threads during a
@@ -110,14 +111,14 @@ def run(
     _check_planes(job)
     overrides = overrides or Overrides()
     _check_analysis(overrides.analysis, job.layout.channels)
+    named = dict(zip((*task.arrays, *task.functions), arrays, strict=False))
     record = record_of(overrides.state)
     if record is not None:
         overrides = dataclasses.replace(overrides, state=None)
-        named = dict(zip((*task.arrays, *task.functions), arrays, strict=False))
         record.check(recipe, job.layout, overrides, named)
     record = record or Record()
     running = Running(job, recipe, overrides, threads, pool, record, resumable)
-    fitting = _restored(running, out)
+    fitting = _restored(running, out, named)
     return fitting if budget(MAX_SECONDS) is None else in_time(fitting)
 
 
@@ -198,7 +199,7 @@ def _check_analysis(given: Sequence[Analysis], channels: int) -> None:
         )
 
 
-def _restored(running: Running, out: Any) -> Fitting:
+def _restored(running: Running, out: Any, inputs: Mapping[str, Any]) -> Fitting:
     """Restore all planes by networks that they share, or each by its own fits."""
     job, recipe, overrides = running.job, running.recipe, running.overrides
     shape = result_shape(job)
@@ -209,6 +210,8 @@ def _restored(running: Running, out: Any) -> Fitting:
         _check_out(image, shape)
     if room is not None:
         _check_out(room, shape, "f")
+        _check_apart(room, {**inputs, "the first array of out": image})
+    _check_apart(image, inputs)
     result = Result(image, out is not None, room)
     shared, given = False, overrides.networks is not None
     if given or (overrides.state is None and wants_sharing(job, recipe, overrides)):
@@ -242,6 +245,20 @@ def _check_out(out: Any, shape: tuple[int, ...], kinds: str = NUMBERS) -> None:
             out[first] = out[first]
         except Exception as error:
             raise InputError(f"out must take values; got {error}") from error
+
+
+def _check_apart(out: Any, others: Mapping[str, Any]) -> None:
+    """Raise if a result would be written over what is still to be read."""
+    for name, values in others.items():
+        shared = out is values
+        # To look at lazy arrays would read them.
+        if isinstance(out, np.ndarray) and not is_lazy(values):
+            shared |= hasattr(values, "__array__") and np.shares_memory(out, values)
+        if shared:
+            raise InputError(
+                f"out must be an array of its own; got one that shares memory with "
+                f"{name}"
+            )
 
 
 def _finished(result: Result, recipe: Recipe, layout: Layout) -> Fit:
