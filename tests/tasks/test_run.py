@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from contextlib import contextmanager
 from itertools import pairwise
 
 import dask.array
@@ -331,6 +332,52 @@ def test_a_constant_image_comes_back_exactly_and_at_no_cost(dtype, value):
         assert fit.settings["planes"][0]["analysis"]["channels"] == (0,)
         plain = run_to_end(iterate(name, image, *more)).image
         np.testing.assert_allclose(plain, float(value), rtol=1e-7)
+
+
+def settings():
+    """Return what the caller of a task may have set in torch."""
+    return (
+        torch.get_default_dtype(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+    )
+
+
+@contextmanager
+def other_settings():
+    """Set something else than torch does by default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("quick_estimates")
+@pytest.mark.parametrize("task", ["denoise", "deconvolve"])
+def test_settings_of_the_caller_change_no_bit(stack, task):
+    more = (np.outer([1, 2, 1], [1, 2, 1]) / 16,) if task == "deconvolve" else ()
+
+    def restored():
+        images, before = [], settings()
+
+        def look(it):
+            assert settings() == before
+            images.append(it.image)
+
+        fitting = iterate(task, stack[0], *more, **SHORT | {"iterations": 1})
+        images.append(run_to_end(fitting, look).image)
+        assert settings() == before
+        return images
+
+    expected = restored()
+    with other_settings():
+        found = restored()
+        assert estimate(task, stack[0], *more, **SHORT).memory > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_iterate_puts_the_result_where_it_is_asked_to(stack):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.io
 import tifffile
+import torch
 
 from napari_dip import cli, sample_prior
 from napari_dip.errors import InputError
@@ -32,6 +33,17 @@ def test_the_seed_decides():
     one, same, other = (sample_prior(**SMALL, seed=s) for s in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).mean() > 0.05
+
+
+def test_settings_of_the_caller_change_no_bit():
+    expected, before = sample_prior(**SMALL), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            found = sample_prior(**SMALL)
+    finally:
+        torch.set_default_dtype(before)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_more_scales_are_smoother_and_skips_are_rougher():

@@ -79,11 +79,11 @@ def predict(
 
     Where the code hides pixels, each is predicted in a pass in which it is hidden.
     """
-    total = torch.zeros(shape, device=place.device, dtype=torch.float32)
-    seen = torch.zeros_like(total)
     # A generator of its own: looking at a fit does not change it.
     random = runtime.generator(0, place.device)
     with runtime.step_context(place.threads), torch.no_grad():
+        total = torch.zeros(shape, device=place.device, dtype=torch.float32)
+        seen = torch.zeros_like(total)
         for view, hidden, window in code.cover(random):
             output = torch.func.functional_call(  # to look for tied weights takes long
                 network, dict(weights), (view.to(place.dtype),), tie_weights=False

@@ -30,6 +30,9 @@ ONE_THREAD = 64 * 64
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+DEVICES = ("cpu", "cuda", "mps")
+"""Kinds of device that fits compute on."""
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device of a name such as "auto", "cpu", "cuda", "cuda:1", "mps".
@@ -45,7 +48,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError):
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+    if device is None or device.type not in DEVICES:
         raise InputError(
             f"device must be auto, cpu, cuda, cuda:N or mps; got {name!r}"
         ) from None
@@ -159,6 +162,35 @@ of image that took 10 s on an H100, as long as ten fits, and no step was faster 
 
 
 @contextmanager
+def _float32_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+float32_by_default = _WhileUsed(_float32_by_default)
+"""The type of new tensors, while any fit computes."""
+
+
+@contextmanager
+def usual_settings() -> Iterator[None]:
+    """Hold what torch does by default, whatever the caller has set.
+
+    New tensors are float32 and may be part of a gradient, and no operation has a
+    precision of its own.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(float32_by_default())
+        stack.enter_context(torch.inference_mode(False))
+        for kind in filter(torch.amp.is_autocast_available, DEVICES):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def step_context(threads: int | None) -> Iterator[None]:
     """Hold the global settings that one step needs, and no longer than the step.
 
@@ -166,7 +198,7 @@ def step_context(threads: int | None) -> Iterator[None]:
     given.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(usual_settings())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(cudnn_flags())
         if threads is not None:
@@ -217,7 +249,7 @@ kept_pages = _WhileUsed(_pages_kept)
 
 
 def _after_fork() -> None:
-    for shared in (cudnn_flags, kept_pages):
+    for shared in (cudnn_flags, float32_by_default, kept_pages):
         shared.lock = threading.Lock()  # another thread may have held it
 
 

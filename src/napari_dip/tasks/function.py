@@ -242,9 +242,11 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     """
     chosen = get(task)
     recipe, values, overrides = _bind(chosen, arrays, parameters)
+    from napari_dip.prior.runtime import usual_settings
     from napari_dip.tasks.forecast import expected
 
-    return expected(chosen.make_job(recipe, *values), recipe, overrides)
+    with usual_settings():
+        return expected(chosen.make_job(recipe, *values), recipe, overrides)
 
 
 def _bind(

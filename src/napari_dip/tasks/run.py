@@ -20,7 +20,7 @@ from napari_dip.tasks.pool import Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record, record_of
 from napari_dip.tasks.result import Result
-from napari_dip.tasks.running import Running
+from napari_dip.tasks.running import Running, with_usual_settings
 from napari_dip.tasks.setup import plans
 from napari_dip.tasks.shared import wants_sharing
 from napari_dip.tasks.sweep import Sweep
@@ -104,21 +104,23 @@ def run(
         arrays that are larger than the free memory are looked at plane by plane.
     """
     load_torch()
+    from napari_dip.prior.runtime import usual_settings
     from napari_dip.prior.threads import threads_here
 
     threads_here.count()  # before torch is used, while no other fit changes it
-    job = _job(task, recipe, arrays)
-    _check_planes(job)
-    overrides = overrides or Overrides()
-    _check_analysis(overrides.analysis, job.layout.channels)
     named = dict(zip((*task.arrays, *task.functions), arrays, strict=False))
-    record = record_of(overrides.state)
-    if record is not None:
-        overrides = dataclasses.replace(overrides, state=None)
-        record.check(recipe, job.layout, overrides, named)
+    overrides = overrides or Overrides()
+    with usual_settings():
+        job = _job(task, recipe, arrays)
+        _check_planes(job)
+        _check_analysis(overrides.analysis, job.layout.channels)
+        record = record_of(overrides.state)
+        if record is not None:
+            overrides = dataclasses.replace(overrides, state=None)
+            record.check(recipe, job.layout, overrides, named)
     record = record or Record()
     running = Running(job, recipe, overrides, threads, pool, record, resumable)
-    fitting = _restored(running, out, named)
+    fitting = with_usual_settings(_restored(running, out, named))
     return fitting if budget(MAX_SECONDS) is None else in_time(fitting)
 
 

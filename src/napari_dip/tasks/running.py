@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from napari_dip.tasks.pool import Calls, Here, Pool
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.record import Record
 from napari_dip.tasks.task import Job, Overrides
+
+if TYPE_CHECKING:
+    from napari_dip.prior.problem import Fit, Fitting
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -45,3 +51,37 @@ class Running:
     def calls(self) -> Calls:
         """Calls whose results are kept."""
         return Calls(self.pool, self.record)
+
+
+def with_usual_settings(fitting: Fitting) -> Fitting:
+    """Let a job compute as torch does by default, whatever its caller has set.
+
+    The caller's settings hold whenever it has its turn.
+    """
+    from napari_dip.prior.runtime import usual_settings
+
+    def usual(make: Callable[..., T]) -> Callable[..., T]:
+        def made(*arguments: Any) -> T:
+            with usual_settings():
+                return make(*arguments)
+
+        return made
+
+    stop: bool | None = None
+    fit: Fit
+    try:
+        while True:
+            with usual_settings():
+                it = fitting.send(stop)
+            measure, render = usual(it.measure), usual(it.render)
+            stop = yield dataclasses.replace(it, measure=measure, render=render)
+    except StopIteration as end:
+        fit = end.value
+    finally:
+        fitting.close()
+    resume = fit.resume
+    if resume is None:
+        return fit
+    return dataclasses.replace(
+        fit, resume=lambda extra: with_usual_settings(resume(extra))
+    )

@@ -76,7 +76,11 @@ def sample_prior(
     uniform in [0, 0.1].
     """
     parameters = SampleParameters(**locals())
-    planes = _draw(parameters, _network(parameters))
+    network = _network(parameters)
+    from napari_dip.prior.runtime import usual_settings
+
+    with usual_settings():
+        planes = _draw(parameters, network)
     image = planes[0] if parameters.channels == 1 else np.moveaxis(planes, 0, -1)
     return np.ascontiguousarray(image)
 
