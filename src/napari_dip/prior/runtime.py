@@ -49,9 +49,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in DEVICES:
-        raise InputError(
-            f"device must be auto, cpu, cuda, cuda:N or mps; got {name!r}"
-        ) from None
+        raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps; got {name!r}")
     if device.type == "cuda":
         _refuse_fork()
         count = torch.cuda.device_count()
