@@ -96,4 +96,4 @@ def test_a_constant_is_made_once_and_outside_of_inference_mode():
     assert constant((0.25, 0.5, 1.0), like) is first
     assert not first.is_inference()
     assert constant((0.25, 0.5, 1.0), like.double()).dtype == torch.float64
-    assert per_channel((0.25, 0.5, 1.0), like[..., None]).shape == (1, 3, 1, 1, 1)
+    assert per_channel(first, like[..., None]).shape == (1, 3, 1, 1, 1)

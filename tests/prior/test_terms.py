@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_dip.errors import InputError
+from napari_dip.prior import operators
 from napari_dip.prior.terms import (
     Absolute,
     Huber,
@@ -225,3 +226,20 @@ def test_total_variation_counts_the_steps():
     image[..., 2:] = 2.0
     # Of 4 x 4 horizontal differences one column is 2, and no vertical ones.
     assert total_variation(image).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Squared((0.3, 0.7)), lambda: PoissonGaussian(0.021, 0.004, 0.02)]
+)
+def test_the_numbers_of_a_term_are_made_once_and_go_with_it(make):
+    image, weight = torch.rand(2, 1, 2, 6, 7), torch.ones(1, 1, 6, 7)
+    kept, term = len(operators._constants.made), make()
+    with torch.inference_mode():
+        first = term.mean(*image, weight)
+    made = dict(term.numbers.made)
+    assert term.mean(*image, weight) == first
+    assert all(term.numbers.made[key] is made[key] for key in term.numbers.made)
+    assert made
+    assert not any(tensor.is_inference() for tensor in made.values())
+    assert len(operators._constants.made) == kept
+    assert (term, hash(term)) == (make(), hash(make()))

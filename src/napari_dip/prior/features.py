@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.operators import per_channel
+from napari_dip.prior.operators import constant, per_channel
 
 CLOSE = 5
 """Names of layers that an error suggests."""
@@ -45,9 +45,9 @@ class Preprocess:
             image = image.flip(1)
         image = image * self.scale
         if self.mean is not None:
-            image = image - per_channel(self.mean, image)
+            image = image - per_channel(constant(self.mean, image), image)
         if self.std is not None:
-            image = image / per_channel(self.std, image)
+            image = image / per_channel(constant(self.std, image), image)
         return image
 
 

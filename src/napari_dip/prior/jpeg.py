@@ -54,7 +54,7 @@ def to_ycbcr(image: Tensor) -> Tensor:
     """
     if image.shape[1] == 3:
         image = torch.einsum("ij,njyx->niyx", constant(_YCBCR, image), image)
-        return image - per_channel(_LEVEL, image)
+        return image - per_channel(constant(_LEVEL, image), image)
     return image - 128
 
 
@@ -62,7 +62,7 @@ def to_rgb(components: Tensor) -> Tensor:
     """Undo `to_ycbcr`."""
     if components.shape[1] == 3:
         inverse = torch.linalg.inv(constant(_YCBCR, components))
-        level = per_channel(_LEVEL, components)
+        level = per_channel(constant(_LEVEL, components), components)
         return torch.einsum("ij,njyx->niyx", inverse, components + level)
     return components + 128
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -23,21 +22,35 @@ LUMA = (0.299, 0.587, 0.114)
 def constant(values: Numbers, like: Tensor) -> Tensor:
     """Return numbers as a tensor of the type and on the device of another.
 
-    It is made once: a step that is captured as a CUDA graph can copy none to a GPU.
+    It is made once and kept for good: a step that is captured as a CUDA graph can copy
+    none to a GPU.  Numbers that are measured on an image belong to a `Kept`.
     """
-    return _constant(values, like.device, like.dtype)
+    return _constants(values, like)
 
 
-# Made in inference mode, it could never be part of a gradient.
-@cache
-@torch.inference_mode(False)
-def _constant(values: Numbers, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=device)
+class Kept:
+    """Numbers as tensors, each made once, which last as long as this does."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[Any, ...], Tensor] = {}
+
+    def __call__(self, values: Numbers, like: Tensor) -> Tensor:
+        """Return numbers as a tensor of the type and on the device of another."""
+        key = values, like.device, like.dtype
+        if key not in self.made:
+            # Made in inference mode, it could never be part of a gradient.
+            with torch.inference_mode(False):
+                made = torch.tensor(values, dtype=like.dtype, device=like.device)
+            self.made[key] = made
+        return self.made[key]
 
 
-def per_channel(values: Numbers, like: Tensor) -> Tensor:
-    """Return numbers as `constant` does, one a channel: (1, C, 1, ...)."""
-    return constant(values, like).reshape(1, -1, *[1] * (like.ndim - 2))
+_constants = Kept()
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """Return values, one a channel, in the shape (1, C, 1, ...) of an image."""
+    return values.reshape(1, -1, *[1] * (like.ndim - 2))
 
 
 def gaussian_taps(
@@ -53,7 +66,7 @@ def gaussian_taps(
 
 def luma(image: Tensor) -> Tensor:
     """Return the luma, (N, 1, ...), of red, green and blue, (N, 3, ...)."""
-    return (image * per_channel(LUMA, image)).sum(1, keepdim=True)
+    return (image * per_channel(constant(LUMA, image), image)).sum(1, keepdim=True)
 
 
 def cosines(side: int) -> Tensor:

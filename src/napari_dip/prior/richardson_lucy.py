@@ -10,6 +10,7 @@ from torch import Tensor
 from napari_dip.prior import interrupt
 from napari_dip.prior.convolution import Convolution
 from napari_dip.prior.layers import corner
+from napari_dip.prior.operators import per_channel
 
 PROBED = 0.1
 """Noise that is added to find derivatives, over that of the measurement."""
@@ -57,7 +58,7 @@ class Iteration:
         """Return the better image in the channels that go on, else the other."""
         if bool(going.all()):
             return better
-        return torch.where(going.reshape(1, -1, *[1] * len(self.axes)), better, x)
+        return torch.where(per_channel(going, x), better, x)
 
 
 def richardson_lucy(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior import optimizers, runtime
+from napari_dip.prior import operators, optimizers, runtime
 from napari_dip.prior.averaging import Average, WeightAverage
 from napari_dip.prior.codes import Drawing
 from napari_dip.prior.kinds import check_kind
@@ -167,8 +167,8 @@ class Best:
         if self.image is None or all(better):
             self.image = average
         elif any(better):
-            shape = (1, -1, *[1] * (average.ndim - 2))
-            chosen = torch.tensor(better, device=average.device).reshape(shape)
+            chosen = torch.tensor(better, device=average.device)
+            chosen = operators.per_channel(chosen, average)
             self.image = torch.where(chosen, average, self.image)
         else:
             return

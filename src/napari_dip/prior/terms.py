@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_dip.errors import InputError
-from napari_dip.prior.operators import per_channel
+from napari_dip.prior.operators import Kept, per_channel
 
 BACKGROUND = 0.1
 """Photons added to both sides of `Poisson`, which is not smooth at zero."""
@@ -42,6 +43,11 @@ class Term(ABC):
 
     power: ClassVar[float | None] = 2
     """Power of the difference that the error is; None if it is something else."""
+
+    @cached_property
+    def numbers(self) -> Kept:
+        """Makes tensors of its numbers, which last as long as the term."""
+        return Kept()
 
     @abstractmethod
     def __call__(self, prediction: Tensor, measurement: Tensor) -> Tensor:
@@ -83,7 +89,8 @@ class Squared(Term):
         """Return the loss, a scalar."""
         error = self(prediction, measurement)
         if self.weights:
-            error = error * per_channel(self.weights, error)
+            weights = self.numbers(self.weights, error)
+            error = error * per_channel(weights, error)
         return weighted_mean(error, weight)
 
 
@@ -142,7 +149,7 @@ class PoissonGaussian(Term):
     def weight(self, prediction: Tensor) -> Tensor:
         """Return the weight per value."""
         gain, variance, level, offset = (
-            per_channel(v, prediction)
+            per_channel(self.numbers(v, prediction), prediction)
             for v in (self.gain, self.variance, self.level, self.offset)
         )
         signal = (prediction.detach() - offset).clamp(min=0)

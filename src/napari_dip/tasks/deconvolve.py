@@ -299,6 +299,7 @@ def _completed(
     Structure on a dark ground becomes sharper beyond the level of the noise.  Between
     both limits of its density the image is a mixture.
     """
+    from napari_dip.prior.operators import per_channel
     from napari_dip.prior.richardson_lucy import gradient_density, least_risk
 
     blur, y, weight = scaled.tensors(average.device)
@@ -308,7 +309,7 @@ def _completed(
     if bool((sparse == 1).all()):
         return completed
     polished = _polished(scaled, levels, average)
-    return polished.lerp(completed, sparse.reshape(1, -1, *[1] * (y.ndim - 2)))
+    return polished.lerp(completed, per_channel(sparse, y))
 
 
 def _like_similar_patches(

@@ -269,9 +269,11 @@ def same_mean(plane: Plane, noise: NoiseModel) -> Step:
     """
 
     def step(image: Tensor) -> Tensor:
+        from napari_dip.prior.operators import per_channel
+
         y, weight = plane.tensors(image.device)
         spatial = tuple(range(2, y.ndim))
-        offset = image.new_tensor(noise.offset).reshape(1, -1, *[1] * len(spatial))
+        offset = per_channel(image.new_tensor(noise.offset), image)
         seen, kept = (
             ((v - offset) * weight).sum(spatial, keepdim=True) for v in (y, image)
         )

@@ -75,8 +75,10 @@ class NoiseModel:
 
     def at(self, image: Tensor) -> Tensor:
         """Return the variance at every value of an image, a tensor (1, C, ...)."""
+        from napari_dip.prior import operators
+
         gain, offset, variance = (
-            image.new_tensor(v).reshape(1, -1, *[1] * (image.ndim - 2))
+            operators.per_channel(image.new_tensor(v), image)
             for v in (self.gain, self.offset, self.variance)
         )
         return gain * (image - offset).clamp(min=0) + variance
