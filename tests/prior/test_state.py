@@ -393,6 +393,20 @@ def test_a_fit_begins_at_half_the_resolution(smooth):
     assert result.iterations == alone.iterations == 3
 
 
+@pytest.mark.parametrize("at", [5, COARSE.coarse_iterations])
+def test_what_is_before_the_first_iteration_is_not_judged(smooth, at):
+    running = fit(smooth[0], HIDDEN, COARSE)
+    for _ in range(at):
+        it = next(running)
+    average = it.average
+    with pytest.raises(StopIteration) as end:
+        running.send(True)
+    stopped = end.value.value
+    assert (stopped.iterations, stopped.best_iteration, stopped.history) == (0, 0, [])
+    assert torch.equal(stopped.image, average)
+    assert not stopped.warnings
+
+
 def test_the_iterations_at_half_the_resolution_show_whole_images(smooth):
     problem, _ = smooth
     shapes = []

@@ -219,11 +219,17 @@ class Run:
 
     @torch.no_grad()
     def check(self) -> str | None:
-        """Read loss and score, keep the best image, roll back a divergence."""
+        """Read loss and score, keep the best image, roll back a divergence.
+
+        Before the first iteration there is nothing to judge: the image is kept as is.
+        """
         state, progress = self.state, self.state.progress
         if progress.checked:
             return None
         average = state.average.value()
+        if progress.step <= 0:
+            state.best.take(0, average, (True,))
+            return None
         scores = state.watch.score(average, self.objective.error)
         if len(scores) not in (1, average.shape[1]):
             # The measurement has other channels than the image.

@@ -263,7 +263,8 @@ class Fit:
     iterations : int
         Iterations done.
     best_iteration : int
-        The iteration the image comes from.
+        The iteration the image comes from: 0 for one before the first, and -1 where it
+        comes of several fits.
     seconds : float
         Wall time of the fit.
     history : list of dict
