@@ -465,6 +465,14 @@ def test_small_images_are_not_halved(problem):
     assert torch.equal(result.image, plain.image)
 
 
+def test_a_fit_begins_with_a_first_estimate_or_at_half_the_resolution(smooth):
+    problem = replace(smooth[0], first_estimate=smooth[0].measurement)
+    settings = replace(COARSE, start_iterations=7)
+    with pytest.raises(InputError, match=r"start_iterations: .* got 7 and .*=12"):
+        next(fit(problem, HIDDEN, settings))
+    next(fit(smooth[0], HIDDEN, settings))
+
+
 def test_half_the_resolution_needs_averaged_weights(smooth):
     with pytest.raises(InputError, match=r"coarse_iterations: need .* got ave"):
         Run(smooth[0], HIDDEN, replace(COARSE, average="outputs"))

@@ -359,7 +359,7 @@ def begin(
 
 
 def _check_settings(problem: Problem, settings: Settings) -> None:
-    """Raise if a problem needs averaged weights, or cannot begin with half its size."""
+    """Raise if a problem needs averaged weights, or cannot begin as it is asked to."""
     weights = settings.average == "weights"
     if len(problem.measurement) > 1 and not weights:
         raise InputError(
@@ -370,6 +370,12 @@ def _check_settings(problem: Problem, settings: Settings) -> None:
         raise InputError(
             "coarse_iterations: need a problem without an operator and averaged "
             f"weights; got average={settings.average!r}"
+        )
+    start, coarse = settings.start_iterations, settings.coarse_iterations
+    if problem.first_estimate is not None and start and coarse:
+        raise InputError(
+            "start_iterations: a fit begins with a first estimate or at half the "
+            f"resolution, not both; got {start} and coarse_iterations={coarse}"
         )
 
 
