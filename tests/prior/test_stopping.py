@@ -1,5 +1,7 @@
 """When fits stop, and which image they keep."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ from napari_dip.prior.stopping import (
     MovingVariance,
     Plateau,
 )
+from napari_dip.prior.terms import Squared
 
 
 @pytest.fixture
@@ -307,6 +310,23 @@ def test_pixels_too_few_to_hold_any_out_are_fitted_and_judged(
     assert torch.equal(watch.weight, known)
     score = watch.score(torch.full((1, 1, 20, 20), 2.0), squared(0))
     assert float(score) == 4
+
+
+@pytest.mark.parametrize(("side", "count"), [(40, 160), (200, 2000), (500, 5000)])
+def test_an_error_below_nothing_is_as_small_as_can_be_told(side, count, random):
+    rule, term, known = (
+        HeldOut(9, variance=(0.01,)),
+        Squared(),
+        torch.ones(1, 1, side, side),
+    )
+    watch = rule.watch(known, random)
+    assert watch.tensors["held"].sum() == count
+    # The mean square of as much noise is uncertain by so much.
+    assert watch.least == pytest.approx(0.01 * math.sqrt(2 / count))
+    assert watch.error(-0.000852, term) == watch.error(0.0, term) > 0
+    assert watch.error(0.0, term) == pytest.approx(math.sqrt(watch.least))
+    assert watch.error(0.04, term) == pytest.approx(0.2)
+    assert HeldOut(9).watch(known, random).error(0.0004, term) == pytest.approx(0.02)
 
 
 def test_few_held_out_pixels_do_not_make_a_poor_image_look_good(random):

@@ -1,7 +1,6 @@
 """Stacks that were stopped, and what the panel says while a fit prepares."""
 
 import importlib
-import math
 import time
 
 import numpy as np
@@ -9,8 +8,6 @@ import pytest
 
 from napari_dip.prior import interrupt
 from napari_dip.prior.fit import run_to_end
-from napari_dip.prior.stopping import HeldOut
-from napari_dip.prior.terms import Squared
 from napari_dip.tasks.block import NOT_FINISHED
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.widgets import worker
@@ -358,14 +355,6 @@ def test_an_estimated_error_is_in_the_units_of_the_image(open_widget, until, noi
     assert 500 < last.checks[-1][3] < 10_000
     assert last.iterate.reading.startswith("estimated error ")
     assert all(check[3] > 0 for report in reports for check in report.checks[1:])
-
-
-def test_an_error_below_nothing_is_as_small_as_can_be_told():
-    rule, term = HeldOut(100, variance=(0.01,)), Squared()
-    assert rule.error(-0.000852, term) == rule.error(0.0, term) > 0
-    assert rule.error(0.0004, term) == pytest.approx(0.02)
-    assert rule.error(0.0, term) < 0.2 * math.sqrt(0.01)
-    assert HeldOut(100).error(0.04, term) == pytest.approx(0.2)
 
 
 def test_planes_to_come_are_black_without_being_filled(open_widget, until, noisy, slow):

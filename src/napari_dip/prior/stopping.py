@@ -71,17 +71,12 @@ class Rule:
         """What the score is, in words for the user."""
         return "error"
 
-    @property
-    def least(self) -> float:
-        """The lowest score that tells an error; a lower one means no less error."""
-        return 0.0
-
     def error(self, score: float, term: Term) -> float:
         """Return how far values are from what a score of a data fidelity judges by.
 
         It is in the units of the values; NaN if it is unknown.
         """
-        return term.difference(max(score, self.least))
+        return term.difference(score)
 
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Begin a fit of a measurement with weights (1, 1, ...) or (1, C, ...)."""
@@ -123,6 +118,8 @@ class Watch:
         self.fixed = frozenset(self.tensors)
         self.values: dict[str, Any] = {}
         """What the rule remembers from check to check, JSON-able."""
+        self.least = 0.0
+        """The lowest score that tells an error; a lower one means no less error."""
 
     @property
     def weight(self) -> Tensor:
@@ -140,6 +137,10 @@ class Watch:
     def judge(self, step: int, scores: Sequence[float]) -> Verdict:
         """Decide on the scores of a checked iteration."""
         return self.rule.judge(self, step, scores)
+
+    def error(self, score: float, term: Term) -> float:
+        """Return how far values are from what a score judges by; see `Rule.error`."""
+        return self.rule.error(max(score, self.least), term)
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and values."""
@@ -258,14 +259,6 @@ class HeldOut(Rule):
         """What the score is; see `Rule.score_name`."""
         return "held-out error" if self.variance is None else "estimated error"
 
-    @property
-    def least(self) -> float:
-        """What so few pixels can tell, since their own noise is random."""
-        if self.variance is None:
-            return 0.0
-        mean = sum(self.variance) / len(self.variance)
-        return mean * math.sqrt(2 / max(self.fewest, 1))
-
     def watch(self, weight: Tensor, generator: torch.Generator) -> Watch:
         """Draw the held-out pixels; see `Rule.watch`."""
         known = weight > 0
@@ -290,8 +283,14 @@ class HeldOut(Rule):
             near = held
         if not bool((known & ~near).any()):
             # So few are known that none would be left: they are fitted and judged.
-            return Watch(self, weight, held=weight)
-        return Watch(self, weight * ~near, held=weight * held)
+            watch, count = Watch(self, weight, held=weight), total
+        else:
+            watch = Watch(self, weight * ~near, held=weight * held)
+        if self.variance is not None:
+            # So few pixels can tell no less, since their own noise is random.
+            mean = sum(self.variance) / len(self.variance)
+            watch.least = mean * math.sqrt(2 * weight.shape[1] / count)
+        return watch
 
     def score(self, watch: Watch, average: Tensor, error: Error) -> Tensor:
         """Return the error at held-out pixels, or with `variance` at all of them."""
