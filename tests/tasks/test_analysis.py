@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_dip import denoise, inpaint
+from napari_dip import deconvolve, denoise, enhance, inpaint, super_resolve
 from napari_dip.errors import InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.noise import NoiseModel
@@ -82,3 +82,22 @@ def test_noise_that_no_fit_can_have_found_out_is_refused(facts, name, value):
 def test_an_analysis_without_a_preset_is_refused(facts):
     with pytest.raises(InputError, match=r"^analysis must be one of a fit of inpaint"):
         inpaint(IMAGE, IMAGE > 120, analysis=facts | {"mask": "round"}, **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("function", "more", "lacks"),
+    [
+        (deconvolve, (np.full((3, 3), 1 / 9),), "background"),
+        (enhance, (), "detail"),
+        (super_resolve, (), "clean"),
+    ],
+)
+def test_an_analysis_of_another_task_is_refused(facts, function, more, lacks):
+    words = f"^analysis must be one of a fit of the same task; got .* {lacks}$"
+    with pytest.raises(InputError, match=words):
+        function(IMAGE, *more, analysis=facts | {"noisy": True}, **SHORT)
+
+
+def test_no_analysis_for_any_channels_is_refused():
+    with pytest.raises(InputError, match="analysis must be one for every group"):
+        denoise(IMAGE, analysis=[], **SHORT)

@@ -214,6 +214,8 @@ def _has_inverse(mixing: tuple[float, ...], count: int) -> bool:
 def read(value: Any) -> tuple[Analysis, ...]:
     """Return the analyses that a user gave: one, a dict of one, or several."""
     analyses = value if isinstance(value, (list, tuple)) else [value]
+    if not analyses:
+        raise InputError("analysis must be one for every group of channels; got none")
     return tuple(
         analysis if isinstance(analysis, Analysis) else Analysis.from_dict(analysis)
         for analysis in analyses

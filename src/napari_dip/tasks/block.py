@@ -108,6 +108,8 @@ def fit_block(
     if plane is not None and levels is not None:
         return _constant(job, recipe, block, plane, levels)
     interrupt.check()
+    if known is not None:
+        job.check_analysis(known)
     analysis = known or job.analyse(plane, block)
     if plane is not None:
         plane = plane.stretched(analysis.spreads)

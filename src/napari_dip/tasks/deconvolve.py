@@ -145,6 +145,7 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
         plan,
         image,
         analyse,
+        needs=("background",),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
         reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
         # Every tile would have a PSF of its own.

@@ -96,6 +96,7 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         plan,
         image,
         analyse,
+        needs=("detail",),
         unit=recipe.preset == "paper",
         together="like" if together else "none",
         reach=AROUND,

@@ -105,6 +105,7 @@ def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
         partial(_plan, recipe),
         image,
         partial(_analyse, recipe),
+        needs=("clean",),
         unit=recipe.preset == "paper",
         factor=recipe.factor,
         reach=AROUND,

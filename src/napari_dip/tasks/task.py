@@ -134,6 +134,8 @@ class Job:
         len(block.channels)
     )
     """Maps the `Plane` of a block and the `Block` to an `Analysis`."""
+    needs: tuple[str, ...] = ()
+    """Fields of an `Analysis` that those of other tasks may not have."""
     unit: bool = False
     """How a block is scaled; see `prepare`."""
     together: Literal["none", "like", "all"] = "none"
@@ -193,6 +195,15 @@ class Job:
         if self.missing is None:
             return plane
         return np.where(self.missing(index), np.nan, plane)
+
+    def check_analysis(self, given: Analysis) -> None:
+        """Raise if an analysis that was given does not say all that is needed."""
+        for name in self.needs:
+            if not getattr(given, name):
+                raise InputError(
+                    f"analysis must be one of a fit of the same task; got one without "
+                    f"{name}"
+                )
 
     def unread(self, index: Index) -> NDArray[np.float32]:
         """Return what stands for a plane, or a part of one, that cannot be read."""
