@@ -17,7 +17,10 @@ from napari_dip.prior.convolution import UnknownConvolution
 from napari_dip.prior.fit import fit, run_to_end
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.tasks.analysis import Analysis
+from napari_dip.tasks.blurred import blurred_image
 from napari_dip.tasks.deconvolve import TASK, DeconvolveRecipe
+from napari_dip.tasks.noise import NoiseModel
+from napari_dip.tasks.plane import prepare
 
 SHORT = {"iterations": 2, "device": "cpu", "precision": "float32"}
 
@@ -531,3 +534,14 @@ def test_spots_are_completed_beyond_the_level_of_the_noise(
     monkeypatch.setattr("napari_dip.tasks.deconvolve.SPARSE", -2.0)
     before = deconvolve(image, psf, seed=0, **SHORT)
     assert error(after, sharp[6:-6, 6:-6]) < 0.95 * error(before, sharp[6:-6, 6:-6])
+
+
+def test_a_blur_is_copied_to_another_device(blurred, psf):
+    """Others may compute with it at the same time."""
+    plane = prepare(blurred[0][None], "image")
+    noise = NoiseModel.gaussian([0.01])
+    image = blurred_image("extend", psf, plane, (0.0,), noise, iterations=1)
+    blur, *_ = image.tensors(torch.device("meta"))
+    assert {t.device.type for t in blur.buffers()} == {"meta"}
+    assert {t.device.type for t in image.blur.buffers()} == {"cpu"}
+    assert image.tensors(torch.device("cpu"))[0] is image.blur

@@ -16,6 +16,7 @@ from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.tiles import Region, tiles
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from napari_dip.prior.convolution import Convolution
@@ -58,10 +59,12 @@ class Blurred:
     estimate: Tensor
     """The sharp image by Richardson-Lucy."""
 
-    def tensors(self, device: Any) -> tuple[Convolution, Tensor, Tensor]:
+    def tensors(self, device: torch.device) -> tuple[Convolution, Tensor, Tensor]:
         """Return blur, measurement and weight on a device."""
+        from napari_dip.prior.runtime import module_on
+
         tensors = self.measurement.to(device), self.weight.to(device)
-        return self.blur.to(device), *tensors
+        return module_on(self.blur, device), *tensors
 
     @property
     def sharp_span(self) -> tuple[float, ...]:
