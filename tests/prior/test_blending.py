@@ -22,6 +22,7 @@ from napari_dip.prior.blending import (
 from napari_dip.prior.operators import LUMA
 
 SIDE = 20
+FACTORS = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
 ROWS = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
 
 
@@ -101,7 +102,7 @@ def literal(fused, foreground, background, alpha):
 @pytest.mark.parametrize("widening", [True, False])
 def test_terms_are_those_of_the_appendix(pair, done, widening):
     fused, foreground, background, mask = pair
-    term = Blending(foreground, background, mask, widening=widening)
+    term = Blending(foreground, background, mask, FACTORS, widening=widening)
     term.anneal(done)
     gamma = 1 + 4 * ((1 - done) if widening else done)
     alpha = soft_map(mask)[0, 0].numpy() ** gamma
@@ -118,7 +119,7 @@ def test_gradients_of_the_terms(pair):
     fused, foreground, background, mask = (t[..., :8, :8] for t in pair)
     mask = torch.zeros_like(mask)
     mask[..., 2:6, 2:6] = 1
-    term = Blending(foreground, background, mask)
+    term = Blending(foreground, background, mask, FACTORS)
     term.anneal(0.5)
     fused = fused.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda f: tuple(term.parts(f)), fused)
@@ -126,7 +127,7 @@ def test_gradients_of_the_terms(pair):
 
 def test_equal_images_ask_for_nothing(pair):
     _, image, _, mask = pair
-    term = Blending(image, image.clone(), mask)
+    term = Blending(image, image.clone(), mask, FACTORS)
     fused = image.clone().requires_grad_()
     term.mean(fused, image, torch.ones(1)).backward()
     assert torch.count_nonzero(fused.grad) == 0
@@ -155,7 +156,7 @@ def test_the_tangent_runs_along_stripes():
 def test_boxes_follow_the_size_of_the_image(pair):
     assert [scaled(51, s) for s in (1, 0.5, 256 / 672, 0.01)] == [51, 25, 19, 3]
     fused, foreground, background, mask = pair
-    term = Blending(foreground, background, mask, scale=0.2)
+    term = Blending(foreground, background, mask, FACTORS, scale=0.2)
     light = [numpy_box(gray(i)[0, 0].numpy(), 13) for i in (fused, background)]
     outside = 1 - term.now[0, 0].numpy()
     wanted = (outside * (light[0] - light[1]) ** 2).mean()
@@ -166,10 +167,10 @@ def test_what_lies_beyond_the_mask_does_not_count_when_cut(pair):
     fused, foreground, background, mask = pair
     other = torch.where(mask > 0, foreground, 9)
     terms = [
-        torch.stack(Blending(f, background, mask, cut=True).parts(fused))
+        torch.stack(Blending(f, background, mask, FACTORS, cut=True).parts(fused))
         for f in (foreground, other)
     ]
     torch.testing.assert_close(*terms)
-    whole = torch.stack(Blending(foreground, background, mask).parts(fused))
+    whole = torch.stack(Blending(foreground, background, mask, FACTORS).parts(fused))
     assert (whole[3:6] != terms[0][3:6]).all()
     torch.testing.assert_close(whole[:3], terms[0][:3])

@@ -30,10 +30,6 @@ TENSOR = 7
 SOFTENING = (3, 51, 51, 51, 51)
 """Sides of the boxes that make the soft map of a mask."""
 
-FACTORS = (50.0, 25.0, 20.0, 6.0, 4.0, 12.0, 18.0)
-"""Weights of pixel, low frequency, illumination, gradient, direction, gradient
-blending and texture (appendix A3)."""
-
 EPSILON = 1e-3
 """Gradients below this have no direction."""
 
@@ -108,7 +104,8 @@ class Blending(Term):
     """Appendix A3's objective for one pair; everything constant is computed once.
 
     The images, A and B, are in about [0, 1]; the mask is 1 where the foreground is
-    wanted; the factors are the weights of the seven terms, see `FACTORS`.
+    wanted; the factors are the weights of the seven terms, in the order of
+    `parts`.
 
     With `widening` the soft map alpha ** gamma changes as the formula says: gamma = 1 +
     4 (1 - t / T) begins with a narrow foreground and ends with alpha itself; the
@@ -127,7 +124,7 @@ class Blending(Term):
         foreground: Tensor,
         background: Tensor,
         mask: Tensor,
-        factors: tuple[float, ...] = FACTORS,
+        factors: tuple[float, ...],
         *,
         widening: bool = True,
         scale: float = 1.0,
