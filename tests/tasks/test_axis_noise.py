@@ -10,7 +10,14 @@ from napari_dip import denoise
 from napari_dip.tasks.denoise import DenoiseRecipe, analyse
 from napari_dip.tasks.finishing import posterior_mean
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.noise_correlation import channel_spectra, is_along_axis
+from napari_dip.tasks.noise_correlation import (
+    ALONG,
+    FINEST,
+    MEDIUM,
+    SCATTER,
+    channel_spectra,
+    is_along_axis,
+)
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.tiles import Block
 
@@ -67,6 +74,19 @@ def test_white_noise_is_not_along_an_axis(side):
     for seed in range(100):
         noise = np.random.default_rng(seed).normal(0, 1, (1, side, side))
         assert not is_along_axis(channel_spectra(noise))
+
+
+def test_the_channel_with_the_fewest_blocks_decides_whatever_their_order():
+    def spectra(blocks):
+        power = np.ones((blocks, 8, 8))
+        power[:, FINEST, MEDIUM] = ALONG + SCATTER / 4
+        return power
+
+    few, many = spectra(9), spectra(900)
+    assert is_along_axis([many])
+    assert not is_along_axis([few])
+    assert not is_along_axis([few, many])
+    assert not is_along_axis([many, few])
 
 
 @pytest.mark.parametrize(

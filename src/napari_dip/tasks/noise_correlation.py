@@ -169,7 +169,7 @@ def is_along_axis(spectra: Spectra) -> bool:
     A detector that is slow for the pace of a scan leaves such noise, and a shift along
     one axis by a part of a pixel.
     """
-    ratios = []
+    ratios, blocks = [], []
     for power in spectra:
         if not len(power):
             return False
@@ -177,11 +177,12 @@ def is_along_axis(spectra: Spectra) -> bool:
         means = np.array([power[:, y, x].mean(axis=(1, 2)) for y, x in bands])
         total = means.sum(axis=0)
         flat = total <= np.quantile(total, FLAT_PART)
+        blocks.append(np.count_nonzero(flat))
         finest, *medium = means[:, flat].mean(axis=1)
         ratios.append(medium / finest)
     columns, rows, both = np.mean(ratios, axis=0)
     across, along = sorted([columns, rows])
-    scatter = SCATTER / np.count_nonzero(flat) ** 0.5
+    scatter = SCATTER / min(blocks) ** 0.5
     white = ACROSS + scatter
     return bool(
         along > ALONG + scatter and 1 / white < across < white and both < white * along
