@@ -50,6 +50,10 @@ def test_planes_that_show_the_same_are_related():
     still = noisy(np.stack([blobs(80, 90)] * 4))
     job, planes = job_of(still)
     assert related(job, stacked(job, planes), planes)
+    # Nor does a channel that shows nothing hide it.
+    blank = np.stack([still, np.zeros_like(still)], -1)
+    job, planes = job_of(blank, channel_axis=3)
+    assert related(job, stacked(job, planes), planes)
     others = noisy(blobs(4, 80, 90))
     job, planes = job_of(others)
     assert not related(job, stacked(job, planes), planes)

@@ -58,13 +58,21 @@ def wanted(layout: Layout, asked: int | str) -> int:
 
 
 def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
-    """Return whether neighbouring planes help to predict a plane, in every channel."""
+    """Return whether neighbouring planes help to predict a plane, in every channel.
+
+    A channel of one value needs no prediction.
+    """
     try:
         others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
     except InputError:
         return False  # one of them cannot be read
-    known = [c for c in range(job.layout.channels) if np.isfinite(pool.values[c]).any()]
-    return all(helps(pool.values[c], others.values[c]) for c in known)
+    pairs = zip(pool.values, others.values, strict=True)
+    return all(helps(*pair) for pair in pairs if _varies(pair[0]))
+
+
+def _varies(channel: NDArray[Any]) -> bool:
+    known = channel[np.isfinite(channel)]
+    return bool((known != known[:1]).any())
 
 
 def helps(planes: NDArray[Any], others: NDArray[Any]) -> bool:
