@@ -171,6 +171,12 @@ def test_a_fit_that_ends_at_a_level_is_tried(monkeypatch):
     assert not most.fixed
     assert most.ends_after == 0
     assert most.seconds > 2999
+    # What took too long is not tried again, and not everything is remembered.
+    monkeypatch.setattr(pace, "LONGEST", 100.0)
+    assert forecast.forecast(recipe, [image], [image]).ends_after == 0
+    monkeypatch.setattr(pace, "REMEMBERED", 1)
+    forecast.forecast(recipe, [2 * image[:, ::-1]], [image[::-1] ** 2])
+    assert len(pace._endings) == 1
 
 
 def test_an_enlarged_volume_is_tried_at_the_smallest_factor(monkeypatch):

@@ -24,6 +24,9 @@ photographs and micrographs, clean and noisy, of 64 x 64 to 256 x 256 pixels."""
 FRESH = 60.0
 """Seconds for which steps are not timed again: other programs come and go."""
 
+REMEMBERED = 100
+"""Trials of which it is remembered what they have found."""
+
 _paces: dict[Any, tuple[float, float, float, float]] = {}
 """When something was timed, the seconds of every step, and of every pixel in it, and
 the bytes of that network for every pixel."""
@@ -47,6 +50,8 @@ def ending(problem: Problem, prior: Prior, settings: Settings) -> float:
     key = settings.stop.level, problem.image_shape, settings.optimizer
     if key in _endings:
         return _endings[key]
+    while len(_endings) >= REMEMBERED:
+        _endings.pop(next(iter(_endings)), None)
     sides, side = problem.image_shape[1:], TRIED[problem.ndim]
     part: Any = (..., *(slice((n - min(n, side)) // 2, (n + side) // 2) for n in sides))
     weight = None if problem.weight is None else problem.weight[part]
@@ -55,10 +60,9 @@ def ending(problem: Problem, prior: Prior, settings: Settings) -> float:
     began = time.perf_counter()
     while run.advance() is None:
         if time.perf_counter() - began > LONGEST:
-            return 0.0
+            return _endings.setdefault(key, 0.0)
     pixels = math.prod(prior.canvas(problem.image_shape[1:]))
-    _endings[key] = run.state.progress.step / pixels**GROWTH
-    return _endings[key]
+    return _endings.setdefault(key, run.state.progress.step / pixels**GROWTH)
 
 
 def pace(problem: Problem, prior: Prior, settings: Settings) -> tuple[float, float]:
