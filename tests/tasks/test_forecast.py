@@ -1,12 +1,15 @@
 """What a forecast counts."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_dip import estimate
+from napari_dip.prior import runtime
 from napari_dip.prior.fit import run_to_end
 from napari_dip.prior.loop import Run
 from napari_dip.tasks import block, forecast, pace
@@ -39,6 +42,25 @@ def test_a_forecast_counts_the_images_that_are_finished(
     assert len(done) == count
     (fit,) = forecast._fits(task.make_job(recipe, image), recipe)
     assert fit.finishes == count
+
+
+@pytest.mark.usefixtures("narrow")
+def test_an_image_is_finished_where_the_fit_is(monkeypatch):
+    """Blending holds its composite on the GPU."""
+    seen = []
+    plans = forecast.plans
+
+    def looked_at(*given):
+        for analysis, preset, plan in plans(*given):
+            finish = lambda image: seen.append(image.device.type)  # noqa: E731
+            yield analysis, preset, replace(plan, finish=finish)
+
+    monkeypatch.setattr(forecast, "plans", looked_at)
+    monkeypatch.setattr(runtime, "pick_device", lambda name: torch.device("meta"))
+    task = get("denoise")
+    recipe = task.recipe(device="cuda")
+    list(forecast._fits(task.make_job(recipe, np.eye(32, dtype=np.float32)), recipe))
+    assert seen == ["meta"]
 
 
 CUT = {

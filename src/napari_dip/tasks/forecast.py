@@ -272,6 +272,8 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
     """Yield the fits of the first plane of a job."""
     import torch
 
+    from napari_dip.prior.runtime import pick_device
+
     began = time.perf_counter()
     for analysis, preset, plan in plans(job, 0, next(job.layout.indices())):
         fit = set_up(plan, preset, recipe, Overrides(), recipe.seed)
@@ -279,7 +281,8 @@ def _fits(job: Job, recipe: Recipe) -> Iterator[_Fit]:
         finishing = 0.0
         if plan.finish is not None:
             with torch.no_grad():
-                plan.finish(torch.rand(1, *plan.problem.image_shape))
+                shape = 1, *plan.problem.image_shape
+                plan.finish(torch.rand(shape, device=pick_device(recipe.device)))
             finishing = time.perf_counter() - began - prepared
         restarts = restarts_of(recipe, preset)
         spread = restarts > 1 and plan.deviation is None
