@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from napari_dip.prior import interrupt
-from napari_dip.prior.runtime import step_context
-from napari_dip.prior.threads import in_threads, threads_here
+from napari_dip.prior.runtime import _WhileUsed, cudnn_flags, step_context
+from napari_dip.prior.threads import _Threads, in_threads, threads_here
 
 CPU = torch.device("cpu")
 
@@ -134,6 +134,35 @@ def test_steps_of_several_threads_at_once(threads):
             thread.join()
     assert wrong == []
     assert threads_here.users == 0
+
+
+def test_a_fork_during_a_step_of_another_thread(threads, monkeypatch):
+    """The child has not got that thread, which could never give anything back."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    here, flags = _Threads(), _WhileUsed(cudnn_flags.setting)
+    begun, ended = threading.Event(), threading.Event()
+
+    def step():
+        with here.set(threads + 1), flags():
+            begun.set()
+            ended.wait()
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    begun.wait()
+    assert not torch.backends.cudnn.benchmark
+    monkeypatch.setattr(here, "several", False)  # no GNU OpenMP: the number is free
+    here.fork()
+    flags.fork()
+    assert torch.backends.cudnn.benchmark
+    assert here.users == flags.users == 0
+    with here.set(threads), flags():
+        assert not torch.backends.cudnn.benchmark
+        assert here.usual == threads
+    assert torch.backends.cudnn.benchmark
+    ended.set()
+    thread.join()
+    assert here.users == flags.users == 0
 
 
 def test_flags_are_as_before_after_steps_that_overlap(monkeypatch):

@@ -144,9 +144,16 @@ class _WhileUsed:
             yield
         finally:
             with self.lock:
-                self.users -= 1
+                # After a fork this thread may end what it has begun before.
+                self.users = max(self.users - 1, 0)
                 if not self.users:
                     self.held.close()
+
+    def fork(self) -> None:
+        """Begin in a process that was forked, whose other users are not here."""
+        self.lock = threading.Lock()  # another thread may have held it
+        self.users = 0
+        self.held.close()
 
 
 cudnn_flags = _WhileUsed(
@@ -248,7 +255,7 @@ kept_pages = _WhileUsed(_pages_kept)
 
 def _after_fork() -> None:
     for shared in (cudnn_flags, float32_by_default, kept_pages):
-        shared.lock = threading.Lock()  # another thread may have held it
+        shared.fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -40,6 +40,7 @@ class _Threads:
     def fork(self) -> None:
         """Begin in a process that was forked from one with fits."""
         self.lock = threading.Lock()  # another thread may have held it
+        self.users = 0  # threads that are not here
         self.other = ThreadPoolExecutor(1)
         if self.several:
             self.forked = True
@@ -75,7 +76,8 @@ class _Threads:
             self.several = self.several or max(number, before) > 1
             if not self.users:
                 self.usual = before
-            self.users += users
+            # After a fork this thread may end what it has begun before.
+            self.users = max(self.users + users, 0)
             if number != before:
                 torch.set_num_threads(number)
                 if number != self.usual:
