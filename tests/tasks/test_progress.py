@@ -1,10 +1,13 @@
 """The progress bar."""
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from napari_dip.prior.problem import Iterate
+from napari_dip.tasks import rate
 from napari_dip.tasks.progress import Bar
 
 
@@ -29,15 +32,39 @@ def iterate():
     return make
 
 
-def test_bar_counts_over_all_fits(iterate, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """Let a fifth of a second pass between two looks at the clock."""
+    seconds = itertools.count(0, 0.2)
+    monkeypatch.setattr(rate, "time", SimpleNamespace(perf_counter=seconds.__next__))
+
+
+def test_the_rate_is_that_of_the_last_iterations(iterate, clock):
+    """Fits that were done before, or ended early, took no such number of iterations."""
+    bar = Bar("denoise")
+    (task,) = bar.progress.tasks
+    bar(iterate(30, 9, 10))
+    assert task.fields["rate"] == ""
+    bar(iterate(31, 9, 10))
+    assert task.fields["rate"] == "5.0 it/s"
+    bar(iterate(1, 10, 11))
+    assert task.fields["rate"] == ""
+    for step in range(2, 100):
+        bar(iterate(step, 10, 11))
+    assert task.fields["rate"] == "5.0 it/s"
+    assert len(bar.rate.times) == rate.LAST
+
+
+def test_bar_counts_over_all_fits(iterate, monkeypatch, clock):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Bar("denoise") as bar:
+        bar(iterate(9, 2, 4))
         bar(iterate(10, 2, 4))
         (task,) = bar.progress.tasks
         assert (task.completed, task.total) == (210, 400)
         assert task.description == "denoise"
         assert task.fields["step"] == "10/100 of fit 3/4"
-        assert task.fields["rate"] == "105.0 it/s"
+        assert task.fields["rate"] == "5.0 it/s"
         assert task.fields["score"] == "error 0.0123 (best at 7)"
         assert task.fields["limit"] == "at most"
         bar(iterate(11, 0, 1, fixed=True, score_name="held-out error"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_dip.tasks.rate import Rate
 from napari_dip.text import printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Bar:
             # In a file every update of a bar would be a line of its own.
             disable=not console.is_terminal,
         )
+        self.rate = Rate()
         self.bar = self.progress.add_task(
             printable(title), total=None, step="", rate="", score="", limit=""
         )
@@ -60,14 +62,14 @@ class Bar:
 
     def __call__(self, it: Iterate) -> None:
         """Show an iterate."""
-        done = it.part * it.maximum + it.step
+        self.rate.note(it)
         which = f" of fit {it.part + 1}/{it.parts}" if it.parts > 1 else ""
         self.progress.update(
             self.bar,
-            completed=done,
+            completed=it.part * it.maximum + it.step,
             total=it.parts * it.maximum,
             step=f"{it.step}/{it.maximum}{which}",
-            rate=f"{done / max(it.seconds, 1e-9):.1f} it/s",
+            rate=f"{self.rate.value:.1f} it/s" if self.rate.value else "",
             # Where networks are given there is no fit that could have an error.
             score=it.reading and f"{it.reading} (best at {it.best_step})",
             limit="about" if it.fixed else "at most",

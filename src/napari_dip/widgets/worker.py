@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dip.errors import DipError, FitError
 from napari_dip.tasks.arrays import Index, cast
+from napari_dip.tasks.rate import Rate
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import get, run
 
@@ -334,19 +334,18 @@ class _Log:
     """What the reports need of the iterations so far."""
 
     def __init__(self) -> None:
-        self.times: deque[float] = deque(maxlen=50)
+        self.rate = Rate()
         self.checks: list[tuple[int, int, float, float]] = []
         self.before = 0
         self.next_report = 0.0
         self.began = time.perf_counter()
-        self.fitted = False
 
     def pause(self, wait: Callable[[], Any]) -> None:
         """Wait, and count none of that time."""
         since = time.perf_counter()
         wait()
         self.began += time.perf_counter() - since
-        self.times.clear()
+        self.rate.clear()
 
     def is_due(self) -> bool:
         """Return whether it is time for another report."""
@@ -355,25 +354,20 @@ class _Log:
     def note(self, it: Any) -> None:
         """Note an iteration."""
         self.before = max(self.before, it.ahead + 1 if it.step == 0 else 0)
-        if it.step == 1 or it.fitted != self.fitted:
-            self.times.clear()  # what comes takes another time
-        self.fitted = it.fitted
-        self.times.append(time.perf_counter())
+        self.rate.note(it)
         check = (it.part, it.step, it.loss, it.error)
         if not self.checks or self.checks[-1][2:] != check[2:]:
             self.checks.append(check)
 
     def report(self, it: Any, image: Any = None, *, finishing: bool = False) -> Report:
         """Return a report of an iteration, with the checks since the last one."""
-        times = self.times
-        span = times[-1] - times[0] if len(times) > 1 else 0.0
         checks = tuple(self.checks)
         del self.checks[:-1]
         return Report(
             iterate=replace(it, measure=_nothing, render=_nothing, checkpoint=None),
             before=self.before,
             seconds=time.perf_counter() - self.began,
-            rate=(len(times) - 1) / span if span > 0 else 0.0,
+            rate=self.rate.value,
             checks=checks,
             image=image,
             finishing=finishing,
