@@ -185,8 +185,9 @@ class Kept:
             return stopping
         due = stopping or self.parts.is_due(keep.minutes)
         if it.checkpoint is not None and (due or it.last):
+            state = it.checkpoint()  # which is kept among what is done
             # A fit that has not ended by itself is ended by a time limit.
-            due = it.checkpoint()["ending.ended"] is None or due
+            due = due or state["ending.ended"] is None
         if due:
             self.parts.write()
         return stopping
