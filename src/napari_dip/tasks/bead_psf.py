@@ -17,6 +17,7 @@ from napari_dip.tasks.arrays import (
     check_finite,
     without_single_axes,
 )
+from napari_dip.tasks.psf import points_in
 from napari_dip.tasks.psf_check import check_shape, middle
 from napari_dip.tasks.recipe import Parameters, parameter
 
@@ -374,12 +375,10 @@ def _ball(radii: Sequence[float]) -> Array:
     from skimage.measure import block_reduce
 
     points = 5
-    inside = (np.arange(points) - points // 2) / points
     axes = []
     for radius in radii:
         reach = int(np.ceil(radius))
-        pixels = np.arange(-reach, reach + 1)[:, None]
-        axes.append((pixels + inside).ravel() / radius)
+        axes.append(points_in(np.arange(-reach, reach + 1), points) / radius)
     grid = np.meshgrid(*axes, indexing="ij")
     beyond = np.square(grid).sum(axis=0)
     if len(radii) == 2:  # seen from above it is as bright as it is thick

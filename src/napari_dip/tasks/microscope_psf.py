@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.psf import points_in
 from napari_dip.tasks.psf_check import check_shape
 from napari_dip.tasks.recipe import Parameters, parameter
 
@@ -179,8 +180,7 @@ def _volume(p: MicroscopeParameters) -> Array:
 
 def _quadrant(side: int, points: int, step: float) -> Array:
     """Return the points of the pixels from the middle of an axis to its end."""
-    inside = (np.arange(points) - points // 2) / points
-    return (np.arange(side // 2 + 1)[:, None] + inside).ravel() * step
+    return points_in(np.arange(side // 2 + 1), points) * step
 
 
 def _focus(p: MicroscopeParameters) -> float:

@@ -26,6 +26,13 @@ BACKGROUND = 0.2
 must be a background left in it."""
 
 
+def points_in(pixels: Array, count: int) -> Array:
+    """Return so many points in every pixel of an axis, an odd number, evenly spaced."""
+    inside = (np.arange(count) - count // 2) / count
+    points: Array = (pixels[:, None] + inside).ravel()
+    return points
+
+
 def kernel_for(
     image: Any,
     psf: Any,
