@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_dip import estimate, iterate, restore
-from napari_dip.errors import InputError
+from napari_dip.errors import FitError, InputError
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.stopping import HeldOut, Iterations
 from napari_dip.prior.terms import Huber, Poisson, Squared
@@ -295,6 +295,12 @@ def test_runs_where_gradients_are_off(truth):
     expected = restore(truth, identity, **SHORT)
     with torch.inference_mode():
         np.testing.assert_array_equal(restore(truth, identity, **SHORT), expected)
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_an_operator_that_gives_no_numbers_is_an_error(truth):
+    with pytest.raises(FitError, match="no iteration gave a finite image: the loss"):
+        restore(truth, lambda x: x * np.nan, value_range=(0, 1), device="cpu")
 
 
 # -- what is refused --------------------------------------------------------------

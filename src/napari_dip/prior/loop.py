@@ -35,6 +35,9 @@ SLOWER = 0.7
 SNAPSHOT_EVERY = 5
 """Checks from one state that is kept for a roll-back to the next."""
 
+NO_IMAGE = "no iteration gave a finite image"
+"""Warning of a fit whose image is a constant for want of a better one."""
+
 HALVINGS = (0.4, 0.6, 0.8)
 """Parts of a fit at which the schedule "halving" halves the learning rate: at 2000,
 3000 and 4000 of 5000 iterations in the program of Ren et al. (CVPR 2020)."""
@@ -306,7 +309,7 @@ class Run:
             level = float(self.objective.measurement.mean())
             shape = self.objective.problem.batch_shape
             best = torch.full(shape, level, device=self.place.device)
-            warnings.append("no iteration gave a finite image")
+            warnings.append(NO_IMAGE)
         operator = copy.deepcopy(state.operator)
         if operator is not None and state.best.operator:
             operator.load_state_dict(state.best.operator)

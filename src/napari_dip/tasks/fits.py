@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from napari_dip.errors import InputError
+from napari_dip.errors import FitError, InputError
 from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.running import Running
@@ -132,6 +132,8 @@ class Fits(ABC):
 
     def one(self, earlier: tuple[Fit, ...], resumed: Fitting | None) -> Fitting:
         """Fit from one seed, or go on with that fit, after those that are done."""
+        from napari_dip.prior.loop import NO_IMAGE
+
         done: Fit
         name = self.named(earlier)
         known = self.record.fit(name, self.running.recipe.device)
@@ -149,6 +151,8 @@ class Fits(ABC):
             if reason is None:
                 break
             self.given_up.append(f"{reason}: begun again from another seed")
+        if NO_IMAGE in done.warnings:
+            raise FitError(f"{NO_IMAGE}: {done.stopped_by}")
         self.state = None  # is of this fit alone
         done = dataclasses.replace(done, warnings=[*self.given_up, *done.warnings])
         self.given_up.clear()
