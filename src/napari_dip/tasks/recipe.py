@@ -295,8 +295,8 @@ class Recipe(Parameters):
     )
     seed: int = parameter(
         0,
-        "Start of the random numbers: the same seed on the same machine gives the "
-        "same image.",
+        "Start of the random numbers: the same seed on the same machine, with the "
+        "same number of threads, gives the same image.",
         low=0,
         high=2**31 - 1,
         advanced=True,

@@ -56,8 +56,8 @@ def sample_prior(
     device : str, default "auto"
         auto, cpu, cuda, cuda:N or mps.
     seed : int, default 0
-        Start of the random numbers: the same seed on the same machine gives the same
-        image.
+        Start of the random numbers: the same seed on the same machine, with the same
+        number of threads, gives the same image.
 
     Returns
     -------
