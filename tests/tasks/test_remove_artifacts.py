@@ -17,7 +17,7 @@ from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.codes import Noise
 from napari_dip.prior.stopping import Iterations
 from napari_dip.prior.terms import Squared
-from napari_dip.tasks.remove_artifacts import TASK
+from napari_dip.tasks.remove_artifacts import TASK, RemoveArtifactsRecipe
 from tests.tasks.conftest import plan_of
 
 plan = plan_of(TASK)
@@ -246,6 +246,11 @@ def test_tables_that_do_not_fit(photo, change, parameters, words):
         ({"quantization": (0,) * 64}, "quantization must be one or more integers from"),
         ({"quantization": 3.5}, "quantization must be one or more integers"),
         ({"quantization": (16,) * 63}, "quantization must have 64 .* got 63"),
+        (
+            {"quantization": [[16] * 8] * 7},
+            r"quantization must be .*; got .{99}$",
+        ),
+        ({"quantization": [[16] * 8, [16]]}, "quantization must be one or more integ"),
         ({"subsampling": "4:1:1"}, "subsampling must be auto, 4:4:4, .* got '4:1:1'"),
         ({"preset": "slow"}, "preset must be fast, best or paper; got 'slow'"),
     ],
@@ -254,6 +259,14 @@ def test_tables_that_do_not_fit(photo, change, parameters, words):
 def test_parameters_that_are_refused(image, parameters, words):
     with pytest.raises(InputError, match=words):
         remove_artifacts(image, **SHORT | parameters)
+
+
+def test_tables_may_be_arrays():
+    steps = np.arange(1, 129)
+    for tables in (steps[:64].reshape(8, 8), steps.reshape(2, 8, 8)):
+        flat = RemoveArtifactsRecipe(quantization=tables.ravel())
+        assert RemoveArtifactsRecipe(quantization=tables) == flat
+        assert RemoveArtifactsRecipe(quantization=tables.tolist()) == flat
 
 
 # -- the plans behind it ----------------------------------------------------------

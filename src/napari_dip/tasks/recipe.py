@@ -95,7 +95,9 @@ class Parameter:
             except (InputError, TypeError, NotImplementedError):
                 checked = ()  # arrays of no axes and others cannot be gone through
             if not checked or self.length not in (None, len(checked)):
-                raise InputError(f"{self.name} must be {self.accepted}; got {value!r}")
+                raise InputError(
+                    f"{self.name} must be {self.accepted}; got {value!r:.99}"
+                )
             alone = int in self.types and len(checked) == 1
             return checked[0] if alone else checked
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):

@@ -58,8 +58,8 @@ class RemoveArtifactsRecipe(Recipe):
         None,
         "Quantisation tables of the JPEG file that holds the image: 64 integers for a "
         "gray image, 128 for colours (brightness, then colour), each by rows from the "
-        "lowest frequencies. With them the result is one of the images that the file "
-        "can have been made from; the paper preset does without.",
+        "lowest frequencies, or in arrays of 8 x 8. With them the result is one of the "
+        "images that the file can have been made from; the paper preset does without.",
         low=1,
         high=65535,
         advanced=True,
@@ -78,6 +78,21 @@ class RemoveArtifactsRecipe(Recipe):
         "known; auto takes what fits the pixels best.",
         advanced=True,
     )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantization", _by_rows(self.quantization))
+        super().__post_init__()
+
+
+def _by_rows(tables: Any) -> Any:
+    """Return one or two tables of 8 x 8 by rows, and all else as it is."""
+    try:
+        shape = np.shape(tables)
+    except ValueError:  # rows of unlike lengths
+        return tables
+    if shape in ((8, 8), (1, 8, 8), (2, 8, 8)):
+        return np.ravel(tables).tolist()
+    return tables
 
 
 def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:

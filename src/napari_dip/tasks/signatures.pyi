@@ -424,7 +424,7 @@ def remove_artifacts(
     image : array_like
         Image with artifacts: (Y, X), (Y, X, C) or any leading axes over those, any real dtype, 16 pixels a side or more. NaN marks missing pixels.
     quantization : one or more integers from 1 to 65535, such as (1, 2, 4) or None, default None
-        Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies. With them the result is one of the images that the file can have been made from; the paper preset does without.
+        Quantisation tables of the JPEG file that holds the image: 64 integers for a gray image, 128 for colours (brightness, then colour), each by rows from the lowest frequencies, or in arrays of 8 x 8. With them the result is one of the images that the file can have been made from; the paper preset does without.
     find_tables : true or false, default True
         Look for these tables in the pixels, where quantization is not given: those of the usual qualities are found in a whole decoded image of up to 1024 x 1024 pixels, in integers from 0 to 255. Turn it off for damage of another kind in such an image.
     subsampling : auto, 4:4:4, 4:2:2 or 4:2:0, default 'auto'
