@@ -100,6 +100,13 @@ def test_too_few_pixels_are_refused(shape, channel_axis, dims):
     assert str(shape) in text
 
 
+def test_channels_on_an_axis_of_pixels_are_guessed():
+    with pytest.raises(InputError, match=r"if the last axis holds .* channel_axis=-1$"):
+        Layout.of(np.zeros((32, 40, 2)), "auto", 2, "image")
+    with pytest.raises(InputError, match=r"spatial$"):
+        Layout.of(np.zeros((2, 40, 12, 3)), "auto", 2, "image")
+
+
 def test_volumes_of_few_slices_are_taken_where_that_is_said():
     layout = Layout.of(np.zeros((2, 20, 18)), "auto", 3, "image", fewest_slices=1)
     assert layout.sides == (2, 20, 18)

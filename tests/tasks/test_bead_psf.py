@@ -177,6 +177,13 @@ def test_too_few_beads(round_psf):
     with pytest.raises(InputError, match=r"at least 3 beads.*got 2 beads$"):
         bead_psf(image)
     assert bead_psf(image, min_beads=2).sum() == pytest.approx(1, abs=1e-5)
+    border = picture(
+        round_psf, places * 0 + [[100, 3], [3, 60]], 1000, shape=(200, 200)
+    )
+    with pytest.raises(
+        InputError, match=r"border.*; with a smaller shape those at the"
+    ):
+        bead_psf(border)
     noise = np.random.default_rng(0).normal(100, 10, (128, 128))
     with pytest.raises(InputError, match="got 0 beads"):
         bead_psf(noise)

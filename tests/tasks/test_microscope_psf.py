@@ -152,7 +152,7 @@ NEEDED = {"numerical_aperture": 1.4, "wavelength": 520, "pixel_size": 0.1}
         ({"kind": "confocal"}, "excitation_wavelength must be given"),
         ({"kind": "light sheet"}, "widefield, confocal|widefield or confocal"),
         ({"immersion_index": 1.33}, "numerical_aperture must not be larger.*1.4"),
-        ({"wavelength": 0.52}, "wavelength must be .* from 150 to 3000; got 0.52"),
+        ({"wavelength": 0.52}, "wavelength must be .* from 150 to 3000 nm; got 0.5"),
         ({"pixel_size": 0}, "pixel_size must be"),
         ({"pixel_size": float("nan")}, "pixel_size must be"),
         ({"depth": -1}, "depth must be"),

@@ -240,9 +240,12 @@ class Layout:
                     f"{SMALLEST} pixels along y and x of its 3 spatial axes, and "
                     f"{fewest_slices} along z"
                 )
+            advice = ""
+            if axis is None and len(shape) > spatial_dims and shape[-1] < SMALLEST:
+                advice = "; if the last axis holds channels, give channel_axis=-1"
             raise InputError(
                 f"{name} must have at least {least}; got shape {shape}, of which "
-                f"{sides} are spatial"
+                f"{sides} are spatial{advice}"
             )
         return layout
 

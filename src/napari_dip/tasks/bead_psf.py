@@ -111,9 +111,9 @@ class BeadParameters(Parameters):
 
     shape: tuple[int, ...] | None = parameter(None, low=3, high=1025)
     min_beads: int = parameter(3, low=1, high=1000, advanced=True)
-    bead_diameter: float | None = parameter(None, low=1e-3, high=100)
-    pixel_size: float | None = parameter(None, low=1e-3, high=100)
-    z_step: float | None = parameter(None, low=1e-3, high=100)
+    bead_diameter: float | None = parameter(None, low=1e-3, high=100, unit="µm")
+    pixel_size: float | None = parameter(None, low=1e-3, high=100, unit="µm")
+    z_step: float | None = parameter(None, low=1e-3, high=100, unit="µm")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,10 +214,11 @@ def _check_enough(
     count: int, left_out: dict[str, int], parameters: BeadParameters
 ) -> None:
     if count < parameters.min_beads:
+        smaller = "; with a smaller shape those at the border lie within the image"
         raise InputError(
             f"image must have at least {parameters.min_beads} beads (min_beads) that "
             f"lie alone, away from the border, and are not saturated; got "
-            f"{_summary(count, left_out)}"
+            f"{_summary(count, left_out)}" + smaller * bool(left_out["at the border"])
         )
 
 

@@ -119,15 +119,15 @@ class MicroscopeParameters(Parameters):
 
     shape: tuple[int, ...] = parameter((65, 65), low=1, high=1025)
     numerical_aperture: float = parameter(1.4, low=0.01, high=1.7)
-    wavelength: float = parameter(520.0, low=150, high=3000)
-    pixel_size: float = parameter(0.1, low=1e-3, high=100)
-    z_step: float | None = parameter(None, low=1e-3, high=100)
+    wavelength: float = parameter(520.0, low=150, high=3000, unit="nm")
+    pixel_size: float = parameter(0.1, low=1e-3, high=100, unit="µm")
+    z_step: float | None = parameter(None, low=1e-3, high=100, unit="µm")
     kind: Literal["widefield", "confocal"] = parameter("widefield")
-    excitation_wavelength: float | None = parameter(None, low=150, high=3000)
+    excitation_wavelength: float | None = parameter(None, low=150, high=3000, unit="nm")
     pinhole: float = parameter(1.0, low=0, high=20)
     immersion_index: float = parameter(1.515, low=1, high=2)
     sample_index: float | None = parameter(None, low=1, high=2, advanced=True)
-    depth: float = parameter(0.0, low=0, high=200, advanced=True)
+    depth: float = parameter(0.0, low=0, high=200, unit="µm", advanced=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -51,6 +51,8 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     """Inclusive limits of numbers."""
+    unit: str = ""
+    """Of limited numbers, for errors."""
     advanced: bool = False
     """Whether an interface should fold it away."""
 
@@ -63,6 +65,7 @@ class Parameter:
             bounds = f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:
             bounds = f" of {self.low:.12g} or more"
+        bounds += f" {self.unit}" if self.unit else ""
         if int in self.types:
             parts.append("an integer" + bounds)
             if self.member is not None:
@@ -160,10 +163,11 @@ def parameter(
     low: float | None = None,
     high: float | None = None,
     length: int | None = None,
+    unit: str = "",
     advanced: bool = False,
 ) -> Any:
     """Return a dataclass field that describes itself; see `Parameter`."""
-    limits = {"low": low, "high": high, "length": length}
+    limits = {"low": low, "high": high, "length": length, "unit": unit}
     metadata = {"help": help, "advanced": advanced, **limits}
     return field(default=default, metadata=metadata)
 
