@@ -61,6 +61,12 @@ def psnr(
     -------
     float
         In dB; infinite for equal images.
+
+    Raises
+    ------
+    InputError
+        If shapes are unlike, values are not finite or the range is not known; a
+        ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     return _psnr(scaled["image"], scaled["truth"])
@@ -93,6 +99,12 @@ def psnr_mask(
     -------
     float
         In dB; infinite where the images are equal.
+
+    Raises
+    ------
+    InputError
+        If shapes are unlike, values are not finite or the range is not known, or the
+        mask selects nothing; a ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     selected = np.asarray(as_array(mask, "mask")) != 0
@@ -136,6 +148,12 @@ def psnr_luma(
     -------
     float
         In dB; infinite for equal images.
+
+    Raises
+    ------
+    InputError
+        If shapes are unlike, values are not finite or the range is not known, or the
+        images have no three colours, or the crop leaves nothing; a ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     shape = scaled["image"].shape
@@ -173,6 +191,11 @@ def table_region(shape: tuple[int, ...]) -> tuple[slice, slice]:
     -------
     tuple of two slices
         Rows and columns, for `psnr_luma`.
+
+    Raises
+    ------
+    InputError
+        If the shape is none of an image of so many pixels; a ValueError.
     """
     try:
         height, width = map(operator.index, shape[:2])
@@ -216,6 +239,12 @@ def ssim(
     -------
     float
         1 for equal images.
+
+    Raises
+    ------
+    InputError
+        If shapes are unlike, values are not finite or the range is not known, or the
+        images are smaller than the window; a ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     shape = scaled["image"].shape
@@ -270,6 +299,11 @@ def blockiness(image: ArrayLike, *, block: int = 8) -> float:
     -------
     float
         In squared units of the image; 0 where there is no blocking.
+
+    Raises
+    ------
+    InputError
+        If the image is no larger than a block, or values are not finite; a ValueError.
     """
     array = _finite(image, "image")
     if array.ndim not in (2, 3):
@@ -319,6 +353,12 @@ def psnr_b(
     -------
     float
         In dB, at most that of `psnr`.
+
+    Raises
+    ------
+    InputError
+        If shapes are unlike, values are not finite or the range is not known, or the
+        images are no larger than a block; a ValueError.
     """
     scaled = _scaled(data_range, image=image, truth=truth)
     error = np.mean((scaled["image"] - scaled["truth"]) ** 2)

@@ -59,6 +59,11 @@ def cut_and_paste(
     -------
     ndarray
         float32, of the shape of `background`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
     """
 
     def method(front: Image, back: Image, inside: Mask) -> Image:
@@ -95,6 +100,11 @@ def laplacian_blend(
     -------
     ndarray
         float32, of the shape of `background`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
 
     Notes
     -----

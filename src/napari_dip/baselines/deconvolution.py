@@ -66,6 +66,11 @@ def richardson_lucy(
     ndarray
         float32, of the shape of `image`.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     Richardson (1972) and Lucy (1974), with the weights of Bertero and Boccacci, A
@@ -131,6 +136,11 @@ def wiener(
     -------
     ndarray
         float32, of the shape of `image`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
 
     Notes
     -----

@@ -57,6 +57,11 @@ def nlm(
     ndarray
         float32, of the shape of `image`.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     Buades, Coll, Morel, A Non-Local Algorithm for Image Denoising (CVPR 2005), as in
@@ -110,6 +115,11 @@ def tv(
     ndarray
         float32, of the shape of `image`.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     Chambolle, An Algorithm for Total Variation Minimization and Applications (2004),
@@ -153,6 +163,11 @@ def wavelet(
     -------
     ndarray
         float32, of the shape of `image`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
 
     Notes
     -----

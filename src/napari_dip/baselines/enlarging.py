@@ -33,6 +33,11 @@ def bicubic(
         float32, larger than `image`.  Pixel i has its centre at ``(i + 1/2) / factor
         - 1/2`` of the input's pixels.  It may overshoot the range of the input.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     Keys, Cubic Convolution Interpolation for Digital Image Processing (1981), with
@@ -60,6 +65,11 @@ def lanczos(
     -------
     ndarray
         As from `bicubic`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
     """
     return _enlarge(image, factor, channel_axis, spatial_dims, "LANCZOS")
 

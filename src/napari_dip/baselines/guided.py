@@ -45,6 +45,11 @@ def guided_filter(
     ndarray
         float32, of the shape of `image`.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     He, Sun, Tang, Guided Image Filtering (TPAMI 2013), for one channel and for several:

@@ -97,6 +97,11 @@ def onion_peel(
         float32, of the shape of `image`; known pixels as they came, the others within
         the range of the known ones.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+
     Notes
     -----
     A layer holds the pixels whose distance from the nearest known pixel lies between

@@ -32,6 +32,11 @@ def unsharp_mask(
     -------
     ndarray
         float32, of the shape of `image`; may overshoot its range.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
     """
     from skimage import filters
 

@@ -210,6 +210,13 @@ def iterate(
     Fit
         As the value of the generator.
 
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
+    OutOfMemory
+        If the fit is too large for the device; the message says what fits.
+
     Examples
     --------
     >>> from napari_dip import iterate
@@ -239,6 +246,11 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
         Peak memory in bytes, image and result included; what is available; and
         seconds per iteration, from a trial on a small piece: of one plane, of its
         largest tile, or of a window where planes share a network.
+
+    Raises
+    ------
+    InputError
+        If an argument is not acceptable; a ValueError.
     """
     chosen = get(task)
     recipe, values, overrides = _bind(chosen, arrays, parameters)
