@@ -32,7 +32,8 @@ WINDOW = 20
 """Pixels that a patch may be away from its reference, along each axis."""
 
 WINDOW_IN_VOLUMES = 15
-"""The same where planes near by are looked at, too."""
+"""Pixels that a patch may be away from its reference, along each axis, where planes
+near by are looked at, too."""
 
 STEP = 6
 """Pixels from reference to reference, at most the side of a patch."""

@@ -16,6 +16,9 @@ BRIGHTNESS = (
     *(49, 64, 78, 87, 103, 121, 120, 101),
     *(72, 92, 95, 98, 112, 100, 103, 99),
 )
+"""Steps of brightness at quality 50, rows from the lowest frequencies (T.81, table
+K.1)."""
+
 COLOUR = (
     *(17, 18, 24, 47, 99, 99, 99, 99),
     *(18, 21, 26, 66, 99, 99, 99, 99),
@@ -23,16 +26,22 @@ COLOUR = (
     *(47, 66, 99, 99, 99, 99, 99, 99),
     *(99,) * 32,
 )
-"""Steps of quality 50, rows from the lowest frequencies (T.81, tables K.1 and K.2)."""
+"""Steps of colour at quality 50, rows from the lowest frequencies (T.81, table K.2)."""
 
 MOST_BLOCKS = 1024
-"""Blocks that are looked at, spread over the image: it takes some hundredths of a
-second."""
+"""Blocks that are looked at, spread over the image: so many take some hundredths
+of a second."""
 
-SURE, ENOUGH, LIKE = 0.95, 32, 0.9
-"""Part of the coefficients that must be multiples of their steps, which half of them
-are by chance; how many coefficients must tell that; and the part of the most that tell
-of any quality from which on others may be the right one."""
+SURE = 0.95
+"""Part of the coefficients that must be multiples of the steps of a quality: half of
+them are by chance."""
+
+ENOUGH = 32
+"""Coefficients that must tell of a quality."""
+
+LIKE = 0.9
+"""Part of the coefficients that tell of the best quality from which on another one may
+be right, too."""
 
 
 def standard_tables(quality: int) -> tuple[int, ...]:

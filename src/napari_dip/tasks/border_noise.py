@@ -16,20 +16,33 @@ from napari_dip.tasks.unevenness import Unevenness
 REGIONS = 5
 """Parts of an image along either axis, each of which tells its noise."""
 
-FEWEST, TELLING = 3, 0.75
-"""Blocks that a region needs, and part of the regions that need them."""
+FEWEST = 3
+"""Blocks that a region needs to tell its noise."""
 
-ROUNDS, TEXTURED, SURE, REMAINING = 2, 2.5, 0.05, 0.7
-"""How often regions are left out whose logarithm lies so many standard deviations above
-the function, for texture only adds; the least standard deviation that is assumed, and
-the part of the regions that must be left."""
+TELLING = 0.75
+"""Part of the regions that must tell their noise."""
+
+ROUNDS = 2
+"""How often regions with texture are left out."""
+
+TEXTURED = 2.5
+"""Standard deviations above the function beyond which the logarithm of a region's noise
+has texture in it, which only adds."""
+
+SURE = 0.05
+"""Least standard deviation of these logarithms that is assumed."""
+
+REMAINING = 0.7
+"""Part of the regions that must be left without texture."""
 
 EXPLAINED = 0.85
 """Least part of the scatter of the regions' logarithms that the function explains."""
 
-STRONGER, STRONGER_EACH = 1.5, 1.1
-"""Least ratio of the variances at the border and in the middle, and the same for each
-of the four sides."""
+STRONGER = 1.5
+"""Least ratio of the variances at the border and in the middle."""
+
+STRONGER_EACH = 1.1
+"""Least ratio of the variances at each of the four sides and in the middle."""
 
 CENTRAL = 0.5
 """How far from the middle noise may be weakest, of the way to the border."""

@@ -27,10 +27,11 @@ AROUND = 5
 """Side of the window whose median says what a pixel should be, before the fit."""
 
 WIDER = 7
-"""Side of the window that tells how far from it pixels are anyway."""
+"""Side of the window that tells how far pixels are from that median anyway."""
 
 FAR = 5.0
-"""Standard deviations of that, beyond which a pixel is an impulse."""
+"""Distance from the median beyond which a pixel is an impulse, in standard deviations
+of the distances of pixels around it."""
 
 LEAST = 0.05
 """Part of the range below which nothing is: filters take such noise away."""

@@ -55,15 +55,18 @@ frequencies along the other axis, where images have least: white noise reads 0.9
 2.05."""
 
 ACROSS = 1.15
-"""The same along the other axis, at most, and one over it at least.  It is also no more
-at medium frequencies along both axes, over that at those along the one: texture and
-blurs reach along both."""
+"""Most that the power of such blocks is at medium frequencies along the other axis,
+over that at the finest ones; the least is one over it.  Nor is the power at medium
+frequencies along both axes more than so many times that at those along the one axis:
+texture and blurs reach along both."""
 
 SCATTER = 1.2
-"""What is added to both, over the square root of the number of blocks."""
+"""What is added to `ALONG` and `ACROSS`, over the square root of the number of
+blocks."""
 
 FLAT_PART = 0.25
-"""Part of the blocks that is looked at for both: those with least power there."""
+"""Part of the blocks that is looked at for noise along an axis: those with least power
+at fine and medium frequencies."""
 
 SHARED = 0.65
 """Correlation of the noise between two channels above which channels share it.

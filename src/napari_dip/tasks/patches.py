@@ -27,25 +27,27 @@ LONE = 0.3
 """Scaled difference from which on a pixel may stand out from its neighbours."""
 
 SURE = 6.0
-"""The same over the noise, which it must exceed as well."""
+"""Difference over the standard deviation of the noise that such a pixel must exceed as
+well."""
 
 SPECTRUM = 8
 """Side of the blocks whose spectrum is looked at."""
 
 FINEST = slice(5, 8)
-"""Their finest frequencies along both axes, in half periods of a block."""
+"""The finest frequencies of such a block along an axis, in half periods of it."""
 
 MEDIUM = slice(2, 5)
-"""As many frequencies that are less fine, along one axis."""
+"""Three frequencies of a block that are less fine, along an axis."""
 
 _ORDER = np.add.outer(np.arange(SPECTRUM), np.arange(SPECTRUM))
 MIDDLE = (_ORDER >= 3) & (_ORDER <= 4)
-"""As many frequencies of less than half as many periods."""
+"""Frequencies of a block whose half periods along both axes together are 3 or 4."""
 
 SPECTRA = 50_000
-"""Blocks that are enough of them, and the fewest from which something is concluded."""
+"""Blocks whose spectra are enough."""
 
 FEWEST_SPECTRA = 32
+"""Fewest blocks whose spectra tell anything."""
 
 FEWEST_PATCHES = 100
 """Patches below which the masked pixels are looked at, too."""

@@ -24,7 +24,7 @@ CONSTANT = "nothing to fit, for the image is constant"
 """Why a job ended that needed no fit."""
 
 GIVEN = "no fit, for the networks were given"
-"""The same of a job that was given networks."""
+"""Why a job ended that was given networks."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ SHARED_WEIGHTS = "shared weights"
 """Name in the provenance for the SHA-256 of networks that were given."""
 
 STOPPED_BY = "stopped by"
-"""The same for the time limit that has ended their fit, if one has."""
+"""Name in weights for the time limit that has ended the fit of such networks, if one
+has."""
 
 
 @dataclass(frozen=True)

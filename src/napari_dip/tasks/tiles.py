@@ -36,10 +36,11 @@ FIELD = 64
 """Pixels that a prediction depends on, along each axis, on either side."""
 
 AROUND = 32
-"""The same of a tile that is fitted by itself and blended into its neighbours."""
+"""Pixels on either side that a tile needs which is fitted by itself and blended into
+its neighbours."""
 
 REACH = 60
-"""The same of the filters, which look for similar patches."""
+"""Pixels on either side that the filters look at, for similar patches."""
 
 PROBES = 2
 """Small regions along a side of a plane from which its noise is learned."""
