@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from napari_dip.prior.threads import threads_here
 
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Settings
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 ONE_THREAD = 64 * 64
 """Pixels up to which threads cost more time than they save."""
@@ -60,7 +62,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def module_on(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def module_on(module: Module, device: torch.device) -> Module:
     """Return a module on a device; where it is on another one, a copy of it."""
     tensors = [*module.parameters(), *module.buffers()]
     there = all(t.device == device for t in tensors)
