@@ -168,6 +168,28 @@ def test_another_process_opens_the_same_pixels(sample):
     np.testing.assert_array_equal(again[...], pixels[...])
 
 
+@pytest.mark.parametrize("order", [(1, 0, 2, 3), (1, 2, 0, 3)])
+def test_axes_in_another_order(tmp_path, order):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, tile=(32, 16), compression="zlib")
+    data = STACK.transpose(order)
+    pixels = files.open_image(tmp_path / "a.tif").data.transpose(order)
+    for again in (pixels, pickle.loads(pickle.dumps(pixels))):
+        assert (again.shape, len(again.chunks)) == (data.shape, 4)
+        np.testing.assert_array_equal(again[...], data)
+        np.testing.assert_array_equal(again[1:, :1, 5:, ::3], data[1:, :1, 5:, ::3])
+    longer = pixels.reshape((1, *data.shape))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(longer))[0], data)
+
+
+def test_regions_of_an_image_with_its_axes_in_another_order():
+    data, order = np.zeros_like(STACK), (2, 0, 1, 3)
+    target = Target(data.shape, data.dtype, data.__setitem__).transposed(order)
+    values = STACK.transpose(order)
+    assert target.shape == values.shape
+    target[:30], target[30:] = values[:30], values[30:]
+    np.testing.assert_array_equal(data, STACK)
+
+
 def test_lower_resolutions_can_be_pickled(tmp_path):
     stack_of_levels(tmp_path / "a.tif")
     _, (_, half) = files.open_levels(tmp_path / "a.tif")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dip.batch.checkpoint import Kept
 from napari_dip.batch.keep import Keep
+from napari_dip.batch.volumes import alike, slices_last, times_note
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
@@ -109,10 +110,15 @@ class FileRun:
         follow = partial(self._follow, opened, kept, stop, warn, progress)
         if like is not None and opened.is_large:
             dtype = _type_of(recipe, like.header)
-            writing = partial(self._writing, like, result_shape(opened.job))
+            order, back = opened.order, np.argsort(opened.order)
+            shape = result_shape(opened.job)
+            writing = partial(self._writing, like, tuple(shape[i] for i in back))
             with writing(self.uncertainty, np.dtype(np.float32)) as room:
                 with writing(self.target, dtype) as out:
-                    fit, origin = follow(begin(out=(out, room)))
+                    places = [
+                        target and target.transposed(order) for target in (out, room)
+                    ]
+                    fit, origin = follow(begin(out=tuple(places)))
                     out.provenance = origin
                 if room is not None:
                     room.provenance = self._about_uncertainty(fit, origin)
@@ -120,10 +126,11 @@ class FileRun:
             not_kept = out.notes
         else:
             fit, origin = follow(begin())
-            facts, not_kept = save(self.target, fit.image, like, origin, self.overwrite)
+            image = opened.as_in_file(fit.image)
+            facts, not_kept = save(self.target, image, like, origin, self.overwrite)
             if self.uncertainty is not None:
                 about = self._about_uncertainty(fit, origin)
-                spread: Any = fit.uncertainty
+                spread = opened.as_in_file(fit.uncertainty)
                 save(self.uncertainty, spread, like, about, self.overwrite)
         for note in not_kept:
             warn(note)
@@ -166,7 +173,7 @@ class FileRun:
             warn(warning)
         fit = dataclasses.replace(fit, warnings=[*opened.notes, *fit.warnings])
         about = (opened.inputs, opened.from_file, self.objects)
-        return fit, provenance.describe(opened.recipe, fit, *about)
+        return fit, provenance.describe(opened.of_file, fit, *about)
 
     def _check_uncertainty(self, opened: Opened) -> None:
         """Raise if the results will have no uncertainty.
@@ -206,13 +213,26 @@ class FileRun:
         else:
             recipe, from_file = _completed(self.task.recipe, self.values, like.header)
         arrays, notes = self._arrays(images, like)
+        of_file, order = recipe, tuple(range(like.data.ndim)) if like else ()
+        if like is not None and _is_volume(recipe, arrays):
+            axes, channel = like.header.axes, _channel_axis(recipe)
+            order = slices_last(axes, channel)
+            notes += times_note(axes, channel, self.source.name)
+            for name, image in images.items():
+                turn = alike(arrays[name], image.header, like.header, channel)
+                arrays[name] = arrays[name].transpose(turn)
+            if channel is not None:
+                moved = order.index(channel % len(order))
+                recipe = dataclasses.replace(recipe, channel_axis=moved)
         arguments: dict[str, Any] = {**arrays, **self.objects}
         ordered = [arguments[name] for name in self.task.arrays]
         return Opened(
             self.task,
             recipe,
+            of_file,
             from_file,
             like,
+            order,
             [*ordered, *[None] * len(self.task.functions)],
             {name: (self.sources[name].name, i.data) for name, i in images.items()},
             [*(note for i in images.values() for note in i.header.notes), *notes],
@@ -239,7 +259,7 @@ class FileRun:
         """Return what decides on the fit, to know a checkpoint by."""
         inputs = {name: facts["sha256"] for name, facts in opened.inputs.items()}
         more = {"inputs": inputs, "objects": dict(self.objects)}
-        return provenance.origin(opened.recipe) | more
+        return provenance.origin(opened.of_file) | more
 
     def _arrays(
         self, images: dict[str, Image], like: Image | None
@@ -286,10 +306,14 @@ class Opened:
     task: Task
     recipe: Recipe
     """The parameters, completed from the file that the result is like."""
+    of_file: Recipe
+    """The same for the axes as they are in the file, as the provenance has them."""
     from_file: list[str]
     """Which of them the file decided."""
     like: Image | None
     """That file."""
+    order: tuple[int, ...]
+    """How its axes are transposed: Z is the depth of a volume wherever it is stored."""
     arrays: list[Any]
     """The arguments of the task, in their order."""
     named: dict[str, tuple[str, NDArray[Any]]]
@@ -301,6 +325,11 @@ class Opened:
     def is_large(self) -> bool:
         """Whether the result is too large for the memory, as its file is."""
         return self.like is not None and isinstance(self.like.data, Regions)
+
+    def as_in_file(self, image: Any) -> NDArray[Any]:
+        """Return a result with its axes in the order of the file."""
+        restored: NDArray[Any] = image
+        return restored.transpose(np.argsort(self.order)) if self.order else restored
 
     @cached_property
     def job(self) -> Job:
@@ -406,6 +435,17 @@ def _type_of(recipe: Recipe, header: Header) -> np.dtype[Any]:
     return np.dtype(np.float64 if needs_float64 else np.float32)
 
 
+def _channel_axis(recipe: Recipe) -> int | None:
+    """Return the axis of the channels, which a header makes known."""
+    assert recipe.channel_axis != "auto"
+    return recipe.channel_axis
+
+
+def _is_volume(recipe: Recipe, arrays: Mapping[str, Any]) -> bool:
+    """Return whether a task restores volumes, as its recipe or its PSF says."""
+    return recipe.spatial_dims == 3 or ("psf" in arrays and arrays["psf"].ndim == 3)
+
+
 def _completed(
     kind: type[Recipe], values: Mapping[str, Any], header: Header
 ) -> tuple[Recipe, list[str]]:
@@ -421,6 +461,9 @@ def _completed(
         known["dtype"] = "input" if photo else "float32"
     jpeg, fields = header.jpeg, {p.name for p in kind.parameters()}
     apart = z_spacing(steps(header))
+    axis = values.get("channel_axis")
+    if isinstance(axis, int) and header.axes[axis:].startswith("Z"):
+        apart = None  # the slices of the file are channels here
     if apart and "z_spacing" in fields and values.get("z_spacing", "auto") == "auto":
         known["z_spacing"] = apart
     if jpeg is not None and "quantization" in fields and "quantization" not in values:

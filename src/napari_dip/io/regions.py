@@ -22,6 +22,10 @@ from napari_dip.io.reading import one_line_errors
 Box = tuple[slice, ...]
 """A region: for every axis a slice with a start, a stop and no step."""
 
+Changes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Methods that have changed the axes of pixels one after the other, and what they were
+given."""
+
 Put = Callable[[Box, NDArray[Any]], None]
 """Writes the values of a region to a file."""
 
@@ -49,12 +53,13 @@ class Regions:
         read: Callable[[Box], NDArray[Any]],
         reopen: Callable[[Path], Levels | None],
         level: int,
+        changes: Changes = (),
     ) -> None:
         self.shape, self.dtype = header.shape, header.dtype
         self.ndim = len(self.shape)
         self.chunks = tuple(map(min, chunks, self.shape))
         self._path, self._header, self._read = path, header, read
-        self._reopen, self._level = reopen, level
+        self._reopen, self._level, self._changes = reopen, level, changes
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         ranges, single = _ranges(index, self.shape)
@@ -74,7 +79,7 @@ class Regions:
 
     def __reduce__(self) -> tuple[Any, ...]:
         path = self._path.absolute()
-        return _reopened, (self._reopen, path, self._level, self.shape)
+        return _reopened, (self._reopen, path, self._level, self._changes)
 
     def reshape(self, shape: Sequence[int]) -> Regions:
         """Return the same pixels with more or fewer axes of one element."""
@@ -95,7 +100,31 @@ class Regions:
             return self._read(tuple(within)).reshape(sides_of(box))
 
         header = dataclasses.replace(self._header, shape=tuple(shape))
-        return Regions(self._path, header, chunks, read, self._reopen, self._level)
+        return self._changed(header, chunks, read, "reshape", shape)
+
+    def transpose(self, order: Sequence[int]) -> Regions:
+        """Return the same pixels with the axes in another order."""
+
+        def read(box: Box) -> NDArray[Any]:
+            return self._read(tuple(box[i] for i in np.argsort(order))).transpose(order)
+
+        shape = tuple(self.shape[i] for i in order)
+        chunks = [self.chunks[i] for i in order]
+        header = dataclasses.replace(self._header, shape=shape)
+        return self._changed(header, chunks, read, "transpose", order)
+
+    def _changed(
+        self,
+        header: Header,
+        chunks: Sequence[int],
+        read: Callable[[Box], NDArray[Any]],
+        method: str,
+        argument: Sequence[int],
+    ) -> Regions:
+        """Return what a method of this class makes of the pixels."""
+        changes = (*self._changes, (method, tuple(argument)))
+        place = (self._reopen, self._level, changes)
+        return Regions(self._path, header, chunks, read, *place)
 
 
 @dataclass(frozen=True)
@@ -111,9 +140,12 @@ class Levels:
 
 
 def _reopened(
-    reopen: Callable[[Path], Levels], path: Path, level: int, shape: tuple[int, ...]
+    reopen: Callable[[Path], Levels], path: Path, level: int, changes: Changes
 ) -> Regions:
-    return reopen(path).pixels[level].reshape(shape)
+    pixels = reopen(path).pixels[level]
+    for method, argument in changes:
+        pixels = getattr(pixels, method)(argument)
+    return pixels
 
 
 class Target:
@@ -133,6 +165,15 @@ class Target:
         self.notes = list(notes)
         """What the file does not keep, as sentences for the user."""
         self._put = put
+
+    def transposed(self, order: Sequence[int]) -> Target:
+        """Return what takes regions of the image with its axes in another order."""
+        back = np.argsort(order)
+
+        def put(box: Box, values: NDArray[Any]) -> None:
+            self[tuple(box[i] for i in back)] = values.transpose(back)
+
+        return Target(tuple(self.shape[i] for i in order), self.dtype, put)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         ranges, single = _ranges(index, self.shape)
