@@ -446,11 +446,38 @@ def test_a_result_has_no_tables(tmp_path, rng):
     assert image.header.of(image.data.astype("f4")).jpeg is None
 
 
-def test_colour_profile_is_kept(tmp_path, rng):
+@pytest.mark.parametrize("source", ["in.png", "in.jpg", "in.tif"])
+@pytest.mark.parametrize("target", ["out.png", "out.tif", "out.ome.tif"])
+def test_colour_profile_is_kept(tmp_path, rng, source, target):
     data = numbers(rng, (20, 33, 3), "u1")
-    Pillow.fromarray(data).save(tmp_path / "in.png", icc_profile=b"a profile")
-    files.write(tmp_path / "out.png", data, files.read(tmp_path / "in.png"))
-    assert files.read_header(tmp_path / "out.png").profile == b"a profile"
+    Pillow.fromarray(data).save(tmp_path / source, icc_profile=b"a profile")
+    image = files.read(tmp_path / source)
+    assert files.write(tmp_path / target, data, image) == []
+    with Pillow.open(tmp_path / target) as written:
+        assert written.info["icc_profile"] == b"a profile"
+    assert files.read_header(tmp_path / target).profile == b"a profile"
+
+
+@pytest.mark.parametrize("target", ["out.tif", "out.ome.tif", "out.ome.zarr"])
+def test_colour_profile_of_what_is_written_in_parts(tmp_path, rng, target):
+    data = numbers(rng, (20, 33, 3), "f4")
+    header = Header("TIFF", data.shape, data.dtype, "YXS", profile=b"a profile")
+    place, image = tmp_path / target, Image(data, header)
+    with files.writing(place, data.shape, data.dtype, image) as out:
+        out[...] = data
+    store = target.endswith(".zarr")
+    note = "an OME-Zarr has no place for the colour profile"
+    assert out.notes == ([note] if store else [])
+    assert files.write(place, data, image, overwrite=True) == out.notes
+    assert files.read_header(place).profile == (None if store else b"a profile")
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "L"])
+def test_colour_profile_of_what_becomes_other_colours(tmp_path, rng, mode):
+    colours = Pillow.fromarray(numbers(rng, (20, 33, 3), "u1"))
+    converted = colours.convert(mode)
+    converted.save(tmp_path / "in.tif", icc_profile=b"a profile")
+    assert files.read_header(tmp_path / "in.tif").profile is None
 
 
 def test_more_images_than_one_are_noted(tmp_path, rng):

@@ -327,7 +327,7 @@ def write(
     with atomic.replacing(path, overwrite=overwrite, folder=folder) as temporary:
         if folder:
             zarr.write(temporary, data, header, text, opacity=opacity)
-            return []
+            return zarr.not_kept(header)
         if ending == ".png":
             return raster.write_png(temporary, data, header, text)
         ome = ending.startswith(".ome")

@@ -43,6 +43,10 @@ _COLOURS = {
 
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 
+_RGB = (PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
+"""Interpretations whose colour profile is that of the image: the others are converted,
+or are no colours."""
+
 _COLOUR_TYPES = (np.uint8, np.uint16)
 """Types of the samples of colours, where they may as well be gray planes."""
 
@@ -123,7 +127,13 @@ class Samples:
         """Return the header of the image; that of the samples has Y, X, S last."""
         dtype = np.dtype(np.int16) if self.signed else header.dtype
         notes = (*header.notes, *self.notes)
-        header = dataclasses.replace(header, dtype=dtype, notes=notes, lossy=self.lossy)
+        header = dataclasses.replace(
+            header,
+            dtype=dtype,
+            profile=header.profile if self.photometric in _RGB else None,
+            notes=notes,
+            lossy=self.lossy,
+        )
         if self.opacity is not None:
             shape = (*header.shape[:-1], self.colours + 1)
             header = without_opacity(dataclasses.replace(header, shape=shape))

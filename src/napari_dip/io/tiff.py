@@ -186,6 +186,7 @@ def _header(file: OpenTiff, path: Path) -> Header:
         dtype=np.dtype(series.dtype).newbyteorder("="),
         axes=axes,
         provenance=provenance.loads(tif.pages.first.software),
+        profile=_profile(series.keyframe),
         notes=tuple(file.notes),
         levels=len(series.levels),
     )
@@ -197,6 +198,12 @@ def _header(file: OpenTiff, path: Path) -> Header:
         own = tiff_metadata.from_microscope(header, tif)
         header = own or tiff_metadata.from_tags(header, series.keyframe)
     return _without_missing(header, file)
+
+
+def _profile(page: Any) -> bytes | None:
+    """Return the ICC profile of a page, which is of the samples as they are stored."""
+    profile = page.tags.valueof("InterColorProfile")
+    return profile if isinstance(profile, bytes) and profile else None
 
 
 def _without_missing(header: Header, file: OpenTiff) -> Header:
@@ -348,6 +355,8 @@ def _options(
         "photometric": "rgb" if colours == 3 else "minisblack",
         "ome": ome,
     }
+    if header.profile:
+        options["iccprofile"] = header.profile
     if opacity:
         options["extrasamples"] = ["unassalpha"]
     named = name_axes(header)

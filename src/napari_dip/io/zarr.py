@@ -301,6 +301,11 @@ def check(header: Header) -> None:
         )
 
 
+def not_kept(header: Header) -> list[str]:
+    """Return what an OME-Zarr does not keep of an image, as sentences for the user."""
+    return ["an OME-Zarr has no place for the colour profile"] if header.profile else []
+
+
 def write(
     path: Path,
     data: NDArray[Any],
@@ -338,7 +343,7 @@ def create(path: Path, header: Header) -> Creating:
     def put(box: Box, values: NDArray[Any]) -> None:
         array[tuple(box[i] for i in order)] = values.transpose(order)
 
-    return put, partial(_complete, group, stored), []
+    return put, partial(_complete, group, stored), not_kept(header)
 
 
 def _create_group(path: Path, header: Header) -> Any:
