@@ -90,7 +90,7 @@ def test_a_batch_does_not_begin_again_what_took_its_time(start, call, source):
     code, _, err = call("batch", "denoise", *folders, *LONG)
     assert code == 0
     assert TIME_UP in err  # once more, for there is nothing new
-    assert err.endswith("napari-dip: 1 images: 1 done before\n")
+    assert err.endswith("napari-dip: 1 image: 1 done before\n")
 
 
 def test_a_fit_goes_on_from_its_checkpoint_after_the_time(

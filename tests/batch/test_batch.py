@@ -57,6 +57,25 @@ def test_results_are_those_of_single_runs(call, folder, tmp_path):
     assert entry["files"] == {"image": str(folder / "1.tif")}
 
 
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        (["x.webp"], "1 other file was passed over (.webp)"),
+        (["x.webp", "y.npy", "z.NPY", "w"], "4 other files were passed over (.npy, "),
+    ],
+)
+def test_files_that_are_not_read_are_counted(call, write, tmp_path, others, says):
+    write(tmp_path / "in" / "a.tif")
+    for name in others:
+        (tmp_path / "in" / name).write_bytes(b"x")
+    command = ("batch", "denoise", tmp_path / "in", "-o", tmp_path / "out", *SHORT)
+    code, _, err = call(*command)
+    passed, last = err.splitlines()
+    assert (code, last) == (0, "napari-dip: 1 image: 1 done")
+    assert passed.startswith(f"napari-dip: {says}")
+    assert call(*command, "--quiet")[2] == ""
+
+
 def test_a_second_call_does_nothing(call, folder, tmp_path, runs):
     command = ("batch", "denoise", folder, "-o", tmp_path / "out", *SHORT)
     call(*command)

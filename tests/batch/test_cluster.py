@@ -219,7 +219,7 @@ def test_a_file_of_few_parts_is_that_of_one_worker(
     write(tmp_path / "in" / "0.tif")
     command = ("batch", "denoise", tmp_path / "in", "-o", tmp_path / "out", *SHORT)
     code, _, err = call(*command, "--scheduler", two_threads)
-    assert (code, err) == (0, "napari-dip: 1 images: 1 done\n")
+    assert (code, err) == (0, "napari-dip: 1 image: 1 done\n")
     (tmp_path / "in" / "0.tif").write_bytes(b"II*\0")
     assert call(*command, "--scheduler", two_threads)[0] == 1
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
-from napari_dip.batch.folder import find, result_name
+from napari_dip.batch.folder import find, passed_over, result_name
 from napari_dip.errors import InputError
 from napari_dip.io import files, open_tiff, tiff
 from napari_dip.io.image import Header, Image
@@ -29,6 +30,25 @@ def test_a_folder_stands_for_the_images_in_it(tmp_path, write):
     found = names(tmp_path, tmp_path / "in", recursive=True)
     assert list(found) == ["a.ome.tif", "b.tif", "deep/c.png"]
     assert found["deep/c.png"].sources["image"] == tmp_path / "in" / "deep" / "c.png"
+
+
+def test_files_that_are_no_images_are_passed_over(tmp_path, write):
+    write(tmp_path / "in" / "a.tif")
+    others = ["in/deep/e.czi", "in/b.webp", "in/c.npy", "in/out/list.json", "d.csv"]
+    for name in (*others, "in/.hidden.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    source, out = tmp_path / "in", tmp_path / "in" / "out"
+
+    def found(*inputs, **options):
+        paths = passed_over(inputs, out, **options)
+        return [path.relative_to(tmp_path).as_posix() for path in paths]
+
+    assert found(source) == ["in/b.webp", "in/c.npy"]
+    assert found(source, recursive=True) == ["in/b.webp", "in/c.npy", "in/deep/e.czi"]
+    assert found(source / "*p*") == ["in/b.webp", "in/c.npy"]
+    # A file that is named is an image, or its reader says why it is none.
+    assert found(tmp_path / "d.csv", source / "a.tif") == []
 
 
 def test_a_pattern_counts_from_the_last_folder_without_wildcards(tmp_path, write):
@@ -236,6 +256,15 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path, monkeypatch):
 )
 def test_results_of_tiffs_of_microscopes(name, result):
     assert result_name(Path(name)) == result
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPEG", ".jpe", ".jfif"])
+def test_every_ending_of_a_jpeg_is_read(tmp_path, ending):
+    path = tmp_path / "in" / f"a{ending}"
+    path.parent.mkdir()
+    Pillow.new("RGB", (20, 16)).save(path, "JPEG")
+    assert list(names(tmp_path, path.parent)) == ["a.png"]
+    assert files.read_header(path).format == "JPEG"
 
 
 def test_pattern_does_not_follow_links_in_a_circle(tmp_path, write):

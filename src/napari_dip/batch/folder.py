@@ -48,6 +48,7 @@ def find(
     spread: set[Path] = set()
     for source in inputs:
         base, paths = _files(source, recursive)
+        paths = [path for path in paths if path == source or _is_image(path)]
         if not paths:
             raise InputError(
                 f"{source} holds no image; accepted are {', '.join(files.READABLE)} "
@@ -79,12 +80,28 @@ def find(
     return list(items.values())
 
 
+def passed_over(
+    inputs: Sequence[Path], output: Path, *, recursive: bool = False
+) -> list[Path]:
+    """Return the files in folders, or of patterns, that `find` takes for no images."""
+    place, others = atomic.without_links(output), set()
+    for source in inputs:
+        _, paths = _files(source, recursive)
+        others |= {path for path in paths if path != source and not _is_image(path)}
+    return sorted(
+        path for path in others if place not in atomic.without_links(path).parents
+    )
+
+
 def _files(source: Path, recursive: bool) -> tuple[Path, list[Path]]:
-    """Return the files that an input stands for, and the folder to count from."""
+    """Return the files that an input stands for, images or not, in order.
+
+    With them comes the folder to count from.
+    """
     if atomic.is_zarr(source) or source.is_file():
         return source.parent, [source]
     if source.is_dir():
-        return source, sorted(_images_within(source, recursive))
+        return source, sorted(_within(source, recursive))
     if not glob.has_magic(str(source)):
         raise InputError(f"{source} is no file, folder or pattern of existing files")
     plain = itertools.takewhile(lambda part: not glob.has_magic(part), source.parts)
@@ -94,7 +111,7 @@ def _files(source: Path, recursive: bool) -> tuple[Path, list[Path]]:
         path
         for path in paths
         # Where ** follows links, those in a circle are followed 40 times.
-        if _is_image(path) and not (deep and _by_links(path, base))
+        if _is_file(path) and not (deep and _by_links(path, base))
     )
 
 
@@ -104,21 +121,23 @@ def _by_links(path: Path, base: Path) -> bool:
     return any((base / folder).is_symlink() for folder in list(folders)[:-1])
 
 
+def _is_file(path: Path) -> bool:
+    return not path.is_dir() or atomic.is_zarr(path)
+
+
 def _is_image(path: Path) -> bool:
-    if path.is_dir():
-        return atomic.is_zarr(path)
-    return path.suffix.lower() in files.READABLE
+    return path.is_dir() or path.suffix.lower() in files.READABLE
 
 
-def _images_within(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Yield the images in a folder; temporary and other hidden files are none."""
+def _within(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Yield the files in a folder, but for temporary and other hidden ones."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
-        if _is_image(path):
+        if _is_file(path):
             yield path
-        elif recursive and path.is_dir() and not path.is_symlink():
-            yield from _images_within(path, recursive)
+        elif recursive and not path.is_symlink():
+            yield from _within(path, recursive)
 
 
 def _items(
@@ -176,7 +195,7 @@ def result_name(path: Path, suffix: str = "") -> str:
     stem, ending = files.split_name(path.name)
     if not ending:
         ending = files.output_ending(path)
-    elif ending.lower() in (".jpg", ".jpeg"):
+    elif ending.lower() in files.JPEGS:
         ending = ".png"
     elif ending.lower() not in files.OUTPUTS:
         ending = ".tif"

@@ -47,6 +47,9 @@ _OTHER_FILES = (
 )
 
 
+_ENDINGS = 8
+"""Most endings that are named of files that are passed over."""
+
 _RECURSIVE = Annotated[
     bool, Option(group=FILES, **FLAG, help="Look into folders within the folders, too.")
 ]
@@ -88,6 +91,8 @@ def _command(task: Task) -> Callable[..., int]:
         from napari_dip.batch.run import one_by_one
 
         batch = _batch(task, inputs, results, **given)
+        if not results.quiet:
+            _say_passed_over(inputs, results.output, bool(given.get("recursive")))
         if workers is None and scheduler is None:
             return _report(batch, one_by_one(progress=not results.quiet), results)
         from napari_dip.batch.cluster import on_cluster
@@ -155,6 +160,21 @@ def _batch(
     )
 
 
+def _say_passed_over(inputs: Sequence[Path], output: Path, recursive: bool) -> None:
+    """Say how many files are taken for no images, and which endings they have."""
+    from napari_dip.batch.folder import passed_over
+
+    others = passed_over([p.absolute() for p in inputs], output, recursive=recursive)
+    if not others:
+        return
+    endings = sorted({path.suffix.lower() or "no ending" for path in others})
+    more = ", ..." if len(endings) > _ENDINGS else ""
+    files = (
+        "1 other file was" if len(others) == 1 else f"{len(others)} other files were"
+    )
+    say(f"{files} passed over ({', '.join(endings[:_ENDINGS])}{more})")
+
+
 def check_share(task: Task, recipe: Recipe, weights: Path | None) -> None:
     """Raise if files cannot share networks with such options."""
     if not task.shareable or recipe.preset == "paper" or recipe.spatial_dims == 3:
@@ -198,7 +218,9 @@ def _report(batch: Batch, work: Work, results: Results) -> int:
         parts.append(f"{shared} of them by shared networks")
     stopped = interrupted or counts["left"] or counts[manifest.STOPPED]
     if stopped or counts[manifest.FAILED] or not results.quiet:
-        say(f"{len(batch.items)} images: {', '.join(parts) or 'nothing to do'}")
+        count = len(batch.items)
+        images = "1 image" if count == 1 else f"{count} images"
+        say(f"{images}: {', '.join(parts) or 'nothing to do'}")
     return STOPPED if stopped else FAILED if counts[manifest.FAILED] else 0
 
 

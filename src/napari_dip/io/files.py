@@ -35,9 +35,12 @@ _TIFFS = (
 )
 """Endings of TIFFs: what follows the first two are BigTIFFs, and microscopes' own."""
 
+JPEGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+"""Endings of JPEGs."""
+
 _READERS = {
     **dict.fromkeys(_TIFFS, tiff),
-    **dict.fromkeys((".png", ".jpg", ".jpeg"), raster),
+    **dict.fromkeys((".png", *JPEGS), raster),
 }
 
 _CONTENTS = {
