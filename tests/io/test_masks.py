@@ -41,6 +41,8 @@ MASKS = {
         "neither transparent nor black",
     ),
     "RGB": (np.dstack([WHITE] * 3), None),
+    "black on white": (np.dstack([NOT] * 3), "every colour but white"),
+    "gray on white": (np.dstack([NOT // 2 + 128] * 3), "every colour but white"),
     "red on black": (np.dstack([WHITE, WHITE * 0, WHITE * 0]), "every colour"),
     "blue on black, opaque": (
         layer(np.dstack([WHITE * 0, WHITE * 0, WHITE]), np.full((48, 56), 255)),
@@ -120,8 +122,23 @@ def test_palette_of_black_on_white(tmp_path):
     pixels.putpalette([255, 255, 255, 0, 0, 0])
     pixels.save(tmp_path / "a.png")
     mask, note = mask_of(files.read(tmp_path / "a.png"), "a.png")
-    np.testing.assert_array_equal(mask != 0, ~PAINTED)
-    assert "95.5% of the pixels are marked: what is not 0; invert" in note
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+    assert "4.5% of the pixels are marked: every colour but white" in note
+
+
+@pytest.mark.parametrize("gray", [0, 255])
+def test_one_gray_everywhere_is_on_no_ground(tmp_path, gray):
+    Pillow.new("RGB", (20, 16), (gray,) * 3).save(tmp_path / "a.png")
+    mask, _ = mask_of(files.read(tmp_path / "a.png"), "a.png")
+    assert (mask == gray).all()
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+def test_black_on_white_in_a_jpeg(tmp_path, quality):
+    Pillow.fromarray(NOT).convert("RGB").save(tmp_path / "a.jpg", quality=quality)
+    mask, note = mask_of(files.read(tmp_path / "a.jpg"), "a.jpg")
+    np.testing.assert_array_equal(mask != 0, PAINTED)
+    assert "every colour but white above" in note
 
 
 @pytest.mark.parametrize(

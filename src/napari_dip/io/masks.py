@@ -72,15 +72,15 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
 def _painted(colours: NDArray[Any], name: str, lossy: bool) -> tuple[NDArray[Any], str]:
     """Return how far colours are from that of the ground, and which that is, in words.
 
-    The ground of gray is black, and needs no words.
+    Gray on black needs no words, and neither does one gray everywhere.
     """
     most, least = colours.max(axis=-1), colours.min(axis=-1)
-    if (most == least).all():
-        return most, ""
-    full = most.max()
+    gray, full = (most == least).all(), most.max()
     from_white = full - least
     near = full // 8 if lossy else 0
     black, white = (int((away <= near).sum()) for away in (most, from_white))
+    if gray and (black >= white or least.min() == full):
+        return most, ""
     if not (black or white):
         raise InputError(
             f"mask must be painted on black, white or a transparent layer; {name} has "
