@@ -347,21 +347,25 @@ def test_weights_to_begin_from_are_what_a_divergence_is_rolled_back_to(problem):
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        (Architecture.uniform(8, 1), r"weights: body\S* must be a tensor of shape"),
-        (Architecture.uniform(12, 3), "weights: must have the names .* too many"),
-        (Architecture.uniform(12, 1, 0), "weights: must have the names .* too few"),
+        (Architecture.uniform(8, 1), r"\(body\S* has the shape .*, not .*\)$"),
+        (Architecture.uniform(12, 3), r"\(\S* is not in this network\)$"),
+        (Architecture.uniform(12, 1, 0), r"\(\S* is missing\)$"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(problem, architecture, message):
     settings = replace(SETTINGS, stop=Iterations(1), keep_weights=True)
     weights = run_to_end(fit(problem, Prior(architecture, Noise(8)), settings)).weights
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as raised:
         next(fit(problem, PRIOR, SETTINGS, weights=weights))
+    assert str(raised.value).startswith(
+        "weights: must be those of such a network; got those of another one, for "
+        "another task, preset or number of channels ("
+    )
 
 
 def test_weights_whose_names_are_no_text_are_refused(problem):
     weights = Run(problem, PRIOR, SETTINGS).state.weights()
-    with pytest.raises(InputError, match=r"weights: .*nothing too few, 3 too"):
+    with pytest.raises(InputError, match=r"weights: .* \(3 is not in this network"):
         next(fit(problem, PRIOR, SETTINGS, weights={**weights, 3: torch.ones(1)}))
 
 

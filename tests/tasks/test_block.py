@@ -318,7 +318,7 @@ def test_only_a_single_fit_gives_its_weights(noisy):
     ("weights", "message"),
     [
         (3, "weights must be a dict of tensors"),
-        ({"a": 3}, "weights: must have the names"),
+        ({"a": 3}, "weights: must be those of such a network; .* is missing"),
     ],
 )
 def test_other_weights_are_refused(noisy, weights, message):

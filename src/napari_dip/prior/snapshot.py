@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import torch
@@ -70,10 +70,26 @@ def check(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> Non
 
 def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
     """Raise InputError unless weights are finite and those of such a network."""
+    difference = next(_differences(own, given), None)
+    if difference is not None:
+        raise InputError(
+            "weights: must be those of such a network; got those of another one, for "
+            f"another task, preset or number of channels ({difference})"
+        )
     check(own, given, "weights")
     for name in own:
         if not given[name].isfinite().all():
             raise InputError(f"weights: {name} must be finite; got NaN or infinity")
+
+
+def _differences(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the tensors of a network are named or shaped unlike others."""
+    yield from (f"{name} is missing" for name in own if name not in given)
+    yield from (f"{name} is not in this network" for name in given if name not in own)
+    for name, tensor in own.items():
+        shape = getattr(given[name], "shape", tensor.shape)
+        if shape != tensor.shape:
+            yield f"{name} has the shape {tuple(shape)}, not {tuple(tensor.shape)}"
 
 
 def overwrite(own: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> None:
