@@ -1,6 +1,7 @@
 """What the manifest knows, and what it refuses to read."""
 
 import json
+import re
 
 import pytest
 
@@ -81,6 +82,9 @@ def test_what_is_no_manifest_is_refused(tmp_path, text):
     with pytest.raises(FileError, match=NAME) as raised:
         Manifest(tmp_path)
     assert "\n" not in str(raised.value)
+    assert re.search(
+        "remove it, and with --overwrite|another version", str(raised.value)
+    )
 
 
 def test_a_manifest_that_is_a_folder_cannot_be_read(tmp_path):

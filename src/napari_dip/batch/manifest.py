@@ -103,8 +103,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise FileError(
-            f"{path} is no list of results: {type(e).__name__}; without it all files "
-            "are done again"
+            f"{path} is no list of results: it is damaged, or of another program; "
+            "remove it, and with --overwrite all files are done again"
         ) from e
     if not whole:
         raise FileError(f"{path} is of another version; give another folder")

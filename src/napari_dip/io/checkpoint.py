@@ -92,5 +92,6 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
             raise FileError(f"{path} is damaged: it has another hash than it says")
         return state, dict(header["about"])
     except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as e:
-        reason = f"{type(e).__name__}: {one_line(e)}"
-        raise FileError(f"{path} holds no {kind} of napari-dip ({reason})") from e
+        raise FileError(
+            f"{path} holds no {kind} of napari-dip: it is damaged, or of another kind"
+        ) from e

@@ -27,11 +27,19 @@ def one_line_errors(path: Path) -> Iterator[None]:
     except (FileError, InputError):
         raise
     except Exception as error:
-        kind = type(error).__name__
-        if isinstance(error, struct.error):
-            kind = "it ends too early, or a number in it is wrong"
-        reason = f"{kind}: {one_line(error)}"
-        raise FileError(f"{path.name} cannot be read: {reason}") from error
+        raise FileError(f"{path.name} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file cannot be read, in words, with what its decoder says."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "there is too little memory"
+    says = one_line(error) or type(error).__name__
+    if isinstance(error, struct.error):
+        return f"it ends too early, or a number in it is wrong ({says})"
+    return f"it is damaged, or of another kind than its name says ({says})"
 
 
 @contextmanager
