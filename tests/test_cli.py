@@ -625,7 +625,8 @@ def test_replay_needs_a_result(call, noisy, tmp_path):
     refused(call("replay", noisy, noisy, "-o", output), 2, "how it was made")
     call("denoise", noisy, "-o", output, *SHORT)
     wrong = call("replay", output, "-o", tmp_path / "again.tif")
-    refused(wrong, 2, "needs 1 input files (image)")
+    says = f"needs after the result the file of the image (it was {noisy.name}); got 0"
+    refused(wrong, 2, says)
 
 
 def test_open(call, noisy, monkeypatch):

@@ -264,9 +264,10 @@ def _replayed(
 
     _, *inputs = paths
     if len(inputs) != len(task.files):
+        files = ", ".join(_named(stored, name) for name in task.files)
         raise InputError(
-            f"{task.name} needs {len(task.files)} input files "
-            f"({', '.join(task.files)}); got {len(inputs)}"
+            f"replay of {task.name} needs after the result {files or 'no file'}; got "
+            f"{len(inputs)} files"
         )
     values = provenance.recipe_of(stored, task.recipe)
     target = results.output
@@ -286,6 +287,13 @@ def _replayed(
     sources = dict(zip(task.files, inputs, strict=True))
     keep = Keep(weights=weights)
     return FileRun(task, values, sources, target, objects, results.overwrite, keep=keep)
+
+
+def _named(stored: Mapping[str, Any], name: str) -> str:
+    """Return what an input is called, with the file that a result was made from."""
+    facts = stored.get("inputs", {}).get(name)
+    file = facts.get("file") if isinstance(facts, Mapping) else None
+    return f"the file of the {name}" + (f" (it was {file})" if file else "")
 
 
 def _check_weights(stored: Mapping[str, Any], weights: Path | None) -> None:
