@@ -448,7 +448,10 @@ def test_library_that_is_not_there(tmp_path, rng, monkeypatch, missing):
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ({}, "no image with the metadata of OME-Zarr"),
+        (
+            {},
+            "no image with the metadata of OME-Zarr; name an array in it, .*a.zarr.0$",
+        ),
         ({"plate": {}}, "wells of a plate"),
         (multiscales(axes_of("zyx")), "one for every dimension"),
         (multiscales(axes_of("zx")), "must have the axes y and x"),

@@ -212,7 +212,9 @@ def _first_image(node: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     if ome.get("labels"):
         label = path / str(ome["labels"][0])
         raise FileError(f"{path} holds labels; name one in it, such as {label}")
-    raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr")
+    arrays = [str(path / name) for name in itertools.islice(node.array_keys(), 3)]
+    where = f"; name an array in it, such as {', '.join(arrays)}" if arrays else ""
+    raise FileError(f"{path.name} holds no image with the metadata of OME-Zarr{where}")
 
 
 def _numbered(node: Any) -> Iterator[str]:
