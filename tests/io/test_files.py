@@ -731,11 +731,27 @@ def test_missing_file_and_folder(tmp_path):
         files.read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["image.czi", "image.nd2", "image.npy", "image"])
-def test_format_that_is_not_read(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "converter"),
+    [
+        *[(f"image{ending}", "Bio-Formats") for ending in (".czi", ".nd2", "")],
+        *[(f"image{ending}", "tifffile or zarr") for ending in (".npy", ".NPZ")],
+    ],
+)
+def test_format_that_is_not_read(tmp_path, name, converter):
     (tmp_path / name).write_bytes(b"something")
-    with pytest.raises(FileError, match=r"accepted are .*\.tif.* Convert it"):
+    says = rf"accepted are .*\.tif.* Convert it, .*{converter}"
+    with pytest.raises(FileError, match=says):
         files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_file_of_another_kind_is_told_in_words(tmp_path, name):
+    Pillow.new("L", (20, 20)).save(tmp_path / name, "GIF")
+    says = rf"^{name} cannot be read: it is (damaged, or of another kind|not a PNG)"
+    with pytest.raises(FileError, match=says) as raised:
+        files.read(tmp_path / name)
+    assert "Error" not in str(raised.value)
 
 
 def test_pillow_opens_nothing_but_png_and_jpeg(tmp_path):

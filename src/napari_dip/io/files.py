@@ -59,6 +59,12 @@ READABLE = tuple(_READERS)
 OUTPUTS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".png")
 """Endings of files that can be written."""
 
+_CONVERTER = "with Fiji and Bio-Formats to .ome.tif"
+"""What converts files that are not read."""
+
+_CONVERTERS = dict.fromkeys((".npy", ".npz"), "in Python with tifffile or zarr")
+"""What converts those that it does not."""
+
 _LARGE = 1 / 4
 """Part of the free memory above which an image is opened, not read: an image of 16
 bits takes twice that in float32, and its result as much again."""
@@ -226,7 +232,7 @@ def _module(path: Path) -> ModuleType:
         raise FileError(
             f"{path.name} has a format that is not read; accepted are "
             f"{', '.join(_READERS)} and the folders of OME-Zarr. Convert it, for "
-            f"example with Fiji and Bio-Formats to .ome.tif"
+            f"example {_CONVERTERS.get(path.suffix.lower(), _CONVERTER)}"
         )
     return content or reader
 
