@@ -166,6 +166,8 @@ def test_a_checkpoint_of_another_fit_is_refused(
         return err
 
     assert "recipe.seed 0, not 3" in refused(*command, "--seed", "3")
+    other = refused("enhance", *command[1:])
+    assert 'of another fit (task "denoise", not "enhance"); remove it' in other
     with monkeypatch.context() as patch:
         patch.setattr(file_run.provenance, "__version__", "99")
         assert 'version "' in (says := refused(*command))
@@ -506,7 +508,7 @@ def test_weights_of_another_network_are_refused(call, noisy, tmp_path, write):
     command = ("denoise", tmp_path / "colours.tif", "-o", tmp_path / "b.tif")
     code, _, err = call(*command, *PARAMETERS, "--weights", path)
     assert code == 2
-    assert "error: weights: " in err
+    assert "error: weights: must be those of such a network; got those of " in err
 
 
 @pytest.mark.slow

@@ -50,10 +50,13 @@ class Parts(MutableMapping[str, State]):
         self._load = lru_cache(maxsize=1)(self._read)
         if path.exists():
             state, stored = checkpoint.read(path, "checkpoint")
-            different = "; ".join(differences(stored, about))
+            different = list(differences(stored, about))
             if different:
+                # Parameters of another task say nothing about those of this one.
+                task = [text for text in different if text.startswith("task ")]
+                differs = "; ".join(task or different)
                 raise InputError(
-                    f"checkpoint {path} is of another fit ({different}); remove it or "
+                    f"checkpoint {path} is of another fit ({differs}); remove it or "
                     "name another file"
                 )
             if JOB not in state:
