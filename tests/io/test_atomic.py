@@ -129,6 +129,22 @@ def test_a_file_that_is_larger_than_a_limit_says_so(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are not synchronized there")
+def test_a_file_system_that_does_not_synchronize_folders(tmp_path, monkeypatch):
+    synchronize = os.fsync
+
+    def refused(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        synchronize(handle)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with atomic.replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert names(tmp_path) == ["file"]
+
+
 def test_existing_file_needs_permission(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

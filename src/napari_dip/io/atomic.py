@@ -57,7 +57,9 @@ def replacing(
                         _sync(part)
                 _put(temporary, path, previous if folder else None, overwrite)
                 if os.name == "posix":
-                    _sync(path.parent, os.O_RDONLY)
+                    # Some file systems of a network cannot, and the file is there.
+                    with contextlib.suppress(OSError):
+                        _sync(path.parent, os.O_RDONLY)
                 _remove(previous)
             finally:
                 _give_up(temporary)
