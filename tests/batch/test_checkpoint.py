@@ -15,7 +15,7 @@ import napari_dip
 from napari_dip.batch import checkpoint as batch_checkpoint
 from napari_dip.batch import file_run
 from napari_dip.batch.stop import Stop
-from napari_dip.errors import FileError
+from napari_dip.errors import FileError, InputError
 from napari_dip.io import atomic, checkpoint, files, provenance
 from napari_dip.prior.snapshot import digest
 from napari_dip.tasks import windows
@@ -376,10 +376,30 @@ def test_parts_of_a_checkpoint_that_never_named_them_are_removed(
     write(noisy, shape=(2, 16, 20))
     kept = tmp_path / "kept.safetensors"
     for number in (0, 1):
-        (tmp_path / f"kept.safetensors.{number}").write_text("left behind")
+        left = tmp_path / f"kept.safetensors.{number}"
+        checkpoint.write(left, "parts", {}, {"parts": []})
     command = ("denoise", noisy, "-o", tmp_path / "out.tif", *FEW)
     assert call(*command, "--checkpoint", kept)[0] == 0
     assert not list(tmp_path.glob("kept*"))
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_files_with_the_names_of_parts_are_not_removed(tmp_path, number):
+    path = tmp_path / "kept.safetensors"
+    other = tmp_path / f"kept.safetensors.{number}"
+    other.write_text("precious")
+    says = f"keeps parts in files such as {other.name}; that is a file of another kind"
+    with pytest.raises(InputError, match=says):
+        batch_checkpoint.Parts(path, {})
+    assert other.read_text() == "precious"
+    other.rename(tmp_path / "kept.safetensors.old")
+    parts = batch_checkpoint.Parts(path, {})
+    parts[JOB] = {}
+    parts.write()
+    other.write_text("precious")
+    parts.remove()
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == sorted([other.name, "kept.safetensors.old"])
 
 
 @pytest.mark.usefixtures("small_set")

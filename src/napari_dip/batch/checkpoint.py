@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from functools import lru_cache
@@ -68,16 +69,24 @@ class Parts(MutableMapping[str, State]):
         self.places = {
             name: number for number, f in enumerate(self.files) for name in f["names"]
         }
-        # Of a job that was killed before the first file named them.
-        self._remove(len(self.files))
+        for beside in self._unnamed():
+            if not _is_of_parts(beside):
+                raise InputError(
+                    f"checkpoint {path} keeps parts in files such as {beside.name}; "
+                    "that is a file of another kind: name another checkpoint"
+                )
+            # Of a job that was killed before the first file named it.
+            beside.unlink()
 
     def _beside(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
 
-    def _remove(self, first: int) -> None:
-        while (beside := self._beside(first)).exists():
-            beside.unlink()
-            first += 1
+    def _unnamed(self) -> list[Path]:
+        """Return the files with names of parts that the first file does not name."""
+        named = re.compile(re.escape(self.path.name) + r"\.(0|[1-9][0-9]*)")
+        places = self.path.parent.glob("*")
+        matches = ((path, named.fullmatch(path.name)) for path in places)
+        return [p for p, match in matches if match and int(match[1]) >= len(self.files)]
 
     def _read(self, number: int) -> dict[str, dict[str, Any]]:
         """Return the parts in a file."""
@@ -143,7 +152,17 @@ class Parts(MutableMapping[str, State]):
     def remove(self) -> None:
         """Remove the files."""
         self.path.unlink(missing_ok=True)
-        self._remove(0)
+        for number in range(len(self.files)):
+            self._beside(number).unlink(missing_ok=True)
+
+
+def _is_of_parts(path: Path) -> bool:
+    """Return whether a file holds parts of a checkpoint."""
+    try:
+        checkpoint.read(path, "parts")
+    except FileError:
+        return False
+    return True
 
 
 class Kept:
