@@ -231,6 +231,22 @@ def test_scales_of_levels_and_image_multiply(tmp_path, rng, version):
     assert found.units == ("s", "µm", None)
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+def test_a_position_that_is_not_kept_is_noted(tmp_path, rng, of_all):
+    data = numbers(rng, (20, 33))
+    zarr.write(tmp_path / "a.zarr", data, header(data, "YX"))
+    group = library.open_group(tmp_path / "a.zarr")
+    (multiscale,) = group.attrs["multiscales"]
+    for shift, notes in ([0.0, 0.0], 0), ([0.0, 12.5], 1):
+        steps = {"type": "scale", "scale": [1.0, 1.0]}
+        place = multiscale if of_all else multiscale["datasets"][0]
+        move = {"type": "translation", "translation": shift}
+        place["coordinateTransformations"] = [steps, move]
+        group.attrs["multiscales"] = [multiscale]
+        told = files.read(tmp_path / "a.zarr").header.notes
+        assert told == ("the position of the image (translation) is not kept",)[:notes]
+
+
 def test_flipped_axis_keeps_its_step(tmp_path, rng):
     scale = {"type": "scale", "scale": [-0.2, 0.1]}
     datasets = [{"path": "0", "coordinateTransformations": [scale]}]

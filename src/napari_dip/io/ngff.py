@@ -126,8 +126,12 @@ def describe_image(group: Any, name: str) -> tuple[list[Any], Header]:
             f"of shape {levels[0].shape}"
         )
     version = ome.get("version", multiscale.get("version", "0.4"))
+    notes = header.notes
+    if _is_displaced(multiscale):
+        notes += ("the position of the image (translation) is not kept",)
     header = dataclasses.replace(
         _with_channels(header, ome.get("omero")),
+        notes=notes,
         format=f"{FORMAT}{version}",
         provenance=provenance.checked(attributes.get(_KEY)),
     )
@@ -183,6 +187,14 @@ def _scale_of(group: Any, transformations: Any, count: int) -> NDArray[np.float6
         _check(group, scale.shape == (count,), rule, transformation["scale"])
         total *= scale
     return total
+
+
+def _is_displaced(multiscale: Mapping[str, Any]) -> bool:
+    """Return whether the full resolution has another position than 0."""
+    held = (multiscale["datasets"][0], multiscale)
+    lists = (holder.get("coordinateTransformations") or [] for holder in held)
+    shifts = (change.get("translation") for changes in lists for change in changes)
+    return any(isinstance(shift, list) and any(shift) for shift in shifts)
 
 
 def _dims(group: Any, multiscale: Mapping[str, Any]) -> list[DimSpec]:
