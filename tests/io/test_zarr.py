@@ -3,8 +3,10 @@
 import builtins
 import dataclasses
 import json
+import os
 import pickle
 import re
+import shutil
 
 import dask.array
 import numpy as np
@@ -146,6 +148,49 @@ def test_labels_lie_beside_their_image(tmp_path, rng):
     assert list(zarr.label_paths(path)) == ["cells"]
     told = library.open_group(path / "labels" / "cells").attrs
     assert told["image-label"]["source"] == {"image": "../../"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("parts", [False, True])
+def test_labels_of_the_input_are_those_of_the_result(tmp_path, rng, version, parts):
+    first, second = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    data, cells = numbers(rng, (2, 20, 33)), numbers(rng, (20, 33), "u4")
+    like = header(data, "CYX", f"OME-Zarr {version}")
+    of = header(cells, "YX", f"OME-Zarr {version}")
+    zarr.write(first, data, like, labels={"cells": (cells, of, json.dumps(MADE))})
+    os.symlink(first, first / "labels" / "link")
+    image = files.read(first)
+    if parts:
+        with files.writing(second, data.shape, data.dtype, image) as out:
+            out[...] = data
+    else:
+        assert files.write(second, data, image) == []
+    labels = zarr.label_paths(second)
+    assert list(labels) == ["cells"]
+    assert not (second / "labels" / "link").exists()
+    back = files.read(labels["cells"])
+    np.testing.assert_array_equal(back.data, cells)
+    assert back.header.provenance == MADE
+    note = "a TIFF has no place for the labels of the input"
+    assert files.write(tmp_path / "b.ome.tif", data, image) == [note]
+    # They are not on the pixels of an image that is larger.
+    files.write(tmp_path / "c.zarr", data.repeat(2, axis=1), image)
+    assert zarr.label_paths(tmp_path / "c.zarr") == {}
+
+
+def test_labels_that_cannot_be_copied_leave_nothing(tmp_path, rng, monkeypatch):
+    data, cells = numbers(rng, (20, 33)), numbers(rng, (20, 33), "u4")
+    labels = {"cells": (cells, header(cells, "YX"), None)}
+    zarr.write(tmp_path / "a.zarr", data, header(data, "YX"), labels=labels)
+    image = files.read(tmp_path / "a.zarr")
+
+    def full(*_, **__):
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(FileError, match=r"b\.zarr cannot be written: .*No space left"):
+        files.write(tmp_path / "b.zarr", data, image)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
 
 # -- what the specification says ----------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Header:
         Whether the pixels were compressed with losses.
     levels : int
         How many resolutions of the image the file holds.
+    labels : Path or None
+        Folder of the labels beside an image of an OME-Zarr.
     """
 
     format: str
@@ -88,6 +91,7 @@ class Header:
     jpeg: JpegTables | None = None
     lossy: bool = False
     levels: int = 1
+    labels: Path | None = None
 
     def __post_init__(self) -> None:
         unknown = (None,) * len(self.shape)
@@ -127,6 +131,10 @@ class Header:
                 self.scale, self.axes, self.shape, data.shape, strict=True
             )
         )
+        changed = any(
+            letter in _SPATIAL and new != old
+            for letter, old, new in zip(self.axes, self.shape, data.shape, strict=True)
+        )
         return dataclasses.replace(
             self,
             shape=data.shape,
@@ -135,6 +143,7 @@ class Header:
             provenance=None,
             jpeg=None,
             lossy=False,
+            labels=None if changed else self.labels,
         )
 
 
@@ -266,6 +275,11 @@ def channel_notes(header: Header, kind: str) -> list[str]:
     lost = {"names": header.channel_names, "colours": header.channel_colours}
     words = " and ".join(word for word, values in lost.items() if values)
     return [f"{kind} has no place for the {words} of channels"] if words else []
+
+
+def label_notes(header: Header, kind: str) -> list[str]:
+    """Return a note if a kind of file loses the labels beside an image."""
+    return [f"{kind} has no place for the labels of the input"] if header.labels else []
 
 
 def plain_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:

@@ -28,6 +28,7 @@ from napari_dip.io.image import (
     Image,
     JpegTables,
     channel_notes,
+    label_notes,
     split_opacity,
     turned,
 )
@@ -297,4 +298,5 @@ def write_png(
         file.write(content[_HEADER_END:])
     known = [header.step_text(i) for i, step in enumerate(header.scale) if step]
     scale = f"a PNG has no place for the scale of {', '.join(known)}"
-    return [*([scale] if known else []), *channel_notes(header, "a PNG")]
+    kept = [*channel_notes(header, "a PNG"), *label_notes(header, "a PNG")]
+    return [*([scale] if known else []), *kept]

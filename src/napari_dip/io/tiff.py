@@ -22,6 +22,7 @@ from napari_dip.io.image import (
     Header,
     Image,
     channel_notes,
+    label_notes,
     name_axes,
     sort_axes,
     turned_sides,
@@ -376,6 +377,7 @@ def _options(
         notes = [f"this kind of TIFF has no place for the scale of {axes}"]
     if not (ome or "imagej" in described):
         notes += channel_notes(header, "this kind of TIFF")
+    notes += label_notes(header, "a TIFF")
     if header.levels > 1:
         notes.append(
             f"the TIFF holds one of the {header.levels} resolutions of the input; an "

@@ -8,18 +8,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import FileError, InputError
-from napari_dip.io import limits, ngff
+from napari_dip.io import atomic, limits, ngff
 from napari_dip.io.image import (
     Header,
     Image,
@@ -167,7 +170,13 @@ def _opened(path: Path) -> Iterator[_Stored]:
             chunks = opened.chunks[level.path] = _checked_chunks(level, path)
             levels[number] = bounded(level, chunks)
         notes = (*header.notes, *notes)
-        header = dataclasses.replace(header, notes=notes, levels=len(levels))
+        labels = path / node.path / "labels"
+        header = dataclasses.replace(
+            header,
+            notes=notes,
+            levels=len(levels),
+            labels=labels if atomic.is_zarr(labels) else None,
+        )
         header, order = sort_axes(header)
         yield _Stored(node, levels, header, order)
 
@@ -325,9 +334,12 @@ def write(
     pixel is its opacity.
 
     Labels are images on the pixels of the image: for each name the pixels, their header
-    and the text of their provenance.
+    and the text of their provenance.  Without them those that the header tells of are
+    copied.
     """
     group = _create_group(path, header)
+    if labels is None:
+        _copy_labels(path, header)
     _write_image(group, data, header, text, opacity=opacity)
     if labels:
         folder = group.create_group("labels")
@@ -339,6 +351,7 @@ def write(
 def create(path: Path, header: Header) -> Creating:
     """Create an OME-Zarr that is written region by region; see `write`."""
     group = _create_group(path, header)
+    _copy_labels(path, header)
     stored, order = ngff.as_stored(header)
     array = _create_array(group, "0", stored.shape, stored)
 
@@ -346,6 +359,22 @@ def create(path: Path, header: Header) -> Creating:
         array[tuple(box[i] for i in order)] = values.transpose(order)
 
     return put, partial(_complete, group, stored), not_kept(header)
+
+
+def _copy_labels(path: Path, header: Header) -> None:
+    """Copy the labels of the input, which has the pixels of the image, into a store."""
+    if header.labels is None:
+        return
+    try:
+        shutil.copytree(header.labels, path / "labels", ignore=_special)
+    except shutil.Error as error:
+        raise OSError(error.args[0][0][2]) from error  # the reason of the first file
+
+
+def _special(folder: str, names: list[str]) -> list[str]:
+    """Return what is neither a file nor a folder, such as a link or a pipe."""
+    modes = [(name, os.lstat(os.path.join(folder, name)).st_mode) for name in names]
+    return [name for name, mode in modes if not (S_ISREG(mode) or S_ISDIR(mode))]
 
 
 def _create_group(path: Path, header: Header) -> Any:
