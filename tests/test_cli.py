@@ -349,6 +349,15 @@ def test_several_files_into_one(call, noisy, tmp_path, name):
     assert (output / noisy.name).is_file()
 
 
+def test_the_help_says_which_names_become_folders(call, noisy, tmp_path):
+    text = " ".join(call("denoise", "--help")[1].replace("│", " ").split())
+    assert "Several inputs go to a folder whose new name may have any ending" in text
+    other = tmp_path / "other.tif"
+    other.write_bytes(noisy.read_bytes())
+    code, _, _ = call("denoise", noisy, other, "-o", tmp_path / "day.1", *SHORT)
+    assert (code, len(list((tmp_path / "day.1").iterdir()))) == (0, 2)
+
+
 def test_every_parameter_is_an_option(call):
     code, out, _ = call("denoise", "--help")
     assert code == 0
@@ -478,6 +487,7 @@ def test_folder_in_place_of_a_file_is_refused_before_the_fit(call, noisy, tmp_pa
         refused(result, 2, f"{name} must be a file; got the folder")
     store = tmp_path / "a.zarr"
     store.mkdir()
+    (store / "notes.txt").write_text("precious")
     result = call(*again, "--uncertainty", store)
     refused(result, 2, "uncertainty must be a new folder or a Zarr store; got")
     for options in ((), ("--overwrite",)):

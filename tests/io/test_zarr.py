@@ -655,6 +655,14 @@ def test_only_a_store_gives_way_to_a_store(tmp_path, rng, kind):
     assert kept.read_text() == "years of work"
 
 
+def test_an_empty_folder_becomes_a_store(tmp_path, rng):
+    data, path = numbers(rng, (20, 33)), tmp_path / "a.zarr"
+    path.mkdir()
+    files.write(path, data)
+    np.testing.assert_array_equal(files.read(path).data, data)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_store_does_not_replace_by_a_file(tmp_path, rng):
     files.write(tmp_path / "a.zarr", numbers(rng, (20, 33)))
     (tmp_path / "a.zarr").rename(tmp_path / "a.tif")

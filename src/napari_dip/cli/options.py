@@ -135,8 +135,8 @@ class Results:
         OUTPUT,
         Option(
             help="File to write (.ome.tif, .tif, .ome.zarr or .png), or a folder: one "
-            "that is there, a name without an ending, or any name where there are "
-            "several inputs."
+            "that is there, or a name without an ending. Several inputs go to a folder "
+            "whose new name may have any ending but those of images."
         ),
     ]
     overwrite: Overwrite = False

@@ -207,8 +207,10 @@ def refuse_existing(
     """Raise if `path` is there and may not be replaced, or is of another kind.
 
     With `folder` the output is the folder of a Zarr store, which may replace nothing
-    but another store.  Messages call it the `name`.
+    but another store; an empty folder is as good as none.  Messages call it the `name`.
     """
+    if folder and _is_empty(path):
+        return
     if not folder and path.is_dir():
         raise InputError(f"{name} must be a file; got the folder {path}")
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -224,6 +226,14 @@ def refuse_existing(
         )
     if not overwrite and os.path.lexists(path):
         raise InputError(f"{path} exists; allow its replacement (--overwrite)")
+
+
+def _is_empty(path: Path) -> bool:
+    """Return whether `path` is a folder with nothing in it, and no link to one."""
+    try:
+        return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    except OSError:
+        return False  # nobody can say
 
 
 def is_zarr(path: Path) -> bool:
