@@ -116,11 +116,18 @@ def read(path: str | Path, series: int | None = None, *, colours: bool = True) -
         Whether 3 or 4 planes of a TIFF that may be colours are; a note says where it
         is not known.
 
+    Returns
+    -------
+    Image
+        The pixels, what the file says about them, and their opacity, if they have one.
+
     Raises
     ------
     FileError
         If the file is not there, not whole, not an image, or larger than the free
         memory; the header is looked at before any pixel.
+    InputError
+        If there is a number of a series and the file is no TIFF.
     """
     image: Image = _by_format("read", Path(path), series, colours)
     return image
@@ -129,7 +136,25 @@ def read(path: str | Path, series: int | None = None, *, colours: bool = True) -
 def read_header(
     path: str | Path, series: int | None = None, *, colours: bool = True
 ) -> Header:
-    """Read what a file says about its image, as `read`, without the pixels."""
+    """Read what a file says about its image, without the pixels.
+
+    Parameters
+    ----------
+    path, series, colours
+        As for `read`.
+
+    Returns
+    -------
+    Header
+        That of the image which `read` returns.
+
+    Raises
+    ------
+    FileError
+        As for `read`, but for the size of the pixels and what is wrong with them.
+    InputError
+        As for `read`.
+    """
     header: Header = _by_format("read_header", Path(path), series, colours)
     return header
 
@@ -316,6 +341,14 @@ def write(
     -------
     list of str
         What the file does not keep, as sentences for the user.
+
+    Raises
+    ------
+    InputError
+        If the file exists and may not be replaced, its name has another ending, or its
+        format cannot hold the axes or the type of the pixels.
+    FileError
+        If the file cannot be written, such as on a full disk; nothing is left of it.
     """
     path = Path(path)
     ending = output_format(path)
@@ -369,6 +402,13 @@ def writing(
     Target
         Takes regions by ``target[index] = values``, with an index of integers and
         slices; set its `provenance` before the end, and read its `notes` after it.
+
+    Raises
+    ------
+    InputError
+        As for `write`, and for a PNG.
+    FileError
+        As for `write`.
     """
     path, dtype = Path(path), np.dtype(dtype)
     ending = output_format(path)
