@@ -131,10 +131,8 @@ def _runs(
 
     All that can be wrong is found here, before any file is read.
     """
-    from napari_dip.batch.file_run import FileRun, was_stopped
+    from napari_dip.batch.file_run import FileRun
 
-    # What is read beside the inputs is not to be written over, either.
-    others = [] if beside.weights is None else [beside.weights]
     keep = beside.keep(inputs, results.overwrite)
     paths = {name: options.pop(name) for name in task.files[1:]}
     objects = {name: options.pop(name) for name in task.objects}
@@ -146,33 +144,45 @@ def _runs(
     if task.files:
         targets = targets_of(inputs, results.output)
         sets = [{task.files[0]: path, **paths} for path in inputs]
-    overwrite, checkpoint = results.overwrite, keep.checkpoint
-    if checkpoint is not None and checkpoint.exists() and was_stopped(targets[0]):
-        overwrite = True  # of the image of the same fit as far as it had come
+    overwrite = results.overwrite or _goes_on(keep, targets[0])
     deviations: list[Path | None] = [None] * len(targets)
     if beside.uncertainty is not None:
         _check_uncertainty(task, recipe)
         deviations = [*targets_of(inputs or targets, beside.uncertainty, "uncertainty")]
     runs = []
     for sources, target, place in zip(sets, targets, deviations, strict=True):
-        read = [*sources.values(), *others]
-        check_target(target, read, overwrite)
-        if place is not None:
-            check_target(place, read, overwrite, "uncertainty")
-        check_apart(
-            {
-                "output": target,
-                "uncertainty": place,
-                "save-weights": keep.save_weights,
-                "checkpoint": keep.checkpoint,
-            }
-        )
         what = (task, values, sources, target, objects, overwrite)
         runs.append(FileRun(*what, keep=keep, uncertainty=place))
+        _check_outputs(runs[-1])
     folder = not (results.output.suffix or results.output.exists())
     if len(inputs) == 1 and folder and not results.quiet:
         say(f"{results.output} has no ending, so it becomes a folder")
     return runs
+
+
+def _goes_on(keep: Keep, target: Path) -> bool:
+    """Return whether a file is what a fit had come to that its checkpoint goes on."""
+    from napari_dip.batch.file_run import was_stopped
+
+    checkpoint = keep.checkpoint
+    return checkpoint is not None and checkpoint.exists() and was_stopped(target)
+
+
+def _check_outputs(run: FileRun) -> None:
+    """Raise if a file of a run cannot be written, or is one that it reads."""
+    keep = run.keep
+    read = [*run.sources.values(), *([] if keep.weights is None else [keep.weights])]
+    check_target(run.target, read, run.overwrite)
+    if run.uncertainty is not None:
+        check_target(run.uncertainty, read, run.overwrite, "uncertainty")
+    check_apart(
+        {
+            "output": run.target,
+            "uncertainty": run.uncertainty,
+            "save-weights": keep.save_weights,
+            "checkpoint": keep.checkpoint,
+        }
+    )
 
 
 def _check_uncertainty(task: Task, recipe: Recipe) -> None:
