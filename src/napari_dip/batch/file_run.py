@@ -305,9 +305,9 @@ class Opened:
 
     task: Task
     recipe: Recipe
-    """The parameters, completed from the file that the result is like."""
+    """The parameters for the arrays, completed from the file of the image."""
     of_file: Recipe
-    """The same for the axes as they are in the file, as the provenance has them."""
+    """The same for the axes as that file has them: what the provenance tells."""
     from_file: list[str]
     """Which of them the file decided."""
     like: Image | None
