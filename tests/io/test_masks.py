@@ -175,6 +175,15 @@ def test_masks_of_bits_and_of_a_palette(tmp_path, bits):
     np.testing.assert_array_equal(mask != 0, PAINTED)
 
 
+def test_most_of_an_image_may_be_missing_in_rgb(tmp_path):
+    scattered = np.random.default_rng(0).random((48, 56)) < 0.7
+    rgb = np.dstack([np.where(scattered, 255, 0).astype(np.uint8)] * 3)
+    Pillow.fromarray(rgb).save(tmp_path / "a.png")
+    mask, note = mask_of(files.read(tmp_path / "a.png"), "a.png")
+    np.testing.assert_array_equal(mask != 0, scattered)
+    assert note is None
+
+
 @pytest.mark.parametrize("quality", [75, 95])
 @pytest.mark.parametrize("ground", ["black", "white"])
 def test_red_in_a_jpeg(tmp_path, ground, quality):

@@ -12,6 +12,9 @@ from napari_dip.io.image import Image
 from napari_dip.io.regions import Regions
 from napari_dip.tasks.arrays import longer_axes
 
+GROUND = 3
+"""White pixels of a gray mask, over its black ones, above which white is the ground."""
+
 _INVERTED = 0.9
 """Marked part of a mask from which on it may be inverted."""
 
@@ -72,14 +75,15 @@ def mask_of(image: Image, name: str) -> tuple[NDArray[Any], str | None]:
 def _painted(colours: NDArray[Any], name: str, lossy: bool) -> tuple[NDArray[Any], str]:
     """Return how far colours are from that of the ground, and which that is, in words.
 
-    Gray on black needs no words, and neither does one gray everywhere.
+    Gray on black needs no words, and neither does one gray everywhere.  More than a
+    half of a gray mask may be white: scattered pixels that are missing.
     """
     most, least = colours.max(axis=-1), colours.min(axis=-1)
     gray, full = (most == least).all(), most.max()
     from_white = full - least
     near = full // 8 if lossy else 0
     black, white = (int((away <= near).sum()) for away in (most, from_white))
-    if gray and (black >= white or least.min() == full):
+    if gray and (GROUND * black >= white or least.min() == full):
         return most, ""
     if not (black or white):
         raise InputError(
