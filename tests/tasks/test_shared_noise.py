@@ -9,7 +9,7 @@ from skimage.data import camera
 from napari_dip import denoise
 from napari_dip.tasks import similar_patches
 from napari_dip.tasks.plane import prepare
-from napari_dip.tasks.shared_noise import SIDE, shared_noise
+from napari_dip.tasks.shared_noise import SIDE, is_textured, shared_noise
 
 
 def blurred_noise(shape, sigma=1.0, seed=0):
@@ -118,5 +118,24 @@ def test_texture_everywhere_is_not_all_taken_for_noise(monkeypatch):
     limited = error()
     # Three seeds: 0.95 to 1.09 of the noise, and 1.15 to 1.44 without the limit.
     assert limited < 1.15 * 0.02**2
-    monkeypatch.setattr(similar_patches, "GRAY_LEFT", 1e9)
+    monkeypatch.setattr(similar_patches, "TEXTURED_LEFT", 1e9)
     assert limited < 0.9 * error()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_structure_of_the_estimate_is_no_noise_where_nothing_is_flat(channels):
+    texture = 0.06 * blurred_noise((1, 128, 128), 1.5)
+    scene = np.repeat(0.5 + texture, channels, axis=0)
+    noise = 0.03 * np.repeat(blurred_noise((1, 128, 128), seed=1), channels, axis=0)
+    usable = np.ones(scene.shape, bool)
+    told = shared_noise(scene + noise, scene, usable).at(scene)
+    # Four seeds: 0.92 to 1.06; with the structure 1.68 to 1.73.
+    assert np.sqrt(told.mean()) == pytest.approx(0.03, rel=0.15)
+    assert is_textured(scene + noise, scene, usable)
+
+
+def test_colours_with_a_flat_place_are_not_textured(ramp):
+    three = np.repeat(ramp, 3, axis=0)
+    noisy = three + 0.03 * blurred_noise(three.shape)
+    assert not is_textured(noisy, three, np.ones(three.shape, bool))
+    assert is_textured(noisy[:1], three[:1], np.ones(ramp.shape, bool))

@@ -12,7 +12,7 @@ from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
 from napari_dip.tasks.independent_noise import are_independent, independent_noise
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
-from napari_dip.tasks.shared_noise import SharedNoise, shared_noise
+from napari_dip.tasks.shared_noise import SharedNoise, is_textured, shared_noise
 from napari_dip.tasks.stabilization import stabilised, unstabilised
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ LEFT, BROAD_LEFT = 1.8, 4.0
 """Noise at most, over what a pilot leaves of the noisy image, and the same for such
 white noise; a pilot of a fit has some of the noise itself."""
 
-GRAY_LEFT, GRAY_BROAD_LEFT, GRAY_THRESHOLDED = 1.2, 2.0, 0.75
-"""The same two, and `THRESHOLDED`, for gray images: the noise of low frequencies, of
-which flat places tell too little, is mostly in the colours of cameras."""
+TEXTURED_LEFT, TEXTURED_BROAD_LEFT, TEXTURED_THRESHOLDED = 1.2, 2.0, 0.75
+"""The same two, and `THRESHOLDED`, where no place is flat, which tells too much, and
+for gray images: the noise of low frequencies, of which flat places tell too little, is
+mostly in the colours of cameras."""
 
 INDEPENDENT_THRESHOLDED = 0.75
 """`THRESHOLDED` where the noise of every channel is known well."""
@@ -192,7 +193,8 @@ def collaborative_shared(plane: Plane, photons: NoiseModel | None = None) -> Ste
         if apart:
             return _by_differences(noisy, restored, measure)
         _, known = plane.tensors(noisy.device)
-        return _by_flat_places(noisy, restored, known, measure)
+        textured = is_textured(plane.values, image, plane.noisy)
+        return _by_flat_places(noisy, restored, known, measure, textured)
 
     return filtering(plane, filter_noisy, 1)
 
@@ -223,7 +225,7 @@ def _by_differences(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor
 
 
 def _by_flat_places(
-    noisy: Tensor, restored: Tensor, known: Tensor, measure: Measure
+    noisy: Tensor, restored: Tensor, known: Tensor, measure: Measure, textured: bool
 ) -> Tensor:
     """Return the estimate under noise that flat places tell.
 
@@ -246,8 +248,9 @@ def _by_flat_places(
     if noise is None:
         return restored
     left, broad_left, part = LEFT, BROAD_LEFT, THRESHOLDED
-    if noisy.shape[1] == 1:
-        left, broad_left, part = GRAY_LEFT, GRAY_BROAD_LEFT, GRAY_THRESHOLDED
+    if textured:
+        left, broad_left = TEXTURED_LEFT, TEXTURED_BROAD_LEFT
+        part = TEXTURED_THRESHOLDED
         # A fit has too little structure to tell the part of it in a noise.
         first = collaborative_threshold(noisy, *noise)
         noise = measure(first, thresholding.SIDE) or noise
