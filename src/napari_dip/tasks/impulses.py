@@ -58,7 +58,7 @@ def kept_warnings(plane: Plane, noise: NoiseModel) -> tuple[str, ...]:
     lone = np.stack([lone_pixels(channel) for channel in values]) & plane.noisy
     around = np.ones((1,) * (values.ndim - 3) + (3, 3), bool)
     around[..., 1, 1] = False
-    for sign in (1, -1):
+    for sign in (1, -1):  # the bright ones are judged first, then the dark ones
         above = np.stack(
             [scipy.ndimage.maximum_filter(sign * v, footprint=around) for v in values]
         )

@@ -100,9 +100,8 @@ def candidates(
     """Return up to so many different windows, drawn at random.
 
     Windows that are constant, or unknown in some channel, for more than a half are not
-    taken.  Where
-    that leaves few, because most of the data are empty, as many again are drawn from
-    where something varies.
+    taken.  Where that leaves few, because most of the data are empty, as many again are
+    drawn from where something varies.
     """
     random = np.random.default_rng(seed)
     sides = window_sides(job)
@@ -140,11 +139,8 @@ def _draw(job: Job, plane: Index, corner: Sequence[int], drawn: list[Window]) ->
     except InputError:
         return False  # told when it is the turn of the plane
     assert pixels is not None
-    varying, known = (
-        (~pixels.constant).any(axis=0),
-        pixels.known(range(job.layout.channels)),
-    )
-    usable = varying & known
+    known = pixels.known(range(job.layout.channels))
+    usable = known & (~pixels.constant).any(axis=0)
     if usable.mean() <= 0.5 or np.isinf(pixels.values).any():
         return False
     if all(index != other.index for other in drawn):
