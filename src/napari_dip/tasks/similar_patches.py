@@ -54,13 +54,13 @@ places tell too little, over that of noise that neighbours share: for an estimat
 thresholds, and for one of similar patches."""
 
 LEFT, BROAD_LEFT = 1.8, 4.0
-"""Noise at most, over what a pilot leaves of the noisy image, and the same for such
-white noise; a pilot of a fit has some of the noise itself."""
+"""Noise that neighbours share, and stronger white noise, over what a pilot leaves of
+the noisy image, at most: a pilot of a fit has some of the noise itself."""
 
 TEXTURED_LEFT, TEXTURED_BROAD_LEFT, TEXTURED_THRESHOLDED = 1.2, 2.0, 0.75
-"""The same two, and `THRESHOLDED`, where no place is flat, which tells too much, and
-for gray images: the noise of low frequencies, of which flat places tell too little, is
-mostly in the colours of cameras."""
+"""`LEFT`, `BROAD_LEFT` and `THRESHOLDED` where no place is flat, so that they tell too
+much noise, and for gray images: that of low frequencies, of which flat places tell too
+little, is mostly in the colours of cameras."""
 
 INDEPENDENT_THRESHOLDED = 0.75
 """`THRESHOLDED` where the noise of every channel is known well."""
@@ -251,7 +251,7 @@ def _by_flat_places(
     if textured:
         left, broad_left = TEXTURED_LEFT, TEXTURED_BROAD_LEFT
         part = TEXTURED_THRESHOLDED
-        # A fit has too little structure to tell the part of it in a noise.
+        # A fit lacks structure, so that too little would be taken off the noise.
         first = collaborative_threshold(noisy, *noise)
         noise = measure(first, thresholding.SIDE) or noise
     white = BROAD_THRESHOLDS**2 * noise[0]
