@@ -134,8 +134,12 @@ def test_structure_of_the_estimate_is_no_noise_where_nothing_is_flat(channels):
     assert is_textured(scene + noise, scene, usable)
 
 
-def test_colours_with_a_flat_place_are_not_textured(ramp):
-    three = np.repeat(ramp, 3, axis=0)
-    noisy = three + 0.03 * blurred_noise(three.shape)
-    assert not is_textured(noisy, three, np.ones(three.shape, bool))
-    assert is_textured(noisy[:1], three[:1], np.ones(ramp.shape, bool))
+@pytest.mark.parametrize(("channels", "roughest"), [(1, 0.2), (3, 0.45)])
+def test_an_image_with_a_flat_place_is_not_textured(ramp, channels, roughest):
+    scene = np.repeat(ramp, channels, axis=0)
+    noisy = scene + 0.03 * blurred_noise(scene.shape)
+    usable = np.ones(scene.shape, bool)
+    structure = 0.03 * blurred_noise(scene.shape, seed=1)
+    assert not is_textured(noisy, scene, usable)
+    assert not is_textured(noisy, scene + 0.7 * roughest * structure, usable)
+    assert is_textured(noisy, scene + 1.6 * roughest * structure, usable)

@@ -10,7 +10,6 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
-from napari_dip.tasks.noise import LIKE_VARIANCES
 from napari_dip.tasks.noise_correlation import flattest
 from napari_dip.tasks.noise_level import by_brightness
 from napari_dip.tasks.patches import Mask
@@ -28,6 +27,9 @@ COARSE = (_FREQUENCY > 0) & (_FREQUENCY < 2.5)
 FINE = (_FREQUENCY >= 8) & (_FREQUENCY < 12)
 """Coefficients of the cosine transform of a block: its low frequencies, and those
 between a quarter and three eighths of a period per pixel."""
+
+FEWEST_CHANNELS = 3
+"""Channels that tell whether their noise is alike and independent."""
 
 INDEPENDENT = 1.7
 """Deviation at fine frequencies of the sum of the channels, over that of their
@@ -57,9 +59,10 @@ def are_independent(values: Float, estimate: Float, usable: Mask) -> bool:
     Noise that they share is stronger in their sum than in their differences, at fine
     frequencies above all: cameras remove that of colours.  Texture adds to the sum as
     well, but mostly at coarse frequencies.  Blocks are looked at where the differences
-    of the estimate are flattest, and half of all brightnesses must be so.
+    of the estimate are flattest, and half of all brightnesses must be so.  Two channels
+    have one difference, which does not tell whether their noise is alike.
     """
-    if len(values) == 1:
+    if len(values) < FEWEST_CHANNELS:
         return False
     groups = [*_flat_groups(values, estimate, usable)]
     independent = [_may_be_texture(flat) for flat in groups]
@@ -130,9 +133,8 @@ def _differences(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _may_be_texture(flat: _Flat) -> bool:
     """Return whether what channels share in flat blocks can be texture alone."""
-    own, between = _power(flat.noisy, FINE), _power(flat.differences, FINE)
-    alike = own.max() <= LIKE_VARIANCES * own.min()
-    if not (alike and 0 < between.max() <= EVEN**2 * between.min()):
+    between = _power(flat.differences, FINE)
+    if not 0 < between.max() <= EVEN**2 * between.min():
         return False
     total = flat.noisy.sum(axis=1, keepdims=True) / flat.noisy.shape[1] ** 0.5
     fine, coarse = (

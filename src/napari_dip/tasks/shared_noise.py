@@ -25,8 +25,8 @@ FLAT = 0.2
 flat indeed: on photographs the flattest of one brightness have 0.03 to 0.7."""
 
 ROUGH = 0.45
-"""The same from which on no block of a brightness is nearly flat: up to 0.44 in images
-of cameras, and one with 0.51."""
+"""The same up to which blocks of colours are nearly flat: up to 0.44 in images of
+cameras, but for one with 0.51."""
 
 ALIKE = 0.15
 """How much more alike than in flat blocks the noise of channels may be in others."""
@@ -101,8 +101,8 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
     no block is whole, or the flat ones have no noise.
 
     Where an image `is_textured`, the variance of the estimate is not counted in blocks
-    that are not flat.  In the colours of cameras it has noise of low frequencies, of
-    which flat places tell too little already.
+    that are not flat.  In the colours of cameras the estimate has noise of low
+    frequencies, of which flat places tell too little already.
     """
     groups = _groups(values, estimate, usable)
     if not groups or not all(group.variance.all() for group in groups):
@@ -116,13 +116,12 @@ def shared_noise(values: Float, estimate: Float, usable: Mask) -> SharedNoise | 
 
 
 def is_textured(values: Float, estimate: Float, usable: Mask) -> bool:
-    """Return whether an image is gray, or has no place that is nearly flat."""
+    """Return whether an image has no place that is flat, or in colours nearly flat."""
     return _nowhere_flat(_groups(values, estimate, usable))
 
 
 def _nowhere_flat(groups: list[_Group]) -> bool:
-    gray = any(len(group.variance) == 1 for group in groups)
-    return gray or all(group.rough >= ROUGH for group in groups)
+    return all(g.rough > (FLAT if len(g.variance) == 1 else ROUGH) for g in groups)
 
 
 def _groups(values: Float, estimate: Float, usable: Mask) -> list[_Group]:

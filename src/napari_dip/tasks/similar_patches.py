@@ -59,8 +59,7 @@ the noisy image, at most: a pilot of a fit has some of the noise itself."""
 
 TEXTURED_LEFT, TEXTURED_BROAD_LEFT, TEXTURED_THRESHOLDED = 1.2, 2.0, 0.75
 """`LEFT`, `BROAD_LEFT` and `THRESHOLDED` where no place is flat, so that they tell too
-much noise, and for gray images: that of low frequencies, of which flat places tell too
-little, is mostly in the colours of cameras."""
+much noise."""
 
 INDEPENDENT_THRESHOLDED = 0.75
 """`THRESHOLDED` where the noise of every channel is known well."""
