@@ -52,10 +52,12 @@ are: single ones are in many images, and more may be what the image is of."""
 def kept_warnings(plane: Plane, noise: NoiseModel) -> tuple[str, ...]:
     """Return a warning if there are impulses that nobody has asked to remove."""
     values = plane.values if plane.beyond is None else plane.values + plane.beyond
+    lone = np.stack([lone_pixels(channel) for channel in values]) & plane.noisy
+    if np.count_nonzero(lone) < SOME:
+        return ()  # most images end here, without the filters that follow
     variance, gain, offset = (per_channel(np.array(v), values) for v in astuple(noise))
     expected = np.sqrt(variance + gain * np.maximum(values - offset, 0))
     medians = np.stack([_medians(channel, AROUND) for channel in values])
-    lone = np.stack([lone_pixels(channel) for channel in values]) & plane.noisy
     around = np.ones((1,) * (values.ndim - 3) + (3, 3), bool)
     around[..., 1, 1] = False
     for sign in (1, -1):  # the bright ones are judged first, then the dark ones
