@@ -12,6 +12,8 @@ from typing import Any
 # One thread, set before torch is first imported: threads that wait in a spin make
 # small fits many times slower on a busy machine, and results depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
+# napari loads numba, which else sets the number of torch's threads, too.
+os.environ["NUMBA_NUM_THREADS"] = "1"
 # Settings of napari are neither read from nor written to the user's file.
 os.environ["NAPARI_CONFIG"] = ""
 

@@ -9,6 +9,7 @@ from types import FunctionType
 import napari
 import numpy as np
 import pytest
+import torch
 from napari._qt.qt_viewer import QtViewer
 from napari._qt.threads.status_checker import StatusChecker
 from napari.settings import get_settings
@@ -33,6 +34,7 @@ def workers_end(qtbot, queue_is_left):
     WorkerBase.await_workers(20_000)
     QApplication.processEvents()
     assert not WorkerBase._worker_set
+    assert torch.get_num_threads() == 1  # more wait in spins, and every fit is slower
 
 
 @pytest.fixture(autouse=True)
