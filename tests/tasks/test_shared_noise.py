@@ -8,6 +8,7 @@ from skimage.data import camera
 
 from napari_dip import denoise
 from napari_dip.tasks import similar_patches
+from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.shared_noise import SIDE, is_textured, shared_noise
 
@@ -120,6 +121,40 @@ def test_texture_everywhere_is_not_all_taken_for_noise(monkeypatch):
     assert limited < 1.15 * 0.02**2
     monkeypatch.setattr(similar_patches, "TEXTURED_LEFT", 1e9)
     assert limited < 0.9 * error()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_given_level_keeps_texture(channels):
+    """Where no place is flat, only the user can know how much of it is noise."""
+    texture = np.repeat(blurred_noise((1, 96, 96), 1.5), channels, axis=0)
+    clean = 0.5 + 0.1 * texture
+    noise = np.repeat(blurred_noise((1, 96, 96), seed=2), channels, axis=0)
+    plane = prepare(clean + 0.02 * noise, "image")
+    pilot = np.float32(gaussian_filter(plane.values, (0, 1, 1)))
+
+    def error(given):
+        step = similar_patches.collaborative_shared(plane, given=given)
+        restored = step(torch.from_numpy(pilot)[None])[0].numpy()
+        return np.square(plane.to_units(restored) - clean).mean() / 0.02**2
+
+    given = NoiseModel.gaussian((0.02 / plane.span) ** 2)
+    # Four seeds: 0.95 to 1.00 of the noise, and 1.5 to 2.0 without the level.
+    assert error(given) < 1.1
+    assert error(None) > 1.3
+
+
+@pytest.mark.parametrize(("level", "part"), [(0.03, 0.5), (0.02, 0)])
+def test_flat_places_count_where_they_agree_with_a_given_level(
+    ramp, level, part, monkeypatch
+):
+    scene = ramp[:, :64, :64]
+    plane = prepare(scene + 0.03 * blurred_noise(scene.shape), "image")
+    monkeypatch.setattr(similar_patches, "_by_flat_places", lambda *_: 1000)
+    given = NoiseModel.gaussian((level / plane.span) ** 2)
+    step = similar_patches.collaborative_shared(plane, given=given)
+    pilot = (scene - plane.offset) / plane.span
+    restored = step(torch.from_numpy(np.float32(pilot))[None])
+    assert restored.mean() == pytest.approx(1000 * part, abs=2)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -44,6 +44,17 @@ def test_a_known_level_stays(fur, random):
     assert not found.shared
 
 
+def test_a_known_level_tells_noise_that_all_share_from_texture(random):
+    """Channels that share all of it look like texture: their differences are white."""
+    cup = np.moveaxis(data.coffee()[100:228, 200:328].astype(float), -1, 0)
+    noise = ndimage.gaussian_filter(random.normal(0, 1, cup.shape[1:]), 0.7)
+    noisy = (cup + 10 * noise / noise.std()).round().clip(0, 255)
+    found, _ = analysed(noisy, sigma=10)
+    assert found.correlated
+    found, _ = analysed(cup + random.normal(0, 10, cup.shape), sigma=10)
+    assert not found.correlated
+
+
 def test_texture_does_not_make_photon_noise_stronger(fur, random):
     noisy = random.poisson(fur * 8) / 8
     found, deviation = analysed(noisy)

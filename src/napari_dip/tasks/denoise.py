@@ -149,7 +149,10 @@ def analyse(recipe: DenoiseRecipe, plane: Plane, block: Block) -> Analysis:
     noise = plane_model(plane, kind, recipe.sigma)
     facts: dict[str, Any] = {}
     between = channel_correlations(plane.values, np.all(usable, axis=0))
-    textured = has_shared_texture(plane, noise, between)
+    textured = has_shared_texture(plane, noise, between) and not (
+        recipe.sigma is not None
+        and _is_weak_when_fine(plane.values, usable, recipe.sigma / plane.span)
+    )
     if textured and recipe.sigma is None:
         noise = without_texture(plane, noise, kind)
     if not textured and np.abs(np.triu(between, 1)).max() > SHARED:
@@ -213,9 +216,17 @@ def _correlated(
     spectra = channel_spectra(values, usable)
     alike = is_along_axis(spectra) or _are_alike(spectra, values, usable)
     if alike and recipe.sigma is not None:
-        known = (recipe.sigma / plane.span[channels]) ** 2
-        alike = not (channel_variances(values, usable) > WHITE * known).all()
+        alike = _is_weak_when_fine(values, usable, recipe.sigma / plane.span[channels])
     return alike
+
+
+def _is_weak_when_fine(values: Float, usable: Mask, sigma: NDArray[np.float64]) -> bool:
+    """Return whether the finest detail has too little of the known noise to be white.
+
+    One channel of which that is true is enough.
+    """
+    finest = channel_variances(values, usable)
+    return bool((finest <= WHITE * sigma**2).any())
 
 
 def _are_alike(spectra: Spectra, values: Float, usable: Mask) -> bool:
@@ -277,7 +288,8 @@ def plan_of(
     if recipe.noise == "impulse":
         term = terms.Huber()
     plane = plane.without_constant()
-    steps = partial(_steps, analysis=analysis, preset=preset, guide=guide)
+    given = None if recipe.sigma is None else analysis.noise
+    steps = partial(_steps, analysis=analysis, preset=preset, guide=guide, given=given)
     if recipe.noise == "impulse" and preset.finish:
         noisy, plane = plane, without_impulses(plane)
         quick, slow = judged_steps(noisy, plane, steps)
@@ -314,19 +326,28 @@ def _channel_weights(variance: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _steps(
-    plane: Plane, analysis: Analysis, preset: Preset, guide: Tensor | None
+    plane: Plane,
+    analysis: Analysis,
+    preset: Preset,
+    guide: Tensor | None,
+    given: NoiseModel | None,
 ) -> tuple[list[Step], list[Step]]:
-    """Return the quick and the slow steps of the preset that suit the noise."""
+    """Return the quick and the slow steps of the preset that suit the noise.
+
+    That of the analysis is `given` where the user knows its level.
+    """
     finish = preset.finish
     if analysis.correlated:
         photons = analysis.noise if analysis.noise.kind != "gaussian" else None
         first: Callable[[Plane], Step] = partial(
             posterior_mean, noise=None, photons=photons
         )
-        last: Callable[[Plane], Step] = partial(collaborative_shared, photons=photons)
+        last: Callable[[Plane], Step] = partial(
+            collaborative_shared, photons=photons, given=given
+        )
         if guide is not None:
             first = missed_restored
-            last = partial(collaborative_shared_guided, guide=guide)
+            last = partial(collaborative_shared_guided, guide=guide, given=given)
         quick = [first(plane)] if "posterior mean" in finish else []
         slow = [last(plane)] if "collaborative" in finish else []
         return quick, slow

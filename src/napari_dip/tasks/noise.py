@@ -111,7 +111,8 @@ def known_sigma() -> Any:
     return parameter(
         None,
         "Standard deviation of gaussian noise in the units of the image; None "
-        "estimates it.",
+        "estimates it. Where neighbouring pixels share the noise and no place is flat, "
+        "only a given one keeps the texture.",
         low=0,
         advanced=True,
     )

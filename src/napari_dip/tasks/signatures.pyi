@@ -73,7 +73,7 @@ def denoise(
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
-        Standard deviation of gaussian noise in the units of the image; None estimates it.
+        Standard deviation of gaussian noise in the units of the image; None estimates it. Where neighbouring pixels share the noise and no place is flat, only a given one keeps the texture.
     stripes : auto, no, rows, columns or both, default 'auto'
         Whether whole rows or columns have offsets, as cameras and scanning microscopes add them, which are removed before the fit; auto removes those that must be noise.
 
@@ -194,7 +194,7 @@ def denoise_guided(
     noise : auto, gaussian, poisson, poisson-gaussian or impulse, default 'auto'
         Kind of noise; auto looks whether the noise grows with the signal and chooses gaussian or poisson-gaussian. impulse removes single pixels far from what is around them as well, such as hot and dead ones.
     sigma : a finite number of 0 or more or None, default None
-        Standard deviation of gaussian noise in the units of the image; None estimates it.
+        Standard deviation of gaussian noise in the units of the image; None estimates it. Where neighbouring pixels share the noise and no place is flat, only a given one keeps the texture.
     stripes : auto, no, rows, columns or both, default 'auto'
         Whether whole rows or columns have offsets, as cameras and scanning microscopes add them, which are removed before the fit; auto removes those that must be noise.
 
@@ -917,7 +917,7 @@ def deconvolve(
     boundary : extend or periodic, default 'extend'
         extend takes light from beyond the border as unknown; periodic repeats the image, as many simulations do.
     sigma : a finite number of 0 or more or None, default None
-        Standard deviation of gaussian noise in the units of the image; None estimates it.
+        Standard deviation of gaussian noise in the units of the image; None estimates it. Where neighbouring pixels share the noise and no place is flat, only a given one keeps the texture.
 
     ``help(napari_dip.deconvolve)`` describes the others, too.
     """

@@ -61,8 +61,12 @@ TEXTURED_LEFT, TEXTURED_BROAD_LEFT, TEXTURED_THRESHOLDED = 1.2, 2.0, 0.75
 """`LEFT`, `BROAD_LEFT` and `THRESHOLDED` where no place is flat, so that they tell too
 much noise."""
 
-INDEPENDENT_THRESHOLDED = 0.75
+WELL_KNOWN_THRESHOLDED = 0.75
 """`THRESHOLDED` where the noise of every channel is known well."""
+
+TEXTURE = 1.25
+"""Noise that flat places tell, over what is given, from which on there is texture in
+it: 0.6 to 1.27 in most images of cameras, 1.4 to 2.9 in texture with weak noise."""
 
 GUIDED_PASSES = 4
 """Passes of that filter with a guide; more gain little."""
@@ -171,35 +175,73 @@ def collaborative_guided(plane: Plane, noise: NoiseModel, guide: Tensor) -> Step
     return filtering(plane, filter_noisy, 1)
 
 
-def collaborative_shared(plane: Plane, photons: NoiseModel | None = None) -> Step:
+def collaborative_shared(
+    plane: Plane,
+    photons: NoiseModel | None = None,
+    given: NoiseModel | None = None,
+) -> Step:
     """Return the step that estimates similar patches under noise that neighbours share.
 
     Where channels do not share their noise, their differences tell it well (see
     `napari_dip.tasks.independent_noise`).  Otherwise flat places do (see
     `napari_dip.tasks.shared_noise`), whose noise is weaker than that of cameras at low
     frequencies, or has texture in it.  It is no less than that of `photons`.
+
+    Where the user has `given` its level, it is known well.  Flat places still count as
+    far as they have no texture.
     """
+    from napari_dip.prior import thresholding
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         image = restored[0].cpu().numpy()
         apart = are_independent(plane.values, image, plane.noisy)
-        measure = partial(
+        measure: Measure = partial(
             _noise_by,
             plane,
             photons=photons,
             measure=independent_noise if apart else shared_noise,
         )
-        if apart:
-            return _by_differences(noisy, restored, measure)
         _, known = plane.tensors(noisy.device)
-        textured = is_textured(plane.values, image, plane.noisy)
-        return _by_flat_places(noisy, restored, known, measure, textured)
+
+        def by_flat_places() -> Tensor:
+            textured = is_textured(plane.values, image, plane.noisy)
+            return _by_flat_places(noisy, restored, known, measure, textured)
+
+        if given is None and apart:
+            return _by_known_noise(noisy, restored, measure)
+        if given is None:
+            return by_flat_places()
+        excess = partial(_excess, level=given.at(restored), known=known)
+        as_given = partial(_as_given, measure, excess)
+        estimate = _by_known_noise(noisy, restored, as_given)
+        told = measure(restored, thresholding.SIDE)
+        if apart or told is None or excess(told[0]).mean() > TEXTURE**2:
+            return estimate
+        return (estimate + by_flat_places()) / 2
 
     return filtering(plane, filter_noisy, 1)
 
 
-def _by_differences(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor:
-    """Return the estimate under noise that differences between channels tell.
+def _excess(variance: Tensor, level: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of a variance over that of a level, (1, C, 1, ...)."""
+    axes = tuple(range(2, variance.ndim))
+    told, given = ((v * known).sum(axes, keepdim=True) for v in (variance, level))
+    return (told / given).where(given > 0, 1)
+
+
+def _as_given(
+    measure: Measure, excess: Callable[[Tensor], Tensor], pilot: Tensor, side: int
+) -> SideNoise | None:
+    """Return noise without its excess over the level that is given."""
+    noise = measure(pilot, side)
+    if noise is None:
+        return None
+    variance, covariance = noise
+    return variance / excess(variance), covariance
+
+
+def _by_known_noise(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor:
+    """Return the estimate under noise that is known well.
 
     The noise is measured with the restored image as the pilot for an estimate by
     thresholds, then with the mean of both for one of similar patches.  This and the
@@ -214,7 +256,7 @@ def _by_differences(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor
         return restored
     first = thresholding.collaborative_threshold(noisy, *noise)
     estimate = restored
-    for part in (INDEPENDENT_THRESHOLDED, THRESHOLDED):
+    for part in (WELL_KNOWN_THRESHOLDED, THRESHOLDED):
         pilot = estimate.lerp(first, part)
         noise = measure(pilot, patch_side(VALUES, noisy.shape[1]))
         if noise is None:
@@ -273,7 +315,9 @@ def _by_flat_places(
     return (estimate + collaborative_filter(noisy, broad, white)) / 2
 
 
-def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
+def collaborative_shared_guided(
+    plane: Plane, guide: Tensor, given: NoiseModel | None = None
+) -> Step:
     """Return the step that uses that covariance and a guide, (1, G, ...), in any units.
 
     The fit is ended before it has learnt much, so that what is restored by it and the
@@ -288,7 +332,10 @@ def collaborative_shared_guided(plane: Plane, guide: Tensor) -> Step:
             noise = _noise_by(plane, restored, side)
             if noise is None:
                 break
-            variance = _limited(noise[0], noisy - restored, known)
+            if given is None:
+                variance = _limited(noise[0], noisy - restored, known)
+            else:
+                variance = noise[0] / _excess(noise[0], given.at(restored), known)
             images = noisy, restored, variance, guide.to(noisy)
             restored = guided_collaborative_filter(*images, noise[1])
         return restored
