@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.stats import norm
 
 from napari_dip.tasks import patches
 from napari_dip.tasks.noise import (
@@ -18,6 +19,7 @@ from napari_dip.tasks.noise_correlation import (
     channel_correlations,
     correlation,
 )
+from napari_dip.tasks.patches import MAD_TO_SIGMA
 from napari_dip.tasks.plane import Plane, prepare
 from napari_dip.tasks.signal_dependence import signal_dependence
 
@@ -253,3 +255,7 @@ def test_growing_noise_is_seen_beside_a_plane_without_noise(value, random):
     counts = counts.astype(float)
     counts[0] = value
     assert model_of(counts)[0].kind == "poisson-gaussian"
+
+
+def test_the_median_deviation_tells_that_of_normal_values():
+    assert 1 / norm.ppf(0.75) == pytest.approx(MAD_TO_SIGMA, rel=1e-4)

@@ -17,6 +17,7 @@ from napari_dip.tasks.arrays import (
     check_finite,
     without_single_axes,
 )
+from napari_dip.tasks.patches import MAD_TO_SIGMA
 from napari_dip.tasks.psf import points_in
 from napari_dip.tasks.psf_check import check_shape, middle
 from napari_dip.tasks.recipe import Parameters, parameter
@@ -232,7 +233,7 @@ def _spots(smooth: Array) -> Array:
 
 def _deviation(values: Array) -> float:
     """Return the standard deviation of normal values among which others may be."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
 
 
 def _sides(smooth: Array, spots: Array) -> tuple[int, ...]:

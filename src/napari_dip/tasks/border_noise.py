@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_level import NOISELESS
-from napari_dip.tasks.patches import block_noise, noisy_blocks
+from napari_dip.tasks.patches import MAD_TO_SIGMA, block_noise, noisy_blocks
 from napari_dip.tasks.plane import Plane
 from napari_dip.tasks.signal_dependence import BLOCK
 from napari_dip.tasks.tiles import Block, Region
@@ -140,7 +140,7 @@ def _quadratic(told: NDArray[np.float64]) -> NDArray[np.float64] | None:
         fitted = np.linalg.pinv(terms[used]) @ told[used]
         missed = told - terms @ fitted
         share = 1 - missed[used].var() / max(told[used].var(), 1e-12)
-        deviation = max(1.48 * float(np.median(np.abs(missed[known]))), SURE)
+        deviation = max(MAD_TO_SIGMA * np.median(np.abs(missed[known])), SURE)
         used = known & (missed < TEXTURED * deviation)
         if used.sum() < REMAINING * known.sum():
             return None

@@ -15,7 +15,7 @@ import scipy  # whose modules load on first use
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.patches import SURE, Mask, lone_pixels
+from napari_dip.tasks.patches import MAD_TO_SIGMA, SURE, Mask, lone_pixels
 from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def _around(apart: Float) -> Float:
 def _are_far(apart: Float, around: Float | float = 0.0) -> Mask:
     """Return which absolute differences are more than most, and than those around."""
     usual = np.median(apart, axis=tuple(range(1, apart.ndim)), keepdims=True)
-    far: Mask = apart > np.maximum(FAR * np.maximum(usual, around) / 0.6745, LEAST)
+    spread = MAD_TO_SIGMA * np.maximum(usual, around)
+    far: Mask = apart > np.maximum(FAR * spread, LEAST)
     return far
 
 

@@ -30,6 +30,10 @@ SURE = 6.0
 """Difference over the standard deviation of the noise that such a pixel must exceed as
 well."""
 
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of normal values over the median of their absolute deviations
+(Hampel, The influence curve and its role in robust estimation, JASA 69, 1974)."""
+
 SPECTRUM = 8
 """Side of the blocks whose spectrum is looked at."""
 
@@ -192,7 +196,7 @@ def lone_pixels(channel: Float) -> Mask:
     around[1, 1] = False
     lone = []
     for plane, _ in planes_of(channel, None):
-        noise = np.median(np.abs(high_pass(plane))) / 0.6745  # of normal noise
+        noise = MAD_TO_SIGMA * np.median(np.abs(high_pass(plane)))
         top = scipy.ndimage.maximum_filter(plane, footprint=around)
         bottom = scipy.ndimage.minimum_filter(plane, footprint=around)
         apart = np.maximum(plane - top, bottom - plane)

@@ -16,7 +16,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Index, Layout
-from napari_dip.tasks.patches import Mask
+from napari_dip.tasks.patches import MAD_TO_SIGMA, Mask
 from napari_dip.tasks.plane import Pixels
 
 Array = NDArray[np.float64]
@@ -132,7 +132,7 @@ def _are_noise(steps: Array, seen: Mask) -> bool:
         return False
     flatness = np.exp(np.log(power).mean()) / power.mean() / WHITE_NOISE
     fine = np.abs(scipy.fft.idct(common, norm="ortho"))
-    usual = np.median(fine) / 0.6745 / np.sqrt(np.square(fine).mean())
+    usual = MAD_TO_SIGMA * np.median(fine) / np.sqrt(np.square(fine).mean())
     return bool(flatness >= FLAT and usual >= USUAL)
 
 
@@ -143,7 +143,7 @@ def _location(steps: Array, weights: Array) -> Array:
     """
     seen = weights > 0
     middle = _median(steps, seen)
-    apart = 1.4826 * _median(np.abs(steps - middle), seen)
+    apart = MAD_TO_SIGMA * _median(np.abs(steps - middle), seen)
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
     for _ in range(ROUNDS):
         far = (steps - middle).clip(-CLIPPED * apart, CLIPPED * apart)
