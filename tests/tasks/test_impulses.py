@@ -175,3 +175,17 @@ def test_only_who_keeps_impulses_is_told(smooth):
     (warning,) = denoise(image, **settings).warnings
     assert "16 single pixels" in warning
     assert denoise(image, noise="impulse", **settings).warnings == []
+
+
+def test_neighbours_are_looked_for_once(smooth, monkeypatch):
+    image, calls, largest = smooth.copy(), [], ndimage.maximum_filter
+    image[..., 8::24, 8::24] += 150
+    plane = prepare(image, "image")
+    model = plane_model(plane, "auto", None)
+    monkeypatch.setattr(
+        ndimage,
+        "maximum_filter",
+        lambda *given, **how: calls.append(1) or largest(*given, **how),
+    )
+    assert kept_warnings(plane, model)
+    assert len(calls) == 1

@@ -15,7 +15,13 @@ import scipy  # whose modules load on first use
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.noise import NoiseModel
-from napari_dip.tasks.patches import MAD_TO_SIGMA, SURE, Mask, lone_pixels
+from napari_dip.tasks.patches import (
+    MAD_TO_SIGMA,
+    SURE,
+    Mask,
+    lone_pixels,
+    neighbour_limits,
+)
 from napari_dip.tasks.plane import Plane, per_channel
 
 if TYPE_CHECKING:
@@ -52,18 +58,17 @@ are: single ones are in many images, and more may be what the image is of."""
 def kept_warnings(plane: Plane, noise: NoiseModel) -> tuple[str, ...]:
     """Return a warning if there are impulses that nobody has asked to remove."""
     values = plane.values if plane.beyond is None else plane.values + plane.beyond
-    lone = np.stack([lone_pixels(channel) for channel in values]) & plane.noisy
+    limits = [neighbour_limits(channel) for channel in values]
+    pairs = zip(values, limits, strict=True)
+    lone = np.stack([lone_pixels(v, *ends) for v, ends in pairs]) & plane.noisy
     if np.count_nonzero(lone) < SOME:
         return ()  # most images end here, without the filters that follow
     variance, gain, offset = (per_channel(np.array(v), values) for v in astuple(noise))
     expected = np.sqrt(variance + gain * np.maximum(values - offset, 0))
     medians = np.stack([_medians(channel, AROUND) for channel in values])
-    around = np.ones((1,) * (values.ndim - 3) + (3, 3), bool)
-    around[..., 1, 1] = False
-    for sign in (1, -1):  # the bright ones are judged first, then the dark ones
-        above = np.stack(
-            [scipy.ndimage.maximum_filter(sign * v, footprint=around) for v in values]
-        )
+    low, high = np.stack(limits, axis=1)
+    # The bright ones are judged first, then the dark ones.
+    for sign, above in ((1, high), (-1, -low)):
         apart, rise = sign * values - above, above - sign * medians
         lone &= (apart < 0) | (apart > np.maximum(ALONE * rise, SURE * expected))
     count = int(np.count_nonzero(lone))

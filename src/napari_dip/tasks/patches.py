@@ -186,19 +186,25 @@ def noisy_blocks(values: Float, usable: Mask | None, side: int) -> Mask:
     return usable_blocks
 
 
-def lone_pixels(channel: Float) -> Mask:
-    """Return which pixels of a channel differ from all their neighbours alike.
+def neighbour_limits(channel: Float) -> tuple[Float, Float]:
+    """Return the least and the largest of the eight neighbours of every pixel."""
+    around = np.ones((1,) * (channel.ndim - 2) + (3, 3), bool)
+    around[..., 1, 1] = False
+    low: Float = scipy.ndimage.minimum_filter(channel, footprint=around)
+    high: Float = scipy.ndimage.maximum_filter(channel, footprint=around)
+    return low, high
 
-    They are brighter than the brightest or darker than the darkest of the eight, by
-    `LONE` and by `SURE` times the noise, as hot and dead pixels are.
+
+def lone_pixels(channel: Float, low: Float, high: Float) -> Mask:
+    """Return which pixels of a channel differ from all their neighbours.
+
+    They are brighter than the brightest or darker than the darkest of the eight, the
+    `neighbour_limits`, by `LONE` and by `SURE` times the noise, as hot and dead pixels
+    are.
     """
-    around = np.ones((3, 3), bool)
-    around[1, 1] = False
-    lone = []
-    for plane, _ in planes_of(channel, None):
-        noise = MAD_TO_SIGMA * np.median(np.abs(high_pass(plane)))
-        top = scipy.ndimage.maximum_filter(plane, footprint=around)
-        bottom = scipy.ndimage.minimum_filter(plane, footprint=around)
-        apart = np.maximum(plane - top, bottom - plane)
-        lone.append(apart > max(LONE, SURE * noise))
-    return np.stack(lone).reshape(channel.shape)
+    planes = [plane for plane, _ in planes_of(channel, None)]
+    noise = [MAD_TO_SIGMA * np.median(np.abs(high_pass(plane))) for plane in planes]
+    wide = channel.astype(np.float64)
+    apart = np.maximum(wide - high, low - wide).reshape(-1, *channel.shape[-2:])
+    lone: Mask = apart > np.maximum(LONE, SURE * np.reshape(noise, (-1, 1, 1)))
+    return lone.reshape(channel.shape)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_dip.errors import InputError
 from napari_dip.tasks.arrays import FLOAT32, Float, Index
 from napari_dip.tasks.constant import completed
-from napari_dip.tasks.patches import lone_pixels
+from napari_dip.tasks.patches import lone_pixels, neighbour_limits
 from napari_dip.tasks.scaling import (
     FAR,
     FEW_OUTLIERS,
@@ -261,7 +261,7 @@ class Plane:
         low, high = REACHED
         peaks: NDArray[np.bool_] = self.values > high + PEAK
         peaks = peaks | (self.values < low - PEAK)
-        peaks |= np.stack([lone_pixels(channel) for channel in self.values])
+        peaks |= np.stack([lone_pixels(v, *neighbour_limits(v)) for v in self.values])
         if np.count_nonzero(peaks) > FEW_OUTLIERS * peaks.size:
             peaks[:] = False
         return peaks if self.beyond is None else peaks | (self.beyond != 0)
