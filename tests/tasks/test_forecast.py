@@ -63,6 +63,27 @@ def test_an_image_is_finished_where_the_fit_is(monkeypatch):
     assert seen == ["meta"]
 
 
+@pytest.mark.usefixtures("narrow")
+def test_a_forecast_computes_as_fits_do_whatever_the_caller_has_set(monkeypatch):
+    seen, plans = [], forecast.plans
+
+    def looked_at(*given):
+        seen.append((torch.zeros(1).dtype, torch.is_inference_mode_enabled()))
+        yield from plans(*given)
+
+    monkeypatch.setattr(forecast, "pace", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(forecast, "plans", looked_at)
+    image = np.random.default_rng(0).normal(50, 5, (32, 34)).astype(np.float32)
+    recipe = get("denoise").recipe(device="cpu", precision="float32")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            forecast.forecast(recipe, [image], [image])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert seen == [(torch.float32, False)]
+
+
 CUT = {
     "denoise": {},
     "denoise unshared": {"share": "no"},

@@ -80,6 +80,15 @@ def forecast(
         If the arrays cannot be used, or a fit would take more iterations than the user
         allows.
     """
+    from napari_dip.prior.runtime import usual_settings
+
+    with usual_settings():
+        return _forecast(recipe, arrays, piece)
+
+
+def _forecast(
+    recipe: Recipe, arrays: Sequence[Any], piece: Sequence[Any] | None
+) -> Forecast:
     task: Any = get(recipe.task)
     job: Job = task.make_job(recipe, *arrays)
     sides, fits = job.image_shape(1), None
