@@ -186,6 +186,7 @@ def test_bad_arguments_are_refused(truth):
         (lambda: baselines.onion_peel(truth, psf), "mask must have the shape"),
         (lambda: baselines.onion_peel(truth, truth >= 0), "mask must leave known"),
         (lambda: baselines.biharmonic(truth, truth < 0), "mask must mark missing"),
+        (lambda: baselines.onion_peel(truth, truth * np.nan), "mask must be 0 or non"),
         (lambda: baselines.unsharp_mask(truth, "more"), "amount must be"),
         (lambda: baselines.unsharp_mask(truth, radius=-1), "radius must be"),
         (lambda: baselines.guided_filter(truth, truth[1:]), "guide must cover"),

@@ -306,6 +306,7 @@ REFUSED = {
         lambda: cut_and_paste(A, A, M, offset=(0.5, 0)),
         "offset must be 2 integers",
     ),
+    "NaN in the mask": (lambda: cut_and_paste(A, A, M + np.nan), "mask must be 0 or n"),
     "no levels": (lambda: laplacian_blend(A, A, M, levels=0), "levels must be an int"),
     "half a level": (lambda: laplacian_blend(A, A, M, levels=1.5), "levels must be an"),
     "too many levels": (

@@ -245,6 +245,10 @@ REFUSED = {
         lambda: metrics.psnr_mask(A, A, W * 0, data_range=1),
         "nothing but zeros",
     ),
+    "a mask with NaN": (
+        lambda: metrics.psnr_mask(A, A, W * np.nan, data_range=1),
+        "mask must be 0 or nonzero; got NaN in 72 places",
+    ),
     "luma of gray": (lambda: metrics.psnr_luma(W, W, data_range=1), r"\(Y, X, 3\)"),
     "luma of four channels": (
         lambda: metrics.psnr_luma(A[..., [0, 0, 0, 0]], A[..., [0] * 4], data_range=1),

@@ -154,6 +154,15 @@ def check_finite(array: NDArray[Any], name: str) -> None:
         raise InputError(f"{name} must be finite; got {count} values that are not")
 
 
+def checked_mask(value: Any) -> NDArray[Any]:
+    """Return a mask as an array; raise if it is NaN somewhere, which says nothing."""
+    mask = np.asarray(as_array(value, "mask"))
+    count = int(np.count_nonzero(np.isnan(mask)))
+    if count:
+        raise InputError(f"mask must be 0 or nonzero; got NaN in {count} places")
+    return mask
+
+
 def without_single_axes(array: Any, like: tuple[int, ...] | None = None) -> Any:
     """Return an array without axes of one element, apart from the last two.
 
