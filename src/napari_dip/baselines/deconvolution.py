@@ -6,7 +6,6 @@ from types import NoneType
 from typing import Any
 
 import numpy as np
-from scipy import fft
 
 from napari_dip.baselines.common import (
     Array,
@@ -19,8 +18,8 @@ from napari_dip.tasks.arrays import Float, Index, Layout, as_array
 from napari_dip.tasks.noise import plane_model
 from napari_dip.tasks.plane import prepare
 from napari_dip.tasks.psf import kernel_for
-from napari_dip.tasks.psf_check import closed, weight_for
 from napari_dip.tasks.recipe import check
+from napari_dip.tasks.wiener_hunt import WienerHunt, balance_for
 
 RICHARDSON_LUCY = 100
 """Most iterations of `richardson_lucy` where their number is not given."""
@@ -184,33 +183,16 @@ def _wiener(
     variance: float,
     periodic: bool,
 ) -> Float:
-    from skimage.restoration import uft
-
-    extended, inner = values.astype(np.float64), []
-    for axis, (n, k) in enumerate(zip(values.shape, kernel.shape, strict=True)):
+    blurred = WienerHunt(values, kernel, order=2, periodic=periodic)
+    inner = []
+    for n, k in zip(values.shape, kernel.shape, strict=True):
         border = 0 if periodic or 2 * k > n else k // 2
         inner.append(slice(border, n - border))
-        if not periodic:
-            extended = closed(extended, axis, min(2 * k, n))
-    shape = extended.shape
-    transfer = uft.ir2tf(kernel, shape)
-    penalty = np.abs(uft.laplacian(kernel.ndim, shape)[0]) ** 2
-    spectrum = fft.rfftn(extended)
-
-    def restored(balance: float) -> Array:
-        power = np.abs(transfer) ** 2 + balance * penalty
-        # Frequencies that the PSF removes entirely stay zero.
-        result: Array = np.conj(transfer) / np.maximum(power, 1e-12) * spectrum
-        return result
-
-    def image(spectrum: Array) -> Array:
-        whole: Array = fft.irfftn(spectrum, s=shape)
-        return whole[tuple(slice(n) for n in values.shape)]
 
     def residual(balance: float) -> float:
-        difference = image(transfer * restored(balance)) - values
-        return float(np.mean(difference[tuple(inner)] ** 2))
+        again = blurred.image(blurred.transfer * blurred.restored(balance))
+        return float(np.mean((again - values)[tuple(inner)] ** 2))
 
     if balance is None:
-        balance = weight_for(residual, variance, BALANCES)
-    return image(restored(balance)).astype(np.float32)
+        balance = balance_for(residual, variance, BALANCES)
+    return blurred.image(blurred.restored(balance)).astype(np.float32)

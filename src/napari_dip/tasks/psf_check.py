@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
+from napari_dip.tasks.wiener_hunt import WienerHunt, balance_for
 
 Array = NDArray[Any]
 
@@ -17,7 +18,7 @@ FARTHEST = 0.6
 """Displacement of a PSF, in pixels, from which on its image is displaced visibly."""
 
 BALANCES = (-5.0, 2.0)
-"""Decimal logarithms of the limits of the weight of the image's gradients."""
+"""Decimal logarithms of the limits of the balance in `WienerHunt`."""
 
 BLOCK = 16
 """Side of the blocks that count as independent of each other."""
@@ -132,75 +133,25 @@ def _deconvolved(
 ) -> tuple[Array, Array]:
     """Return an image deconvolved with a PSF, and with the turned one.
 
-    The weight of the penalty is that for which the residual with the PSF has the
-    variance of the noise (Morozov's discrepancy principle).  An image that is not
-    periodic is continued by its reflection.
+    The balance is that for which the residual with the PSF has the variance of the
+    noise (Morozov's discrepancy principle).
     """
-    from skimage.restoration import uft
-
-    sides = image.shape
-    if not periodic:
-        for axis, side in enumerate(psf.shape):
-            image = closed(image, axis, min(2 * side, image.shape[axis]))
-    shape = image.shape
-    spectrum = scipy.fft.rfftn(image.astype(np.float64))
-    waves = [scipy.fft.fftfreq(n) for n in shape[:-1]]
-    waves.append(scipy.fft.rfftfreq(shape[-1]))
-    roughness = sum(
-        4 * np.sin(np.pi * wave) ** 2 for wave in np.meshgrid(*waves, indexing="ij")
+    given, turned = (
+        WienerHunt(image, kernel, order=1, periodic=periodic)
+        for kernel in (psf, np.flip(psf))
     )
-    transfer = uft.ir2tf(psf, shape)
-    power = np.abs(transfer) ** 2
-    squares = np.abs(spectrum) ** 2 / float(np.prod(shape)) ** 2
-    squares[..., 1 : (shape[-1] + 1) // 2] *= 2  # those that rfftn leaves out
+    power, last = np.abs(given.transfer) ** 2, given.shape[-1]
+    squares = np.abs(given.spectrum) ** 2 / float(np.prod(given.shape)) ** 2
+    squares[..., 1 : (last + 1) // 2] *= 2  # those that rfftn leaves out
 
-    def residual(weight: float) -> float:
+    def residual(balance: float) -> float:
         """Return the mean square of the residual, by Parseval's theorem."""
-        penalty = weight * roughness
+        penalty = balance * given.penalty
         left: float = (squares * (penalty / (power + penalty + 1e-12)) ** 2).sum()
         return left
 
-    weight = weight_for(residual, variance, BALANCES)
-
-    def sharp(transfer: Array) -> Array:
-        # Where the PSF lets nothing through and nothing is penalised, there is nothing.
-        gain = np.abs(transfer) ** 2 + weight * roughness + 1e-12
-        whole: Array = scipy.fft.irfftn(transfer.conj() / gain * spectrum, s=shape)
-        return whole[tuple(slice(n) for n in sides)]
-
-    return sharp(transfer), sharp(uft.ir2tf(np.flip(psf), shape))
-
-
-def weight_for(
-    residual: Callable[[float], float], variance: float, limits: tuple[float, float]
-) -> float:
-    """Return the weight of a penalty for which the residual has a variance.
-
-    The mean square of the residual grows with the weight, whose decimal logarithm is
-    between the limits.
-    """
-    low, high = limits
-    for _ in range(12):
-        middle = (low + high) / 2
-        if residual(10**middle) > variance:
-            high = middle
-        else:
-            low = middle
-    return float(10**low)
-
-
-def closed(image: Array, axis: int, width: int) -> Array:
-    """Extend an image along an axis so that its end leads smoothly to its start.
-
-    The reflections at both ends, faded into each other.
-    """
-    n = image.shape[axis]
-    flipped = np.flip(image, axis)
-    t = (np.arange(width) + 0.5) / width
-    fade = (t * t * (3 - 2 * t)).reshape([-1] + [1] * (image.ndim - 1 - axis))
-    first = flipped.take(range(width), axis)
-    last = flipped.take(range(n - width, n), axis)
-    return np.concatenate([image, (1 - fade) * first + fade * last], axis)
+    balance = balance_for(residual, variance, BALANCES)
+    return given.image(given.restored(balance)), turned.image(turned.restored(balance))
 
 
 def _sparsity(image: Array) -> tuple[float, Array]:
