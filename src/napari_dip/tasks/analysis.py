@@ -142,63 +142,58 @@ class Analysis:
 
     def _check(self) -> None:
         """Raise unless every field is what a fit can have found out."""
-        for part, largest in (
-            (self, LARGEST),
-            (self.noise, STRONGEST),
-            (self.components, STRONGEST),
-        ):
-            for name, kind in get_type_hints(type(part)).items():
-                value = getattr(part, name)
-                known = is_of_kind(value, kind)
-                if known and kind in (float, tuple[float, ...]):
-                    numbers = np.abs(np.asarray(value, np.float64))
-                    known = bool((numbers <= largest).all())
-                if not known:
-                    raise InputError(
-                        f"analysis: {name} must be of type {part.__annotations__[name]}"
-                        f", numbers from {-largest:g} to {largest:g}; got {value!r:.50}"
-                    )
-        optional = ("clean", "background", "sharp_span")
+        _check_kinds(self, LARGEST)
+        for model in (self.noise, self.components):
+            _check_kinds(model, STRONGEST)
+        count, mixing, spreads = len(self.channels), self.mixing, self.spreads
+        if mixing and not (len(mixing) == count**2 and _has_inverse(mixing, count)):
+            wanted = f"be {count} x {count} numbers of a matrix that can be inverted"
+            raise _refused("mixing", wanted, mixing)
+        within = all(WEAKEST <= spread <= 1 for spread in spreads)
+        if spreads and not (len(spreads) == count * KNOTS and within):
+            wanted = f"be {count * KNOTS} numbers from {WEAKEST:.3f} to 1"
+            wanted += f", {KNOTS} for each of the channels {self.channels}"
+            raise _refused("spreads", wanted, spreads)
+        uneven = self.unevenness
+        if uneven and not (len(uneven) == NUMBERS and Unevenness.of(uneven).possible):
+            wanted = f"be the {NUMBERS} numbers of a factor from 1 to {MOST:g}"
+            raise _refused("unevenness", f"{wanted} at every pixel", uneven)
         each = [(name, getattr(self, name)) for name in ("offset", "span", "levels")]
+        optional = ("clean", "background", "sharp_span")
         each += [(name, v) for name in optional if (v := getattr(self, name))]
-        each += vars(self.noise).items()
-        if self.mixing:
-            each += vars(self.components).items()
-            count = len(self.channels)
-            if len(self.mixing) != count**2 or not _has_inverse(self.mixing, count):
-                raise InputError(
-                    f"analysis: mixing must be {count} x {count} numbers of a matrix "
-                    f"that can be inverted; got {self.mixing!r:.99}"
-                )
-        if self.spreads:
-            count = len(self.channels) * KNOTS
-            within = WEAKEST <= min(self.spreads) <= max(self.spreads) <= 1
-            if len(self.spreads) != count or not within:
-                raise InputError(
-                    f"analysis: spreads must be {count} numbers from {WEAKEST:.3f} to 1"
-                    f", {KNOTS} for each of the channels {self.channels}; got "
-                    f"{self.spreads!r:.99}"
-                )
-        if self.unevenness:
-            possible = len(self.unevenness) == NUMBERS
-            if not possible or not Unevenness.of(self.unevenness).possible:
-                raise InputError(
-                    f"analysis: unevenness must be the {NUMBERS} numbers of a factor "
-                    f"from 1 to {MOST:g} at every pixel; got {self.unevenness!r:.99}"
-                )
+        for model in (self.noise, self.components)[: 1 + self.shared]:
+            each += vars(model).items()
         for name, values in each:
-            if len(values) != max(len(self.channels), 1):
-                raise InputError(
-                    f"analysis: {name} must have one value for each of the channels "
-                    f"{self.channels}; got {values}"
-                )
-            if name in ("span", "sharp_span", "variance") and min(values) <= 0:
-                raise InputError(f"analysis: {name} must be positive; got {values}")
-            power = name in ("variance", "gain", "levels")
-            if power and (min(values) < 0 or max(values) > STRONGEST):
-                raise InputError(
-                    f"analysis: {name} must be from 0 to {STRONGEST:g}; got {values}"
-                )
+            _check_each(name, values, self.channels)
+
+
+def _refused(name: str, wanted: str, value: Any) -> InputError:
+    return InputError(f"analysis: {name} must {wanted}; got {value!r:.99}")
+
+
+def _check_kinds(part: Any, largest: float) -> None:
+    """Raise unless fields are of their types, and numbers no larger than that."""
+    for name, kind in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        known = is_of_kind(value, kind)
+        if known and kind in (float, tuple[float, ...]):
+            known = bool((np.abs(np.asarray(value, np.float64)) <= largest).all())
+        if not known:
+            limits = f"numbers from {-largest:g} to {largest:g}"
+            wanted = f"be of type {part.__annotations__[name]}, {limits}"
+            raise _refused(name, wanted, value)
+
+
+def _check_each(name: str, values: Any, channels: tuple[int, ...]) -> None:
+    """Raise unless there is one possible value for each channel."""
+    if len(values) != max(len(channels), 1):
+        wanted = f"have one value for each of the channels {channels}"
+        raise _refused(name, wanted, values)
+    if name in ("span", "sharp_span", "variance") and min(values) <= 0:
+        raise _refused(name, "be positive", values)
+    power = name in ("variance", "gain", "levels")
+    if power and (min(values) < 0 or max(values) > STRONGEST):
+        raise _refused(name, f"be from 0 to {STRONGEST:g}", values)
 
 
 def _frozen(value: Any) -> Any:
