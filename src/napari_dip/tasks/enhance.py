@@ -61,41 +61,15 @@ class EnhanceRecipe(Recipe):
 def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
-
     # Colours keep their hues.
     last = layout.channel_axis == len(layout.shape) - 1
     together = recipe.detail_of == "luminance" and layout.channels == 3 and last
-
-    def analyse(plane: Plane, block: Block) -> Analysis:
-        detail = recipe.detail * fine_energy(plane.without_constant())
-        return Analysis.of(plane, block.channels, detail=detail)
-
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.prior.stopping import Discrepancy
-
-        chosen = preset_for(recipe)
-        if isinstance(chosen.stop, Discrepancy):
-            stop = replace(chosen.stop, level=analysis.detail)
-            chosen = replace(chosen, stop=stop)
-        return chosen
-
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        from napari_dip.prior.problem import Problem
-
-        measurement, known = plane.without_constant().tensors()
-        details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
-        # Colours that are unlike have scales of their own.
-        alike = together and len(set(plane.span.tolist())) == 1 < len(plane.span)
-        boost = partial(_boosted, recipe.amount, plane, alike)
-        problem = Problem(measurement, weight=known)
-        return Plan(problem, keeping(plane, plane.constant), boost, details)
-
     return Job(
         layout,
-        preset,
-        plan,
+        partial(_preset, recipe),
+        partial(_plan, recipe.amount, together),
         image,
-        analyse,
+        partial(_analyse, recipe),
         needs=("detail",),
         unit=recipe.preset == "paper",
         together="like" if together else "none",
@@ -103,6 +77,39 @@ def _make_job(recipe: EnhanceRecipe, image: Any) -> Job:
         # The fit ends by the detail of the whole plane; a tile has more or less of it.
         cuttable=lambda analysis: False,
     )
+
+
+def _analyse(recipe: EnhanceRecipe, plane: Plane, block: Block) -> Analysis:
+    detail = recipe.detail * fine_energy(plane.without_constant())
+    return Analysis.of(plane, block.channels, detail=detail)
+
+
+def _preset(recipe: EnhanceRecipe, analysis: Analysis) -> Preset:
+    from napari_dip.prior.stopping import Discrepancy
+
+    chosen = preset_for(recipe)
+    if isinstance(chosen.stop, Discrepancy):
+        chosen = replace(chosen, stop=replace(chosen.stop, level=analysis.detail))
+    return chosen
+
+
+def _plan(
+    amount: float,
+    together: bool,
+    plane: Plane,
+    block: Block,
+    analysis: Analysis,
+    preset: Preset,
+) -> Plan:
+    from napari_dip.prior.problem import Problem
+
+    measurement, known = plane.without_constant().tensors()
+    details = {"detail left out": single_or_list(analysis.detail**0.5 * plane.span)}
+    # Colours of unlike ranges have scales of their own.
+    together = together and len(set(plane.span.tolist())) == 1 < len(plane.span)
+    boost = partial(_boosted, amount, plane, together)
+    problem = Problem(measurement, weight=known)
+    return Plan(problem, keeping(plane, plane.constant), boost, details)
 
 
 def fine_energy(plane: Plane) -> float:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from napari_dip.tasks import models
-from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.tasks.presets import Preset
+    from napari_dip.prior.features import Features
 
 PAPER_GOAL = 300.0
 """Activation of a class that the published program aims at."""
@@ -64,46 +63,44 @@ def _make_job(recipe: MaximizeRecipe, model: Any, preprocess: Any) -> Job:
     features = models.features(recipe, model, preprocess, recipe.channels)
     gray = np.full((recipe.channels, *recipe.shape), 0.5)
     is_map = models.seen(recipe, features, gray).ndim == 4
+    case = "" if recipe.prior == "deep" else "pixels"
+    if recipe.preset == "paper" and not case and is_map:
+        case = "map"
+    goal = recipe.goal
+    if goal is None and recipe.preset == "paper" and not is_map:
+        goal = PAPER_GOAL
+    return Job(
+        layout,
+        preset=lambda analysis: preset_for(recipe, case),
+        plan=lambda *_: _plan(recipe, features, goal),
+    )
 
-    def preset(analysis: Analysis) -> Preset:
-        case = "pixels" if recipe.prior != "deep" else ""
-        if recipe.preset == "paper" and not case and is_map:
-            case = "map"
-        return preset_for(recipe, case)
 
-    def activation(x: Tensor) -> Tensor:
-        from napari_dip.prior.features import centre_unit
+def _plan(recipe: MaximizeRecipe, features: Features, goal: float | None) -> Plan:
+    import torch
 
-        return centre_unit(
-            features(x),
-            recipe.unit,
-            recipe.window,
-            probability=recipe.objective == "probability",
-        )
+    from napari_dip.prior.problem import Problem
+    from napari_dip.prior.terms import Absolute, Pointwise
 
-    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        import torch
+    problem = Problem(
+        torch.full((1, 1, 1), goal or 0.0),
+        term=Absolute() if goal is not None else Pointwise(lambda x, _: -x),
+        operator=partial(_activation, recipe, features),
+        shape=(recipe.channels, *recipe.shape),
+        penalty=models.penalty(recipe),
+    )
+    return Plan(problem, lambda values: values)
 
-        from napari_dip.prior.problem import Problem
-        from napari_dip.prior.terms import Pointwise
 
-        goal = recipe.goal
-        if goal is None and recipe.preset == "paper" and not is_map:
-            goal = PAPER_GOAL
+def _activation(recipe: MaximizeRecipe, features: Features, image: Tensor) -> Tensor:
+    from napari_dip.prior.features import centre_unit
 
-        def lacking(reached: Tensor, target: Tensor) -> Tensor:
-            return -reached if goal is None else (target - reached).abs()
-
-        problem = Problem(
-            torch.full((1, 1, 1), goal or 0.0),
-            term=Pointwise(lacking),
-            operator=activation,
-            shape=(recipe.channels, *recipe.shape),
-            penalty=models.penalty(recipe),
-        )
-        return Plan(problem, lambda values: values)
-
-    return Job(layout, preset, plan)
+    return centre_unit(
+        features(image),
+        recipe.unit,
+        recipe.window,
+        probability=recipe.objective == "probability",
+    )
 
 
 TASK = Task(
