@@ -116,51 +116,43 @@ def _make_job(recipe: DeconvolveRecipe, image: Any, psf: Any) -> Job:
     layout, kernel, warnings = kernel_for(
         image, psf, recipe.channel_axis, recipe.spatial_dims, recipe.boundary
     )
-
     if not recipe.blind and (displaced := psf_check.displacement_warning(kernel)):
         warnings.append(displaced)
 
-    def preset(analysis: Analysis) -> Preset:
-        if recipe.blind:
-            return preset_for(recipe, "blind")
-        if kernel.ndim == 3:
-            return preset_for(recipe, "volumes")
-        return preset_for(recipe, "sparse" if analysis.sparse else "")
-
+    # The analysis and the plan of a plane need the same estimate.
     blurred = lru_cache(maxsize=1)(partial(blurred_image, recipe.boundary, kernel))
-
-    def analyse(plane: Plane, block: Block) -> Analysis:
-        # Which planes are cut does not depend on what is found out about them.
-        tiled = job.tile_sides(recipe, Analysis.unknown(layout.channels)) is not None
-        return _analyse(recipe, plane, block, kernel, blurred, tiled)
-
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        measured = blurred(plane, analysis.background, analysis.noise)
-        return _plan(recipe, measured, analysis, preset, warnings)
-
     extend = recipe.boundary == "extend"
     job = Job(
         layout,
-        preset,
-        plan,
+        partial(_preset, recipe, kernel.ndim),
+        partial(_plan, recipe, blurred, warnings),
         image,
-        analyse,
         needs=("background",),
         canvas=tuple(k - 1 for k in kernel.shape) if extend else (),
         reach=-(-max(AROUND, *kernel.shape) // 16) * 16 if extend else None,
         # Every tile would have a PSF of its own.
         cuttable=lambda analysis: not recipe.blind,
     )
-    return job
+    # Which planes are cut does not depend on what is found out about them.
+    tiled = job.tile_sides(recipe, Analysis.unknown(layout.channels)) is not None
+    return replace(job, analyse=partial(_analyse, recipe, kernel, blurred, tiled))
+
+
+def _preset(recipe: DeconvolveRecipe, dims: int, analysis: Analysis) -> Preset:
+    if recipe.blind:
+        return preset_for(recipe, "blind")
+    if dims == 3:
+        return preset_for(recipe, "volumes")
+    return preset_for(recipe, "sparse" if analysis.sparse else "")
 
 
 def _analyse(
     recipe: DeconvolveRecipe,
-    plane: Plane,
-    block: Block,
     kernel: NDArray[Any],
     blurred: Callable[..., Blurred],
     tiled: bool,
+    plane: Plane,
+    block: Block,
 ) -> Analysis:
     """Find out scale, noise and background, and whether the PSF is turned.
 
@@ -196,14 +188,17 @@ def _analyse(
 
 def _plan(
     recipe: DeconvolveRecipe,
-    measured: Blurred,
+    blurred: Callable[..., Blurred],
+    warnings: list[str],
+    plane: Plane,
+    block: Block,
     analysis: Analysis,
     preset: Preset,
-    warnings: list[str],
 ) -> Plan:
     from napari_dip.prior.problem import Problem
     from napari_dip.prior.terms import variation_penalty
 
+    measured = blurred(plane, analysis.background, analysis.noise)
     # Analyses of other tasks have no such range.
     span = np.array(analysis.sharp_span or measured.sharp_span)
     scaled, noise = measured.divided(span), analysis.noise.rescaled(span)

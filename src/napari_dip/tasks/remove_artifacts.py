@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_dip.prior.jpeg import Cells
     from napari_dip.tasks.presets import Preset
 
+CellsOf = Callable[[Plane, str], "Cells"]
+"""Returns the cells of a plane by the name of a subsampling."""
+
 FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Names of subsampling to pixels along y and x that share a colour, coarsest first."""
 
@@ -102,38 +105,15 @@ def _make_job(recipe: RemoveArtifactsRecipe, image: Any) -> Job:
     quality = _quality(recipe, image, layout)
     if quality is not None:
         recipe = replace(recipe, quantization=_standard_tables(quality, layout))
-
-    tables = recipe.quantization is not None
-    constrained = tables and recipe.preset != "paper"
-    cells_of = lru_cache(maxsize=len(FACTORS))(partial(_cells, recipe))
-
-    def analyse(plane: Plane, block: Block) -> Analysis:
-        sharing = ""
-        if constrained:
-            sharing, share = _subsampling(recipe, plane, cells_of)
-            if quality is None:
-                _check_share(share)
-        return Analysis.of(plane, block.channels, subsampling=sharing)
-
-    def preset(analysis: Analysis) -> Preset:
-        return preset_for(recipe, "jpeg" if tables else "")
-
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        short = not tables and recipe.preset != "paper"
-        kept, plane = plane.apart, plane.without_apart()
-        plane = plane.within_reach() if short else plane
-        plan = _plan(recipe, plane, analysis, cells_of if constrained else None)
-        if quality is not None:
-            plan.details["found quality"] = quality
-            plan.warnings.append(FOUND.format(quality))
-        return replace(plan, to_units=keeping(plane, kept))
-
+    tables, cells_of = recipe.quantization is not None, None
+    if tables and recipe.preset != "paper":
+        cells_of = lru_cache(maxsize=len(FACTORS))(partial(_cells, recipe))
     return Job(
         layout,
-        preset,
-        plan,
+        lambda analysis: preset_for(recipe, "jpeg" if tables else ""),
+        partial(_plan, recipe, quality, cells_of),
         image,
-        analyse,
+        partial(_analyse, recipe, quality, cells_of),
         unit=recipe.preset == "paper",
         together="all" if tables else "none",
         reach=AROUND,
@@ -185,19 +165,41 @@ def _check_tables(recipe: RemoveArtifactsRecipe, layout: Layout) -> None:
         )
 
 
+def _analyse(
+    recipe: RemoveArtifactsRecipe,
+    quality: int | None,
+    cells_of: CellsOf | None,
+    plane: Plane,
+    block: Block,
+) -> Analysis:
+    sharing = ""
+    if cells_of is not None:
+        sharing, share = _subsampling(recipe, plane, cells_of)
+        if quality is None:
+            _check_share(share)
+    return Analysis.of(plane, block.channels, subsampling=sharing)
+
+
 def _plan(
     recipe: RemoveArtifactsRecipe,
+    quality: int | None,
+    cells_of: CellsOf | None,
     plane: Plane,
+    block: Block,
     analysis: Analysis,
-    cells_of: Callable[[Plane, str], Cells] | None,
+    preset: Preset,
 ) -> Plan:
     from napari_dip.prior import jpeg, terms
     from napari_dip.prior.problem import Problem
 
+    kept, plane = plane.apart, plane.without_apart()
+    if recipe.quantization is None and recipe.preset != "paper":
+        plane = plane.within_reach()
     measurement, known = plane.tensors()
     term: terms.Term = terms.Squared()
     finish: Callable[[Tensor], Tensor] | None = None
     details: dict[str, Any] = {}
+    warnings = []
     if cells_of is not None:
         # An analysis for the paper preset does not have it.
         sharing = analysis.subsampling or _subsampling(recipe, plane, cells_of)[0]
@@ -211,8 +213,11 @@ def _plan(
         term = jpeg.Constraints(cells, offset, span, NARROW)
         finish = partial(_combined, cells, offset, span)
         details = {"subsampling": sharing, "coefficients that fit": cells.share}
+    if quality is not None:
+        details["found quality"] = quality
+        warnings.append(FOUND.format(quality))
     problem = Problem(measurement, term=term, weight=known)
-    return Plan(problem, plane.to_units, finish, details)
+    return Plan(problem, keeping(plane, kept), finish, details, warnings)
 
 
 def _decoded(
@@ -236,7 +241,7 @@ def _cells(recipe: RemoveArtifactsRecipe, plane: Plane, subsampling: str) -> Cel
 
 
 def _subsampling(
-    recipe: RemoveArtifactsRecipe, plane: Plane, cells_of: Callable[[Plane, str], Cells]
+    recipe: RemoveArtifactsRecipe, plane: Plane, cells_of: CellsOf
 ) -> tuple[str, float]:
     """Return how the file shares colours, and how well its tables fit the image."""
     names = list(FACTORS) if recipe.subsampling == "auto" else [recipe.subsampling]
