@@ -28,7 +28,7 @@ def patch(image, y, x, side=7):
     return image[y : y + side, x : x + side].reshape(-1)
 
 
-def groups_by_definition(pilot, alike, window, side=7, step=6):
+def groups_by_definition(pilot, group_size, window, side=7, step=6):
     """Return the corners of the patches of every group of one channel."""
     height, width = pilot.shape
     everywhere = [
@@ -44,7 +44,7 @@ def groups_by_definition(pilot, alike, window, side=7, step=6):
             ]
             reference = patch(pilot, top, left)
             near.sort(key=lambda at: (patch(pilot, *at) - reference).square().sum())
-            found.append(near[:alike])
+            found.append(near[:group_size])
     return found
 
 
@@ -83,7 +83,7 @@ def round_by_definition(noisy, pilot, variance, smoothed, found, side=7):
 
 @pytest.mark.parametrize("smoothed", [1, 0.5])
 def test_it_is_what_the_formulas_say(monkeypatch, smoothed):
-    monkeypatch.setattr(collaborative, "ALIKE", 20)
+    monkeypatch.setattr(collaborative, "GROUP_SIZE", 20)
     noisy, clean = pattern(1, 19, 25)
     pilot = clean + 0.02 * torch.rand(clean.shape)
     found = groups_by_definition(pilot[0, 0], 20, window=6)
@@ -94,7 +94,7 @@ def test_it_is_what_the_formulas_say(monkeypatch, smoothed):
 
 
 def test_later_rounds_begin_with_half_of_the_noise(monkeypatch):
-    monkeypatch.setattr(collaborative, "ALIKE_IN_ROUNDS", 20)
+    monkeypatch.setattr(collaborative, "GROUP_SIZE_IN_ROUNDS", 20)
     noisy, clean = pattern(1, 19, 25)
     pilot = clean + 0.02 * torch.rand(clean.shape)
     y, x = noisy[0, 0], pilot[0, 0]

@@ -27,7 +27,7 @@ def by_definition(noisy, variance, side, step):
             ]
             reference = patch(top, left)
             near.sort(key=lambda at: (patch(*at) - reference).square().sum())
-            group = near[: thresholding.ALIKE]
+            group = near[: thresholding.GROUP_SIZE]
             stack = torch.stack([patch(*at) for at in group])
             bases = [cosines(n).float() for n in stack.shape]
             sums = torch.einsum("abc,ia,jb,kc->ijk", stack, *bases)
@@ -42,7 +42,7 @@ def by_definition(noisy, variance, side, step):
 
 def test_it_is_what_the_definition_says(monkeypatch):
     # The order of two patches changes no more than a sign.
-    monkeypatch.setattr(thresholding, "ALIKE", 2)
+    monkeypatch.setattr(thresholding, "GROUP_SIZE", 2)
     noisy, _ = pattern(1, 26, 32)
     variance = torch.full_like(noisy, 0.01)
     expected = by_definition(noisy[0, 0], 0.01, 8, 6)

@@ -208,9 +208,9 @@ def test_nothing_but_nan_is_refused(plane):
 def test_channels_are_alike_by_the_range_of_what_varies():
     noise = np.random.default_rng(0).normal(0, 1, (16, 16))
     constant = np.zeros((16, 16))
-    assert Pixels.of(np.stack([noise, 3 * noise])).alike
-    assert not Pixels.of(np.stack([noise, 4 * noise])).alike
-    assert Pixels.of(np.stack([noise, noise + 100])).alike
-    assert not Pixels.of(np.stack([noise, noise + 1e6])).alike
-    assert not Pixels.of(np.stack([noise, constant])).alike
-    assert Pixels.of(np.stack([constant, constant])).alike
+    assert Pixels.of(np.stack([noise, 3 * noise])).like_range
+    assert not Pixels.of(np.stack([noise, 4 * noise])).like_range
+    assert Pixels.of(np.stack([noise, noise + 100])).like_range
+    assert not Pixels.of(np.stack([noise, noise + 1e6])).like_range
+    assert not Pixels.of(np.stack([noise, constant])).like_range
+    assert Pixels.of(np.stack([constant, constant])).like_range

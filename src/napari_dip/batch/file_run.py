@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dip.batch.checkpoint import Kept
 from napari_dip.batch.keep import Keep
-from napari_dip.batch.volumes import alike, slices_last, times_note
+from napari_dip.batch.volumes import companion_order, slices_last, times_note
 from napari_dip.errors import DipError, InputError
 from napari_dip.io import atomic, files, provenance
 from napari_dip.io.image import Header, Image
@@ -219,7 +219,7 @@ class FileRun:
             order = slices_last(axes, channel)
             notes += times_note(axes, channel, self.source.name)
             for name, image in images.items():
-                turn = alike(arrays[name], image.header, like.header, channel)
+                turn = companion_order(arrays[name], image.header, like.header, channel)
                 arrays[name] = arrays[name].transpose(turn)
             if channel is not None:
                 moved = order.index(channel % len(order))

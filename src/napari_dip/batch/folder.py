@@ -174,10 +174,10 @@ def _other(
     if not path.exists():
         stem = files.split_name(relative.name)[0]
         others = path.parent.glob("*")
-        alike = [p for p in others if files.split_name(p.name)[0] == stem]
-        if len(alike) != 1:
+        same_stem = [p for p in others if files.split_name(p.name)[0] == stem]
+        if len(same_stem) != 1:
             raise InputError(f"{source} has no {what} for {relative}")
-        (path,) = alike
+        (path,) = same_stem
     images, _ = files.images_in(path)
     if len(images) == 1:
         return images[0]

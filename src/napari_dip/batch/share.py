@@ -74,10 +74,10 @@ class Kind:
     @classmethod
     def of(cls, job: Job, windows: Sequence[Window]) -> Kind | None:
         """Return the kind of a file, None where its planes cannot share a network."""
-        pool = Pixels.stacked([w.pixels for w in windows])
+        stack = Pixels.stacked([w.pixels for w in windows])
         every = tuple(range(job.layout.channels))
-        block = Block.whole(0, (), every, pool.values.shape[1:])
-        plane = job.scaled(pool, block)
+        block = Block.whole(0, (), every, stack.values.shape[1:])
+        plane = job.scaled(stack, block)
         if plane.levels is not None:
             return None
         analysis = job.analyse(plane, block)
@@ -269,8 +269,8 @@ class Networks:
         """
         kinds: list[list[tuple[FileRun, Sample]]] = []
         for run, sample in samples:
-            alike = (k for k in kinds if k[0][1].kind.is_like(sample.kind))
-            members = next(alike, None)
+            matching = (k for k in kinds if k[0][1].kind.is_like(sample.kind))
+            members = next(matching, None)
             if members is None:
                 kinds.append(members := [])
             members.append((run, sample))

@@ -23,7 +23,7 @@ def slices_last(axes: str, channel_axis: int | None) -> tuple[int, ...]:
     return tuple(order)
 
 
-def alike(
+def companion_order(
     data: Any, own: Header, like: Header, channel_axis: int | None
 ) -> tuple[int, ...]:
     """Return how to transpose what accompanies an image so that Z is the depth, too.

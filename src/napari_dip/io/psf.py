@@ -6,7 +6,7 @@ from napari_dip.errors import InputError
 from napari_dip.io.image import Header
 from napari_dip.io.units import converted
 
-ALIKE = 0.02
+TOLERANCE = 0.02
 """Relative difference of pixel sizes from which on they are not the same."""
 
 
@@ -77,4 +77,4 @@ def size_warning(image: dict[str, float], psf: dict[str, float]) -> str | None:
 
 def differ(size: float, other: float) -> bool:
     """Return whether two pixel sizes are not the same."""
-    return abs(size - other) > ALIKE * max(size, other)
+    return abs(size - other) > TOLERANCE * max(size, other)

@@ -301,13 +301,13 @@ class BlindSpot(Code):
             tensors = {name: t.index_select(0, window) for name, t in tensors.items()}
         image, known = tensors["image"], tensors["known"]
         canvas, spatial = image.shape[2:], tuple(range(2, image.ndim))
-        pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
+        average_pool = F.avg_pool2d if len(canvas) == 2 else F.avg_pool3d
         # A pixel and its mirror images beyond the far side hide together.
         visible = ~extend(chosen, canvas) * known
         hidden = 1 - visible
-        around = pool(visible, 3, 1, 1)
+        around = average_pool(visible, 3, 1, 1)
         shown = image * visible
-        near = pool(shown, 3, 1, 1)
+        near = average_pool(shown, 3, 1, 1)
         # Means of windows with no visible pixel fall back to the whole image's.
         count = visible.sum(spatial, True).clamp(min=1)
         mean = shown.sum(spatial, True) / count

@@ -22,10 +22,10 @@ VALUES = 49
 """Values of a patch, about: 7 x 7 pixels of one channel, 4 x 4 of three.  Larger
 patches blur colour texture, smaller ones find the wrong partners in gray noise."""
 
-ALIKE = 100
+GROUP_SIZE = 100
 """Patches of a group in a single round: 64 are up to 0.1 dB worse for photon noise."""
 
-ALIKE_IN_ROUNDS = 64
+GROUP_SIZE_IN_ROUNDS = 64
 """Patches of a group where more rounds follow."""
 
 WINDOW = 20
@@ -121,9 +121,9 @@ def collaborative_filter(
     side = patch_side(VALUES, noisy.shape[1])
     if y.shape[1] > 1:
         window = min(window, WINDOW_IN_VOLUMES)
-    alike = ALIKE if rounds == 1 else ALIKE_IN_ROUNDS
+    group_size = GROUP_SIZE if rounds == 1 else GROUP_SIZE_IN_ROUNDS
     taper = TAPER if noisy.shape[1] == 1 else 0
-    grouping = Grouping(side, min(step, side), alike, window, taper)
+    grouping = Grouping(side, min(step, side), group_size, window, taper)
     groups: Groups = find_groups(x, grouping)
     if rounds > 1:
         groups = list(groups)

@@ -18,7 +18,7 @@ from napari_dip.prior.groups import (
     patch_side,
 )
 
-ALIKE = 60
+GROUP_SIZE = 60
 """Patches of a group."""
 
 STEP = 4
@@ -81,7 +81,7 @@ def fill_from_similar(image: Tensor, known: Tensor, values: int = VALUES) -> Ten
     levels = torch.logspace(0, 1, PASSES, base=WEAKEST / STRONGEST) * STRONGEST * spread
     levels = levels.clamp(min=1e-6)
     side = patch_side(values, image.shape[1])
-    grouping = Grouping(side, min(STEP, side), ALIKE, WINDOW)
+    grouping = Grouping(side, min(STEP, side), GROUP_SIZE, WINDOW)
     planes = zip(
         as_volume(image).unbind(1), as_volume(known.to(image)).unbind(1), strict=True
     )

@@ -43,7 +43,7 @@ class Grouping:
     """Pixels along a patch."""
     step: int
     """Pixels from reference to reference, at most `side`."""
-    alike: int
+    group_size: int
     """Patches of a group."""
     window: int
     """Pixels that a patch may be away from its reference, along each axis."""
@@ -185,7 +185,7 @@ class Search:
         self.reach = min(grouping.window, max(self.down, self.right))
         self.around = 2 * self.reach + 1
         patches = self.depth * (self.down + 1) * (self.right + 1)
-        self.alike = min(grouping.alike, patches)
+        self.group_size = min(grouping.group_size, patches)
         self.columns = torch.arange(0, self.right + 1, self.step, device=pilot.device)
         self.blocks = -(-len(self.columns) // ABREAST)
         # Candidates of a block of references along x, and of all blocks.
@@ -253,7 +253,7 @@ class Search:
         distance[..., own, reach, reach] = -torch.inf
         distance = distance.reshape(len(rows), self.blocks * ABREAST, -1)
         distance = distance[:, : len(self.columns)]
-        index = distance.topk(self.alike, largest=False, sorted=False).indices
+        index = distance.topk(self.group_size, largest=False, sorted=False).indices
         at_y, at_x = index // around, index % around - reach
         first = torch.tensor(rows, device=table.device)[:, None, None]
         first = first + at_y // around * self.height + at_y % around - reach

@@ -78,8 +78,8 @@ def quality_of(image: Tensor) -> int | None:
     scores = {quality: _score(told[:, 1:], quality) for quality in range(1, 101)}
     best = max(count for count, _ in scores.values())
     # Steps of like qualities differ by one: the nearest multiples decide.
-    alike = {q: away for q, (count, away) in scores.items() if count >= LIKE * best}
-    return min(alike, key=alike.__getitem__) if best > 0 else None
+    likely = {q: away for q, (count, away) in scores.items() if count >= LIKE * best}
+    return min(likely, key=likely.__getitem__) if best > 0 else None
 
 
 def _score(coefficients: Tensor, quality: int) -> tuple[float, float]:

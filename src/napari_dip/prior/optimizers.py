@@ -74,10 +74,10 @@ class Muon(_Plain):
                 if p.grad is not None:
                     by_shape.setdefault(p.flatten(1).shape, []).append(p)
             for shape, params in by_shape.items():
-                self._step_alike(group, shape, params)
+                self._step_of_shape(group, shape, params)
         return loss
 
-    def _step_alike(
+    def _step_of_shape(
         self, group: dict[str, Any], shape: torch.Size, params: list[Tensor]
     ) -> None:
         """Orthogonalise all kernels of one shape in a batch."""

@@ -277,8 +277,8 @@ class HeldOut(Rule):
         held[order[:count]] = True
         held = held.reshape(known.shape) & known
         if self.radius:
-            pool = F.max_pool2d if weight.ndim == 4 else F.max_pool3d
-            near = pool(held.float(), width, 1, self.radius) > 0
+            max_pool = F.max_pool2d if weight.ndim == 4 else F.max_pool3d
+            near = max_pool(held.float(), width, 1, self.radius) > 0
         else:
             near = held
         if not bool((known & ~near).any()):

@@ -188,7 +188,7 @@ class MultiScale(Term):
     over s x s pixels and compared under the averaged mask.  The published form
     averages the whole images and so lets masked pixels into the averages of their
     neighbours; here only known pixels enter them,
-    ``pool(weight * image) / pool(weight)``, so that what is hidden cannot change
+    ``mean(weight * image) / mean(weight)``, so that what is hidden cannot change
     the loss.
     """
 
@@ -213,13 +213,14 @@ class MultiScale(Term):
     def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
         """Return the loss over all scales."""
         total = prediction.new_zeros(())
-        pool = F.avg_pool2d if prediction.ndim == 4 else F.avg_pool3d
+        difference = (prediction - measurement) * weight
+        average_pool = F.avg_pool2d if prediction.ndim == 4 else F.avg_pool3d
         for scale, factor in zip(self.scales, self.factors, strict=True):
             if scale == 1:
                 error, known = self(prediction, measurement), weight
             else:
-                known = pool(weight, scale, ceil_mode=True)
-                apart = pool((prediction - measurement) * weight, scale, ceil_mode=True)
+                known = average_pool(weight, scale, ceil_mode=True)
+                apart = average_pool(difference, scale, ceil_mode=True)
                 error = (apart / known.clamp(min=1e-6)).square()
             total = total + factor * weighted_mean(error, known)
         return total

@@ -116,17 +116,17 @@ def in_threads(
         with torch.inference_mode(inference), torch.no_grad():
             return compute(item)
 
-    pool = ThreadPoolExecutor(threads, initializer=threads_here.keep, initargs=(1,))
+    executor = ThreadPoolExecutor(threads, initializer=threads_here.keep, initargs=(1,))
     pending: deque[Future[R]] = deque()
     try:
         with threads_here.set(1):
             for item in items:
                 interrupt.check()
-                pending.append(pool.submit(alone, item))
+                pending.append(executor.submit(alone, item))
                 if len(pending) > threads:
                     use(pending.popleft().result())
             while pending:
                 interrupt.check()
                 use(pending.popleft().result())
     finally:
-        pool.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)

@@ -17,7 +17,7 @@ SIDE = 8
 STEP = 6
 """Pixels from reference to reference: 4 is no better in the end."""
 
-ALIKE = 16
+GROUP_SIZE = 16
 """Patches of a group: 32 are as good."""
 
 WINDOW = 15
@@ -63,7 +63,7 @@ def collaborative_threshold(
     """
     unit = noise_unit(variance)
     basis = _basis(noisy.shape[1]).to(noisy)
-    grouping = Grouping(SIDE, STEP, ALIKE, WINDOW)
+    grouping = Grouping(SIDE, STEP, GROUP_SIZE, WINDOW)
     power = basis.new_ones(len(basis))
     if covariance is not None:
         power = ((basis @ covariance.to(basis)) * basis).sum(dim=1)

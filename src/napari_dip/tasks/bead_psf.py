@@ -166,9 +166,9 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
         boxes = [box.aligned(average) for box in boxes]
     likeness = np.array([box.likeness(average) for box in boxes])
     spread = _deviation(likeness) + 1e-3
-    alike = likeness > np.median(likeness) - UNLIKE * spread
-    boxes = [box for box, like in zip(boxes, alike, strict=True) if like]
-    left_out["unlike the others"] = int((~alike).sum())
+    kept = likeness > np.median(likeness) - UNLIKE * spread
+    boxes = [box for box, like in zip(boxes, kept, strict=True) if like]
+    left_out["unlike the others"] = int((~kept).sum())
     _check_enough(len(boxes), left_out, parameters)
     off = middle(_average(boxes))
     average = _average([box.moved(off) for box in boxes])
@@ -176,7 +176,7 @@ def measure(image: Any, parameters: BeadParameters) -> Beads:
         average = _without_extent(average, parameters)
     psf = _light(average)
     psf /= psf.sum()
-    centres = np.array([spot for spot, like in zip(alone, alike, strict=True) if like])
+    centres = np.array([spot for spot, like in zip(alone, kept, strict=True) if like])
     return Beads(psf.astype(np.float32), centres, left_out)
 
 

@@ -144,8 +144,8 @@ def by_component(
     """
     level = noise.level(plane.values, plane.noisy)
     few = len(level) <= TOGETHER
-    alike = level.max() <= UNLIKE * level.min()
-    if noise.kind != "gaussian" or level.max() == 0 or (few and alike):
+    like_noise = level.max() <= UNLIKE * level.min()
+    if noise.kind != "gaussian" or level.max() == 0 or (few and like_noise):
         return make(plane, noise)
     level = np.maximum(level, LEAST * level.max())
     matrix = _principal(plane, level)

@@ -197,8 +197,8 @@ def noise_kinds(recipe: DenoiseRecipe, plane: Plane) -> list[bool]:
     if len(set(correlated)) == 1:
         return correlated
     levels = plane_model(plane, kind, recipe.sigma).level(values, usable)
-    alike = levels.max() <= LIKE_VARIANCES * levels.min()
-    return [False] * len(values) if alike else correlated
+    like_levels = levels.max() <= LIKE_VARIANCES * levels.min()
+    return [False] * len(values) if like_levels else correlated
 
 
 def _without_impulses(recipe: DenoiseRecipe, plane: Plane) -> tuple[Plane, str]:
@@ -214,10 +214,10 @@ def _correlated(
     """Return whether neighbouring pixels of some channels share their noise."""
     values, usable = plane.values[channels], plane.noisy[channels]
     spectra = channel_spectra(values, usable)
-    alike = is_along_axis(spectra) or _are_alike(spectra, values, usable)
-    if alike and recipe.sigma is not None:
-        alike = _is_weak_when_fine(values, usable, recipe.sigma / plane.span[channels])
-    return alike
+    correlated = is_along_axis(spectra) or _along_both_axes(spectra, values, usable)
+    if not correlated or recipe.sigma is None:
+        return correlated
+    return _is_weak_when_fine(values, usable, recipe.sigma / plane.span[channels])
 
 
 def _is_weak_when_fine(values: Float, usable: Mask, sigma: NDArray[np.float64]) -> bool:
@@ -229,9 +229,9 @@ def _is_weak_when_fine(values: Float, usable: Mask, sigma: NDArray[np.float64]) 
     return bool((finest <= WHITE * sigma**2).any())
 
 
-def _are_alike(spectra: Spectra, values: Float, usable: Mask) -> bool:
+def _along_both_axes(spectra: Spectra, values: Float, usable: Mask) -> bool:
     """Return whether neighbours along both axes share their noise."""
-    # Texture is alike as well, but the noise on it does not fall off.
+    # Texture is correlated as well, but the noise on it does not fall off.
     return (
         correlation(values, usable) > CORRELATED
         and falling(spectra) > FALLING

@@ -96,23 +96,23 @@ def posterior_mean(
     def step(average: Tensor) -> Tensor:
         y, weight = plane.tensors(average.device)
 
-        def pooled(values: Tensor) -> Tensor:
+        def local_mean(values: Tensor) -> Tensor:
             return gaussian_mean(values, weight, POOLING)[0]
 
         excess = (y - average).square()
         level = average.new_ones(1, len(plane.values), *[1] * (average.ndim - 2))
         if noise is not None:
             expected = noise.at(y)
-            variance = torch.maximum(noise.at(average), pooled(expected))
-            # Relative to the noise, so that bright and dark pixels can be pooled.
+            variance = torch.maximum(noise.at(average), local_mean(expected))
+            # Relative to the noise, so that bright and dark pixels can be averaged.
             excess = 1 + (excess - expected) / variance
             level = variance.mean(tuple(range(2, average.ndim)), keepdim=True)
-        local = pooled(excess)
+        local = local_mean(excess)
         if flat_variance is not None:
             values = local.flatten(2)[..., weight.flatten() > 0]
             values = values[..., :: 1 + values.shape[-1] // SAMPLE]
             lowest = values.quantile(0.1, dim=-1).reshape(level.shape)
-            level = torch.maximum(flat_variance(pooled(average)), TAKEN_UP * lowest)
+            level = torch.maximum(flat_variance(local_mean(average)), TAKEN_UP * lowest)
             level = level.clamp(min=1e-12)
             local = local / level
         if len(plane.values) > 1:

@@ -57,7 +57,7 @@ def wanted(layout: Layout, asked: int | str) -> int:
     return min(AUTOMATIC if asked == "auto" else int(asked), most(layout))
 
 
-def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
+def related(job: Job, stack: Pixels, windows: Sequence[Index]) -> bool:
     """Return whether neighbouring planes help to predict a plane, in every channel.
 
     A channel of one value needs no prediction.
@@ -66,7 +66,7 @@ def related(job: Job, pool: Pixels, windows: Sequence[Index]) -> bool:
         others = stacked(job, [around(job.layout, index, 1)[1] for index in windows])
     except InputError:
         return False  # one of them cannot be read
-    pairs = zip(pool.values, others.values, strict=True)
+    pairs = zip(stack.values, others.values, strict=True)
     return all(helps(*pair) for pair in pairs if _varies(pair[0]))
 
 

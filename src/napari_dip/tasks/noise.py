@@ -198,9 +198,9 @@ def _dependence(
     values, usable, spans = plane.values, plane.noisy, plane.span
     # Relative to the largest, whose square could be too large.
     power = variances * (spans / spans.max()) ** 2
-    alike = spans.max() <= LIKE_SPANS * spans.min()
-    alike = alike and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
-    if not alike:
+    comparable = spans.max() <= LIKE_SPANS * spans.min()
+    comparable = comparable and power.max() <= LIKE_VARIANCES * max(power.min(), 1e-300)
+    if not comparable:
         return [
             signal_dependence(v[None], u[None])
             for v, u in zip(values, usable, strict=True)

@@ -93,7 +93,7 @@ class Pixels:
         return Pixels(values.astype(dtype), self.constant, (*self.warnings, *warnings))
 
     @cached_property
-    def alike(self) -> bool:
+    def like_range(self) -> bool:
         """Whether no channel is much brighter than another, nor far from it."""
         usable = ~self.constant & ~np.isnan(self.values)
         if not usable.any(axis=tuple(range(1, usable.ndim))).all():

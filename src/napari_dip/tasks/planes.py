@@ -288,8 +288,8 @@ class Planes(Running):
             if known is None or sides is None or job.reach is None:
                 parts.append((block, overrides))
                 continue
-            alike = dataclasses.replace(overrides, analysis=(known,))
-            parts += [(tile, alike) for tile in block.tiled(sides, job.reach)]
+            own = dataclasses.replace(overrides, analysis=(known,))
+            parts += [(tile, own) for tile in block.tiled(sides, job.reach)]
         return parts
 
 

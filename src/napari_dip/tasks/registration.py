@@ -19,7 +19,7 @@ FARTHEST = 1 / 16
 LEAST = 0.25
 """Displacement in pixels below which nothing is moved: the estimate is good to 0.1."""
 
-ALIKE = 0.4
+SAME_SCENE = 0.4
 """Correlation of the edges from which on both show the same; channels of different
 stains have up to 0.3."""
 
@@ -59,8 +59,9 @@ def displacement(image: Float, guide: Float) -> NDArray[np.float64] | None:
     limits = FARTHEST * np.array(first.shape)
     if (np.abs(shift) > limits).any() or np.abs(shift).max() < LEAST:
         return None
-    before, after = (_alike(first, e) for e in (second, moved(second[None], shift)[0]))
-    return -shift if after > max(ALIKE, before + BETTER) else None
+    aligned = moved(second[None], shift)[0]
+    before, after = (_correlation(first, edges) for edges in (second, aligned))
+    return -shift if after > max(SAME_SCENE, before + BETTER) else None
 
 
 def moved(image: Float, shift: NDArray[np.float64]) -> Float:
@@ -78,7 +79,7 @@ def _edges(image: Float) -> Float:
     return np.sqrt(total)
 
 
-def _alike(first: Float, second: Float) -> float:
+def _correlation(first: Float, second: Float) -> float:
     """Return the correlation of two images, their borders left out.
 
     It is NaN where one is constant there.

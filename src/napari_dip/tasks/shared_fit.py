@@ -73,12 +73,12 @@ def fit_shared(
         pixels.
     """
     job, asked = running.job, running.recipe.neighbours
-    pool = Pixels.stacked([w.pixels for w in windows])
+    stack = Pixels.stacked([w.pixels for w in windows])
     places = [w.index for w in windows]
     neighbours = wanted(job.layout, asked)
-    if neighbours and asked == "auto" and not related(job, pool, places):
+    if neighbours and asked == "auto" and not related(job, stack, places):
         neighbours = 0
-    groups = [g for g in job.groups(pool) if not pool.of_channels(g).constant.all()]
+    groups = [g for g in job.groups(stack) if not stack.of_channels(g).constant.all()]
     shared = list(begun[:-1])
     for channels in groups[len(shared) :]:
         if len(shared) < len(begun):
@@ -88,7 +88,7 @@ def fit_shared(
         else:
             named = f"{name}, group {len(shared)}"
             group = _fits_of(
-                running, pool, places, channels, neighbours, seed, named, placed
+                running, stack, places, channels, neighbours, seed, named, placed
             )
             if group is None:
                 return None
@@ -161,7 +161,7 @@ class _Group(Fits):
 
 def _fits_of(
     running: Running,
-    pool: Pixels,
+    stack: Pixels,
     windows: Sequence[Index],
     channels: tuple[int, ...],
     neighbours: int,
@@ -172,9 +172,9 @@ def _fits_of(
     """Return the fits of channels of windows, None where there can be none."""
     job, overrides = running.job, running.overrides
     places = [job.layout.region(w) for w in windows] if placed else []
-    block = Block.of_windows(channels, pool.values.shape[1:], job.layout.sides, places)
+    block = Block.of_windows(channels, stack.values.shape[1:], job.layout.sides, places)
     known = overrides.known(channels)
-    plane = job.scaled(pool, block, None if known is None else known.scale)
+    plane = job.scaled(stack, block, None if known is None else known.scale)
     if plane.levels is not None:
         return None
     analysis = known or job.analyse(plane, block)
@@ -196,7 +196,7 @@ def _fits_of(
         seed=seed,
         keep_weights=True,
         name=name,
-        shape=pool.values.shape,
+        shape=stack.values.shape,
         neighbours=neighbours,
     )
 

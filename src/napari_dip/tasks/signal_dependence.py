@@ -156,7 +156,7 @@ def photon_counts(
     steps = (levels - levels[0]) / gain
     mean = float(values[usable].mean(dtype=np.float64) - levels[0])
     low, high = LIKE_COUNTS
-    alike = low * gain * mean < residuals.var() and variance < high * gain * mean
-    if not alike or np.abs(steps - np.rint(steps)).max() > 0.05:
+    like_counts = low * gain * mean < residuals.var() and variance < high * gain * mean
+    if not like_counts or np.abs(steps - np.rint(steps)).max() > 0.05:
         return None
     return gain, -gain * float(levels[0])

@@ -277,7 +277,7 @@ class Job:
         return list(parts.values())
 
     def _scaled_together(self, pixels: Pixels) -> bool:
-        return self.together == "all" or (self.together == "like" and pixels.alike)
+        return self.together == "all" or (self.together == "like" and pixels.like_range)
 
     def scaled(
         self, pixels: Pixels, block: Block, scale: tuple[Any, ...] | None = None

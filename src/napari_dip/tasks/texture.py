@@ -12,7 +12,7 @@ from napari_dip.tasks.noise_level import colour_variance
 from napari_dip.tasks.plane import Plane, per_channel
 from napari_dip.tasks.white_floor import has_white_floor
 
-ALIKE = (0.1, 0.95)
+TEXTURED = (0.1, 0.95)
 """Correlations between channels that texture under weak noise has.  Less is chance, and
 more is gray noise on colours."""
 
@@ -38,7 +38,7 @@ def has_shared_texture(
     differences between channels, where little texture is left.  The model of the noise
     may have texture in it; the correlations are those of `channel_correlations`.
     """
-    low, high = ALIKE
+    low, high = TEXTURED
     count = len(correlations)
     largest = float(np.triu(correlations, 1).max())
     if not (1 < count <= MOST_CHANNELS and low < largest <= high):
@@ -58,8 +58,8 @@ def without_texture(plane: Plane, noise: NoiseModel, kind: str) -> NoiseModel:
     """
     even = np.all(plane.noisy & ~plane.peaks, axis=0)
     levels = noise.level(plane.values, plane.noisy)
-    alike = plane.values / per_channel(levels**0.5, plane.values)
-    share = min(colour_variance(np.asarray(alike, np.float32), even), 1.0)
+    normalised = plane.values / per_channel(levels**0.5, plane.values)
+    share = min(colour_variance(np.asarray(normalised, np.float32), even), 1.0)
     if kind == "auto" and noise.kind != "gaussian" and share < GROWN:
         return NoiseModel.gaussian(share * levels)
     return NoiseModel(

@@ -54,15 +54,15 @@ def draw_windows(job: Job, planes: Sequence[Index], seed: int) -> list[Window]:
     left of dim ones, which have networks of their own.
     """
     drawn = candidates(job, planes, seed, CANDIDATES * WINDOWS)
-    alike = _alike(job.layout, _useful(drawn))
-    return _useful([w for w in drawn if job.layout.place(w.index) in alike])
+    places = _of_like_noise(job.layout, _useful(drawn))
+    return _useful([w for w in drawn if job.layout.place(w.index) in places])
 
 
 def _useful(drawn: Sequence[Window]) -> list[Window]:
     return [drawn[n] for n in most_useful([w.structure for w in drawn])]
 
 
-def _alike(layout: Layout, windows: Sequence[Window]) -> list[Index]:
+def _of_like_noise(layout: Layout, windows: Sequence[Window]) -> list[Index]:
     """Return the places of planes with like noise, the kind with most windows."""
     planes: dict[Index, list[Pixels]] = {}
     for window in windows:
