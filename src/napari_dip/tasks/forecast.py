@@ -14,6 +14,7 @@ from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.neighbours import wanted
 from napari_dip.tasks.pace import GROWTH, ending, pace
 from napari_dip.tasks.run import get
+from napari_dip.tasks.running import usual
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
 from napari_dip.tasks.shared import (
     COARSE,
@@ -65,6 +66,7 @@ class Forecast:
     known."""
 
 
+@usual
 def forecast(
     recipe: Recipe, arrays: Sequence[Any], piece: Sequence[Any] | None = None
 ) -> Forecast:
@@ -80,15 +82,6 @@ def forecast(
         If the arrays cannot be used, or a fit would take more iterations than the user
         allows.
     """
-    from napari_dip.prior.runtime import usual_settings
-
-    with usual_settings():
-        return _forecast(recipe, arrays, piece)
-
-
-def _forecast(
-    recipe: Recipe, arrays: Sequence[Any], piece: Sequence[Any] | None
-) -> Forecast:
     task: Any = get(recipe.task)
     job: Job = task.make_job(recipe, *arrays)
     sides, fits = job.image_shape(1), None

@@ -136,10 +136,9 @@ def _deconvolved(
     The balance is that for which the residual with the PSF has the variance of the
     noise (Morozov's discrepancy principle).
     """
-    given, turned = (
-        WienerHunt(image, kernel, order=1, periodic=periodic)
-        for kernel in (psf, np.flip(psf))
-    )
+    from skimage.restoration import uft
+
+    given = WienerHunt(image, psf, order=1, periodic=periodic)
     power, last = np.abs(given.transfer) ** 2, given.shape[-1]
     squares = np.abs(given.spectrum) ** 2 / float(np.prod(given.shape)) ** 2
     squares[..., 1 : (last + 1) // 2] *= 2  # those that rfftn leaves out
@@ -151,7 +150,8 @@ def _deconvolved(
         return left
 
     balance = balance_for(residual, variance, BALANCES)
-    return given.image(given.restored(balance)), turned.image(turned.restored(balance))
+    turned = given.restored(balance, uft.ir2tf(np.flip(psf), given.shape))
+    return given.image(given.restored(balance)), given.image(turned)
 
 
 def _sparsity(image: Array) -> tuple[float, Array]:

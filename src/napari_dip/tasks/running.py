@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from napari_dip.tasks.pool import Calls, Here, Pool
 from napari_dip.tasks.recipe import Recipe
@@ -16,6 +16,7 @@ from napari_dip.tasks.task import Job, Overrides
 if TYPE_CHECKING:
     from napari_dip.prior.problem import Fit, Fitting
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -53,26 +54,29 @@ class Running:
         return Calls(self.pool, self.record)
 
 
+def usual(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that computes as torch does by default."""
+
+    @wraps(function)
+    def computed(*arguments: P.args, **keywords: P.kwargs) -> T:
+        from napari_dip.prior.runtime import usual_settings
+
+        with usual_settings():
+            return function(*arguments, **keywords)
+
+    return computed
+
+
 def with_usual_settings(fitting: Fitting) -> Fitting:
     """Let a job compute as torch does by default, whatever its caller has set.
 
     The caller's settings hold whenever it has its turn.
     """
-    from napari_dip.prior.runtime import usual_settings
-
-    def usual(make: Callable[..., T]) -> Callable[..., T]:
-        def made(*arguments: Any) -> T:
-            with usual_settings():
-                return make(*arguments)
-
-        return made
-
     stop: bool | None = None
     fit: Fit
     try:
         while True:
-            with usual_settings():
-                it = fitting.send(stop)
+            it = usual(fitting.send)(stop)
             measure, render = usual(it.measure), usual(it.render)
             stop = yield dataclasses.replace(it, measure=measure, render=render)
     except StopIteration as end:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_dip.machine import load_torch
 from napari_dip.tasks.recipe import Parameters, parameter
+from napari_dip.tasks.running import usual
 
 if TYPE_CHECKING:
     from napari_dip.prior.architecture import Generates
@@ -77,10 +78,7 @@ def sample_prior(
     """
     parameters = SampleParameters(**locals())
     network = _network(parameters)
-    from napari_dip.prior.runtime import usual_settings
-
-    with usual_settings():
-        planes = _draw(parameters, network)
+    planes = _draw(parameters, network)
     image = planes[0] if parameters.channels == 1 else np.moveaxis(planes, 0, -1)
     return np.ascontiguousarray(image)
 
@@ -122,6 +120,7 @@ def _network(parameters: SampleParameters) -> Generates:
     )
 
 
+@usual
 def _draw(parameters: SampleParameters, architecture: Generates) -> NDArray[np.float32]:
     import torch
 

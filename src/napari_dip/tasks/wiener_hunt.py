@@ -33,11 +33,12 @@ class WienerHunt:
         self.transfer = uft.ir2tf(psf, self.shape)
         self.penalty = np.abs(uft.laplacian(psf.ndim, self.shape)[0]) ** order
 
-    def restored(self, balance: float) -> Array:
-        """Return the spectrum of the sharp image."""
-        power = np.abs(self.transfer) ** 2 + balance * self.penalty
+    def restored(self, balance: float, transfer: Array | None = None) -> Array:
+        """Return the spectrum of the sharp image, also for the transform of a PSF."""
+        transfer = self.transfer if transfer is None else transfer
+        power = np.abs(transfer) ** 2 + balance * self.penalty
         # Frequencies that the PSF removes entirely stay zero.
-        gain: Array = np.conj(self.transfer) / np.maximum(power, 1e-12)
+        gain: Array = np.conj(transfer) / np.maximum(power, 1e-12)
         restored: Array = gain * self.spectrum
         return restored
 
