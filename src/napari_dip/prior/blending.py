@@ -160,11 +160,8 @@ class Blending(Term):
 
     def mean(self, prediction: Tensor, measurement: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum of the seven parts of the loss."""
-        parts = self.parts(prediction)
-        total = prediction.new_zeros(())
-        for factor, part in zip(self.factors, parts, strict=True):
-            total = total + factor * part
-        return total
+        pairs = zip(self.factors, self.parts(prediction), strict=True)
+        return sum((f * part for f, part in pairs), prediction.new_zeros(()))
 
     def parts(self, fused: Tensor) -> list[Tensor]:
         """Return the seven parts of the loss, each a mean over pixels."""

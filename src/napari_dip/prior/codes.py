@@ -198,7 +198,7 @@ class Meshgrid(Perturbed):
 
 @dataclass(frozen=True, eq=False)
 class Guide(Perturbed):
-    """A second image of the same scene as the code (first paper, section 3.6)."""
+    """A second image of the same scene as the code (first paper, section 3.7)."""
 
     image: Tensor
     """The guide, (1, channels, ...), in about [0, 1]."""

@@ -210,7 +210,7 @@ def _estimates(
     if covariance is not None:
         gain, certainty = patch_gain(power, level, covariance)
     else:
-        inverse, level = regularised_inverse(power, level)
+        inverse, level = ridge_inverse(power, level)
         # C = X (X^T X + level I)^-1, so that A^T Y = C X^T Y, by the formula of Sherman
         # and Morrison: X^T X has the mean patch beside Z^T Z.  Rounding errors would be
         # large where the mean is.
@@ -234,9 +234,9 @@ def patch_gain(
     the estimates, (groups, 1, 1), is the inverse of the noise that B leaves in them.
     """
     if covariance is None:
-        return gain_of(*regularised_inverse(power, level))
+        return gain_of(*ridge_inverse(power, level))
     total = power + level * covariance
-    inverse, _ = regularised_inverse(total, torch.zeros_like(level))
+    inverse, _ = ridge_inverse(total, torch.zeros_like(level))
     gain = inverse @ power
     left = (gain.mT @ covariance) * gain.mT
     return gain, 1 / left.sum(dim=(1, 2), keepdim=True).clamp(min=0.1)
@@ -250,7 +250,7 @@ def gain_of(inverse: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     return gain, 1 / left.clamp(min=0.1)
 
 
-def regularised_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def ridge_inverse(power: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(power + level I)^-1`` of symmetric matrices, and the level.
 
     It is raised where rounding errors would decide.

@@ -33,10 +33,10 @@ LARGEST = 6.0
 """Standard deviations of the noise that the filter takes out of a value at most."""
 
 SOLVER = 15
-"""Most iterations of conjugate gradients, and the part of the first residual, squared,
-at which they end."""
+"""Most iterations of conjugate gradients."""
 
 SOLVED = 1e-5
+"""Part of the first residual, squared, at which conjugate gradients end."""
 
 
 def deblurred(

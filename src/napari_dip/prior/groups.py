@@ -29,7 +29,7 @@ CHUNK = 1 << 19
 """Numbers of the groups that are estimated at once on a CPU: they fit into a cache."""
 
 CHUNK_ON_GPU = 1 << 24
-"""The same on a GPU, which has to be given much to do at once."""
+"""Numbers of the groups that are estimated at once on a GPU, which needs more."""
 
 Groups = Iterable[tuple[slice, Tensor]]
 """Planes of a volume, and the first pixels in them of the patches of groups."""

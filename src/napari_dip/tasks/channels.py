@@ -35,10 +35,10 @@ TOGETHER = 0.02
 pixels; for means times the side of their squares, as chance correlates fewer more."""
 
 CERTAIN = 3.0
-"""Standard errors by which it must differ from zero, for `FEW_PAIRS`."""
+"""Standard errors by which that of pixels must differ from zero, for `FEW_PAIRS`."""
 
 CERTAIN_MEANS = 4.0
-"""The same of means: smooth structures overlap by chance."""
+"""Standard errors by which that of means must: smooth structures overlap by chance."""
 
 FEW_PAIRS = 3
 """Pairs of channels from which on chance must be less likely: of many pairs that have

@@ -49,8 +49,8 @@ POLISH = 30
 """Most iterations of Richardson-Lucy on the result, to the level of the noise."""
 
 COMPLETED = 100
-"""Most accelerated ones, to the least estimated error; more make beads sharper with the
-right PSF, and worse with one that is too wide."""
+"""Most accelerated iterations of Richardson-Lucy, to the least estimated error; more
+make beads sharper with the right PSF, and worse with one that is too wide."""
 
 DENSE, SPARSE = 0.6, 0.5
 """Density of the gradients of photographs, at least, and of spots and filaments on a

@@ -40,7 +40,8 @@ FAR = 5.0
 of the distances of pixels around it."""
 
 LEAST = 0.05
-"""Part of the range below which nothing is: filters take such noise away."""
+"""Distance, as a part of the range, up to which no pixel is an impulse: filters take
+such noise away."""
 
 LIKE_IT = 1
 """Neighbours as far off as the pixel that an impulse may have; lines have more."""
@@ -51,8 +52,8 @@ value from the median around, from which on nothing but the pixel is bright or d
 for the sharpest spots that optics leave."""
 
 SOME, FEW = 5, 0.01
-"""Pixels that are so from which on they are told, and the part of all up to which they
-are: single ones are in many images, and more may be what the image is of."""
+"""Impulses from which on a warning tells of them, and part of the pixels up to which
+it does: many images have single ones, and more may be what the image shows."""
 
 
 def kept_warnings(plane: Plane, noise: NoiseModel) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from napari_dip.tasks.recipe import Parameters, parameter
 Array = NDArray[Any]
 
 MICROMETRE = 1000.0
-"""Nanometres."""
+"""Nanometres in a micrometre."""
 
 LARGEST = 2**26
 """Most numbers in a table of the model: half a GiB."""

@@ -43,9 +43,9 @@ twentieth, up to which it is noise of one level: noise reads 1.8 to 2.3, many sm
 spots, resampled images and restored ones 2.4 and more."""
 
 WEAK = 0.25
-"""Power of the former blocks without their means, over the variance of the image, up
-to which it is noise on something else: where spots fill the image, they are all there
-is, and are as homogeneous."""
+"""Power of that quarter of the blocks without their means, over the variance of the
+image, up to which it is noise on something else: where spots fill the image, they are
+all there is, and are as homogeneous."""
 
 ALONG = 1.5
 """Power of flat blocks at medium frequencies along one axis, over that at the finest

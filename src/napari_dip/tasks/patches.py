@@ -27,8 +27,7 @@ LONE = 0.3
 """Scaled difference from which on a pixel may stand out from its neighbours."""
 
 SURE = 6.0
-"""Difference over the standard deviation of the noise that such a pixel must exceed as
-well."""
+"""Difference, over the deviation of the noise, from which on such a pixel does."""
 
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of normal values over the median of their absolute deviations

@@ -27,7 +27,7 @@ BETTER = 0.02
 """Rise of the correlation by which a displacement counts as found."""
 
 FINENESS = 20
-"""Parts of a pixel."""
+"""Parts of a pixel to which a displacement is found."""
 
 
 def displacement(image: Float, guide: Float) -> NDArray[np.float64] | None:

@@ -130,11 +130,8 @@ class Result:
 
         None of them is a part of the plane.
         """
-        of = (
-            f"channels {', '.join(map(str, channels))} of "
-            if channels
-            else "a part of "
-        )
+        which = ", ".join(map(str, channels))
+        of = f"channels {which} of " if channels else "a part of "
         of = "" if len(channels) == count else of
         self.warn(f"{of}plane {number} came back unchanged: nothing but NaN")
 

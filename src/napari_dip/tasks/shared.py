@@ -29,7 +29,7 @@ ITERATIONS = 240
 """Iterations of a shared fit, each of one window (docs/development/experiments.md)."""
 
 WITH_NEIGHBOURS = 480
-"""The same of a network that sees neighbouring planes, which learns for longer."""
+"""Iterations of a shared fit that sees neighbouring planes: it learns for longer."""
 
 LEARNING_RATE = 0.02
 """Of the kernels: with the 0.03 of single images, fits to windows are unstable."""

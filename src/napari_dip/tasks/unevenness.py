@@ -12,7 +12,7 @@ MOST = 30.0
 """How many times as strong as in the middle noise may be."""
 
 NUMBERS = 7
-"""Numbers that tell it."""
+"""Numbers that an `Unevenness` is written as."""
 
 
 @dataclass(frozen=True)

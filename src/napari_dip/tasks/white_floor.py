@@ -24,8 +24,8 @@ that of shared noise does: white noise under spots reads 0.9 to 1.25 in many blo
 camera noise 1.1 to 2.2, that of a colour camera on a microscope 1.45 to 2.2."""
 
 RISING = 0.3
-"""The same below which it is no white noise either: a mean of 3 x 3 pixels, whose
-spectrum has a zero there, leaves 0.1."""
+"""Power at the fine frequencies over that at the finest ones below which it is no white
+noise either: a mean of 3 x 3 pixels, whose spectrum has a zero there, leaves 0.1."""
 
 FEW_PIXELS = 128**2
 """Pixels of a channel below which blocks overlap, so that chance decides less."""
