@@ -177,11 +177,7 @@ def _read(
 
 
 def _wiener(
-    values: Float,
-    kernel: Array,
-    balance: float | None,
-    variance: float,
-    periodic: bool,
+    values: Float, kernel: Array, balance: float | None, variance: float, periodic: bool
 ) -> Float:
     blurred = WienerHunt(values, kernel, order=2, periodic=periodic)
     inner = []

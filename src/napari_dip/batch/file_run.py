@@ -100,12 +100,7 @@ class FileRun:
         kept = Kept(self.keep, lambda: self._about(opened))
         pool = None if workers is None else workers(self)
         begin = partial(
-            run,
-            self.task,
-            recipe,
-            opened.arrays,
-            overrides=kept.overrides,
-            pool=pool,
+            run, self.task, recipe, opened.arrays, overrides=kept.overrides, pool=pool
         )
         follow = partial(self._follow, opened, kept, stop, warn, progress)
         if like is not None and opened.is_large:

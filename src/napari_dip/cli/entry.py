@@ -6,14 +6,7 @@ from cyclopts import CycloptsError
 
 from napari_dip.cli.commands import app
 from napari_dip.cli.options import local_paths
-from napari_dip.cli.output import (
-    FAILED,
-    STOPPED,
-    UNREAD,
-    WRONG_ARGUMENTS,
-    Unread,
-    say,
-)
+from napari_dip.cli.output import FAILED, STOPPED, UNREAD, WRONG_ARGUMENTS, Unread, say
 from napari_dip.errors import DipError, InputError, fault
 from napari_dip.machine import spin_less
 
@@ -23,9 +16,7 @@ def run(arguments: list[str]) -> int:
     spin_less()
     try:
         command, bound, _ = app().parse_args(
-            local_paths(arguments),
-            exit_on_error=False,
-            print_error=False,
+            local_paths(arguments), exit_on_error=False, print_error=False
         )
         if "console" in bound.arguments:  # for help or the version
             from napari_dip.cli.console import Console

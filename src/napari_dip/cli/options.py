@@ -116,12 +116,10 @@ Overwrite = Annotated[
     bool, Option(group=FILES, **FLAG, help="Replace files that are there.")
 ]
 Json = Annotated[
-    bool,
-    Option(group=REPORT, **FLAG, help="Print a JSON object for every result."),
+    bool, Option(group=REPORT, **FLAG, help="Print a JSON object for every result.")
 ]
 Quiet = Annotated[
-    bool,
-    Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line."),
+    bool, Option(group=REPORT, **FLAG, help="No progress, no warnings, no result line.")
 ]
 
 
@@ -290,10 +288,7 @@ def command_of(
     if inputs is None:
         own = inspect.signature(function, eval_str=True).parameters
         inputs = [p for name, p in own.items() if name not in ("results", "given")]
-    parameters = [
-        *inputs,
-        keyword("results", results),
-    ]
+    parameters = [*inputs, keyword("results", results)]
     given = {p.name for p in parameters}
     parameters += [
         keyword(p.name, annotation(p), None)

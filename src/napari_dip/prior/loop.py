@@ -73,12 +73,7 @@ class Step:
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        state: State,
-        place: runtime.Place,
-        *,
-        graph: bool,
+        self, objective: Objective, state: State, place: runtime.Place, *, graph: bool
     ) -> None:
         self.objective, self.state, self.place = objective, state, place
         self.capture = graph and place.on_gpu

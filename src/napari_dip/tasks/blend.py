@@ -190,11 +190,7 @@ def _plan(
         return output if paper else composite + 2 * (output - 0.5)
 
     problem = Problem(
-        back,
-        term=term,
-        operator=fused,
-        shape=tuple(back.shape[1:]),
-        anneal=term.anneal,
+        back, term=term, operator=fused, shape=tuple(back.shape[1:]), anneal=term.anneal
     )
     warnings = list(background.warnings)
     unit = background.unit

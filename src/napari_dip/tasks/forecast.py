@@ -16,12 +16,7 @@ from napari_dip.tasks.pace import GROWTH, ending, pace
 from napari_dip.tasks.run import get
 from napari_dip.tasks.running import usual
 from napari_dip.tasks.setup import outline, plans, restarts_of, set_up
-from napari_dip.tasks.shared import (
-    COARSE,
-    for_windows,
-    iterations_for,
-    wants_sharing,
-)
+from napari_dip.tasks.shared import COARSE, for_windows, iterations_for, wants_sharing
 from napari_dip.tasks.task import Job, Overrides, Plan
 from napari_dip.tasks.tiles import FIELD, tile_sides, tiles
 from napari_dip.tasks.windows import SIDE, window_sides

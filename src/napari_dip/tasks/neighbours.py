@@ -113,12 +113,7 @@ def stacked(job: Job, windows: Sequence[Index]) -> Pixels:
     return Pixels.stacked([part for part in parts if part is not None])
 
 
-def guide(
-    job: Job,
-    analysis: Analysis,
-    windows: Sequence[Index],
-    count: int,
-) -> Tensor:
+def guide(job: Job, analysis: Analysis, windows: Sequence[Index], count: int) -> Tensor:
     """Return what lies in the neighbours of parts of planes, (N, 2 count C, Y, X).
 
     Scaled as the planes are; 0.5 where nothing is known.

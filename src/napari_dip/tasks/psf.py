@@ -8,12 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.arrays import (
-    Layout,
-    as_array,
-    check_finite,
-    without_single_axes,
-)
+from napari_dip.tasks.arrays import Layout, as_array, check_finite, without_single_axes
 
 Array = NDArray[Any]
 

@@ -164,11 +164,7 @@ class Block:
 
     @classmethod
     def whole(
-        cls,
-        plane: int,
-        index: Index,
-        channels: tuple[int, ...],
-        sides: tuple[int, ...],
+        cls, plane: int, index: Index, channels: tuple[int, ...], sides: tuple[int, ...]
     ) -> Block:
         """Return the block of a whole plane."""
         ends = ((0, 0),) * len(sides)
