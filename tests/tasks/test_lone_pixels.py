@@ -35,3 +35,8 @@ def test_it_keeps_its_height(scene, ranges):
     result = denoise(noisy, iterations=5, device="cpu", precision="float32")
     kept = (result - scene)[40, 50] / (noisy - scene)[40, 50]
     assert kept > 0.97
+
+
+def test_peaks_are_looked_for_once(scene):
+    plane = prepare(scene[None], "image")
+    assert plane.peaks is plane.peaks

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LIKE_VARIANCES = 4.0
 """Ratio of the variances of two channels up to which they are measured together."""
 
+DARK = 0.02
+"""Least variance without signal of noise that grows with it, over that at the mean."""
+
 _MOST = 2.0
 """Most noise that is taken for possible, in standard deviations of the values, which
 differ by the signal as well."""
@@ -230,14 +233,14 @@ def _channel(
         low = float(np.percentile(values, 0.1))
         floor = gain * low + intercept
         # Below the darkest signal seen the line means nothing.
-        smallest = 0.02 * (gain * float(values.mean()) + intercept)
+        smallest = DARK * (gain * float(values.mean()) + intercept)
         return max(floor, smallest, NOISELESS), gain, low
     if noise in ("poisson", "poisson-gaussian"):
         # Asked for, though the image does not show it: the noise there is, grown
         # in proportion to the signal.
         low = float(np.percentile(values, 0.1))
         gain = variance / max(float(values.mean()) - low, 1e-6)
-        return max(0.02 * variance, NOISELESS), gain, low
+        return max(DARK * variance, NOISELESS), gain, low
     return max(variance, NOISELESS), 0.0, 0.0
 
 

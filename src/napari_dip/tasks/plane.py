@@ -255,7 +255,7 @@ class Plane:
             **others,
         )
 
-    @property
+    @cached_property
     def peaks(self) -> NDArray[np.bool_]:
         """Values of few pixels that differ from all others, as hot and dead ones do."""
         low, high = REACHED
