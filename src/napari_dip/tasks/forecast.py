@@ -165,14 +165,14 @@ def count_parts(job: Job, recipe: Recipe) -> int:
 
 
 def _parts(
-    job: Job, recipe: Recipe, shared: bool, *kinds: Analysis
+    job: Job, recipe: Recipe, shared: bool, *known: Analysis
 ) -> list[tuple[int, ...]]:
     """Return the sides of the tiles of a plane, with the margins that they see."""
     sides = job.layout.sides
     if shared:
         tile, reach = tile_sides(recipe.tile, sides), FIELD
     else:
-        tile, reach = job.tile_sides(recipe, *kinds), job.reach or 0
+        tile, reach = job.tile_sides(recipe, *known), job.reach or 0
     return [
         tuple(side.stop - side.start for side in part.seen)
         for part in tiles(sides, tile, reach)

@@ -304,12 +304,12 @@ class Job:
         """Whether planes of this image can share a network."""
         return self.shareable and self.layout.spatial_dims == 2 and not self.unit
 
-    def tile_sides(self, recipe: Recipe, *kinds: Analysis) -> tuple[int, ...] | None:
+    def tile_sides(self, recipe: Recipe, *known: Analysis) -> tuple[int, ...] | None:
         """Return the sides of the tiles that planes are fitted in, None for whole ones.
 
         Without being asked, planes are cut where tiles with all that they see are no
         larger than what is fitted whole, where a fit is not the published one, and
-        where all kinds of planes that are given, if any, are restored alike in parts.
+        where planes of all analyses that are given are restored alike in parts.
         """
         if self.reach is None:
             return None
@@ -320,7 +320,7 @@ class Job:
             return sides
         larger = max(sides) + 2 * self.reach > WHOLE
         whole = larger or recipe.preset == "paper"
-        return sides if not whole and all(map(self.cuttable, kinds)) else None
+        return sides if not whole and all(map(self.cuttable, known)) else None
 
     def image_shape(self, channels: int) -> tuple[int, ...]:
         """Return channels and sides of what the network makes for a plane."""
