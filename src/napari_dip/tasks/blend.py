@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dip.errors import InputError
-from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import (
     Float,
     Layout,
@@ -24,10 +23,6 @@ from napari_dip.tasks.plane import Plane, per_channel, prepare
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.scaling import OUTLYING, known_pixels
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import Block
-
-if TYPE_CHECKING:
-    from napari_dip.tasks.presets import Preset
 
 PAPER_SIDE = 672
 """Longer side of the paper's pairs, which the sides of its boxes are chosen for."""
@@ -73,11 +68,11 @@ def _make_job(recipe: BlendRecipe, foreground: Any, background: Any, mask: Any) 
             f"foreground must have values like the background's, {back.min():.3g} to "
             f"{back.max():.3g}; got {front.min():.3g} to {front.max():.3g}"
         )
-
-    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, scaled.astype(np.float32), below, inside)
-
-    return Job(layout, lambda analysis: preset_for(recipe), plan)
+    return Job(
+        layout,
+        lambda analysis: preset_for(recipe),
+        lambda *_: _plan(recipe, scaled.astype(np.float32), below, inside),
+    )
 
 
 def place(

@@ -9,17 +9,15 @@ import numpy as np
 
 from napari_dip.errors import InputError
 from napari_dip.tasks import models
-from napari_dip.tasks.analysis import Analysis
 from napari_dip.tasks.arrays import Layout, as_array, check_finite
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_dip.tasks.presets import Preset
+    from napari_dip.prior.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,30 +53,39 @@ def _make_job(recipe: InvertRecipe, target: Any, model: Any, preprocess: Any) ->
         image = layout.take(array, next(layout.indices())) / white
     channels = 3 if image is None else layout.channels
     features = models.features(recipe, model, preprocess, channels)
+    gray = np.full((channels, *layout.sides), 0.5)
 
-    def preset(analysis: Analysis) -> Preset:
-        return preset_for(recipe, "" if recipe.prior == "deep" else "pixels")
+    def wanted() -> Tensor:
+        seen = models.seen(recipe, features, gray if image is None else image)
+        return seen if image is not None else _activations(recipe, array, seen.numel())
 
-    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        from napari_dip.prior.problem import Problem
+    return Job(
+        layout,
+        lambda analysis: preset_for(recipe, "" if recipe.prior == "deep" else "pixels"),
+        lambda *_: _plan(recipe, features, wanted(), gray.shape, white),
+    )
 
-        shape = (channels, *layout.sides)
-        looked_at = np.full(shape, 0.5) if image is None else image
-        target = models.seen(recipe, features, looked_at).cpu().reshape(1, 1, -1)
-        if image is None:
-            target = _activations(recipe, array, target.shape[2])
-        # Over the power of the target: the penalty's weight then means the same in
-        # every layer; the steps of Adam do not depend on the scale of the loss.
-        power = float(target.square().mean().clamp(min=1e-12).sqrt())
-        problem = Problem(
-            target / power,
-            operator=lambda x: features.flat(x) / power,
-            shape=shape,
-            penalty=models.penalty(recipe),
-        )
-        return Plan(problem, lambda values: values * np.float32(white))
 
-    return Job(layout, preset, plan)
+def _plan(
+    recipe: InvertRecipe,
+    features: Features,
+    wanted: Tensor,
+    shape: tuple[int, ...],
+    white: float,
+) -> Plan:
+    from napari_dip.prior.problem import Problem
+
+    target = wanted.cpu().reshape(1, 1, -1)
+    # Over the power of the target: the penalty's weight then means the same in every
+    # layer; the steps of Adam do not depend on the scale of the loss.
+    power = float(target.square().mean().clamp(min=1e-12).sqrt())
+    problem = Problem(
+        target / power,
+        operator=lambda x: features.flat(x) / power,
+        shape=shape,
+        penalty=models.penalty(recipe),
+    )
+    return Plan(problem, lambda values: values * np.float32(white))
 
 
 def _activations(recipe: InvertRecipe, array: Any, expected: int) -> Tensor:

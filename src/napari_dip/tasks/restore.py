@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from napari_dip.tasks.forward_model import ForwardModel, as_measurements
 from napari_dip.tasks.function import function
 from napari_dip.tasks.recipe import Recipe, parameter
 from napari_dip.tasks.task import Job, Plan, Task, preset_for
-from napari_dip.tasks.tiles import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,26 +62,28 @@ def _make_job(recipe: RestoreRecipe, measurement: Any, operator: Any) -> Job:
     measured = as_measurements(measurement)
     layout = _layout(recipe, measured[0])
     model = ForwardModel(recipe, layout, measured, operator)
+    return Job(
+        layout,
+        partial(_preset, recipe),
+        lambda pixels, block, analysis, preset: _plan(recipe, model, analysis),
+        analyse=lambda pixels, block: _analyse(model, layout.channels),
+    )
 
-    def preset(analysis: Analysis) -> Preset:
-        from napari_dip.prior.architecture import Architecture
 
-        chosen = preset_for(recipe)
-        output = "linear" if recipe.value_range is None else "sigmoid"
-        assert isinstance(chosen.architecture, Architecture)
-        architecture = replace(chosen.architecture, output=output)
-        return replace(chosen, architecture=architecture)
+def _preset(recipe: RestoreRecipe, analysis: Analysis) -> Preset:
+    from napari_dip.prior.architecture import Architecture
 
-    def plan(pixels: Any, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        return _plan(recipe, model, analysis)
+    chosen = preset_for(recipe)
+    output = "linear" if recipe.value_range is None else "sigmoid"
+    assert isinstance(chosen.architecture, Architecture)
+    architecture = replace(chosen.architecture, output=output)
+    return replace(chosen, architecture=architecture)
 
-    def analyse(pixels: Any, block: Block) -> Analysis:
-        low, span = model.scale
-        channels = layout.channels
-        analysis = Analysis.unknown(channels)
-        return replace(analysis, offset=(low,) * channels, span=(span,) * channels)
 
-    return Job(layout, preset, plan, analyse=analyse)
+def _analyse(model: ForwardModel, channels: int) -> Analysis:
+    low, span = model.scale
+    analysis = Analysis.unknown(channels)
+    return replace(analysis, offset=(low,) * channels, span=(span,) * channels)
 
 
 def _layout(recipe: RestoreRecipe, first: Float) -> Layout:

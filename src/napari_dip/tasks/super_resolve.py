@@ -95,13 +95,9 @@ class SuperResolveRecipe(Recipe):
 def _make_job(recipe: SuperResolveRecipe, image: Any) -> Job:
     image = as_array(image, "image")
     layout = Layout.of(image, recipe.channel_axis, recipe.spatial_dims, "image")
-
-    def preset(analysis: Analysis) -> Preset:
-        return preset_for(recipe, "4" if recipe.factor <= 4 else "8")
-
     return Job(
         layout,
-        preset,
+        lambda analysis: preset_for(recipe, "4" if recipe.factor <= 4 else "8"),
         partial(_plan, recipe),
         image,
         partial(_analyse, recipe),
