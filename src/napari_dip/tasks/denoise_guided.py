@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -50,21 +51,18 @@ class DenoiseGuidedRecipe(denoise.DenoiseRecipe):
 
 def _make_job(recipe: DenoiseGuidedRecipe, image: Any, guide: Any) -> Job:
     alone, guide = denoise.make_job(recipe, image), as_array(guide, "guide")
-    layout = alone.layout
-    guide_at = planes_of(guide, layout)
-
-    def over(index: Index) -> Plane:
-        return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
-
-    def plan(plane: Plane, block: Block, analysis: Analysis, preset: Preset) -> Plan:
-        guide = over(block.index)
-        seen = guide.values[(slice(None), *block.region())]
-        plan = _plan(recipe, plane, analysis, preset, seen)
-        return dataclasses.replace(plan, warnings=[*plan.warnings, *guide.warnings])
-
+    over = partial(_over, recipe, planes_of(guide, alone.layout))
+    plan = partial(_plan, recipe, over)
     return dataclasses.replace(
         alone, plan=plan, check_others=over, shareable=False, uncertain=False
     )
+
+
+def _over(
+    recipe: DenoiseGuidedRecipe, guide_at: Callable[[Index], NDArray[Any]], index: Index
+) -> Plane:
+    """Return the guide of a plane, scaled."""
+    return prepare(guide_at(index), "guide", unit=recipe.preset == "paper")
 
 
 def planes_of(guide: Any, image: Layout) -> Callable[[Index], NDArray[Any]]:
@@ -115,16 +113,18 @@ def _layout_of(guide: Any, image: Layout, given: tuple[int, ...]) -> Layout:
 
 def _plan(
     recipe: DenoiseGuidedRecipe,
+    over: Callable[[Index], Plane],
     plane: Plane,
+    block: Block,
     analysis: Analysis,
     preset: Preset,
-    guide: Float,
 ) -> Plan:
     import torch
 
     from napari_dip.prior.codes import BlindSpot, Guide
 
-    found = None
+    whole, found = over(block.index), None
+    guide = whole.values[(slice(None), *block.region())]
     if recipe.preset != "paper":
         if recipe.noise != "impulse":
             plane = plane.within_reach()
@@ -146,6 +146,7 @@ def _plan(
             "guide is displaced against image and was moved to fit; the record says "
             "by how many pixels (guide displacement)"
         )
+    plan.warnings.extend(whole.warnings)
     return dataclasses.replace(plan, code=code, failed=_wrong_colour(plan.problem))
 
 
