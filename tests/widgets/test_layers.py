@@ -10,7 +10,10 @@ from napari_dip.widgets.layers import (
     adapted,
     appearance,
     array_of,
+    lies_on,
+    piece_of,
     placement,
+    shift,
     shown_plane,
     whole,
 )
@@ -125,6 +128,39 @@ def test_the_plane_that_is_shown():
     viewer.dims.order = (2, 3, 0, 1)
     with pytest.raises(InputError, match="does not show a plane"):
         shown_plane(layer, [0, 1], viewer.dims)
+
+
+def test_the_units_of_other_layers_change_no_plane():
+    viewer = ViewerModel()
+    place = {"scale": (0.3, 0.1, 0.1), "translate": (1, 2, 3), "units": ("um",) * 3}
+    layer = viewer.add_image(np.zeros((6, 20, 30)), **place)
+    viewer.add_image(np.zeros((20, 30)), scale=(100, 100), units=("nm",) * 2)
+    index = (4, slice(None), slice(None))
+    result = ResultLayer(viewer.layers, work_on(layer))
+    result.show(np.zeros((20, 30), np.float32), index)
+    result.bring_into_view(viewer.dims)
+    assert viewer.dims.point[0] == pytest.approx(1000 + 4 * 300)
+    assert result.shown_index(viewer.dims) == index
+    assert shown_plane(layer, [0], viewer.dims)[0] == slice(4, 5)
+    assert piece_of(layer, whole(layer), [0], 16, viewer.dims)[0] == slice(4, 5)
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_layers_of_other_units_lie_where_they_are_seen(moved):
+    image = Image(np.zeros((20, 30)), name="a", scale=(0.1, 0.1), units=("um",) * 2)
+    other = Image(
+        np.zeros((20, 30)),
+        name="b",
+        scale=(100, 100),
+        translate=(0, 100 * moved),
+        units=("nm",) * 2,
+    )
+    assert lies_on(image, other) == lies_on(other, image) == (not moved)
+    assert (shift(other, image), shift(image, other)) == ((0, moved), (0, -moved))
+    other.units = ("um", "um")
+    said = r"b has scale \(100, 100\).*, units \(µm, µm\), a has scale \(0.1, 0.1\)"
+    with pytest.raises(InputError, match=said):
+        shift(other, image)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,31 @@ def test_another_transform_is_refused_in_words(image, place):
         mask_of(other, image)
 
 
+def test_shapes_points_and_labels_may_have_other_units():
+    image = Image(np.zeros((20, 30)), scale=(0.1, 0.1), units=("um", "um"))
+    nanometres = {"units": ("nm", "nm")}
+    square = Shapes([SQUARE * 100], edge_width=100, **nanometres)
+    seen = Shapes([SQUARE * 0.1], edge_width=0.1, units=("um", "um"))
+    assert np.array_equal(mask_of(square, image), mask_of(seen, image))
+    line = Shapes([SQUARE[::2] * 100], shape_type="line", edge_width=300, **nanometres)
+    assert 10 < mask_of(line, image).sum() < 40
+    point = mask_of(Points([[400, 700]], **nanometres), image)
+    assert np.argwhere(point).tolist() == [[4, 7]]
+    labels = Labels(np.ones((20, 30), int), scale=(100, 100), **nanometres)
+    assert mask_of(labels, image).all()
+    coarse = np.zeros((10, 15), int)
+    coarse[2, 3] = 1
+    labels = Labels(coarse, scale=(200, 200), translate=(50, 50), **nanometres)
+    given = MaskInput("mask", ViewerModel(), "")
+    given.viewer.layers.extend([image, labels])
+    given.reset_choices()
+    given.choose(labels.name)
+    assert given.can_mend(image)
+    given.put_on(image)
+    assert mask_of(given.layer, image).nonzero()[0].tolist() == [4, 4, 5, 5]
+    assert mask_of(given.layer, image).nonzero()[1].tolist() == [6, 7, 6, 7]
+
+
 def test_a_mask_of_a_plane_lies_over_a_stack():
     stack = Image(np.zeros((4, 20, 30)), scale=(2, 0.5, 0.5), translate=(9, 3, 4))
     mask = empty_mask(stack, 2)

@@ -441,6 +441,23 @@ def test_the_region_is_what_the_canvas_shows(make_napari_viewer, dock, until):
         assert abs(one.stop - other.stop) <= 1
 
 
+def test_the_region_is_that_in_view_where_layers_differ_in_their_units(
+    make_napari_viewer, dock, until
+):
+    viewer = make_napari_viewer(show=True)
+    image = np.zeros((256, 256), np.float32)
+    viewer.add_image(image, scale=(100, 100), units=("nm", "nm"))
+    _, widget = dock(viewer, image, scale=(0.1, 0.1), units=("um", "um"))
+    widget.inputs["image"].choose("raw")
+    other = viewer.layers[0]
+    viewer.scene.camera.zoom *= 3
+    viewer.scene.camera.center = (0, 10_000, 8_000)
+    until(lambda: other.corner_pixels[0].min() > 0)
+    crop = widget._visible().crop
+    seen = np.stack([[c.start, c.stop - 1] for c in crop], axis=-1)
+    assert np.abs(seen - other.corner_pixels).max() <= 1
+
+
 def test_axes_that_a_layer_lacks_leave_its_region_whole(open_widget, noisy):
     viewer, widget = open_widget(np.tile(noisy, (4, 4)))
     viewer.add_image(np.zeros((3, 8, 8)))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
+from numpy.typing import ArrayLike, NDArray
 
 from napari_dip.errors import InputError
 from napari_dip.io.psf import relative, z_spacing
@@ -132,7 +133,7 @@ def shown_plane(layer: Layer, leading: Sequence[int], dims: Any) -> Crop:
             f"{tuple(axis - first for axis in dims.displayed)} of it: show the last "
             f"axes, or restore all planes"
         )
-    point = layer.world_to_data(dims.point)
+    point = pixel_at(layer, dims.point, dims.units)
     crop = list(whole(layer))
     for axis in leading:
         last = array_of(layer).shape[axis] - 1
@@ -171,7 +172,10 @@ def seen_pixels(layer: Image, viewer: Any) -> tuple[Any, Any]:
 
     They may lie outside the layer.
     """
-    if not layer.multiscale:
+    dims = viewer.dims
+    alike = dims.units is None or dims.units[-layer.ndim :] == layer.units
+    # napari takes no account of units for these corners.
+    if not layer.multiscale and alike:
         return tuple(layer.corner_pixels)
     canvas = getattr(viewer, "canvas", None)
     if canvas is None:  # before napari 0.9
@@ -179,13 +183,13 @@ def seen_pixels(layer: Image, viewer: Any) -> tuple[Any, Any]:
         low, high = layer.corner_pixels
         return low * factors, (high + 1) * factors - 1
     # The corners of such a layer are those of what is loaded, which may be more.
-    dims, camera = viewer.dims, viewer.scene.camera
+    camera = viewer.scene.camera
     half = np.asarray(canvas.viewbox_size(viewer.layers)) / (2 * camera.zoom)
     corners = []
     for signs in itertools.product((-1, 1), repeat=2):
         world = np.array(dims.point, float)
         world[list(dims.displayed)] = camera.center[-2:] + half * signs
-        corners.append(layer.world_to_data(world))
+        corners.append(pixel_at(layer, world, dims.units))
     return np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
 
 
@@ -203,7 +207,7 @@ def piece_of(
     has the pixel `centre`, of the last axes, in it, or else the middle of the crop.
     """
     piece = list(crop)
-    point = layer.world_to_data(dims.point)
+    point = pixel_at(layer, dims.point, dims.units)
     first = layer.ndim - len(centre or ())
     for axis in range(layer.ndim):
         start, stop, _ = crop[axis].indices(array_of(layer).shape[axis])
@@ -269,6 +273,30 @@ def sides_of(layer: Layer) -> tuple[int, ...]:
     return tuple(array_of(layer).shape[: layer.ndim])
 
 
+def in_units(point: ArrayLike, units: Any, others: Any) -> NDArray[np.float64]:
+    """Return a point in other units, axis by axis from the last one on.
+
+    napari shows layers of one viewer in units that suit all of them, if there are any:
+    `Dims.units`, else None.  Then lengths count as they are, as do pixels.
+    """
+    place = np.array(point, np.float64)
+    pairs = zip(reversed(units or ()), reversed(others or ()), strict=False)
+    for axis, (unit, other) in enumerate(list(pairs)[: len(place)], 1):
+        if unit != other:
+            place[-axis] *= converted(1.0, symbol(unit), symbol(other)) or 1.0
+    return place
+
+
+def pixel_at(layer: Layer, point: ArrayLike, units: Any) -> NDArray[np.float64]:
+    """Return where in a layer's array a point in some units lies."""
+    return np.asarray(layer.world_to_data(in_units(point, units, layer.units)))
+
+
+def point_at(layer: Layer, pixel: ArrayLike, units: Any) -> NDArray[np.float64]:
+    """Return the point, in some units, where a place in a layer's array lies."""
+    return in_units(layer.data_to_world(pixel), layer.units, units)
+
+
 def covers(layer: Layer, source: Layer) -> bool:
     """Return whether a layer has as many pixels as another, or as a plane of it.
 
@@ -301,7 +329,7 @@ def check_same_place(source: Layer, other: Layer) -> None:
     corners = np.vstack([np.zeros(n), np.diag(np.full(n, 100.0))])
     for corner in corners:
         in_source, in_other = (
-            np.asarray(layer.data_to_world([0.0] * (layer.ndim - n) + list(corner)))
+            point_at(layer, [0.0] * (layer.ndim - n) + list(corner), source.units)
             for layer in (source, other)
         )
         size = np.abs(np.asarray(source.scale)[-n:]).max()
@@ -323,7 +351,7 @@ def shift(layer: Layer, other: Layer) -> tuple[int, ...]:
     n = layer.ndim
     side = 100.0
     origin, *corners = [
-        np.asarray(other.world_to_data(layer.data_to_world(corner)))
+        pixel_at(other, layer.data_to_world(corner), layer.units)
         for corner in np.vstack([np.zeros(n), np.diag(np.full(n, side))])
     ]
     if other.ndim != n or np.abs(corners - origin - side * np.eye(n)).max() > 1:
@@ -342,6 +370,9 @@ def _where(layer: Layer, n: int) -> str:
         f"{name} ({', '.join(f'{v:.4g}' for v in values[-n:])})"
         for name, values in numbers.items()
     ]
+    units = [symbol(unit) or "pixel" for unit in layer.units[-n:]]
+    if set(units) != {"pixel"}:
+        parts.append(f"units ({', '.join(units)})")
     if not np.allclose(layer.rotate, np.eye(layer.ndim)) or np.any(layer.shear):
         parts.append("rotated or sheared")
     if not np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1)):

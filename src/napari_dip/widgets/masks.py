@@ -21,7 +21,10 @@ from napari_dip.widgets.layers import (
     array_of,
     check_same_place,
     covers,
+    in_units,
     lies_on,
+    pixel_at,
+    point_at,
     shift,
     sides_of,
 )
@@ -320,7 +323,7 @@ def _resampled(layer: Labels, on: Labels) -> NDArray[Any]:
     n = layer.ndim
     corners = np.vstack([np.zeros(n), np.eye(n)])
     origin, *axes = [
-        np.asarray(layer.world_to_data(on.data_to_world(corner))) for corner in corners
+        pixel_at(layer, on.data_to_world(corner), on.units) for corner in corners
     ]
     matrix = np.stack(axes, axis=1) - origin[:, None]
     data = np.asarray(array_of(layer))
@@ -336,7 +339,8 @@ def _on_pixels(layer: Shapes, source: Image) -> Shapes:
         np.stack([_pixel_of(layer, corner, source)[-n:] for corner in shape])
         for shape in layer.data
     ]
-    longer = np.abs(np.asarray(layer.scale)[-1] / np.asarray(source.scale)[-1])
+    (step,) = in_units(layer.scale[-1:], layer.units, source.units)
+    longer = np.abs(step / np.asarray(source.scale)[-1])
     width = [longer * each for each in layer.edge_width]
     kinds = list(layer.shape_type)
     return Shapes(data, shape_type=kinds, edge_width=width, ndim=n)
@@ -344,7 +348,7 @@ def _on_pixels(layer: Shapes, source: Image) -> Shapes:
 
 def _pixel_of(layer: Layer, point: Any, source: Image) -> NDArray[np.float64]:
     """Return where in the array of an image a point of a layer lies."""
-    world = np.asarray(layer.data_to_world(point))
+    world = point_at(layer, point, source.units)
     # The viewer aligns the last axes of layers.
     place = np.zeros(source.ndim)
     place[-len(world) :] = world[-source.ndim :]

@@ -15,7 +15,15 @@ from napari.layers import Image, Layer
 from napari_dip.io.provenance import origin
 from napari_dip.tasks.arrays import Index, Layout
 from napari_dip.tasks.recipe import Recipe
-from napari_dip.widgets.layers import KEY, Crop, appearance, array_of, whole
+from napari_dip.widgets.layers import (
+    KEY,
+    Crop,
+    appearance,
+    array_of,
+    pixel_at,
+    point_at,
+    whole,
+)
 from napari_dip.widgets.trajectory import Snapshot, position
 from napari_dip.widgets.worker import Outcome
 
@@ -227,7 +235,7 @@ class ResultLayer:
         if self.layer is None or self.pattern is None:
             return
         point = [0 if isinstance(i, slice) else i for i in self.pattern]
-        world = self.layer.data_to_world(point[: self.layer.ndim])
+        world = point_at(self.layer, point[: self.layer.ndim], dims.units)
         for axis, place in enumerate(self.pattern):
             if not isinstance(place, slice):
                 dims.set_point(dims.ndim - self.layer.ndim + axis, world[axis])
@@ -264,7 +272,7 @@ class ResultLayer:
         """Return the index of the plane in view, None while there is no layer."""
         if self.layer is None or self.pattern is None:
             return None
-        point = self.layer.world_to_data(dims.point)
+        point = pixel_at(self.layer, dims.point, dims.units)
         sides = self.layer.data.shape
         return tuple(
             i if isinstance(i, slice) else int(np.clip(np.rint(x), 0, side - 1))
