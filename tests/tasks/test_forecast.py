@@ -114,6 +114,19 @@ def test_the_estimate_is_that_of_the_forecast(case, monkeypatch):
     assert estimate(task.name, image, **more).memory == told.memory
 
 
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("value", [7, np.nan])
+@pytest.mark.parametrize("name", ["denoise", "super_resolve", "remove_artifacts"])
+def test_a_piece_with_nothing_to_fit_tells_the_time_of_any(name, value):
+    image = np.random.default_rng(0).normal(50, 5, (64, 64)).astype(np.float32)
+    image[:32, :32] = value
+    task = get(name)
+    recipe = task.recipe(iterations=20, device="cpu", precision="float32")
+    expected = forecast.forecast(recipe, [image], [image[:32, :32]])
+    assert expected.seconds > 0
+    assert expected.memory > 0
+
+
 def test_planes_that_are_not_cut_are_one_part_each():
     image = blank(2, 2304, 2304)
     for name, more, count in (

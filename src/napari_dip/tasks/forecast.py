@@ -79,18 +79,20 @@ def forecast(
     """
     task: Any = get(recipe.task)
     job: Job = task.make_job(recipe, *arrays)
-    sides, fits = job.image_shape(1), None
-    if piece is not None:
+    sides = job.image_shape(1)
+    if piece is None:
+        fits = list(_fits(job, recipe))
+    else:
         try:
             trial = _quicker(recipe)
             small = task.make_job(trial, *piece)
             fits, sides = list(_fits(small, trial)), small.image_shape(1)
         except InputError:
-            # Nothing is masked in the piece, or it is too small for the PSF.
-            fits = [_bare_fit(job, recipe)]
-            sides = fits[0].problem.image_shape[1:]
-    if fits is None:
-        fits = list(_fits(job, recipe))
+            fits = []
+    if not fits:
+        # The piece is too small for the PSF, of one value, or nothing is masked in it.
+        fits = [_bare_fit(job, recipe)]
+        sides = fits[0].problem.image_shape[1:]
     larger = math.prod(job.image_shape(1)) / math.prod(sides)
     prepared = sum(fit.prepared for fit in fits) * larger
     planes = job.layout.planes
