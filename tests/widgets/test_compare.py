@@ -226,6 +226,26 @@ def test_the_uncertainty_of_colours_is_one_map(open_widget, finish, until, noisy
 
 
 @pytest.mark.usefixtures("own_presets")
+def test_the_opacity_of_colours_has_no_residual_and_no_uncertainty(
+    open_widget, finish, until, noisy
+):
+    random = np.random.default_rng(1)
+    colours = np.full((*noisy.shape, 4), 255, np.uint8)
+    colours[..., :3] = random.normal(100, 20, colours[..., :3].shape)
+    viewer, widget = open_widget(colours, rgb=True, iterations=3)
+    finish(widget)
+    widget.comparison.residual_button.click()
+    until(lambda: len(viewer.layers) == 3)
+    assert viewer.layers[-1].rgb
+    assert viewer.layers[-1].data.shape == (*noisy.shape, 3)
+    widget.comparison.uncertainty_button.click()
+    until(lambda: len(viewer.layers) == 4)
+    shown = viewer.layers[f"{RESULT}, uncertainty"].data
+    deviation = widget.controller.last.deviation[..., :3]
+    assert (deviation.min(axis=-1) <= shown).all()
+
+
+@pytest.mark.usefixtures("own_presets")
 def test_the_uncertainty_of_a_stack_has_its_planes(open_widget, finish, until, noisy):
     stack = np.stack([noisy, np.full_like(noisy, 7)])
     viewer, widget = open_widget(stack, iterations=3)

@@ -278,7 +278,7 @@ def _residual_of(
     Colours have no negative values: gray stands for no difference.
     """
     before = np.asarray(read(source, crop)).astype(np.float32)
-    difference = before - result.astype(np.float32)
+    difference = _without_opacity(before - result.astype(np.float32), rgb)
     part = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
     plane = difference[tuple(part)]
     structure = residual.structure(plane, axes)
@@ -288,12 +288,18 @@ def _residual_of(
     return difference, structure, limit
 
 
+def _without_opacity(values: Any, rgb: bool) -> Any:
+    """Return what colours have without a fourth one, which is the opacity."""
+    return values[..., :3] if rgb else values
+
+
 def _map_of(deviation: Any, rgb: bool) -> tuple[Any, tuple[float, float]]:
     """Return a standard deviation as one map, and its contrast limits.
 
     A colormap shows one value for every pixel: the root mean square of the colours.
     """
     if rgb:
-        deviation = np.sqrt(np.square(deviation).mean(axis=-1))
+        colours = _without_opacity(deviation, rgb)
+        deviation = np.sqrt(np.square(colours).mean(axis=-1))
     low, high = (float(limit) for limit in np.nanpercentile(deviation, (0.5, 99.5)))
     return deviation, (low, high if high > low else low + 1)
