@@ -187,6 +187,13 @@ def test_an_image_through_a_layer(open_widget, finish, net):
     np.testing.assert_array_equal(pasted(viewer, widget, net=net), result.data)
 
 
+def test_no_classical_method_is_offered_where_there_is_none(open_widget):
+    _, widget = open_widget(np.zeros((24, 30)), kind=InvertFeaturesWidget)
+    assert widget.comparison.classic_button.isHidden()
+    _, widget = open_widget(kind=BlendWidget)
+    assert not widget.comparison.classic_button.isHidden()
+
+
 @pytest.mark.parametrize("kind", [MaximizeActivationWidget, InvertFeaturesWidget])
 def test_a_model_that_nobody_offered_is_asked_for(open_widget, kind):
     _, widget = open_widget(np.zeros((24, 30, 3)), kind=kind, rgb=True)

@@ -95,6 +95,7 @@ class Comparison(QWidget):
         controller.result_changed.connect(self.refresh)
         connect(self, controller.viewer.layers.events.removed, self.refresh)
         self.methods.native.setVisible(len(methods) > 1)
+        self.classic_button.setVisible(bool(methods))
         if len(methods) == 1:
             self.classic_button.setText(f"Run {label_of(methods[0]).lower()}")
         self.refresh()
