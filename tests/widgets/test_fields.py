@@ -6,7 +6,7 @@ import pytest
 from napari_dip.errors import InputError
 from napari_dip.tasks.denoise import DenoiseRecipe
 from napari_dip.tasks.recipe import Recipe, parameter
-from napari_dip.widgets.fields import Fields, label_of
+from napari_dip.widgets.fields import Fields, label_of, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,14 @@ def test_several_numbers_are_a_line_with_commas(qtbot, text, numbers):
     assert fields.recipe().several == numbers
 
 
+def test_a_line_shows_the_first_of_many_numbers(qtbot):
+    field = numbers(tuple(range(64)), int)
+    qtbot.addWidget(field.widget.native)
+    assert field.widget.native.cursorPosition() == 0
+    field.value = tuple(range(128))
+    assert field.widget.native.cursorPosition() == 0
+
+
 @pytest.mark.parametrize("text", ["", "one", "1 2", "1.5", "0"])
 def test_what_are_no_numbers_is_refused_by_name(qtbot, text):
     fields = Fields(EveryKind)
@@ -117,6 +125,11 @@ def test_a_change_of_any_field_is_told(qtbot):
     fields.fields["several"].value = (2,)
     fields.fields["three_ways"].value = 3.0
     assert len(told) >= 3
+
+
+def test_methods_have_their_usual_names():
+    assert label_of("richardson_lucy") == "Richardson-Lucy"
+    assert label_of("nlm") == "Non-local means"
 
 
 def test_a_name_of_two_meanings_has_two_labels():

@@ -31,6 +31,7 @@ LABELS = {
     "sigma": "Noise sigma",
     "super_resolve.sigma": "Gaussian sigma",
     "nlm": "Non-local means",
+    "richardson_lucy": "Richardson-Lucy",
     "tv": "Total variation",
     "wavelength": "Wavelength (nm)",
     "excitation_wavelength": "Excitation (nm)",
@@ -92,6 +93,8 @@ class Written:
     @value.setter
     def value(self, value: Any) -> None:
         self.widget.value = self.write(value)
+        # Qt shows the end of a text that is too long, which begins like a whole one.
+        self.widget.native.setCursorPosition(0)
 
 
 def real(value: float) -> Written:
