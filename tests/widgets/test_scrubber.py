@@ -45,6 +45,34 @@ def test_the_slider_ends_at_the_result_and_goes_back_through_the_fit(done):
     assert "kept" not in made(layer)
 
 
+def test_a_result_that_got_other_data_shows_the_fit_again(done):
+    viewer, widget = done
+    scrubber, layer = widget.scrubber, viewer.layers[RESULT]
+    theirs = np.full(layer.data.shape, 5, np.float32)
+    for place, other in enumerate([theirs, np.zeros((4, 5), np.float32)]):
+        layer.data = other
+        scrubber.slider.setValue(place)
+        assert np.array_equal(layer.data, scrubber.moments[place].image)
+    layer.data = theirs
+    scrubber.keep_button.click()
+    assert np.array_equal(layer.data, widget.controller.last.image)
+    assert (theirs == 5).all()
+
+
+def test_a_fit_goes_on_where_its_layer_got_other_data(
+    open_widget, until, noisy, slow, every_image
+):
+    viewer, widget = open_widget(noisy, iterations=100)
+    widget.panel.run_button.click()
+    until(lambda: len(viewer.layers) == 2)
+    layer = viewer.layers[RESULT]
+    layer.data = np.zeros((4, 5), np.float32)
+    until(lambda: layer.data.shape == noisy.shape)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    assert layer.data.shape == noisy.shape
+
+
 class Watched(np.ndarray):
     """An array that notes which threads copy it, and which parts are read."""
 

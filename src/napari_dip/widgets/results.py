@@ -107,6 +107,8 @@ class ResultLayer:
         self.part = work.part
         self.below = list(work.layers.values())
         self.layer: Image | None = None
+        self.data: Any = None
+        """The array of the layer, unless the user has given it another one."""
         self.hidden: list[Layer] = []
         """Layers that would shine through, and were visible."""
         self.image: Any = None
@@ -179,8 +181,7 @@ class ResultLayer:
         if self.layer is None:
             self._insert(self._empty(image, index))
         assert self.layer is not None
-        # In place, because an assignment to `data` also computes the histogram.
-        self.layer.data[index] = image
+        self._put(index, image)
         self.others[position(index)] = index, None
         self.layer.refresh()
 
@@ -203,7 +204,7 @@ class ResultLayer:
         if self.layer is None:
             self._insert(outcome.shown)
         else:
-            self.layer.data = outcome.shown
+            self.layer.data = self.data = outcome.shown
         if self.recipe.task in BRIGHTER:
             self._fit_contrast(outcome)
         self.others = {}
@@ -243,9 +244,10 @@ class ResultLayer:
     def put_back(self) -> None:
         """Show the result in place of any earlier image."""
         if self.layer is not None and self.image is not None:
+            self._take_back()
             # Not all planes: a large stack takes seconds.
             for index, _ in self.others.values():
-                self.layer.data[index] = self.image[index]
+                self._put(index, self.image[index])
             self.others = {}
             self.layer.refresh()
             self._note()
@@ -256,9 +258,9 @@ class ResultLayer:
             return
         self.others.pop(position(index), None)
         if snapshot is None:
-            self.layer.data[index] = self.image[index]
+            self._put(index, self.image[index])
         else:
-            self.layer.data[index] = snapshot.image
+            self._put(index, snapshot.image)
             self.others[position(index)] = index, snapshot
         self.layer.refresh()
         self._note()
@@ -273,7 +275,7 @@ class ResultLayer:
         if self.layer is None or self.pattern is None:
             return None
         point = pixel_at(self.layer, dims.point, dims.units)
-        sides = self.layer.data.shape
+        sides = self.data.shape
         return tuple(
             i if isinstance(i, slice) else int(np.clip(np.rint(x), 0, side - 1))
             for i, x, side in zip(self.pattern, [*point, 0], sides, strict=False)
@@ -318,6 +320,24 @@ class ResultLayer:
             layer.visible = True
         self.hidden = []
 
+    def _put(self, index: Index, image: Any) -> None:
+        """Put an image into a plane of the layer.
+
+        In place, because an assignment to the layer's `data` also computes the
+        histogram.
+        """
+        self._take_back()
+        self.data[index] = image
+
+    def _take_back(self) -> None:
+        """Give the layer its own array again, if the user has given it another one.
+
+        That may have another shape, or belong to another layer.
+        """
+        assert self.layer is not None
+        if self.layer.data is not self.data:
+            self.layer.data = self.data
+
     def _note(self) -> None:
         """Store the provenance of what the layer shows in its metadata."""
         assert self.layer is not None
@@ -343,6 +363,7 @@ class ResultLayer:
 
     def _insert(self, data: Any) -> None:
         metadata = {KEY: self.provenance}
+        self.data = data
         self.layer = new_layer(data, self.name, self.source, self.crop, metadata)
         self.hidden = insert(self.layers, self.below, self.layer)
 
