@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from napari.utils.notifications import show_warning
 
+from napari_dip.errors import InputError
 from napari_dip.io.psf import size_warning
 from napari_dip.tasks.arrays import without_ones
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.widgets.inputs import BlurredInput, ImageInput, PSFInput
-from napari_dip.widgets.layers import sides_of, sizes
+from napari_dip.widgets.layers import layout_of, sides_of, sizes
 from napari_dip.widgets.results import Work
 from napari_dip.widgets.settings import PLUGIN
 from napari_dip.widgets.task import TaskWidget
@@ -50,9 +51,15 @@ class DeconvolveWidget(TaskWidget):
     def recipe(self) -> Recipe:
         """Return what is filled in; a PSF of three axes is one of volumes."""
         recipe, psf = super().recipe(), self.inputs["psf"].layer
-        if psf is not None and len(without_ones(sides_of(psf))) == 3:
-            recipe = dataclasses.replace(recipe, spatial_dims=3)
-        return recipe
+        if psf is None or len(without_ones(sides_of(psf))) != 3:
+            return recipe
+        of_volumes = dataclasses.replace(recipe, spatial_dims=3)
+        if self.source is not None:
+            try:
+                layout_of(of_volumes, self.source)
+            except InputError:
+                return recipe  # an image of one plane: the task says what does not fit
+        return of_volumes
 
     def _start(self, wanted: Callable[[], Work]) -> None:
         image, psf = (given.layer for given in self.inputs.values())
