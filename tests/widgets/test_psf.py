@@ -268,9 +268,7 @@ def test_a_psf_of_volumes_restores_a_stack_as_one(
     np.testing.assert_array_equal(pasted(viewer, widget), result.data)
 
 
-def test_a_psf_of_volumes_is_said_not_to_fit_an_image_of_one_plane(
-    open_widget, finish
-):
+def test_a_psf_of_volumes_is_said_not_to_fit_an_image_of_one_plane(open_widget, finish):
     viewer, widget = open_widget(np.eye(32), kind=DeconvolveWidget, iterations=1)
     viewer.add_image(np.ones((3, 5, 5)), name="PSF")
     widget.inputs["psf"].choose("PSF")

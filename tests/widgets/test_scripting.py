@@ -230,3 +230,18 @@ def test_a_recipe_of_another_task_is_refused(open_widget, finish, noisy):
     viewer.layers.selection = {viewer.layers[RESULT]}
     other.load_button.click()
     assert "of the task 'denoise'" in other.message.text()
+
+
+@pytest.mark.parametrize("stored", ["a text", None])
+def test_what_others_have_stored_under_our_name_does_no_harm(
+    open_widget, finish, noisy, stored
+):
+    viewer, widget = open_widget(noisy, iterations=1, blending="additive")
+    other = viewer.add_image(noisy, name="other", metadata={"napari-dip": stored})
+    widget.inputs["image"].choose("raw")
+    finish(widget)
+    widget.comparison.before_button.click()
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["raw", "other"]
+    viewer.layers.selection = {other}
+    widget.load_button.click()
+    assert "no recipe" in widget.message.text()

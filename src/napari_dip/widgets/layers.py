@@ -52,6 +52,12 @@ def array_of(layer: Layer) -> Any:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
+def notes_of(layer: Layer) -> dict[str, Any]:
+    """Return what this plugin has stored in a layer's metadata, {} if nothing."""
+    stored = layer.metadata.get(KEY)
+    return stored if isinstance(stored, dict) else {}
+
+
 def adapted(recipe: Recipe, layer: Layer) -> Recipe:
     """Return the recipe with what a layer says of its axes and of the result's type.
 

@@ -14,7 +14,7 @@ from napari_dip.tasks.recipe import Parameters
 from napari_dip.widgets import scripting, settings
 from napari_dip.widgets.fields import Fields
 from napari_dip.widgets.inputs import ImageInput, to_save
-from napari_dip.widgets.layers import KEY
+from napari_dip.widgets.layers import notes_of
 from napari_dip.widgets.parts import Text, VerticalArea, button, fill, folded
 
 OF_THE_LAYER = ("channel_axis", "spatial_dims")
@@ -124,7 +124,7 @@ class ParameterPanel(QWidget):
     def load_recipe(self) -> None:
         """Fill in the recipe of the selected layer."""
         layer = self.viewer.layers.selection.active
-        stored = {} if layer is None else layer.metadata.get(KEY, {})
+        stored = {} if layer is None else notes_of(layer)
         try:
             if not isinstance(stored.get("recipe"), dict):
                 raise InputError("Select a result first: this layer has no recipe.")

@@ -20,6 +20,7 @@ from napari_dip.widgets.layers import (
     Crop,
     appearance,
     array_of,
+    notes_of,
     pixel_at,
     point_at,
     whole,
@@ -70,7 +71,7 @@ def insert(layers: Any, below: Sequence[Layer], layer: Image) -> list[Layer]:
     while place < len(layers) and KEY in layers[place].metadata:
         place += 1
     hidden: list[Layer] = []
-    source = layer.metadata.get(KEY, {}).get("source")
+    source = notes_of(layer).get("source")
     clear = layer.blending in SEEN_THROUGH or layer.opacity < 1
     if source is not None and layer.visible and clear:
         hidden = [a for a in related(layers, source) if a.visible]
@@ -88,7 +89,7 @@ def related(layers: Any, source: str) -> list[Layer]:
     return [
         layer
         for layer in layers
-        if source in (layer.name, layer.metadata.get(KEY, {}).get("source"))
+        if source in (layer.name, notes_of(layer).get("source"))
     ]
 
 
