@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from qtpy.QtCore import Qt
 from skimage import data
 from superqt import QCollapsible
 from superqt.utils import WorkerBase
@@ -363,6 +364,17 @@ def test_the_quality_fills_in_preset_and_iterations(open_widget, noisy):
     widget.fields.fields["preset"].value = "paper"
     assert not widget.quality.labels[BEST].isEnabled()
     widget.quality.slider.setValue(1)
+    assert widget.fields.values()["preset"] == "fast"
+    assert widget.quality.labels[BEST].isEnabled()
+
+
+def test_a_quality_is_chosen_again_where_the_slider_is(open_widget, noisy, qtbot):
+    _, widget = open_widget(noisy, kind=InpaintWidget, iterations="auto")
+    slider = widget.quality.slider
+    widget.fields.fields["preset"].value = "paper"
+    assert slider.value() == 1
+    qtbot.mouseClick(slider, Qt.MouseButton.LeftButton, pos=slider.rect().center())
+    assert slider.value() == 1
     assert widget.fields.values()["preset"] == "fast"
     assert widget.quality.labels[BEST].isEnabled()
 

@@ -51,7 +51,7 @@ class Quality(QWidget):
     """A slider with a name and a time at every step that a task has."""
 
     chosen = Signal(str)
-    """Emitted when the user moves the slider."""
+    """Emitted when the user moves the slider, or presses it where it is."""
 
     def __init__(self, task: str) -> None:
         super().__init__()
@@ -73,7 +73,12 @@ class Quality(QWidget):
             label.setAlignment(sides[i])
             grid.addWidget(label, 1, i)
             grid.setColumnStretch(i, 1)
-        self.slider.valueChanged.connect(lambda i: self.chosen.emit(self.names[i]))
+        self.slider.valueChanged.connect(self._choose)
+        # Parameters that are of no quality leave the slider where it is.
+        self.slider.sliderReleased.connect(self._choose)
+
+    def _choose(self, _: int = 0) -> None:
+        self.chosen.emit(self.names[self.slider.value()])
 
     def show_choice(self, values: dict[str, Any]) -> str | None:
         """Move the slider to the quality of some parameters; return its name.
