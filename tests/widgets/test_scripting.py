@@ -43,6 +43,23 @@ def test_python_gives_the_same_image(open_widget, finish, execute, noisy):
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
 
 
+def test_another_layer_of_the_same_name_is_another_run(open_widget, until, noisy, slow):
+    viewer, widget = open_widget(noisy, iterations=1000)
+    widget.panel.run_button.click()
+    until(lambda: widget.controller.begun)
+    widget.panel.stop_button.click()
+    until(lambda: widget.controller.state == "idle")
+    raw = viewer.layers["raw"]
+    raw.name = "renamed"
+    widget.python_button.click()
+    assert "callback=watch" in QApplication.clipboard().text()
+    viewer.layers.remove(raw)
+    viewer.add_image(noisy + 1, name="raw")
+    widget.inputs["image"].choose("raw")
+    widget.python_button.click()
+    assert "callback" not in QApplication.clipboard().text()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_presets")
 def test_python_stops_where_the_user_did(
@@ -59,6 +76,10 @@ def test_python_stops_where_the_user_did(
     monkeypatch.undo()
     widget.python_button.click()
     stop = "return (it.part, it.step - it.ahead) == (0, "
+    assert stop in QApplication.clipboard().text()
+    assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
+    viewer.layers["raw"].name = "renamed"
+    widget.python_button.click()
     assert stop in QApplication.clipboard().text()
     assert np.array_equal(execute(viewer), viewer.layers[RESULT].data)
     # Another setting is another run, which nobody has stopped yet.

@@ -436,7 +436,7 @@ class TaskWidget(ParameterPanel):
         bounds = [c.indices(n)[:2] for c, n in zip(work.crop, sides, strict=True)]
         same = (
             last.recipe == work.recipe
-            and stored["layers"] == {n: layer.name for n, layer in work.layers.items()}
+            and last.below == list(work.layers.values())  # whatever their names are now
             and stored["crop"] == [list(pair) for pair in bounds]
         )
         if not same:
