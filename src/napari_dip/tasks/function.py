@@ -7,7 +7,6 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from napari_dip.machine import load_torch
 from napari_dip.tasks.analysis import Analysis, read
 from napari_dip.tasks.recipe import Recipe
 from napari_dip.tasks.run import TASKS, get, run
-from napari_dip.tasks.running import usual
 from napari_dip.tasks.task import Overrides, Task
 
 if TYPE_CHECKING:
@@ -256,10 +254,11 @@ def estimate(task: TaskName, *arrays: Any, **parameters: Any) -> Estimate:
     """
     chosen = get(task)
     recipe, values, overrides = _bind(chosen, arrays, parameters)
+    from napari_dip.prior.runtime import usual_settings
     from napari_dip.tasks.forecast import expected
 
-    make_job = partial(chosen.make_job, recipe, *values)
-    return usual(lambda: expected(make_job(), recipe, overrides))()
+    with usual_settings():
+        return expected(chosen.make_job(recipe, *values), recipe, overrides)
 
 
 def _bind(
