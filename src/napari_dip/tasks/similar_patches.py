@@ -195,29 +195,28 @@ def collaborative_shared(
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         image = restored[0].cpu().numpy()
         apart = are_independent(plane.values, image, plane.noisy)
-        measure: Measure = partial(
+        measure = partial(
             _noise_by,
             plane,
             photons=photons,
             measure=independent_noise if apart else shared_noise,
         )
+        as_given = partial(measure, given=given)
+        if apart:
+            return _by_known_noise(noisy, restored, as_given)
         _, known = plane.tensors(noisy.device)
-
-        def by_flat_places() -> Tensor:
-            textured = is_textured(plane.values, image, plane.noisy)
-            return _by_flat_places(noisy, restored, known, measure, textured)
-
-        if given is None and apart:
-            return _by_known_noise(noisy, restored, measure)
+        textured = is_textured(plane.values, image, plane.noisy)
+        by_flat_places = partial(
+            _by_flat_places, noisy, restored, known, measure, textured
+        )
         if given is None:
             return by_flat_places()
-        excess = partial(_excess, level=given.at(restored), known=known)
-        as_given = partial(_as_given, measure, excess)
         estimate = _by_known_noise(noisy, restored, as_given)
         told = measure(restored, thresholding.SIDE)
-        if apart or told is None or excess(told[0]).mean() > TEXTURE**2:
+        if told is None:
             return estimate
-        return (estimate + by_flat_places()) / 2
+        excess = _excess(told[0], given.at(restored), known).mean()
+        return estimate if excess > TEXTURE**2 else (estimate + by_flat_places()) / 2
 
     return filtering(plane, filter_noisy, 1)
 
@@ -227,17 +226,6 @@ def _excess(variance: Tensor, level: Tensor, known: Tensor) -> Tensor:
     axes = tuple(range(2, variance.ndim))
     told, given = ((v * known).sum(axes, keepdim=True) for v in (variance, level))
     return (told / given).where(given > 0, 1)
-
-
-def _as_given(
-    measure: Measure, excess: Callable[[Tensor], Tensor], pilot: Tensor, side: int
-) -> SideNoise | None:
-    """Return noise without its excess over the level that is given."""
-    noise = measure(pilot, side)
-    if noise is None:
-        return None
-    variance, covariance = noise
-    return variance / excess(variance), covariance
 
 
 def _by_known_noise(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor:
@@ -329,13 +317,12 @@ def collaborative_shared_guided(
         side = guided_side(noisy.shape[1], guide.shape[1])
         _, known = plane.tensors(noisy.device)
         for _ in range(GUIDED_PASSES):
-            noise = _noise_by(plane, restored, side)
+            noise = _noise_by(plane, restored, side, given=given)
             if noise is None:
                 break
+            variance = noise[0]
             if given is None:
-                variance = _limited(noise[0], noisy - restored, known)
-            else:
-                variance = noise[0] / _excess(noise[0], given.at(restored), known)
+                variance = _limited(variance, noisy - restored, known)
             images = noisy, restored, variance, guide.to(noisy)
             restored = guided_collaborative_filter(*images, noise[1])
         return restored
@@ -349,10 +336,12 @@ def _noise_by(
     side: int,
     photons: NoiseModel | None = None,
     measure: Callable[..., SharedNoise | None] = shared_noise,
+    given: NoiseModel | None = None,
 ) -> SideNoise | None:
     """Return the variance of noise that neighbours share, and its covariance.
 
-    None where no place tells it.
+    None where no place tells it.  The mean of the variance is that of the noise whose
+    level is `given`.
     """
     image = pilot[0].cpu().numpy()
     noise = measure(plane.values, image, plane.noisy)
@@ -362,6 +351,9 @@ def _noise_by(
     variance = pilot.new_tensor(noise.at(image))[None]
     if photons is not None:
         variance = variance.maximum(photons.at(pilot))
+    if given is not None:
+        _, known = plane.tensors(pilot.device)
+        variance = variance / _excess(variance, given.at(pilot), known)
     return variance, pilot.new_tensor(covariance)
 
 
