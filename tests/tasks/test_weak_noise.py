@@ -11,6 +11,7 @@ from napari_dip.tasks.noise_correlation import FALLING, channel_spectra, falling
 from napari_dip.tasks.noise_level import gaussian_variance, patch_variance
 from napari_dip.tasks.patches import block_spectra
 from napari_dip.tasks.plane import prepare
+from napari_dip.tasks.signal_dependence import signal_dependence
 from napari_dip.tasks.tiles import Block
 
 CROPS = {
@@ -68,6 +69,31 @@ def test_level_is_that_of_known_pixels():
 @pytest.mark.parametrize("sigma", [1, 2, 4])
 def test_texture_under_weak_noise_is_not_correlated_noise(name, sigma):
     assert not correlated(noisy(name, sigma))
+
+
+@pytest.mark.parametrize("top", [0, 176, 352])
+@pytest.mark.parametrize("sigma", [4, 5])
+def test_texture_without_any_flat_place_is_not_correlated_noise(top, sigma):
+    # Its power falls towards the finest detail, by less than that of shared noise.
+    noise = np.random.default_rng(3).normal(0, sigma, (160, 160))
+    image = skimage.data.gravel()[top : top + 160, top : top + 160] + noise
+    assert not correlated(image.astype(np.float32))
+    blurred = ndimage.gaussian_filter(image, 0.8)
+    assert correlated(blurred.astype(np.float32))
+
+
+@pytest.mark.parametrize("sigma", [2, 3])
+def test_bright_texture_is_no_photon_noise(sigma):
+    # The upper half is dark and flat, the lower one bright bricks.
+    dark = np.full((80, 160), 40.0)
+    bright = 150 + 0.7 * skimage.data.gravel()[:80, :160]
+    image = np.concatenate([dark, bright])
+    random = np.random.default_rng(3)
+    noisy = (image + random.normal(0, sigma, image.shape))[None]
+    assert signal_dependence(noisy.astype(np.float32)) is None
+    photons = random.poisson(image / sigma)[None] * sigma
+    gain, _ = signal_dependence(photons.astype(np.float32))
+    assert 0.7 * sigma < gain < 1.8 * sigma
 
 
 @pytest.mark.parametrize("name", CROPS)

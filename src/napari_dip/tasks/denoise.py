@@ -57,7 +57,7 @@ from napari_dip.tasks.noise_correlation import (
     homogeneous,
     is_along_axis,
 )
-from napari_dip.tasks.noise_level import channel_variances
+from napari_dip.tasks.noise_level import channel_variances, gaussian_variance
 from napari_dip.tasks.patches import Mask
 from napari_dip.tasks.plane import Plane, keeping
 from napari_dip.tasks.recipe import Recipe, parameter
@@ -83,6 +83,14 @@ if TYPE_CHECKING:
 WHITE = 0.5
 """Variance of the finest detail, over that of known noise, from which on the noise is
 white: that of cameras has 0.37 and less."""
+
+FALLING_STEEPLY, WEAK = 5.5, 0.03
+"""`FALLING` in an image of one channel whose finest detail has less than `WEAK` of its
+range, and whose blocks are not of one level.
+
+Texture alone reads less in 96 of 100 photographs with white noise of 2 gray levels, and
+noise that neighbours share reads more in 83 to 100.  In colours, channels tell texture.
+"""
 
 EVEN = 0.02
 """Noise, as a part of a channel's range, below which less gives no more weight."""
@@ -231,14 +239,15 @@ def _is_weak_when_fine(values: Float, usable: Mask, sigma: NDArray[np.float64]) 
 
 def _along_both_axes(spectra: Spectra, values: Float, usable: Mask) -> bool:
     """Return whether neighbours along both axes share their noise."""
+    if correlation(values, usable) <= CORRELATED:
+        return False
     # Texture is correlated as well, but the noise on it does not fall off.
-    return (
-        correlation(values, usable) > CORRELATED
-        and falling(spectra) > FALLING
-        and (
-            homogeneous(spectra, values, usable) or not has_white_floor(values, usable)
-        )
-    )
+    falls = falling(spectra)
+    if homogeneous(spectra, values, usable):
+        return falls > FALLING
+    steeply = len(values) == 1 and gaussian_variance(values, usable) < WEAK**2
+    least = FALLING_STEEPLY if steeply else FALLING
+    return falls > least and not has_white_floor(values, usable)
 
 
 def preset_of(recipe: DenoiseRecipe, analysis: Analysis) -> Preset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.prior import interrupt
@@ -20,6 +19,7 @@ from napari_dip.tasks.patches import (
     noisy_blocks,
     planes_of,
     spread_patches,
+    white_noise,
 )
 
 NOISELESS = 1e-10
@@ -78,15 +78,13 @@ def gaussian_variance(values: Float, usable: Mask | None = None) -> float:
         return variance
     finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
     middle = power[:, MIDDLE].mean(axis=1)
-    count = int(MIDDLE.sum())  # as many as there are finest ones
     # Where texture is, middle frequencies have more power than the finest ones.
     flat = finest > middle
     if flat.mean() >= SOME_FLAT:
-        # Their median is that of the larger of two sums of squares.
-        level, share = np.median(finest[flat]), 0.5**0.5
+        # Their median is that of the larger of two sums of as many squares.
+        white = white_noise(np.median(finest[flat]), 0.5**0.5)
     else:
-        level, share = np.quantile(finest, FLATTEST), FLATTEST
-    white = float(level * count / (2 * scipy.special.gammaincinv(count / 2, share)))
+        white = white_noise(np.quantile(finest, FLATTEST), FLATTEST)
     return white if white < TEXTURED**2 * variance else variance
 
 

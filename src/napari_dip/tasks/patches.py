@@ -123,7 +123,7 @@ def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     with next to nothing in their finest detail are left out: they are saturated.  There
     are none where they would be fewer than `FEWEST_SPECTRA`.
     """
-    step = max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
+    step = spectra_step(values)
     powers = []
     for plane, mask in planes_of(values, usable):
         whole = cut_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
@@ -135,6 +135,20 @@ def block_spectra(values: Float, usable: Mask | None) -> NDArray[np.float64]:
     finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
     noisy: NDArray[np.float64] = power[finest > 1e-2 * np.median(finest)]
     return noisy
+
+
+def spectra_step(values: Float) -> int:
+    """Return the pixels between blocks of an image whose spectra are looked at."""
+    return max(SPECTRUM // 2, math.isqrt(values.size // SPECTRA))
+
+
+def white_noise(power: float, part: float) -> float:
+    """Return the variance of white noise by the finest detail of its blocks.
+
+    The mean power of the finest frequencies is less than `power` in a part of them.
+    """
+    count = (FINEST.stop - FINEST.start) ** 2
+    return float(power * count / (2 * scipy.special.gammaincinv(count / 2, part)))
 
 
 def planes_of(

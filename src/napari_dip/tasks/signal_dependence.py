@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy  # whose modules load on first use
 from numpy.typing import NDArray
 
 from napari_dip.tasks.arrays import Float
 from napari_dip.tasks.constant import FEW_VALUES
 from napari_dip.tasks.patches import (
+    FEWEST_SPECTRA,
+    FINEST,
+    SPECTRUM,
     Mask,
     block_noise,
+    cut_blocks,
     high_pass,
     inner,
     noisy_blocks,
     planes_of,
+    spectra_step,
+    white_noise,
 )
 
 BLOCK = 8
@@ -45,6 +52,17 @@ clipped at 0, from which on it is not due to the clipping.
 For Gaussian noise of 50 gray levels it was less for 10 of 14 images, for photon noise
 as strong it was more for 103 of 108."""
 
+IN_FINEST = 0.72
+"""Power of the finest detail of bright blocks, over the variance of a line, from which
+on the line is that of noise.
+
+Photon noise reads 0.75 and more, in photographs and micrographs.  Bright texture under
+white noise of 1 to 3 gray levels reads 0.14 to 0.79, in 14 of 16 photographs less than
+0.72."""
+
+LEAST = 0.1
+"""Quantile of that power over the variance, which tells it where texture is least."""
+
 LIKE_COUNTS = (0.5, 1.5)
 """Variance of the noise of counts over their mean: 1 but for what is estimated."""
 
@@ -63,8 +81,17 @@ def signal_dependence(
     with values that are clipped because they are bright are therefore left out, if
     those without any clipped value show the same dependence.  Where they do not, where
     they are too few, and where much is clipped, all blocks tell it.
+
+    Bright things may have more texture than dark ones.  So the finest detail of bright
+    blocks must have the noise as well.
     """
     shown = np.ones(values.shape, bool) & (True if usable is None else usable)
+    line = _steepest(values, shown)
+    return line if line and _is_in_finest(line, values, shown) else None
+
+
+def _steepest(values: Float, shown: Mask) -> tuple[float, float] | None:
+    """Return gain and intercept of the variances of blocks; None without a line."""
     dark, bright = _clipped(values, shown)
     some_clipped = bool(bright.any() or dark.any())
     blocks = block_noise(values, BLOCK)
@@ -76,6 +103,31 @@ def signal_dependence(
             if gain > SAME_GAIN * line[0]:
                 return line
     return _line(variances(blocks, values, shown))
+
+
+def _is_in_finest(line: tuple[float, float], values: Float, usable: Mask) -> bool:
+    """Return whether the finest detail of bright blocks has the variance of a line.
+
+    The power of texture falls towards the finest detail, that of noise does not.  Few
+    blocks do not tell it.
+    """
+    gain, intercept = line
+    step = spectra_step(values)
+    ratios = []
+    for plane, mask in planes_of(values, usable):
+        if not mask.any():
+            continue
+        blocks = cut_blocks(plane, SPECTRUM, step)
+        brightness = blocks.mean(axis=(1, 2))
+        chosen = cut_blocks(mask, SPECTRUM, step).all(axis=(1, 2))
+        chosen &= brightness > plane[mask].mean()
+        power = scipy.fft.dctn(blocks[chosen], axes=(1, 2), norm="ortho") ** 2
+        finest = power[:, FINEST, FINEST].mean(axis=(1, 2))
+        ratios.append(finest / (gain * brightness[chosen] + intercept).clip(1e-12))
+    ratio = np.concatenate(ratios) if ratios else np.empty(0)
+    if len(ratio) < FEWEST_SPECTRA:
+        return True
+    return white_noise(np.quantile(ratio, LEAST), LEAST) > IN_FINEST
 
 
 def not_too_bright(values: Float, usable: Mask) -> Mask:
