@@ -25,6 +25,7 @@ from napari_dip.prior import loop, runtime
 from napari_dip.prior.architecture import Architecture
 from napari_dip.prior.local import Local
 from napari_dip.tasks import presets, windows
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.presets import Preset
 
 torch.set_num_threads(1)
@@ -116,7 +117,7 @@ def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
             architecture=local if isinstance(preset.architecture, Local) else whole,
             start_iterations=0,
             coarse_iterations=0,
-            finish=(),
+            finish=Finish(),
         )
 
     change_presets(monkeypatch, small)
@@ -129,14 +130,26 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "WINDOWS", 4)
 
 
+def one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the collaborative filter go through an image once."""
+    from napari_dip.prior import collaborative
+
+    several = collaborative.collaborative_filter
+
+    def once(noisy, pilot, variance, smoothed=1, rounds=1, **others):
+        return several(noisy, pilot, variance, smoothed, 1, **others)
+
+    monkeypatch.setattr(collaborative, "collaborative_filter", once)
+
+
 @pytest.fixture
 def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the filters of similar patches go over an image once."""
     from napari_dip.prior import filling
-    from napari_dip.tasks import similar_patches, super_resolve
+    from napari_dip.tasks import super_resolve
 
     monkeypatch.setattr(filling, "PASSES", 1)
-    monkeypatch.setattr(similar_patches, "ROUNDS", {})
+    one_round(monkeypatch)
     monkeypatch.setattr(super_resolve, "PASSES", 1)
 
 

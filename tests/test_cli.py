@@ -29,6 +29,7 @@ from napari_dip.io.image import Header, Image
 from napari_dip.prior.stopping import Iterations
 from napari_dip.tasks import denoise, presets
 from napari_dip.tasks.denoise import DenoiseRecipe
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.recipe import parameter
 from napari_dip.tasks.task import Task
 
@@ -1016,7 +1017,7 @@ def test_second_ctrl_c_leaves_nothing(call, noisy, tmp_path, monkeypatch):
 
 
 def test_uncertainty_is_a_file_of_its_own(call, noisy, tmp_path, changed_presets):
-    changed_presets(finish=("collaborative",))
+    changed_presets(finish=Finish(collaborative=True))
     output, deviation = tmp_path / "clean.ome.tif", tmp_path / "deviation.ome.tif"
     code, out, _ = call(
         "denoise", noisy, "-o", output, "--uncertainty", deviation, *SHORT, "--json"

@@ -8,6 +8,7 @@ import pytest
 from napari_dip.batch.manifest import NAME
 from napari_dip.io import files
 from napari_dip.prior.architecture import Architecture
+from napari_dip.tasks.finishing import Finish
 
 SHORT = ("--iterations", "2", "--precision", "float32")
 
@@ -16,7 +17,7 @@ SHORT = ("--iterations", "2", "--precision", "float32")
 def narrow(changed_presets):
     """Make every network a small one, and leave out what follows the fit."""
     changed_presets(
-        architecture=Architecture.uniform(4, 2), coarse_iterations=0, finish=()
+        architecture=Architecture.uniform(4, 2), coarse_iterations=0, finish=Finish()
     )
 
 

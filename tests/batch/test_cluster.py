@@ -21,6 +21,7 @@ from napari_dip.errors import FitError, InputError
 from napari_dip.io import files
 from napari_dip.prior.local import Local
 from napari_dip.tasks import block, restoring, sweep, windows
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.result import Result
 
 distributed = pytest.importorskip("distributed")
@@ -153,7 +154,7 @@ def small_networks(small_windows, changed_presets, monkeypatch):
     """Let shared networks be small, for workers that are threads here."""
     monkeypatch.setattr(windows, "WINDOWS", 2)
     small = Local((8,) * 4)
-    changed_presets(architecture=small, coarse_iterations=0, finish=())
+    changed_presets(architecture=small, coarse_iterations=0, finish=Finish())
 
 
 @pytest.mark.slow

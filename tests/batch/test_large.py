@@ -6,6 +6,7 @@ import tifffile
 
 from napari_dip.batch.file_run import FileRun
 from napari_dip.io import files
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.run import get
 from tests.slow import slow_but
 
@@ -75,7 +76,7 @@ def test_the_uncertainty_is_that_of_the_whole(
 ):
     if ending == ".ome.zarr":
         pytest.importorskip("zarr")
-    changed_presets(finish=("collaborative",))
+    changed_presets(finish=Finish(collaborative=True))
     values = {"share": share, "tile": 192, "iterations": 2}
     spreads = []
     for size in (files._LARGE, 0):

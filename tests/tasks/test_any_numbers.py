@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from napari_dip import deconvolve, denoise, enhance, inpaint, super_resolve
 from napari_dip.errors import InputError
 from napari_dip.prior.architecture import Architecture
+from tests.conftest import one_round
 
 SHORT = {"iterations": 1, "device": "cpu", "precision": "float32"}
 SHORT |= {"architecture": Architecture.uniform(4, 1), "full_output": True}
@@ -122,7 +123,7 @@ def few_passes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_dip.tasks.super_resolve.PASSES", 1)
         patch.setattr("napari_dip.prior.filling.PASSES", 1)
-        patch.setattr("napari_dip.tasks.similar_patches.ROUNDS", {})
+        one_round(patch)
         yield
 
 

@@ -18,6 +18,7 @@ from napari_dip.tasks.components import (
     of_strongest,
 )
 from napari_dip.tasks.denoise import TASK
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.noise_correlation import SHARED, channel_correlations
 from napari_dip.tasks.plane import prepare
@@ -175,7 +176,7 @@ def test_many_channels_keep_less_noise_component_by_component(random):
         return np.square(result - truth).mean(axis=(1, 2))
 
     def make(plane, noise):
-        return collaborative(plane, noise, ("three rounds",))
+        return collaborative(plane, noise, Finish(rounds=3))
 
     together = errors(make(plane, noise))
     apart = errors(by_component(plane, noise, make))

@@ -490,7 +490,8 @@ def test_volumes_are_fitted_for_longer(blurred, psf):
     volume = TASK.make_job(DeconvolveRecipe(), np.ones((6, 32, 32)), np.ones((3, 3, 3)))
     presets = [job.preset(Analysis.unknown(1)) for job in (plane, volume)]
     assert [preset.stop.maximum for preset in presets] == [120, 400]
-    assert [len(preset.finish) for preset in presets] == [2, 1]
+    assert [preset.finish.similar_patches for preset in presets] == [True, False]
+    assert all(preset.finish.richardson_lucy for preset in presets)
 
 
 @pytest.mark.parametrize("kind", ["spots", "photograph"])

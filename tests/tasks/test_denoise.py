@@ -17,7 +17,7 @@ from napari_dip.prior.terms import Huber, Squared
 from napari_dip.tasks import blurs, presets
 from napari_dip.tasks.blurs import goodness_of_blurs, or_blurred
 from napari_dip.tasks.denoise import TASK
-from napari_dip.tasks.finishing import beside_noisier, posterior_mean
+from napari_dip.tasks.finishing import Finish, beside_noisier, posterior_mean
 from napari_dip.tasks.function import iterate
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import prepare
@@ -332,7 +332,7 @@ def test_a_dark_image_is_not_stuck_at_black(random, seed):
 
 @pytest.mark.slow
 def test_an_image_too_small_to_be_halved_takes_more_iterations(noisy, changed_presets):
-    changed_presets(architecture=Local((8, 8)), finish=())
+    changed_presets(architecture=Local((8, 8)), finish=Finish())
     preset = presets.TABLES["denoise"]["fast", ""]
     fit = denoise(noisy, full_output=True, device="cpu", precision="float32")
     assert fit.iterations == preset.stop.maximum + preset.coarse_iterations // HALVED
@@ -555,16 +555,16 @@ def test_more_rounds_are_better_against_gaussian_noise(patterned):
     clean, plane, pilot = patterned
     variance = float(25 / plane.span.item()) ** 2
 
-    def restored(noise, *rounds):
-        step = collaborative(plane, noise, ("thresholds", "collaborative", *rounds))
+    def restored(noise, rounds=1):
+        step = collaborative(plane, noise, Finish(thresholds=True, rounds=rounds))
         return plane.to_units(step(pilot)[0].numpy())
 
     gaussian = NoiseModel.gaussian(variance)
     one = np.square(restored(gaussian) - clean).mean()
-    three = np.square(restored(gaussian, "three rounds") - clean).mean()
+    three = np.square(restored(gaussian, 3) - clean).mean()
     assert three < 0.97 * one
     photons = NoiseModel((variance / 2,), (variance,), (0.0,))
-    np.testing.assert_array_equal(restored(photons, "three rounds"), restored(photons))
+    np.testing.assert_array_equal(restored(photons, 3), restored(photons))
 
 
 def test_an_image_that_tells_more_than_thresholds_is_the_only_pilot(patterned):
@@ -574,11 +574,11 @@ def test_an_image_that_tells_more_than_thresholds_is_the_only_pilot(patterned):
     scaled = (clean - plane.offset) / plane.span
     pilot = torch.from_numpy(scaled[None, None].astype(np.float32))
 
-    def restored(*finish):
+    def restored(finish):
         return plane.to_units(collaborative(plane, noise, finish)(pilot)[0].numpy())
 
-    both = restored("thresholds", "collaborative")
-    alone = restored("collaborative")
+    both = restored(Finish(thresholds=True))
+    alone = restored(Finish())
     assert np.square(alone - clean).mean() < 0.9 * np.square(both - clean).mean()
 
 
@@ -590,11 +590,12 @@ def test_half_the_resolution_takes_out_noise_of_low_frequencies(random):
     pilot = torch.from_numpy(ndimage.gaussian_filter(plane.values, (0, 2, 2)))[None]
     model = NoiseModel.gaussian(float(25 / plane.span.item()) ** 2)
 
-    def error(*finish):
-        step = collaborative(plane, model, ("thresholds", *finish, "collaborative"))
+    def error(half_resolution):
+        finish = Finish(thresholds=True, half_resolution=half_resolution)
+        step = collaborative(plane, model, finish)
         return np.square(plane.to_units(step(pilot)[0].numpy()) - clean).mean()
 
-    assert error("half resolution") < 0.7 * error()
+    assert error(True) < 0.7 * error(False)
 
 
 @pytest.mark.usefixtures("few_passes")

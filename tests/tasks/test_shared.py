@@ -1,6 +1,6 @@
 """One network for all planes of a data set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch import nn
 from napari_dip import denoise
 from napari_dip.errors import FitError, InputError
 from napari_dip.prior.architecture import ARCHITECTURES, Architecture
-from napari_dip.tasks import presets, similar_patches, sweep, windows
+from napari_dip.tasks import presets, sweep, windows
 from napari_dip.tasks import shared as sharing
 from napari_dip.tasks.denoise import TASK, DenoiseRecipe
+from tests.conftest import one_round
 from tests.slow import slow_but
 
 FIXED = {"device": "cpu", "precision": "float32"}
@@ -54,7 +55,7 @@ def restored(stack):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "SIDE", 48)
         patch.setattr(windows, "WINDOWS", 4)
-        patch.setattr(similar_patches, "ROUNDS", {})
+        one_round(patch)
         return denoise(stack, iterations=30, share="yes", full_output=True, **FIXED)
 
 
@@ -526,5 +527,6 @@ def test_a_plane_that_cannot_be_used_leaves_the_others(stack, monkeypatch):
 def test_a_network_that_sees_neighbouring_planes_is_its_own_pilot():
     # What sees one plane costs 0.2 dB of a stack there.
     preset = presets.TABLES["denoise"]["fast", ""]
-    assert set(sharing.ONE_PLANE) <= set(sharing.for_windows(preset).finish)
-    assert not set(sharing.ONE_PLANE) & set(sharing.for_windows(preset, 1).finish)
+    single, several = (sharing.for_windows(preset, n).finish for n in (0, 1))
+    assert (single.thresholds, single.half_resolution, single.rounds) == (True, True, 2)
+    assert several == replace(single, **sharing.ONE_PLANE) != single

@@ -87,7 +87,7 @@ def narrower(monkeypatch):
                 if isinstance(preset.architecture, Local)
                 else Architecture.uniform(16, 3),
                 start_iterations=min(preset.start_iterations, 10),
-                finish=tuple(n for n in preset.finish if n != "collaborative"),
+                finish=replace(preset.finish, collaborative=False),
             )
             for case, preset in presets.TABLES[task].items()
         }

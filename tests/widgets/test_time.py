@@ -19,6 +19,7 @@ from napari_dip.io.raster import jpeg_tables
 from napari_dip.metrics import psnr
 from napari_dip.prior.layers import Conv
 from napari_dip.tasks import forecast, pace
+from napari_dip.tasks.finishing import Finish
 from napari_dip.tasks.presets import TABLES
 from napari_dip.tasks.setup import HALVED
 from napari_dip.widgets import foresee
@@ -386,7 +387,7 @@ def test_a_quality_is_chosen_again_where_the_slider_is(open_widget, noisy, qtbot
 def test_the_visible_region_is_restored_in_its_place(
     open_widget, until, noisy, changed_presets
 ):
-    changed_presets(coarse_iterations=0, finish=())
+    changed_presets(coarse_iterations=0, finish=Finish())
     large = np.tile(noisy, (8, 8))
     viewer, widget = open_widget(
         np.stack([large, large + 100, large + 200]),

@@ -266,10 +266,10 @@ def _steps(
     """Return the steps that show an image, and those that finish it, on the canvas."""
     preview: list[Step] = []
     finish: list[Step] = []
-    if "richardson-lucy" in preset.finish:
+    if preset.finish.richardson_lucy:
         preview.append(partial(_polished, scaled, levels))
         finish.append(partial(_completed, scaled, noise, levels))
-    if "similar patches" in preset.finish:
+    if preset.finish.similar_patches:
         finish.append(partial(_like_similar_patches, scaled, noise))
     return preview, finish
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from napari_dip.tasks.components import (
 )
 from napari_dip.tasks.falling_noise import falling_noise
 from napari_dip.tasks.finishing import (
+    Finish,
     Step,
     beside_noisier,
     in_turn,
@@ -299,7 +300,7 @@ def plan_of(
     plane = plane.without_constant()
     given = None if recipe.sigma is None else analysis.noise
     steps = partial(_steps, analysis=analysis, preset=preset, guide=guide, given=given)
-    if recipe.noise == "impulse" and preset.finish:
+    if recipe.noise == "impulse" and preset.finish != Finish():
         noisy, plane = plane, without_impulses(plane)
         quick, slow = judged_steps(noisy, plane, steps)
     else:
@@ -357,8 +358,8 @@ def _steps(
         if guide is not None:
             first = missed_restored
             last = partial(collaborative_shared_guided, guide=guide, given=given)
-        quick = [first(plane)] if "posterior mean" in finish else []
-        slow = [last(plane)] if "collaborative" in finish else []
+        quick = [first(plane)] if finish.posterior_mean else []
+        slow = [last(plane)] if finish.collaborative else []
         return quick, slow
     steps_for = partial(_steps_of_channels, finish=finish, guide=guide)
     if analysis.shared:
@@ -366,26 +367,26 @@ def _steps(
         quick = on_components(plane, matrix, analysis.components, steps_for)
     else:
         quick = steps_for(plane, analysis.noise)
-    slow = [quick.pop()] if "collaborative" in finish else []
+    slow = [quick.pop()] if finish.collaborative else []
     if slow and guide is None and analysis.noise.kind != "gaussian":
         slow.append(same_mean(plane, analysis.noise))
     return quick, slow
 
 
 def _steps_of_channels(
-    plane: Plane, noise: NoiseModel, finish: Sequence[str], guide: Tensor | None
+    plane: Plane, noise: NoiseModel, finish: Finish, guide: Tensor | None
 ) -> list[Step]:
     """Return the steps against noise that is independent, the slow one last."""
 
     def steps(plane: Plane, noise: NoiseModel) -> list[Step]:
-        good = goodness_of_blurs(plane, noise) if "blur" in finish else None
+        good = goodness_of_blurs(plane, noise) if finish.blur else None
         chosen = []
-        if "posterior mean" in finish:
+        if finish.posterior_mean:
             mean = posterior_mean(plane, noise)
             chosen.append(mean if good is None else or_blurred(mean, plane, good))
-        if "wiener" in finish:
+        if finish.wiener:
             chosen.append(wiener_mean(plane, noise))
-        if "collaborative" in finish:
+        if finish.collaborative:
 
             def similar(part: Plane, level: NoiseModel) -> Step:
                 if guide is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,35 @@ variance.
 
 With both the truth of four images, under six kinds of noise, is likeliest:
 ``python -m benchmarks uncertainty --calibrate``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """What follows a fit: which steps lead from the average to the result."""
+
+    posterior_mean: bool = False
+    """`posterior_mean`, or what takes its place under noise that neighbours share."""
+    blur: bool = False
+    """Whether a blur takes part where it is good; see `napari_dip.tasks.blurs`."""
+    wiener: bool = False
+    """`wiener_mean`."""
+    richardson_lucy: bool = False
+    """Richardson-Lucy, of a deconvolution."""
+    similar_patches: bool = False
+    """Similar patches of an image that is filled in, magnified or deblurred."""
+    wide_patches: bool = False
+    """Whether patches that are filled in from similar ones are wide; implies these."""
+    collaborative: bool = False
+    """The filter of similar patches; see `napari_dip.tasks.similar_patches`, as for
+    all that follows."""
+    rounds: int = 1
+    """How often it goes through the image."""
+    thresholds: bool = False
+    """Whether an estimate by thresholds takes part in its pilot."""
+    half_resolution: bool = False
+    """Whether low frequencies come from half the resolution."""
+    dense: bool = False
+    """Whether it takes more time to look for similar patches."""
 
 
 def in_turn(steps: Sequence[Step]) -> Step | None:

@@ -263,15 +263,15 @@ def _steps(
     quick: list[Step] = []
     slow: list[Step] = []
     # Where pixels are hidden they are predicted without their own values.
-    if "posterior mean" in finish and (analysis.noisy or not recipe.keep_known):
+    if finish.posterior_mean and (analysis.noisy or not recipe.keep_known):
         quick.append(posterior_mean(plane, noise))
-    if "wiener" in finish and analysis.noisy:
+    if finish.wiener and analysis.noisy:
         quick.append(wiener_mean(plane, noise))
-    if "collaborative" in finish and analysis.noisy:
+    if finish.collaborative and analysis.noisy:
         similar = partial(collaborative, finish=finish)
         slow.append(by_component(plane, noise, similar))
-    wide = "wide similar patches" in finish
-    if wide or "similar patches" in finish:
+    wide = finish.wide_patches
+    if wide or finish.similar_patches:
         if not analysis.noisy:
             quick.append(known_restored(plane))
         slow.append(of_strongest(plane, filled(plane, wide=wide)))

@@ -8,7 +8,7 @@ choose them is in docs/development/experiments.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from napari_dip.prior.codes import BlindSpot, Guide, Meshgrid, Noise
 from napari_dip.prior.local import Local
 from napari_dip.prior.problem import Optimization, Prior
 from napari_dip.prior.stopping import Discrepancy, HeldOut, Iterations, Plateau
+from napari_dip.tasks.finishing import Finish
 
 hourglass = Architecture.uniform
 
@@ -31,9 +32,8 @@ class Preset(Optimization, Prior):
 
     restarts: int = 1
     """Fits that are averaged."""
-    finish: tuple[str, ...] = ()
-    """Steps from the average to the result, and what belongs to the collaborative one;
-    see `napari_dip.tasks.finishing` and `napari_dip.tasks.similar_patches`."""
+    finish: Finish = field(default_factory=Finish)
+    """Steps from the average to the result."""
 
 
 QUICKLY: dict[str, Any] = {
@@ -64,14 +64,14 @@ HIDING = Preset(
     ema_decay=0.95,
     check_every=20,
     coarse_iterations=120,
-    finish=(
-        "posterior mean",
-        "blur",
-        "wiener",
-        "thresholds",
-        "half resolution",
-        "collaborative",
-        "three rounds",
+    finish=Finish(
+        posterior_mean=True,
+        blur=True,
+        wiener=True,
+        collaborative=True,
+        rounds=3,
+        thresholds=True,
+        half_resolution=True,
     ),
 )
 LONGER = replace(HIDING, stop=HeldOut(60, patience=40, relative_patience=0))
@@ -80,7 +80,7 @@ THOROUGH = replace(
     HIDING,
     architecture=Local((48,) * 4),
     stop=HeldOut(100, patience=40, relative_patience=0),
-    finish=(*HIDING.finish, "dense"),
+    finish=replace(HIDING.finish, dense=True),
 )
 CORRELATED = Preset(
     Architecture((32, 64, 64), (16, 32, 64), (16, 32, 32), skip_kernel=3),
@@ -89,7 +89,7 @@ CORRELATED = Preset(
     **QUICKLY,
     average="weights",
     ema_decay=0.95,
-    finish=("posterior mean", "collaborative"),
+    finish=Finish(posterior_mean=True, collaborative=True),
 )
 # With the rates and the averaged weights of one fit, the mean of three has 0.4 dB more
 # on one camera image and 0.7 dB less on another.
@@ -126,7 +126,7 @@ WITH_GUIDE = Preset(
     HeldOut(800, patience=40, relative_patience=0),
     adam_learning_rate=0.02,
     ema_decay=0.98,
-    finish=("posterior mean", "collaborative"),
+    finish=Finish(posterior_mean=True, collaborative=True),
 )
 # Wide skips bring the guide's detail along.
 GUIDED = Preset(
@@ -135,7 +135,7 @@ GUIDED = Preset(
     HeldOut(800, radius=5, patience=60, relative_patience=0),
     learning_rate=0.03,
     ema_decay=0.98,
-    finish=("posterior mean", "collaborative"),
+    finish=Finish(posterior_mean=True, collaborative=True),
 )
 DENOISE_GUIDED: Table = {
     ("fast", ""): WITH_GUIDE,
@@ -164,19 +164,19 @@ RANDOM = replace(
     stop=Iterations(100),
     learning_rate=0.02,
     coarse_iterations=60,
-    finish=("similar patches",),
+    finish=Finish(similar_patches=True),
 )
 RANDOM_NOISY = replace(
     HIDING,
     code=BlindSpot(0.3),
-    finish=(*(name for name in HIDING.finish if name != "blur"), "similar patches"),
+    finish=replace(HIDING.finish, blur=False, similar_patches=True),
 )
 SPARSE = replace(
     RANDOM,
     architecture=Local((32,) * 5),
     stop=Iterations(200),
     learning_rate=0.01,
-    finish=("posterior mean",),
+    finish=Finish(posterior_mean=True),
 )
 TEXT = Preset(
     NARROW, Noise(perturbation=0.03), Iterations(500), schedule="cosine", ema_decay=0.98
@@ -186,7 +186,7 @@ STROKES = replace(
     stop=Iterations(150),
     **QUICKLY,
     ema_decay=0.95,
-    finish=("wide similar patches",),
+    finish=Finish(wide_patches=True),
 )
 HOLE = replace(
     TEXT,
@@ -218,7 +218,7 @@ INPAINT: Table = {
         THOROUGH,
         code=RANDOM_NOISY.code,
         restarts=3,
-        finish=(*RANDOM_NOISY.finish, "dense"),
+        finish=replace(RANDOM_NOISY.finish, dense=True),
     ),
     ("best", "sparse"): replace(
         SPARSE, architecture=Local((48,) * 5), stop=Iterations(400), restarts=4
@@ -268,7 +268,7 @@ UP_TO_4 = Preset(
     **QUICKLY,
     average="weights",
     ema_decay=0.98,
-    finish=("similar patches",),
+    finish=Finish(similar_patches=True),
 )
 UP_TO_8 = replace(UP_TO_4, architecture=hourglass(48, 5), code=Noise(perturbation=0.05))
 PUBLISHED_4 = Preset(
@@ -338,14 +338,14 @@ DEBLUR_VOLUMES = Preset(
     **QUICKLY,
     ema_decay=0.95,
     start_iterations=50,
-    finish=("richardson-lucy",),
+    finish=Finish(richardson_lucy=True),
 )
 DEBLUR = replace(
     DEBLUR_VOLUMES,
     stop=HeldOut(120, patience=60, relative_patience=0.2),
-    finish=("richardson-lucy", "similar patches"),
+    finish=Finish(richardson_lucy=True, similar_patches=True),
 )
-DEBLUR_BLIND = replace(DEBLUR_VOLUMES, finish=())
+DEBLUR_BLIND = replace(DEBLUR_VOLUMES, finish=Finish())
 LONG: dict[str, Any] = {
     "architecture": hourglass(64, 4, skip=16, output="softplus"),
     "stop": HeldOut(1200, patience=100),

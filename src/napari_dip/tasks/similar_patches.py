@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dip.tasks.blurs import Goodness
 from napari_dip.tasks.components import by_component
-from napari_dip.tasks.finishing import POOLING, Step, filtering, posterior_mean
+from napari_dip.tasks.finishing import POOLING, Finish, Step, filtering, posterior_mean
 from napari_dip.tasks.independent_noise import are_independent, independent_noise
 from napari_dip.tasks.noise import NoiseModel
 from napari_dip.tasks.plane import Plane
@@ -38,9 +38,6 @@ leaves out would be taken for signal."""
 KEPT, NOISIER = 0.2, 1.5
 """Part of its own value that a pixel of the pilot has kept, up to which that holds, and
 how much the part grows from there on, up to 1: the pilot has noise of its own."""
-
-ROUNDS = {"two rounds": 2, "three rounds": 3}
-"""Rounds of the collaborative filter, of which a fourth gains nothing."""
 
 DENSE = {"window": 30, "step": 3}
 """A search that takes three times as long for 0.06 dB."""
@@ -85,22 +82,21 @@ WIDE_CHANNELS = 3
 def collaborative(
     plane: Plane,
     noise: NoiseModel,
-    finish: Sequence[str],
+    finish: Finish,
     goodness: Goodness | None = None,
 ) -> Step:
     """Return the step that estimates similar patches of the noisy image together.
 
-    A pilot tells which patches are similar, and what they have in common.  If `finish`
-    names "thresholds", it is the mean of the restored image and of an estimate by
+    A pilot tells which patches are similar, and what they have in common.  With
+    `thresholds` in `finish`, it is the mean of the restored image and of an estimate by
     thresholds, in which the network has no part: both err independently.  Otherwise it
     is the restored image.
 
-    If `finish` names "two rounds" or "three rounds", the filter goes through the image
-    more than once; that does not help against photon noise.  If it names "dense", the
-    filter takes more time to look for similar patches.
+    With several `rounds` the filter goes through the image more than once, of which a
+    fourth time gains nothing; that does not help against photon noise.
 
-    Patches are too small to tell apart noise and image of low frequencies.  If `finish`
-    names "half resolution", pilot and result get those of an estimate at half the
+    Patches are too small to tell apart noise and image of low frequencies.  With
+    `half_resolution`, pilot and result get those of an estimate at half the
     resolution, where a patch covers four times the area (Facciolo, Pierazzo, Morel,
     Conservative scale recomposition for multiscale denoising, SIAM Journal on Imaging
     Sciences 10, 2017).
@@ -114,13 +110,13 @@ def collaborative(
     from napari_dip.prior.pyramid import halved, with_low_frequencies
 
     gaussian = noise.kind == "gaussian"
-    rounds = max([ROUNDS.get(name, 1) for name in finish]) if gaussian else 1
-    search: dict[str, Any] = DENSE if "dense" in finish else {}
+    rounds = finish.rounds if gaussian else 1
+    search: dict[str, Any] = DENSE if finish.dense else {}
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
         pilot, variance = restored, noise.at(restored)
         smoothed = torch.ones_like(restored[:, :1])
-        if "thresholds" in finish:
+        if finish.thresholds:
             if gaussian:
                 _, known = plane.tensors(restored.device)
                 smoothed = _smoothed(noisy - restored, variance, known)
@@ -129,7 +125,7 @@ def collaborative(
             first = _thresholded(noisy, variance, noise)
             pilot = torch.lerp(restored, first, THRESHOLDED)
         coarse = None
-        if "half resolution" in finish:
+        if finish.half_resolution:
             halves = halved(noisy), halved(pilot), halved(variance) / 4
             coarse = collaborative_filter(*halves, halved(smoothed), rounds)
             pilot = with_low_frequencies(pilot, coarse)
@@ -376,7 +372,7 @@ def without_noise(plane: Plane, noise: NoiseModel) -> Tensor:
     measurement, known = plane.tensors()
     pilot = _thresholded(measurement, noise.at(measurement), noise)
     pilot = posterior_mean(plane, noise)(pilot)
-    finish = ("three rounds", "half resolution")
+    finish = Finish(rounds=3, half_resolution=True)
     similar = partial(collaborative, finish=finish)
     filtered = by_component(plane, noise, similar)(pilot)
     return measurement.lerp(filtered, known)

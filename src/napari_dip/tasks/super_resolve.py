@@ -141,8 +141,8 @@ def _plan(
     operator = _operator(recipe)
     measurement, weight = plane.without_apart().tensors()
     finish = preview = None
-    kept = plane.constant if preset.finish else plane.apart
-    if preset.finish:
+    kept = plane.constant if preset.finish.similar_patches else plane.apart
+    if preset.finish.similar_patches:
         if analysis.noisy:
             clean = list(analysis.clean)
             denoised = without_noise(plane.without_constant(), analysis.noise)
