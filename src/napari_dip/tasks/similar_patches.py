@@ -189,30 +189,28 @@ def collaborative_shared(
     from napari_dip.prior import thresholding
 
     def filter_noisy(noisy: Tensor, restored: Tensor) -> Tensor:
-        image = restored[0].cpu().numpy()
-        apart = are_independent(plane.values, image, plane.noisy)
-        measure = partial(
-            _noise_by,
-            plane,
-            photons=photons,
-            measure=independent_noise if apart else shared_noise,
-        )
-        as_given = partial(measure, given=given)
-        if apart:
-            return _by_known_noise(noisy, restored, as_given)
+        seen = plane.values, restored[0].cpu().numpy(), plane.noisy
+        apart = are_independent(*seen)
+        find = independent_noise if apart else shared_noise
+        measure = partial(_noise_by, plane, photons=photons, find=find)
+        noise = measure(restored, thresholding.SIDE)
+        if noise is None:
+            return restored
         _, known = plane.tensors(noisy.device)
-        textured = is_textured(plane.values, image, plane.noisy)
-        by_flat_places = partial(
-            _by_flat_places, noisy, restored, known, measure, textured
-        )
-        if given is None:
-            return by_flat_places()
-        estimate = _by_known_noise(noisy, restored, as_given)
-        told = measure(restored, thresholding.SIDE)
-        if told is None:
-            return estimate
-        excess = _excess(told[0], given.at(restored), known).mean()
-        return estimate if excess > TEXTURE**2 else (estimate + by_flat_places()) / 2
+        excess = restored.new_ones(1)
+        if given is not None:
+            excess = _excess(noise[0], given.at(restored), known)
+        estimates = []  # whose mean is the result
+        if apart or given is not None:
+            well_known = noise[0] / excess, noise[1]
+            as_given = partial(measure, given=given)
+            estimates.append(_by_known_noise(noisy, restored, well_known, as_given))
+        if not (apart or excess.mean() > TEXTURE**2):
+            textured = is_textured(*seen)
+            estimates.append(
+                _by_flat_places(noisy, restored, known, noise, measure, textured)
+            )
+        return sum(estimates[1:], start=estimates[0]) / len(estimates)
 
     return filtering(plane, filter_noisy, 1)
 
@@ -224,54 +222,54 @@ def _excess(variance: Tensor, level: Tensor, known: Tensor) -> Tensor:
     return (told / given).where(given > 0, 1)
 
 
-def _by_known_noise(noisy: Tensor, restored: Tensor, measure: Measure) -> Tensor:
+def _by_known_noise(
+    noisy: Tensor, restored: Tensor, noise: SideNoise, measure: Measure
+) -> Tensor:
     """Return the estimate under noise that is known well.
 
-    The noise is measured with the restored image as the pilot for an estimate by
-    thresholds, then with the mean of both for one of similar patches.  This and the
-    thresholds are the pilot of the last: a fit that was ended early lacks fine texture.
+    That which was measured with the restored image as the pilot is for an estimate by
+    thresholds; it is measured with the mean of both for one of similar patches.  This
+    and the thresholds are the pilot of the last: a fit that was ended early lacks fine
+    texture.
     """
-    from napari_dip.prior import thresholding
     from napari_dip.prior.collaborative import VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
+    from napari_dip.prior.thresholding import collaborative_threshold
 
-    noise = measure(restored, thresholding.SIDE)
-    if noise is None:
-        return restored
-    first = thresholding.collaborative_threshold(noisy, *noise)
+    first = collaborative_threshold(noisy, *noise)
     estimate = restored
     for part in (WELL_KNOWN_THRESHOLDED, THRESHOLDED):
         pilot = estimate.lerp(first, part)
-        noise = measure(pilot, patch_side(VALUES, noisy.shape[1]))
-        if noise is None:
+        told = measure(pilot, patch_side(VALUES, noisy.shape[1]))
+        if told is None:
             break
-        estimate = collaborative_filter(noisy, pilot, noise[0], 1, covariance=noise[1])
+        estimate = collaborative_filter(noisy, pilot, told[0], 1, covariance=told[1])
     return estimate
 
 
 def _by_flat_places(
-    noisy: Tensor, restored: Tensor, known: Tensor, measure: Measure, textured: bool
+    noisy: Tensor,
+    restored: Tensor,
+    known: Tensor,
+    noise: SideNoise,
+    measure: Measure,
+    textured: bool,
 ) -> Tensor:
     """Return the estimate under noise that flat places tell.
 
-    The noise is measured where the pilot is flat: first with the restored image as the
-    pilot, for an estimate by thresholds, then with the mean of both, for the estimate
-    of similar patches.
+    That which was measured where the restored image is flat is for an estimate by
+    thresholds; it is measured where the mean of both is flat for the estimate of
+    similar patches.
 
     Noise of cameras has more power at low frequencies than flat places tell, and
     differs from place to place.  The result is therefore the mean of that estimate and
     of another that takes the noise for stronger white noise.
     """
-    import torch
-
     from napari_dip.prior import thresholding
     from napari_dip.prior.collaborative import VALUES, collaborative_filter
     from napari_dip.prior.groups import patch_side
     from napari_dip.prior.thresholding import collaborative_threshold
 
-    noise = measure(restored, thresholding.SIDE)
-    if noise is None:
-        return restored
     left, broad_left, part = LEFT, BROAD_LEFT, THRESHOLDED
     if textured:
         left, broad_left = TEXTURED_LEFT, TEXTURED_BROAD_LEFT
@@ -281,11 +279,8 @@ def _by_flat_places(
         noise = measure(first, thresholding.SIDE) or noise
     white = BROAD_THRESHOLDS**2 * noise[0]
     narrow, broad = (
-        torch.lerp(restored, first, part)
-        for first in (
-            collaborative_threshold(noisy, *noise),
-            collaborative_threshold(noisy, white),
-        )
+        restored.lerp(collaborative_threshold(noisy, *told), part)
+        for told in (noise, (white,))
     )
     side = patch_side(VALUES, noisy.shape[1])
     shared, stronger = (measure(pilot, side) for pilot in (narrow, broad))
@@ -331,7 +326,7 @@ def _noise_by(
     pilot: Tensor,
     side: int,
     photons: NoiseModel | None = None,
-    measure: Callable[..., SharedNoise | None] = shared_noise,
+    find: Callable[..., SharedNoise | None] = shared_noise,
     given: NoiseModel | None = None,
 ) -> SideNoise | None:
     """Return the variance of noise that neighbours share, and its covariance.
@@ -340,7 +335,7 @@ def _noise_by(
     level is `given`.
     """
     image = pilot[0].cpu().numpy()
-    noise = measure(plane.values, image, plane.noisy)
+    noise = find(plane.values, image, plane.noisy)
     if noise is None:
         return None
     covariance = noise.covariance(side)
